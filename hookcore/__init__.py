@@ -1,0 +1,53 @@
+"""hookcore: write a training plugin once; run it in every training loop."""
+
+from __future__ import annotations
+
+from hookcore.engine import HOOKS, Engine, Hooks, Session
+from hookcore.errors import (
+    CapabilityError,
+    CheckpointError,
+    HookcoreError,
+    HookcoreWarning,
+    LoadError,
+    MetricError,
+    ParameterError,
+    PluginError,
+    RegistrationError,
+    SpecError,
+)
+from hookcore.markers import hookimpl, hookspec
+from hookcore.metrics import History, Metrics
+from hookcore.monitor import Monitor
+from hookcore.run import Decision, Outcome, PluginFailure, Progress, Run, StopReason
+from hookcore.store import SavedCheckpoint
+from hookcore.trainee import Trainee
+
+__all__ = [
+    "HOOKS",
+    "CapabilityError",
+    "CheckpointError",
+    "Decision",
+    "Engine",
+    "History",
+    "HookcoreError",
+    "HookcoreWarning",
+    "Hooks",
+    "LoadError",
+    "MetricError",
+    "Metrics",
+    "Monitor",
+    "Outcome",
+    "ParameterError",
+    "PluginError",
+    "PluginFailure",
+    "Progress",
+    "RegistrationError",
+    "Run",
+    "SavedCheckpoint",
+    "Session",
+    "SpecError",
+    "StopReason",
+    "Trainee",
+    "hookimpl",
+    "hookspec",
+]

@@ -1,0 +1,144 @@
+"""The hot path: the implementations of one hook, compiled into one flat function.
+
+pluggy decides which implementations there are and their order. Calling them through pluggy costs 7 to 19 times a plain
+loop, and one error ends the call for everybody; the compiled function costs about what a plain loop does, and isolates errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from pluggy import HookImpl
+
+    from hookcore.run import Run
+
+    Call = Callable[..., None]
+
+
+class Report(Protocol):
+    """The error policy: takes note of a plugin's error, and returns what must be raised for it, if anything."""
+
+    def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None: ...
+
+
+def compile_hook(
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
+) -> Call:
+    """One function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
+
+    Each implementation gets the arguments that it names; `run` is its plugin's own handle. An exception in one goes to
+    `report`, and the others are called all the same; what `report` returned is raised after the last.
+    """
+    # pluggy lists implementations last-called first, wrappers after the rest.
+    plain = [impl for impl in reversed(impls) if not impl.wrapper]
+    wrappers = [impl for impl in reversed(impls) if impl.wrapper]
+    call = _flatten(hook, parameters, plain, handles, report)
+    return _wrap(hook, parameters, wrappers, call, handles, report) if wrappers else call
+
+
+def _flatten(
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
+) -> Call:
+    arguments = ", ".join(parameters)
+    namespace: dict[str, Any] = {"recover": _recovery(hook, parameters, impls, handles, report)}
+    lines = [f"def {hook}({arguments}):"]
+    for i, impl in enumerate(impls):
+        namespace[f"call{i}"] = impl.function
+        namespace[f"run{i}"] = handles[impl.plugin_name]
+        wanted = ", ".join(f"run{i}" if name == "run" else name for name in wanted_by(impl, parameters))
+        # One try for each: since CPython 3.11 a try that catches nothing costs nothing.
+        lines += [
+            "    try:",
+            f"        call{i}({wanted})",
+            "    except Exception as error:",
+            f"        return recover({', '.join([str(i), 'error', *parameters])})",
+        ]
+    lines.append("    return None")
+    # The source is made from our own hook names and pluggy-validated argument names alone.
+    exec("\n".join(lines), namespace)  # noqa: S102
+    call: Call = namespace[hook]
+    return call
+
+
+def wanted_by(impl: HookImpl, parameters: Sequence[str]) -> list[str]:
+    """The arguments that an implementation names, in its own order, those with a default included."""
+    return [name for name in (*impl.argnames, *impl.kwargnames) if name == "run" or name in parameters]
+
+
+def _values(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], handle: Run) -> list[object]:
+    given = dict(zip(parameters, values, strict=True), run=handle)
+    return [given[name] for name in wanted_by(impl, parameters)]
+
+
+def _recovery(
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
+) -> Call:
+    def recover(failed: int, error: Exception, *values: object) -> None:
+        """Report the error of implementation `failed`, call those after it, then raise what the policy says."""
+        raising = [report(impls[failed].plugin_name, hook, error)]
+        for impl in impls[failed + 1 :]:
+            try:
+                impl.function(*_values(impl, parameters, values, handles[impl.plugin_name]))
+            except Exception as another:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+                raising.append(report(impl.plugin_name, hook, another))
+        _raise_first(raising)
+
+    return recover
+
+
+def _raise_first(raising: Sequence[Exception | None]) -> None:
+    errors = [error for error in raising if error is not None]
+    for other in errors[1:]:
+        errors[0].add_note(f"Then, in the same event: {other!r}")
+    if errors:
+        raise errors[0]
+
+
+def _wrap(
+    hook: str, parameters: Sequence[str], wrappers: Sequence[HookImpl], inner: Call, handles: Mapping[str, Run], report: Report
+) -> Call:
+    def call(*values: object) -> None:
+        """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
+        raising: list[Exception | None] = []
+        entered: list[tuple[HookImpl, Generator[None, object, object]]] = []
+        for impl in wrappers:
+            generator = impl.function(*_values(impl, parameters, values, handles[impl.plugin_name]))
+            try:
+                next(generator)
+            except StopIteration:
+                raising.append(report(impl.plugin_name, hook, RuntimeError("the wrapper did not yield")))
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+                raising.append(report(impl.plugin_name, hook, error))
+            else:
+                entered.append((impl, generator))
+        thrown: BaseException | None = None
+        try:
+            inner(*values)
+        except BaseException as error:  # noqa: BLE001 - the wrappers see it, as pluggy's do, and it is raised below
+            thrown = error
+        for impl, generator in reversed(entered):
+            try:
+                if thrown is None:
+                    generator.send(None)
+                else:
+                    generator.throw(thrown)
+            except StopIteration:
+                thrown = None
+            except BaseException as error:  # noqa: BLE001
+                if error is thrown:
+                    continue
+                if isinstance(error, Exception):
+                    raising.append(report(impl.plugin_name, hook, error))
+                else:
+                    thrown = error
+            else:
+                generator.close()
+                raising.append(report(impl.plugin_name, hook, RuntimeError("the wrapper yielded twice")))
+        if thrown is not None:
+            raise thrown
+        _raise_first(raising)
+
+    return call

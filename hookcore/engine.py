@@ -1,0 +1,364 @@
+"""The engine: holds the registered plugins, and drives one run after another over them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import traceback
+import types
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+import pluggy
+
+from hookcore import registry, specs
+from hookcore.dispatch import compile_hook
+from hookcore.errors import CapabilityError, ParameterError, PluginError, RegistrationError, did_you_mean
+from hookcore.markers import PROJECT
+from hookcore.run import Outcome, PluginFailure, Run, Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from hookcore.store import SavedCheckpoint
+
+    OnError = Literal["raise", "disable"]
+
+logger = logging.getLogger("hookcore")
+
+HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(inspect.signature(function).parameters)
+    for name, function in vars(specs).items()
+    if name.startswith("on_")
+}
+"""Every hook's name with its arguments, in the order in which a run calls them."""
+
+
+@attrs.frozen(eq=False)
+class Registered:
+    """A plugin in an engine, with what the engine found out about it."""
+
+    name: str
+    plugin: Any
+    origin: str
+    hooks: types.SimpleNamespace
+    """The marked methods alone: what pluggy sees, so that it never touches the plugin's other attributes."""
+    initial_state: Any
+    """What `state_dict` returned at registration: what each run starts from. None where the plugin keeps no state."""
+
+    @property
+    def is_observer(self) -> bool:
+        """Whether an error in this plugin leaves the run going."""
+        return bool(getattr(self.plugin, "role", "actor") == "observer")
+
+
+class Engine:
+    """Registered plugins, in order, and the runs that they steer.
+
+    `plugins` are plugin objects, names, spec strings such as `"early_stopping:patience=3"`, or pairs `(name, any of these)`.
+    `autoload` adds what is installed in the entry-point group `hookcore.autoload`. `on_error` overrides, by plugin name,
+    what an error in a plugin does: `"raise"` stops the run, `"disable"` reports it once and goes on without the plugin.
+    By default a plugin whose `role` is `"observer"` is disabled and any other raises.
+
+    One engine serves many runs, one after the other, each from fresh plugin state. Engines share nothing.
+    Raises `RegistrationError`, `SpecError`, `LoadError` or `ParameterError`.
+    """
+
+    def __init__(
+        self, plugins: Iterable[object] = (), *, on_error: Mapping[str, OnError] | None = None, autoload: bool = True
+    ) -> None:
+        if isinstance(plugins, str):
+            plugins = [plugins]
+        self._registered: list[Registered] = []
+        self.run: Run | None = None
+        """The latest run."""
+        for found in registry.find(plugins, autoload=autoload):
+            self._registered.append(self._examine(found))
+        self.on_error = dict(on_error or {})
+        for name, policy in self.on_error.items():
+            if name not in self.names:
+                msg = f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
+                raise ParameterError(msg)
+            if policy not in {"raise", "disable"}:
+                msg = f"on_error: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}."
+                raise ParameterError(msg)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the plugins, in order."""
+        return [registered.name for registered in self._registered]
+
+    @property
+    def plugins(self) -> Sequence[Registered]:
+        """The plugins, in order."""
+        return tuple(self._registered)
+
+    def __getitem__(self, name: str) -> Any:
+        """The plugin called `name`."""
+        for registered in self._registered:
+            if registered.name == name:
+                return registered.plugin
+        msg = f"No plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
+        raise RegistrationError(msg)
+
+    def register(self, plugin: object, name: str | None = None) -> str:
+        """Add a plugin after the others, from the next run on; returns its name."""
+        given = plugin if name is None else (name, plugin)
+        for found in registry.find([given], autoload=False):
+            self._registered.append(self._examine(found))
+            return found.name
+        msg = f"Plugin {name or plugin!r} is blocked by {registry.DISABLE}."
+        raise RegistrationError(msg)
+
+    def unregister(self, name: str) -> None:
+        """Take a plugin out, from the next run on."""
+        self[name]
+        self._registered = [registered for registered in self._registered if registered.name != name]
+        self.on_error.pop(name, None)
+
+    def order(self, hook: str) -> list[str]:
+        """The names of the plugins that implement `hook`, in the order in which they are called; wrappers first."""
+        return [impl.plugin_name for impl in reversed(self._impls(self._registered)[hook])]
+
+    def start(self, run: Run) -> Session:
+        """A session that drives `run` over the plugins: how an adapter begins. Nothing is called yet."""
+        self.run = run
+        return Session(self, run)
+
+    def _listed(self) -> str:
+        return ", ".join(self.names) or "none"
+
+    def _examine(self, found: registry.Found) -> Registered:
+        if found.name in self.names:
+            msg = f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
+            raise RegistrationError(msg)
+        hooks = _marked_methods(found.name, found.plugin)
+        self._impls([Registered(found.name, found.plugin, found.origin, hooks, None)])
+        state_dict = getattr(found.plugin, "state_dict", None)
+        return Registered(found.name, found.plugin, found.origin, hooks, state_dict() if state_dict else None)
+
+    def _impls(self, registered: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
+        """pluggy's implementations of each hook, in pluggy's order: the last is called first."""
+        manager = pluggy.PluginManager(PROJECT)
+        manager.add_hookspecs(specs)
+        # pluggy calls the last registered first; we call in the order listed.
+        for one in reversed(list(registered)):
+            manager.register(one.hooks, one.name)
+        return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
+
+    def compile(self, names: Iterable[str], handles: Mapping[str, Run], report: Callable[..., Exception | None]) -> Hooks:
+        """The hooks of the plugins `names`, compiled for one run."""
+        wanted = set(names)
+        hooks = Hooks()
+        for hook, impls in self._impls(one for one in self._registered if one.name in wanted).items():
+            setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], impls, handles, report))
+        return hooks
+
+
+class Hooks:
+    """The compiled hooks of one run, called with the hook's arguments after `run`, by position."""
+
+    __slots__ = tuple(HOOKS)
+
+    on_train_begin: Callable[[], None]
+    on_epoch_begin: Callable[[int], None]
+    on_batch_begin: Callable[[int], None]
+    on_batch_end: Callable[[int, Mapping[str, float]], None]
+    on_evaluate_begin: Callable[[], None]
+    on_evaluate_batch_begin: Callable[[int], None]
+    on_evaluate_batch_end: Callable[[int, Mapping[str, float]], None]
+    on_evaluate_end: Callable[[Mapping[str, float]], None]
+    on_epoch_end: Callable[[int, Mapping[str, float]], None]
+    on_predict_begin: Callable[[], None]
+    on_predict_batch_begin: Callable[[int], None]
+    on_predict_batch_end: Callable[[int], None]
+    on_predict_end: Callable[[], None]
+    on_checkpoint: Callable[[SavedCheckpoint], None]
+    on_exception: Callable[[BaseException], None]
+    on_train_end: Callable[[], None]
+
+
+def _marked_methods(name: str, plugin: object) -> types.SimpleNamespace:
+    """The methods of `plugin` that are marked with `@hookimpl`; raises `RegistrationError` for what pluggy would pass over or say less well."""
+    if inspect.isclass(plugin):
+        msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
+        raise RegistrationError(msg)
+    where = plugin if isinstance(plugin, types.ModuleType) else type(plugin)
+    reader = pluggy.PluginManager(PROJECT)
+    methods = {}
+    for attribute in sorted({*dir(where), *HOOKS}):
+        method = getattr(plugin, attribute, None) if attribute.startswith("on_") or _is_function(where, attribute) else None
+        if method is None or not callable(method):
+            continue
+        options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
+        if options is None:
+            if attribute.startswith("on_"):
+                msg = (
+                    f"Plugin {name!r}: method {attribute} is not marked with @hookimpl, so it would never be called."
+                    f"{'' if attribute in HOOKS else did_you_mean(attribute, HOOKS)}"
+                )
+                raise RegistrationError(msg)
+            continue
+        _check_signature(name, attribute, options.get("specname") or attribute, method, wrapper=bool(options.get("hookwrapper")))
+        methods[attribute] = method
+    if not methods:
+        msg = f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl."
+        raise RegistrationError(msg)
+    return types.SimpleNamespace(**methods)
+
+
+def _is_function(where: object, attribute: str) -> bool:
+    return inspect.isfunction(inspect.getattr_static(where, attribute, None))
+
+
+def _check_signature(plugin: str, method: str, hook: str, function: Callable[..., object], *, wrapper: bool) -> None:
+    if hook not in HOOKS:
+        hint = did_you_mean(hook, HOOKS) or f" There are: {', '.join(HOOKS)}."
+        msg = f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}"
+        raise RegistrationError(msg)
+    if wrapper:
+        msg = f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True."
+        raise RegistrationError(msg)
+    for name, parameter in inspect.signature(function).parameters.items():
+        required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if required and name not in HOOKS[hook]:
+            msg = (
+                f"Plugin {plugin!r}: {method} has an argument {name!r}, which {hook}({', '.join(HOOKS[hook])}) does not give."
+                f"{did_you_mean(name, HOOKS[hook])}"
+            )
+            raise RegistrationError(msg)
+
+
+class Session:
+    """One run being driven: what an adapter calls, and nobody else.
+
+    An adapter moves the run on with the methods here, and calls `hooks` itself for what needs no bookkeeping.
+    """
+
+    __slots__ = ("_active", "_engine", "_ended", "_handles", "hooks", "run")
+
+    def __init__(self, engine: Engine, run: Run) -> None:
+        self._engine = engine
+        self.run = run
+        self._active = engine.names
+        self._handles = {name: attrs.evolve(run, plugin=name) for name in engine.names}
+        self._ended = False
+        self.hooks = engine.compile(self._active, self._handles, self._report)
+        run.shared.state_dict = self.state_dict
+        run.shared.on_checkpoint = self._announce
+        for registered in engine.plugins:
+            if registered.initial_state is not None:
+                registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
+
+    @property
+    def shared(self) -> Shared:
+        """What the handles of the run share."""
+        return self.run.shared
+
+    @property
+    def stopping(self) -> bool:
+        """Whether some plugin has voted to stop."""
+        return bool(self.run.shared.stop_reasons)
+
+    def implements(self, *hooks: str) -> bool:
+        """Whether any plugin implements one of `hooks`: if not, an adapter need not prepare their arguments."""
+        return any(self._engine.order(hook) for hook in hooks)
+
+    def train_begin(self) -> None:
+        """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""
+        for registered in self._engine.plugins:
+            for need in getattr(registered.plugin, "needs", ()):
+                reason = self.run.trainee.lacks(need)
+                if reason is not None:
+                    self._ended = True  # nothing has begun, so nothing is to end
+                    self.shared.outcome = Outcome.FAILED
+                    msg = f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
+                    raise CapabilityError(msg)
+        self.hooks.on_train_begin()
+
+    def epoch_begin(self, epoch: int) -> None:
+        """`on_epoch_begin`."""
+        self.run.progress.epoch = epoch
+        self.run.progress.batch = 0
+        self.hooks.on_epoch_begin(epoch)
+
+    def batch_begin(self, batch: int) -> None:
+        """`on_batch_begin`."""
+        self.run.progress.batch = batch
+        self.hooks.on_batch_begin(batch)
+
+    def batch_end(self, batch: int, metrics: Mapping[str, float], steps: int = 1) -> None:
+        """Count `steps` optimizer updates, then `on_batch_end`."""
+        progress = self.run.progress
+        progress.batch = batch
+        progress.step += steps
+        self.hooks.on_batch_end(batch, metrics)
+
+    def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add the epoch to the history, then `on_epoch_end`."""
+        self.run.history.append(epoch, metrics)
+        self.hooks.on_epoch_end(epoch, metrics)
+
+    def end(self, exception: BaseException | None = None) -> None:
+        """The end of training: `on_exception` where there is one, then `on_train_end`. A second call does nothing.
+
+        An error that a plugin raises here goes on to the caller, unless an exception is already on its way there.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        if exception is None:
+            self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
+        else:
+            self.shared.outcome = Outcome.INTERRUPTED if isinstance(exception, KeyboardInterrupt) else Outcome.FAILED
+            try:
+                self.hooks.on_exception(exception)
+            except Exception as error:  # noqa: BLE001 - the first exception is the one to raise
+                exception.add_note(f"Then, in on_exception: {error!r}")
+        try:
+            self.hooks.on_train_end()
+        except Exception as error:
+            if exception is None:
+                self.shared.outcome = Outcome.FAILED
+                raise
+            exception.add_note(f"Then, in on_train_end: {error!r}")
+        disabled = [failure for failure in self.shared.failures if failure.disabled]
+        if disabled:
+            listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
+            logger.warning("the run went on without: %s", listed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Run.state_dict`."""
+        return {
+            "progress": attrs.asdict(self.run.progress),
+            "history": self.run.history.state_dict(),
+            "plugins": {
+                registered.name: registered.plugin.state_dict()
+                for registered in self._engine.plugins
+                if registered.initial_state is not None
+            },
+        }
+
+    def _announce(self, checkpoint: SavedCheckpoint) -> None:
+        self.hooks.on_checkpoint(checkpoint)
+
+    def _report(self, plugin: str, hook: str, error: Exception) -> Exception | None:
+        """The error policy: an observer is disabled for the rest of the run, an actor's error is raised."""
+        registered = next(one for one in self._engine.plugins if one.name == plugin)
+        policy = self._engine.on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
+        text = "".join(traceback.format_exception(error))
+        self.shared.failures.append(PluginFailure(plugin, hook, error, text, disabled=policy == "disable"))
+        if policy == "disable":
+            logger.error("plugin %r raised in %s and is disabled for the rest of the run:\n%s", plugin, hook, text)
+            self._active = [name for name in self._active if name != plugin]
+            compiled = self._engine.compile(self._active, self._handles, self._report)
+            for name in HOOKS:
+                setattr(self.hooks, name, getattr(compiled, name))
+            return None
+        error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
+        if isinstance(error, StopIteration):
+            wrapped = PluginError(f"Plugin {plugin!r} raised StopIteration in {hook}.")
+            wrapped.__cause__ = error
+            return wrapped
+        return error

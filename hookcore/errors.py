@@ -1,0 +1,55 @@
+"""Every error that hookcore raises, under one base, and the "did you mean" that their messages share."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HookcoreError(Exception):
+    """The base of every error that hookcore raises."""
+
+
+class RegistrationError(HookcoreError, TypeError):
+    """A plugin cannot be registered: a misspelt hook or argument, an unmarked method, a name taken."""
+
+
+class ParameterError(HookcoreError, ValueError):
+    """A parameter has the wrong type or lies outside its range."""
+
+
+class SpecError(HookcoreError, ValueError):
+    """A plugin asked for in a string, `"name:key=value"`, is unknown or its parameters do not fit."""
+
+
+class LoadError(HookcoreError, ImportError):
+    """A plugin asked for by name could not be imported or made."""
+
+
+class CapabilityError(HookcoreError, TypeError):
+    """A plugin needs something that this trainee cannot do."""
+
+
+class MetricError(HookcoreError, LookupError):
+    """A metric is missing, is no number, or its direction is unknown."""
+
+
+class CheckpointError(HookcoreError, OSError):
+    """A checkpoint could not be written, or what is on disk does not verify."""
+
+
+class PluginError(HookcoreError, RuntimeError):
+    """A plugin raised `StopIteration`, which a training loop would take for the end of its data."""
+
+
+class HookcoreWarning(UserWarning):
+    """Something was left out or switched off, and the run goes on."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """A sentence that names the option nearest to `name`, with a leading space, or nothing."""
+    close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,59 @@
+"""The monitor: decides whether a metric improved, and counts since when it has not. A pure value, no I/O."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore.validators import integer, number, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcore.trainee import Mode
+
+
+@attrs.frozen
+class Monitor:
+    """What was best so far, and how many observations ago.
+
+    Better is strict: `value < best - min_delta` for `"min"`, `value > best + min_delta` for `"max"`. The first number
+    is always better than none. NaN is never better and never becomes best.
+    """
+
+    mode: Mode = attrs.field(validator=one_of("min", "max"))
+    min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
+    best: float | None = None
+    best_epoch: int | None = None
+    waited: int = attrs.field(default=0, validator=integer(at_least=0))
+    """Observations since the best one, or since `rest`."""
+
+    def improves(self, value: float) -> bool:
+        """Whether `value` is better than `best`."""
+        if math.isnan(value):
+            return False
+        if self.best is None:
+            return True
+        if self.mode == "min":
+            return value < self.best - self.min_delta
+        return value > self.best + self.min_delta
+
+    def observe(self, value: float, epoch: int) -> Monitor:
+        """The monitor after one more observation. `waited` is 0 exactly where it improved."""
+        if self.improves(value):
+            return attrs.evolve(self, best=value, best_epoch=epoch, waited=0)
+        return attrs.evolve(self, waited=self.waited + 1)
+
+    def rest(self) -> Monitor:
+        """The same monitor, waiting from now on."""
+        return attrs.evolve(self, waited=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was observed, as JSON-able values; the parameters are not part of it."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
+        """This monitor's parameters with the observations of `state`."""
+        return attrs.evolve(self, **state)

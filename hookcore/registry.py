@@ -1,0 +1,226 @@
+"""Which plugins there are: from objects, from names and spec strings, from entry points; and what is blocked or broken."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+import types
+import typing
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+CATALOGUE: Final = "hookcore.plugins"
+"""Entry-point group: name to factory, used when a plugin is asked for by name."""
+AUTOLOAD: Final = "hookcore.autoload"
+"""Entry-point group: active in every run."""
+DISABLE: Final = "HOOKCORE_DISABLE_PLUGINS"
+"""Environment variable: names, separated by commas, that are not imported and not run."""
+NO_AUTOLOAD: Final = "HOOKCORE_NO_AUTOLOAD"
+"""Environment variable: 1 loads nothing of the autoload group."""
+
+
+@attrs.frozen
+class Found:
+    """A plugin, under which name, and where it came from."""
+
+    name: str
+    plugin: object
+    origin: str
+
+
+def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The plugin names that the environment blocks."""
+    return frozenset(name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip())
+
+
+def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment lets the autoload group load."""
+    return environ.get(NO_AUTOLOAD, "") in {"", "0"}
+
+
+def entry_points(group: str) -> list[metadata.EntryPoint]:
+    """The entry points of `group`, by name and then by distribution. Nothing is imported."""
+    return sorted(metadata.entry_points(group=group), key=lambda entry: (entry.name, distribution(entry)))
+
+
+def distribution(entry: metadata.EntryPoint) -> str:
+    """The distribution and version that an entry point comes from, as in `hookcore 0.1.0`."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+
+
+def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
+    """The plugins asked for, in their order, then those of the autoload group, less what the environment blocks.
+
+    An item is a plugin, a spec string (see `from_spec`), or a pair `(name, either)` that names it. A plugin given
+    explicitly wins over an autoloaded one of the same name.
+    """
+    blocked = blocked_names(environ)
+    names = set()
+    for item in asked:
+        name, given = item if isinstance(item, tuple) and len(item) == 2 else (None, item)  # noqa: PLR2004 - a pair
+        spec_name = given.partition(":")[0].strip() if isinstance(given, str) else None
+        if {name, spec_name} & blocked:
+            continue
+        found = from_spec(given) if isinstance(given, str) else Found(name_of(given), given, _origin(given))
+        found = attrs.evolve(found, name=name or found.name)
+        if found.name not in blocked:
+            names.add(found.name)
+            yield found
+    if autoload and autoload_allowed(environ):
+        for entry in entry_points(AUTOLOAD):
+            if entry.name not in blocked | names:
+                names.add(entry.name)
+                yield from _autoloaded(entry)
+
+
+def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
+    try:
+        target = entry.load()
+        yield Found(entry.name, target() if callable(target) else target, distribution(entry))
+    except Exception as error:  # noqa: BLE001 - a third party's import may raise anything, and must not stop the run
+        warnings.warn(
+            f"Plugin {entry.name!r} of {distribution(entry)} could not be loaded from {entry.value!r}, and the run goes on "
+            f"without it: {type(error).__name__}: {error}. To silence this, set {DISABLE}={entry.name}.",
+            HookcoreWarning,
+            stacklevel=2,
+        )
+
+
+def name_of(plugin: object) -> str:
+    """A plugin's own `name` where it has one, else its class's or module's name in snake case."""
+    own = getattr(plugin, "name", None)
+    if isinstance(own, str) and own:
+        return own
+    if isinstance(plugin, types.ModuleType):
+        return plugin.__name__.rpartition(".")[2]
+    name = type(plugin).__name__
+    words = "".join(
+        "_" + letter if letter.isupper() and i and (name[i - 1].islower() or name[i + 1 : i + 2].islower()) else letter
+        for i, letter in enumerate(name)
+    )
+    return words.lower()
+
+
+def _origin(plugin: object) -> str:
+    return plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__
+
+
+def from_spec(spec: str) -> Found:
+    """The plugin that a string asks for: `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`.
+
+    Values are converted to the type of the factory's parameter. A value with a comma in it goes into double quotes. Raises
+    `SpecError` for an unknown plugin or parameter and for a value that does not fit, `LoadError` where the import fails.
+    """
+    name, _, text = (part.strip() for part in spec.partition(":"))
+    found = [entry for entry in entry_points(CATALOGUE) if entry.name == name]
+    if not found:
+        names = [entry.name for entry in entry_points(CATALOGUE)]
+        msg = f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+        raise SpecError(msg)
+    if len({entry.value for entry in found}) > 1:
+        msg = f"Plugin {name!r} is offered by {' and by '.join(map(distribution, found))}. Uninstall one, or pass the object instead of its name."
+        raise SpecError(msg)
+    entry = found[0]
+    try:
+        factory = entry.load()
+    except Exception as error:
+        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {type(error).__name__}: {error}"
+        raise LoadError(msg) from error
+    arguments = parse_arguments(spec, text, factory)
+    try:
+        return Found(name, factory(**arguments) if callable(factory) else factory, distribution(entry))
+    except (TypeError, ParameterError) as error:
+        msg = f"Plugin spec {spec!r}: {error}"
+        raise SpecError(msg) from error
+
+
+def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
+    """The arguments that `text`, `key=value,key=value`, gives to `factory`, converted by its type hints."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="")
+    lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
+    parameters = parameters_of(factory)
+    arguments: dict[str, Any] = {}
+    for item in lexer:
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            msg = f"Plugin spec {spec!r}: expected key=value, got {item!r}."
+            raise SpecError(msg)
+        if key not in parameters:
+            msg = f"Plugin spec {spec!r}: no parameter {key!r}; there are: {', '.join(parameters) or 'none'}.{did_you_mean(key, parameters)}"
+            raise SpecError(msg)
+        if key in arguments:
+            msg = f"Plugin spec {spec!r}: {key!r} is given twice."
+            raise SpecError(msg)
+        try:
+            arguments[key] = _convert(value, parameters[key])
+        except ValueError:
+            msg = f"Plugin spec {spec!r}: {key} must be {_describe(parameters[key])}, got {value!r}."
+            raise SpecError(msg) from None
+    return arguments
+
+
+def parameters_of(factory: Callable[..., object]) -> dict[str, Any]:
+    """The parameters of a factory, by name, with their types (`Any` where it declares none)."""
+    if not callable(factory):
+        return {}
+    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc] - its own class's
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):
+        hints = {}
+    return {name: hints.get(name, Any) for name in inspect.signature(factory).parameters}
+
+
+def _convert(text: str, hint: Any) -> Any:
+    """`text` as the type `hint`; `ValueError` where it is none."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        if text in options:
+            return text
+        raise ValueError(text)
+    if options and typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return _convert_union(text, options)
+    if hint is bool or hint is types.NoneType:
+        words = {"true": True, "false": False} if hint is bool else {"none": None}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    if hint in {int, float, Path}:
+        return hint(text)
+    if hint in {str, Any, os.PathLike} or typing.get_origin(hint) is os.PathLike:
+        return text
+    raise ValueError(text)
+
+
+def _convert_union(text: str, options: tuple[Any, ...]) -> Any:
+    # A string takes anything, so it comes last.
+    for option in sorted(options, key=lambda option: option is str):
+        try:
+            return _convert(text, option)
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def _describe(hint: Any) -> str:
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(repr, options))
+    if options and typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return " or ".join(map(_describe, options))
+    if hint is types.NoneType:
+        return "none"
+    if hint is bool:
+        return "true or false"
+    names = {int: "an integer", float: "a number", str: "a string", Path: "a path"}
+    return names.get(hint, f"given in Python, not in a string: it is {getattr(hint, '__name__', hint)}")

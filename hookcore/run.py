@@ -1,0 +1,205 @@
+"""One training run, as plugins see it: progress, history, the trainee, and the verbs that they may use."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from hookcore.errors import ParameterError
+from hookcore.metrics import History
+from hookcore.trainee import NoTrainee, Trainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from hookcore.store import SavedCheckpoint
+
+logger = logging.getLogger("hookcore")
+
+DecisionKind: TypeAlias = Literal["stop", "learning_rate", "checkpoint"]
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended, or that it has not."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    PREEMPTED = "preempted"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class StopReason:
+    """One plugin's vote to stop, with what it saw."""
+
+    plugin: str
+    message: str
+    epoch: int
+    step: int
+    metric: str | None = None
+    value: float | None = None
+    best: float | None = None
+
+
+@attrs.frozen
+class Decision:
+    """Something that a plugin did to the run, and why."""
+
+    plugin: str
+    kind: DecisionKind
+    message: str
+    epoch: int
+    step: int
+
+
+@attrs.frozen
+class PluginFailure:
+    """An error that a plugin raised: in which hook, and its whole traceback."""
+
+    plugin: str
+    hook: str
+    error: Exception
+    traceback: str
+    disabled: bool
+    """Whether the plugin was switched off, and the run went on without it."""
+
+
+@attrs.define
+class Progress:
+    """Where the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+def _nothing_saved() -> Mapping[str, Any]:
+    return {}
+
+
+def _nobody_told(checkpoint: SavedCheckpoint) -> None:
+    del checkpoint
+
+
+@attrs.define(eq=False)
+class Shared:
+    """What the handles of one run have in common and may change. Adapters set it; plugins read it through `Run`."""
+
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+    outcome: Outcome = Outcome.RUNNING
+    stop_reasons: list[StopReason] = attrs.field(factory=list)
+    decisions: list[Decision] = attrs.field(factory=list)
+    failures: list[PluginFailure] = attrs.field(factory=list)
+    state_dict: Callable[[], Mapping[str, Any]] = _nothing_saved
+    on_checkpoint: Callable[[SavedCheckpoint], None] = _nobody_told
+
+
+@attrs.define(eq=False)
+class Run:
+    """A plugin's handle on the run.
+
+    Each plugin gets its own, which knows the plugin's name, so that votes and decisions are recorded under it.
+    The handles of one run share everything else.
+    """
+
+    plugin: str = ""
+    """The name of the plugin whose handle this is; empty on the handle that the caller of a loop gets."""
+    trainee: Trainee = attrs.field(factory=NoTrainee)
+    model: Any = None
+    """The framework's own object, for plugins written for one framework."""
+    validation_data: Any = None
+    """What the loop was given to validate on, or None."""
+    validation_freq: int | Collection[int] = 1
+    """Validation runs every so many epochs, or after the epochs listed, counted from one as in Keras."""
+    resumed_from: SavedCheckpoint | None = None
+    progress: Progress = attrs.field(factory=Progress)
+    history: History = attrs.field(factory=History)
+    shared: Shared = attrs.field(factory=Shared, repr=False)
+
+    @property
+    def epochs(self) -> int | None:
+        """The number of epochs asked for, or None when unknown."""
+        return self.shared.epochs
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The number of batches in an epoch, or None when unknown."""
+        return self.shared.steps_per_epoch
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended; `running` until then."""
+        return self.shared.outcome
+
+    @property
+    def stop_reasons(self) -> list[StopReason]:
+        """Every vote to stop, in the order in which they were given."""
+        return self.shared.stop_reasons
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Every stop, learning-rate change and checkpoint so far, each with its reason."""
+        return self.shared.decisions
+
+    @property
+    def failures(self) -> list[PluginFailure]:
+        """Every error that a plugin raised."""
+        return self.shared.failures
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate in use now. Setting it where the framework has a schedule raises an error."""
+        return self.trainee.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if not (isinstance(value, float | int) and math.isfinite(value) and value >= 0):
+            msg = f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}."
+            raise ParameterError(msg)
+        self.trainee.learning_rate = float(value)
+
+    def validates(self, epoch: int) -> bool:
+        """Whether validation is due in `epoch`, as far as the loop said."""
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
+
+    def stop(
+        self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None
+    ) -> None:
+        """Vote to stop the run. Every vote is kept; the run stops after the event in which the first was given."""
+        self.stop_reasons.append(
+            StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best)
+        )
+        self.decide("stop", message)
+
+    def set_learning_rate(self, value: float, reason: str) -> None:
+        """Set the learning rate and record why."""
+        before = self.learning_rate
+        self.learning_rate = value
+        self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}")
+
+    def checkpoint_saved(self, checkpoint: SavedCheckpoint, reason: str) -> None:
+        """Record a checkpoint that is durable now, and tell every plugin (`on_checkpoint`)."""
+        self.decide("checkpoint", f"saved {checkpoint.path}: {reason}")
+        self.shared.on_checkpoint(checkpoint)
+
+    def decide(self, kind: DecisionKind, message: str) -> None:
+        """Record a decision and log it."""
+        self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step))
+        logger.info("%s: %s", self.plugin, message)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Progress, history and the state of every plugin, as JSON-able values: what a checkpoint holds besides the trainee."""
+        return self.shared.state_dict()
+
+    def __str__(self) -> str:
+        progress = self.progress
+        return f"run {self.outcome} at epoch {progress.epoch}, step {progress.step}"

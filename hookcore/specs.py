@@ -1,0 +1,110 @@
+"""Every hook, in the order in which a run calls them. The docstrings are the reference.
+
+An implementation names only the arguments that it wants. `epoch` and `batch` count from zero. `metrics` is a read-only
+mapping of floats, converted from the framework's values when it is read. Return values are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hookcore.markers import hookspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcore.run import Run
+    from hookcore.store import SavedCheckpoint
+
+
+@hookspec
+def on_train_begin(run: Run) -> None:
+    """Training is about to begin. Every plugin has fresh state, or the state of the checkpoint that is resumed.
+
+    The place to refuse what cannot work: nothing has been trained yet.
+    """
+
+
+@hookspec
+def on_epoch_begin(run: Run, epoch: int) -> None:
+    """Epoch `epoch` is about to begin. A learning rate set here holds for its first batch."""
+
+
+@hookspec
+def on_batch_begin(run: Run, batch: int) -> None:
+    """Batch `batch` of the epoch is about to be trained.
+
+    Where the framework runs several batches at a time (`steps_per_execution` in Keras), once for all of them, with the first one's number.
+    """
+
+
+@hookspec
+def on_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
+    """Batch `batch` has been trained; `run.progress.step` counts it.
+
+    `metrics` is what the framework reports at this point: in Keras the mean since the epoch began, in `Loop` what was logged for this batch.
+    Where the framework runs several batches at a time, once for all of them, with the last one's number.
+    """
+
+
+@hookspec
+def on_evaluate_begin(run: Run) -> None:
+    """An evaluation is about to begin: validation within training, or one of its own."""
+
+
+@hookspec
+def on_evaluate_batch_begin(run: Run, batch: int) -> None:
+    """Batch `batch` is about to be evaluated."""
+
+
+@hookspec
+def on_evaluate_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
+    """Batch `batch` has been evaluated."""
+
+
+@hookspec
+def on_evaluate_end(run: Run, metrics: Mapping[str, float]) -> None:
+    """An evaluation has ended. `metrics` carry their plain names: `loss`, not `val_loss`."""
+
+
+@hookspec
+def on_epoch_end(run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+    """Epoch `epoch` has ended, validation included: `metrics` holds `loss` and `val_loss`, and `run.history` holds them too.
+
+    Called also for an epoch that a stop cut short. Not called for one that an exception ended.
+    """
+
+
+@hookspec
+def on_predict_begin(run: Run) -> None:
+    """A prediction is about to begin."""
+
+
+@hookspec
+def on_predict_batch_begin(run: Run, batch: int) -> None:
+    """Batch `batch` is about to be predicted."""
+
+
+@hookspec
+def on_predict_batch_end(run: Run, batch: int) -> None:
+    """Batch `batch` has been predicted."""
+
+
+@hookspec
+def on_predict_end(run: Run) -> None:
+    """A prediction has ended."""
+
+
+@hookspec
+def on_checkpoint(run: Run, checkpoint: SavedCheckpoint) -> None:
+    """A checkpoint is durable now: it survives a crash from here on."""
+
+
+@hookspec
+def on_exception(run: Run, exception: BaseException) -> None:
+    """Training ends with an exception, Ctrl-C included. `on_train_end` follows, and then the exception goes on to the caller."""
+
+
+@hookspec
+def on_train_end(run: Run) -> None:
+    """Training has ended, in whatever way: `run.outcome` says how, `run.stop_reasons` why. Always called, and last."""

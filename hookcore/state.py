@@ -1,0 +1,52 @@
+"""State as JSON: numbers, strings, booleans, None, lists and dicts, with NaN and the infinities round-tripped exactly.
+
+Standard JSON has no NaN or infinities. Here they are written as `{"float": "nan"}`, so that the files stay standard JSON and
+a string stays a string; a dict that would look like one is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+_MARK = "float"
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """`value` as standard JSON; `TypeError` for what is no JSON-able state."""
+    return json.dumps(_encode(value), indent=indent, allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """What `dumps` was given."""
+    return _decode(json.loads(text))
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_MARK: repr(value)}
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                msg = f"State must have strings as keys, got {key!r}."
+                raise TypeError(msg)
+        encoded = {key: _encode(item) for key, item in value.items()}
+        return {_MARK: encoded} if value.keys() == {_MARK} else encoded
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    msg = f"State must be numbers, strings, booleans, None, lists and dicts, got {value!r}."
+    raise TypeError(msg)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_MARK}:
+            inner = value[_MARK]
+            return float(inner) if isinstance(inner, str) else {key: _decode(item) for key, item in inner.items()}
+        return {key: _decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    return value

@@ -1,0 +1,229 @@
+"""Durable checkpoint directories: write, verify, list, rank, remove.
+
+A checkpoint is one directory, `step-00001234`, with the trainee's files, `run.json` and `manifest.json`, which lists the size
+and SHA-256 of every other file. It is written into a temporary sibling, synced, and renamed, so that under its own name it is
+whole or not there. Reading uses JSON only, never pickle, and touches no file outside the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from hookcore import state
+from hookcore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hookcore.trainee import Mode
+
+MANIFEST: Final = "manifest.json"
+RECORD: Final = "run.json"
+FORMAT: Final = 1
+_NAME: Final = re.compile(r"step-\d{8,}")
+_TEMPORARY: Final = ".writing-"
+_ASIDE: Final = "earlier"
+
+
+@attrs.frozen
+class SavedCheckpoint:
+    """A checkpoint on disk."""
+
+    path: Path
+    epoch: int
+    step: int
+    metric: str | None = None
+    """The metric that ranks it, or None."""
+    value: float | None = None
+    """That metric's value, or None where there was none to observe."""
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` holds: progress, history and plugin state."""
+        return state.loads((self.path / RECORD).read_text())
+
+
+def write(
+    root: Path,
+    *,
+    epoch: int,
+    step: int,
+    metric: str | None,
+    value: float | None,
+    run: Mapping[str, Any],
+    files: Callable[[Path], None],
+) -> SavedCheckpoint:
+    """Write the checkpoint of `step` under `root`; it is durable when this returns.
+
+    `files` writes the trainee's files into the directory it is given. An earlier checkpoint of the same step is replaced.
+    Raises `CheckpointError`, with every other checkpoint untouched and nothing half-written under a checkpoint's name.
+    """
+    final = root / f"step-{step:08d}"
+    temporary = root / f"{_TEMPORARY}{final.name}"
+    checkpoint = {"epoch": epoch, "step": step, "metric": metric, "value": value}
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        files(temporary)
+        (temporary / RECORD).write_text(state.dumps(run))
+        listed = {path.relative_to(temporary).as_posix(): _fingerprint(path) for path in sorted(_files(temporary))}
+        manifest = {"format": FORMAT, "checkpoint": checkpoint, "files": listed}
+        (temporary / MANIFEST).write_text(state.dumps(manifest, indent=1))
+        for path in [*_files(temporary), *_directories(temporary)]:
+            _sync(path)
+        if final.exists():
+            replaced = root / f"{_TEMPORARY}replaced-{final.name}"
+            final.rename(replaced)
+            temporary.rename(final)
+            shutil.rmtree(replaced)
+        else:
+            temporary.rename(final)
+        _sync(root)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
+        raise CheckpointError(msg) from error
+    return SavedCheckpoint(final, **checkpoint)
+
+
+def open_directory(root: Path) -> None:
+    """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not."""
+    probe = root / f"{_TEMPORARY}probe"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.mkdir(exist_ok=True)
+        probe.rmdir()
+    except OSError as error:
+        msg = f"The checkpoint directory {root} cannot be written to: {error.strerror or error}."
+        raise CheckpointError(msg) from error
+
+
+def verify(path: Path) -> SavedCheckpoint:
+    """The checkpoint in `path`, every file of it read and compared with the manifest; `CheckpointError` where it differs."""
+    try:
+        if path.is_symlink() or not path.is_dir():
+            _refuse(path, "is not a directory")
+        manifest = _manifest(path)
+        present = {file.relative_to(path).as_posix(): file for file in _files(path) if file.name != MANIFEST}
+        if present.keys() != manifest["files"].keys():
+            odd = sorted(present.keys() ^ manifest["files"].keys())
+            _refuse(path, f"does not hold the files that its manifest lists: {', '.join(odd)}")
+        for name, file in present.items():
+            if file.is_symlink():
+                _refuse(path, f"holds a symbolic link, {name}")
+            if file.stat().st_size != manifest["files"][name]["size"] or _fingerprint(file) != manifest["files"][name]:
+                _refuse(path, f"is damaged: {name} differs from its manifest")
+        return _described(path, manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        msg = f"The checkpoint {path} cannot be read: {error}."
+        raise CheckpointError(msg) from error
+
+
+def available(root: Path) -> list[SavedCheckpoint]:
+    """The checkpoints under `root` by step, oldest first, those with an unreadable manifest left out. Not verified."""
+    found = []
+    for path in sorted(Path(root).glob("step-*")):
+        if _NAME.fullmatch(path.name):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                found.append(_described(path, _manifest(path)))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def newest(root: Path) -> SavedCheckpoint:
+    """The newest checkpoint under `root` that verifies; `CheckpointError` where there is none."""
+    return _first_whole(root, reversed(available(root)), "checkpoint")
+
+
+def best(root: Path, mode: Mode) -> SavedCheckpoint:
+    """The checkpoint under `root` with the best monitored value that verifies; the earliest of equals."""
+    return _first_whole(root, ranked(available(root), mode), "checkpoint with a monitored value")
+
+
+def ranked(checkpoints: Iterable[SavedCheckpoint], mode: Mode) -> list[SavedCheckpoint]:
+    """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals."""
+    rankable = [one for one in checkpoints if one.value is not None and not math.isnan(one.value)]
+    sign = 1 if mode == "min" else -1
+    return sorted(rankable, key=lambda one: (sign * (one.value or 0.0), one.step))
+
+
+def prune(root: Path, keep: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
+    """Remove every checkpoint under `root` but those in `keep`; returns those removed."""
+    kept = {checkpoint.path.name for checkpoint in keep}
+    removed = [checkpoint for checkpoint in available(root) if checkpoint.path.name not in kept]
+    for checkpoint in removed:
+        # Renamed first, so that a crash in the middle leaves no directory that looks whole.
+        doomed = checkpoint.path.rename(root / f"{_TEMPORARY}removed-{checkpoint.path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+    return removed
+
+
+def set_aside(root: Path) -> Path | None:
+    """Move the checkpoints of an earlier run into a new directory `earlier-001` under `root`; None where there are none."""
+    old = [path for path in root.glob("step-*") if _NAME.fullmatch(path.name)]
+    if not old:
+        return None
+    numbers = [int(path.name.rpartition("-")[2]) for path in root.glob(f"{_ASIDE}-[0-9]*")]
+    aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
+    aside.mkdir()
+    for path in old:
+        path.rename(aside / path.name)
+    return aside
+
+
+def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:
+    damaged = []
+    for checkpoint in candidates:
+        try:
+            return verify(checkpoint.path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+    msg = f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged)
+    raise CheckpointError(msg)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = state.loads((path / MANIFEST).read_text())
+    if manifest["format"] != FORMAT:
+        _refuse(path, f"has format {manifest['format']!r}; this version of hookcore reads format {FORMAT}")
+    return manifest
+
+
+def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:
+    return SavedCheckpoint(path, **manifest["checkpoint"])
+
+
+def _refuse(path: Path, problem: str) -> None:
+    msg = f"The checkpoint {path} {problem}."
+    raise CheckpointError(msg)
+
+
+def _files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _directories(directory: Path) -> list[Path]:
+    return [directory, *(path for path in directory.rglob("*") if path.is_dir())]
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""attrs validators for a plugin's parameters: each error names the class, the parameter, the value and what was expected."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from hookcore.errors import ParameterError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attrs import Attribute
+
+    Validator = Callable[[Any, Attribute[Any], Any], None]
+
+
+def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not holds(value):
+            reject(instance, attribute.alias, value, expected)
+
+    return validate
+
+
+def reject(instance: object, parameter: str, value: object, expected: str) -> None:
+    """Raise the `ParameterError` that says `expected` of `parameter`."""
+    msg = f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}."
+    raise ParameterError(msg)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_integer(value) or isinstance(value, float)
+
+
+def integer(*, at_least: int, optional: bool = False) -> Validator:
+    """An `int` (no bool) of at least `at_least`; None too where `optional`."""
+    return _check(
+        f"an integer of at least {at_least}" + (" or None" if optional else ""),
+        lambda value: (optional and value is None) or (_is_integer(value) and value >= at_least),
+    )
+
+
+def number(
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> Validator:
+    """A finite `int` or `float` within the bounds given; None too where `optional`."""
+    bounds = [f"at least {at_least:g}"] if at_least is not None else []
+    bounds += [f"above {above:g}"] if above is not None else []
+    bounds += [f"below {below:g}"] if below is not None else []
+    expected = "a finite number" + (" " + " and ".join(bounds) if bounds else "")
+
+    def holds(value: Any) -> bool:
+        if optional and value is None:
+            return True
+        return (
+            _is_number(value)
+            and math.isfinite(value)
+            and (at_least is None or value >= at_least)
+            and (above is None or value > above)
+            and (below is None or value < below)
+        )
+
+    return _check(expected + (" or None" if optional else ""), holds)
+
+
+def boolean() -> Validator:
+    """True or False, and nothing that only counts as one of them."""
+    return _check("True or False", lambda value: isinstance(value, bool))
+
+
+def text(*, optional: bool = False) -> Validator:
+    """A string that is not empty or blank; None too where `optional`."""
+    return _check(
+        "a non-empty string" + (" or None" if optional else ""),
+        lambda value: (optional and value is None) or (isinstance(value, str) and bool(value.strip())),
+    )
+
+
+def function() -> Validator:
+    """Anything that can be called."""
+    return _check("a function", callable)
+
+
+def one_of(*options: str) -> Validator:
+    """One of the strings `options`; the error names the nearest."""
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value not in options:
+            listed = ", ".join(repr(option) for option in options)
+            hint = did_you_mean(value, options) if isinstance(value, str) else ""
+            msg = f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}"
+            raise ParameterError(msg)
+
+    return validate

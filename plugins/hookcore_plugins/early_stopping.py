@@ -1,0 +1,117 @@
+"""Stop when a metric has not improved for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from hookcore import Monitor, Run, hookimpl
+from hookcore.metrics import Missing, direction_of, observe
+from hookcore.run import Outcome
+from hookcore.trainee import Capability, Snapshot
+from hookcore.validators import boolean, integer, number, one_of, text
+
+
+@attrs.define(eq=False)
+class EarlyStopping:
+    """Vote to stop once `monitor` has not improved for `patience` observations in a row.
+
+    Parameters are those of `keras.callbacks.EarlyStopping`:
+
+    * `monitor`: the metric's name. `missing`: what to do where it is not there, `"error"`, `"warn"` or `"skip"`.
+    * `min_delta`: an improvement must be greater than this, in the metric's own unit.
+    * `patience`: observations without improvement before the vote; 0 and 1 both stop at the first.
+    * `mode`: `"min"`, `"max"`, or `"auto"` for the direction that the framework or a table of well-known names gives.
+    * `baseline`: an improvement that does not also beat this value does not reset the waiting.
+    * `restore_best_weights`: put the weights of the best epoch back at the end of training, whatever ended it, an
+      exception excepted. The optimizer state stays as it is.
+    * `start_from_epoch`: epochs before this one, counted from 0, are not observed.
+
+    Raises `ParameterError` for a value outside its range, and `MetricError` when training begins if the direction is unknown.
+    """
+
+    monitor: str = attrs.field(default="val_loss", validator=text())
+    min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
+    patience: int = attrs.field(default=0, validator=integer(at_least=0))
+    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
+    baseline: float | None = attrs.field(default=None, validator=number(optional=True))
+    restore_best_weights: bool = attrs.field(default=False, validator=boolean())
+    start_from_epoch: int = attrs.field(default=0, validator=integer(at_least=0))
+    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    _watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    _best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        """Snapshots, where the best weights are to be restored."""
+        return ("snapshot",) if self.restore_best_weights else ()
+
+    @property
+    def best(self) -> float | None:
+        """The best value seen in the latest run, or None."""
+        return self._watch.best
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best value, counted from 0, or None."""
+        return self._watch.best_epoch
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Settle the direction, so that an unknown one is refused before anything is trained."""
+        self._watch = attrs.evolve(
+            self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta
+        )
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Observe, and vote once the patience is used up."""
+        if epoch < self.start_from_epoch:
+            return
+        value = observe(run, metrics, self.monitor, self.missing)
+        if value is None:
+            return
+        before, self._watch = self._watch, self._watch.observe(value, epoch)
+        if self._watch.waited == 0:
+            if self.restore_best_weights:
+                self._best_weights = run.trainee.snapshot(optimizer=False)
+            if not self._beats_baseline(value):
+                self._watch = attrs.evolve(self._watch, waited=before.waited + 1)
+        if self._watch.waited >= max(self.patience, 1):
+            run.stop(
+                f"{self.monitor} has not improved for {_observations(self._watch.waited)}: {value:.6g}, best {self._best()}",
+                metric=self.monitor,
+                value=value,
+                best=self.best,
+            )
+
+    @hookimpl
+    def on_train_end(self, run: Run) -> None:
+        """Put the best weights back."""
+        if self._best_weights is not None and run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
+            run.trainee.restore(self._best_weights)
+        self._best_weights = None
+
+    def _beats_baseline(self, value: float) -> bool:
+        return self.baseline is None or Monitor(self._watch.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
+
+    def _best(self) -> str:
+        if self.best is None:
+            return "none"
+        baseline = "" if self.baseline is None else f", baseline {self.baseline:.6g}"
+        return f"{self.best:.6g} at epoch {self.best_epoch}{baseline}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The observations so far."""
+        return self._watch.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the observations of `state`."""
+        self._watch = self._watch.load_state_dict(state)
+        self._best_weights = None
+
+
+def _observations(count: int) -> str:
+    return "1 observation" if count == 1 else f"{count} observations"

@@ -1,0 +1,86 @@
+"""Reduce the learning rate when a metric has stopped improving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from hookcore import Monitor, Run, hookimpl
+from hookcore.metrics import Missing, direction_of, observe
+from hookcore.trainee import Capability
+from hookcore.validators import integer, number, one_of, text
+
+
+@attrs.define(eq=False)
+class ReduceLROnPlateau:
+    """Multiply the learning rate by `factor` once `monitor` has not improved for `patience` observations in a row.
+
+    Parameters are those of `keras.callbacks.ReduceLROnPlateau`:
+
+    * `monitor`, `mode`, `missing`: as in `EarlyStopping`.
+    * `factor`: above 0 and below 1; new rate = old rate * `factor`.
+    * `patience`: observations without improvement before a reduction; 0 and 1 both reduce at the first.
+    * `min_delta`: an improvement must be greater than this, in the metric's own unit.
+    * `cooldown`: observations after a reduction in which nothing is counted. Exactly as many as it says, where Keras skips one fewer.
+    * `min_lr`: the rate is never set below this.
+
+    Raises `ParameterError` for a value outside its range. Where the framework has a learning-rate schedule of its own the
+    plugin is refused before the first batch.
+    """
+
+    needs: ClassVar[tuple[Capability, ...]] = ("learning_rate",)
+
+    monitor: str = attrs.field(default="val_loss", validator=text())
+    factor: float = attrs.field(default=0.1, validator=number(above=0, below=1))
+    patience: int = attrs.field(default=10, validator=integer(at_least=0))
+    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
+    min_delta: float = attrs.field(default=1e-4, validator=number(at_least=0))
+    cooldown: int = attrs.field(default=0, validator=integer(at_least=0))
+    min_lr: float = attrs.field(default=0.0, validator=number(at_least=0))
+    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    _watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    _cooling: int = attrs.field(init=False, default=0)
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Settle the direction, so that an unknown one is refused before anything is trained."""
+        self._watch = attrs.evolve(
+            self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta
+        )
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Observe, and reduce once the patience is used up."""
+        value = observe(run, metrics, self.monitor, self.missing)
+        if value is None:
+            return
+        self._watch = self._watch.observe(value, epoch)
+        if self._cooling > 0:
+            self._cooling -= 1
+            self._watch = self._watch.rest()
+        elif self._watch.waited >= max(self.patience, 1):
+            self._reduce(run, value)
+
+    def _reduce(self, run: Run, value: float) -> None:
+        rate = run.learning_rate
+        reduced = max(rate * self.factor, self.min_lr)
+        # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
+        if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
+            run.set_learning_rate(
+                reduced, f"{self.monitor} has not improved for {self._watch.waited} observation(s): {value:.6g}, best {self._watch.best}"
+            )
+            self._cooling = self.cooldown
+            self._watch = self._watch.rest()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The observations so far, and what is left of the cooldown."""
+        return {**self._watch.state_dict(), "cooling": self._cooling}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the observations of `state`."""
+        observed = dict(state)
+        self._cooling = observed.pop("cooling")
+        self._watch = self._watch.load_state_dict(observed)
