@@ -39,16 +39,17 @@ def compile_hook(
     return _wrap(hook, parameters, wrappers, call, handles, report) if wrappers else call
 
 
-def _flatten(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
-) -> Call:
+def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report) -> Call:
     arguments = ", ".join(parameters)
     namespace: dict[str, Any] = {"recover": _recovery(hook, parameters, impls, handles, report)}
     lines = [f"def {hook}({arguments}):"]
     for i, impl in enumerate(impls):
         namespace[f"call{i}"] = impl.function
         namespace[f"run{i}"] = handles[impl.plugin_name]
-        wanted = ", ".join(f"run{i}" if name == "run" else name for name in wanted_by(impl, parameters))
+        names = {**dict(zip(parameters, parameters, strict=True)), "run": f"run{i}"}
+        wanted = ", ".join(
+            [*(names[name] for name in impl.argnames), *(f"{name}={names[name]}" for name in impl.kwargnames if name in names)]
+        )
         # One try for each: since CPython 3.11 a try that catches nothing costs nothing.
         lines += [
             "    try:",
@@ -63,14 +64,11 @@ def _flatten(
     return call
 
 
-def wanted_by(impl: HookImpl, parameters: Sequence[str]) -> list[str]:
-    """The arguments that an implementation names, in its own order, those with a default included."""
-    return [name for name in (*impl.argnames, *impl.kwargnames) if name == "run" or name in parameters]
-
-
-def _values(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], handle: Run) -> list[object]:
-    given = dict(zip(parameters, values, strict=True), run=handle)
-    return [given[name] for name in wanted_by(impl, parameters)]
+def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], handle: Run) -> Any:
+    """Call an implementation with what it names. Arguments with a default go by keyword, as the hook need not give them all."""
+    given = {**dict(zip(parameters, values, strict=True)), "run": handle}
+    keywords = {name: given[name] for name in impl.kwargnames if name in given}
+    return impl.function(*(given[name] for name in impl.argnames), **keywords)
 
 
 def _recovery(
@@ -81,7 +79,7 @@ def _recovery(
         raising = [report(impls[failed].plugin_name, hook, error)]
         for impl in impls[failed + 1 :]:
             try:
-                impl.function(*_values(impl, parameters, values, handles[impl.plugin_name]))
+                _call(impl, parameters, values, handles[impl.plugin_name])
             except Exception as another:  # noqa: BLE001 - whatever a plugin raises goes to the policy
                 raising.append(report(impl.plugin_name, hook, another))
         _raise_first(raising)
@@ -89,7 +87,7 @@ def _recovery(
     return recover
 
 
-def _raise_first(raising: Sequence[Exception | None]) -> None:
+def _raise_first(raising: Sequence[BaseException | None]) -> None:
     errors = [error for error in raising if error is not None]
     for other in errors[1:]:
         errors[0].add_note(f"Then, in the same event: {other!r}")
@@ -105,7 +103,7 @@ def _wrap(
         raising: list[Exception | None] = []
         entered: list[tuple[HookImpl, Generator[None, object, object]]] = []
         for impl in wrappers:
-            generator = impl.function(*_values(impl, parameters, values, handles[impl.plugin_name]))
+            generator = _call(impl, parameters, values, handles[impl.plugin_name])
             try:
                 next(generator)
             except StopIteration:
@@ -125,6 +123,7 @@ def _wrap(
                     generator.send(None)
                 else:
                     generator.throw(thrown)
+                generator.close()  # it yielded again; this may raise too
             except StopIteration:
                 thrown = None
             except BaseException as error:  # noqa: BLE001
@@ -135,10 +134,7 @@ def _wrap(
                 else:
                     thrown = error
             else:
-                generator.close()
                 raising.append(report(impl.plugin_name, hook, RuntimeError("the wrapper yielded twice")))
-        if thrown is not None:
-            raise thrown
-        _raise_first(raising)
+        _raise_first([thrown, *raising])
 
     return call

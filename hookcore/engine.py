@@ -7,6 +7,7 @@ import inspect
 import logging
 import traceback
 import types
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
-    name: tuple(inspect.signature(function).parameters)
-    for name, function in vars(specs).items()
-    if name.startswith("on_")
+    name: tuple(inspect.signature(function).parameters) for name, function in vars(specs).items() if name.startswith("on_")
 }
 """Every hook's name with its arguments, in the order in which a run calls them."""
 
@@ -135,11 +134,10 @@ class Engine:
             raise RegistrationError(msg)
         hooks = _marked_methods(found.name, found.plugin)
         self._impls([Registered(found.name, found.plugin, found.origin, hooks, None)])
-        state_dict = getattr(found.plugin, "state_dict", None)
-        return Registered(found.name, found.plugin, found.origin, hooks, state_dict() if state_dict else None)
+        return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found.plugin))
 
     def _impls(self, registered: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
-        """pluggy's implementations of each hook, in pluggy's order: the last is called first."""
+        """The implementations of each hook in pluggy's order: the last is called first."""
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(specs)
         # pluggy calls the last registered first; we call in the order listed.
@@ -179,8 +177,25 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
+_INITIAL_STATES: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def _initial_state(plugin: Any) -> Any:
+    """The state of a plugin before its first run, which an object that served another engine has behind it; None for no state."""
+    if not hasattr(plugin, "state_dict"):
+        return None
+    state = copy.deepcopy(plugin.state_dict())
+    try:
+        return _INITIAL_STATES.setdefault(plugin, state)
+    except TypeError:  # not hashable, or without weak references: its state is what it is now
+        return state
+
+
 def _marked_methods(name: str, plugin: object) -> types.SimpleNamespace:
-    """The methods of `plugin` that are marked with `@hookimpl`; raises `RegistrationError` for what pluggy would pass over or say less well."""
+    """The methods of `plugin` that are marked with `@hookimpl`.
+
+    Raises `RegistrationError` for what pluggy would pass over or say less well.
+    """
     if inspect.isclass(plugin):
         msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
         raise RegistrationError(msg)
@@ -236,7 +251,7 @@ class Session:
     An adapter moves the run on with the methods here, and calls `hooks` itself for what needs no bookkeeping.
     """
 
-    __slots__ = ("_active", "_engine", "_ended", "_handles", "hooks", "run")
+    __slots__ = ("_active", "_ended", "_engine", "_handles", "hooks", "run")
 
     def __init__(self, engine: Engine, run: Run) -> None:
         self._engine = engine

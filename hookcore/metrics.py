@@ -102,8 +102,9 @@ class History:
 
     def append(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the metrics of one epoch."""
-        for name in metrics.keys() - self._columns.keys():
-            self._columns[name] = array("d", [math.nan]) * len(self.epochs)
+        for name in metrics:
+            if name not in self._columns:
+                self._columns[name] = array("d", [math.nan]) * len(self.epochs)
         self.epochs.append(epoch)
         for name, column in self._columns.items():
             column.append(metrics.get(name, math.nan))
@@ -113,6 +114,10 @@ class History:
             msg = f"No metric {name!r} in the history; there are {sorted(self._columns)}.{did_you_mean(name, self._columns)}"
             raise MetricError(msg)
         return self._columns[name].tolist()
+
+    def last(self) -> dict[str, float]:
+        """The metrics of the latest epoch; empty before the first."""
+        return {name: column[-1] for name, column in self._columns.items()}
 
     def __contains__(self, name: object) -> bool:
         return name in self._columns
@@ -159,7 +164,8 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
     if missing == "skip" or not expected or name in run.history:
         return None
     there = ", ".join(sorted(metrics)) or "none"
-    msg = f"{run.plugin}: no metric {name!r} at the end of epoch {run.progress.epoch}; there are: {there}.{did_you_mean(name, metrics)}"
+    epoch = run.progress.epoch
+    msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch}; there are: {there}.{did_you_mean(name, metrics)}"
     if name.startswith("val_") and not any(other.startswith("val_") for other in metrics):
         msg += " Nothing was validated: is there validation data, and does it run every epoch (validation_freq)?"
     if missing == "error":

@@ -55,5 +55,5 @@ class Monitor:
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
-        """This monitor's parameters with the observations of `state`."""
+        """The same parameters with the observations of `state`."""
         return attrs.evolve(self, **state)

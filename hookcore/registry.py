@@ -128,13 +128,15 @@ def from_spec(spec: str) -> Found:
         msg = f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         raise SpecError(msg)
     if len({entry.value for entry in found}) > 1:
-        msg = f"Plugin {name!r} is offered by {' and by '.join(map(distribution, found))}. Uninstall one, or pass the object instead of its name."
+        offers = " and by ".join(map(distribution, found))
+        msg = f"Plugin {name!r} is offered by {offers}. Uninstall one, or pass the object instead of its name."
         raise SpecError(msg)
     entry = found[0]
     try:
         factory = entry.load()
     except Exception as error:
-        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {reason}"
         raise LoadError(msg) from error
     arguments = parse_arguments(spec, text, factory)
     try:
@@ -156,7 +158,8 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
             msg = f"Plugin spec {spec!r}: expected key=value, got {item!r}."
             raise SpecError(msg)
         if key not in parameters:
-            msg = f"Plugin spec {spec!r}: no parameter {key!r}; there are: {', '.join(parameters) or 'none'}.{did_you_mean(key, parameters)}"
+            listed = ", ".join(parameters) or "none"
+            msg = f"Plugin spec {spec!r}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}"
             raise SpecError(msg)
         if key in arguments:
             msg = f"Plugin spec {spec!r}: {key!r} is given twice."
@@ -169,13 +172,12 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
     return arguments
 
 
-def parameters_of(factory: Callable[..., object]) -> dict[str, Any]:
+def parameters_of(factory: Any) -> dict[str, Any]:
     """The parameters of a factory, by name, with their types (`Any` where it declares none)."""
     if not callable(factory):
         return {}
-    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc] - its own class's
     try:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
     except (NameError, TypeError):
         hints = {}
     return {name: hints.get(name, Any) for name in inspect.signature(factory).parameters}

@@ -5,18 +5,15 @@ from __future__ import annotations
 import enum
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from hookcore.errors import ParameterError
 from hookcore.metrics import History
+from hookcore.store import SavedCheckpoint
 from hookcore.trainee import NoTrainee, Trainee
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from hookcore.store import SavedCheckpoint
 
 logger = logging.getLogger("hookcore")
 
@@ -81,6 +78,10 @@ class Progress:
 
 def _nothing_saved() -> Mapping[str, Any]:
     return {}
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value) and value >= 0
 
 
 def _nobody_told(checkpoint: SavedCheckpoint) -> None:
@@ -160,7 +161,7 @@ class Run:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not (isinstance(value, float | int) and math.isfinite(value) and value >= 0):
+        if not _is_rate(value):
             msg = f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}."
             raise ParameterError(msg)
         self.trainee.learning_rate = float(value)
@@ -171,13 +172,9 @@ class Run:
             return (epoch + 1) % self.validation_freq == 0
         return epoch + 1 in self.validation_freq
 
-    def stop(
-        self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None
-    ) -> None:
+    def stop(self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None) -> None:
         """Vote to stop the run. Every vote is kept; the run stops after the event in which the first was given."""
-        self.stop_reasons.append(
-            StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best)
-        )
+        self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
         self.decide("stop", message)
 
     def set_learning_rate(self, value: float, reason: str) -> None:

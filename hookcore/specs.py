@@ -34,7 +34,8 @@ def on_epoch_begin(run: Run, epoch: int) -> None:
 def on_batch_begin(run: Run, batch: int) -> None:
     """Batch `batch` of the epoch is about to be trained.
 
-    Where the framework runs several batches at a time (`steps_per_execution` in Keras), once for all of them, with the first one's number.
+    Where the framework runs several batches at a time (`steps_per_execution` in Keras), once for all of them, with the
+    first one's number.
     """
 
 
@@ -42,8 +43,8 @@ def on_batch_begin(run: Run, batch: int) -> None:
 def on_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
     """Batch `batch` has been trained; `run.progress.step` counts it.
 
-    `metrics` is what the framework reports at this point: in Keras the mean since the epoch began, in `Loop` what was logged for this batch.
-    Where the framework runs several batches at a time, once for all of them, with the last one's number.
+    `metrics` is what the framework reports at this point: in Keras the mean since the epoch began, in `Loop` what was
+    logged for this batch. Where the framework runs several batches at a time, once for all of them, with the last one's number.
     """
 
 

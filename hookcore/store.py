@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 import re
@@ -49,10 +48,11 @@ class SavedCheckpoint:
 
     def record(self) -> dict[str, Any]:
         """What `run.json` holds: progress, history and plugin state."""
-        return state.loads((self.path / RECORD).read_text())
+        record: dict[str, Any] = state.loads((self.path / RECORD).read_text())
+        return record
 
 
-def write(
+def write(  # noqa: PLR0913 - each is a part of the checkpoint
     root: Path,
     *,
     epoch: int,
@@ -69,7 +69,7 @@ def write(
     """
     final = root / f"step-{step:08d}"
     temporary = root / f"{_TEMPORARY}{final.name}"
-    checkpoint = {"epoch": epoch, "step": step, "metric": metric, "value": value}
+    checkpoint: dict[str, Any] = {"epoch": epoch, "step": step, "metric": metric, "value": value}
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not holds(value):
-            reject(instance, attribute.alias, value, expected)
+            reject(instance, attribute.alias or attribute.name, value, expected)
 
     return validate
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
 from hookcore import Engine, HookcoreError, Metrics, Run
 from hookcore.trainee import NoTrainee
 
@@ -19,7 +21,7 @@ Batch = TypeVar("Batch")
 
 
 class Loop:
-    """A training loop that you write, with plugins:
+    """A training loop that you write, with plugins.
 
         with Loop(plugins, epochs=20) as loop:
             for epoch in loop.epochs():
@@ -29,8 +31,9 @@ class Loop:
 
     `plugins` is what `Engine` takes, or an `Engine`. `epochs` may be None for a loop that ends by a plugin's vote.
     `trainee` lets plugins set the learning rate, take snapshots and save; a plugin that needs what is not there is refused by
-    name when the `with` block is entered. `model` and `validation_data` are what plugins find in `run.model` and `run.validation_data`;
-    `validation_freq` says that validation metrics come only every so many epochs; `steps_per_epoch` is for progress displays.
+    name when the `with` block is entered. `model` and `validation_data` are what plugins find in `run.model` and
+    `run.validation_data`; `validation_freq` says that validation metrics come only every so many epochs; `steps_per_epoch` is
+    for progress displays.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the run that plugins can see
@@ -61,6 +64,7 @@ class Loop:
         self._epoch_metrics: dict[str, Any] = {}
         self._evaluation: dict[str, Any] | None = None
         self._open = False
+        self._left_early = False
 
     def __enter__(self) -> Self:
         try:
@@ -75,6 +79,8 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        if error is None and self._left_early:
+            attrs.evolve(self.run, plugin="loop").stop("the loop was left before its last epoch")
         self._session.end(error)
 
     def epochs(self) -> Iterator[int]:
@@ -84,7 +90,9 @@ class Loop:
         while (self.run.epochs is None or epoch < self.run.epochs) and not self._session.stopping:
             self._means, self._epoch_metrics = {}, {}
             self._session.epoch_begin(epoch)
+            self._left_early = self.run.epochs is not None
             yield epoch
+            self._left_early = False
             metrics = {name: mean.value for name, mean in self._means.items()} | self._epoch_metrics
             self._session.epoch_end(epoch, Metrics(metrics))
             epoch += 1
@@ -106,7 +114,8 @@ class Loop:
             try:
                 yield batch
             except GeneratorExit:
-                # The body left its loop by `break`, after it trained on this batch; or by an exception, and then the run has ended.
+                # The body left its loop by `break`, after it trained on this batch; or by an exception, and then
+                # the run has ended.
                 if self._open:
                     self._end_batch(number)
                 raise

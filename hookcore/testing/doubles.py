@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hookcore import Run, hookimpl, state
 from hookcore.trainee import Capability, Mode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @attrs.define(eq=False)

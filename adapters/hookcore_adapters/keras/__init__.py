@@ -1,0 +1,18 @@
+"""Keras: plugins in `model.fit`, either through `fit` or as one callback, and any Keras callback as a plugin."""
+
+from __future__ import annotations
+
+try:
+    import keras as _keras
+except ImportError as error:
+    msg = "The Keras adapter needs Keras and a backend for it: pip install 'hookcore[keras]'."
+    raise ImportError(msg) from error
+
+from hookcore_adapters.keras.adapter import KerasAdapter
+from hookcore_adapters.keras.fit import fit
+from hookcore_adapters.keras.hosted import from_keras
+from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
+
+__all__ = ["MODEL_FILE", "KerasAdapter", "KerasTrainee", "fit", "from_keras"]
+
+del _keras
