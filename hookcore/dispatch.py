@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from hookcore.run import Run
 
     Call = Callable[..., None]
+    Wrapper = Generator[None, object, object]
 
 
 class Report(Protocol):
     """The error policy: takes note of a plugin's error, and returns what must be raised for it, if anything."""
 
-    def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None: ...
+    def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None:  # noqa: D102 - the class says it
+        ...
 
 
 def compile_hook(
@@ -36,7 +38,7 @@ def compile_hook(
     plain = [impl for impl in reversed(impls) if not impl.wrapper]
     wrappers = [impl for impl in reversed(impls) if impl.wrapper]
     call = _flatten(hook, parameters, plain, handles, report)
-    return _wrap(hook, parameters, wrappers, call, handles, report) if wrappers else call
+    return _wrap(hook, parameters, wrappers, call, handles=handles, report=report) if wrappers else call
 
 
 def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report) -> Call:
@@ -96,45 +98,56 @@ def _raise_first(raising: Sequence[BaseException | None]) -> None:
 
 
 def _wrap(
-    hook: str, parameters: Sequence[str], wrappers: Sequence[HookImpl], inner: Call, handles: Mapping[str, Run], report: Report
+    hook: str, parameters: Sequence[str], wrappers: Sequence[HookImpl], inner: Call, *, handles: Mapping[str, Run], report: Report
 ) -> Call:
     def call(*values: object) -> None:
         """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
         raising: list[Exception | None] = []
-        entered: list[tuple[HookImpl, Generator[None, object, object]]] = []
+        entered: list[tuple[HookImpl, Wrapper]] = []
         for impl in wrappers:
-            generator = _call(impl, parameters, values, handles[impl.plugin_name])
-            try:
-                next(generator)
-            except StopIteration:
-                raising.append(report(impl.plugin_name, hook, RuntimeError("the wrapper did not yield")))
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
-                raising.append(report(impl.plugin_name, hook, error))
+            wrapper: Wrapper = _call(impl, parameters, values, handles[impl.plugin_name])
+            failure = _enter(wrapper)
+            if failure is None:
+                entered.append((impl, wrapper))
             else:
-                entered.append((impl, generator))
+                raising.append(report(impl.plugin_name, hook, failure))
         thrown: BaseException | None = None
         try:
             inner(*values)
         except BaseException as error:  # noqa: BLE001 - the wrappers see it, as pluggy's do, and it is raised below
             thrown = error
-        for impl, generator in reversed(entered):
-            try:
-                if thrown is None:
-                    generator.send(None)
-                else:
-                    generator.throw(thrown)
-                generator.close()  # it yielded again; this may raise too
-            except StopIteration:
-                thrown = None
-            except BaseException as error:  # noqa: BLE001
-                if error is thrown:
-                    continue
-                if isinstance(error, Exception):
-                    raising.append(report(impl.plugin_name, hook, error))
-                else:
-                    thrown = error
-            else:
-                raising.append(report(impl.plugin_name, hook, RuntimeError("the wrapper yielded twice")))
+        for impl, wrapper in reversed(entered):
+            thrown, failure = _leave(wrapper, thrown)
+            if failure is not None:
+                raising.append(report(impl.plugin_name, hook, failure))
         _raise_first([thrown, *raising])
 
     return call
+
+
+def _enter(wrapper: Wrapper) -> Exception | None:
+    """Run a wrapper up to its `yield`; returns what went wrong."""
+    try:
+        next(wrapper)
+    except StopIteration:
+        return RuntimeError("the wrapper did not yield")
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+        return error
+    return None
+
+
+def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseException | None, Exception | None]:
+    """Run a wrapper from its `yield` to its end; returns what is thrown from then on, and what went wrong in the wrapper."""
+    try:
+        if thrown is None:
+            wrapper.send(None)
+        else:
+            wrapper.throw(thrown)
+        wrapper.close()  # it yielded again; this may raise too
+    except StopIteration:
+        return None, None
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+        return thrown, None if error is thrown else error
+    except BaseException as error:  # noqa: BLE001 - Ctrl-C in a wrapper goes on to the others
+        return error, None
+    return thrown, RuntimeError("the wrapper yielded twice")

@@ -34,6 +34,13 @@ HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
 """Every hook's name with its arguments, in the order in which a run calls them."""
 
 
+class _Marked:
+    """Holds a plugin's marked methods. Compared by identity, as pluggy refuses a second plugin that is equal to one it has."""
+
+    def __init__(self, methods: Mapping[str, Callable[..., object]]) -> None:
+        vars(self).update(methods)
+
+
 @attrs.frozen(eq=False)
 class Registered:
     """A plugin in an engine, with what the engine found out about it."""
@@ -41,7 +48,7 @@ class Registered:
     name: str
     plugin: Any
     origin: str
-    hooks: types.SimpleNamespace
+    hooks: _Marked
     """The marked methods alone: what pluggy sees, so that it never touches the plugin's other attributes."""
     initial_state: Any
     """What `state_dict` returned at registration: what each run starts from. None where the plugin keeps no state."""
@@ -73,7 +80,12 @@ class Engine:
         self.run: Run | None = None
         """The latest run."""
         for found in registry.find(plugins, autoload=autoload):
-            self._registered.append(self._examine(found))
+            try:
+                self._registered.append(self._examine(found))
+            except RegistrationError as error:
+                if not found.autoloaded:
+                    raise
+                registry.warn_without(found.name, found.origin, error)
         self.on_error = dict(on_error or {})
         for name, policy in self.on_error.items():
             if name not in self.names:
@@ -133,8 +145,12 @@ class Engine:
             msg = f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
             raise RegistrationError(msg)
         hooks = _marked_methods(found.name, found.plugin)
-        self._impls([Registered(found.name, found.plugin, found.origin, hooks, None)])
-        return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found.plugin))
+        try:
+            self._impls([Registered(found.name, found.plugin, found.origin, hooks, None)])
+        except pluggy.PluginValidationError as error:
+            msg = f"Plugin {found.name!r}: {error}"
+            raise RegistrationError(msg) from error
+        return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found))
 
     def _impls(self, registered: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
         """The implementations of each hook in pluggy's order: the last is called first."""
@@ -145,11 +161,12 @@ class Engine:
             manager.register(one.hooks, one.name)
         return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
 
-    def compile(self, names: Iterable[str], handles: Mapping[str, Run], report: Callable[..., Exception | None]) -> Hooks:
-        """The hooks of the plugins `names`, compiled for one run."""
-        wanted = set(names)
+    def compile(
+        self, plugins: Iterable[Registered], handles: Mapping[str, Run], report: Callable[..., Exception | None]
+    ) -> Hooks:
+        """The hooks of `plugins`, compiled for one run."""
         hooks = Hooks()
-        for hook, impls in self._impls(one for one in self._registered if one.name in wanted).items():
+        for hook, impls in self._impls(plugins).items():
             setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], impls, handles, report))
         return hooks
 
@@ -180,9 +197,14 @@ class Hooks:
 _INITIAL_STATES: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def _initial_state(plugin: Any) -> Any:
+def _initial_state(found: registry.Found) -> Any:
     """The state of a plugin before its first run, which an object that served another engine has behind it; None for no state."""
-    if not hasattr(plugin, "state_dict"):
+    plugin: Any = found.plugin
+    saves, loads = hasattr(plugin, "state_dict"), hasattr(plugin, "load_state_dict")
+    if saves != loads:
+        msg = f"Plugin {found.name!r} must have both state_dict and load_state_dict, or neither."
+        raise RegistrationError(msg)
+    if not saves:
         return None
     state = copy.deepcopy(plugin.state_dict())
     try:
@@ -191,7 +213,7 @@ def _initial_state(plugin: Any) -> Any:
         return state
 
 
-def _marked_methods(name: str, plugin: object) -> types.SimpleNamespace:
+def _marked_methods(name: str, plugin: object) -> _Marked:
     """The methods of `plugin` that are marked with `@hookimpl`.
 
     Raises `RegistrationError` for what pluggy would pass over or say less well.
@@ -199,11 +221,14 @@ def _marked_methods(name: str, plugin: object) -> types.SimpleNamespace:
     if inspect.isclass(plugin):
         msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
         raise RegistrationError(msg)
-    where = plugin if isinstance(plugin, types.ModuleType) else type(plugin)
+    where = plugin if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else type(plugin)
     reader = pluggy.PluginManager(PROJECT)
     methods = {}
     for attribute in sorted({*dir(where), *HOOKS}):
-        method = getattr(plugin, attribute, None) if attribute.startswith("on_") or _is_function(where, attribute) else None
+        static = inspect.getattr_static(where, attribute, None)
+        if isinstance(static, property) or not (attribute.startswith("on_") or inspect.isfunction(static)):
+            continue
+        method = getattr(plugin, attribute, None)
         if method is None or not callable(method):
             continue
         options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
@@ -215,28 +240,32 @@ def _marked_methods(name: str, plugin: object) -> types.SimpleNamespace:
                 )
                 raise RegistrationError(msg)
             continue
-        _check_signature(name, attribute, options.get("specname") or attribute, method, wrapper=bool(options.get("hookwrapper")))
+        _check_signature(name, attribute, method, options)
         methods[attribute] = method
     if not methods:
         msg = f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl."
         raise RegistrationError(msg)
-    return types.SimpleNamespace(**methods)
+    return _Marked(methods)
 
 
-def _is_function(where: object, attribute: str) -> bool:
-    return inspect.isfunction(inspect.getattr_static(where, attribute, None))
-
-
-def _check_signature(plugin: str, method: str, hook: str, function: Callable[..., object], *, wrapper: bool) -> None:
+def _check_signature(plugin: str, method: str, function: Callable[..., object], options: Mapping[str, Any]) -> None:
+    hook = options.get("specname") or method
     if hook not in HOOKS:
         hint = did_you_mean(hook, HOOKS) or f" There are: {', '.join(HOOKS)}."
         msg = f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}"
         raise RegistrationError(msg)
-    if wrapper:
+    if options.get("hookwrapper"):
         msg = f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True."
         raise RegistrationError(msg)
+    if not options.get("wrapper") and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
+        msg = f"Plugin {plugin!r}: {method} is a generator or a coroutine, which nobody would run. Is wrapper=True missing?"
+        raise RegistrationError(msg)
     for name, parameter in inspect.signature(function).parameters.items():
-        required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        positional = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        required = positional and parameter.default is parameter.empty
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            msg = f"Plugin {plugin!r}: {method} has a keyword-only argument {name!r}, which pluggy never gives; drop the '*'."
+            raise RegistrationError(msg)
         if required and name not in HOOKS[hook]:
             msg = (
                 f"Plugin {plugin!r}: {method} has an argument {name!r}, which {hook}({', '.join(HOOKS[hook])}) does not give."
@@ -251,18 +280,20 @@ class Session:
     An adapter moves the run on with the methods here, and calls `hooks` itself for what needs no bookkeeping.
     """
 
-    __slots__ = ("_active", "_ended", "_engine", "_handles", "hooks", "run")
+    __slots__ = ("_active", "_ended", "_engine", "_handles", "_plugins", "hooks", "run")
 
     def __init__(self, engine: Engine, run: Run) -> None:
         self._engine = engine
         self.run = run
-        self._active = engine.names
-        self._handles = {name: attrs.evolve(run, plugin=name) for name in engine.names}
+        # A plugin registered or unregistered during the run counts from the next run on.
+        self._plugins = engine.plugins
+        self._active = list(self._plugins)
+        self._handles = {registered.name: attrs.evolve(run, plugin=registered.name) for registered in self._plugins}
         self._ended = False
         self.hooks = engine.compile(self._active, self._handles, self._report)
         run.shared.state_dict = self.state_dict
         run.shared.on_checkpoint = self._announce
-        for registered in engine.plugins:
+        for registered in self._plugins:
             if registered.initial_state is not None:
                 registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
 
@@ -282,7 +313,7 @@ class Session:
 
     def train_begin(self) -> None:
         """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""
-        for registered in self._engine.plugins:
+        for registered in self._plugins:
             for need in getattr(registered.plugin, "needs", ()):
                 reason = self.run.trainee.lacks(need)
                 if reason is not None:
@@ -350,7 +381,7 @@ class Session:
             "history": self.run.history.state_dict(),
             "plugins": {
                 registered.name: registered.plugin.state_dict()
-                for registered in self._engine.plugins
+                for registered in self._plugins
                 if registered.initial_state is not None
             },
         }
@@ -360,13 +391,13 @@ class Session:
 
     def _report(self, plugin: str, hook: str, error: Exception) -> Exception | None:
         """The error policy: an observer is disabled for the rest of the run, an actor's error is raised."""
-        registered = next(one for one in self._engine.plugins if one.name == plugin)
+        registered = next(one for one in self._plugins if one.name == plugin)
         policy = self._engine.on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
         text = "".join(traceback.format_exception(error))
         self.shared.failures.append(PluginFailure(plugin, hook, error, text, disabled=policy == "disable"))
         if policy == "disable":
             logger.error("plugin %r raised in %s and is disabled for the rest of the run:\n%s", plugin, hook, text)
-            self._active = [name for name in self._active if name != plugin]
+            self._active = [one for one in self._active if one is not registered]
             compiled = self._engine.compile(self._active, self._handles, self._report)
             for name in HOOKS:
                 setattr(self.hooks, name, getattr(compiled, name))

@@ -49,6 +49,12 @@ class HookcoreWarning(UserWarning):
     """Something was left out or switched off, and the run goes on."""
 
 
+def describe(error: BaseException) -> str:
+    """The error's type and message, in one line of printable characters."""
+    message = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return f"{type(error).__name__}: {' '.join(message.split())}"
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """A sentence that names the option nearest to `name`, with a leading space, or nothing."""
     close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)

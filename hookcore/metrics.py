@@ -84,7 +84,7 @@ def _flatten(raw: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             try:
                 # `item` first: NumPy deprecates float() of an array of one element.
                 yield name, float(value.item() if hasattr(value, "item") else value)
-            except (TypeError, ValueError) as error:
+            except (OverflowError, TypeError, ValueError) as error:
                 msg = f"Metric {name!r} must be a number, got {value!r}."
                 raise MetricError(msg) from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecError, did_you_mean
+from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecError, describe, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +36,7 @@ class Found:
     name: str
     plugin: object
     origin: str
+    autoloaded: bool = False
 
 
 def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
@@ -86,14 +87,19 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
 def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
     try:
         target = entry.load()
-        yield Found(entry.name, target() if callable(target) else target, distribution(entry))
+        yield Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
     except Exception as error:  # noqa: BLE001 - a third party's import may raise anything, and must not stop the run
-        warnings.warn(
-            f"Plugin {entry.name!r} of {distribution(entry)} could not be loaded from {entry.value!r}, and the run goes on "
-            f"without it: {type(error).__name__}: {error}. To silence this, set {DISABLE}={entry.name}.",
-            HookcoreWarning,
-            stacklevel=2,
-        )
+        warn_without(entry.name, distribution(entry), error)
+
+
+def warn_without(name: str, origin: str, error: Exception) -> None:
+    """Say that an autoloaded plugin could not be loaded: a broken package must not break every run."""
+    warnings.warn(
+        f"Plugin {name!r} of {origin} could not be loaded, and the run goes on without it: {describe(error)}. "
+        f"To silence this, set {DISABLE}={name}.",
+        HookcoreWarning,
+        stacklevel=2,
+    )
 
 
 def name_of(plugin: object) -> str:
@@ -103,7 +109,7 @@ def name_of(plugin: object) -> str:
         return own
     if isinstance(plugin, types.ModuleType):
         return plugin.__name__.rpartition(".")[2]
-    name = type(plugin).__name__
+    name = (plugin if inspect.isclass(plugin) else type(plugin)).__name__
     words = "".join(
         "_" + letter if letter.isupper() and i and (name[i - 1].islower() or name[i + 1 : i + 2].islower()) else letter
         for i, letter in enumerate(name)
@@ -135,8 +141,7 @@ def from_spec(spec: str) -> Found:
     try:
         factory = entry.load()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {reason}"
+        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {describe(error)}"
         raise LoadError(msg) from error
     arguments = parse_arguments(spec, text, factory)
     try:
@@ -144,6 +149,9 @@ def from_spec(spec: str) -> Found:
     except (TypeError, ParameterError) as error:
         msg = f"Plugin spec {spec!r}: {error}"
         raise SpecError(msg) from error
+    except Exception as error:
+        msg = f"Plugin {name!r} of {distribution(entry)} could not be made: {type(error).__name__}: {error}"
+        raise LoadError(msg) from error
 
 
 def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
@@ -152,7 +160,12 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
     lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
     parameters = parameters_of(factory)
     arguments: dict[str, Any] = {}
-    for item in lexer:
+    try:
+        items = list(lexer)
+    except ValueError as error:  # a quotation that does not end
+        msg = f"Plugin spec {spec!r}: {error}."
+        raise SpecError(msg) from None
+    for item in items:
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             msg = f"Plugin spec {spec!r}: expected key=value, got {item!r}."
@@ -176,11 +189,18 @@ def parameters_of(factory: Any) -> dict[str, Any]:
     """The parameters of a factory, by name, with their types (`Any` where it declares none)."""
     if not callable(factory):
         return {}
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    return {name: _hint(function, name) for name in inspect.signature(factory).parameters}
+
+
+def _hint(function: Any, parameter: str) -> Any:
+    # One at a time: a name that exists only for type checkers must not cost the other parameters their types.
+    annotation = getattr(function, "__annotations__", {}).get(parameter, Any)
+    alone = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        return typing.get_type_hints(alone, getattr(function, "__globals__", {}))[parameter]
     except (NameError, TypeError):
-        hints = {}
-    return {name: hints.get(name, Any) for name in inspect.signature(factory).parameters}
+        return Any
 
 
 def _convert(text: str, hint: Any) -> Any:

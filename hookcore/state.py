@@ -25,7 +25,7 @@ def loads(text: str) -> Any:
 
 def _encode(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return {_MARK: repr(value)}
+        return {_MARK: float.__repr__(value)}  # a subclass, such as NumPy's, has a repr of its own
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):

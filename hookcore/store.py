@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import re
@@ -20,11 +21,14 @@ import attrs
 
 from hookcore import state
 from hookcore.errors import CheckpointError
+from hookcore.validators import integer, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from hookcore.trainee import Mode
+
+logger = logging.getLogger("hookcore")
 
 MANIFEST: Final = "manifest.json"
 RECORD: Final = "run.json"
@@ -32,6 +36,7 @@ FORMAT: Final = 1
 _NAME: Final = re.compile(r"step-\d{8,}")
 _TEMPORARY: Final = ".writing-"
 _ASIDE: Final = "earlier"
+_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @attrs.frozen
@@ -39,11 +44,13 @@ class SavedCheckpoint:
     """A checkpoint on disk."""
 
     path: Path
-    epoch: int
-    step: int
-    metric: str | None = None
+    epoch: int = attrs.field(validator=integer(at_least=0))
+    step: int = attrs.field(validator=integer(at_least=0))
+    metric: str | None = attrs.field(default=None, validator=text(optional=True))
     """The metric that ranks it, or None."""
-    value: float | None = None
+    value: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of((int, float)))
+    )
     """That metric's value, or None where there was none to observe."""
 
     def record(self) -> dict[str, Any]:
@@ -52,7 +59,7 @@ class SavedCheckpoint:
         return record
 
 
-def write(  # noqa: PLR0913 - each is a part of the checkpoint
+def write(
     root: Path,
     *,
     epoch: int,
@@ -76,22 +83,28 @@ def write(  # noqa: PLR0913 - each is a part of the checkpoint
         files(temporary)
         (temporary / RECORD).write_text(state.dumps(run))
         listed = {path.relative_to(temporary).as_posix(): _fingerprint(path) for path in sorted(_files(temporary))}
-        manifest = {"format": FORMAT, "checkpoint": checkpoint, "files": listed}
-        (temporary / MANIFEST).write_text(state.dumps(manifest, indent=1))
+        manifest = _sealed({"format": FORMAT, "checkpoint": checkpoint, "files": listed})
+        (temporary / MANIFEST).write_bytes(manifest.encode())
         for path in [*_files(temporary), *_directories(temporary)]:
             _sync(path)
         if final.exists():
             replaced = root / f"{_TEMPORARY}replaced-{final.name}"
+            shutil.rmtree(replaced, ignore_errors=True)
             final.rename(replaced)
-            temporary.rename(final)
-            shutil.rmtree(replaced)
+            try:
+                temporary.rename(final)
+            except OSError:
+                replaced.rename(final)
+                raise
+            shutil.rmtree(replaced, ignore_errors=True)
         else:
             temporary.rename(final)
         _sync(root)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
         raise CheckpointError(msg) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return SavedCheckpoint(final, **checkpoint)
 
 
@@ -113,17 +126,17 @@ def verify(path: Path) -> SavedCheckpoint:
         if path.is_symlink() or not path.is_dir():
             _refuse(path, "is not a directory")
         manifest = _manifest(path)
-        present = {file.relative_to(path).as_posix(): file for file in _files(path) if file.name != MANIFEST}
+        present = {file.relative_to(path).as_posix(): file for file in _files(path) if file != path / MANIFEST}
         if present.keys() != manifest["files"].keys():
             odd = sorted(present.keys() ^ manifest["files"].keys())
             _refuse(path, f"does not hold the files that its manifest lists: {', '.join(odd)}")
         for name, file in present.items():
-            if file.is_symlink():
-                _refuse(path, f"holds a symbolic link, {name}")
+            if file.is_symlink() or not file.is_file():
+                _refuse(path, f"holds {name}, which is a symbolic link or no plain file")
             if file.stat().st_size != manifest["files"][name]["size"] or _fingerprint(file) != manifest["files"][name]:
                 _refuse(path, f"is damaged: {name} differs from its manifest")
         return _described(path, manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, CheckpointError):
             raise
         msg = f"The checkpoint {path} cannot be read: {error}."
@@ -133,16 +146,15 @@ def verify(path: Path) -> SavedCheckpoint:
 def available(root: Path) -> list[SavedCheckpoint]:
     """The checkpoints under `root` by step, oldest first, those with an unreadable manifest left out. Not verified."""
     found = []
-    for path in sorted(Path(root).glob("step-*")):
-        if _NAME.fullmatch(path.name):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                found.append(_described(path, _manifest(path)))
+    for path in _named(root):
+        with contextlib.suppress(*_UNREADABLE):
+            found.append(_described(path, _manifest(path)))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def newest(root: Path) -> SavedCheckpoint:
     """The newest checkpoint under `root` that verifies; `CheckpointError` where there is none."""
-    return _first_whole(root, reversed(available(root)), "checkpoint")
+    return _first_whole(root, available(root)[::-1], "checkpoint")
 
 
 def best(root: Path, mode: Mode) -> SavedCheckpoint:
@@ -163,17 +175,19 @@ def prune(root: Path, keep: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
     removed = [checkpoint for checkpoint in available(root) if checkpoint.path.name not in kept]
     for checkpoint in removed:
         # Renamed first, so that a crash in the middle leaves no directory that looks whole.
-        doomed = checkpoint.path.rename(root / f"{_TEMPORARY}removed-{checkpoint.path.name}")
+        doomed = root / f"{_TEMPORARY}removed-{checkpoint.path.name}"
+        shutil.rmtree(doomed, ignore_errors=True)
+        checkpoint.path.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     return removed
 
 
 def set_aside(root: Path) -> Path | None:
     """Move the checkpoints of an earlier run into a new directory `earlier-001` under `root`; None where there are none."""
-    old = [path for path in root.glob("step-*") if _NAME.fullmatch(path.name)]
+    old = _named(root)
     if not old:
         return None
-    numbers = [int(path.name.rpartition("-")[2]) for path in root.glob(f"{_ASIDE}-[0-9]*")]
+    numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(rf"{_ASIDE}-(\d+)", path.name))]
     aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
     aside.mkdir()
     for path in old:
@@ -181,22 +195,39 @@ def set_aside(root: Path) -> Path | None:
     return aside
 
 
+def _named(root: Path) -> list[Path]:
+    return sorted(path for path in Path(root).glob("step-*") if _NAME.fullmatch(path.name))
+
+
 def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:
+    """The first of `candidates` that verifies; every damaged one before it is named in the log, or in the error."""
+    listed = {checkpoint.path for checkpoint in available(root)}
+    unreadable = [path for path in _named(root) if path not in listed]
     damaged = []
-    for checkpoint in candidates:
+    for path in [*unreadable, *(checkpoint.path for checkpoint in candidates)]:
         try:
-            return verify(checkpoint.path)
+            return verify(path)
         except CheckpointError as error:
+            logger.warning("skipped: %s", error)
             damaged.append(str(error))
     msg = f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged)
     raise CheckpointError(msg)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = state.loads((path / MANIFEST).read_text())
+    text = (path / MANIFEST).read_bytes().decode()
+    manifest: dict[str, Any] = state.loads(text)
     if manifest["format"] != FORMAT:
         _refuse(path, f"has format {manifest['format']!r}; this version of hookcore reads format {FORMAT}")
+    if text != _sealed({key: manifest[key] for key in ("format", "checkpoint", "files")}):
+        _refuse(path, f"is damaged: {MANIFEST} differs from its own digest")
     return manifest
+
+
+def _sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, with its own digest in it."""
+    digest = hashlib.sha256(state.dumps(dict(manifest)).encode()).hexdigest()
+    return state.dumps({**manifest, "sha256": digest}, indent=1)
 
 
 def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:

@@ -36,7 +36,7 @@ class Loop:
     for progress displays.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part of the run that plugins can see
+    def __init__(
         self,
         plugins: Iterable[object] | Engine = (),
         *,
@@ -65,6 +65,8 @@ class Loop:
         self._evaluation: dict[str, Any] | None = None
         self._open = False
         self._left_early = False
+        self._left_in: int | None = None
+        self._batched = False
 
     def __enter__(self) -> Self:
         try:
@@ -75,25 +77,36 @@ class Loop:
         self._open = True
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open = False
+        if error is None:
+            try:
+                self._finish_left_batch()
+            except BaseException as raised:
+                self._session.end(raised)
+                raise
         if error is None and self._left_early:
             attrs.evolve(self.run, plugin="loop").stop("the loop was left before its last epoch")
         self._session.end(error)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs, counted from zero, until all are done or a plugin votes to stop."""
+        """The epochs, counted from zero, until all are done or a plugin votes to stop.
+
+        An epoch in which the body does not call `batches` counts as one step.
+        """
         self._check_open("epochs")
         epoch = self._initial_epoch
         while (self.run.epochs is None or epoch < self.run.epochs) and not self._session.stopping:
             self._means, self._epoch_metrics = {}, {}
+            self._batched = False
             self._session.epoch_begin(epoch)
             self._left_early = self.run.epochs is not None
             yield epoch
             self._left_early = False
+            self._finish_left_batch()
             metrics = {name: mean.value for name, mean in self._means.items()} | self._epoch_metrics
+            if not self._batched:
+                self.run.progress.step += 1
             self._session.epoch_end(epoch, Metrics(metrics))
             epoch += 1
 
@@ -106,6 +119,7 @@ class Loop:
         if self._evaluation is not None:
             yield from self._evaluate_batches(data)
             return
+        self._batched = True
         for number, batch in enumerate(data):
             if self._session.stopping:
                 return
@@ -114,11 +128,16 @@ class Loop:
             try:
                 yield batch
             except GeneratorExit:
-                # The body left its loop by `break`, after it trained on this batch; or by an exception, and then
-                # the run has ended.
-                if self._open:
-                    self._end_batch(number)
+                # By `break`, after it trained on this batch, or by an exception, before it had: that shows when the loop
+                # goes on or ends. And what a plugin raises here would be lost: nobody receives it.
+                self._left_in = number
                 raise
+            self._end_batch(number)
+
+    def _finish_left_batch(self) -> None:
+        """End the batch that the body left by `break`."""
+        number, self._left_in = self._left_in, None
+        if number is not None:
             self._end_batch(number)
 
     def _end_batch(self, number: int) -> None:
@@ -166,6 +185,7 @@ class Loop:
         if not self._open:
             msg = f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`."
             raise HookcoreError(msg)
+        self._finish_left_batch()
 
 
 class _Mean:
