@@ -1,0 +1,487 @@
+"""The loop adapter: which events a hand-written loop gives, however it ends."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import pytest
+
+from hookcore import CapabilityError, Engine, HookcoreError, MetricError, Outcome, Run, StopReason, hookimpl
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore_adapters.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@attrs.define(eq=False)
+class StopAt:
+    """Votes to stop at one event."""
+
+    hook: str
+    number: int = 0
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        self._stop(run, "on_train_begin", 0)
+
+    @hookimpl
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        self._stop(run, "on_epoch_begin", epoch)
+
+    @hookimpl
+    def on_batch_begin(self, run: Run, batch: int) -> None:
+        self._stop(run, "on_batch_begin", batch)
+
+    @hookimpl
+    def on_batch_end(self, run: Run, batch: int) -> None:
+        self._stop(run, "on_batch_end", batch)
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int) -> None:
+        self._stop(run, "on_epoch_end", epoch)
+
+    def _stop(self, run: Run, hook: str, number: int) -> None:
+        if (hook, number) == (self.hook, self.number):
+            run.stop(f"at {hook} {number}")
+
+
+def events_of(*plugins: object, **options: Any) -> list[str]:
+    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` where one ends."""
+    recording = RecordingPlugin()
+    with Loop([*plugins, recording], **{"epochs": 2, **options}) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(2)):
+                pass
+    seen = []
+    for event in recording.events:
+        what, _, end = event[0].removeprefix("on_").rpartition("_")
+        number = "" if what == "train" else event[1]
+        seen.append(f"{'/' if end == 'end' else ''}{what if what == 'train' else what[0]}{number}")
+    return seen
+
+
+# Normal runs.
+
+
+def test_the_events_of_a_normal_run() -> None:
+    """Every epoch and every batch begins and ends, numbered from zero, within the training."""
+    assert " ".join(events_of()) == "train e0 b0 /b0 b1 /b1 /e0 e1 b0 /b0 b1 /b1 /e1 /train"
+
+
+def test_initial_epoch_begins_later() -> None:
+    """`initial_epoch` is the number of the first epoch; those before it are taken as done."""
+    assert " ".join(events_of(initial_epoch=1)) == "train e1 b0 /b0 b1 /b1 /e1 /train"
+    assert " ".join(events_of(initial_epoch=2)) == "train /train"
+
+
+def test_a_loop_without_a_number_of_epochs_ends_by_a_vote() -> None:
+    """With `epochs=None` the loop goes on until a plugin stops it."""
+    seen = events_of(StopAt("on_epoch_end", 3), epochs=None)
+    assert [event for event in seen if event.startswith("/e")] == ["/e0", "/e1", "/e2", "/e3"]
+
+
+def test_plugins_see_what_the_loop_was_given() -> None:
+    """The run has the model, the validation data, the trainee and the lengths that the loop was given."""
+    trainee, model, data = ScriptedTrainee(), object(), object()
+    loop = Loop(epochs=3, steps_per_epoch=7, trainee=trainee, model=model, validation_data=data, validation_freq=2)
+    run = loop.run
+    assert (run.epochs, run.steps_per_epoch, run.trainee, run.model, run.validation_data, run.validation_freq) == (
+        3,
+        7,
+        trainee,
+        model,
+        data,
+        2,
+    )
+    assert run.outcome is Outcome.RUNNING
+
+
+def test_an_engine_can_be_given_and_used_again() -> None:
+    """An engine in the place of the plugins serves one loop after the other."""
+    recording = RecordingPlugin()
+    engine = Engine([recording], autoload=False)
+    for _ in range(2):
+        with Loop(engine, epochs=1) as loop:
+            assert list(loop.epochs()) == [0]
+        assert engine.run is loop.run
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end"] * 2
+
+
+def test_progress_and_steps_are_counted() -> None:
+    """A step is counted for each batch that was trained, over the epochs."""
+    with Loop(epochs=2) as loop:
+        steps = [loop.run.progress.step for _ in loop.epochs() for _ in loop.batches("abc")]
+    assert steps == [0, 1, 2, 3, 4, 5]
+    assert attrs.astuple(loop.run.progress) == (1, 2, 6)
+
+
+def test_an_epoch_without_batches_is_one_step() -> None:
+    """A body that trains a whole epoch at once, and asks for no batches, counts one step an epoch; no data counts none."""
+    with Loop(epochs=2) as loop:
+        for epoch in loop.epochs():
+            assert loop.run.progress.step == 3 * epoch
+            if epoch == 0:
+                list(loop.batches("abc"))
+    assert loop.run.progress.step == 4
+    for plugins, data in ([], ""), ([StopAt("on_epoch_begin")], "ab"):
+        with Loop(plugins, epochs=1) as loop:
+            assert [list(loop.batches(data)) for _ in loop.epochs()] == [[]]
+        assert loop.run.progress.step == 0
+
+
+# Stops.
+
+
+@pytest.mark.parametrize(
+    ("hook", "number", "expected"),
+    [
+        ("on_train_begin", 0, "train /train"),
+        ("on_epoch_begin", 0, "train e0 /e0 /train"),
+        ("on_epoch_begin", 1, "train e0 b0 /b0 b1 /b1 /e0 e1 /e1 /train"),
+        ("on_batch_begin", 0, "train e0 b0 /b0 /e0 /train"),
+        ("on_batch_end", 0, "train e0 b0 /b0 /e0 /train"),
+        ("on_batch_end", 1, "train e0 b0 /b0 b1 /b1 /e0 /train"),
+        ("on_epoch_end", 0, "train e0 b0 /b0 b1 /b1 /e0 /train"),
+    ],
+)
+def test_a_vote_stops_before_the_next_batch(hook: str, number: int, expected: str) -> None:
+    """After a vote no batch begins any more; what has begun ends, the epoch too."""
+    assert " ".join(events_of(StopAt(hook, number))) == expected
+
+
+def test_a_vote_in_a_begin_hook_of_a_batch_leaves_that_batch_to_the_body() -> None:
+    """A vote given at the begin of a batch lets the body train that batch, since it has begun."""
+    with Loop([StopAt("on_batch_begin", 1)], epochs=2) as loop:
+        trained = [batch for _ in loop.epochs() for batch in loop.batches(range(5))]
+    assert trained == [0, 1]
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_batch_end", "on_epoch_end"])
+def test_a_stopped_run_says_so(hook: str) -> None:
+    """The outcome of a run that a plugin stopped is stopped, with the plugin's reason alone."""
+    with Loop([StopAt(hook)], epochs=2) as loop:
+        for _ in loop.epochs():
+            list(loop.batches("ab"))
+    assert loop.run.outcome is Outcome.STOPPED
+    assert [(reason.plugin, reason.message) for reason in loop.run.stop_reasons] == [("stop_at", f"at {hook} 0")]
+
+
+# `break`.
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_breaking_out_of_the_batches_ends_the_batch_and_goes_on(logs: bool) -> None:  # noqa: FBT001 - a parameter
+    """A `break` after training a batch ends that batch and then the epoch, and the run completes."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=2) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(5)):
+                loop.log(loss=float(batch))
+                if batch == 1:
+                    break
+            if logs:
+                loop.log(val_loss=3.0)
+    one_epoch = ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 2, "on_epoch_end"]
+    assert recording.hooks == ["on_train_begin", *one_epoch, *one_epoch, "on_train_end"]
+    assert ("on_batch_end", 1, {"loss": 1.0}) in recording.events
+    assert ("on_epoch_end", 0, {"loss": 0.5, **({"val_loss": 3.0} if logs else {})}) in recording.events
+    assert (loop.run.outcome, loop.run.progress.step) == (Outcome.COMPLETED, 4)
+
+
+def test_breaking_out_of_the_epochs_is_a_stop_by_the_loop() -> None:
+    """A run left by `break` before its last epoch is stopped, with a reason of the loop's own; the broken epoch does not end."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=3) as loop:
+        for epoch in loop.epochs():
+            if epoch == 1:
+                break
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_epoch_begin", "on_train_end"]
+    assert loop.run.outcome is Outcome.STOPPED
+    assert loop.run.stop_reasons == [StopReason("loop", "the loop was left before its last epoch", epoch=1, step=1)]
+
+
+def test_breaking_out_of_both_loops_ends_the_batch() -> None:
+    """A `break` out of batches and epochs ends the batch that was trained, and the run is stopped by the loop."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=3) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(5)):
+                break
+            break
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_train_end"]
+    assert [reason.plugin for reason in loop.run.stop_reasons] == ["loop"]
+
+
+def test_a_loop_without_a_number_of_epochs_may_be_left_by_break() -> None:
+    """With `epochs=None` leaving by `break` is how such a loop ends: it is completed."""
+    with Loop() as loop:
+        for epoch in loop.epochs():
+            if epoch == 2:
+                break
+    assert (loop.run.outcome, loop.run.stop_reasons) == (Outcome.COMPLETED, [])
+
+
+def test_a_loop_that_trains_nothing_is_completed() -> None:
+    """A `with` block that never asks for epochs begins and ends."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=3) as loop:
+        pass
+    assert recording.hooks == ["on_train_begin", "on_train_end"]
+    assert loop.run.outcome is Outcome.COMPLETED
+
+
+@attrs.define(eq=False)
+class Failing:
+    """An actor that raises at the end of each batch."""
+
+    @hookimpl
+    def on_batch_end(self) -> None:
+        msg = "broken"
+        raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize("how", ["goes on", "break", "break twice", "log", "evaluate"])
+def test_an_actors_error_is_raised_however_the_batch_is_left(how: str) -> None:
+    """An actor that raises at the end of a batch stops the run also where the body left the batch by `break`."""
+    recording = RecordingPlugin()
+    loop = Loop([Failing(), recording], epochs=2)
+
+    def train() -> None:
+        with loop:
+            for _ in loop.epochs():
+                for _ in loop.batches(range(2)):
+                    if how != "goes on":
+                        break
+                if how == "log":
+                    loop.log(loss=1.0)
+                if how == "evaluate":
+                    with loop.evaluation():
+                        pass
+                if how == "break twice":
+                    break
+
+    with pytest.raises(RuntimeError, match="broken"):
+        train()
+    assert recording.hooks[-3:] == ["on_batch_end", "on_exception", "on_train_end"]
+    assert loop.run.outcome is Outcome.FAILED
+    assert len(loop.run.failures) == 1
+
+
+# Exceptions.
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(ValueError("bad data"), Outcome.FAILED), (KeyboardInterrupt(), Outcome.INTERRUPTED)]
+)
+@pytest.mark.parametrize("batch", [0, 1])
+def test_an_exception_in_the_body_ends_the_run_where_it_is(error: BaseException, outcome: Outcome, batch: int) -> None:
+    """An exception ends neither batch nor epoch, counts no step, and goes on after on_exception and on_train_end."""
+    recording = RecordingPlugin()
+    loop = Loop([recording], epochs=2)
+
+    def train() -> None:
+        with loop:
+            for _ in loop.epochs():
+                for number in loop.batches(range(2)):
+                    loop.log(loss=1.0)
+                    if number == batch:
+                        raise error
+
+    with pytest.raises(type(error)) as caught:
+        train()
+    assert caught.value is error
+    trained = ["on_batch_begin", "on_batch_end"] * batch
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", *trained, "on_batch_begin", "on_exception", "on_train_end"]
+    assert recording.events[-2:] == [("on_exception", error), ("on_train_end", outcome)]
+    assert (loop.run.outcome, loop.run.progress.step, loop.run.stop_reasons) == (outcome, batch, [])
+
+
+def test_an_error_when_training_begins_ends_the_run() -> None:
+    """An actor that raises in on_train_begin ends the run before the body, and the others see the end."""
+
+    class Refusing:
+        @hookimpl
+        def on_train_begin(self) -> None:
+            msg = "not like this"
+            raise MetricError(msg)
+
+    recording = RecordingPlugin()
+    loop = Loop([Refusing(), recording], epochs=1)
+    with pytest.raises(MetricError, match="not like this"):
+        loop.__enter__()
+    assert recording.hooks == ["on_train_begin", "on_exception", "on_train_end"]
+    assert loop.run.outcome is Outcome.FAILED
+
+
+def test_a_plugin_that_needs_a_trainee_is_refused_by_name() -> None:
+    """Without a trainee a plugin that needs one is refused before any event, and no event follows."""
+
+    @attrs.define(eq=False)
+    class Needy:
+        needs: ClassVar = ("learning_rate",)
+
+        @hookimpl
+        def on_train_begin(self) -> None:
+            pass
+
+    recording = RecordingPlugin()
+    with pytest.raises(CapabilityError, match="'needy' needs the trainee's learning rate, but this loop was given no trainee"):
+        Loop([Needy(), recording]).__enter__()
+    assert recording.events == []
+    with Loop([Needy()], epochs=1, trainee=ScriptedTrainee()) as loop:
+        assert list(loop.epochs()) == [0]
+
+
+# Metrics.
+
+
+def test_the_epochs_metrics_are_the_means_of_the_batches() -> None:
+    """What batches log is theirs, and its mean over those that logged it is the epoch's; the next epoch begins anew."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=2) as loop:
+        for epoch in loop.epochs():
+            for batch in loop.batches(range(4)):
+                loop.log(loss=batch + 10 * epoch)
+                loop.log({"odd": 1.0} if batch % 2 else {}, loss=batch + 10 * epoch)
+    assert loop.run.history["loss"] == [1.5, 11.5]
+    assert loop.run.history["odd"] == [1.0, 1.0]
+    assert [event[2] for event in recording.events if event[0] == "on_batch_end"][:2] == [
+        {"loss": 0.0},
+        {"loss": 1.0, "odd": 1.0},
+    ]
+
+
+def test_metrics_outside_the_batches_are_the_epochs() -> None:
+    """What is logged between batches is the epoch's own, the latest value counts, and it wins over a mean of the same name."""
+    with Loop(epochs=2) as loop:
+        for epoch in loop.epochs():
+            loop.log(rate=1.0)
+            for _ in loop.batches(range(2)):
+                loop.log(loss=1.0)
+            loop.log({"val_loss": 5.0, "with space": 2.0})
+            loop.log(val_loss=float(epoch), loss=7.0)
+    history: Mapping[str, Any] = loop.run.history.state_dict()["metrics"]
+    assert history == {"loss": [7.0, 7.0], "rate": [1.0, 1.0], "val_loss": [0.0, 1.0], "with space": [2.0, 2.0]}
+
+
+def test_an_epoch_without_metrics_has_none() -> None:
+    """An epoch in which nothing was logged has no metrics, and NaN in the history for those of other epochs."""
+    with Loop(epochs=2) as loop:
+        for epoch in loop.epochs():
+            if epoch:
+                loop.log(loss=1.0)
+    assert math.isnan(loop.run.history["loss"][0])
+    assert loop.run.history["loss"][1] == 1.0
+
+
+def test_logging_converts_nothing() -> None:
+    """A value is not converted when it is logged, and a batch's not before the end of the epoch, where no plugin reads it."""
+
+    @attrs.define
+    class Tensor:
+        value: float
+        conversions: ClassVar[list[float]] = []
+
+        def __radd__(self, other: float) -> Tensor:
+            return Tensor(self.value + other)
+
+        def __add__(self, other: Tensor) -> Tensor:
+            return Tensor(self.value + other.value)
+
+        def __truediv__(self, count: int) -> Tensor:
+            return Tensor(self.value / count)
+
+        def __float__(self) -> float:
+            self.conversions.append(self.value)
+            return self.value
+
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(4)):
+                loop.log(loss=Tensor(batch))
+            loop.log(val_loss=Tensor(9.0))
+            assert Tensor.conversions == []
+    assert Tensor.conversions == [1.5, 9.0]
+    assert loop.run.history["loss"] == [1.5]
+
+
+@pytest.mark.parametrize("method", ["log", "epochs", "batches", "evaluation"])
+def test_outside_its_with_block_a_loop_says_so(method: str) -> None:
+    """Every method of a loop that is not open, before and after, is an error that shows how to open it."""
+    calls: dict[str, Callable[[Loop], object]] = {
+        "log": lambda loop: loop.log(loss=1.0),
+        "epochs": lambda loop: list(loop.epochs()),
+        "batches": lambda loop: list(loop.batches("ab")),
+        "evaluation": lambda loop: loop.evaluation().__enter__(),
+    }
+    loop = Loop(epochs=1)
+    with pytest.raises(HookcoreError, match=rf"Loop\.{method} works only within its `with` block"):
+        calls[method](loop)
+    with loop:
+        pass
+    with pytest.raises(HookcoreError, match=rf"Loop\.{method} works only within its `with` block"):
+        calls[method](loop)
+
+
+# Evaluation.
+
+
+def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
+    """Within an evaluation batches are evaluated, not trained; what is logged becomes the epoch's with the prefix."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(1)):
+                loop.log(loss=1.0)
+            with loop.evaluation():
+                for batch in loop.batches("ab"):
+                    loop.log(loss=2.0 if batch == "a" else 3.0)
+            with loop.evaluation(prefix="test_"):
+                loop.log(acc=0.5)
+    assert recording.events[3:] == [
+        ("on_batch_end", 0, {"loss": 1.0}),
+        ("on_evaluate_begin",),
+        ("on_evaluate_batch_begin", 0),
+        ("on_evaluate_batch_end", 0, {"loss": 2.0}),
+        ("on_evaluate_batch_begin", 1),
+        ("on_evaluate_batch_end", 1, {"loss": 3.0}),
+        ("on_evaluate_end", {"loss": 3.0}),
+        ("on_evaluate_begin",),
+        ("on_evaluate_end", {"acc": 0.5}),
+        ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 3.0, "test_acc": 0.5}),
+        ("on_train_end", Outcome.COMPLETED),
+    ]
+    assert loop.run.progress.step == 1
+
+
+def test_an_evaluation_within_a_batch_leaves_the_batch_as_it_was() -> None:
+    """An evaluation in the middle of an epoch's batches is the epoch's, and the batch goes on."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(1)):
+                loop.log(loss=1.0)
+                with loop.evaluation():
+                    loop.log(loss=4.0)
+                loop.log(acc=0.5)
+    assert ("on_batch_end", 0, {"loss": 1.0, "acc": 0.5}) in recording.events
+    assert ("on_epoch_end", 0, {"loss": 1.0, "acc": 0.5, "val_loss": 4.0}) in recording.events
+
+
+def test_an_evaluation_that_raises_does_not_end() -> None:
+    """An exception within an evaluation ends the run; the evaluation has no end event."""
+    recording = RecordingPlugin()
+    loop = Loop([recording], epochs=1)
+
+    def train() -> None:
+        with loop:
+            for _ in loop.epochs():
+                with loop.evaluation():
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert recording.hooks[2:] == ["on_evaluate_begin", "on_exception", "on_train_end"]

@@ -1,0 +1,631 @@
+"""Registration, order, roles and the error policy, and one run after another."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import pytest
+
+from hookcore import (
+    HOOKS,
+    CapabilityError,
+    Engine,
+    Outcome,
+    ParameterError,
+    RegistrationError,
+    Run,
+    SavedCheckpoint,
+    hookimpl,
+    state,
+)
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from hookcore import Session
+
+
+@attrs.define(eq=False)
+class Plain:
+    """The least plugin."""
+
+    @hookimpl
+    def on_train_begin(self) -> None:
+        pass
+
+
+def engine(*plugins: object, **options: Any) -> Engine:
+    return Engine(plugins, autoload=False, **options)
+
+
+def bad(name: str, function: Callable[..., object], **options: Any) -> object:
+    """A plugin called bad, whose one method is `function`, marked."""
+    return SimpleNamespace(name="bad", **{name: hookimpl(**options)(function)})
+
+
+def generator() -> Callable[[], Iterator[None]]:
+    """A generator function, new each time since `hookimpl` marks the function itself."""
+
+    def function() -> Iterator[None]:
+        yield
+
+    return function
+
+
+async def coroutine() -> None: ...
+
+
+def describe(self: object) -> None:
+    repr(self)
+
+
+def namesake(self: object) -> None:
+    repr(self)
+
+
+# Registration errors: each names the plugin, and what was meant.
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        (bad("on_epoch_ende", lambda: None), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
+        (type("Bad", (), {"on_epoch_ende": hookimpl(namesake)})(), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
+        (bad("log", lambda: None), "no hook 'log'. There are: on_train_begin, .*on_train_end"),
+        (bad("log", lambda: None, specname="on_epoch_ende"), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
+        (bad("on_epoch_end", lambda metric: metric), r"on_epoch_end has an argument 'metric', .*Did you mean 'metrics'"),
+        (bad("on_batch_end", lambda epoch: epoch), r"argument 'epoch', which on_batch_end\(run, batch, metrics\)"),
+        (bad("on_epoch_end", lambda metric, /: metric), "an argument 'metric', .*Did you mean 'metrics'"),
+        (bad("on_epoch_end", lambda *, epoch: epoch), r"keyword-only argument 'epoch'.* drop the '\*'"),
+        (bad("on_epoch_end", generator(), hookwrapper=True), "hookwrapper=True, pluggy's old style; use wrapper=True"),
+        (bad("on_epoch_end", lambda: None, wrapper=True), "wrapper=True .*not a generator"),
+        (bad("on_epoch_end", generator()), "a generator or a coroutine.* Is wrapper=True missing"),
+        (bad("on_epoch_end", coroutine), "a generator or a coroutine"),
+        (SimpleNamespace(name="bad", on_epoch_end=print), "on_epoch_end is not marked with @hookimpl"),
+        (SimpleNamespace(name="bad", on_epoch_ende=print), "on_epoch_ende is not marked .*Did you mean 'on_epoch_end'"),
+        (type("Bad", (), {"on_epoch_end": describe})(), "on_epoch_end is not marked with @hookimpl"),
+        (type("Bad", (), {"on_epoch_end": staticmethod(print)})(), "on_epoch_end is not marked with @hookimpl"),
+        (type("Bad", (), {})(), "has no method marked with @hookimpl"),
+        (type("Bad", (Plain,), {}), r"is a class; pass an instance: Bad\(\.\.\.\)"),
+        (type("Bad", (Plain,), {"state_dict": dict})(), "both state_dict and load_state_dict"),
+        (type("Bad", (Plain,), {"load_state_dict": dict})(), "both state_dict and load_state_dict"),
+    ],
+)
+def test_a_mistake_in_a_plugin_is_refused_at_registration(plugin: object, message: str) -> None:
+    """What would never be called, or not as meant, is an error that names the plugin and the nearest right name."""
+    with pytest.raises(RegistrationError, match=f"(?s)Plugin 'bad'.*{message}"):
+        engine(Plain(), plugin)
+
+
+def test_the_same_name_twice_is_refused() -> None:
+    """Two plugins of one name are an error that says how to name one of them."""
+    with pytest.raises(RegistrationError, match=r"Two plugins are called 'plain'.*\('plain_2', Plain\(\.\.\.\)\)"):
+        engine(Plain(), Plain())
+
+
+def test_a_refused_plugin_leaves_the_engine_as_it_was() -> None:
+    """After a refused registration the engine has the plugins that it had."""
+    one = engine(Plain())
+    with pytest.raises(RegistrationError):
+        one.register(Plain())
+    assert one.names == ["plain"]
+
+
+# What may be a plugin, and its name.
+
+
+def test_plugins_are_named_by_themselves_their_class_or_a_pair() -> None:
+    """A plugin's name is the pair's, else its own, else its class's in snake case, else its module's without the package."""
+    module = ModuleType("acme.alerts")
+    vars(module)["on_train_end"] = hookimpl(lambda: None)
+    classes = [type(name, (Plain,), {}) for name in ("NaNGuard", "HTTPLog", "CSVLog", "L2Norm")]
+    names = engine(
+        ("mine", Plain()),
+        Plain(),
+        RecordingPlugin(name="own"),
+        module,
+        *(made() for made in classes),
+        SimpleNamespace(name="bare", on_train_end=hookimpl(lambda: None)),
+    ).names
+    assert names == ["mine", "plain", "own", "alerts", "na_n_guard", "http_log", "csv_log", "l2_norm", "bare"]
+
+
+def test_module_and_namespace_plugins_are_called() -> None:
+    """A module's functions and a namespace's are hook implementations like methods."""
+    called = []
+    module = ModuleType("alerts")
+    vars(module).update(on_train_begin=hookimpl(lambda run: called.append(run.plugin)), helper=lambda: None)
+    namespace = SimpleNamespace(on_train_begin=hookimpl(lambda run: called.append(run.plugin)), on_time=True)
+    engine(module, ("bare", namespace)).start(Run()).train_begin()
+    assert called == ["alerts", "bare"]
+
+
+def test_equal_plugins_are_two_plugins() -> None:
+    """Plugins whose methods are equal, such as static ones or the same object under two names, are each called."""
+    called = []
+
+    class Static:
+        @staticmethod
+        @hookimpl
+        def on_train_begin(run: Run) -> None:
+            called.append(run.plugin)
+
+    one = Static()
+    engine(("a", one), ("b", one), ("c", Static())).start(Run()).train_begin()
+    assert called == ["a", "b", "c"]
+
+
+def test_a_method_may_take_another_name_and_two_may_share_a_hook() -> None:
+    """`specname` says which hook a method of another name implements."""
+    called = []
+
+    class Renamed:
+        @hookimpl(specname="on_epoch_begin")
+        def first(self, epoch: int) -> None:
+            called.append(("first", epoch))
+
+        @hookimpl(specname="on_epoch_begin")
+        def second(self) -> None:
+            called.append(("second", 0))
+
+    engine(Renamed()).start(Run()).epoch_begin(4)
+    assert sorted(called) == [("first", 4), ("second", 0)]
+
+
+def test_registration_evaluates_no_property() -> None:
+    """A plugin's properties, whatever they are called, are not read when it is registered."""
+
+    class Lazy(Plain):
+        @property
+        def on_device(self) -> bool:
+            msg = "read"
+            raise AssertionError(msg)
+
+        @property
+        def expensive(self) -> bool:
+            msg = "read"
+            raise AssertionError(msg)
+
+    assert engine(Lazy()).names == ["lazy"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="since 3.13 the attributes are inline beside the dict")
+def test_registration_makes_no_instance_dict() -> None:
+    """A plain object, whose attributes CPython keeps without a dict until somebody asks for it, has still none after a run."""
+
+    class Plainer:
+        def __init__(self) -> None:
+            self.attribute = 1
+
+        @hookimpl
+        def on_train_begin(self) -> None:
+            pass
+
+    def has_dict(plugin: object) -> bool:
+        return any(isinstance(referent, dict) for referent in gc.get_referents(plugin))
+
+    asked, plugin = Plainer(), Plainer()
+    vars(asked)
+    engine(plugin).start(Run()).train_begin()
+    assert has_dict(asked)
+    assert not has_dict(plugin)
+
+
+# The engine as a collection.
+
+
+def test_plugins_are_called_as_listed() -> None:
+    """Without marks the order is the one listed, and `order` tells it."""
+    plugins = [(name, Plain()) for name in "dbca"]
+    assert engine(*plugins).order("on_train_begin") == list("dbca")
+
+
+def test_order_puts_wrappers_tryfirst_and_trylast_where_pluggy_does() -> None:
+    """Wrappers come before tryfirst, tryfirst before the rest, trylast after; a plugin without the hook is not in the order."""
+    plugins = [
+        ("last", bad("on_epoch_end", lambda: None, trylast=True)),
+        ("listed", bad("on_epoch_end", lambda: None)),
+        ("wrap", bad("on_epoch_end", generator(), wrapper=True)),
+        ("first", bad("on_epoch_end", lambda: None, tryfirst=True)),
+    ]
+    assert engine(*plugins, Plain()).order("on_epoch_end") == ["wrap", "first", "listed", "last"]
+
+
+def test_plugins_are_found_by_name_and_taken_out() -> None:
+    """An engine gives a plugin by its name; one that was unregistered is gone, and its error policy with it."""
+    plugin = Plain()
+    one = engine(("mine", plugin), on_error={"mine": "raise"})
+    assert one["mine"] is plugin
+    assert [registered.origin for registered in one.plugins] == [__name__]
+    one.unregister("mine")
+    assert (one.names, one.on_error) == ([], {})
+    with pytest.raises(RegistrationError, match="No plugin is called 'mine'; there are: none"):
+        one["mine"]
+    assert one.register(plugin) == "plain"
+    with pytest.raises(RegistrationError, match=r"No plugin is called 'plian'.*Did you mean 'plain'"):
+        one.unregister("plian")
+
+
+def test_one_string_is_one_plugin() -> None:
+    """A string in the place of the list is one spec, and not a list of letters."""
+    assert Engine("early_stopping:patience=3", autoload=False).names == ["early_stopping"]
+
+
+def test_a_blocked_plugin_cannot_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`register` says that the environment blocks the name, where a list leaves it out."""
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "plain, other")
+    assert engine(Plain(), ("other", RecordingPlugin()), RecordingPlugin()).names == ["recording"]
+    with pytest.raises(RegistrationError, match=r"blocked by HOOKCORE_DISABLE_PLUGINS"):
+        engine().register(Plain())
+
+
+@pytest.mark.parametrize(
+    ("on_error", "message"),
+    [
+        ({"plian": "raise"}, "no plugin is called 'plian'; there are: plain. Did you mean 'plain'"),
+        ({"plain": "ignore"}, "the policy for 'plain' must be 'raise' or 'disable', got 'ignore'"),
+    ],
+)
+def test_on_error_is_validated(on_error: Any, message: str) -> None:
+    """A policy for an unknown plugin, or an unknown policy, is refused."""
+    with pytest.raises(ParameterError, match=f"on_error: {message}"):
+        engine(Plain(), on_error=on_error)
+
+
+# The error policy.
+
+CHECKPOINT: Any = SimpleNamespace(path="step-00000001")
+
+
+class BodyError(Exception):
+    """What ends the training in `drive`."""
+
+
+def end_of_the_body() -> None:
+    raise BodyError
+
+
+def drive(session: Session) -> BaseException:
+    """Drive every hook, as an adapter would, to an end by an exception; returns the exception."""
+    hooks = session.hooks
+    events: list[Callable[[], None]] = [
+        session.train_begin,
+        lambda: session.epoch_begin(0),
+        lambda: session.batch_begin(0),
+        lambda: session.batch_end(0, {}),
+        hooks_call(hooks, "on_evaluate_begin"),
+        hooks_call(hooks, "on_evaluate_batch_begin", 0),
+        hooks_call(hooks, "on_evaluate_batch_end", 0, {}),
+        hooks_call(hooks, "on_evaluate_end", {}),
+        lambda: session.epoch_end(0, {}),
+        hooks_call(hooks, "on_predict_begin"),
+        hooks_call(hooks, "on_predict_batch_begin", 0),
+        hooks_call(hooks, "on_predict_batch_end", 0),
+        hooks_call(hooks, "on_predict_end"),
+        lambda: session.run.checkpoint_saved(CHECKPOINT, "a test"),
+    ]
+    try:
+        for event in [*events, end_of_the_body]:
+            event()
+    except Exception as error:  # noqa: BLE001 - as an adapter does
+        session.end(error)
+        return error
+    return BaseException("nothing was raised")
+
+
+def hooks_call(hooks: Any, name: str, *arguments: object) -> Callable[[], None]:
+    # Looked up when called: a disabled plugin changes the hooks.
+    return lambda: getattr(hooks, name)(*arguments)
+
+
+ALL_EVENTS = list(HOOKS)
+
+
+def failing(hook: str, role: str) -> tuple[object, list[str]]:
+    """A plugin that implements every hook and raises in `hook`, and the list of what it was called for."""
+    called: list[str] = []
+
+    def implement(name: str) -> Callable[[], None]:
+        @hookimpl
+        def call() -> None:
+            called.append(name)
+            if name == hook:
+                raise RuntimeError(hook)
+
+        return call
+
+    return SimpleNamespace(name="failing", role=role, **{name: implement(name) for name in HOOKS}), called
+
+
+def test_drive_emits_every_hook_in_the_order_of_hooks() -> None:
+    """The driver of these tests emits each hook once, in the order of HOOKS."""
+    recording = RecordingPlugin()
+    assert isinstance(drive(engine(recording).start(Run())), BodyError)
+    assert recording.hooks == ALL_EVENTS
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_observer_that_raises_is_disabled_and_nothing_else_changes(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whichever hook an observer raises in, the others see every event, the run ends as without it, and it is called no more."""
+    plugin, called = failing(hook, "observer")
+    before, after = RecordingPlugin("before"), RecordingPlugin("after")
+    session = engine(before, plugin, after).start(Run())
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        assert isinstance(drive(session), BodyError)
+    assert before.hooks == after.hooks == ALL_EVENTS
+    assert called == ALL_EVENTS[: ALL_EVENTS.index(hook) + 1]
+    (failure,) = session.run.failures
+    assert (failure.plugin, failure.hook, repr(failure.error), failure.disabled) == (
+        "failing",
+        hook,
+        f"RuntimeError('{hook}')",
+        True,
+    )
+    reported, at_the_end = (record.getMessage() for record in caplog.records)
+    assert f"'failing' raised in {hook}" in reported
+    assert "Traceback" in reported
+    assert at_the_end == f"the run went on without: failing (in {hook}: RuntimeError('{hook}'))"
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_actor_that_raises_ends_the_run_and_hides_no_event(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whichever hook an actor raises in, the others see that event, then the end; the error goes on, or into another's notes."""
+    plugin, called = failing(hook, "actor")
+    before, after = RecordingPlugin("before"), RecordingPlugin("after")
+    session = engine(before, plugin, after).start(Run())
+    error = drive(session)
+    ending = ["on_exception", "on_train_end"]
+    seen = ALL_EVENTS if hook in ending else [*ALL_EVENTS[: ALL_EVENTS.index(hook) + 1], *ending]
+    assert before.hooks == after.hooks == called == seen
+    assert session.run.outcome is Outcome.FAILED
+    assert [(failure.hook, failure.disabled) for failure in session.run.failures] == [(hook, False)]
+    assert not caplog.records
+    if hook in ending:
+        assert isinstance(error, BodyError)
+        assert error.__notes__ == [f"Then, in {hook}: RuntimeError('{hook}')"]
+    else:
+        assert str(error) == hook
+        assert error.__notes__ == [f"Raised by plugin 'failing' (types) in {hook}."]
+
+
+@pytest.mark.parametrize(
+    ("role", "policy", "disabled"),
+    [("observer", "raise", False), ("actor", "disable", True), (None, None, False), ("actor", None, False)],
+)
+def test_on_error_overrides_the_role(role: str | None, policy: Any, disabled: bool) -> None:  # noqa: FBT001 - a parameter
+    """`on_error` wins over the role, and a plugin that names no role is an actor."""
+    plugin, _ = failing("on_epoch_begin", role or "")
+    if role is None:
+        del vars(plugin)["role"]
+    session = engine(plugin, on_error={"failing": policy} if policy else None).start(Run())
+    assert isinstance(drive(session), BodyError) == disabled
+
+
+def test_an_actor_that_raises_at_the_end_fails_the_run() -> None:
+    """An error in on_train_end of a run that went well is raised to the caller, and the outcome is failed."""
+    plugin, _ = failing("on_train_end", "actor")
+    recording = RecordingPlugin()
+    session = engine(plugin, recording).start(Run())
+    session.train_begin()
+    with pytest.raises(RuntimeError, match="on_train_end"):
+        session.end()
+    assert session.run.outcome is Outcome.FAILED
+    assert recording.hooks == ["on_train_begin", "on_train_end"]
+
+
+def test_a_disabled_plugin_is_back_in_the_next_run() -> None:
+    """Disabling lasts for the run: the next one begins with every plugin."""
+    plugin, called = failing("on_train_begin", "observer")
+    one = engine(plugin)
+    for _ in range(2):
+        drive(one.start(Run()))
+    assert called == ["on_train_begin"] * 2
+
+
+# Sessions.
+
+
+@pytest.mark.parametrize(
+    ("exception", "vote", "outcome"),
+    [
+        (None, False, Outcome.COMPLETED),
+        (None, True, Outcome.STOPPED),
+        (KeyboardInterrupt(), False, Outcome.INTERRUPTED),
+        (KeyboardInterrupt(), True, Outcome.INTERRUPTED),
+        (ValueError(), False, Outcome.FAILED),
+        (SystemExit(), False, Outcome.FAILED),
+    ],
+)
+def test_outcomes(exception: BaseException | None, vote: bool, outcome: Outcome) -> None:  # noqa: FBT001 - a parameter
+    """The outcome says how the run ended, on_train_end sees it, and on_exception comes before it where there is an exception."""
+    recording = RecordingPlugin()
+    session = engine(recording).start(Run())
+    session.train_begin()
+    assert session.run.outcome is Outcome.RUNNING
+    if vote:
+        session.run.stop("enough")
+    session.end(exception)
+    session.end()
+    assert session.run.outcome is outcome
+    assert recording.events[1:] == [*([("on_exception", exception)] if exception else []), ("on_train_end", outcome)]
+
+
+def test_progress_counts_epochs_batches_and_steps() -> None:
+    """The session keeps the progress: a new epoch begins with batch 0, and a step is counted before on_batch_end."""
+    seen = []
+
+    class Looking:
+        @hookimpl
+        def on_batch_end(self, run: Run) -> None:
+            seen.append(attrs.astuple(run.progress))
+
+    session = engine(Looking()).start(Run())
+    for epoch in (3, 4):
+        session.epoch_begin(epoch)
+        assert session.run.progress.batch == 0
+        for batch in (0, 1):
+            session.batch_begin(batch)
+            session.batch_end(batch, {}, steps=batch + 1)
+    assert seen == [(3, 0, 1), (3, 1, 3), (4, 0, 4), (4, 1, 6)]
+
+
+def test_history_holds_the_epoch_before_on_epoch_end() -> None:
+    """A plugin finds the epoch that has just ended in the history."""
+    seen = []
+
+    class Looking:
+        @hookimpl
+        def on_epoch_end(self, run: Run) -> None:
+            seen.append(run.history["loss"])
+
+    session = engine(Looking()).start(Run())
+    session.epoch_end(0, {"loss": 2.0})
+    session.epoch_end(1, {"loss": 1.0})
+    assert seen == [[2.0], [2.0, 1.0]]
+
+
+def test_each_plugin_has_a_handle_of_its_own_on_one_run() -> None:
+    """Votes and decisions are recorded under the plugin that gave them, and everybody sees all of them."""
+
+    class Voting:
+        @hookimpl
+        def on_epoch_begin(self, run: Run) -> None:
+            run.stop("enough", metric="loss", value=2.0, best=1.0)
+
+    session = engine(("a", Voting()), ("b", Voting())).start(Run())
+    before = session.stopping
+    session.epoch_begin(5)
+    assert (before, session.stopping) == (False, True)
+    assert [attrs.astuple(reason) for reason in session.run.stop_reasons] == [
+        (name, "enough", 5, 0, "loss", 2.0, 1.0) for name in "ab"
+    ]
+    assert [(decision.plugin, decision.kind) for decision in session.run.decisions] == [("a", "stop"), ("b", "stop")]
+
+
+def test_implements_tells_whether_anybody_listens() -> None:
+    """An adapter may ask whether some plugin implements one of the hooks."""
+    session = engine(Plain()).start(Run())
+    assert session.implements("on_batch_end", "on_train_begin")
+    assert not session.implements("on_batch_end", "on_epoch_end")
+
+
+def test_a_missing_capability_is_refused_before_anything_is_called() -> None:
+    """A plugin that needs what the trainee lacks is refused by name with the reason; no plugin is called, not even at the end."""
+
+    class Needy(Plain):
+        needs: ClassVar = ("snapshot", "learning_rate")
+
+    recording = RecordingPlugin()
+    session = engine(recording, Needy()).start(Run(trainee=ScriptedTrainee(cannot={"learning_rate": "a schedule sets it"})))
+    with pytest.raises(CapabilityError, match="Plugin 'needy' needs the trainee's learning rate, but a schedule sets it"):
+        session.train_begin()
+    session.end(ValueError())
+    assert recording.events == []
+    assert session.run.outcome is Outcome.FAILED
+
+
+@attrs.define(eq=False)
+class Counter:
+    """Counts epochs, as state that a run changes in place."""
+
+    seen: list[int] = attrs.field(factory=list)
+
+    @hookimpl
+    def on_epoch_begin(self, epoch: int) -> None:
+        self.seen.append(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+def test_each_run_starts_from_the_state_at_registration() -> None:
+    """One engine serves many runs: each starts from the plugin state of the beginning, whatever the runs before did."""
+    counter = Counter([100])
+    one = engine(counter)
+    for epoch in range(3):
+        session = one.start(Run())
+        assert one.run is session.run
+        session.epoch_begin(epoch)
+        assert counter.seen == [100, epoch]
+
+
+def test_a_plugin_that_served_another_engine_starts_afresh() -> None:
+    """A plugin object given to a second engine begins there as it began in the first."""
+    counter = Counter()
+    engine(counter).start(Run()).epoch_begin(1)
+    engine(counter).start(Run()).epoch_begin(2)
+    assert counter.seen == [2]
+
+
+def test_state_of_a_plugin_that_cannot_be_remembered_is_what_it_is_now() -> None:
+    """A plugin without a hash, which no table can hold, starts from its state at registration."""
+
+    class Unhashable(Counter):
+        __hash__ = None  # type: ignore[assignment]  # what it is about
+
+    counter = Unhashable([7])
+    one = engine(counter)
+    for epoch in (1, 2):
+        one.start(Run()).epoch_begin(epoch)
+        assert counter.seen == [7, epoch]
+
+
+def test_two_engines_never_meet() -> None:
+    """Plugins, votes, failures and runs of one engine are invisible to another."""
+    here, there = RecordingPlugin(), RecordingPlugin()
+    first, second = engine(here), engine(there)
+    first.start(Run()).train_begin()
+    first.start(Run()).run.stop("enough")
+    assert there.events == []
+    assert second.run is None
+    assert not second.start(Run()).stopping
+
+
+def test_state_dict_holds_progress_history_and_plugin_state() -> None:
+    """What a checkpoint holds besides the trainee is JSON: progress, history, and the state of each plugin that keeps some."""
+    session = engine(("counting", Counter()), Plain()).start(Run())
+    session.epoch_begin(0)
+    session.batch_end(2, {})
+    session.epoch_end(0, {"loss": math.inf})
+    assert state.loads(state.dumps(session.run.state_dict())) == {
+        "progress": {"epoch": 0, "batch": 2, "step": 1},
+        "history": {"epochs": [0], "metrics": {"loss": [math.inf]}},
+        "plugins": {"counting": {"seen": [0]}},
+    }
+
+
+def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
+    """Registering and unregistering do not touch the run that goes on: its events, its error policy and its state."""
+    late, failing_plugin = RecordingPlugin("late"), failing("on_epoch_end", "observer")[0]
+    one = engine(Counter(), failing_plugin)
+    session = one.start(Run())
+    one.register(late)
+    one.unregister("failing")
+    one.unregister("counter")
+    assert isinstance(drive(session), BodyError)
+    assert late.events == []
+    assert [failure.plugin for failure in session.run.failures] == ["failing"]
+    assert session.run.state_dict()["plugins"] == {"counter": {"seen": [0]}}
+    drive(one.start(Run()))
+    assert late.hooks == ALL_EVENTS
+
+
+def test_a_saved_checkpoint_is_announced_to_every_plugin(tmp_path: Path) -> None:
+    """`checkpoint_saved` records the decision and calls on_checkpoint."""
+    recording = RecordingPlugin()
+    session = engine(recording).start(Run())
+    saved = SavedCheckpoint(tmp_path, epoch=0, step=1)
+    session.run.checkpoint_saved(saved, "a test")
+    assert recording.events == [("on_checkpoint", saved)]
+    assert session.run.decisions[0].message == f"saved {tmp_path}: a test"

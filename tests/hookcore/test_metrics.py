@@ -1,0 +1,276 @@
+"""Metrics are converted once and late; the history keeps them in line; a metric is found or its absence explained."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcore import Engine, History, HookcoreWarning, MetricError, Metrics, Run, hookimpl, state
+from hookcore.metrics import DIRECTIONS, direction_of, observe
+from hookcore.testing import ScriptedTrainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@attrs.define
+class Tensor:
+    """A framework's value: counts how often it is converted."""
+
+    value: Any
+    shape: tuple[int, ...] = ()
+    conversions: int = 0
+
+    def __float__(self) -> float:
+        self.conversions += 1
+        return float(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.value)
+
+
+class Item(Tensor):
+    """A value that prefers `item`, as NumPy's and PyTorch's do."""
+
+    def item(self) -> float:
+        self.conversions += 1
+        return float(self.value)
+
+    def __float__(self) -> float:
+        msg = "float() of an array is deprecated"
+        raise AssertionError(msg)
+
+
+READS: list[Callable[[Metrics], object]] = [
+    lambda metrics: metrics["loss"],
+    lambda metrics: metrics.get("acc"),
+    lambda metrics: "loss" in metrics,
+    lambda metrics: "lost" in metrics,
+    list,
+    len,
+    dict,
+    repr,
+    lambda metrics: metrics == {},
+]
+
+
+@given(st.lists(st.sampled_from(READS), max_size=6))
+def test_a_value_is_converted_once_and_only_when_something_is_read(reads: list[Callable[[Metrics], object]]) -> None:
+    """However often and in whichever way metrics are read, each value is converted once, and never where nothing is read."""
+    values = Tensor(0.5), Item(0.25)
+    metrics = Metrics({"loss": values[0], "acc": values[1]})
+    for read in reads:
+        read(metrics)
+    assert [value.conversions for value in values] == [int(bool(reads))] * 2
+
+
+def test_plugins_that_read_nothing_convert_nothing() -> None:
+    """Through the compiled hooks a value is converted once for all plugins that read it, and not for those that do not."""
+
+    class Reading:
+        @hookimpl
+        def on_batch_end(self, metrics: Mapping[str, float]) -> None:
+            assert metrics["loss"] == 0.5
+
+    class Ignoring:
+        @hookimpl
+        def on_batch_end(self, metrics: Mapping[str, float]) -> None:
+            del metrics
+
+    for plugins, conversions in ([Ignoring()], 0), ([Reading(), Ignoring(), ("again", Reading())], 1):
+        value = Tensor(0.5)
+        Engine(plugins, autoload=False).start(Run()).batch_end(0, Metrics({"loss": value}))
+        assert value.conversions == conversions
+
+
+def test_metrics_are_a_read_only_mapping_of_floats() -> None:
+    """Integers, booleans, one-element arrays and text of a number become floats; nothing can be set."""
+    metrics: Any = Metrics({"a": 1, "b": True, "c": Tensor(2, shape=(1, 1)), "d": 0.5})
+    assert dict(metrics) == {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.5}
+    assert {type(value) for value in metrics.values()} == {float}
+    assert repr(metrics) == "Metrics({'a': 1.0, 'b': 1.0, 'c': 2.0, 'd': 0.5})"
+    assert len(Metrics()) == 0
+    with pytest.raises(TypeError):
+        metrics["a"] = 2.0
+    with pytest.raises(KeyError):
+        metrics["e"]
+
+
+def test_nested_metrics_are_flattened_without_a_prefix() -> None:
+    """A mapping within the metrics gives its own names."""
+    assert dict(Metrics({"loss": 1.0, "metrics": {"acc": 0.5, "deep": {"auc": 0.25}}})) == {"loss": 1.0, "acc": 0.5, "auc": 0.25}
+
+
+def test_a_value_with_several_elements_gets_a_name_for_each() -> None:
+    """A metric per class appears under numbered names, rows within rows; an empty one does not appear."""
+    matrix = Tensor([Tensor([1, 2], shape=(2,)), Tensor([3, 4], shape=(2,))], shape=(2, 2))
+    assert dict(Metrics({"recall": Tensor([0.5, 1.0], shape=(2,)), "none": Tensor([], shape=(0,)), "m": matrix})) == {
+        "recall_0": 0.5,
+        "recall_1": 1.0,
+        "m_0_0": 1.0,
+        "m_0_1": 2.0,
+        "m_1_0": 3.0,
+        "m_1_1": 4.0,
+    }
+
+
+@pytest.mark.parametrize("value", ["high", None, [1.0], object(), 1j, 10**400])
+def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None:
+    """A value that is no number is refused by name when it is read, each time."""
+    metrics = Metrics({"loss": 1.0, "grade": value})
+    for _ in range(2):
+        with pytest.raises(MetricError, match="'grade' must be a number, got"):
+            metrics["loss"]
+
+
+# The history.
+
+epochs = st.lists(st.dictionaries(st.sampled_from(["loss", "acc", "val_loss"]), st.floats()), max_size=8)
+
+
+@given(epochs, st.integers(0, 5))
+def test_history_has_one_value_an_epoch_for_every_metric(logged: list[dict[str, float]], first: int) -> None:
+    """A metric's list has one entry an epoch, NaN where it was not produced; names stay in their order of appearance."""
+    history = History()
+    for epoch, metrics in enumerate(logged, start=first):
+        history.append(epoch, Metrics(metrics))
+    assert history.epochs == list(range(first, first + len(logged)))
+    assert len(history) == len(logged)
+    assert list(history) == list(dict.fromkeys(name for metrics in logged for name in metrics))
+    for name in history:
+        assert name in history
+        assert repr(history[name]) == repr([metrics.get(name, math.nan) for metrics in logged])
+    assert repr(history.last()) == repr({name: logged[-1].get(name, math.nan) for name in history})
+
+
+@given(epochs)
+def test_history_round_trips_through_json(logged: list[dict[str, float]]) -> None:
+    """A history loaded from its state is the same, and goes on the same."""
+    history, loaded = History(), History()
+    for epoch, metrics in enumerate(logged):
+        history.append(epoch, metrics)
+    loaded.load_state_dict(state.loads(state.dumps(history.state_dict())))
+    for one in history, loaded:
+        one.append(len(logged), {"loss": 1.0, "new": 2.0})
+    assert repr(loaded.state_dict()) == repr(history.state_dict())
+
+
+def test_history_gives_copies() -> None:
+    """Changing a list that the history gave changes nothing in it."""
+    history = History()
+    history.append(0, {"loss": 1.0})
+    history["loss"].append(2.0)
+    history.state_dict()["epochs"].append(7)
+    assert (history["loss"], history.epochs) == ([1.0], [0])
+
+
+def test_an_unknown_metric_in_the_history_is_an_error_with_the_nearest() -> None:
+    """Asking for what was never logged lists what was."""
+    history = History()
+    history.append(0, {"val_loss": 1.0, "acc": 0.5})
+    with pytest.raises(MetricError, match=r"No metric 'vall_loss' .*\['acc', 'val_loss'\]. Did you mean 'val_loss'"):
+        history["vall_loss"]
+
+
+# Directions.
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "declared", "direction"),
+    [
+        ("loss", "auto", {}, "min"),
+        ("val_loss", "auto", {}, "min"),
+        ("val_accuracy", "auto", {}, "max"),
+        ("auc", "auto", {}, "max"),
+        ("loss", "max", {}, "max"),
+        ("loss", "max", {"loss": "min"}, "max"),
+        ("loss", "auto", {"loss": "max"}, "max"),
+        ("own", "auto", {"own": "max"}, "max"),
+        ("own", "min", {}, "min"),
+    ],
+)
+def test_direction_is_the_mode_else_declared_else_well_known(
+    metric: str, mode: Any, declared: dict[str, Any], direction: str
+) -> None:
+    """An explicit mode wins, then what the framework declares, then the table, with or without `val_`."""
+    assert direction_of(metric, mode, ScriptedTrainee(directions=declared)) == direction
+
+
+@pytest.mark.parametrize("metric", ["my_loss", "accuracy_loss", "val_val_loss", "Loss", "class_acc_0", ""])
+def test_a_direction_is_never_guessed_from_a_part_of_the_name(metric: str) -> None:
+    """A name that is not in the table as a whole is an error that asks for the mode."""
+    with pytest.raises(MetricError, match="mode='min' or mode='max'"):
+        direction_of(metric, "auto", ScriptedTrainee())
+
+
+def test_the_table_knows_both_directions_and_no_name_twice() -> None:
+    """The table has the best-known names of either direction, each in lower case and without `val_`."""
+    assert set(DIRECTIONS.values()) == {"min", "max"}
+    assert all(name == name.lower().removeprefix("val_") for name in DIRECTIONS)
+
+
+# Looking up one metric.
+
+
+def run_at(epoch: int, **fields: Any) -> Run:
+    run = Run(plugin="watcher", **fields)
+    run.progress.epoch = epoch
+    return run
+
+
+def test_a_metric_that_is_there_is_observed() -> None:
+    """A metric that the epoch produced is returned, NaN included."""
+    assert observe(run_at(0), {"loss": 0.5}, "loss") == 0.5
+    assert math.isnan(observe(run_at(0), {"loss": math.nan}, "loss") or 0)
+
+
+def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
+    """By default an absent metric is an error with the plugin, the epoch, what is there and the nearest name."""
+    with pytest.raises(
+        MetricError, match=r"watcher: no metric 'los' at the end of epoch 3; there are: acc, loss. Did you mean 'loss'\?$"
+    ):
+        observe(run_at(3), {"loss": 1.0, "acc": 1.0}, "los")
+
+
+def test_a_missing_validation_metric_asks_for_validation() -> None:
+    """Where no `val_` metric is there at all, the error asks whether anything was validated; where one is, it does not."""
+    with pytest.raises(MetricError, match=r"there are: none\. Nothing was validated"):
+        observe(run_at(0), {}, "val_loss")
+    with pytest.raises(MetricError) as caught:
+        observe(run_at(0), {"val_loss": 1.0}, "val_acc")
+    assert "Nothing was validated" not in str(caught.value)
+
+
+def test_missing_may_warn_or_be_skipped() -> None:
+    """With "warn" an absent metric is a warning and no observation, with "skip" no observation and no word."""
+    with pytest.warns(HookcoreWarning, match="no metric 'loss'"):
+        assert observe(run_at(0), {}, "loss", "warn") is None
+    assert observe(run_at(0), {}, "loss", "skip") is None
+
+
+@pytest.mark.parametrize(
+    ("freq", "epoch", "expected"), [(2, 0, False), (2, 1, True), ([3], 1, False), ([3], 2, True), (1, 0, True)]
+)
+def test_a_validation_metric_is_not_missing_where_no_validation_was_due(freq: Any, epoch: int, expected: bool) -> None:  # noqa: FBT001 - a parameter
+    """In an epoch without validation a `val_` metric is not observed and not missed; in one with it, it is missed."""
+    run = run_at(epoch, validation_freq=freq)
+    assert run.validates(epoch) == expected
+    if expected:
+        with pytest.raises(MetricError):
+            observe(run, {}, "val_loss")
+    else:
+        assert observe(run, {}, "val_loss") is None
+    with pytest.raises(MetricError):
+        observe(run, {}, "loss")
+
+
+def test_a_metric_of_an_earlier_epoch_is_not_missing() -> None:
+    """A metric that was produced before and is not now was not produced this time: no observation, no error."""
+    run = run_at(1)
+    run.history.append(0, {"val_loss": 1.0})
+    assert observe(run, {}, "val_loss") is None

@@ -1,0 +1,101 @@
+"""The run's verbs, as plugins use them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hookcore import Outcome, ParameterError, Run, SavedCheckpoint
+from hookcore.testing import ScriptedTrainee
+from hookcore.trainee import NoTrainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_run_of_its_own_knows_nothing_yet() -> None:
+    """A run that no engine drives is running, at the beginning, with no vote, decision, failure, state or length."""
+    run = Run()
+    assert (run.outcome, run.epochs, run.steps_per_epoch, run.resumed_from) == (Outcome.RUNNING, None, None, None)
+    assert (run.stop_reasons, run.decisions, run.failures, run.state_dict()) == ([], [], [], {})
+    assert str(run) == "run running at epoch 0, step 0"
+    assert [str(outcome) for outcome in Outcome] == ["running", "completed", "stopped", "interrupted", "preempted", "failed"]
+
+
+def test_the_learning_rate_is_the_trainees() -> None:
+    """Reading and setting the learning rate goes to the trainee, as a float."""
+    trainee = ScriptedTrainee(learning_rate=0.5)
+    run = Run(trainee=trainee)
+    assert run.learning_rate == 0.5
+    run.learning_rate = 0
+    assert repr(trainee.learning_rate) == "0.0"
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.1", None])
+def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
+    """A learning rate that is negative, not finite or no number is refused with the plugin's name, and nothing is set."""
+    run = Run(plugin="schedule", trainee=ScriptedTrainee(learning_rate=0.5))
+    with pytest.raises(ParameterError, match="schedule: the learning rate must be"):
+        run.learning_rate = value
+    with pytest.raises(ParameterError, match="schedule: the learning rate must be"):
+        run.set_learning_rate(value, "a test")
+    assert (run.learning_rate, run.decisions) == (0.5, [])
+
+
+def test_every_decision_is_recorded_and_logged(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """A vote, a new learning rate and a checkpoint are recorded with plugin, epoch and step, and logged with their reason."""
+    run = Run(plugin="steward", trainee=ScriptedTrainee(learning_rate=0.5))
+    run.progress.epoch, run.progress.step = 2, 30
+    with caplog.at_level(logging.INFO, "hookcore"):
+        run.stop("enough", metric="loss", value=2.0, best=1.0)
+        run.set_learning_rate(0.05, "plateau")
+        run.checkpoint_saved(SavedCheckpoint(tmp_path, epoch=2, step=30), "best so far")
+    assert [(one.plugin, one.kind, one.epoch, one.step) for one in run.decisions] == [
+        ("steward", kind, 2, 30) for kind in ("stop", "learning_rate", "checkpoint")
+    ]
+    messages = ["enough", "learning rate 0.5 -> 0.05: plateau", f"saved {tmp_path}: best so far"]
+    assert [one.message for one in run.decisions] == messages
+    assert [record.getMessage() for record in caplog.records] == [f"steward: {message}" for message in messages]
+
+
+def test_without_a_trainee_every_capability_is_missing_with_a_reason() -> None:
+    """A run without a trainee has no learning rate and says so; the rest does nothing, as no plugin that needs it gets so far."""
+    run = Run()
+    assert isinstance(run.trainee, NoTrainee)
+    for capability in ("learning_rate", "snapshot", "checkpoint"):
+        assert "no trainee" in str(run.trainee.lacks(capability))
+    with pytest.raises(AttributeError, match="no trainee, so it has no learning rate"):
+        _ = run.learning_rate
+    with pytest.raises(AttributeError, match=r"no trainee, so its learning rate cannot be set to 0\.1"):
+        run.learning_rate = 0.1
+
+
+def test_no_trainee_touches_nothing(tmp_path: Path) -> None:
+    """The trainee that is none takes no snapshot, writes no file and declares no direction."""
+    trainee = NoTrainee()
+    trainee.restore(trainee.snapshot())
+    trainee.write(None, tmp_path)
+    trainee.read(tmp_path)
+    assert trainee.direction("loss") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path) -> None:
+    """The double does what the protocol says: a snapshot is a copy, and restoring or reading puts it back, optimizer or not."""
+    trainee = ScriptedTrainee(learning_rate=0.5, weights=[1.0], optimizer_state=[2.0])
+    whole, weights = trainee.snapshot(), trainee.snapshot(optimizer=False)
+    trainee.write(whole, tmp_path)
+    puts_back: list[tuple[Callable[[], None], bool]] = [
+        (lambda: trainee.restore(whole), True),
+        (lambda: trainee.restore(weights), False),
+        (lambda: trainee.read(tmp_path), True),
+    ]
+    for put_back, everything in puts_back:
+        trainee.learning_rate, trainee.weights[0], trainee.optimizer_state[0] = 0.1, math.inf, 9.0
+        put_back()
+        assert trainee.weights == [1.0]
+        assert (trainee.learning_rate, trainee.optimizer_state) == ((0.5, [2.0]) if everything else (0.1, [9.0]))

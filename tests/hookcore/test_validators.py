@@ -1,0 +1,70 @@
+"""Parameters out of range are refused where they are given, with the class, the parameter, the value and what was expected."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from hookcore import ParameterError, validators
+
+ACCEPTED: list[tuple[Any, list[Any]]] = [
+    (validators.integer(at_least=1), [1, 2, 10**30]),
+    (validators.integer(at_least=0, optional=True), [0, None]),
+    (validators.number(), [0, -1.5, 10**30]),
+    (validators.number(above=0, below=1), [0.5, 1e-300]),
+    (validators.number(at_least=0, optional=True), [0, 0.0, None]),
+    (validators.boolean(), [True, False]),
+    (validators.text(), ["loss"]),
+    (validators.text(optional=True), ["loss", None]),
+    (validators.function(), [len, lambda: None, dict]),
+    (validators.one_of("min", "max"), ["min", "max"]),
+]
+REFUSED: list[tuple[Any, str, list[Any]]] = [
+    (validators.integer(at_least=1), "an integer of at least 1", [0, -1, 1.0, True, "1", None, math.nan]),
+    (validators.integer(at_least=0, optional=True), "an integer of at least 0 or None", [-1, False, 0.0]),
+    (validators.number(), "a finite number", [math.nan, math.inf, -math.inf, True, "1", None, 1j]),
+    (validators.number(above=0, below=1), "a finite number above 0 and below 1", [0, 1, 1.5, -0.1, math.nan]),
+    (validators.number(at_least=0, optional=True), "a finite number at least 0 or None", [-0.1, math.inf]),
+    (validators.boolean(), "True or False", [0, 1, "true", None]),
+    (validators.text(), "a non-empty string", ["", "  ", None, 3, b"loss", Path("loss")]),
+    (validators.text(optional=True), "a non-empty string or None", ["", 3]),
+    (validators.function(), "a function", [None, "len"]),
+    (validators.one_of("min", "max"), "one of 'min', 'max'", ["MIN", "", None, 3, []]),
+]
+
+
+def made_with(validator: Any, value: object) -> Any:
+    """An instance of a class with one parameter, which is private and so given without its underscore."""
+
+    @attrs.define
+    class Plugin:
+        _parameter: Any = attrs.field(validator=validator)
+
+    return Plugin(value)
+
+
+@pytest.mark.parametrize(("validator", "value"), [(validator, value) for validator, values in ACCEPTED for value in values])
+def test_what_fits_is_accepted(validator: Any, value: object) -> None:
+    """A value within its range is kept as it is."""
+    assert made_with(validator, value)._parameter is value
+
+
+@pytest.mark.parametrize(
+    ("validator", "expected", "value"),
+    [(validator, expected, value) for validator, expected, values in REFUSED for value in values],
+)
+def test_what_does_not_fit_is_refused(validator: Any, expected: str, value: object) -> None:
+    """Another value is refused, at construction, in a sentence that has everything one needs to know."""
+    with pytest.raises(ParameterError) as caught:
+        made_with(validator, value)
+    assert str(caught.value) == f"Plugin: parameter must be {expected}, got {value!r}."
+
+
+def test_the_nearest_option_is_named() -> None:
+    """A misspelt option is answered with the nearest."""
+    with pytest.raises(ParameterError, match=r"one of 'auto', 'min', 'max', got 'mni'\. Did you mean 'min'\?"):
+        made_with(validators.one_of("auto", "min", "max"), "mni")

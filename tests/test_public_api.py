@@ -1,0 +1,58 @@
+"""What `import hookcore` gives, and what it costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import hookcore
+import hookcore.testing
+import hookcore_plugins
+
+HEAVY = {"click", "hypothesis", "jax", "keras", "numpy", "pandas", "rich", "sklearn", "tensorflow", "torch"}
+
+
+@pytest.mark.parametrize("package", [hookcore, hookcore_plugins, hookcore.testing], ids=lambda package: package.__name__)
+def test_all_is_sorted_and_holds_every_public_name(package: object) -> None:
+    """`__all__` lists each name that the package imports for its users, no other, once and in order."""
+    names = vars(package)["__all__"]
+    public = {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+    }
+    assert set(names) == public
+    assert names == sorted(set(names), key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+
+@pytest.mark.parametrize("name", hookcore.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    """Each class and function of the public API has a docstring of its own, and says where it lives."""
+    value = getattr(hookcore, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert value.__doc__
+        assert value.__module__.startswith("hookcore.")
+
+
+def imported(statement: str) -> set[str]:
+    """The modules that a new interpreter has imported after `statement`."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("module", ["hookcore", "hookcore_plugins", "hookcore_adapters.loop", "hookcore.testing"])
+def test_imports_stay_light(module: str) -> None:
+    """Importing the engine, the plugins, the loop or the doubles imports no framework, no NumPy, no rich and no click."""
+    modules = imported(f"import {module}")
+    assert module in modules
+    assert modules & HEAVY == set()
+    assert "hookcore.cli" not in modules
+
+
+def test_importing_the_engine_imports_no_plugin_and_no_adapter() -> None:
+    """The engine stands on nothing above it, and scans for no entry points until an engine is made."""
+    scanned = "import importlib.metadata as m; m.entry_points = m.Distribution.discover = None; import hookcore"
+    assert not any(name.startswith(("hookcore_plugins", "hookcore_adapters")) for name in imported(scanned))
