@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from hookcore_plugins.checkpoint import Checkpoint
+from hookcore_plugins.console import Console
+from hookcore_plugins.csv_log import CSVLog
 from hookcore_plugins.early_stopping import EarlyStopping
+from hookcore_plugins.json_log import JSONLog
+from hookcore_plugins.lr_schedule import LearningRateSchedule
+from hookcore_plugins.nan_guard import NaNGuard
 from hookcore_plugins.reduce_lr import ReduceLROnPlateau
+from hookcore_plugins.time_limit import TimeLimit
 
-__all__ = ["Checkpoint", "EarlyStopping", "ReduceLROnPlateau"]
+__all__ = [
+    "CSVLog",
+    "Checkpoint",
+    "Console",
+    "EarlyStopping",
+    "JSONLog",
+    "LearningRateSchedule",
+    "NaNGuard",
+    "ReduceLROnPlateau",
+    "TimeLimit",
+]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import os  # noqa: TC003 - attrs takes a parameter's type from its converter, and spec strings are converted by it
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from hookcore import Monitor, Run, SavedCheckpoint, hookimpl, store
+from hookcore import Monitor, ParameterError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.metrics import Missing, direction_of, observe
 from hookcore.run import logger
 from hookcore.trainee import Capability
 from hookcore.validators import boolean, integer, one_of, reject, text
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_MONITOR = "val_loss"
+
 
 def _directory(value: str | os.PathLike[str]) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        msg = f"Checkpoint: directory must be a path, got {value!r}."
+        raise ParameterError(msg)
     return Path(value)
 
 
@@ -24,26 +32,27 @@ def _directory(value: str | os.PathLike[str]) -> Path:
 class Checkpoint:
     """Save the trainee, the progress and every plugin's state into `directory`, one subdirectory a checkpoint.
 
-    A checkpoint is written aside, synced and renamed: under its name it is whole or not there (`hookcore.store`). The checkpoints of
-    an earlier run in the same directory are moved into `earlier-001` and so on, never overwritten.
+    A checkpoint is written aside, synced and renamed: under its name it is whole or not there (`hookcore.store`). The
+    checkpoints of an earlier run in the same directory are moved into `earlier-001` and so on, never overwritten.
 
     * `monitor`, `mode`: the metric that ranks checkpoints, as in `EarlyStopping`.
     * `save_best_only`: save only where the metric improved.
     * `every_n_epochs`: save after every so many epochs; None for no saves at epoch ends.
-    * `every_n_steps`: save after every so many steps too; None for none. Has no effect on `save_best_only`, which looks at epochs.
+    * `every_n_steps`: save after every so many steps too; None for none. Has no effect on `save_best_only`, which looks at
+      epochs.
     * `keep_last`, `keep_best`: how many of the newest and of the best to keep; None keeps all. What either keeps stays.
     * `missing`: what to do where the metric is not there; by default an error where something depends on it
-      (`save_best_only`, or a `keep_best` or `mode` that you gave), else nothing, and there is no best.
+      (`save_best_only`, or a `monitor` that you gave), else nothing, and there is no best.
 
     On Ctrl-C it saves once more, so that an interrupted run has a checkpoint. Raises `ParameterError` for a value outside its
-    range or a directory that is a file, and `CheckpointError` before the first batch where the directory cannot be written to, and
-    where a save fails: then the earlier checkpoints are untouched.
+    range or a directory that is a file, and `CheckpointError` before the first batch where the directory cannot be written
+    to, and where a save fails: then the earlier checkpoints are untouched.
     """
 
     needs: ClassVar[tuple[Capability, ...]] = ("checkpoint",)
 
     directory: Path = attrs.field(converter=_directory)
-    monitor: str = attrs.field(default="val_loss", validator=text())
+    monitor: str = attrs.field(default=_MONITOR, validator=text())
     mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
     save_best_only: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
     every_n_epochs: int | None = attrs.field(default=1, validator=integer(at_least=1, optional=True), kw_only=True)
@@ -57,7 +66,7 @@ class Checkpoint:
     @directory.validator
     def _no_file(self, attribute: Any, value: Path) -> None:
         del attribute
-        if value.exists() and not value.is_dir():
+        if os.path.exists(value) and not os.path.isdir(value):  # noqa: PTH110, PTH112 - Path's raise where they may not look
             reject(self, "directory", str(value), "a directory, and this is a file")
 
     @missing.validator
@@ -84,7 +93,8 @@ class Checkpoint:
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Save where the metric improved, or where an epoch's save is due."""
-        value = observe(run, metrics, self.monitor, self.missing or ("error" if self.save_best_only else "skip"))
+        asked = self.save_best_only or self.monitor != _MONITOR
+        value = observe(run, metrics, self.monitor, self.missing or ("error" if asked else "skip"))
         if value is not None:
             self._watch = self._watch.observe(value, epoch)
         if self.save_best_only:
@@ -96,7 +106,9 @@ class Checkpoint:
     @hookimpl(trylast=True)
     def on_exception(self, run: Run, exception: BaseException) -> None:
         """Save what there is when the run is interrupted; after any other error the state may be bad."""
-        if isinstance(exception, KeyboardInterrupt):
+        # A checkpoint of this very step is as good, and may have a value that ranks it.
+        saved = any(one.step == run.progress.step for one in store.available(self.directory))
+        if isinstance(exception, KeyboardInterrupt) and not saved:
             self._save(run, None, "interrupted")
 
     def _save(self, run: Run, value: float | None, reason: str) -> None:

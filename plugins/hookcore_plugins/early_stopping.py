@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -12,6 +11,9 @@ from hookcore.metrics import Missing, direction_of, observe
 from hookcore.run import Outcome
 from hookcore.trainee import Capability, Snapshot
 from hookcore.validators import boolean, integer, number, one_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @attrs.define(eq=False)
@@ -24,7 +26,8 @@ class EarlyStopping:
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
     * `patience`: observations without improvement before the vote; 0 and 1 both stop at the first.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the direction that the framework or a table of well-known names gives.
-    * `baseline`: an improvement that does not also beat this value does not reset the waiting.
+    * `baseline`: an improvement that does not also beat this value does not reset the waiting. It delays the vote all the
+      same: a vote is given at an observation without improvement.
     * `restore_best_weights`: put the weights of the best epoch back at the end of training, whatever ended it, an
       exception excepted. The optimizer state stays as it is.
     * `start_from_epoch`: epochs before this one, counted from 0, are not observed.
@@ -61,9 +64,7 @@ class EarlyStopping:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self._watch = attrs.evolve(
-            self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta
-        )
+        self._watch = attrs.evolve(self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -79,7 +80,7 @@ class EarlyStopping:
                 self._best_weights = run.trainee.snapshot(optimizer=False)
             if not self._beats_baseline(value):
                 self._watch = attrs.evolve(self._watch, waited=before.waited + 1)
-        if self._watch.waited >= max(self.patience, 1):
+        elif self._watch.waited >= self.patience:
             run.stop(
                 f"{self.monitor} has not improved for {_observations(self._watch.waited)}: {value:.6g}, best {self._best()}",
                 metric=self.monitor,

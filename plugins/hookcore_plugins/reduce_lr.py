@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -12,6 +11,9 @@ from hookcore import Monitor, Run, hookimpl
 from hookcore.metrics import Missing, direction_of, observe
 from hookcore.trainee import Capability
 from hookcore.validators import integer, number, one_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @attrs.define(eq=False)
@@ -24,7 +26,8 @@ class ReduceLROnPlateau:
     * `factor`: above 0 and below 1; new rate = old rate * `factor`.
     * `patience`: observations without improvement before a reduction; 0 and 1 both reduce at the first.
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
-    * `cooldown`: observations after a reduction in which nothing is counted. Exactly as many as it says, where Keras skips one fewer.
+    * `cooldown`: observations after a reduction in which nothing is counted. Exactly as many as it says, where Keras skips
+      one fewer.
     * `min_lr`: the rate is never set below this.
 
     Raises `ParameterError` for a value outside its range. Where the framework has a learning-rate schedule of its own the
@@ -47,9 +50,7 @@ class ReduceLROnPlateau:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self._watch = attrs.evolve(
-            self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta
-        )
+        self._watch = attrs.evolve(self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -69,8 +70,9 @@ class ReduceLROnPlateau:
         reduced = max(rate * self.factor, self.min_lr)
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
+            waited, best = self._watch.waited, self._watch.best
             run.set_learning_rate(
-                reduced, f"{self.monitor} has not improved for {self._watch.waited} observation(s): {value:.6g}, best {self._watch.best}"
+                reduced, f"{self.monitor} has not improved for {waited} observation(s): {value:.6g}, best {best}"
             )
             self._cooling = self.cooldown
             self._watch = self._watch.rest()

@@ -1,0 +1,74 @@
+"""End a run whose loss is no longer a number."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from hookcore import MetricError, Run, hookimpl
+from hookcore.metrics import Missing, observe
+from hookcore.validators import integer, one_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@attrs.define(eq=False)
+class NaNGuard:
+    """Stop once `monitor` is NaN or infinite, after a batch or at the end of an epoch, or its `val_` twin is there.
+
+    * `monitor`: the metric's name. After a batch it may be missing.
+    * `every_n_steps`: look at batches only once in so many steps. Reading a metric waits for the device, so on an accelerator
+      a larger number costs less and notices later.
+    * `action`: `"stop"` votes to stop, and the epoch ends as it does for any stop; `"raise"` raises `MetricError`, and the run
+      has failed.
+    * `missing`: what to do where `monitor` is not there at the end of an epoch, `"error"`, `"warn"` or `"skip"`.
+
+    Raises `ParameterError` for a value outside its range.
+    """
+
+    name: ClassVar[str] = "nan_guard"
+
+    monitor: str = attrs.field(default="loss", validator=text())
+    every_n_steps: int = attrs.field(default=1, validator=integer(at_least=1))
+    action: Literal["stop", "raise"] = attrs.field(default="stop", validator=one_of("stop", "raise"))
+    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    _last_step: int = attrs.field(init=False, default=0)
+
+    @hookimpl
+    def on_batch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Look at the monitored metric where a multiple of `every_n_steps` was reached."""
+        step, n = run.progress.step, self.every_n_steps
+        due, self._last_step = step // n > self._last_step // n, step
+        if due and self.monitor in metrics:
+            self._check(run, self.monitor, metrics[self.monitor])
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Look at the monitored metric, in training and in validation."""
+        value = observe(run, metrics, self.monitor, self.missing)
+        if value is not None:
+            self._check(run, self.monitor, value)
+        twin = f"val_{self.monitor}"
+        if twin in metrics:
+            self._check(run, twin, metrics[twin])
+
+    def _check(self, run: Run, name: str, value: float) -> None:
+        # One vote says it: a NaN batch makes the epoch's mean NaN too.
+        if math.isfinite(value) or any(vote.plugin == run.plugin for vote in run.stop_reasons):
+            return
+        message = f"{name} is {value} at epoch {run.progress.epoch}, step {run.progress.step}"
+        if self.action == "raise":
+            msg = f"{run.plugin}: {message}."
+            raise MetricError(msg)
+        run.stop(message, metric=name, value=value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the batches were last looked at."""
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the step of `state`."""
+        self._last_step = state["last_step"]

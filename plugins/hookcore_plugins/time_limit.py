@@ -1,0 +1,80 @@
+"""Stop when the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from hookcore import ParameterError, Run, hookimpl
+from hookcore.validators import function, number
+
+
+@attrs.define(eq=False)
+class TimeLimit:
+    """Vote to stop at the first end of a batch or epoch at which the time limit has passed since training began.
+
+    * `seconds`, `minutes`, `hours`: the limit is their sum; at least one must be given, each above 0.
+    * `clock`: a function that returns seconds and never goes back; `time.monotonic` by default.
+
+    A run that is resumed goes on with the time that it has used; the time between is not counted. Raises `ParameterError` for a
+    value outside its range, and where no limit is given.
+    """
+
+    seconds: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
+    minutes: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
+    hours: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    _used: float = attrs.field(init=False, default=0.0)
+    """Seconds used before `_since`."""
+    _since: float | None = attrs.field(init=False, default=None)
+    """The clock's reading when training began, or None before."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self._limit:
+            msg = "TimeLimit: give a limit in seconds, minutes or hours."
+            raise ParameterError(msg)
+
+    @property
+    def _limit(self) -> float:
+        return (self.seconds or 0) + 60 * (self.minutes or 0) + 3600 * (self.hours or 0)
+
+    @property
+    def _elapsed(self) -> float:
+        return self._used + (0 if self._since is None else self.clock() - self._since)
+
+    @hookimpl
+    def on_train_begin(self) -> None:
+        """Start the clock."""
+        self._since = self.clock()
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        """Vote where the limit has passed."""
+        elapsed = self._elapsed
+        # The epoch that this vote ends has an end too, and one vote is enough.
+        if elapsed >= self._limit and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
+            run.stop(f"the time limit of {_human(self._limit)} has passed: {_human(elapsed)} elapsed")
+
+    @hookimpl
+    def on_epoch_end(self, run: Run) -> None:
+        """Vote where the limit has passed: validation takes time too."""
+        self.on_batch_end(run)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many seconds have been used so far."""
+        return {"elapsed": self._elapsed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the seconds of `state`."""
+        self._used, self._since = state["elapsed"], None
+
+
+def _human(seconds: float) -> str:
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if count)

@@ -1,0 +1,148 @@
+"""TimeLimit in real runs, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcore import Engine, Outcome, ParameterError, Run, state
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import TimeLimit
+
+
+@attrs.define
+class Clock:
+    """Seconds that pass when the test says so, from an arbitrary beginning."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def train(
+    limit: TimeLimit, clock: Clock, *, epochs: int = 3, batches: int = 3, a_batch: float = 0.0, validation: float = 0.0
+) -> Run:
+    """A run in which a batch takes `a_batch` seconds and the validation after it `validation`."""
+    with Loop([limit], epochs=epochs) as loop:
+        for _ in loop.epochs():
+            for _batch in loop.batches(range(batches)):
+                clock.now += a_batch
+            clock.now += validation
+    return loop.run
+
+
+def test_it_stops_after_the_batch_in_which_the_limit_was_reached() -> None:
+    """The limit counts from the beginning of training, and reaching it exactly is reaching it; one vote is given."""
+    clock = Clock()
+    run = train(TimeLimit(seconds=10, clock=clock), clock, a_batch=2.5)
+    assert [(reason.epoch, reason.step) for reason in run.stop_reasons] == [(1, 4)]
+    assert run.outcome is Outcome.STOPPED
+
+
+def test_it_stops_after_an_epoch_whose_validation_reached_the_limit() -> None:
+    """The end of an epoch looks at the clock too."""
+    clock = Clock()
+    run = train(TimeLimit(seconds=10, clock=clock), clock, a_batch=1, validation=7)
+    assert [(reason.epoch, reason.step) for reason in run.stop_reasons] == [(0, 3)]
+
+
+def test_a_run_within_the_limit_completes() -> None:
+    """Less than the limit is not the limit."""
+    clock = Clock()
+    run = train(TimeLimit(seconds=9.1, clock=clock), clock, a_batch=1)
+    assert run.outcome is Outcome.COMPLETED
+
+
+def test_time_before_training_does_not_count() -> None:
+    """The clock is read when training begins, not when the plugin is made."""
+    clock = Clock()
+    limit = TimeLimit(seconds=10, clock=clock)
+    clock.now += 3600
+    assert train(limit, clock, a_batch=1).outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("given_limit", "elapsed", "message"),
+    [
+        ({"seconds": 2.5}, 2.75, "the time limit of 2.5 s has passed: 2.75 s elapsed"),
+        ({"minutes": 1}, 60, "the time limit of 1 min has passed: 1 min elapsed"),
+        ({"minutes": 90}, 5412.3, "the time limit of 1 h 30 min has passed: 1 h 30 min 12 s elapsed"),
+        ({"hours": 2, "minutes": 1, "seconds": 5}, 7265, "the time limit of 2 h 1 min 5 s has passed: 2 h 1 min 5 s elapsed"),
+        ({"hours": 0.5}, 1800, "the time limit of 30 min has passed: 30 min elapsed"),
+        ({"hours": 1}, 3600.4, "the time limit of 1 h has passed: 1 h elapsed"),
+    ],
+)
+def test_the_vote_gives_the_limit_and_the_time_elapsed(given_limit: dict[str, float], elapsed: float, message: str) -> None:
+    """Seconds, minutes and hours add up, and are said in the units that a person would use."""
+    clock = Clock()
+    run = train(TimeLimit(**given_limit, clock=clock), clock, epochs=1, batches=1, a_batch=elapsed)
+    assert [reason.message for reason in run.stop_reasons] == [message]
+    assert not train(TimeLimit(**given_limit, clock=clock), clock, epochs=1, batches=1, a_batch=elapsed * 0.9).stop_reasons
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(1, 30), st.data())
+def test_time_spent_before_a_resume_counts_and_the_time_between_does_not(
+    durations: list[int], seconds: int, data: st.DataObject
+) -> None:
+    """For every cut, the state through JSON, into a new object on another machine's clock, stops at the same epoch."""
+
+    def stop(limit: TimeLimit, clock: Clock, start: int, end: int, carried: Any = None) -> int | None:
+        loop = Loop([limit], epochs=end, initial_epoch=start)
+        if carried is not None:
+            limit.load_state_dict(carried)
+        with loop:
+            for epoch in loop.epochs():
+                clock.now += durations[epoch]
+        return loop.run.stop_reasons[0].epoch if loop.run.stop_reasons else None
+
+    end = len(durations)
+    cut = data.draw(st.integers(0, end))
+    clock = Clock()
+    expected = stop(TimeLimit(seconds=seconds, clock=clock), clock, 0, end)
+    first = TimeLimit(seconds=seconds, clock=clock)
+    stopped = stop(first, clock, 0, cut)
+    if stopped is None:
+        carried = state.loads(state.dumps(first.state_dict()))
+        clock = Clock(now=5.0)
+        stopped = stop(TimeLimit(seconds=seconds, clock=clock), clock, cut, end, carried)
+    assert stopped == expected
+
+
+def test_one_object_serves_two_runs_from_fresh_state() -> None:
+    """The time that the first run used is not the second one's."""
+    clock = Clock()
+    limit = TimeLimit(seconds=10, clock=clock)
+    assert train(limit, clock, a_batch=1).outcome is Outcome.COMPLETED
+    assert train(limit, clock, a_batch=1).outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("parameter", ["seconds", "minutes", "hours"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "10"])
+def test_a_limit_outside_its_range_is_refused(parameter: str, value: Any) -> None:
+    """The error names the class, the parameter, what was expected and the value."""
+    with pytest.raises(ParameterError) as caught:
+        TimeLimit(**{parameter: value})
+    assert str(caught.value) == f"TimeLimit: {parameter} must be a finite number above 0 or None, got {value!r}."
+
+
+def test_no_limit_at_all_is_refused() -> None:
+    """A time limit without a time is a mistake."""
+    with pytest.raises(ParameterError, match="TimeLimit: give a limit in seconds, minutes or hours"):
+        TimeLimit()
+
+
+def test_a_clock_must_be_a_function() -> None:
+    """The error says so before training."""
+    with pytest.raises(ParameterError, match=r"TimeLimit: clock must be a function, got 3\."):
+        TimeLimit(seconds=1, clock=3)  # type: ignore[arg-type]  # on purpose
+
+
+def test_it_can_be_asked_for_by_a_spec_string() -> None:
+    """A limit in the catalogue's own words is a number of hours."""
+    assert Engine(["time_limit:hours=1.5"], autoload=False)["time_limit"].hours == 1.5
