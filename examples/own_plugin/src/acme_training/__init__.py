@@ -1,0 +1,1 @@
+"""What every training run at Acme does: hookcore plugins of our own."""
