@@ -88,7 +88,7 @@ class Engine:
                 registry.warn_without(found.name, found.origin, error)
         self.on_error = dict(on_error or {})
         for name, policy in self.on_error.items():
-            if name not in self.names:
+            if name not in {*self.names, *registry.blocked_names()}:
                 msg = f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
                 raise ParameterError(msg)
             if policy not in {"raise", "disable"}:
@@ -360,7 +360,7 @@ class Session:
             self.shared.outcome = Outcome.INTERRUPTED if isinstance(exception, KeyboardInterrupt) else Outcome.FAILED
             try:
                 self.hooks.on_exception(exception)
-            except Exception as error:  # noqa: BLE001 - the first exception is the one to raise
+            except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
                 exception.add_note(f"Then, in on_exception: {error!r}")
         try:
             self.hooks.on_train_end()
@@ -391,6 +391,8 @@ class Session:
 
     def _report(self, plugin: str, hook: str, error: Exception) -> Exception | None:
         """The error policy: an observer is disabled for the rest of the run, an actor's error is raised."""
+        if any(failure.error is error for failure in self.shared.failures):
+            return error  # on its way out of an event within an event: somebody else's, and reported there
         registered = next(one for one in self._plugins if one.name == plugin)
         policy = self._engine.on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
         text = "".join(traceback.format_exception(error))

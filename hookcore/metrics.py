@@ -42,7 +42,7 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
 
 
 class Metrics(Mapping[str, float]):
-    """A read-only mapping of floats over a framework's own values, each converted when it is first read.
+    """A read-only mapping of floats over a framework's own values, converted when the first of them is read.
 
     A nested mapping is flattened without a prefix, as Keras does. A value with several elements, such as a metric per
     class, appears as `name_0`, `name_1` and so on.

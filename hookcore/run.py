@@ -14,6 +14,7 @@ from hookcore.errors import ParameterError
 from hookcore.metrics import History
 from hookcore.store import SavedCheckpoint
 from hookcore.trainee import NoTrainee, Trainee
+from hookcore.validators import reject
 
 logger = logging.getLogger("hookcore")
 
@@ -117,12 +118,17 @@ class Run:
     """The framework's own object, for plugins written for one framework."""
     validation_data: Any = None
     """What the loop was given to validate on, or None."""
-    validation_freq: int | Collection[int] = 1
+    validation_freq: int | Collection[int] = attrs.field(default=1)
     """Validation runs every so many epochs, or after the epochs listed, counted from one as in Keras."""
     resumed_from: SavedCheckpoint | None = None
     progress: Progress = attrs.field(factory=Progress)
     history: History = attrs.field(factory=History)
     shared: Shared = attrs.field(factory=Shared, repr=False)
+
+    @validation_freq.validator
+    def _due_sometimes(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not (value >= 1 if isinstance(value, int) else isinstance(value, Collection)):
+            reject(self, attribute.name, value, "a number of epochs of at least 1, or a collection of epochs")
 
     @property
     def epochs(self) -> int | None:

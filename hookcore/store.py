@@ -109,10 +109,16 @@ def write(
 
 
 def open_directory(root: Path) -> None:
-    """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not."""
+    """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not.
+
+    What a crash left half-written or half-removed in it goes.
+    """
     probe = root / f"{_TEMPORARY}probe"
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _sync(root.parent)
+        for left in root.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(left)
         probe.mkdir(exist_ok=True)
         probe.rmdir()
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from hookcore import Engine, HookcoreError, Metrics, Run
+from hookcore import Engine, HookcoreError, MetricError, Metrics, Run
 from hookcore.trainee import NoTrainee
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class Loop:
         self.run.shared.steps_per_epoch = steps_per_epoch
         self._session = engine.start(self.run)
         self._initial_epoch = initial_epoch
-        self._batch_metrics: dict[str, Any] | None = None
-        self._means: dict[str, _Mean] = {}
-        self._epoch_metrics: dict[str, Any] = {}
-        self._evaluation: dict[str, Any] | None = None
+        self._epoch = _Logged()
+        self._evaluation: _Logged | None = None
         self._open = False
         self._left_early = False
         self._left_in: int | None = None
@@ -97,17 +95,16 @@ class Loop:
         self._check_open("epochs")
         epoch = self._initial_epoch
         while (self.run.epochs is None or epoch < self.run.epochs) and not self._session.stopping:
-            self._means, self._epoch_metrics = {}, {}
+            self._epoch = _Logged()
             self._batched = False
             self._session.epoch_begin(epoch)
             self._left_early = self.run.epochs is not None
             yield epoch
             self._left_early = False
             self._finish_left_batch()
-            metrics = {name: mean.value for name, mean in self._means.items()} | self._epoch_metrics
             if not self._batched:
                 self.run.progress.step += 1
-            self._session.epoch_end(epoch, Metrics(metrics))
+            self._session.epoch_end(epoch, Metrics(self._epoch.metrics()))
             epoch += 1
 
     def batches(self, data: Iterable[Batch]) -> Iterator[Batch]:
@@ -117,14 +114,14 @@ class Loop:
         """
         self._check_open("batches")
         if self._evaluation is not None:
-            yield from self._evaluate_batches(data)
+            yield from self._evaluate_batches(data, self._evaluation)
             return
         self._batched = True
         for number, batch in enumerate(data):
             if self._session.stopping:
                 return
             self._session.batch_begin(number)
-            self._batch_metrics = {}
+            self._epoch.begin_batch()
             try:
                 yield batch
             except GeneratorExit:
@@ -141,28 +138,30 @@ class Loop:
             self._end_batch(number)
 
     def _end_batch(self, number: int) -> None:
-        logged, self._batch_metrics = self._batch_metrics or {}, None
-        for name, value in logged.items():
-            self._means.setdefault(name, _Mean()).add(value)
-        self._session.batch_end(number, Metrics(logged))
+        self._session.batch_end(number, Metrics(self._epoch.end_batch()))
 
-    def _evaluate_batches(self, data: Iterable[Batch]) -> Iterator[Batch]:
+    def _evaluate_batches(self, data: Iterable[Batch], logged: _Logged) -> Iterator[Batch]:
         hooks = self._session.hooks
         for number, batch in enumerate(data):
             hooks.on_evaluate_batch_begin(number)
+            logged.begin_batch()
             yield batch
-            hooks.on_evaluate_batch_end(number, Metrics(self._evaluation))
+            hooks.on_evaluate_batch_end(number, Metrics(logged.end_batch()))
 
     @contextlib.contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[None]:
-        """An evaluation: what is logged within it becomes the epoch's metrics with `prefix` before the name."""
+        """An evaluation: what is logged within it becomes the epoch's metrics with `prefix` before the name.
+
+        As in training, what is logged within one of its `batches` counts with its mean.
+        """
         self._check_open("evaluation")
         self._session.hooks.on_evaluate_begin()
-        self._evaluation = {}
+        self._evaluation = logged = _Logged()
         try:
             yield
-            self._session.hooks.on_evaluate_end(Metrics(self._evaluation))
-            self._epoch_metrics |= {f"{prefix}{name}": value for name, value in self._evaluation.items()}
+            metrics = logged.metrics()
+            self._session.hooks.on_evaluate_end(Metrics(metrics))
+            self._epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
         finally:
             self._evaluation = None
 
@@ -174,12 +173,7 @@ class Loop:
         """
         self._check_open("log")
         given = {**(metrics or {}), **more}
-        if self._evaluation is not None:
-            self._evaluation |= given
-        elif self._batch_metrics is not None:
-            self._batch_metrics |= given
-        else:
-            self._epoch_metrics |= given
+        (self._epoch if self._evaluation is None else self._evaluation).log(given)
 
     def _check_open(self, method: str) -> None:
         if not self._open:
@@ -188,19 +182,33 @@ class Loop:
         self._finish_left_batch()
 
 
-class _Mean:
-    """A mean of values that are not converted until it is read, so that adding a device's tensor waits for nothing."""
+@attrs.define
+class _Logged:
+    """The metrics of an epoch or of an evaluation: means over its batches, and what was logged outside of a batch.
 
-    __slots__ = ("_count", "_sum")
+    Values are added up as they are, so that a device's tensor waits for nothing.
+    """
 
-    def __init__(self) -> None:
-        self._sum: Any = 0.0
-        self._count = 0
+    own: dict[str, Any] = attrs.field(factory=dict)
+    _batch: dict[str, Any] | None = None
+    _sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
 
-    def add(self, value: Any) -> None:
-        self._sum = self._sum + value
-        self._count += 1
+    def log(self, given: Mapping[str, Any]) -> None:
+        (self.own if self._batch is None else self._batch).update(given)
 
-    @property
-    def value(self) -> Any:
-        return self._sum / self._count
+    def begin_batch(self) -> None:
+        self._batch = {}
+
+    def end_batch(self) -> dict[str, Any]:
+        batch, self._batch = self._batch or {}, None
+        for name, value in batch.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            try:
+                self._sums[name] = (total + value, count + 1)
+            except TypeError as error:
+                msg = f"Metric {name!r} must be a number, got {value!r}."
+                raise MetricError(msg) from error
+        return batch
+
+    def metrics(self) -> dict[str, Any]:
+        return {name: total / count for name, (total, count) in self._sums.items()} | self.own

@@ -448,10 +448,10 @@ def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
         ("on_evaluate_batch_end", 0, {"loss": 2.0}),
         ("on_evaluate_batch_begin", 1),
         ("on_evaluate_batch_end", 1, {"loss": 3.0}),
-        ("on_evaluate_end", {"loss": 3.0}),
+        ("on_evaluate_end", {"loss": 2.5}),
         ("on_evaluate_begin",),
         ("on_evaluate_end", {"acc": 0.5}),
-        ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 3.0, "test_acc": 0.5}),
+        ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 2.5, "test_acc": 0.5}),
         ("on_train_end", Outcome.COMPLETED),
     ]
     assert loop.run.progress.step == 1
@@ -485,3 +485,26 @@ def test_an_evaluation_that_raises_does_not_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         train()
     assert recording.hooks[2:] == ["on_evaluate_begin", "on_exception", "on_train_end"]
+
+
+def test_an_evaluations_batches_count_with_their_mean() -> None:
+    """As in training; what is logged outside of its batches is taken as it is, and each batch event has its own batch's."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            with loop.evaluation():
+                for batch in loop.batches([1.0, 3.0]):
+                    loop.log(loss=batch)
+                loop.log(accuracy=0.5)
+    assert ("on_evaluate_batch_end", 1, {"loss": 3.0}) in recording.events
+    assert ("on_evaluate_end", {"loss": 2.0, "accuracy": 0.5}) in recording.events
+    assert loop.run.history.last() == {"val_loss": 2.0, "val_accuracy": 0.5}
+
+
+def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
+    """The mean of a dict is nothing, and the error says which metric it was."""
+    loop = Loop(epochs=1)
+    with pytest.raises(MetricError, match="Metric 'loss' must be a number, got {'a': 1}"), loop:  # noqa: PT012
+        for _ in loop.epochs():
+            for _batch in loop.batches([0]):
+                loop.log(loss={"a": 1})

@@ -25,6 +25,8 @@ from hookcore import (
     state,
 )
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -629,3 +631,40 @@ def test_a_saved_checkpoint_is_announced_to_every_plugin(tmp_path: Path) -> None
     session.run.checkpoint_saved(saved, "a test")
     assert recording.events == [("on_checkpoint", saved)]
     assert session.run.decisions[0].message == f"saved {tmp_path}: a test"
+
+
+def test_an_actors_error_in_an_event_within_an_event_is_reported_once(tmp_path: Path) -> None:
+    """What an actor raises in on_checkpoint passes through the plugin that saved, which is not blamed for it."""
+
+    class Uploader:
+        @hookimpl
+        def on_checkpoint(self) -> None:
+            msg = "no network"
+            raise ConnectionError(msg)
+
+    loop = Loop([Checkpoint(tmp_path), Uploader()], epochs=1, trainee=ScriptedTrainee())
+    with pytest.raises(ConnectionError), loop:  # noqa: PT012
+        for _ in loop.epochs():
+            loop.log(loss=1.0)
+    assert [(failure.plugin, failure.hook) for failure in loop.run.failures] == [("uploader", "on_checkpoint")]
+
+
+def test_a_second_interrupt_in_on_exception_still_lets_training_end() -> None:
+    """on_train_end is always called, and the first exception is the one that reaches the caller."""
+
+    class Impatient:
+        @hookimpl
+        def on_exception(self) -> None:
+            raise KeyboardInterrupt
+
+    recording = RecordingPlugin()
+    with pytest.raises(ValueError, match="first"), Loop([Impatient(), recording], epochs=1):
+        msg = "first"
+        raise ValueError(msg)
+    assert recording.events[-1] == ("on_train_end", Outcome.FAILED)
+
+
+def test_a_policy_for_a_blocked_plugin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking a plugin from outside does not break a script that has a policy for it."""
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "recording")
+    assert Engine([RecordingPlugin()], on_error={"recording": "raise"}).names == []

@@ -99,3 +99,10 @@ def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path
         put_back()
         assert trainee.weights == [1.0]
         assert (trainee.learning_rate, trainee.optimizer_state) == ((0.5, [2.0]) if everything else (0.1, [9.0]))
+
+
+@pytest.mark.parametrize("validation_freq", [0, -1, False, 1.5, None])
+def test_a_validation_freq_that_is_never_due_is_refused(validation_freq: Any) -> None:
+    """A frequency is a number of epochs of at least 1 or a collection of epochs."""
+    with pytest.raises(ParameterError, match=f"validation_freq must be a number of epochs.*got {validation_freq!r}"):
+        Run(validation_freq=validation_freq)
