@@ -1,0 +1,124 @@
+"""What the console writes to: lines and, on a terminal, a bar beneath them."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.text import Text
+
+GAP: Final = 2
+"""Spaces between two items of a line."""
+
+
+class Screen:
+    """One stream with its lines and, on a terminal, its bar."""
+
+    def __init__(self, stream: TextIO, verbose: Literal["auto", "bar", "lines"]) -> None:
+        from rich.console import Console as RichConsole
+        from rich.file_proxy import FileProxy
+        from rich.live import Live
+
+        terminal = bool(getattr(stream, "isatty", bool)())
+        # Two live displays on one terminal would overwrite each other.
+        alone = not (RichConsole(file=stream).is_jupyter or isinstance(stream, FileProxy))
+        self.has_bar = verbose == "bar" or (verbose == "auto" and terminal and alone)
+        self._wraps = terminal or self.has_bar
+        self._stream = stream
+        self._rich = RichConsole(file=stream, force_terminal=self.has_bar, force_jupyter=False, highlight=False, markup=False)
+        if self.has_bar:
+            own = stream is sys.stdout
+            # Errors sent elsewhere, as by 2>errors.log, stay there.
+            errors = own and sys.stderr is not None and sys.stderr.isatty()
+            self._live = Live(console=self._rich, auto_refresh=False, transient=True, redirect_stdout=own, redirect_stderr=errors)
+            self._live.start()
+            # Where a loop dies without a word to its plugins, the cursor still comes back.
+            atexit.register(self._live.stop)
+
+    def close(self) -> None:
+        """Take the bar away and give the cursor back; lines can be printed after it."""
+        if self.has_bar:
+            atexit.unregister(self._live.stop)
+            self._live.stop()
+
+    def text(self, *parts: str | tuple[str, str]) -> Text:
+        """A text of `parts`, each with a style or without, in characters that the stream can show."""
+        from rich.text import Text
+
+        styled = [(part, "") if isinstance(part, str) else part for part in parts]
+        return Text.assemble(*((self._clean(text), style) for text, style in styled))
+
+    def _clean(self, text: str) -> str:
+        encoding = self._rich.encoding
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        return "".join(character if character.isprintable() else " " for character in shown)
+
+    def line(self, items: list[Text], indent: int = 0) -> None:
+        """Print `items` with a gap between them; an item that does not fit any more goes to a new line, after `indent` spaces."""
+        from rich.text import Text
+
+        line, used = Text(), 0
+        for item in items:
+            if used and self._wraps and used + GAP + item.cell_len > self._rich.width:
+                line.append("\n" + " " * indent)
+                used = indent
+            elif used:
+                line.append(" " * GAP)
+                used += GAP
+            line.append_text(item)
+            used += item.cell_len
+        self._print(line)
+
+    def note(self, who: str, what: str) -> None:
+        """Print a sentence on its own lines, indented. Words stay whole, so that a long path can be copied."""
+        who = self._clean(who)
+        lines = [f"{' ' * GAP}{who}{self._clean(what)}"]
+        if self._wraps:
+            width = max(self._rich.width, 20)
+            lines = textwrap.wrap(
+                lines[0], width, subsequent_indent=" " * 2 * GAP, break_long_words=False, break_on_hyphens=False
+            )
+        text = self.text()
+        text.append("\n".join(lines))
+        text.stylize("bold", GAP, GAP + len(who))
+        self._print(text)
+
+    def _print(self, text: Text) -> None:
+        if self.has_bar:
+            self._rich.print(text, soft_wrap=True)
+        else:
+            self._stream.write(f"{text.plain}\n")
+            self._stream.flush()
+
+    def bar(self, head: str, count: str, items: Iterable[Text], tail: str, *, done: int, total: int | None) -> None:
+        """Draw the bar, with as many of `items` as fit on the line."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        texts = [self.text((head, "bold")), self.text(count), self.text((tail, "dim"))]
+        free = self._rich.width - sum(text.cell_len + GAP for text in texts)
+        cells: list[Text | ProgressBar] = [*texts]
+        if total is not None:
+            width = min(40, self._rich.width // 5)
+            cells.insert(1, ProgressBar(total, done, width=width, style="dim", complete_style="green", finished_style="green"))
+            free -= width + GAP
+        for item in items:
+            free -= item.cell_len + GAP
+            if free < 0:
+                break
+            cells.insert(-1, item)
+        picture = Table.grid(padding=(0, GAP, 0, 0))
+        for _ in cells:
+            picture.add_column(no_wrap=True)
+        picture.add_row(*cells)
+        self._live.update(picture, refresh=True)
+
+    def clear_bar(self) -> None:
+        """Take the bar away until it is drawn again."""
+        if self.has_bar:
+            self._live.update("", refresh=True)

@@ -1,0 +1,98 @@
+"""Write the metrics of every epoch to a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from hookcore import Run, hookimpl
+from hookcore.validators import boolean, reject
+from hookcore_plugins import _log_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_FIRST = ("epoch", "step", "learning_rate")
+
+
+@attrs.define(eq=False)
+class CSVLog:
+    """Write one row per epoch to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
+
+    Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
+    with, before any plugin reduced it; there is no such column where the trainee has none. Floats are written so that they read
+    back exactly, and a metric that was not produced is an empty cell. A metric that comes later than the first epoch gets a
+    column: the file is then replaced as a whole. Each row is in the file when its epoch ends.
+
+    * `separator`: one character.
+    * `append`: go on with the rows of an earlier run's file, under one header. By default that file is moved aside, to
+      `log.1.csv` beside `log.csv` and so on. A run that is resumed always goes on with its file, less the rows past the
+      resumed checkpoint.
+
+    A metric named like one of the first three columns is not written. A file without an `epoch` column is none of ours and is
+    moved aside. Raises `ParameterError` for a path where no file can be and for a value outside its range.
+    """
+
+    role: ClassVar[str] = "observer"
+
+    path: Path = attrs.field(converter=_log_file.to_path, validator=_log_file.check_path)
+    separator: str = attrs.field(default=",")
+    append: bool = attrs.field(default=False, validator=boolean())
+    _columns: list[str] = attrs.field(init=False, factory=list)
+
+    @separator.validator
+    def _one_character(self, attribute: Any, value: Any) -> None:
+        if not isinstance(value, str) or len(value) != 1 or value in '"\r\n':
+            reject(self, attribute.alias, value, "one character, no quote and no line end")
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Make the file ready: rows to go on with, or empty."""
+        text = _log_file.earlier(self.path, run, append=self.append)
+        columns, rows = self._read(text)
+        if text and "epoch" not in columns:
+            _log_file.set_aside(self.path, run)
+            columns, rows = [], []
+        if run.resumed_from is not None:
+            rows = _log_file.up_to(rows, run.resumed_from.step, _step)
+        self._columns = columns
+        _log_file.replace(self.path, self._table(rows) if columns else "")
+
+    @hookimpl(tryfirst=True)  # before a plugin changes the learning rate that this epoch was trained with
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the epoch's row."""
+        rate = _log_file.learning_rate(run)
+        fixed = {"epoch": epoch, "step": run.progress.step} | ({} if rate is None else {"learning_rate": float(rate)})
+        row = {name: float(value) for name, value in metrics.items()} | fixed
+        there = self.path.exists()
+        if there and row.keys() <= set(self._columns):
+            _log_file.add(self.path, self._lines([row]))
+            return
+        # A column that is new, or a file that somebody removed meanwhile.
+        _, rows = self._read(_log_file.read(self.path) if there else "")
+        names = {*self._columns, *row}
+        self._columns = [name for name in _FIRST if name in names] + sorted(names.difference(_FIRST))
+        _log_file.replace(self.path, self._table([*rows, row]))
+
+    def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=self.separator)
+        return list(reader.fieldnames or ()), list(reader)
+
+    def _table(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        return self._lines([dict(zip(self._columns, self._columns, strict=True)), *rows])
+
+    def _lines(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        lines = io.StringIO(newline="")
+        csv.DictWriter(lines, self._columns, delimiter=self.separator, lineterminator="\n", extrasaction="ignore").writerows(rows)
+        return lines.getvalue()
+
+
+def _step(row: Mapping[str, Any]) -> float | None:
+    try:
+        return float(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,113 @@
+"""Write the epochs and decisions of a run to a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from hookcore import Run, hookimpl
+from hookcore.validators import boolean, function
+from hookcore_plugins import _log_file
+
+
+@attrs.define(eq=False)
+class JSONLog:
+    """Write one JSON object per line to the file `path`: each epoch, each decision as it happens, and the end of the run.
+
+    * `{"event": "epoch", "time": 1700000000.0, "epoch": 0, "step": 100, "learning_rate": 0.1, "metrics": {"loss": 0.5}}`
+    * `{"event": "stop", "time": ..., "epoch": 3, "step": 400, "plugin": "early_stopping", "message": "..."}`, and likewise for
+      `"learning_rate"` and `"checkpoint"`
+    * `{"event": "train_end", "time": ..., "epoch": 3, "step": 400, "outcome": "stopped"}`
+
+    Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
+    with, before any plugin reduced it; it is left out where the trainee has none. Floats read back exactly; those that JSON does
+    not have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+
+    * `append`: go on after the lines of an earlier run's file. By default that file is moved aside, to `log.1.jsonl` beside
+      `log.jsonl` and so on. A run that is resumed always goes on with its file, less the lines past the resumed checkpoint and
+      the earlier end.
+    * `clock`: what gives `time`, in seconds since 1970.
+
+    A file whose first line is no JSON object is none of ours and is moved aside.
+    Raises `ParameterError` for a path where no file can be and for a value outside its range.
+    """
+
+    role: ClassVar[str] = "observer"
+
+    path: Path = attrs.field(converter=_log_file.to_path, validator=_log_file.check_path)
+    append: bool = attrs.field(default=False, validator=boolean())
+    clock: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
+    _decisions: int = attrs.field(init=False, default=0)
+    """How many of the run's decisions are written."""
+    _learning_rate: float | None = attrs.field(init=False, default=None)
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Make the file ready: lines to go on with, or empty."""
+        self._decisions = 0
+        lines = _log_file.earlier(self.path, run, append=self.append).split("\n")[:-1]
+        if lines and not _parse(lines[0]):
+            _log_file.set_aside(self.path, run)
+            lines = []
+        if run.resumed_from is not None:
+            lines = _log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
+            # The run that had ended goes on.
+            while lines and _parse(lines[-1]).get("event") == "train_end":
+                lines.pop()
+        _log_file.replace(self.path, "".join(f"{line}\n" for line in lines))
+
+    @hookimpl(specname="on_epoch_end", tryfirst=True)
+    def read_learning_rate(self, run: Run) -> None:
+        """Take note of the learning rate that the epoch was trained with, before a plugin changes it."""
+        self._learning_rate = _log_file.learning_rate(run)
+
+    @hookimpl(trylast=True)
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the epoch, and what was decided on it."""
+        rate = {} if self._learning_rate is None else {"learning_rate": _number(self._learning_rate)}
+        values = {name: _number(value) for name, value in metrics.items()}
+        self._write("epoch", epoch, run.progress.step, **rate, metrics=values)
+        self._write_decisions(run)
+
+    @hookimpl
+    def on_checkpoint(self, run: Run) -> None:
+        """Write that it was saved: a checkpoint may be saved after this plugin's end of the epoch, or within an epoch."""
+        self._write_decisions(run)
+
+    @hookimpl(trylast=True)
+    def on_train_end(self, run: Run) -> None:
+        """Write the last decisions and the outcome."""
+        self._write_decisions(run)
+        self._write("train_end", run.progress.epoch, run.progress.step, outcome=str(run.outcome))
+
+    def _write_decisions(self, run: Run) -> None:
+        for decision in run.decisions[self._decisions :]:
+            self._write(decision.kind, decision.epoch, decision.step, plugin=decision.plugin, message=decision.message)
+            self._decisions += 1
+
+    def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
+        line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
+        _log_file.add(self.path, json.dumps(line, allow_nan=False) + "\n")
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """The object in a line; empty where there is none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: float) -> float | str:
+    """`value` as JSON has it; what JSON has no number for, as protobuf's JSON mapping has it."""
+    value = float(value)
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
