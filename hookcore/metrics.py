@@ -165,7 +165,7 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
         return None
     there = ", ".join(sorted(metrics)) or "none"
     epoch = run.progress.epoch
-    msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch}; there are: {there}.{did_you_mean(name, metrics)}"
+    msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch + 1}; there are: {there}.{did_you_mean(name, metrics)}"
     if name.startswith("val_") and not any(other.startswith("val_") for other in metrics):
         msg += " Nothing was validated: is there validation data, and does it run every epoch (validation_freq)?"
     if missing == "error":

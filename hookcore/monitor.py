@@ -57,3 +57,8 @@ class Monitor:
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
         """The same parameters with the observations of `state`."""
         return attrs.evolve(self, **state)
+
+
+def observations(count: int) -> str:
+    """`count` in words, for a reason: `1 observation`, `2 observations`."""
+    return "1 observation" if count == 1 else f"{count} observations"

@@ -205,4 +205,4 @@ class Run:
 
     def __str__(self) -> str:
         progress = self.progress
-        return f"run {self.outcome} at epoch {progress.epoch}, step {progress.step}"
+        return f"run {self.outcome} at epoch {progress.epoch + 1}, step {progress.step}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hookcore import Run
 
+BATCH_SIZE = 64
 INTERRUPTED = 130
 """The exit status that shells give to a program ended by Ctrl-C."""
 
@@ -35,14 +36,14 @@ def demo(out: Path, epochs: int) -> None:
     """Train a small convolutional network on handwritten digits, under plugins.
 
     The learning rate is cut where the validation loss stops improving, training stops where that no longer helps, and the
-    best checkpoint is loaded again and scored. Takes about half a minute on two cores.
+    best checkpoint is loaded again and scored. Takes about a quarter of a minute on two cores.
     """
     click.echo("Loading Keras and the digits (1,797 images of 8 x 8 pixels, from scikit-learn) ...")
     train, validation, model = _prepare()
     checkpoint = Checkpoint(out / "checkpoints")
     plugins = [
-        EarlyStopping(patience=6),
-        ReduceLROnPlateau(factor=0.3, patience=3, min_delta=0.0, min_lr=1e-5),
+        EarlyStopping(patience=4),
+        ReduceLROnPlateau(factor=0.3, patience=2, min_delta=0.0),
         checkpoint,
         Console(),
         CSVLog(out / "metrics.csv"),
@@ -51,8 +52,8 @@ def demo(out: Path, epochs: int) -> None:
 
     engine = Engine(plugins)
     with contextlib.suppress(KeyboardInterrupt):
-        fit(model, *train, validation_data=validation, epochs=epochs, batch_size=64, plugins=engine)
-    run: Run = engine.run  # type: ignore[assignment] - fit began one
+        fit(model, *train, validation_data=validation, epochs=epochs, batch_size=BATCH_SIZE, plugins=engine)
+    run: Run = engine.run  # type: ignore[assignment]  # fit began one
     whole = _score(checkpoint, validation, run)
     click.echo(f"Metrics by epoch:  {out / 'metrics.csv'}")
     click.echo(f"Checkpoints:       {out / 'checkpoints'}")
@@ -75,10 +76,12 @@ def _score(checkpoint: Checkpoint, validation: Any, run: Run) -> bool:
         keras.models.load_model(newest.path / MODEL_FILE)
         click.echo(f"\nNo epoch was finished. The checkpoint of step {newest.step} verifies and loads: {newest.path}")
         return True
-    scores = keras.models.load_model(best.path / MODEL_FILE).evaluate(*validation, verbose=0, return_dict=True)
+    loaded = keras.models.load_model(best.path / MODEL_FILE)
+    # In the batches of the training, as another order of the sums gives another last digit.
+    scores = loaded.evaluate(*validation, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
     recorded = min(run.history["val_loss"])
     equal = bool(scores["loss"] == recorded)
-    click.echo(f"\nBest checkpoint:   {best.path / MODEL_FILE} (epoch {best.epoch}), loaded again:")
+    click.echo(f"\nBest checkpoint:   {best.path / MODEL_FILE} (epoch {best.epoch + 1}), loaded again:")
     click.echo(f"                   val_loss {scores['loss']:.6f}, val_accuracy {scores['accuracy']:.4f}")
     verdict = "equal to it" if equal else "NOT equal to it"
     click.echo(f"                   recorded best val_loss {recorded:.6f}: {verdict}")
@@ -108,7 +111,7 @@ def _prepare() -> tuple[Any, Any, Any]:
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.003), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     split = 1437  # four fifths
     return (images[:split], labels[:split]), (images[split:], labels[split:]), model
 

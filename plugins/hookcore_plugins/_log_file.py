@@ -113,4 +113,8 @@ def add(path: Path, text: str) -> None:
 
 def learning_rate(run: Run) -> float | None:
     """The learning rate in use, or None where the trainee has none."""
-    return run.learning_rate if run.trainee.lacks("learning_rate") is None else None
+    # It may be there and yet be no plugin's to set.
+    try:
+        return run.learning_rate
+    except AttributeError:
+        return None

@@ -101,7 +101,7 @@ class Checkpoint:
             if value is not None and self._watch.waited == 0:
                 self._save(run, value, f"{self.monitor} improved to {value:.6g}")
         elif self.every_n_epochs is not None and (epoch + 1) % self.every_n_epochs == 0:
-            self._save(run, value, f"end of epoch {epoch}")
+            self._save(run, value, f"end of epoch {epoch + 1}")
 
     @hookimpl(trylast=True)
     def on_exception(self, run: Run, exception: BaseException) -> None:

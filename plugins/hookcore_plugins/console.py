@@ -6,12 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 import attrs
 
-from hookcore import Decision, Outcome, Run, SavedCheckpoint, hookimpl
+from hookcore import Outcome, Run, hookimpl
 from hookcore.validators import function, one_of, reject
 from hookcore_plugins._log_file import learning_rate
 from hookcore_plugins._screen import GAP, Screen
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _REFRESH = 0.1  # seconds between two pictures of the bar: reading a metric may wait for a device
+_SAVED = "*"
 _CALLER = "loop"  # who decides where no plugin does: the code that runs the loop
 
 
@@ -41,6 +41,8 @@ class Console:
     """
 
     role: ClassVar[str] = "observer"
+    shows_progress: ClassVar[bool] = True
+    """Tells an adapter that the framework's own progress bar would be a second one."""
     shows_progress: ClassVar[bool] = True
     """An adapter leaves the framework's own progress bar out."""
 
@@ -70,7 +72,7 @@ class Console:
         """Begin the epoch's bar."""
         with self._showing() as shown:
             shown.epoch_began, shown.batches, shown.metrics = self.clock(), 0, {}
-            self._print_decisions(run, shown)
+            self._print_news(run, shown)
             self._draw(run, shown)
 
     @hookimpl(trylast=True)
@@ -83,7 +85,7 @@ class Console:
         due = shown.screen.has_bar and self.clock() - shown.drawn >= _REFRESH
         if due or len(run.decisions) > shown.decisions:
             with self._showing():
-                self._print_decisions(run, shown)
+                self._print_news(run, shown)
                 if due:
                     shown.metrics = dict(metrics)
                     self._draw(run, shown)
@@ -103,31 +105,20 @@ class Console:
 
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Print the epoch's line and what was decided on it."""
+        """Make up the epoch's line. It is printed at the next event, when it is known whether the epoch was saved."""
         with self._showing() as shown:
-            screen, shown.finished = shown.screen, epoch
-            head = _epoch(run, epoch)
-            items = [screen.text((head, "bold"))]
-            items += _items(screen, metrics)
+            text, shown.finished = shown.screen.text, epoch
+            shown.line = [text((_epoch(run, epoch), "bold")), *_items(shown.screen, metrics)]
             if shown.learning_rate is not None:
-                items.append(screen.text(("lr ", "dim"), f"{shown.learning_rate:.4g}"))
-            items.append(screen.text((_duration(self.clock() - shown.epoch_began), "dim")))
-            screen.clear_bar()
-            screen.line(items, indent=len(head) + GAP)
-            self._print_decisions(run, shown)
-
-    @hookimpl
-    def on_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Take note of the path, which its decision's line shows."""
-        if self._shown is not None:
-            self._shown.saved.append(checkpoint.path)
+                shown.line.append(text(("lr ", "dim"), f"{shown.learning_rate:.4g}"))
+            shown.line.append(text((_duration(self.clock() - shown.epoch_began), "dim")))
 
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
         """Take the bar away and say how the run ended."""
         with self._showing() as shown:
+            self._print_news(run, shown)
             shown.screen.close()
-            self._print_decisions(run, shown)
             shown.screen.line(self._summary(run, shown), indent=GAP)
         self._shown = None
 
@@ -144,11 +135,21 @@ class Console:
             self._shown = None
             raise
 
-    def _print_decisions(self, run: Run, shown: _Shown) -> None:
-        for decision in run.decisions[shown.decisions :]:
-            shown.decisions += 1
+    def _print_news(self, run: Run, shown: _Shown) -> None:
+        """Print the line of an epoch that ended, then what was decided; a checkpoint at its end is a mark on its line."""
+        news, shown.decisions = run.decisions[shown.decisions :], len(run.decisions)
+        if shown.line is not None:
+            ended = [one for one in news if one.kind == "checkpoint" and one.epoch == shown.finished]
+            news = [one for one in news if one not in ended]
+            shown.line += [shown.screen.text(_SAVED)] * bool(ended)
+            shown.any_saved |= bool(ended)
+            shown.screen.clear_bar()
+            shown.screen.line(shown.line, indent=shown.line[0].cell_len + GAP)
+            shown.line = None
+        for decision in news:
             place = "" if decision.epoch == shown.finished else f" in epoch {decision.epoch + 1}, step {decision.step}"
-            shown.screen.note(decision.plugin or _CALLER, f"{place}: {_message(decision, shown)}")
+            stop = "stop, " if decision.kind == "stop" else ""
+            shown.screen.note(decision.plugin or _CALLER, f"{place}: {stop}{decision.message}")
 
     def _draw(self, run: Run, shown: _Shown, doing: str = "") -> None:
         if not shown.screen.has_bar:
@@ -171,7 +172,8 @@ class Console:
             items.append(text(_count(run.progress.step, "step", "steps")))
         items.append(text(_duration(self.clock() - shown.began)))
         bests = {f"best {reason.metric}": reason.best for reason in run.stop_reasons if reason.best is not None}
-        return items + _items(shown.screen, bests)
+        items += _items(shown.screen, bests)
+        return items + [text((f"{_SAVED} saved", "dim"))] * shown.any_saved
 
 
 @attrs.define(eq=False)
@@ -187,17 +189,13 @@ class _Shown:
     finished: int | None = None
     learning_rate: float | None = None
     metrics: Mapping[str, float] = attrs.field(factory=dict)
-    saved: list[Path] = attrs.field(factory=list)
+    any_saved: bool = False
+    line: list[Text] | None = None
+    """The line of the epoch that ended last, until it is printed."""
 
 
 def _items(screen: Screen, metrics: Mapping[str, float]) -> list[Text]:
     return [screen.text((f"{name} ", "dim"), _value(value)) for name, value in metrics.items()]
-
-
-def _message(decision: Decision, shown: _Shown) -> str:
-    if decision.kind == "checkpoint" and shown.saved:
-        return f"saved {shown.saved.pop(0)}"
-    return f"stop, {decision.message}" if decision.kind == "stop" else decision.message
 
 
 def _epoch(run: Run, epoch: int) -> str:

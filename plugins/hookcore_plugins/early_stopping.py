@@ -8,6 +8,7 @@ import attrs
 
 from hookcore import Monitor, Run, hookimpl
 from hookcore.metrics import Missing, direction_of, observe
+from hookcore.monitor import observations
 from hookcore.run import Outcome
 from hookcore.trainee import Capability, Snapshot
 from hookcore.validators import boolean, integer, number, one_of, text
@@ -82,7 +83,7 @@ class EarlyStopping:
                 self._watch = attrs.evolve(self._watch, waited=before.waited + 1)
         elif self._watch.waited >= self.patience:
             run.stop(
-                f"{self.monitor} has not improved for {_observations(self._watch.waited)}: {value:.6g}, best {self._best()}",
+                f"{self.monitor} has not improved for {observations(self._watch.waited)}: {value:.6g}, best {self._best()}",
                 metric=self.monitor,
                 value=value,
                 best=self.best,
@@ -99,10 +100,10 @@ class EarlyStopping:
         return self.baseline is None or Monitor(self._watch.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
 
     def _best(self) -> str:
-        if self.best is None:
+        if self.best is None or self.best_epoch is None:
             return "none"
         baseline = "" if self.baseline is None else f", baseline {self.baseline:.6g}"
-        return f"{self.best:.6g} at epoch {self.best_epoch}{baseline}"
+        return f"{self.best:.6g} at epoch {self.best_epoch + 1}{baseline}"
 
     def state_dict(self) -> dict[str, Any]:
         """The observations so far."""
@@ -112,7 +113,3 @@ class EarlyStopping:
         """Go on from the observations of `state`."""
         self._watch = self._watch.load_state_dict(state)
         self._best_weights = None
-
-
-def _observations(count: int) -> str:
-    return "1 observation" if count == 1 else f"{count} observations"

@@ -59,7 +59,7 @@ class NaNGuard:
         # One vote says it: a NaN batch makes the epoch's mean NaN too.
         if math.isfinite(value) or any(vote.plugin == run.plugin for vote in run.stop_reasons):
             return
-        message = f"{name} is {value} at epoch {run.progress.epoch}, step {run.progress.step}"
+        message = f"{name} is {value} at epoch {run.progress.epoch + 1}, step {run.progress.step}"
         if self.action == "raise":
             msg = f"{run.plugin}: {message}."
             raise MetricError(msg)

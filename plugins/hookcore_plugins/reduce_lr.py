@@ -9,6 +9,7 @@ import attrs
 
 from hookcore import Monitor, Run, hookimpl
 from hookcore.metrics import Missing, direction_of, observe
+from hookcore.monitor import observations
 from hookcore.trainee import Capability
 from hookcore.validators import integer, number, one_of, text
 
@@ -71,9 +72,9 @@ class ReduceLROnPlateau:
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
             waited, best = self._watch.waited, self._watch.best
-            run.set_learning_rate(
-                reduced, f"{self.monitor} has not improved for {waited} observation(s): {value:.6g}, best {best}"
-            )
+            waited = observations(self._watch.waited)
+            best = "none" if self._watch.best is None else f"{self._watch.best:.6g}"
+            run.set_learning_rate(reduced, f"{self.monitor} has not improved for {waited}: {value:.6g}, best {best}")
             self._cooling = self.cooldown
             self._watch = self._watch.rest()
 

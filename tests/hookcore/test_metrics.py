@@ -232,7 +232,7 @@ def test_a_metric_that_is_there_is_observed() -> None:
 def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
     """By default an absent metric is an error with the plugin, the epoch, what is there and the nearest name."""
     with pytest.raises(
-        MetricError, match=r"watcher: no metric 'los' at the end of epoch 3; there are: acc, loss. Did you mean 'loss'\?$"
+        MetricError, match=r"watcher: no metric 'los' at the end of epoch 4; there are: acc, loss. Did you mean 'loss'\?$"
     ):
         observe(run_at(3), {"loss": 1.0, "acc": 1.0}, "los")
 

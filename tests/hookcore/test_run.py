@@ -22,7 +22,7 @@ def test_a_run_of_its_own_knows_nothing_yet() -> None:
     run = Run()
     assert (run.outcome, run.epochs, run.steps_per_epoch, run.resumed_from) == (Outcome.RUNNING, None, None, None)
     assert (run.stop_reasons, run.decisions, run.failures, run.state_dict()) == ([], [], [], {})
-    assert str(run) == "run running at epoch 0, step 0"
+    assert str(run) == "run running at epoch 1, step 0"
     assert [str(outcome) for outcome in Outcome] == ["running", "completed", "stopped", "interrupted", "preempted", "failed"]
 
 

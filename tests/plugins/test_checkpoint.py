@@ -201,7 +201,7 @@ def test_each_save_is_a_decision_with_its_reason(tmp_path: Path) -> None:
     by_value = train([Checkpoint(tmp_path / "b", save_best_only=True)], [0.25]).decisions
     by_step = train([Checkpoint(tmp_path / "c", every_n_steps=1, every_n_epochs=None)], [1]).decisions
     assert [(one.plugin, one.kind, one.message) for one in (*by_epoch, *by_value, *by_step)] == [
-        ("checkpoint", "checkpoint", f"saved {tmp_path / 'a' / 'step-00000001'}: end of epoch 0"),
+        ("checkpoint", "checkpoint", f"saved {tmp_path / 'a' / 'step-00000001'}: end of epoch 1"),
         ("checkpoint", "checkpoint", f"saved {tmp_path / 'b' / 'step-00000001'}: val_loss improved to 0.25"),
         ("checkpoint", "checkpoint", f"saved {tmp_path / 'c' / 'step-00000001'}: every 1 steps"),
     ]

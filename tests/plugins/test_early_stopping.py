@@ -91,14 +91,14 @@ def test_the_vote_says_what_was_seen() -> None:
     run = train(EarlyStopping("loss", patience=2), [{"loss": value} for value in (3, 1, 2, 4, 0)])
     (reason,) = run.stop_reasons
     assert (reason.plugin, reason.epoch, reason.metric, reason.value, reason.best) == ("early_stopping", 3, "loss", 4, 1)
-    assert reason.message == "loss has not improved for 2 observations: 4, best 1 at epoch 1"
+    assert reason.message == "loss has not improved for 2 observations: 4, best 1 at epoch 2"
     assert run.outcome is Outcome.STOPPED
 
 
 def test_the_vote_after_one_observation_uses_the_singular() -> None:
     """One observation is called one observation."""
     run = train(EarlyStopping("loss", patience=1), [{"loss": 1}, {"loss": 2}])
-    assert run.stop_reasons[0].message == "loss has not improved for 1 observation: 2, best 1 at epoch 0"
+    assert run.stop_reasons[0].message == "loss has not improved for 1 observation: 2, best 1 at epoch 1"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_min_delta_holds_for_the_baseline_too() -> None:
 def test_the_vote_names_the_baseline() -> None:
     """A reader of the reason sees why a run that improved was stopped so soon."""
     run = train(EarlyStopping("loss", patience=3, baseline=0.5), [{"loss": 3}, {"loss": 2}, {"loss": 2}])
-    assert run.stop_reasons[0].message.endswith("best 2 at epoch 1, baseline 0.5")
+    assert run.stop_reasons[0].message.endswith("best 2 at epoch 2, baseline 0.5")
 
 
 def test_epochs_before_start_from_epoch_are_not_observed() -> None:
@@ -260,7 +260,7 @@ def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
     with pytest.raises(MetricError) as caught:
         train(EarlyStopping("val_acuracy", mode="max"), [{"loss": 1, "val_loss": 2, "val_accuracy": 0.5}])
     assert str(caught.value) == (
-        "early_stopping: no metric 'val_acuracy' at the end of epoch 0; there are: loss, val_accuracy, val_loss. "
+        "early_stopping: no metric 'val_acuracy' at the end of epoch 1; there are: loss, val_accuracy, val_loss. "
         "Did you mean 'val_accuracy'?"
     )
     assert "Raised by plugin 'early_stopping' (hookcore_plugins.early_stopping) in on_epoch_end." in caught.value.__notes__
@@ -275,7 +275,7 @@ def test_a_missing_validation_metric_asks_whether_there_was_validation() -> None
 def test_a_missing_metric_is_reported_under_the_name_that_the_plugin_was_given() -> None:
     """Two plugins of one class are told apart."""
     loop = Loop([("stop_on_auc", EarlyStopping("auc"))], epochs=1)
-    with pytest.raises(MetricError, match=r"^stop_on_auc: no metric 'auc' at the end of epoch 0; there are: none\."), loop:
+    with pytest.raises(MetricError, match=r"^stop_on_auc: no metric 'auc' at the end of epoch 1; there are: none\."), loop:
         for _ in loop.epochs():
             pass
 
@@ -307,7 +307,7 @@ def test_patience_counts_observations_where_validation_is_not_every_epoch(
 @pytest.mark.parametrize("validation_freq", [3, [3, 4]])
 def test_an_error_where_validation_was_due_and_its_metric_is_absent(validation_freq: int | Collection[int]) -> None:
     """The first epoch in which validation was due, counted from one as in Keras, is the first in which the metric is missed."""
-    with pytest.raises(MetricError, match="no metric 'val_loss' at the end of epoch 2"):
+    with pytest.raises(MetricError, match="no metric 'val_loss' at the end of epoch 3"):
         train(EarlyStopping(), [{"loss": 1}] * 4, validation_freq=validation_freq)
 
 

@@ -43,7 +43,7 @@ def test_a_bad_loss_stops_the_run_after_its_batch(bad: float) -> None:
     run = train(NaNGuard(), [[1, 1], [1, bad, 1], [1, 1]], recording)
     (reason,) = run.stop_reasons
     assert (reason.plugin, reason.metric, repr(reason.value)) == ("nan_guard", "loss", repr(bad))
-    assert reason.message == f"loss is {bad} at epoch 1, step 4"
+    assert reason.message == f"loss is {bad} at epoch 2, step 4"
     assert run.progress.step == 4
     assert run.outcome is Outcome.STOPPED
     assert recording.hooks.count("on_epoch_end") == 2
@@ -78,14 +78,14 @@ def test_action_raise_fails_the_run(batches: list[float], step: int) -> None:
         for _ in loop.epochs():
             for loss in loop.batches(batches):
                 loop.log(loss=loss)
-    assert str(caught.value) == f"nan_guard: loss is nan at epoch 0, step {step}."
+    assert str(caught.value) == f"nan_guard: loss is nan at epoch 1, step {step}."
     assert loop.run.outcome is Outcome.FAILED
     assert "on_epoch_end" not in recording.hooks
 
 
 def test_action_raise_holds_at_the_end_of_an_epoch_too() -> None:
     """A metric that only the end of the epoch shows raises as well."""
-    with pytest.raises(MetricError, match="nan_guard: val_loss is inf at epoch 0, step 1"):
+    with pytest.raises(MetricError, match="nan_guard: val_loss is inf at epoch 1, step 1"):
         train(NaNGuard(action="raise"), [[1], [1]], at_epoch_end={"val_loss": INF})
 
 
@@ -146,7 +146,7 @@ def test_a_monitor_that_batches_lack_is_looked_at_when_the_epoch_ends() -> None:
 
 def test_a_metric_that_is_never_there_is_an_error() -> None:
     """A guard that watches nothing is worse than none: the error names the nearest metric."""
-    with pytest.raises(MetricError, match=r"nan_guard: no metric 'los' at the end of epoch 0; .* Did you mean 'loss'\?"):
+    with pytest.raises(MetricError, match=r"nan_guard: no metric 'los' at the end of epoch 1; .* Did you mean 'loss'\?"):
         train(NaNGuard("los"), [[1]])
 
 

@@ -76,7 +76,7 @@ def test_a_reduction_is_a_decision_with_its_reason() -> None:
     (decision,) = run.decisions
     assert (decision.plugin, decision.kind, decision.epoch) == ("reduce_lr_on_plateau", "learning_rate", 2)
     assert decision.message.startswith("learning rate 1 -> 0.5: loss has not improved for 2 observation")
-    assert decision.message.endswith(": 2, best 1.0")
+    assert decision.message.endswith(": 2, best 1")
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", -1), ("max", 1)])
@@ -185,7 +185,7 @@ def test_a_missing_metric_is_an_error_under_the_plugins_name() -> None:
     with pytest.raises(MetricError) as caught:
         train(ReduceLROnPlateau("val_los", mode="min"), [{"loss": 1, "val_loss": 2}])
     assert str(caught.value) == (
-        "reduce_lr_on_plateau: no metric 'val_los' at the end of epoch 0; there are: loss, val_loss. Did you mean 'val_loss'?"
+        "reduce_lr_on_plateau: no metric 'val_los' at the end of epoch 1; there are: loss, val_loss. Did you mean 'val_loss'?"
     )
 
 
