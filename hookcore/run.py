@@ -54,6 +54,8 @@ class Decision:
     message: str
     epoch: int
     step: int
+    value: float | None = None
+    """The new learning rate, or the value of the metric that a stop or a checkpoint is about."""
 
 
 @attrs.frozen
@@ -181,22 +183,22 @@ class Run:
     def stop(self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None) -> None:
         """Vote to stop the run. Every vote is kept; the run stops after the event in which the first was given."""
         self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
-        self.decide("stop", message)
+        self.decide("stop", message, value)
 
     def set_learning_rate(self, value: float, reason: str) -> None:
         """Set the learning rate and record why."""
         before = self.learning_rate
         self.learning_rate = value
-        self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}")
+        self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
 
     def checkpoint_saved(self, checkpoint: SavedCheckpoint, reason: str) -> None:
         """Record a checkpoint that is durable now, and tell every plugin (`on_checkpoint`)."""
-        self.decide("checkpoint", f"saved {checkpoint.path}: {reason}")
+        self.decide("checkpoint", f"saved {checkpoint.path}: {reason}", checkpoint.value)
         self.shared.on_checkpoint(checkpoint)
 
-    def decide(self, kind: DecisionKind, message: str) -> None:
+    def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
         """Record a decision and log it."""
-        self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step))
+        self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step, value))
         logger.info("%s: %s", self.plugin, message)
 
     def state_dict(self) -> Mapping[str, Any]:

@@ -108,6 +108,23 @@ def write(
     return SavedCheckpoint(final, **checkpoint)
 
 
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Replace the file `path` by what `write` writes to the path that it is given, which has the same name in another place.
+
+    The file is the old one or the new one at every moment. Makes its directory. Raises what `write` raises, and `OSError`.
+    """
+    aside = path.parent / f"{_TEMPORARY}{path.name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        aside.mkdir(exist_ok=True)
+        write(aside / path.name)
+        _sync(aside / path.name)
+        (aside / path.name).replace(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def open_directory(root: Path) -> None:
     """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import Monitor, ParameterError, Run, SavedCheckpoint, hookimpl, store
+from hookcore.cadence import due
 from hookcore.metrics import Missing, direction_of, observe
 from hookcore.run import logger
 from hookcore.trainee import Capability
@@ -60,7 +61,8 @@ class Checkpoint:
     keep_last: int | None = attrs.field(default=3, validator=integer(at_least=1, optional=True), kw_only=True)
     keep_best: int | None = attrs.field(default=1, validator=integer(at_least=0, optional=True), kw_only=True)
     missing: Missing | None = attrs.field(default=None, kw_only=True)
-    _watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    """What was best so far, and how long ago."""
     _last_step: int = attrs.field(init=False, default=0)
 
     @directory.validator
@@ -81,13 +83,13 @@ class Checkpoint:
         aside = store.set_aside(self.directory)
         if aside is not None:
             logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
-        self._watch = attrs.evolve(self._watch, mode=direction_of(self.monitor, self.mode, run.trainee))
+        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee))
 
     @hookimpl(trylast=True)
     def on_batch_end(self, run: Run) -> None:
         """Save where a multiple of `every_n_steps` was reached."""
         n = self.every_n_steps
-        if n is not None and run.progress.step // n > self._last_step // n:
+        if n is not None and due(n, run.progress.step, self._last_step):
             self._save(run, None, f"every {n} steps")
 
     @hookimpl(trylast=True)
@@ -96,9 +98,9 @@ class Checkpoint:
         asked = self.save_best_only or self.monitor != _MONITOR
         value = observe(run, metrics, self.monitor, self.missing or ("error" if asked else "skip"))
         if value is not None:
-            self._watch = self._watch.observe(value, epoch)
+            self.watch = self.watch.observe(value, epoch)
         if self.save_best_only:
-            if value is not None and self._watch.waited == 0:
+            if value is not None and self.watch.waited == 0:
                 self._save(run, value, f"{self.monitor} improved to {value:.6g}")
         elif self.every_n_epochs is not None and (epoch + 1) % self.every_n_epochs == 0:
             self._save(run, value, f"end of epoch {epoch + 1}")
@@ -129,7 +131,7 @@ class Checkpoint:
 
     def _kept(self, saved: SavedCheckpoint) -> list[SavedCheckpoint]:
         there = store.available(self.directory)
-        best = store.ranked(there, self._watch.mode)
+        best = store.ranked(there, self.watch.mode)
         return [
             saved,
             *(there if self.keep_last is None else there[-self.keep_last :]),
@@ -138,7 +140,7 @@ class Checkpoint:
 
     def best(self) -> SavedCheckpoint:
         """The best checkpoint of the latest run that verifies; `CheckpointError` where there is none."""
-        return store.best(self.directory, self._watch.mode)
+        return store.best(self.directory, self.watch.mode)
 
     def newest(self) -> SavedCheckpoint:
         """The newest checkpoint of the latest run that verifies; `CheckpointError` where there is none."""
@@ -146,10 +148,10 @@ class Checkpoint:
 
     def state_dict(self) -> dict[str, Any]:
         """The observations so far, and the step of the latest save."""
-        return {**self._watch.state_dict(), "last_step": self._last_step}
+        return {**self.watch.state_dict(), "last_step": self._last_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the observations of `state`."""
         observed = dict(state)
         self._last_step = observed.pop("last_step")
-        self._watch = self._watch.load_state_dict(observed)
+        self.watch = self.watch.load_state_dict(observed)

@@ -25,10 +25,13 @@ class CSVLog:
 
     Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
     with, before any plugin reduced it; there is no such column where the trainee has none. Floats are written so that they read
-    back exactly, and a metric that was not produced is an empty cell. A metric that comes later than the first epoch gets a
+    back exactly. A metric that comes later than the first epoch gets a
     column: the file is then replaced as a whole. Each row is in the file when its epoch ends.
 
     * `separator`: one character.
+    * `absent`: what stands in a cell whose metric was not produced.
+    * `only_metrics`: leave out the columns `step` and `learning_rate`; a resumed run then cannot tell which rows lie past its
+      checkpoint, and keeps all.
     * `append`: go on with the rows of an earlier run's file, under one header. By default that file is moved aside, to
       `log.1.csv` beside `log.csv` and so on. A run that is resumed always goes on with its file, less the rows past the
       resumed checkpoint.
@@ -42,6 +45,8 @@ class CSVLog:
     path: Path = attrs.field(converter=_log_file.to_path, validator=_log_file.check_path)
     separator: str = attrs.field(default=",")
     append: bool = attrs.field(default=False, validator=boolean())
+    absent: str = attrs.field(default="", validator=attrs.validators.instance_of(str), kw_only=True)
+    only_metrics: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
     _columns: list[str] = attrs.field(init=False, factory=list)
 
     @separator.validator
@@ -66,7 +71,9 @@ class CSVLog:
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch's row."""
         rate = _log_file.learning_rate(run)
-        fixed = {"epoch": epoch, "step": run.progress.step} | ({} if rate is None else {"learning_rate": float(rate)})
+        fixed = {"epoch": epoch}
+        if not self.only_metrics:
+            fixed |= {"step": run.progress.step} | ({} if rate is None else {"learning_rate": float(rate)})
         row = {name: float(value) for name, value in metrics.items()} | fixed
         there = self.path.exists()
         if there and row.keys() <= set(self._columns):
@@ -87,7 +94,10 @@ class CSVLog:
 
     def _lines(self, rows: Iterable[Mapping[str, Any]]) -> str:
         lines = io.StringIO(newline="")
-        csv.DictWriter(lines, self._columns, delimiter=self.separator, lineterminator="\n", extrasaction="ignore").writerows(rows)
+        writer = csv.DictWriter(
+            lines, self._columns, self.absent, delimiter=self.separator, lineterminator="\n", extrasaction="ignore"
+        )
+        writer.writerows(rows)
         return lines.getvalue()
 
 

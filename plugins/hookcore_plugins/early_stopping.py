@@ -44,8 +44,10 @@ class EarlyStopping:
     restore_best_weights: bool = attrs.field(default=False, validator=boolean())
     start_from_epoch: int = attrs.field(default=0, validator=integer(at_least=0))
     missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
-    _watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
-    _best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
+    watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    """What was best so far, and how long ago."""
+    best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
+    """The snapshot that will be restored, or None."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -55,17 +57,17 @@ class EarlyStopping:
     @property
     def best(self) -> float | None:
         """The best value seen in the latest run, or None."""
-        return self._watch.best
+        return self.watch.best
 
     @property
     def best_epoch(self) -> int | None:
         """The epoch of the best value, counted from 0, or None."""
-        return self._watch.best_epoch
+        return self.watch.best_epoch
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self._watch = attrs.evolve(self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
+        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -75,15 +77,15 @@ class EarlyStopping:
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
-        before, self._watch = self._watch, self._watch.observe(value, epoch)
-        if self._watch.waited == 0:
+        before, self.watch = self.watch, self.watch.observe(value, epoch)
+        if self.watch.waited == 0:
             if self.restore_best_weights:
-                self._best_weights = run.trainee.snapshot(optimizer=False)
+                self.best_weights = run.trainee.snapshot(optimizer=False)
             if not self._beats_baseline(value):
-                self._watch = attrs.evolve(self._watch, waited=before.waited + 1)
-        elif self._watch.waited >= self.patience:
+                self.watch = attrs.evolve(self.watch, waited=before.waited + 1)
+        elif self.watch.waited >= self.patience:
             run.stop(
-                f"{self.monitor} has not improved for {observations(self._watch.waited)}: {value:.6g}, best {self._best()}",
+                f"{self.monitor} has not improved for {observations(self.watch.waited)}: {value:.6g}, best {self._best()}",
                 metric=self.monitor,
                 value=value,
                 best=self.best,
@@ -92,12 +94,12 @@ class EarlyStopping:
     @hookimpl
     def on_train_end(self, run: Run) -> None:
         """Put the best weights back."""
-        if self._best_weights is not None and run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
-            run.trainee.restore(self._best_weights)
-        self._best_weights = None
+        if self.best_weights is not None and run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
+            run.trainee.restore(self.best_weights)
+        self.best_weights = None
 
     def _beats_baseline(self, value: float) -> bool:
-        return self.baseline is None or Monitor(self._watch.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
+        return self.baseline is None or Monitor(self.watch.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
 
     def _best(self) -> str:
         if self.best is None or self.best_epoch is None:
@@ -107,9 +109,9 @@ class EarlyStopping:
 
     def state_dict(self) -> dict[str, Any]:
         """The observations so far."""
-        return self._watch.state_dict()
+        return self.watch.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the observations of `state`."""
-        self._watch = self._watch.load_state_dict(state)
-        self._best_weights = None
+        self.watch = self.watch.load_state_dict(state)
+        self.best_weights = None

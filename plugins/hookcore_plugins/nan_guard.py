@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import MetricError, Run, hookimpl
+from hookcore.cadence import due
 from hookcore.metrics import Missing, observe
 from hookcore.validators import integer, one_of, text
 
@@ -41,8 +42,8 @@ class NaNGuard:
     def on_batch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Look at the monitored metric where a multiple of `every_n_steps` was reached."""
         step, n = run.progress.step, self.every_n_steps
-        due, self._last_step = step // n > self._last_step // n, step
-        if due and self.monitor in metrics:
+        look, self._last_step = due(n, step, self._last_step), step
+        if look and self.monitor in metrics:
             self._check(run, self.monitor, metrics[self.monitor])
 
     @hookimpl

@@ -45,13 +45,15 @@ class ReduceLROnPlateau:
     cooldown: int = attrs.field(default=0, validator=integer(at_least=0))
     min_lr: float = attrs.field(default=0.0, validator=number(at_least=0))
     missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
-    _watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
-    _cooling: int = attrs.field(init=False, default=0)
+    watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    """What was best so far, and how long ago."""
+    cooling: int = attrs.field(init=False, default=0)
+    """Observations still to let pass after a reduction."""
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self._watch = attrs.evolve(self._watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
+        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -59,11 +61,11 @@ class ReduceLROnPlateau:
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
-        self._watch = self._watch.observe(value, epoch)
-        if self._cooling > 0:
-            self._cooling -= 1
-            self._watch = self._watch.rest()
-        elif self._watch.waited >= max(self.patience, 1):
+        self.watch = self.watch.observe(value, epoch)
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.watch = self.watch.rest()
+        elif self.watch.waited >= max(self.patience, 1):
             self._reduce(run, value)
 
     def _reduce(self, run: Run, value: float) -> None:
@@ -71,19 +73,19 @@ class ReduceLROnPlateau:
         reduced = max(rate * self.factor, self.min_lr)
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
-            waited, best = self._watch.waited, self._watch.best
-            waited = observations(self._watch.waited)
-            best = "none" if self._watch.best is None else f"{self._watch.best:.6g}"
+            waited, best = self.watch.waited, self.watch.best
+            waited = observations(self.watch.waited)
+            best = "none" if self.watch.best is None else f"{self.watch.best:.6g}"
             run.set_learning_rate(reduced, f"{self.monitor} has not improved for {waited}: {value:.6g}, best {best}")
-            self._cooling = self.cooldown
-            self._watch = self._watch.rest()
+            self.cooling = self.cooldown
+            self.watch = self.watch.rest()
 
     def state_dict(self) -> dict[str, Any]:
         """The observations so far, and what is left of the cooldown."""
-        return {**self._watch.state_dict(), "cooling": self._cooling}
+        return {**self.watch.state_dict(), "cooling": self.cooling}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the observations of `state`."""
         observed = dict(state)
-        self._cooling = observed.pop("cooling")
-        self._watch = self._watch.load_state_dict(observed)
+        self.cooling = observed.pop("cooling")
+        self.watch = self.watch.load_state_dict(observed)

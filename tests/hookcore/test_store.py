@@ -480,3 +480,35 @@ def test_the_record_is_state(tmp_path: Path) -> None:
     """The run's record goes through the same JSON as every state."""
     saved = save(tmp_path)
     assert repr(state.loads((saved.path / "run.json").read_text())) == repr(saved.record())
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """An error in the middle of writing leaves the old file, and nothing beside it; success leaves the new one."""
+    path = tmp_path / "new" / "model.keras"
+
+    def write(text: str) -> Callable[[Path], None]:
+        def write_text(place: Path) -> None:
+            place.write_text(text)
+
+        return write_text
+
+    def fail(place: Path) -> None:
+        place.write_text("half")
+        msg = "no space"
+        raise OSError(msg)
+
+    store.write_file(path, write("old"))
+    with pytest.raises(OSError, match="no space"):
+        store.write_file(path, fail)
+    assert [(one.name, one.read_text()) for one in path.parent.iterdir()] == [("model.keras", "old")]
+    store.write_file(path, write("new"))
+    assert [(one.name, one.read_text()) for one in path.parent.iterdir()] == [("model.keras", "new")]
+
+
+def test_what_a_crash_left_behind_goes_when_the_directory_is_opened(tmp_path: Path) -> None:
+    """A half-written checkpoint has no use, and a file of somebody else's stays."""
+    (tmp_path / ".writing-step-00000001").mkdir()
+    (tmp_path / ".writing-step-00000001" / "model.keras").write_text("half")
+    (tmp_path / "notes.txt").write_text("mine")
+    store.open_directory(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]

@@ -307,3 +307,12 @@ def test_it_is_asked_for_by_name(tmp_path: Path) -> None:
     engine = Engine([f"csv_log:path={tmp_path}/log.csv,separator=;,append=true"])
     log = engine["csv_log"]
     assert (log.path, log.separator, log.append) == (tmp_path / "log.csv", ";", True)
+
+
+def test_absent_and_only_metrics(tmp_path: Path) -> None:
+    """What stands in an empty cell can be chosen, for rows before a late column too, and step and rate left out."""
+    path = tmp_path / "log.csv"
+    with Loop([CSVLog(path, absent="NA", only_metrics=True)], epochs=3, trainee=ScriptedTrainee()) as loop:
+        for epoch in loop.epochs():
+            loop.log({"loss": 1.0} | ({"val_loss": 2.0} if epoch == 1 else {}))
+    assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "1.0", "NA"], ["1", "1.0", "2.0"], ["2", "1.0", "NA"]]

@@ -349,7 +349,7 @@ def test_the_kept_weights_are_let_go_when_the_run_ends() -> None:
     """A plugin object that lives on does not hold a copy of the weights."""
     plugin = EarlyStopping("loss", restore_best_weights=True)
     train(plugin, [{"loss": 1}])
-    assert plugin._best_weights is None
+    assert plugin.best_weights is None
 
 
 VALUES = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, NAN, math.inf, -math.inf]), min_size=1, max_size=12)
