@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import keras
 
-from hookcore import Engine
-from hookcore_adapters.keras.events import KerasEvents
+from hookcore_adapters.keras.events import KerasEvents, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from hookcore import Run
+    from hookcore import Engine, Run
 
     Logs = Mapping[str, Any] | None
 
@@ -25,23 +24,23 @@ def _reporting_errors(
 ) -> Callable[Concatenate[KerasAdapter, P], None]:
     """An error that a plugin raised ends the run for the others too: Keras calls nobody after it."""
 
-    @functools.wraps(method)
-    def guarded(self: KerasAdapter, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: KerasAdapter, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
         except BaseException as error:
             self.events.failed(error)
             raise
 
+    functools.update_wrapper(guarded, method)
     return guarded
 
 
-class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc] - Keras ships no types
+class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Runs plugins in `model.fit`, `evaluate` and `predict`: `callbacks=[KerasAdapter(plugins)]`.
 
-    `plugins` is what `Engine` takes, or an `Engine`. Other callbacks beside it work as ever. Keras converts the metrics of every batch
-    before it calls any callback, and tells none of an exception: `hookcore_adapters.keras.fit` does better in both. Here a run that an
-    exception ended is ended for the plugins when the next one begins, except where a plugin raised it.
+    `plugins` is what `Engine` takes, or an `Engine`. Other callbacks beside it work as ever. Keras converts the metrics of
+    every batch before it calls any callback, and tells none of an exception: `hookcore_adapters.keras.fit` does better in
+    both. Here a run that an exception ended is ended for the plugins when the next one begins, except where a plugin raised it.
 
     `validation_data` and `validation_freq` are those of `fit`, for plugins that look at them: Keras does not pass them on.
     """
@@ -54,7 +53,7 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc] - Keras ship
         validation_freq: int | Collection[int] = 1,
     ) -> None:
         super().__init__()
-        self.engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
+        self.engine = engine_of(plugins)
         self.events = KerasEvents(self.engine, validation_data, validation_freq)
 
     @property

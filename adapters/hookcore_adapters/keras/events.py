@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import attrs
+import keras
 
-from hookcore import Engine, HookcoreError, Metrics, Run, Session
+from hookcore import Engine, HookcoreError, Metrics, PluginError, RegistrationError, Run, Session
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+P = ParamSpec("P")
+
+
+def engine_of(plugins: Iterable[object] | Engine) -> Engine:
+    """The engine given, or one of the plugins given; `RegistrationError` for a Keras callback among them, and says what to do."""
+    if isinstance(plugins, Engine):
+        return plugins
+    listed = [plugins] if isinstance(plugins, str | keras.callbacks.Callback) else list(plugins)
+    for one in listed:
+        plugin = one[-1] if isinstance(one, tuple) and one else one
+        if isinstance(plugin, keras.callbacks.Callback):
+            name = type(plugin).__name__
+            msg = (
+                f"{name} is a Keras callback, not a plugin. Give it to fit as one, callbacks=[{name}(...)], "
+                f"or make it a plugin: hookcore_adapters.keras.from_keras({name}(...))."
+            )
+            raise RegistrationError(msg)
+    return Engine(listed)
+
+
+def _within_data(method: Callable[Concatenate[KerasEvents, P], None]) -> Callable[Concatenate[KerasEvents, P], None]:
+    """What TensorFlow raises at the end of its data must not come from a plugin: Keras would end the epoch there, and go on.
+
+    The engine sees to `StopIteration` itself.
+    """
+
+    def guarded(self: KerasEvents, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            if type(error).__name__ != "OutOfRangeError":  # of tensorflow.errors, which other backends have not
+                raise
+            msg = "A plugin raised OutOfRangeError, which Keras would take for the end of its data."
+            wrapped = PluginError(msg)
+            for note in getattr(error, "__notes__", ()):  # which plugin; Keras cuts the cause off
+                wrapped.add_note(note)
+            raise wrapped from error
+
+    functools.update_wrapper(guarded, method)
+    return guarded
 
 
 @attrs.define(eq=False)
@@ -26,10 +70,11 @@ class KerasEvents:
     _model: Any = None
     _session: Session | None = None
     _alone: bool = False
-    """Whether the session is an evaluation or a prediction outside of `fit`."""
+    """Whether the session is an evaluation or a prediction outside of `fit`, which the next one replaces."""
     _steps_per_execution: int = 1
     _base_step: int = 0
-    _base_iterations: int = 0
+    _iterations: int | None = None
+    """The optimizer's count before the execution, where an execution may be several batches; None without an optimizer."""
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> Session:
         """A new run; one that never ended was ended by an exception."""
@@ -46,32 +91,31 @@ class KerasEvents:
         self._session = session = self.engine.start(run)
         self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
         session.train_begin()
-        self._obey(session)
         return session
 
     def epoch_begin(self, epoch: int) -> None:
         """Remember where the epoch began, to count its steps."""
         session = self._training()
         self._base_step = session.run.progress.step
-        if self._must_ask_optimizer(session):
-            self._base_iterations = self._iterations()
         session.epoch_begin(epoch)
-        self._obey(session)
 
+    @_within_data
     def batch_begin(self, batch: int) -> None:
-        """`batch` is the first one of an execution."""
+        """`batch` is the first one of an execution.
+
+        Where the length of the data is unknown, Keras begins one execution too many in each epoch, which has no end.
+        """
         session = self._training()
         session.batch_begin(batch)
-        self._obey(session)
+        if self._steps_per_execution > 1:
+            self._iterations = KerasTrainee(self._model).iterations
 
+    @_within_data
     def batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
-        """`batch` is the last one of an execution, and where that reaches past the epoch, Keras does not cut the number."""
+        """`batch` is the last one of a whole execution, whether the data reached that far or not."""
         session = self._training()
-        if self._steps_per_execution == 1:
-            session.batch_end(batch, Metrics(logs))
-        else:
-            step = self._base_step + self._batches_done(session, batch)
-            session.batch_end(batch, Metrics(logs), step - session.run.progress.step)
+        steps = 1 if self._steps_per_execution == 1 else self._steps_done(session, batch)
+        session.batch_end(batch, Metrics(logs), steps)
         self._obey(session)
 
     def epoch_end(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
@@ -92,18 +136,21 @@ class KerasEvents:
 
     def failed(self, error: BaseException) -> None:
         """The end that Keras does not report."""
-        if self._session is not None:
-            session, self._session = self._session, None
+        session, alone = self._session, self._alone
+        self._session, self._alone = None, False
+        if session is not None and not alone:
             session.end(error)
 
     def evaluate_begin(self, model: Any) -> None:
         """Validation within training, or an evaluation of its own."""
         self._any(model).hooks.on_evaluate_begin()
 
+    @_within_data
     def evaluate_batch_begin(self, batch: int) -> None:
         """One batch."""
         self._training().hooks.on_evaluate_batch_begin(batch)
 
+    @_within_data
     def evaluate_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """One batch."""
         self._training().hooks.on_evaluate_batch_end(batch, Metrics(logs))
@@ -111,16 +158,17 @@ class KerasEvents:
     def evaluate_end(self, logs: Mapping[str, Any] | None) -> None:
         """All batches."""
         self._training().hooks.on_evaluate_end(Metrics(logs))
-        self._forget_if_alone()
 
     def predict_begin(self, model: Any) -> None:
         """A prediction."""
         self._any(model).hooks.on_predict_begin()
 
+    @_within_data
     def predict_batch_begin(self, batch: int) -> None:
         """One batch."""
         self._training().hooks.on_predict_batch_begin(batch)
 
+    @_within_data
     def predict_batch_end(self, batch: int) -> None:
         """One batch."""
         self._training().hooks.on_predict_batch_end(batch)
@@ -128,7 +176,6 @@ class KerasEvents:
     def predict_end(self) -> None:
         """All batches."""
         self._training().hooks.on_predict_end()
-        self._forget_if_alone()
 
     def _training(self) -> Session:
         if self._session is None:
@@ -137,38 +184,32 @@ class KerasEvents:
         return self._session
 
     def _any(self, model: Any) -> Session:
-        if self._session is None:
+        if self._session is None or self._alone:
             self._model = model
             self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model))
             self._alone = True
         return self._session
 
-    def _forget_if_alone(self) -> None:
-        if self._alone:
-            self._session, self._alone = None, False
-
     def _close_abandoned(self) -> None:
-        if self._session is not None and not self._alone:
+        if self._session is not None:
             msg = (
                 "An earlier fit ended by an exception, which Keras does not tell its callbacks. "
                 "hookcore_adapters.keras.fit tells plugins of it when it happens."
             )
             self.failed(HookcoreError(msg))
-        self._session, self._alone = None, False
 
     def _obey(self, session: Session) -> None:
+        # At the ends of batches and epochs, which is where Keras looks.
         if session.stopping:
             self._model.stop_training = True
 
-    def _batches_done(self, session: Session, last: int) -> int:
-        if self._must_ask_optimizer(session):
-            return self._iterations() - self._base_iterations
-        steps = session.run.steps_per_epoch
-        return last + 1 if steps is None else min(last + 1, steps)
+    def _steps_done(self, session: Session, last: int) -> int:
+        """How many batches there were in an execution. The optimizer knows; the numbers that Keras gives do not tell.
 
-    def _must_ask_optimizer(self, session: Session) -> bool:
-        """Whether the batch numbers do not tell how many batches there were in the last execution of an epoch."""
-        return self._steps_per_execution > 1 and session.run.steps_per_epoch is None and self._model.optimizer is not None
-
-    def _iterations(self) -> int:
-        return int(self._model.optimizer.iterations)
+        The last execution of an epoch ends where finite data do, and goes past `steps_per_epoch` where they do not end.
+        """
+        iterations = KerasTrainee(self._model).iterations
+        if iterations is not None and self._iterations is not None:
+            return iterations - self._iterations
+        known = session.run.steps_per_epoch
+        return (last + 1 if known is None else min(last + 1, known)) - session.run.progress.batch

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import keras
 
+from hookcore import HookcoreError
+from hookcore.metrics import DIRECTIONS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode
@@ -38,11 +41,14 @@ class KerasTrainee:
             return None
         if self.model.optimizer is None:
             return "the model was compiled without an optimizer"
-        # The optimizer's config is the public way to see what the learning rate is made of.
-        rate = _innermost(self.model.optimizer).get_config()["learning_rate"]
-        if isinstance(rate, float | int):
-            return None
-        name = rate.get("class_name", "function") if isinstance(rate, dict) else type(rate).__name__
+        optimizer = _innermost(self.model.optimizer)
+        try:
+            if isinstance(optimizer.learning_rate, keras.Variable):
+                return None
+        except AttributeError as error:  # a MultiOptimizer has several
+            return f"{type(optimizer).__name__} has none to set: {error}".removesuffix(".")
+        schedule = getattr(optimizer, "_learning_rate", None)
+        name = getattr(schedule, "__name__", type(schedule).__name__)
         return (
             f"the optimizer's learning rate comes from a schedule, {name}, and cannot be set. "
             "Give the optimizer a number instead, or leave this plugin out"
@@ -51,22 +57,28 @@ class KerasTrainee:
     @property
     def learning_rate(self) -> float:
         """The optimizer's rate, or a schedule's rate at this step."""
-        return float(keras.ops.convert_to_numpy(self._synced().optimizer.learning_rate))
+        return float(self._synced().optimizer.learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._synced().optimizer.learning_rate = value
 
+    @property
+    def iterations(self) -> int | None:
+        """The updates that the optimizer has done, or None where the model was compiled without one."""
+        optimizer = self._synced().optimizer
+        return None if optimizer is None else int(optimizer.iterations)
+
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
         """Copies of the model's weights and, unless told otherwise, of its optimizer's variables."""
-        model = self._synced()
+        model = self._complete()
         return KerasSnapshot(
             _copied(model.weights), _copied(model.optimizer.variables) if optimizer and model.optimizer else None
         )
 
     def restore(self, snapshot: KerasSnapshot) -> None:
-        """Put the copies back."""
-        model = self._synced()
+        """Put the copies back. Raises `HookcoreError` where the model had no weights yet when they were taken."""
+        model = self._complete()
         _assign(model.weights, snapshot.weights)
         if snapshot.optimizer is not None:
             _assign(model.optimizer.variables, snapshot.optimizer)
@@ -82,20 +94,26 @@ class KerasTrainee:
 
     def read(self, directory: Path) -> None:
         """Load what `write` wrote, optimizer state included, into the model."""
-        self._synced().load_weights(directory / MODEL_FILE)
+        self._complete().load_weights(directory / MODEL_FILE)
 
     def direction(self, metric: str) -> Mode | None:
         """`min` for losses; for a compiled metric what Keras declares of it. Names of several outputs are matched whole."""
         wanted = metric.removeprefix("val_")
-        outputs = list(getattr(self.model, "output_names", None) or [])
-        prefixes = ["", *(f"{output}_" for output in outputs)]
+        prefixes = ["", *(f"{output}_" for output in _outputs(self.model))]
         if wanted in {f"{prefix}loss" for prefix in prefixes}:
             return "min"
-        for one in _flat_metrics(self.model.metrics):
-            if wanted in {f"{prefix}{one.name}" for prefix in prefixes}:
-                declared = getattr(one, "_direction", None)
-                return {"up": "max", "down": "min"}.get(declared) if declared else None  # type: ignore[return-value]
+        for name, direction in _directions(self.model.metrics):
+            if wanted in {f"{prefix}{name}" for prefix in prefixes}:
+                return direction
         return None
+
+    def _complete(self) -> Any:
+        # An optimizer makes most of its variables at the first update. Without them Keras loads none of its state, and only
+        # warns.
+        model = self._synced()
+        if model.built and model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        return model
 
     def _synced(self) -> Any:
         # On JAX the trainer keeps the values to itself within an epoch, and takes them back from the model after this.
@@ -110,18 +128,39 @@ def _innermost(optimizer: Any) -> Any:
 
 
 def _copied(variables: Sequence[Any]) -> list[Any]:
-    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    return [variable.numpy().copy() for variable in variables]
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    if len(variables) != len(values):
+        msg = (
+            f"The snapshot holds {len(values)} values and the model has {len(variables)}: it was taken of another model, "
+            "or before this one was built."
+        )
+        raise HookcoreError(msg)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
-def _flat_metrics(metrics: Sequence[Any]) -> Iterator[Any]:
+def _outputs(model: Any) -> set[str]:
+    """The outputs' names, as far as they are known before the first batch."""
+    names = set(getattr(model, "output_names", None) or [])
+    for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
+        by_output = getattr(getattr(model, compiled, None), given, None)
+        names |= set(by_output) if isinstance(by_output, dict) else set()
+    return names
+
+
+def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
+    """The name of each compiled metric and the direction that Keras declares for it."""
     for one in metrics:
-        inner = getattr(one, "metrics", None)
+        # Compiled metrics are made at the first batch; until then there is what was given to `compile`.
+        given = [getattr(one, "_user_metrics", None), getattr(one, "_user_weighted_metrics", None)]
+        inner = getattr(one, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
         if inner:
-            yield from _flat_metrics(inner)
+            yield from _directions(inner)
+        elif isinstance(one, str):
+            yield one, DIRECTIONS.get(one.lower())
         else:
-            yield one
+            declared: dict[Any, Mode] = {"up": "max", "down": "min"}
+            yield getattr(one, "name", ""), declared.get(getattr(one, "_direction", None))

@@ -1,0 +1,46 @@
+"""Ctrl-C between two batches: TensorFlow can crash the process where `KeyboardInterrupt` is raised in the middle of its work."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+    from typing import Self
+
+
+class DelayedInterrupt:
+    """Within this context Ctrl-C waits for `check`, or for the end of the context; a second one is raised at once.
+
+    Does nothing outside of the main thread, nor where the program handles SIGINT itself.
+    """
+
+    def __init__(self) -> None:
+        self._pending = False
+        self._installed = False
+
+    def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()
+        self._installed = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._installed:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if error is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` where one is waiting."""
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._pending:
+            signal.default_int_handler(number, frame)
+        self._pending = True

@@ -1,0 +1,148 @@
+"""`KerasAdapter` where it differs from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import pytest
+
+from hookcore import (
+    HookcoreError,
+    Outcome,
+    Run,
+    hookimpl,
+)
+from hookcore.testing import RecordingPlugin
+from hookcore_adapters.keras import KerasAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_evaluate_has_its_own_events(model: Any, data: Any) -> None:
+    """`model.evaluate` with the adapter calls the evaluation hooks alone, with plain metric names."""
+    adapter = KerasAdapter([recording := RecordingPlugin()])
+    scores = model.evaluate(*data, batch_size=12, callbacks=[adapter], verbose=0, return_dict=True)
+    batches = [f"on_evaluate_batch_{moment}" for _ in range(2) for moment in ("begin", "end")]
+    assert recording.hooks == ["on_evaluate_begin", *batches, "on_evaluate_end"]
+    assert recording.events[-1] == ("on_evaluate_end", scores)
+    assert [event[1] for event in recording.events if event[0] == "on_evaluate_batch_end"] == [0, 1]
+
+
+def test_predict_has_its_own_events(model: Any, data: Any) -> None:
+    """`model.predict` with the adapter calls the prediction hooks alone, and plugins see the model."""
+    adapter = KerasAdapter([recording := RecordingPlugin()])
+    model.predict(data[0], batch_size=12, callbacks=[adapter], verbose=0)
+    batches = [(f"on_predict_batch_{moment}", batch) for batch in (0, 1) for moment in ("begin", "end")]
+    assert recording.events == [("on_predict_begin",), *batches, ("on_predict_end",)]
+    assert adapter.run is not None
+    assert adapter.run.model is model
+
+
+def test_fit_then_evaluate_then_fit(model: Any, data: Any) -> None:
+    """One adapter serves a fit, an evaluation and a fit again, and each fit is a whole run."""
+    adapter = KerasAdapter([recording := RecordingPlugin()])
+    model.fit(*data, batch_size=24, callbacks=[adapter], verbose=0)
+    fitted = recording.hooks
+    recording.events.clear()
+    model.evaluate(*data, batch_size=24, callbacks=[adapter], verbose=0)
+    recording.events.clear()
+    model.fit(*data, batch_size=24, callbacks=[adapter], verbose=0)
+    assert recording.hooks == fitted
+    assert adapter.run is not None
+    assert adapter.run.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("hook", ["on_evaluate_batch_end", "on_predict_batch_end"])
+def test_an_error_in_an_evaluation_of_its_own_ends_no_run(model: Any, data: Any, calls: Any, raising: Any, hook: str) -> None:
+    """Outside of fit there is no run to end: the error reaches the caller, no training hook is called, and the next one works."""
+    recording = RecordingPlugin()
+    adapter = KerasAdapter([calls(**{hook: raising(ValueError("bad"))}), recording])
+    use: Callable[..., Any] = model.evaluate if "evaluate" in hook else model.predict
+    given = data if "evaluate" in hook else data[:1]
+    for _ in range(2):
+        recording.events.clear()
+        with pytest.raises(ValueError, match="bad"):
+            use(*given, batch_size=24, callbacks=[adapter], verbose=0)
+        assert len(recording.hooks) == 3
+        assert not {"on_exception", "on_train_end"} & set(recording.hooks)
+
+
+def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any, raising: Any) -> None:
+    """After an evaluation of one model that another callback broke, an evaluation of a second model shows plugins that model."""
+    adapter = KerasAdapter([RecordingPlugin()])
+    breaking = keras.callbacks.LambdaCallback(on_test_batch_end=raising(ValueError("bad")))
+    with pytest.raises(ValueError, match="bad"):
+        model.evaluate(*data, batch_size=24, callbacks=[adapter, breaking], verbose=0)
+    other = make()
+    other.evaluate(*data, batch_size=24, callbacks=[adapter], verbose=0)
+    assert adapter.run is not None
+    assert adapter.run.model is other
+
+
+def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
+    """Keras tells a callback of no exception, so a run that one ended is ended, as failed, when the next one begins."""
+    adapter = KerasAdapter([recording := RecordingPlugin()])
+    breaking = keras.callbacks.LambdaCallback(on_train_batch_end=raising(ValueError("bad")))
+    with pytest.raises(ValueError, match="bad"):
+        model.fit(*data, batch_size=24, callbacks=[adapter, breaking], verbose=0)
+    assert recording.hooks[-1] == "on_batch_end"
+    first = adapter.run
+    recording.events.clear()
+    model.fit(*data, batch_size=24, callbacks=[adapter], verbose=0)
+    assert recording.hooks[:3] == ["on_exception", "on_train_end", "on_train_begin"]
+    assert isinstance(recording.events[0][1], HookcoreError)
+    assert "hookcore_adapters.keras.fit" in str(recording.events[0][1])
+    assert first is not None
+    assert first.outcome is Outcome.FAILED
+
+
+def test_callbacks_before_and_after_the_adapter_work(model: Any, data: Any, watch: Callable[[], Any], calls: Any) -> None:
+    """The adapter may stand anywhere among the callbacks: they get converted metrics and its stop."""
+    before, after = watch(), watch()
+    adapter = KerasAdapter([calls(on_epoch_end=lambda run: run.stop("enough"))])
+    model.fit(*data, batch_size=12, epochs=5, callbacks=[before, adapter, after], verbose=0)
+    assert before.batches == after.batches
+    assert len(before.batches) == 2
+    assert all(isinstance(value, float) for one in before.batches for value in one.values())
+
+
+def test_a_learning_rate_callback_beside_the_adapter_is_seen_in_the_metrics(model: Any, data: Any) -> None:
+    """What a callback before the adapter adds to the epoch's logs is a metric for plugins."""
+    adapter = KerasAdapter()
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.25)  # noqa: ARG005 - Keras's signature
+    model.fit(*data, batch_size=24, callbacks=[scheduler, adapter], verbose=0)
+    assert adapter.run is not None
+    assert adapter.run.history["learning_rate"] == [0.25]
+
+
+def test_validation_data_are_those_the_adapter_was_given(model: Any, data: Any) -> None:
+    """Keras does not pass validation data on to a callback: plugins see what the adapter was given, or None."""
+    seen: list[Any] = []
+
+    class Look:
+        @hookimpl
+        def on_train_begin(self, run: Run) -> None:
+            seen.append(run.validation_data)
+
+    for adapter in (KerasAdapter([Look()]), KerasAdapter([Look()], validation_data=data)):
+        model.fit(*data, validation_data=data, batch_size=24, callbacks=[adapter], verbose=0)
+    assert seen == [None, data]
+
+
+def test_there_is_no_run_before_the_first(data: Any) -> None:
+    """`adapter.run` is None until something is trained, and a hook out of place is an error that says so."""
+    del data
+    adapter = KerasAdapter()
+    assert adapter.run is None
+    with pytest.raises(HookcoreError, match="outside of fit"):
+        adapter.on_epoch_end(0, {})
+
+
+def test_spec_strings_and_one_string_are_taken(model: Any, data: Any) -> None:
+    """Plugins may be asked for by name, as everywhere, a single one without a list too."""
+    adapter = KerasAdapter("early_stopping:monitor=loss,patience=1,min_delta=10")
+    model.fit(*data, batch_size=24, epochs=5, callbacks=[adapter], verbose=0)
+    assert adapter.run is not None
+    assert adapter.run.history.epochs == [0, 1]

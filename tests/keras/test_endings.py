@@ -1,0 +1,327 @@
+"""How runs end in `fit` and under `KerasAdapter`: votes to stop, exceptions, Ctrl-C; and that the next run starts afresh."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import signal
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hookcore import (
+    Engine,
+    Outcome,
+    PluginError,
+    Run,
+)
+from hookcore.testing import RecordingPlugin
+from hookcore_adapters.keras import KerasAdapter, fit
+from hookcore_plugins import EarlyStopping, LearningRateSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Train = Callable[..., Run]
+    Watch = Callable[[], Any]
+
+
+def stop(run: Run) -> None:
+    """Vote."""
+    run.stop("enough")
+
+
+# Stops
+
+
+@pytest.mark.parametrize(
+    ("hook", "epochs", "steps"),
+    [
+        # Keras looks at the end of a batch and of an epoch, so a vote before a batch costs that batch.
+        ("on_train_begin", [0], 1),
+        ("on_epoch_begin", [0], 1),
+        ("on_batch_begin", [0], 1),
+        ("on_batch_end", [0], 1),
+        ("on_evaluate_batch_end", [0], 4),
+        ("on_evaluate_end", [0], 4),
+        ("on_epoch_end", [0], 4),
+    ],
+)
+def test_a_vote_stops_the_run(
+    train: Train, model: Any, data: Any, calls: Any, *, hook: str, epochs: list[int], steps: int
+) -> None:
+    """A vote ends the run at the next end of a batch or epoch, and the epoch still has its validation and its end."""
+    run = train(model, *data, validation_data=data, batch_size=6, epochs=5, plugins=[calls(**{hook: stop})])
+    assert run.outcome is Outcome.STOPPED
+    assert run.history.epochs == epochs
+    assert run.progress.step == steps
+    assert "val_loss" in run.history
+    assert {(reason.plugin, reason.message) for reason in run.stop_reasons} == {("calls", "enough")}
+
+
+def test_every_vote_of_an_event_is_kept(train: Train, model: Any, data: Any, calls: Any) -> None:
+    """Two plugins that vote at the same event are both in `run.stop_reasons`, in their order, with epoch and step."""
+    plugins = [calls("one", on_epoch_end=stop), calls("two", on_epoch_end=stop)]
+    run = train(model, *data, batch_size=6, epochs=5, plugins=plugins)
+    assert [(reason.plugin, reason.epoch, reason.step) for reason in run.stop_reasons] == [("one", 0, 4), ("two", 0, 4)]
+
+
+def test_a_stop_by_a_callback_has_a_reason(train: Train, model: Any, data: Any) -> None:
+    """Where a callback sets `model.stop_training`, the run has stopped, and the one reason says that no plugin did it."""
+
+    class Stopping(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            del logs
+            self.model.stop_training = batch == 1
+
+    run = train(model, *data, batch_size=6, epochs=5, callbacks=[Stopping()])
+    assert run.outcome is Outcome.STOPPED
+    assert [(reason.plugin, reason.epoch, reason.step) for reason in run.stop_reasons] == [("keras", 0, 2)]
+    assert "something else than a plugin" in run.stop_reasons[0].message
+
+
+def test_a_callback_that_stops_after_a_plugin_did_adds_no_reason(train: Train, model: Any, data: Any, calls: Any) -> None:
+    """A plugin's vote sets `model.stop_training` too, and is not taken for a callback's."""
+    run = train(model, *data, batch_size=6, epochs=5, plugins=[calls(on_batch_end=stop)])
+    assert model.stop_training is True
+    assert [reason.plugin for reason in run.stop_reasons] == ["calls"]
+
+
+def test_early_stopping_puts_the_best_weights_back(train: Train, make: Any, data: Any) -> None:
+    """Stopped after epochs that made it worse, the model has the weights of the best epoch, bit for bit."""
+    model = make(optimizer=keras.optimizers.SGD(0.01))
+    weights: dict[int, list[Any]] = {}
+    plugins = [
+        LearningRateSchedule(lambda epoch: 0.01 if epoch == 0 else 50.0),
+        EarlyStopping("loss", patience=2, restore_best_weights=True),
+    ]
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: weights.update({epoch: model.get_weights()}))
+    run = train(model, *data, batch_size=24, shuffle=False, epochs=9, plugins=plugins, callbacks=[keep])
+    best = run.history["loss"].index(min(run.history["loss"]))
+    assert run.outcome is Outcome.STOPPED
+    assert best < run.progress.epoch, "the last epoch must not be the best for this test to tell"
+    for restored, kept in zip(model.get_weights(), weights[best], strict=True):
+        np.testing.assert_array_equal(restored, kept)
+
+
+def test_a_second_fit_with_the_same_objects_starts_afresh(model: Any, data: Any) -> None:
+    """The same adapter in a second `model.fit` gives a new run in which plugins have fresh state and nothing is stopped."""
+    stopping = EarlyStopping("loss", min_delta=10.0, patience=2)
+    adapter = KerasAdapter([stopping])
+    runs = []
+    for _ in range(2):
+        model.fit(*data, batch_size=24, epochs=5, callbacks=[adapter], verbose=0)
+        runs.append(adapter.run)
+        assert stopping.best_epoch == 0
+    assert runs[0] is not runs[1]
+    assert [run.history.epochs for run in runs if run] == [[0, 1, 2], [0, 1, 2]]
+    assert [len(run.stop_reasons) for run in runs if run] == [1, 1]
+
+
+def test_an_engine_serves_one_fit_after_another(model: Any, data: Any) -> None:
+    """`fit` takes an `Engine`, whose plugins start each run afresh, and returns that run."""
+    engine = Engine([EarlyStopping("loss", min_delta=10.0, patience=1)])
+    runs = [fit(model, *data, batch_size=24, epochs=5, plugins=engine, verbose=0) for _ in range(2)]
+    assert [run.history.epochs for run in runs] == [[0, 1], [0, 1]]
+    assert engine.run is runs[1]
+
+
+def test_two_adapters_never_meet(model: Any, data: Any, calls: Any) -> None:
+    """Two adapters in one `model.fit` have a run each: a vote in one is a stop by somebody else in the other."""
+    first, second = KerasAdapter([calls(on_epoch_end=stop)]), KerasAdapter([recording := RecordingPlugin()])
+    model.fit(*data, batch_size=24, epochs=5, callbacks=[first, second], verbose=0)
+    assert first.run is not None
+    assert second.run is not None
+    assert [reason.plugin for reason in first.run.stop_reasons] == ["calls"]
+    assert [reason.plugin for reason in second.run.stop_reasons] == ["keras"]
+    assert recording.hooks.count("on_epoch_end") == 1
+
+
+# Exceptions
+
+
+ENDING = ("on_exception", "on_train_end")
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=lambda error: type(error).__name__)
+def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
+    train_by_fit: Any, model: Any, data: Any, raising: Any, error: BaseException
+) -> None:
+    """What a callback raises in `fit` goes to `on_exception`, then comes `on_train_end`, and then the caller gets it."""
+    recording = RecordingPlugin()
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=raising(error))
+    with pytest.raises(type(error)) as caught:
+        train_by_fit(model, *data, batch_size=6, plugins=[recording], callbacks=[callback])
+    assert caught.value is error
+    outcome = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+    assert recording.events[-2:] == [("on_exception", error), ("on_train_end", outcome)]
+    assert recording.hooks.count("on_train_end") == 1
+    assert train_by_fit.run.outcome is outcome
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end"])
+def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str) -> None:
+    """Whatever hook a callback raises in, the run ends for the plugins, once."""
+    recording = RecordingPlugin()
+    callback = keras.callbacks.LambdaCallback(**{hook: raising(ValueError("bad"))})
+    with pytest.raises(ValueError, match="bad"):
+        train_by_fit(model, *data, batch_size=6, plugins=[recording], callbacks=[callback])
+    assert tuple(recording.hooks[-2:]) == ENDING
+    assert recording.hooks.count("on_train_end") == 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "last", "step"),
+    [
+        ("on_train_begin", "on_epoch_begin", 0),
+        ("on_batch_begin", "on_batch_end", 1),
+        ("on_batch_end", "on_batch_end", 1),
+        ("on_evaluate_begin", "on_evaluate_batch_end", 4),
+        ("on_epoch_end", "on_epoch_end", 4),
+    ],
+)
+def test_ctrl_c_waits_for_the_end_of_the_batch(
+    train_by_fit: Any, model: Any, data: Any, calls: Any, *, hook: str, last: str, step: int
+) -> None:
+    """SIGINT in `fit` takes effect between two batches, so that steps and optimizer agree, and the handler is put back."""
+    before = signal.getsignal(signal.SIGINT)
+    recording = RecordingPlugin()
+    plugin = calls(**{hook: lambda _: signal.raise_signal(signal.SIGINT)})
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(model, *data, validation_data=data, batch_size=6, epochs=3, plugins=[plugin, recording])
+    assert recording.hooks[-3:] == [last, "on_exception", "on_train_end"]
+    assert train_by_fit.run.outcome is Outcome.INTERRUPTED
+    assert train_by_fit.run.progress.step == int(model.optimizer.iterations) == step
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_is_raised_at_once(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+    """Two SIGINTs within one batch end the run where the second one arrives."""
+
+    def twice(run: Run) -> None:
+        del run
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    recording = RecordingPlugin()
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(model, *data, batch_size=6, plugins=[calls(on_batch_begin=twice), recording])
+    assert recording.hooks[-3:] == ["on_epoch_begin", "on_exception", "on_train_end"]
+
+
+def test_ctrl_c_after_the_last_event_is_not_lost(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+    """SIGINT in `on_train_end` reaches the caller, of a run that has completed."""
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(model, *data, plugins=[calls(on_train_end=lambda _: signal.raise_signal(signal.SIGINT))])
+    assert train_by_fit.run.outcome is Outcome.COMPLETED
+
+
+def test_a_program_that_handles_ctrl_c_itself_goes_on_doing_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+    """Where SIGINT has a handler that is not Python's own, `fit` leaves it alone."""
+    handled: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: handled.append(number))
+    try:
+        run = train_by_fit(model, *data, plugins=[calls(on_epoch_begin=lambda _: signal.raise_signal(signal.SIGINT))])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handled == [signal.SIGINT]
+    assert run.outcome is Outcome.COMPLETED
+
+
+def test_fit_works_outside_of_the_main_thread(model: Any, data: Any) -> None:
+    """Only the main thread may handle signals; elsewhere `fit` trains without."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        run = pool.submit(fit, model, *data, batch_size=24, verbose=0).result()
+    assert run.outcome is Outcome.COMPLETED
+
+
+def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -> None:
+    """In `fit`, an error in the generator that makes the batches fails the run, and the caller gets what Keras raises."""
+
+    def broken() -> Iterator[Any]:
+        yield data
+        yield data
+        msg = "the disk is gone"
+        raise OSError(msg)
+
+    recording = RecordingPlugin()
+    with pytest.raises(tf.errors.OpError, match="the disk is gone") as caught:
+        train_by_fit(make(), broken(), shuffle=False, steps_per_epoch=9, plugins=[recording])
+    assert recording.events[-2:] == [("on_exception", caught.value), ("on_train_end", Outcome.FAILED)]
+    assert train_by_fit.run.progress.step < 9
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_evaluate_end", "on_epoch_end"]
+)
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+def test_a_plugins_error_ends_the_run_at_once(
+    train: Any, model: Any, data: Any, calls: Any, raising: Any, *, hook: str, error: BaseException
+) -> None:
+    """An actor's error ends the run for the other plugins too, in both forms, and the caller gets that very error."""
+    recording = RecordingPlugin()
+    with pytest.raises(type(error)) as caught:
+        train(model, *data, validation_data=data, batch_size=24, plugins=[calls(**{hook: raising(error)}), recording])
+    assert caught.value is error
+    outcome = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+    assert recording.events[-2:] == [("on_exception", error), ("on_train_end", outcome)]
+    assert recording.hooks.count("on_train_end") == 1
+    assert train.run.outcome is outcome
+
+
+def test_an_error_at_the_end_of_training_reaches_the_caller(train: Any, model: Any, data: Any, calls: Any, raising: Any) -> None:
+    """An actor's error in `on_train_end` is raised, the run has failed, and the others had their `on_train_end`, once."""
+    recording = RecordingPlugin()
+    with pytest.raises(ValueError, match="bad"):
+        train(model, *data, batch_size=24, plugins=[calls(on_train_end=raising(ValueError("bad"))), recording])
+    assert recording.hooks.count("on_train_end") == 1
+    assert train.run.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end", "on_evaluate_batch_end"])
+@pytest.mark.parametrize(
+    "error", [StopIteration(), tf.errors.OutOfRangeError(None, None, "end")], ids=lambda error: type(error).__name__
+)
+def test_what_means_the_end_of_data_never_shortens_the_epoch(
+    train: Any, model: Any, data: Any, calls: Any, raising: Any, *, hook: str, error: Exception
+) -> None:
+    """What Keras would take for the end of the data reaches the caller as `PluginError` when a plugin raises it in a batch."""
+    recording = RecordingPlugin()
+    with pytest.raises(PluginError, match=type(error).__name__) as caught:
+        train(model, *data, validation_data=data, batch_size=12, plugins=[calls(**{hook: raising(error)}), recording])
+    assert "'calls'" in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())]), "it must say which plugin"
+    assert [failure.error for failure in train.run.failures] == [error]
+    assert recording.events[-1] == ("on_train_end", Outcome.FAILED)
+
+
+def test_an_observers_error_leaves_the_run_going(train: Train, model: Any, data: Any, calls: Any, raising: Any) -> None:
+    """An observer that raises is disabled, whatever it raised, and every other plugin sees every batch."""
+    observer = calls(on_batch_end=raising(StopIteration()))
+    observer.role = "observer"
+    recording = RecordingPlugin()
+    run = train(model, *data, batch_size=6, plugins=[observer, recording])
+    assert run.outcome is Outcome.COMPLETED
+    assert recording.hooks.count("on_batch_end") == 4
+    assert [(failure.plugin, failure.disabled) for failure in run.failures] == [("calls", True)]
+
+
+def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, raising: Any) -> None:
+    """After an exception the same plugins train again, and that run completes."""
+    recording = RecordingPlugin()
+    engine = Engine([recording])
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=raising(ValueError("bad")))
+    with pytest.raises(ValueError, match="bad"):
+        train(model, *data, batch_size=24, plugins=engine, callbacks=[callback])
+    recording.events.clear()
+    run = train(model, *data, batch_size=24, plugins=engine)
+    assert run.outcome is Outcome.COMPLETED
+    assert recording.hooks == [
+        "on_train_begin",
+        "on_epoch_begin",
+        "on_batch_begin",
+        "on_batch_end",
+        "on_epoch_end",
+        "on_train_end",
+    ]

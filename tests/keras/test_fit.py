@@ -1,0 +1,306 @@
+"""Events in order and with their numbers, in `fit` and under `KerasAdapter`, and what `fit` passes on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hookcore import (
+    CapabilityError,
+    Outcome,
+    ParameterError,
+    RegistrationError,
+    Run,
+    hookimpl,
+)
+from hookcore.testing import RecordingPlugin
+from hookcore_adapters.keras import KerasAdapter, fit
+from hookcore_plugins import EarlyStopping, LearningRateSchedule, ReduceLROnPlateau
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    Train = Callable[..., Run]
+    Watch = Callable[[], Any]
+
+
+def without_metrics(recording: RecordingPlugin) -> list[tuple[Any, ...]]:
+    """The events with their numbers alone."""
+    return [tuple(part for part in event if not isinstance(part, dict)) for event in recording.events]
+
+
+def test_events_come_in_order_with_zero_based_numbers(train: Train, model: Any, data: Any) -> None:
+    """A fit with validation calls every hook in the documented order, with validation between the batches and the epoch's end."""
+    recording = RecordingPlugin()
+    run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
+    batches = [(hook, batch) for batch in range(3) for hook in ("on_batch_begin", "on_batch_end")]
+    validation = [("on_evaluate_begin",), ("on_evaluate_batch_begin", 0), ("on_evaluate_batch_end", 0), ("on_evaluate_end",)]
+    epochs = [event for epoch in (0, 1) for event in [("on_epoch_begin", epoch), *batches, *validation, ("on_epoch_end", epoch)]]
+    assert without_metrics(recording) == [("on_train_begin",), *epochs, ("on_train_end", Outcome.COMPLETED)]
+    assert (run.epochs, run.steps_per_epoch, run.outcome) == (2, 3, Outcome.COMPLETED)
+    assert (run.progress.epoch, run.progress.batch, run.progress.step) == (1, 2, 6)
+
+
+def test_step_counts_the_batch_that_has_just_ended(train: Train, model: Any, data: Any, calls: Any) -> None:
+    """`progress.step` is the number of updates done: not counted yet when a batch begins, counted when it ends."""
+    began: list[int] = []
+    ended: list[int] = []
+    plugin = calls(
+        on_batch_begin=lambda run: began.append(run.progress.step), on_batch_end=lambda run: ended.append(run.progress.step)
+    )
+    train(model, *data, batch_size=6, epochs=2, plugins=[plugin])
+    assert began == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert ended == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(train: Train, model: Any, data: Any) -> None:
+    """`on_epoch_end` gets `loss` and `val_loss`, `on_evaluate_end` plain names, and `run.history` what Keras's history has."""
+    recording = RecordingPlugin()
+    run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
+    epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]
+    evaluations = [event[1] for event in recording.events if event[0] == "on_evaluate_end"]
+    assert set(epochs[0]) == {"loss", "acc", "val_loss", "val_acc"}
+    assert [{f"val_{name}": value for name, value in one.items()} for one in evaluations] == [
+        {name: value for name, value in one.items() if name.startswith("val_")} for one in epochs
+    ]
+    assert {name: run.history[name] for name in run.history} == model.history.history
+    assert [one["val_loss"] for one in epochs] == run.history["val_loss"]
+
+
+def test_plugins_are_called_before_the_callbacks(train_by_fit: Train, model: Any, data: Any, calls: Any) -> None:
+    """At each event of `fit` the plugins come first, so that a callback sees what they did."""
+    order: list[str] = []
+    hooks = {"on_train_begin": 0, "on_epoch_begin": 1, "on_epoch_end": 1, "on_train_end": 0}
+    callback = keras.callbacks.LambdaCallback(
+        **{hook: lambda *_, hook=hook: order.append(f"callback {hook}") for hook in hooks},
+        on_train_batch_begin=lambda *_, **__: order.append("callback on_batch_begin"),
+        on_train_batch_end=lambda *_, **__: order.append("callback on_batch_end"),
+        on_test_begin=lambda *_: order.append("callback on_evaluate_begin"),
+        on_test_batch_end=lambda *_, **__: order.append("callback on_evaluate_batch_end"),
+        on_test_end=lambda *_: order.append("callback on_evaluate_end"),
+    )
+    every = [*hooks, "on_batch_begin", "on_batch_end", "on_evaluate_begin", "on_evaluate_batch_end", "on_evaluate_end"]
+    plugin = calls(**{hook: lambda _, hook=hook: order.append(f"plugin {hook}") for hook in every})
+    train_by_fit(model, *data, validation_data=data, batch_size=24, plugins=[plugin], callbacks=[callback])
+    assert order[1::2] == [one.replace("plugin", "callback") for one in order[::2]]
+    assert len(order) == 2 * len(every)
+
+
+@pytest.mark.parametrize(("initial_epoch", "epochs"), [(0, 0), (3, 3), (5, 2)])
+def test_zero_epochs_begin_and_end_a_run(train: Train, model: Any, data: Any, initial_epoch: int, epochs: int) -> None:
+    """Where no epoch is left to do, training begins and ends, completed, and the history is empty."""
+    recording = RecordingPlugin()
+    run = train(model, *data, epochs=epochs, initial_epoch=initial_epoch, plugins=[recording])
+    assert recording.events == [("on_train_begin",), ("on_train_end", Outcome.COMPLETED)]
+    assert run.history.epochs == []
+
+
+def test_initial_epoch_numbers_the_epochs(train: Train, model: Any, data: Any) -> None:
+    """With `initial_epoch` the epochs keep Keras's numbers, while steps count this run's own updates."""
+    run = train(model, *data, batch_size=24, initial_epoch=2, epochs=4)
+    assert run.history.epochs == [2, 3]
+    assert (run.progress.epoch, run.progress.step) == (3, 2)
+
+
+@pytest.mark.parametrize(("frequency", "validated"), [(2, [1, 3]), ([1, 4], [0, 3])])
+def test_validation_frequency_decides_which_epochs_have_validation(
+    train: Train, model: Any, data: Any, frequency: int | Collection[int], validated: list[int]
+) -> None:
+    """Validation events and metrics come in the epochs that `validation_freq` names, and patience counts those alone."""
+    evaluated: list[int] = []
+
+    class Evaluated:
+        @hookimpl
+        def on_evaluate_end(self, run: Run) -> None:
+            evaluated.append(run.progress.epoch)
+
+    run = train(
+        model,
+        *data,
+        validation_data=data,
+        validation_freq=frequency,
+        batch_size=24,
+        epochs=4,
+        plugins=[Evaluated(), EarlyStopping("val_loss", patience=2)],
+    )
+    assert evaluated == validated
+    assert [epoch for epoch, value in enumerate(run.history["val_loss"]) if not math.isnan(value)] == validated
+    assert [epoch for epoch in range(4) if run.validates(epoch)] == validated
+    assert run.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [({}, True), ({"verbose": "auto"}, True), ({"verbose": 1}, True), ({"verbose": 2}, True), ({"verbose": 0}, False)],
+)
+def test_the_progress_bar_is_keras_own(
+    capsys: pytest.CaptureFixture[str], model: Any, data: Any, arguments: dict[str, Any], *, shown: bool
+) -> None:
+    """`verbose` means what it means in Keras, and by default the bar is shown."""
+    fit(model, *data, batch_size=6, epochs=2, **arguments)
+    assert ("Epoch 1/2" in capsys.readouterr().out) is shown
+
+
+def test_the_bar_shows_batches_and_metrics(capsys: pytest.CaptureFixture[str], model: Any, data: Any) -> None:
+    """Keras's bar counts the batches of an epoch and ends with its metrics."""
+    fit(model, *data, validation_data=data, batch_size=6, verbose=2)
+    out = capsys.readouterr().out
+    assert out.startswith("4/4")
+    assert "val_loss" in out
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [({}, False), ({"verbose": 1}, True)])
+def test_a_plugin_that_shows_progress_replaces_the_bar(
+    capsys: pytest.CaptureFixture[str], model: Any, data: Any, calls: Any, arguments: dict[str, Any], *, shown: bool
+) -> None:
+    """Where a plugin has `shows_progress`, Keras's bar is shown only when it is asked for."""
+    plugin = calls(on_train_end=lambda run: None)  # noqa: ARG005 - a plugin needs a hook
+    plugin.shows_progress = True
+    fit(model, *data, plugins=[plugin], **arguments)
+    assert bool(capsys.readouterr().out) is shown
+
+
+# What is passed on
+
+
+def test_fit_trains_as_keras_does(make: Any, data: Any) -> None:
+    """The weights after `fit` are, bit for bit, those after `model.fit` with the same arguments, those by position included."""
+    weighted: dict[str, Any] = {"validation_split": 0.25, "class_weight": {0: 0.2, 1: 1.0}, "shuffle": True}
+    ours, theirs = make(), make()
+    keras.utils.set_random_seed(5)
+    run = fit(ours, *data, 6, 2, 0, **weighted)
+    keras.utils.set_random_seed(5)
+    history = theirs.fit(*data, 6, 2, 0, **weighted)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert run.history["val_loss"] == history.history["val_loss"]
+
+
+def test_a_models_own_fit_is_called(data: Any) -> None:
+    """A model whose `fit` has other arguments and calls Keras's trains through it."""
+    called: list[str] = []
+
+    class Own(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
+        def fit(self, *args: Any, tag: str, **kwargs: Any) -> Any:
+            called.append(tag)
+            return super().fit(*args, **kwargs)
+
+    model = Own([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    run = fit(model, *data, batch_size=24, epochs=2, verbose=0, tag="mine")
+    assert called == ["mine"]
+    assert run.steps_per_epoch == 1
+
+
+def test_callbacks_may_be_one_or_none_or_a_list(model: Any, data: Any, watch: Watch) -> None:
+    """`callbacks` is what Keras takes, except for a `CallbackList`, which is refused with the reason."""
+    alone = watch()
+    fit(model, *data, batch_size=24, callbacks=alone, verbose=0)
+    fit(model, *data, batch_size=24, callbacks=None, verbose=0)
+    assert len(alone.epochs) == 1
+    with pytest.raises(ParameterError, match="CallbackList"):
+        fit(model, *data, callbacks=keras.callbacks.CallbackList([]), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda callback: [callback],
+        lambda callback: [("named", callback)],
+        lambda callback: callback,
+    ],
+    ids=["in a list", "with a name", "alone"],
+)
+def test_a_keras_callback_among_plugins_is_refused_with_the_way_out(train: Train, model: Any, data: Any, given: Any) -> None:
+    """A Keras callback given as a plugin is an error that names `callbacks=` and `from_keras`."""
+    del train
+    callback = keras.callbacks.TerminateOnNaN()
+    with pytest.raises(RegistrationError, match=r"TerminateOnNaN is a Keras callback.*callbacks=\[.*from_keras\("):
+        fit(model, *data, plugins=given(callback), verbose=0)
+    with pytest.raises(RegistrationError, match=r"from_keras\(TerminateOnNaN"):
+        KerasAdapter(given(callback))
+
+
+# Validation data
+
+
+def test_validation_data_are_what_was_given(model: Any, data: Any) -> None:
+    """`run.validation_data` is the very object that `fit` was given, even beside a split, which Keras then ignores."""
+    assert fit(model, *data, validation_data=data, validation_split=0.5, batch_size=24, verbose=0).validation_data is data
+
+
+def test_there_are_no_validation_data_without_validation(model: Any, data: Any) -> None:
+    """Without validation `run.validation_data` is None."""
+    assert fit(model, *data, batch_size=24, verbose=0).validation_data is None
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.3, 0.1])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any, fraction: float, *, weighted: bool) -> None:
+    """With `validation_split`, evaluating on `run.validation_data` gives `val_loss`, sample weights included."""
+    model = make(weighted_metrics=["mae"])
+    weights = np.linspace(0, 1, 24).astype("float32") if weighted else None
+    run = fit(model, *data, sample_weight=weights, validation_split=fraction, batch_size=24, verbose=0)
+    assert len(run.validation_data) == (3 if weighted else 2)
+    x, y, *rest = run.validation_data
+    scores = model.evaluate(x, y, sample_weight=rest[0] if rest else None, batch_size=24, verbose=0, return_dict=True)
+    assert {f"val_{name}": value for name, value in scores.items()}.items() <= run.history.last().items()
+
+
+def test_validation_data_of_sparse_tensors_are_left_out() -> None:
+    """Sparse tensors, which Keras can split and nobody else slice, train all the same, without `run.validation_data`."""
+    x = tf.sparse.from_dense(np.eye(8, dtype="float32"))
+    model = keras.Sequential([keras.layers.Input((8,), sparse=True), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    run = fit(model, x, np.ones((8, 1)), validation_split=0.5, batch_size=4, verbose=0)
+    assert run.validation_data is None
+    assert (run.steps_per_epoch, len(run.history["val_loss"])) == (1, 1)
+
+
+# Learning rates
+
+
+class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras ships no types
+    """A user's schedule, without the `get_config` that only saving needs."""
+
+    def __call__(self, step: Any) -> Any:
+        return 0.1 / (1.0 + tf.cast(step, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        (lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)), "schedule, CosineDecay"),
+        (lambda: keras.optimizers.SGD(Reschedule()), "schedule, Reschedule"),
+        (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(Reschedule())), "schedule, Reschedule"),
+        (lambda: None, "compiled without an optimizer"),
+        (
+            lambda: keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))),
+            "MultiOptimizer has none to set",
+        ),
+    ],
+    ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],
+)
+def test_a_learning_rate_plugin_is_refused_where_the_rate_cannot_be_set(
+    train: Train, make: Any, data: Any, watch: Watch, *, optimizer: Callable[[], Any], reason: str
+) -> None:
+    """`CapabilityError` names the plugin and what is in the way, before the first batch."""
+    seen = watch()
+    with pytest.raises(CapabilityError, match=rf"'reduce_lr_on_plateau' needs the trainee's learning rate, but .*{reason}"):
+        train(make(optimizer=optimizer()), *data, plugins=[ReduceLROnPlateau("loss")], callbacks=[seen])
+    assert seen.batches == []
+
+
+def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: Any, data: Any) -> None:
+    """A rate set at the beginning of an epoch holds for its first batch: the weights are those of a model compiled with it."""
+    ours, theirs = make(optimizer=keras.optimizers.SGD(0.9)), make(optimizer=keras.optimizers.SGD(0.125))
+    run = train(ours, *data, batch_size=12, shuffle=False, plugins=[LearningRateSchedule(lambda epoch: 0.125)])  # noqa: ARG005
+    theirs.fit(*data, batch_size=12, shuffle=False, verbose=0)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert run.learning_rate == 0.125

@@ -1,0 +1,200 @@
+"""Metrics: converted when they are read, the same for everybody, and the direction in which each gets better."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+from keras.src.utils import python_utils
+
+from hookcore import (
+    MetricError,
+    Metrics,
+    Run,
+    hookimpl,
+)
+from hookcore import metrics as core_metrics
+from hookcore.testing import RecordingPlugin
+from hookcore_plugins import EarlyStopping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Train = Callable[..., Run]
+    Watch = Callable[[], Any]
+
+
+class NoReader:
+    """Implements the batch hooks and looks at no metrics."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def on_batch_end(self) -> None:
+        self.calls += 1
+
+    @hookimpl
+    def on_evaluate_batch_end(self, metrics: Mapping[str, float]) -> None:
+        assert isinstance(metrics, Metrics)
+        self.calls += 1
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever Keras or hookcore converts metrics."""
+    counted: list[str] = []
+    for module, name in ((python_utils, "pythonify_logs"), (core_metrics, "_flatten")):
+        original = getattr(module, name)
+
+        def counting(*args: Any, name: str = name, original: Callable[..., Any] = original) -> Any:
+            counted.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, counting)
+    return counted
+
+
+def test_no_batch_is_converted_where_nobody_reads(train_by_fit: Train, model: Any, data: Any, conversions: list[str]) -> None:
+    """In `fit` with a plugin that reads no batch's metrics, conversions do not grow with the number of batches."""
+    counts = []
+    for batch_size in (12, 4):
+        plugin = NoReader()
+        before = len(conversions)
+        train_by_fit(model, *data, validation_data=data, batch_size=batch_size, plugins=[plugin])
+        counts.append(len(conversions) - before)
+        assert plugin.calls == 2 * 24 // batch_size
+    assert counts[0] == counts[1]
+    assert counts[0] > 0, "the epoch's metrics are converted for the histories"
+
+
+def test_batches_are_converted_for_callbacks_that_are_there(
+    train_by_fit: Train, model: Any, data: Any, conversions: list[str], watch: Watch
+) -> None:
+    """A callback beside the plugins gets converted metrics for every batch, so the conversions grow with the batches."""
+    counts = []
+    for batch_size in (12, 4):
+        before = len(conversions)
+        train_by_fit(model, *data, batch_size=batch_size, callbacks=[watch()])
+        counts.append(len(conversions) - before)
+    assert counts[1] - counts[0] == 2 * 4  # two hooks a batch, 4 batches more
+
+
+def test_a_plugin_reads_the_floats_that_callbacks_get(train: Train, model: Any, data: Any, watch: Watch) -> None:
+    """What a plugin reads at the end of a batch, an evaluation or an epoch is what Keras gives its callbacks: Python floats."""
+    recording, seen = RecordingPlugin(), watch()
+    train(model, *data, validation_data=data, batch_size=12, epochs=2, plugins=[recording], callbacks=[seen])
+
+    def metrics(hook: str) -> list[dict[str, float]]:
+        return [event[-1] for event in recording.events if event[0] == hook]
+
+    assert metrics("on_batch_end") == seen.batches
+    assert metrics("on_evaluate_end") == seen.evaluations
+    assert metrics("on_epoch_end") == seen.epochs
+    everything = [*metrics("on_batch_end"), *metrics("on_epoch_end"), *seen.batches, *seen.epochs]
+    assert {type(value) for one in everything for value in one.values()} == {float}
+    assert len(seen.batches) == 4
+
+
+def test_history_is_what_it_is_without_plugins(train: Train, model: Any, make: Any, data: Any) -> None:
+    """`model.history` and a `History` of one's own are filled as in a plain `model.fit`."""
+    own = keras.callbacks.History()
+    train(model, *data, validation_data=data, batch_size=12, epochs=2, shuffle=False, callbacks=[own])
+    plain = make(run_eagerly=False).fit(*data, validation_data=data, batch_size=12, epochs=2, shuffle=False, verbose=0)
+    assert own.epoch == plain.epoch == [0, 1]
+    assert own.history == plain.history
+    assert model.history is own
+
+
+def test_a_history_of_ones_own_class_gets_its_batches(train: Train, model: Any, data: Any) -> None:
+    """A subclass of `History` with batch hooks is called like any callback."""
+    batches: list[int] = []
+
+    class BatchHistory(keras.callbacks.History):  # type: ignore[misc]  # Keras ships no types
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            assert isinstance(logs["loss"], float)
+            batches.append(batch)
+
+    train(model, *data, batch_size=12, callbacks=[BatchHistory()])
+    assert batches == [0, 1]
+
+
+def several_outputs(**compile_arguments: Any) -> Any:
+    """Two inputs and two outputs."""
+    one, two = keras.Input((3,), name="one"), keras.Input((3,), name="two")
+    both = keras.layers.Concatenate()([one, two])
+    outputs = [keras.layers.Dense(1, activation="sigmoid", name=name)(both) for name in ("out1", "out2")]
+    model = keras.Model({"one": one, "two": two}, outputs)
+    model.compile("sgd", loss=["binary_crossentropy", "mse"], run_eagerly=True, **compile_arguments)
+    return model
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """Not built before its first batch, with its outputs in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = keras.layers.Dense(1, activation="sigmoid")
+        self.two = keras.layers.Dense(1, activation="sigmoid")
+
+    def call(self, x: Any) -> dict[str, Any]:
+        return {"out1": self.one(x), "out2": self.two(x)}
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_out1_loss", "val_out1_acc", "val_out2_pr"])
+def test_several_inputs_and_outputs_can_be_monitored(train: Train, data: Any, monitor: str) -> None:
+    """Each output's losses and metrics are monitored under Keras's name for them, in the direction that Keras declares."""
+    model = several_outputs(metrics=[["acc"], [keras.metrics.AUC(name="pr", curve="PR")]])
+    x, y = data
+    stopping = EarlyStopping(monitor, patience=5)
+    run = train(model, {"one": x, "two": x}, [y, y], validation_split=0.25, batch_size=6, epochs=2, plugins=[stopping])
+    values = run.history[monitor]
+    assert stopping.best == (min(values) if monitor.endswith("loss") else max(values))
+    assert run.steps_per_epoch == 3
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_out2_loss", "val_out1_acc"])
+def test_a_subclassed_model_is_monitored_before_it_is_built(train: Train, data: Any, monitor: str) -> None:
+    """The outputs of a model without layers yet are known by what it was compiled with."""
+    model = Subclassed()
+    losses = {"out1": "binary_crossentropy", "out2": "mse"}
+    model.compile("sgd", loss=losses, metrics={"out1": ["acc"]}, run_eagerly=True)
+    x, y = data
+    stopping = EarlyStopping(monitor, patience=5)
+    run = train(model, x, {"out1": y, "out2": y}, validation_data=(x, {"out1": y, "out2": y}), epochs=2, plugins=[stopping])
+    assert stopping.best == (min if monitor.endswith("loss") else max)(run.history[monitor])
+
+
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [
+        (lambda: keras.metrics.AUC(name="pr", curve="PR"), max),
+        (lambda: keras.metrics.MeanAbsoluteError(name="pr"), min),
+    ],
+)
+def test_a_custom_name_is_monitored_in_its_metrics_direction(
+    train: Train, make: Any, data: Any, metric: Callable[[], Any], better: Callable[[list[float]], float]
+) -> None:
+    """A name of one's own says nothing; the direction is the compiled metric's, in the model's first run already."""
+    stopping = EarlyStopping("val_pr", patience=5)
+    x, y = data[0], np.roll(data[1], 1)  # hard to learn, so that the metric moves
+    run = train(make(metrics=[metric()]), x, y, validation_data=(x, y), batch_size=2, epochs=3, plugins=[stopping])
+    assert len(set(run.history["val_pr"])) > 1, "the values must differ for this test to tell"
+    assert stopping.best == better(run.history["val_pr"])
+
+
+def test_an_unknown_direction_is_refused_before_the_first_batch(train: Train, model: Any, data: Any, watch: Watch) -> None:
+    """A metric of unknown direction is a `MetricError` that asks for `mode`, before anything is trained."""
+    seen = watch()
+    with pytest.raises(MetricError, match=r"'val_fairness'.*mode='min' or mode='max'"):
+        train(model, *data, plugins=[EarlyStopping("val_fairness")], callbacks=[seen])
+    assert seen.batches == []
+
+
+def test_an_absent_metric_is_refused_at_the_end_of_the_first_epoch(train: Train, model: Any, data: Any) -> None:
+    """A metric that is not there is a `MetricError` with what is there and the nearest name, at the first end of an epoch."""
+    with pytest.raises(MetricError, match=r"there are: acc, loss\. Did you mean 'acc'\?"):
+        train(model, *data, epochs=3, plugins=[EarlyStopping("accc", mode="max")])
+    assert train.run.progress.epoch == 0  # type: ignore[attr-defined]  # Train is a Form

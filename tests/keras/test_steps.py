@@ -1,0 +1,198 @@
+"""Batches, steps and the length of an epoch, for every kind of data and several batches in one execution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hookcore import (
+    Run,
+    hookimpl,
+)
+from hookcore.testing import RecordingPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Train = Callable[..., Run]
+    Watch = Callable[[], Any]
+
+ENDS_EARLY = pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Four batches of the data."""
+
+    def __init__(self, data: tuple[Any, Any]) -> None:
+        super().__init__()
+        self.x, self.y = data
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        part = slice(6 * index, 6 * index + 6)
+        return self.x[part], self.y[part]
+
+
+def generator(data: tuple[Any, Any], batches: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """Batches of the data, so many or without end."""
+    number = 0
+    while batches is None or number < batches:
+        yield data[0][:6], data[1][:6]
+        number += 1
+
+
+def dataset(data: tuple[Any, Any], batch_size: int = 6, *, known: bool = True) -> Any:
+    """The data as a `tf.data.Dataset`, whose length Keras can or cannot know."""
+    batched = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+    return batched if known else batched.filter(lambda x, y: True)  # noqa: ARG005 - a filter makes the length unknown
+
+
+KINDS: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any]]] = {
+    "arrays": (lambda data: data, {}),
+    "arrays in batches of 5": (lambda data: data, {"batch_size": 5}),
+    "arrays, a part split off": (lambda data: data, {"batch_size": 5, "validation_split": 0.3}),
+    "arrays, a split that validation data override": (
+        lambda data: data,
+        {"batch_size": 5, "validation_split": 0.3, "validation_data": 0},
+    ),
+    "arrays with steps_per_epoch": (lambda data: data, {"steps_per_epoch": 2}),
+    "tensors": (lambda data: tuple(map(tf.constant, data)), {"batch_size": 7}),
+    "dataset": (lambda data: (dataset(data),), {"shuffle": False}),
+    "dataset of unknown length": (lambda data: (dataset(data, known=False),), {"shuffle": False}),
+    "endless dataset": (lambda data: (dataset(data).repeat(),), {"steps_per_epoch": 3, "shuffle": False}),
+    "PyDataset": (lambda data: (Batches(data),), {}),
+    "PyDataset with steps_per_epoch": (lambda data: (Batches(data),), {"steps_per_epoch": 2}),
+    "generator": (lambda data: (generator(data, 4),), {"shuffle": False}),
+    "generator with steps_per_epoch": (lambda data: (generator(data),), {"steps_per_epoch": 3, "shuffle": False}),
+}
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_per_epoch_is_what_keras_tells_its_callbacks(train: Train, make: Any, data: Any, kind: str, watch: Watch) -> None:
+    """For all data, `run.steps_per_epoch` and the `steps` of a callback beside plugins are those of a plain `model.fit`."""
+    given, arguments = KINDS[kind]
+    if "validation_data" in arguments:
+        arguments = arguments | {"validation_data": data}
+    plain, beside = watch(), watch()
+    at_begin: list[int | None] = []
+
+    class AtBegin:
+        @hookimpl
+        def on_train_begin(self, run: Run) -> None:
+            at_begin.append(run.steps_per_epoch)
+
+    make().fit(*given(data), **arguments, callbacks=[plain], verbose=0)
+    run = train(make(), *given(data), **arguments, plugins=[AtBegin()], callbacks=[beside])
+    assert at_begin == [plain.steps] == [beside.steps]
+    assert run.steps_per_epoch == run.progress.step == len(plain.batches)
+
+
+def test_pandas_are_taken_and_split_by_position(train_by_fit: Train, make: Any, data: Any) -> None:
+    """Data frames train as arrays do, and the validation part is their end, whatever their labels."""
+    pandas = pytest.importorskip("pandas")
+    x = pandas.DataFrame(data[0], index=range(100, 124))
+    y = pandas.Series(data[1][:, 0], index=np.linspace(0, 1, 24))
+    run = train_by_fit(make(), x, y, validation_split=0.25, batch_size=6)
+    assert run.steps_per_epoch == 3
+    np.testing.assert_array_equal(np.asarray(run.validation_data[0]), data[0][18:])
+    np.testing.assert_array_equal(np.asarray(run.validation_data[1]), data[1][18:, 0])
+
+
+TEN_BATCHES: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any], int]] = {
+    "arrays": (lambda data: data, {"batch_size": 2}, 10),
+    "dataset": (lambda data: (dataset(data, 2),), {}, 10),
+    "dataset of unknown length": (lambda data: (dataset(data, 2, known=False),), {}, 10),
+    "endless dataset": (lambda data: (dataset(data, 2).repeat(),), {"steps_per_epoch": 10}, 12),
+    "dataset shorter than said": (lambda data: (dataset(data, 2).repeat(2),), {"steps_per_epoch": 9}, 9),
+}
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("kind", TEN_BATCHES)
+def test_steps_are_the_optimizers_with_steps_per_execution(
+    train: Train, model_by_threes: Any, data: Any, calls: Any, kind: str
+) -> None:
+    """With 3 steps an execution and 10 batches, `progress.step` and `optimizer.iterations` agree at every end of an epoch."""
+    given, arguments, first = TEN_BATCHES[kind]
+    counts: list[tuple[int, int]] = []
+    plugin = calls(on_epoch_end=lambda run: counts.append((run.progress.step, int(run.model.optimizer.iterations))))
+    twenty = (data[0][:20], data[1][:20])
+    train(model_by_threes, *given(twenty), **arguments, shuffle=False, epochs=3, plugins=[plugin])
+    assert [step for step, _ in counts] == [iterations for _, iterations in counts]
+    assert counts[0][0] == first
+    assert len(counts) == 3
+
+
+def test_an_execution_is_one_pair_of_batch_events(train: Train, model_by_threes: Any, data: Any) -> None:
+    """With 3 steps an execution the batch hooks come once for three batches, with the first one's number and the last one's."""
+    recording = RecordingPlugin()
+    train(model_by_threes, data[0][:20], data[1][:20], batch_size=2, plugins=[recording])
+    begun = [event[1] for event in recording.events if event[0] == "on_batch_begin"]
+    ended = [event[1] for event in recording.events if event[0] == "on_batch_end"]
+    assert (begun, ended) == ([0, 3, 6, 9], [2, 5, 8, 11])
+
+
+def test_steps_are_right_after_a_plugin_put_back_an_older_optimizer(
+    train: Train, model_by_threes: Any, data: Any, calls: Any
+) -> None:
+    """A plugin that restores a snapshot within an epoch takes the optimizer's count back, and no step is uncounted for it."""
+    taken: list[Any] = []
+    steps: list[int] = []
+
+    def back(run: Run) -> None:
+        steps.append(run.progress.step)
+        if run.progress.batch == 5:
+            run.trainee.restore(taken[0])
+
+    plugin = calls(on_train_begin=lambda run: taken.append(run.trainee.snapshot()), on_batch_end=back)
+    train(model_by_threes, data[0][:20], data[1][:20], batch_size=2, plugins=[plugin])
+    assert steps == [3, 6, 9, 10]
+
+
+@ENDS_EARLY
+@pytest.mark.parametrize("kind", ["dataset", "generator"])
+def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: Any, data: Any, calls: Any, kind: str) -> None:
+    """Where Keras cannot know the length, `run.steps_per_epoch` is None in the first epoch and the number of batches after it."""
+    lengths: list[int | None] = []
+    recording = RecordingPlugin()
+    plugin = calls(on_batch_end=lambda run: lengths.append(run.steps_per_epoch))
+    given = dataset(data, known=False) if kind == "dataset" else generator(data, 4)
+    run = train(make(), given, shuffle=False, epochs=2 if kind == "dataset" else 1, plugins=[plugin, recording])
+    assert lengths == ([None] * 4 + [4] * 4 if kind == "dataset" else [None] * 4)
+    assert run.steps_per_epoch == 4
+    # Keras begins one batch too many before it finds that there is none; it has no end and is not counted.
+    begun = [event[1] for event in recording.events if event[0] == "on_batch_begin"]
+    assert begun[:5] == [0, 1, 2, 3, 4]
+    assert run.progress.step == len(lengths)
+
+
+def test_an_epoch_that_a_stop_cut_short_does_not_tell_the_length(train: Train, make: Any, data: Any, calls: Any) -> None:
+    """A stop within the first epoch of data of unknown length leaves `run.steps_per_epoch` unknown."""
+    plugin = calls(on_batch_end=lambda run: run.stop("enough"))
+    run = train(make(), dataset(data, known=False), shuffle=False, plugins=[plugin])
+    assert (run.progress.step, run.steps_per_epoch) == (1, None)
+
+
+class Untrained(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """Has a training step of its own and no optimizer."""
+
+    def call(self, x: Any) -> Any:
+        return x
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return {"loss": tf.reduce_mean(data[0])}
+
+
+def test_steps_without_an_optimizer_are_counted_by_the_batch_numbers(train: Train, data: Any) -> None:
+    """Where there is no optimizer to ask, an execution counts as many steps as batches are left in the epoch."""
+    model = Untrained()
+    model.compile(optimizer=None, loss="mse", steps_per_execution=3)
+    run = train(model, data[0][:20], data[1][:20], batch_size=2, epochs=2)
+    assert run.progress.step == 20

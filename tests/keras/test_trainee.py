@@ -1,0 +1,231 @@
+"""`KerasTrainee`: snapshots, files and directions of real models, compared bit for bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+
+from hookcore import HookcoreError
+from hookcore_adapters.keras import MODEL_FILE, KerasTrainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "SGD with momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "Adam": lambda: keras.optimizers.Adam(0.1),
+    "Adam with averaged weights": lambda: keras.optimizers.Adam(0.1, use_ema=True, ema_overwrite_frequency=2),
+    "scaled losses": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), initial_scale=8.0),
+}
+
+
+def layered(optimizer: Any) -> Any:
+    """A model with weights that no gradient moves, and with randomness."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((3,)),
+            keras.layers.Dense(4, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer, "binary_crossentropy", run_eagerly=True)
+    return model
+
+
+def values(model: Any) -> list[Any]:
+    """Copies of everything that a checkpoint is to hold."""
+    return [np.array(variable.numpy()) for variable in [*model.weights, *model.optimizer.variables]]
+
+
+def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
+    """Whether the values are the same, bit for bit."""
+    return len(ours) == len(theirs) and all(one.tobytes() == other.tobytes() for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def trained(request: pytest.FixtureRequest, data: Any) -> Any:
+    """A model after two updates with each optimizer."""
+    model = layered(OPTIMIZERS[request.param]())
+    model.fit(*data, batch_size=12, verbose=0)
+    return model
+
+
+def train_on(model: Any, data: Any) -> None:
+    """Two more updates, which change every float."""
+    model.fit(*data, batch_size=12, verbose=0)
+
+
+def test_restore_puts_back_what_the_snapshot_holds(trained: Any, data: Any) -> None:
+    """After further training a snapshot is what it was, and restoring it brings weights and optimizer back."""
+    trainee, before = KerasTrainee(trained), values(trained)
+    snapshot = trainee.snapshot()
+    train_on(trained, data)
+    assert not equal(values(trained), before)
+    trainee.restore(snapshot)
+    assert equal(values(trained), before)
+    train_on(trained, data)
+    trainee.restore(snapshot)
+    assert equal(values(trained), before), "a snapshot can be restored again"
+
+
+def test_what_was_written_is_read_back(trained: Any, data: Any, tmp_path: Path) -> None:
+    """A model of the same make that reads what was written has its weights and its optimizer's state, though it never trained."""
+    KerasTrainee(trained).write(KerasTrainee(trained).snapshot(), tmp_path)
+    before = values(trained)
+    train_on(trained, data)
+    KerasTrainee(trained).read(tmp_path)
+    assert equal(values(trained), before)
+    fresh = layered(type(trained.optimizer).from_config(trained.optimizer.get_config()))
+    KerasTrainee(fresh).read(tmp_path)
+    assert equal(values(fresh), before)
+
+
+def test_keras_opens_what_was_written(trained: Any, data: Any, tmp_path: Path) -> None:
+    """`keras.models.load_model` opens the file: same predictions, and the optimizer is as far as it was."""
+    KerasTrainee(trained).write(KerasTrainee(trained).snapshot(), tmp_path)
+    loaded = keras.models.load_model(tmp_path / MODEL_FILE)
+    assert int(loaded.optimizer.iterations) == 2
+    assert equal(values(loaded), values(trained))
+    expected = trained.predict(data[0], verbose=0)
+    np.testing.assert_array_equal(loaded.predict(data[0], verbose=0), expected)
+
+
+def test_an_old_snapshot_is_written_without_a_trace(trained: Any, data: Any, tmp_path: Path) -> None:
+    """Writing a snapshot taken earlier writes that state, and leaves the model in training as it was."""
+    trainee, before = KerasTrainee(trained), values(trained)
+    snapshot = trainee.snapshot()
+    train_on(trained, data)
+    now = values(trained)
+    trainee.write(snapshot, tmp_path)
+    assert equal(values(trained), now)
+    assert equal(values(keras.models.load_model(tmp_path / MODEL_FILE)), before)
+
+
+def test_the_model_is_as_it_was_where_writing_fails(data: Any, tmp_path: Path) -> None:
+    """Where the directory is gone, the error comes out and the model in training is as it was."""
+    model = layered("adam")
+    trainee = KerasTrainee(model)
+    snapshot = trainee.snapshot()
+    train_on(model, data)
+    now = values(model)
+    with pytest.raises(OSError, match="gone"):
+        trainee.write(snapshot, tmp_path / "gone")
+    assert equal(values(model), now)
+
+
+def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
+    """From a restored snapshot the same batches lead to the same weights as they did the first time."""
+    model = layered(keras.optimizers.Adam(0.1))
+    train_on(model, data)
+    snapshot = KerasTrainee(model).snapshot()
+    ends = []
+    for _ in range(2):
+        KerasTrainee(model).restore(snapshot)
+        # Dropout's own state is no weight.
+        model.layers[2].seed_generator.state.assign([1, 1])
+        model.fit(*data, batch_size=12, shuffle=False, verbose=0)
+        ends.append(values(model))
+    assert equal(*ends)
+
+
+def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
+    """`snapshot(optimizer=False)` holds the weights only, and restoring it leaves the optimizer where it is."""
+    model = layered(keras.optimizers.Adam(0.1))
+    train_on(model, data)
+    weights = model.get_weights()
+    snapshot = KerasTrainee(model).snapshot(optimizer=False)
+    train_on(model, data)
+    optimizer = [variable.numpy().copy() for variable in model.optimizer.variables]
+    KerasTrainee(model).restore(snapshot)
+    assert equal(model.get_weights(), weights)
+    assert equal([variable.numpy() for variable in model.optimizer.variables], optimizer)
+    assert snapshot.optimizer is None
+
+
+def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
+    """An optimizer makes its variables at the first update; a snapshot from before it still restores all of them."""
+    model = layered(keras.optimizers.Adam(0.1))
+    trainee = KerasTrainee(model)
+    snapshot = trainee.snapshot()
+    before = values(model)
+    train_on(model, data)
+    trainee.restore(snapshot)
+    assert equal(values(model), before)
+    assert trainee.iterations == 0
+
+
+def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:
+    """Restoring a snapshot that does not fit says so, where Keras would stop half-way."""
+    unbuilt = keras.Sequential([keras.layers.Dense(1)])
+    unbuilt.compile("sgd", "mse", run_eagerly=True)
+    snapshot = KerasTrainee(unbuilt).snapshot()
+    train_on(unbuilt, data)
+    weights = unbuilt.get_weights()
+    with pytest.raises(HookcoreError, match=r"holds 0 values and the model has 2.*before this one was built"):
+        KerasTrainee(unbuilt).restore(snapshot)
+    assert equal(unbuilt.get_weights(), weights)
+
+
+def test_the_learning_rate_is_the_optimizers(data: Any) -> None:
+    """Reading and setting the rate reach the optimizer, the one inside a wrapper that scales losses too."""
+    for optimizer in (keras.optimizers.SGD(0.5), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))):
+        trainee = KerasTrainee(layered(optimizer))
+        assert trainee.lacks("learning_rate") is None
+        assert trainee.learning_rate == 0.5
+        trainee.learning_rate = 0.25
+        assert float(trainee.model.optimizer.learning_rate) == 0.25
+        train_on(trainee.model, data)
+        assert trainee.learning_rate == 0.25
+
+
+def test_a_schedules_rate_can_be_read(data: Any) -> None:
+    """Under a schedule the rate in use can be read, and follows the steps."""
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.25])
+    trainee = KerasTrainee(layered(keras.optimizers.SGD(schedule)))
+    assert trainee.learning_rate == 0.5
+    train_on(trainee.model, data)
+    assert trainee.learning_rate == 0.25
+
+
+def closeness(labels: Any, predictions: Any) -> Any:
+    """A user's metric, of which Keras knows no direction."""
+    return 1.0 - keras.ops.abs(labels - predictions)
+
+
+@pytest.mark.parametrize("trained_before", [False, True], ids=["new", "trained"])
+@pytest.mark.parametrize(
+    ("metrics", "name", "direction"),
+    [
+        (["acc"], "acc", "max"),
+        (["acc"], "val_acc", "max"),
+        (["acc"], "loss", "min"),
+        (["acc"], "val_loss", "min"),
+        (["acc"], "accuracy", None),
+        (["mse"], "val_mse", "min"),
+        (["AUC"], "AUC", "max"),
+        ([keras.metrics.AUC(name="pr")], "val_pr", "max"),
+        ([keras.metrics.MeanSquaredError(name="gap")], "gap", "min"),
+        ([keras.metrics.MeanSquaredError(name="gap")], "val_gap_more", None),
+        ([keras.metrics.Mean(name="average")], "average", None),
+        ([closeness], "closeness", None),
+        ({"out": ["acc", keras.metrics.Precision(name="p")]}, "val_p", "max"),
+        (None, "acc", None),
+    ],
+)
+def test_the_direction_is_the_compiled_metrics(
+    data: Any, metrics: Any, name: str, direction: str | None, *, trained_before: bool
+) -> None:
+    """A loss gets better downwards and a compiled metric as Keras declares, before the first batch and after; else none knows."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="out")(inputs))
+    model.compile("sgd", "mse", metrics=metrics, run_eagerly=True)
+    if trained_before and name != "average":  # Mean takes no labels, so Keras cannot train with it
+        model.fit(*data, batch_size=24, verbose=0)
+    assert KerasTrainee(model).direction(name) == direction
