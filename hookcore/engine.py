@@ -132,9 +132,17 @@ class Engine:
         """The names of the plugins that implement `hook`, in the order in which they are called; wrappers first."""
         return [impl.plugin_name for impl in reversed(self._impls(self._registered)[hook])]
 
-    def start(self, run: Run) -> Session:
-        """A session that drives `run` over the plugins: how an adapter begins. Nothing is called yet."""
-        self.run = run
+    def start(self, run: Run, *, training: bool = True) -> Session:
+        """A session that drives `run` over the plugins: how an adapter begins. Nothing is called yet.
+
+        Plugins get fresh state, except where it is not about `training`: an evaluation or a prediction by itself leaves
+        the state and the latest run as they are.
+        """
+        if training:
+            self.run = run
+            for registered in self._registered:
+                if registered.initial_state is not None:
+                    registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         return Session(self, run)
 
     def _listed(self) -> str:
@@ -293,9 +301,6 @@ class Session:
         self.hooks = engine.compile(self._active, self._handles, self._report)
         run.shared.state_dict = self.state_dict
         run.shared.on_checkpoint = self._announce
-        for registered in self._plugins:
-            if registered.initial_state is not None:
-                registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
 
     @property
     def shared(self) -> Shared:
@@ -306,10 +311,6 @@ class Session:
     def stopping(self) -> bool:
         """Whether some plugin has voted to stop."""
         return bool(self.run.shared.stop_reasons)
-
-    def implements(self, *hooks: str) -> bool:
-        """Whether any plugin implements one of `hooks`: if not, an adapter need not prepare their arguments."""
-        return any(self._engine.order(hook) for hook in hooks)
 
     def train_begin(self) -> None:
         """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""

@@ -43,8 +43,6 @@ class Console:
     role: ClassVar[str] = "observer"
     shows_progress: ClassVar[bool] = True
     """Tells an adapter that the framework's own progress bar would be a second one."""
-    shows_progress: ClassVar[bool] = True
-    """An adapter leaves the framework's own progress bar out."""
 
     verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=one_of("auto", "bar", "lines"))
     stream: TextIO | None = attrs.field(default=None, kw_only=True)

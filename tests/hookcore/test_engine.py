@@ -284,7 +284,7 @@ def test_on_error_is_validated(on_error: Any, message: str) -> None:
 
 # The error policy.
 
-CHECKPOINT: Any = SimpleNamespace(path="step-00000001")
+CHECKPOINT: Any = SimpleNamespace(path="step-00000001", value=None)
 
 
 class BodyError(Exception):
@@ -510,13 +510,6 @@ def test_each_plugin_has_a_handle_of_its_own_on_one_run() -> None:
         (name, "enough", 5, 0, "loss", 2.0, 1.0) for name in "ab"
     ]
     assert [(decision.plugin, decision.kind) for decision in session.run.decisions] == [("a", "stop"), ("b", "stop")]
-
-
-def test_implements_tells_whether_anybody_listens() -> None:
-    """An adapter may ask whether some plugin implements one of the hooks."""
-    session = engine(Plain()).start(Run())
-    assert session.implements("on_batch_end", "on_train_begin")
-    assert not session.implements("on_batch_end", "on_epoch_end")
 
 
 def test_a_missing_capability_is_refused_before_anything_is_called() -> None:

@@ -15,6 +15,7 @@ from hookcore import (
 )
 from hookcore.testing import RecordingPlugin
 from hookcore_adapters.keras import KerasAdapter
+from hookcore_plugins import EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +37,6 @@ def test_predict_has_its_own_events(model: Any, data: Any) -> None:
     model.predict(data[0], batch_size=12, callbacks=[adapter], verbose=0)
     batches = [(f"on_predict_batch_{moment}", batch) for batch in (0, 1) for moment in ("begin", "end")]
     assert recording.events == [("on_predict_begin",), *batches, ("on_predict_end",)]
-    assert adapter.run is not None
-    assert adapter.run.model is model
 
 
 def test_fit_then_evaluate_then_fit(model: Any, data: Any) -> None:
@@ -71,14 +70,20 @@ def test_an_error_in_an_evaluation_of_its_own_ends_no_run(model: Any, data: Any,
 
 def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any, raising: Any) -> None:
     """After an evaluation of one model that another callback broke, an evaluation of a second model shows plugins that model."""
-    adapter = KerasAdapter([RecordingPlugin()])
+    seen = []
+
+    class Looks:
+        @hookimpl
+        def on_evaluate_begin(self, run: Run) -> None:
+            seen.append(run.model)
+
+    adapter = KerasAdapter([Looks()])
     breaking = keras.callbacks.LambdaCallback(on_test_batch_end=raising(ValueError("bad")))
     with pytest.raises(ValueError, match="bad"):
         model.evaluate(*data, batch_size=24, callbacks=[adapter, breaking], verbose=0)
     other = make()
     other.evaluate(*data, batch_size=24, callbacks=[adapter], verbose=0)
-    assert adapter.run is not None
-    assert adapter.run.model is other
+    assert [one is other for one in seen] == [False, True]
 
 
 def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
@@ -146,3 +151,15 @@ def test_spec_strings_and_one_string_are_taken(model: Any, data: Any) -> None:
     model.fit(*data, batch_size=24, epochs=5, callbacks=[adapter], verbose=0)
     assert adapter.run is not None
     assert adapter.run.history.epochs == [0, 1]
+
+
+def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(model: Any, data: Any) -> None:
+    """What training found out can still be read after the model was evaluated with the same adapter."""
+    stopping = EarlyStopping("loss", patience=3)
+    adapter = KerasAdapter([stopping])
+    model.fit(*data, verbose=0, callbacks=[adapter])
+    run, best = adapter.run, stopping.best
+    model.evaluate(*data, verbose=0, callbacks=[adapter])
+    model.predict(data[0], verbose=0, callbacks=[adapter])
+    assert adapter.run is run
+    assert stopping.best == best is not None

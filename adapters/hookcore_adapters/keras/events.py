@@ -186,7 +186,7 @@ class KerasEvents:
     def _any(self, model: Any) -> Session:
         if self._session is None or self._alone:
             self._model = model
-            self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model))
+            self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model), training=False)
             self._alone = True
         return self._session
 

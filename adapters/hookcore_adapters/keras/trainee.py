@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,7 +12,7 @@ from hookcore import HookcoreError
 from hookcore.metrics import DIRECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode
@@ -71,17 +72,27 @@ class KerasTrainee:
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
         """Copies of the model's weights and, unless told otherwise, of its optimizer's variables."""
-        model = self._complete()
-        return KerasSnapshot(
-            _copied(model.weights), _copied(model.optimizer.variables) if optimizer and model.optimizer else None
-        )
+        # Copied, since on some backends an array shares its memory with the variable.
+        weights = copy.deepcopy(self._synced().get_weights())
+        held = self._complete().optimizer if optimizer else None
+        return KerasSnapshot(weights, None if held is None else copy.deepcopy([variable.numpy() for variable in held.variables]))
 
     def restore(self, snapshot: KerasSnapshot) -> None:
         """Put the copies back. Raises `HookcoreError` where the model had no weights yet when they were taken."""
-        model = self._complete()
-        _assign(model.weights, snapshot.weights)
+        self._check(snapshot)
+        self._synced().set_weights(snapshot.weights)
         if snapshot.optimizer is not None:
-            _assign(model.optimizer.variables, snapshot.optimizer)
+            for variable, value in zip(self._complete().optimizer.variables, snapshot.optimizer, strict=True):
+                variable.assign(value)
+
+    def _check(self, snapshot: KerasSnapshot) -> None:
+        held, there = len(keras.tree.flatten(snapshot.weights)), len(keras.tree.flatten(self.model.get_weights()))
+        if held != there:
+            msg = (
+                f"The snapshot holds {held} values and the model has {there}: it was taken of another model, "
+                "or before this one was built."
+            )
+            raise HookcoreError(msg)
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
         """Write `snapshot` as a whole `.keras` model, optimizer state included."""
@@ -125,21 +136,6 @@ class KerasTrainee:
 def _innermost(optimizer: Any) -> Any:
     # LossScaleOptimizer wraps the one that has the rate.
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _copied(variables: Sequence[Any]) -> list[Any]:
-    return [variable.numpy().copy() for variable in variables]
-
-
-def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    if len(variables) != len(values):
-        msg = (
-            f"The snapshot holds {len(values)} values and the model has {len(variables)}: it was taken of another model, "
-            "or before this one was built."
-        )
-        raise HookcoreError(msg)
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _outputs(model: Any) -> set[str]:
