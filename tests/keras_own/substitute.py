@@ -1,0 +1,76 @@
+"""A pytest plugin: Keras's own callback tests, run against the drop-ins.
+
+The tests ship in the keras wheel. Before they are collected, each drop-in takes the place of Keras's class wherever a test may find it.
+How often each was built is counted and printed, and a run in which one never was has failed: it tested Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from typing import Any, Final
+
+import keras
+import pytest
+
+from hookcore_adapters.keras import callbacks
+
+SUBSTITUTES: Final = {
+    "backup_and_restore": callbacks.BackupAndRestore,
+    "csv_logger": callbacks.CSVLogger,
+    "early_stopping": callbacks.EarlyStopping,
+    "learning_rate_scheduler": callbacks.LearningRateScheduler,
+    "model_checkpoint": callbacks.ModelCheckpoint,
+    "reduce_lr_on_plateau": callbacks.ReduceLROnPlateau,
+    "terminate_on_nan": callbacks.TerminateOnNaN,
+}
+"""The module in keras.src.callbacks, which has its test beside it, and what stands in for its class."""
+
+DIFFERENT: Final = {
+    "test_best_case_step": "the two batches that were trained before the interruption are not trained again: 15 updates, not 17",
+}
+"""The tests that must fail, by name, and the deliberate difference that makes them."""
+
+built: Counter[str] = Counter()
+
+
+def _counted(substitute: type[Any]) -> type[Any]:
+    init = substitute.__init__
+
+    def counting(self: Any, *args: Any, **kwargs: Any) -> None:
+        built[substitute.__name__] += 1
+        init(self, *args, **kwargs)
+
+    substitute.__init__ = counting  # type: ignore[misc]  # for this test run
+    return substitute
+
+
+def pytest_configure() -> None:
+    """Put the drop-ins in place before anything is collected."""
+    for module, substitute in SUBSTITUTES.items():
+        name = _counted(substitute).__name__
+        for place in ("keras.src.callbacks", f"keras.src.callbacks.{module}", "keras.callbacks", "keras._tf_keras.keras.callbacks"):
+            setattr(importlib.import_module(place), name, substitute)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A deliberate difference is expected to show: a test of the list that passes has lost its reason."""
+    for item in items:
+        reason = DIFFERENT.get(item.name)
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a substitute was never built."""
+    if any(not built[substitute.__name__] for substitute in SUBSTITUTES.values()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how often each substitute was built."""
+    terminalreporter.section(f"substitutes built, on Keras {keras.__version__}")
+    for substitute in SUBSTITUTES.values():
+        terminalreporter.line(f"{built[substitute.__name__]:4} {substitute.__name__}")
+    for name, reason in DIFFERENT.items():
+        terminalreporter.line(f"different on purpose: {name}: {reason}")
