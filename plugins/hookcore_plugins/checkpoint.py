@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os  # noqa: TC003 - attrs takes a parameter's type from its converter, and spec strings are converted by it
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 

@@ -16,7 +16,7 @@ from hookcore_plugins._log_file import learning_rate
 from hookcore_plugins._screen import GAP, Screen
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.text import Text  # noqa: TC004 - importing the plugins does not import rich
 
 _REFRESH = 0.1  # seconds between two pictures of the bar: reading a metric may wait for a device
 _SAVED = "*"

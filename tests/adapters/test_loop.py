@@ -504,7 +504,7 @@ def test_an_evaluations_batches_count_with_their_mean() -> None:
 def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
     """The mean of a dict is nothing, and the error says which metric it was."""
     loop = Loop(epochs=1)
-    with pytest.raises(MetricError, match="Metric 'loss' must be a number, got {'a': 1}"), loop:  # noqa: PT012
+    with pytest.raises(MetricError, match=r"Metric 'loss' must be a number, got {'a': 1}\."), loop:  # noqa: PT012
         for _ in loop.epochs():
             for _batch in loop.batches([0]):
                 loop.log(loss={"a": 1})

@@ -651,7 +651,7 @@ def test_a_second_interrupt_in_on_exception_still_lets_training_end() -> None:
             raise KeyboardInterrupt
 
     recording = RecordingPlugin()
-    with pytest.raises(ValueError, match="first"), Loop([Impatient(), recording], epochs=1):
+    with pytest.raises(ValueError, match="first"), Loop([Impatient(), recording], epochs=1):  # noqa: PT012
         msg = "first"
         raise ValueError(msg)
     assert recording.events[-1] == ("on_train_end", Outcome.FAILED)

@@ -1,7 +1,7 @@
 """A pytest plugin: Keras's own callback tests, run against the drop-ins.
 
-The tests ship in the keras wheel. Before they are collected, each drop-in takes the place of Keras's class wherever a test may find it.
-How often each was built is counted and printed, and a run in which one never was has failed: it tested Keras.
+The tests ship in the keras wheel. Before they are collected, each drop-in takes the place of Keras's class wherever a test
+may find it. How often each was built is counted and printed, and a run in which one never was has failed: it tested Keras.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SUBSTITUTES: Final = {
 }
 """The module in keras.src.callbacks, which has its test beside it, and what stands in for its class."""
 
+PACKAGES: Final = ("keras.src.callbacks", "keras.callbacks", "keras._tf_keras.keras.callbacks")
+
 DIFFERENT: Final = {
     "test_best_case_step": "the two batches that were trained before the interruption are not trained again: 15 updates, not 17",
 }
@@ -41,7 +43,7 @@ def _counted(substitute: type[Any]) -> type[Any]:
         built[substitute.__name__] += 1
         init(self, *args, **kwargs)
 
-    substitute.__init__ = counting  # type: ignore[misc]  # for this test run
+    substitute.__init__ = counting
     return substitute
 
 
@@ -49,8 +51,8 @@ def pytest_configure() -> None:
     """Put the drop-ins in place before anything is collected."""
     for module, substitute in SUBSTITUTES.items():
         name = _counted(substitute).__name__
-        for place in ("keras.src.callbacks", f"keras.src.callbacks.{module}", "keras.callbacks", "keras._tf_keras.keras.callbacks"):
-            setattr(importlib.import_module(place), name, substitute)
+        for package in (*PACKAGES, f"keras.src.callbacks.{module}"):
+            setattr(importlib.import_module(package), name, substitute)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,7 +57,7 @@ def test_finite_losses_let_the_run_complete() -> None:
 
 
 def test_a_bad_metric_at_the_end_of_an_epoch_stops_the_run() -> None:
-    """The monitored metric of validation is looked at too; another metric may be NaN for good reasons, such as an AUC of one class."""
+    """Validation's is looked at too; another metric may be NaN for good reasons, such as an AUC of one class."""
     run = train(NaNGuard(), [[1], [1]], at_epoch_end={"val_loss": INF, "val_auc": NAN})
     assert [(reason.metric, reason.epoch) for reason in run.stop_reasons] == [("val_loss", 0)]
     assert train(NaNGuard(), [[1]], at_epoch_end={"val_loss": 1.0, "val_auc": NAN}).outcome is Outcome.COMPLETED
