@@ -23,10 +23,14 @@ _MONITOR = "val_loss"
 
 
 def _directory(value: str | os.PathLike[str]) -> Path:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    try:
+        given = os.fspath(value)
+    except TypeError:
+        given = ""
+    if not given:
         msg = f"Checkpoint: directory must be a path, got {value!r}."
         raise ParameterError(msg)
-    return Path(value)
+    return Path(given)
 
 
 @attrs.define(eq=False)

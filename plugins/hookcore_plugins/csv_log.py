@@ -71,7 +71,7 @@ class CSVLog:
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch's row."""
         rate = _log_file.learning_rate(run)
-        fixed = {"epoch": epoch}
+        fixed: dict[str, float] = {"epoch": epoch}
         if not self.only_metrics:
             fixed |= {"step": run.progress.step} | ({} if rate is None else {"learning_rate": float(rate)})
         row = {name: float(value) for name, value in metrics.items()} | fixed

@@ -73,7 +73,6 @@ class ReduceLROnPlateau:
         reduced = max(rate * self.factor, self.min_lr)
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
-            waited, best = self.watch.waited, self.watch.best
             waited = observations(self.watch.waited)
             best = "none" if self.watch.best is None else f"{self.watch.best:.6g}"
             run.set_learning_rate(reduced, f"{self.monitor} has not improved for {waited}: {value:.6g}, best {best}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hookcore import Engine, Run
 
-    Logs = dict[str, Any] | None
+    Logs = Mapping[str, Any] | None
 
 P = ParamSpec("P")
 
