@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -96,9 +97,8 @@ def test_steps_per_epoch_is_what_keras_tells_its_callbacks(train: Train, make: A
 
 def test_pandas_are_taken_and_split_by_position(train_by_fit: Train, make: Any, data: Any) -> None:
     """Data frames train as arrays do, and the validation part is their end, whatever their labels."""
-    pandas = pytest.importorskip("pandas")
-    x = pandas.DataFrame(data[0], index=range(100, 124))
-    y = pandas.Series(data[1][:, 0], index=np.linspace(0, 1, 24))
+    x = pd.DataFrame(data[0], index=range(100, 124))
+    y = pd.Series(data[1][:, 0], index=np.linspace(0, 1, 24))
     run = train_by_fit(make(), x, y, validation_split=0.25, batch_size=6)
     assert run.steps_per_epoch == 3
     np.testing.assert_array_equal(np.asarray(run.validation_data[0]), data[0][18:])

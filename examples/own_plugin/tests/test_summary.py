@@ -23,7 +23,7 @@ def test_summary(caplog: pytest.LogCaptureFixture) -> None:
             loop.log(loss=float(epoch))
     (record,) = (record for record in caplog.records if record.name == "acme_training")
     assert record.message == (
-        "run stopped after 2 epochs, 0 steps (early_stopping: loss has not improved for 1 observation: 1, best 0 at epoch 0)"
+        "run stopped after 2 epochs, 2 steps (early_stopping: loss has not improved for 1 observation: 1, best 0 at epoch 1)"
     )
 
 
