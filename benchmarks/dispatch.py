@@ -1,7 +1,8 @@
 """What one `on_batch_end` costs, with errors isolated per plugin, beside a plain loop (the floor) and raw pluggy.
 
-All candidates run in one process, in shuffled rounds, with the garbage collector off. A row shows the median time of one event and the
-median, with quartiles, of its ratio to the floor of the same round. The floor stands twice in the table: how far the second is from 1 is noise.
+All candidates run in one process, in shuffled rounds, with the garbage collector off. A row shows the median time of one
+event and the median, with quartiles, of its ratio to the floor of the same round. The floor stands twice in the table: how far
+the second is from 1 is noise.
 """
 
 from __future__ import annotations

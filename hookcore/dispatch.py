@@ -83,10 +83,20 @@ def _recovery(
             try:
                 _call(impl, parameters, values, handles[impl.plugin_name])
             except Exception as another:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+                _uncouple(another, error)
                 raising.append(report(impl.plugin_name, hook, another))
         _raise_first(raising)
 
     return recover
+
+
+def _uncouple(error: BaseException, other: Exception) -> None:
+    """Take `other` out of the errors during which `error` was raised: the two are of two plugins."""
+    while error.__context__ is not None:
+        if error.__context__ is other:
+            error.__context__ = None
+            return
+        error = error.__context__
 
 
 def _raise_first(raising: Sequence[BaseException | None]) -> None:

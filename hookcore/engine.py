@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import logging
 import traceback
 import types
+import typing
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import pluggy
 
-from hookcore import registry, specs
+from hookcore import registry, specs, state
 from hookcore.dispatch import compile_hook
 from hookcore.errors import CapabilityError, ParameterError, PluginError, RegistrationError, did_you_mean
 from hookcore.markers import PROJECT
 from hookcore.run import Outcome, PluginFailure, Run, Shared
+from hookcore.trainee import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hookcore.store import SavedCheckpoint
 
@@ -76,6 +80,10 @@ class Engine:
     ) -> None:
         if isinstance(plugins, str):
             plugins = [plugins]
+        given: Any = plugins
+        if not isinstance(given, Iterable):
+            msg = f"plugins must be a list of plugins, got {given!r}. Put it into one: [...]."
+            raise RegistrationError(msg)
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
@@ -153,6 +161,7 @@ class Engine:
             msg = f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
             raise RegistrationError(msg)
         hooks = _marked_methods(found.name, found.plugin)
+        _check_declarations(found.name, found.plugin)
         try:
             self._impls([Registered(found.name, found.plugin, found.origin, hooks, None)])
         except pluggy.PluginValidationError as error:
@@ -202,7 +211,8 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
-_INITIAL_STATES: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
+_INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], Any]]] = {}
+"""By the plugin's identity, as a plugin need not be hashable; an entry goes with its plugin."""
 
 
 def _initial_state(found: registry.Found) -> Any:
@@ -214,11 +224,37 @@ def _initial_state(found: registry.Found) -> Any:
         raise RegistrationError(msg)
     if not saves:
         return None
-    state = copy.deepcopy(plugin.state_dict())
+    if id(plugin) in _INITIAL_STATES:
+        return _INITIAL_STATES[id(plugin)][1]
+    initial = copy.deepcopy(plugin.state_dict())
+    _check_state(found.name, initial)
+    key = id(plugin)
+    with contextlib.suppress(TypeError):  # without weak references its state is what it is now
+        _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
+    return initial
+
+
+def _check_state(name: str, given: Any) -> None:
+    """Refuse state that no checkpoint could hold."""
     try:
-        return _INITIAL_STATES.setdefault(plugin, state)
-    except TypeError:  # not hashable, or without weak references: its state is what it is now
-        return state
+        state.dumps(given)
+    except TypeError as error:
+        msg = f"Plugin {name!r}: state_dict returned what cannot be saved. {error}"
+        raise RegistrationError(msg) from error
+
+
+def _check_declarations(name: str, plugin: Any) -> None:
+    role, needs = getattr(plugin, "role", "actor"), getattr(plugin, "needs", ())
+    if role not in {"observer", "actor"}:
+        hint = did_you_mean(str(role), ["observer", "actor"])
+        msg = f"Plugin {name!r}: role must be 'observer' or 'actor', got {role!r}.{hint}"
+        raise RegistrationError(msg)
+    capabilities = typing.get_args(Capability)
+    for need in [needs] if isinstance(needs, str) else needs:
+        if isinstance(needs, str) or need not in capabilities:
+            hint = did_you_mean(str(need), capabilities)
+            msg = f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
+            raise RegistrationError(msg)
 
 
 def _marked_methods(name: str, plugin: object) -> _Marked:
@@ -373,7 +409,7 @@ class Session:
         disabled = [failure for failure in self.shared.failures if failure.disabled]
         if disabled:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
-            logger.warning("the run went on without: %s", listed)
+            logger.warning("disabled during the run: %s", listed)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Run.state_dict`."""
@@ -381,11 +417,17 @@ class Session:
             "progress": attrs.asdict(self.run.progress),
             "history": self.run.history.state_dict(),
             "plugins": {
-                registered.name: registered.plugin.state_dict()
+                registered.name: self._saved_state(registered)
                 for registered in self._plugins
                 if registered.initial_state is not None
             },
         }
+
+    @staticmethod
+    def _saved_state(registered: Registered) -> Any:
+        saved = registered.plugin.state_dict()
+        _check_state(registered.name, saved)
+        return saved
 
     def _announce(self, checkpoint: SavedCheckpoint) -> None:
         self.hooks.on_checkpoint(checkpoint)

@@ -57,5 +57,9 @@ def describe(error: BaseException) -> str:
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """A sentence that names the option nearest to `name`, with a leading space, or nothing."""
-    close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    known = list(options)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    # `accuracy` for `acc`: too far for difflib, and the commonest slip of all.
+    longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
+    close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hookcore.run import Run
-    from hookcore.trainee import Mode, Trainee
+    from hookcore.trainee import Mode
 
 Missing: TypeAlias = Literal["error", "warn", "skip"]
 """What a plugin does where the metric that it watches is not there."""
@@ -138,16 +138,19 @@ class History:
         self._columns = {name: array("d", values) for name, values in state["metrics"].items()}
 
 
-def direction_of(metric: str, mode: Mode | Literal["auto"], trainee: Trainee) -> Mode:
+def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     """The direction in which `metric` gets better: `mode`, else what the trainee declares, else `DIRECTIONS`.
 
     Raises `MetricError` where none of them knows.
     """
     if mode != "auto":
         return mode
-    declared = trainee.direction(metric) or DIRECTIONS.get(metric.removeprefix("val_"))
+    declared = run.trainee.direction(metric) or DIRECTIONS.get(metric.removeprefix("val_"))
     if declared is None:
-        msg = f"It is not known whether {metric!r} is better when smaller or larger. Say so: mode='min' or mode='max'."
+        msg = (
+            f"{run.plugin}: it is not known whether {metric!r} is better when smaller or larger."
+            f"{did_you_mean(metric.removeprefix('val_'), DIRECTIONS)} If the name is right, say so: mode='min' or mode='max'."
+        )
         raise MetricError(msg)
     return declared
 
@@ -167,7 +170,10 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
     epoch = run.progress.epoch
     msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch + 1}; there are: {there}.{did_you_mean(name, metrics)}"
     if name.startswith("val_") and not any(other.startswith("val_") for other in metrics):
-        msg += " Nothing was validated: is there validation data, and does it run every epoch (validation_freq)?"
+        msg += (
+            " Nothing was validated: is there validation data? Where validation does not run every epoch, "
+            "fit, KerasAdapter and Loop take validation_freq=n."
+        )
     if missing == "error":
         raise MetricError(msg)
     warnings.warn(msg, HookcoreWarning, stacklevel=2)

@@ -58,7 +58,7 @@ class Monitor:
         """The same parameters with the observations of `state`."""
         return attrs.evolve(self, **state)
 
-
-def observations(count: int) -> str:
-    """`count` in words, for a reason: `1 observation`, `2 observations`."""
-    return "1 observation" if count == 1 else f"{count} observations"
+    def __str__(self) -> str:
+        """How long it has waited, for a reason: `has not improved by more than 0.1 for 2 observations`."""
+        by = f" by more than {self.min_delta:g}" if self.min_delta else ""
+        return f"has not improved{by} for {self.waited} observation{'' if self.waited == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shlex
 import types
@@ -18,6 +19,8 @@ from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecErro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+logger = logging.getLogger("hookcore")
 
 CATALOGUE: Final = "hookcore.plugins"
 """Entry-point group: name to factory, used when a plugin is asked for by name."""
@@ -46,7 +49,7 @@ def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
 
 def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the environment lets the autoload group load."""
-    return environ.get(NO_AUTOLOAD, "") in {"", "0"}
+    return environ.get(NO_AUTOLOAD, "").lower() in {"", "0", "false", "no"}
 
 
 def entry_points(group: str) -> list[metadata.EntryPoint]:
@@ -71,10 +74,13 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
         name, given = item if isinstance(item, tuple) and len(item) == 2 else (None, item)  # noqa: PLR2004 - a pair
         spec_name = given.partition(":")[0].strip() if isinstance(given, str) else None
         if {name, spec_name} & blocked:
+            logger.warning("plugin %r was asked for and is blocked by %s", name or spec_name, DISABLE)
             continue
         found = from_spec(given) if isinstance(given, str) else Found(name_of(given), given, _origin(given))
         found = attrs.evolve(found, name=name or found.name)
-        if found.name not in blocked:
+        if found.name in blocked:
+            logger.warning("plugin %r was asked for and is blocked by %s", found.name, DISABLE)
+        else:
             names.add(found.name)
             yield found
     if autoload and autoload_allowed(environ):
@@ -88,11 +94,11 @@ def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
     try:
         target = entry.load()
         yield Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
-    except Exception as error:  # noqa: BLE001 - a third party's import may raise anything, and must not stop the run
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's import may do anything, and must not stop the run
         warn_without(entry.name, distribution(entry), error)
 
 
-def warn_without(name: str, origin: str, error: Exception) -> None:
+def warn_without(name: str, origin: str, error: BaseException) -> None:
     """Say that an autoloaded plugin could not be loaded: a broken package must not break every run."""
     warnings.warn(
         f"Plugin {name!r} of {origin} could not be loaded, and the run goes on without it: {describe(error)}. "

@@ -115,10 +115,10 @@ class Run:
 
     plugin: str = ""
     """The name of the plugin whose handle this is; empty on the handle that the caller of a loop gets."""
-    trainee: Trainee = attrs.field(factory=NoTrainee)
-    model: Any = None
+    trainee: Trainee = attrs.field(factory=NoTrainee, repr=False)
+    model: Any = attrs.field(default=None, repr=False)
     """The framework's own object, for plugins written for one framework."""
-    validation_data: Any = None
+    validation_data: Any = attrs.field(default=None, repr=False)
     """What the loop was given to validate on, or None."""
     validation_freq: int | Collection[int] = attrs.field(default=1)
     """Validation runs every so many epochs, or after the epochs listed, counted from one as in Keras."""

@@ -52,6 +52,8 @@ class SavedCheckpoint:
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of((int, float)))
     )
     """That metric's value, or None where there was none to observe."""
+    mode: Mode | None = attrs.field(default=None, validator=attrs.validators.in_(("min", "max", None)))
+    """The direction in which the metric gets better."""
 
     def record(self) -> dict[str, Any]:
         """What `run.json` holds: progress, history and plugin state."""
@@ -68,6 +70,7 @@ def write(
     value: float | None,
     run: Mapping[str, Any],
     files: Callable[[Path], None],
+    mode: Mode | None = None,
 ) -> SavedCheckpoint:
     """Write the checkpoint of `step` under `root`; it is durable when this returns.
 
@@ -76,11 +79,13 @@ def write(
     """
     final = root / f"step-{step:08d}"
     temporary = root / f"{_TEMPORARY}{final.name}"
-    checkpoint: dict[str, Any] = {"epoch": epoch, "step": step, "metric": metric, "value": value}
+    checkpoint: dict[str, Any] = {"epoch": epoch, "step": step, "metric": metric, "value": value, "mode": mode}
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         files(temporary)
+        if not _files(temporary):
+            _refuse(final, "was not written: the trainee wrote no file")
         (temporary / RECORD).write_text(state.dumps(run))
         listed = {path.relative_to(temporary).as_posix(): _fingerprint(path) for path in sorted(_files(temporary))}
         manifest = _sealed({"format": FORMAT, "checkpoint": checkpoint, "files": listed})
@@ -100,6 +105,8 @@ def write(
         else:
             temporary.rename(final)
         _sync(root)
+    except CheckpointError:
+        raise
     except OSError as error:
         msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
         raise CheckpointError(msg) from error
@@ -180,16 +187,15 @@ def newest(root: Path) -> SavedCheckpoint:
     return _first_whole(root, available(root)[::-1], "checkpoint")
 
 
-def best(root: Path, mode: Mode) -> SavedCheckpoint:
+def best(root: Path) -> SavedCheckpoint:
     """The checkpoint under `root` with the best monitored value that verifies; the earliest of equals."""
-    return _first_whole(root, ranked(available(root), mode), "checkpoint with a monitored value")
+    return _first_whole(root, ranked(available(root)), "checkpoint with a monitored value")
 
 
-def ranked(checkpoints: Iterable[SavedCheckpoint], mode: Mode) -> list[SavedCheckpoint]:
+def ranked(checkpoints: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
     """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals."""
-    rankable = [one for one in checkpoints if one.value is not None and not math.isnan(one.value)]
-    sign = 1 if mode == "min" else -1
-    return sorted(rankable, key=lambda one: (sign * (one.value or 0.0), one.step))
+    rankable = [one for one in checkpoints if one.mode is not None and one.value is not None and not math.isnan(one.value)]
+    return sorted(rankable, key=lambda one: (-(one.value or 0.0) if one.mode == "max" else one.value or 0.0, one.step))
 
 
 def prune(root: Path, keep: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
@@ -227,9 +233,12 @@ def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str)
     listed = {checkpoint.path for checkpoint in available(root)}
     unreadable = [path for path in _named(root) if path not in listed]
     damaged = []
-    for path in [*unreadable, *(checkpoint.path for checkpoint in candidates)]:
+    for path in unreadable:
+        damaged.append(f"The checkpoint {path} has no readable manifest.")
+        logger.warning("skipped: %s", damaged[-1])
+    for checkpoint in candidates:
         try:
-            return verify(path)
+            return verify(checkpoint.path)
         except CheckpointError as error:
             logger.warning("skipped: %s", error)
             damaged.append(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -30,38 +31,47 @@ class Trainee(Protocol):
     """
 
     @property
+    @abstractmethod
     def framework(self) -> str:
         """The framework's name, as in `"keras"`."""
         ...
 
     @property
+    @abstractmethod
     def learning_rate(self) -> float:
         """The learning rate in use now."""
         ...
 
     @learning_rate.setter
+    @abstractmethod
     def learning_rate(self, value: float) -> None: ...
 
+    @abstractmethod
     def lacks(self, capability: Capability) -> str | None:
         """Why `capability` is missing, as the end of a sentence, or None where it is there."""
         ...
 
+    @abstractmethod
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
         """A copy in host memory of the weights and, unless told otherwise, the optimizer state."""
         ...
 
+    @abstractmethod
     def restore(self, snapshot: Snapshot) -> None:
         """Put back what `snapshot` holds."""
         ...
 
+    @abstractmethod
     def write(self, snapshot: Snapshot, directory: Path) -> None:
         """Write `snapshot` as files into `directory`, which exists and is empty."""
         ...
 
+    @abstractmethod
     def read(self, directory: Path) -> None:
         """Put back what `write` wrote into `directory`."""
         ...
 
+    @abstractmethod
     def direction(self, metric: str) -> Mode | None:
         """The direction that the framework declares for `metric`, or None where it declares none."""
         ...

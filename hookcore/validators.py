@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import ParameterError, did_you_mean
@@ -30,11 +31,11 @@ def reject(instance: object, parameter: str, value: object, expected: str) -> No
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
-    return _is_integer(value) or isinstance(value, float)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def integer(*, at_least: int, optional: bool = False) -> Validator:
@@ -53,7 +54,7 @@ def number(
     optional: bool = False,
 ) -> Validator:
     """A finite `int` or `float` within the bounds given; None too where `optional`."""
-    bounds = [f"at least {at_least:g}"] if at_least is not None else []
+    bounds = [f"of at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
     expected = "a finite number" + (" " + " and ".join(bounds) if bounds else "")

@@ -9,13 +9,14 @@ import attrs
 
 from hookcore import Engine, HookcoreError, MetricError, Metrics, Run
 from hookcore.trainee import NoTrainee
+from hookcore.validators import reject
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from hookcore import Trainee
+    from hookcore import Session, Trainee
 
 Batch = TypeVar("Batch")
 
@@ -48,7 +49,15 @@ class Loop:
         validation_data: Any = None,
         validation_freq: int | Collection[int] = 1,
     ) -> None:
-        engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
+        # Checked although they have types: a script is rarely checked for them.
+        numbers: dict[str, Any] = {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch}
+        for name, value in numbers.items():
+            if value is not None and not (isinstance(value, int) and value >= 0):
+                reject(self, name, value, "an integer of at least 0" + ("" if name == "initial_epoch" else " or None"))
+        made: Any = trainee
+        if isinstance(made, type):
+            reject(self, "trainee", made, f"an instance, {made.__name__}(...)")
+        self._engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
         self.run = Run(
             trainee=NoTrainee() if trainee is None else trainee,
             model=model,
@@ -57,16 +66,20 @@ class Loop:
         )
         self.run.shared.epochs = epochs
         self.run.shared.steps_per_epoch = steps_per_epoch
-        self._session = engine.start(self.run)
+        self._session: Session | None = None
         self._initial_epoch = initial_epoch
-        self._epoch = _Logged()
-        self._evaluation: _Logged | None = None
         self._open = False
+        self._epoch: _Logged | None = None
+        self._evaluation: _Logged | None = None
         self._left_early = False
-        self._left_in: int | None = None
+        self._left_batch: Callable[[], None] | None = None
         self._batched = False
 
     def __enter__(self) -> Self:
+        if self._session is not None:
+            msg = "A Loop is one run. Make another for the next; they may share an Engine."
+            raise HookcoreError(msg)
+        self._session = self._engine.start(self.run)
         try:
             self._session.train_begin()
         except BaseException as error:
@@ -76,77 +89,71 @@ class Loop:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._open = False
+        session = self._session
+        assert session is not None  # noqa: S101 - __enter__ made it
         if error is None:
             try:
                 self._finish_left_batch()
             except BaseException as raised:
-                self._session.end(raised)
+                self._open = False
+                session.end(raised)
                 raise
+        self._open = False
         if error is None and self._left_early:
             attrs.evolve(self.run, plugin="loop").stop("the loop was left before its last epoch")
-        self._session.end(error)
+        session.end(error)
 
     def epochs(self) -> Iterator[int]:
         """The epochs, counted from zero, until all are done or a plugin votes to stop.
 
-        An epoch in which the body does not call `batches` counts as one step.
+        An epoch that you leave by `break` has not ended: no `on_epoch_end`, and the run is stopped. To end the run after an
+        epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
         """
-        self._check_open("epochs")
+        session = self._current("epochs")
         epoch = self._initial_epoch
-        while (self.run.epochs is None or epoch < self.run.epochs) and not self._session.stopping:
+        while (self.run.epochs is None or epoch < self.run.epochs) and not session.stopping:
             self._epoch = _Logged()
             self._batched = False
-            self._session.epoch_begin(epoch)
+            session.epoch_begin(epoch)
             self._left_early = self.run.epochs is not None
             yield epoch
             self._left_early = False
             self._finish_left_batch()
+            metrics, self._epoch = self._epoch.metrics(), None
             if not self._batched:
                 self.run.progress.step += 1
-            self._session.epoch_end(epoch, Metrics(self._epoch.metrics()))
+            session.epoch_end(epoch, Metrics(metrics))
             epoch += 1
 
     def batches(self, data: Iterable[Batch]) -> Iterator[Batch]:
         """The items of `data`, until they end or a plugin votes to stop. Each is one batch, trained by the body of your loop.
 
-        Within `evaluation`, each is one batch that the body evaluates.
+        Within `evaluation`, each is one batch that the body evaluates, and all of them are.
         """
-        self._check_open("batches")
-        if self._evaluation is not None:
-            yield from self._evaluate_batches(data, self._evaluation)
-            return
-        self._batched = True
+        session, logged = self._current("batches"), self._logged("batches")
+        training = self._evaluation is None
+        self._batched |= training
+        begin = session.batch_begin if training else session.hooks.on_evaluate_batch_begin
+        end = session.batch_end if training else session.hooks.on_evaluate_batch_end
         for number, batch in enumerate(data):
-            if self._session.stopping:
+            if training and session.stopping:
                 return
-            self._session.batch_begin(number)
-            self._epoch.begin_batch()
+            begin(number)
+            logged.begin_batch()
             try:
                 yield batch
             except GeneratorExit:
-                # By `break`, after it trained on this batch, or by an exception, before it had: that shows when the loop
-                # goes on or ends. And what a plugin raises here would be lost: nobody receives it.
-                self._left_in = number
+                # By `break`, after it worked on this batch, or by an exception, before it had: that shows when the loop goes
+                # on or ends. And what a plugin raises here would be lost: nobody receives it.
+                self._left_batch = lambda left=number: end(left, Metrics(logged.end_batch()))
                 raise
-            self._end_batch(number)
+            end(number, Metrics(logged.end_batch()))
 
     def _finish_left_batch(self) -> None:
         """End the batch that the body left by `break`."""
-        number, self._left_in = self._left_in, None
-        if number is not None:
-            self._end_batch(number)
-
-    def _end_batch(self, number: int) -> None:
-        self._session.batch_end(number, Metrics(self._epoch.end_batch()))
-
-    def _evaluate_batches(self, data: Iterable[Batch], logged: _Logged) -> Iterator[Batch]:
-        hooks = self._session.hooks
-        for number, batch in enumerate(data):
-            hooks.on_evaluate_batch_begin(number)
-            logged.begin_batch()
-            yield batch
-            hooks.on_evaluate_batch_end(number, Metrics(logged.end_batch()))
+        finish, self._left_batch = self._left_batch, None
+        if finish is not None:
+            finish()
 
     @contextlib.contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[None]:
@@ -154,32 +161,40 @@ class Loop:
 
         As in training, what is logged within one of its `batches` counts with its mean.
         """
-        self._check_open("evaluation")
-        self._session.hooks.on_evaluate_begin()
+        session, epoch = self._current("evaluation"), self._logged("evaluation")
+        session.hooks.on_evaluate_begin()
         self._evaluation = logged = _Logged()
         try:
             yield
+            self._finish_left_batch()
             metrics = logged.metrics()
-            self._session.hooks.on_evaluate_end(Metrics(metrics))
-            self._epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
+            session.hooks.on_evaluate_end(Metrics(metrics))
+            epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
         finally:
             self._evaluation = None
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Record metrics: within a batch the batch's, and the epoch gets their mean over its batches; outside the epoch's own.
+        """Record metrics of an epoch: within a batch the batch's, and the epoch gets their mean; else the epoch's own.
 
-        A value is a number or what `float` takes, such as a tensor of one element; it is converted at the end of the epoch, or
-        when a plugin reads it.
+        A value is a number or what `float` takes, such as a tensor of one element. A tensor is converted at the end of the
+        epoch, or when a plugin reads it; until then it is added up in its own framework, detached and in at least 32 bits.
         """
-        self._check_open("log")
-        given = {**(metrics or {}), **more}
-        (self._epoch if self._evaluation is None else self._evaluation).log(given)
+        self._current("log")
+        self._logged("log").log({**(metrics or {}), **more})
 
-    def _check_open(self, method: str) -> None:
-        if not self._open:
+    def _logged(self, method: str) -> _Logged:
+        logged = self._epoch if self._evaluation is None else self._evaluation
+        if logged is None:
+            msg = f"Loop.{method} works only within an epoch: `for epoch in loop.epochs():`."
+            raise HookcoreError(msg)
+        return logged
+
+    def _current(self, method: str) -> Session:
+        if self._session is None or not self._open:
             msg = f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`."
             raise HookcoreError(msg)
         self._finish_left_batch()
+        return self._session
 
 
 @attrs.define
@@ -204,7 +219,7 @@ class _Logged:
         for name, value in batch.items():
             total, count = self._sums.get(name, (0.0, 0))
             try:
-                self._sums[name] = (total + value, count + 1)
+                self._sums[name] = (total + _widened(value), count + 1)
             except TypeError as error:
                 msg = f"Metric {name!r} must be a number, got {value!r}."
                 raise MetricError(msg) from error
@@ -212,3 +227,12 @@ class _Logged:
 
     def metrics(self) -> dict[str, Any]:
         return {name: total / count for name, (total, count) in self._sums.items()} | self.own
+
+
+def _widened(value: Any) -> Any:
+    """`value` in a type that many of its kind can be added up in. A tensor stays on its device, so that nothing waits for it."""
+    if hasattr(value, "__array_interface__"):  # NumPy
+        return float(value)
+    if hasattr(value, "detach"):  # PyTorch
+        return value.detach().float()
+    return value.astype("float32") if hasattr(value, "astype") else value

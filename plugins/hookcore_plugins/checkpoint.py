@@ -40,7 +40,7 @@ class Checkpoint:
     A checkpoint is written aside, synced and renamed: under its name it is whole or not there (`hookcore.store`). The
     checkpoints of an earlier run in the same directory are moved into `earlier-001` and so on, never overwritten.
 
-    * `monitor`, `mode`: the metric that ranks checkpoints, as in `EarlyStopping`.
+    * `monitor`, `mode`: the metric that ranks checkpoints, and its direction, as in `EarlyStopping`.
     * `save_best_only`: save only where the metric improved.
     * `every_n_epochs`: save after every so many epochs; None for no saves at epoch ends.
     * `every_n_steps`: save after every so many steps too; None for none. Has no effect on `save_best_only`, which looks at
@@ -68,6 +68,7 @@ class Checkpoint:
     watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     _last_step: int = attrs.field(init=False, default=0)
+    _saved: bool = attrs.field(init=False, default=False)
 
     @directory.validator
     def _no_file(self, attribute: Any, value: Path) -> None:
@@ -83,11 +84,9 @@ class Checkpoint:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the directory ready and settle the direction, before anything is trained."""
+        self.watch = attrs.evolve(self.watch, mode=direction_of(run, self.monitor, self.mode))
         store.open_directory(self.directory)
-        aside = store.set_aside(self.directory)
-        if aside is not None:
-            logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
-        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee))
+        self._saved = False
 
     @hookimpl(trylast=True)
     def on_batch_end(self, run: Run) -> None:
@@ -113,11 +112,15 @@ class Checkpoint:
     def on_exception(self, run: Run, exception: BaseException) -> None:
         """Save what there is when the run is interrupted; after any other error the state may be bad."""
         # A checkpoint of this very step is as good, and may have a value that ranks it.
-        saved = any(one.step == run.progress.step for one in store.available(self.directory))
-        if isinstance(exception, KeyboardInterrupt) and not saved:
+        if isinstance(exception, KeyboardInterrupt) and not (self._saved and self._last_step == run.progress.step):
             self._save(run, None, "interrupted")
 
     def _save(self, run: Run, value: float | None, reason: str) -> None:
+        if not self._saved:  # not before: a run that fails at its start leaves the earlier one's where they are
+            aside = store.set_aside(self.directory)
+            if aside is not None:
+                logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
+            self._saved = True
         progress = run.progress
         snapshot = run.trainee.snapshot()
         self._last_step = progress.step
@@ -127,6 +130,7 @@ class Checkpoint:
             step=progress.step,
             metric=self.monitor,
             value=value,
+            mode=self.watch.mode,
             run=run.state_dict(),
             files=lambda directory: run.trainee.write(snapshot, directory),
         )
@@ -135,7 +139,7 @@ class Checkpoint:
 
     def _kept(self, saved: SavedCheckpoint) -> list[SavedCheckpoint]:
         there = store.available(self.directory)
-        best = store.ranked(there, self.watch.mode)
+        best = store.ranked(there)
         return [
             saved,
             *(there if self.keep_last is None else there[-self.keep_last :]),
@@ -144,7 +148,7 @@ class Checkpoint:
 
     def best(self) -> SavedCheckpoint:
         """The best checkpoint of the latest run that verifies; `CheckpointError` where there is none."""
-        return store.best(self.directory, self.watch.mode)
+        return store.best(self.directory)
 
     def newest(self) -> SavedCheckpoint:
         """The newest checkpoint of the latest run that verifies; `CheckpointError` where there is none."""

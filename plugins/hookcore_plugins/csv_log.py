@@ -82,7 +82,8 @@ class CSVLog:
         # A column that is new, or a file that somebody removed meanwhile.
         _, rows = self._read(_log_file.read(self.path) if there else "")
         names = {*self._columns, *row}
-        self._columns = [name for name in _FIRST if name in names] + sorted(names.difference(_FIRST))
+        first = _FIRST[:1] if self.only_metrics else _FIRST
+        self._columns = [name for name in first if name in names] + sorted(names.difference(first))
         _log_file.replace(self.path, self._table([*rows, row]))
 
     def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:

@@ -8,7 +8,6 @@ import attrs
 
 from hookcore import Monitor, Run, hookimpl
 from hookcore.metrics import Missing, direction_of, observe
-from hookcore.monitor import observations
 from hookcore.run import Outcome
 from hookcore.trainee import Capability, Snapshot
 from hookcore.validators import boolean, integer, number, one_of, text
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Vote to stop once `monitor` has not improved for `patience` observations in a row.
 
-    Parameters are those of `keras.callbacks.EarlyStopping`:
+    Parameters are those of `keras.callbacks.EarlyStopping`, less `verbose`, since `Console` and the log say it all:
 
     * `monitor`: the metric's name. `missing`: what to do where it is not there, `"error"`, `"warn"` or `"skip"`.
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
@@ -67,7 +66,7 @@ class EarlyStopping:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
+        self.watch = attrs.evolve(self.watch, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -85,7 +84,7 @@ class EarlyStopping:
                 self.watch = attrs.evolve(self.watch, waited=before.waited + 1)
         elif self.watch.waited >= self.patience:
             run.stop(
-                f"{self.monitor} has not improved for {observations(self.watch.waited)}: {value:.6g}, best {self._best()}",
+                f"{self.monitor} {self.watch}: {value:.6g}, best {self._best()}",
                 metric=self.monitor,
                 value=value,
                 best=self.best,

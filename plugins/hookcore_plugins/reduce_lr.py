@@ -9,7 +9,6 @@ import attrs
 
 from hookcore import Monitor, Run, hookimpl
 from hookcore.metrics import Missing, direction_of, observe
-from hookcore.monitor import observations
 from hookcore.trainee import Capability
 from hookcore.validators import integer, number, one_of, text
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class ReduceLROnPlateau:
     """Multiply the learning rate by `factor` once `monitor` has not improved for `patience` observations in a row.
 
-    Parameters are those of `keras.callbacks.ReduceLROnPlateau`:
+    Parameters are those of `keras.callbacks.ReduceLROnPlateau`, less `verbose`, since `Console` and the log say it all:
 
     * `monitor`, `mode`, `missing`: as in `EarlyStopping`.
     * `factor`: above 0 and below 1; new rate = old rate * `factor`.
@@ -53,7 +52,7 @@ class ReduceLROnPlateau:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self.watch = attrs.evolve(self.watch, mode=direction_of(self.monitor, self.mode, run.trainee), min_delta=self.min_delta)
+        self.watch = attrs.evolve(self.watch, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -73,9 +72,8 @@ class ReduceLROnPlateau:
         reduced = max(rate * self.factor, self.min_lr)
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
-            waited = observations(self.watch.waited)
             best = "none" if self.watch.best is None else f"{self.watch.best:.6g}"
-            run.set_learning_rate(reduced, f"{self.monitor} has not improved for {waited}: {value:.6g}, best {best}")
+            run.set_learning_rate(reduced, f"{self.monitor} {self.watch}: {value:.6g}, best {best}")
             self.cooling = self.cooldown
             self.watch = self.watch.rest()
 

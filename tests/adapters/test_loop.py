@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import pytest
 
-from hookcore import CapabilityError, Engine, HookcoreError, MetricError, Outcome, Run, StopReason, hookimpl
+from hookcore import (
+    CapabilityError,
+    Engine,
+    HookcoreError,
+    MetricError,
+    Outcome,
+    ParameterError,
+    Run,
+    StopReason,
+    hookimpl,
+)
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
+from hookcore_plugins import EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -508,3 +519,114 @@ def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
         for _ in loop.epochs():
             for _batch in loop.batches([0]):
                 loop.log(loss={"a": 1})
+
+
+def test_a_loop_is_one_run() -> None:
+    """Entering it again would call on_train_begin and then train nothing, so it is refused."""
+    loop = Loop(epochs=1)
+    with loop:
+        pass
+    with pytest.raises(HookcoreError, match="A Loop is one run"), loop:
+        pass
+
+
+def test_state_is_fresh_when_the_run_begins_not_when_the_loop_is_made() -> None:
+    """Two loops made before either runs, with one engine, both train all of their epochs."""
+    engine = Engine([EarlyStopping("loss", patience=2)])
+    loops = [Loop(engine, epochs=3), Loop(engine, epochs=3)]
+    for first, loop in zip((1.0, 5.0), loops, strict=True):
+        with loop:
+            for epoch in loop.epochs():
+                loop.log(loss=first - epoch / 8)
+    assert [len(loop.run.history) for loop in loops] == [3, 3]
+
+
+def test_a_break_in_an_evaluation_ends_its_batch() -> None:
+    """The batch that was left counts, with its event, and what is logged after it is the evaluation's own."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            with loop.evaluation():
+                for batch in loop.batches([1.0, 2.0, 9.0]):
+                    loop.log(loss=batch)
+                    if batch == 2.0:
+                        break
+                loop.log(acc=0.5)
+    assert loop.run.history.last() == {"val_loss": 1.5, "val_acc": 0.5}
+    assert [event[1] for event in recording.events if event[0] == "on_evaluate_batch_end"] == [0, 1]
+
+
+@pytest.mark.parametrize("method", ["log", "batches", "evaluation"])
+def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None:
+    """A metric logged before the first epoch or after the last would be lost without a word."""
+    calls: dict[str, Callable[[Loop], object]] = {
+        "log": Loop.log,
+        "batches": lambda loop: next(loop.batches([1])),
+        "evaluation": lambda loop: loop.evaluation().__enter__(),
+    }
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            pass
+        with pytest.raises(HookcoreError, match=rf"Loop\.{method} works only within an epoch"):
+            calls[method](loop)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("epochs", "5"), ("epochs", -1), ("initial_epoch", 0.5), ("steps_per_epoch", -2)]
+)
+def test_a_number_that_is_none_is_refused(parameter: str, value: Any) -> None:
+    """The error names the parameter and the value, before anything runs."""
+    with pytest.raises(ParameterError, match=f"Loop: {parameter} must be an integer of at least 0.*got {value!r}"):
+        Loop(**{parameter: value})
+
+
+def test_a_class_of_trainee_is_refused() -> None:
+    """Its instance was meant."""
+    with pytest.raises(ParameterError, match=r"trainee must be an instance, ScriptedTrainee\(\.\.\.\)"):
+        Loop(trainee=ScriptedTrainee)  # type: ignore[arg-type]  # on purpose
+
+
+@attrs.define
+class Half:
+    """A number of some framework, in which one and a thousand are a thousand."""
+
+    number: float
+    detached: bool = False
+
+    def __add__(self, other: Half) -> Half:
+        return Half(min(self.number + other.number, 8.0))
+
+    def __radd__(self, other: float) -> Half:
+        return self
+
+
+class NumPyLike(Half):
+    __array_interface__: ClassVar[dict[str, Any]] = {}
+
+    def __float__(self) -> float:
+        return self.number
+
+
+class TorchLike(Half):
+    def detach(self) -> TorchLike:
+        return TorchLike(self.number, detached=True)
+
+    def float(self) -> float:
+        assert self.detached
+        return self.number
+
+
+class JaxLike(Half):
+    def astype(self, dtype: str) -> float:
+        assert dtype == "float32"
+        return self.number
+
+
+@pytest.mark.parametrize("kind", [NumPyLike, TorchLike, JaxLike])
+def test_means_are_not_taken_in_half_precision(kind: type[Half]) -> None:
+    """A long epoch's sum would stand still; and a tensor is let go of its graph, which would keep every batch alive."""
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            for _batch in loop.batches(range(1000)):
+                loop.log(loss=kind(0.5))
+    assert loop.run.history["loss"] == [0.5]

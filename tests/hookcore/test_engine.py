@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +26,7 @@ from hookcore import (
     state,
 )
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore.trainee import Trainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint
 
@@ -374,7 +376,7 @@ def test_an_observer_that_raises_is_disabled_and_nothing_else_changes(hook: str,
     reported, at_the_end = (record.getMessage() for record in caplog.records)
     assert f"'failing' raised in {hook}" in reported
     assert "Traceback" in reported
-    assert at_the_end == f"the run went on without: failing (in {hook}: RuntimeError('{hook}'))"
+    assert at_the_end == f"disabled during the run: failing (in {hook}: RuntimeError('{hook}'))"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -661,3 +663,102 @@ def test_a_policy_for_a_blocked_plugin_is_no_error(monkeypatch: pytest.MonkeyPat
     """Blocking a plugin from outside does not break a script that has a policy for it."""
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "recording")
     assert Engine([RecordingPlugin()], on_error={"recording": "raise"}).names == []
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("role", "observr", "role must be 'observer' or 'actor', got 'observr'. Did you mean 'observer'?"),
+        (
+            "needs",
+            ("chekpoint",),
+            "needs must be a tuple of names out of learning_rate, snapshot, checkpoint, got ('chekpoint',).",
+        ),
+        ("needs", "checkpoint", "got 'checkpoint'."),
+    ],
+)
+def test_a_misspelt_role_or_need_is_refused(attribute: str, value: Any, message: str) -> None:
+    """A misspelt role would make an actor of a logger, and a misspelt need would be no need."""
+    plugin = SimpleNamespace(name="odd", on_train_end=hookimpl(lambda: None), **{attribute: value})
+    with pytest.raises(RegistrationError, match=re.escape(message)):
+        Engine([plugin])
+
+
+def test_state_that_cannot_be_saved_is_refused_by_name() -> None:
+    """At registration where it shows there, else when it is saved; the plugin that has it is named, not the one that saves."""
+
+    class Keeps:
+        kept: object = None
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            self.kept = {1, 2}
+
+        def state_dict(self) -> Any:
+            return {"kept": self.kept}
+
+        def load_state_dict(self, state: Any) -> None:
+            self.kept = state["kept"]
+
+    late = Keeps()
+    session = Engine([("late", late)]).start(Run())
+    session.epoch_end(0, {})
+    with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned what cannot be saved"):
+        session.state_dict()
+    early = Keeps()
+    early.kept = {1}
+    with pytest.raises(RegistrationError, match="Plugin 'early': state_dict returned what cannot be saved"):
+        Engine([("early", early)])
+
+
+def test_a_plugin_that_cannot_be_hashed_starts_fresh_too() -> None:
+    """An attrs class with the default equality serves one engine after another, each from the state before the first."""
+
+    @attrs.define
+    class Counts:
+        epochs: int = 0
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            self.epochs += 1
+
+        def state_dict(self) -> Any:
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state: Any) -> None:
+            self.epochs = state["epochs"]
+
+    counts = Counts()
+    for _ in range(2):
+        session = Engine([counts]).start(Run())
+        session.epoch_end(0, {})
+        assert counts.epochs == 1
+
+
+def test_one_plugin_where_a_list_is_expected_is_refused() -> None:
+    """The error says what to do."""
+    with pytest.raises(RegistrationError, match=r"plugins must be a list of plugins, got .*\[\.\.\.\]"):
+        Engine(RecordingPlugin())  # type: ignore[arg-type]  # on purpose
+
+
+def test_two_plugins_errors_in_one_event_have_nothing_to_do_with_each_other() -> None:
+    """The traceback of the second does not say that it happened during the handling of the first."""
+
+    def fail() -> None:
+        raise ValueError
+
+    plugins = [SimpleNamespace(name=name, role="observer", on_train_begin=hookimpl(fail)) for name in ("first", "second")]
+    session = Engine(plugins).start(Run())
+    session.train_begin()
+    assert len(session.run.failures) == 2
+    assert not any("During handling" in failure.traceback for failure in session.run.failures)
+
+
+def test_a_trainee_that_forgets_a_method_cannot_be_made() -> None:
+    """A subclass of the protocol would inherit a method that does nothing, and save empty checkpoints."""
+
+    class Forgetful(Trainee):
+        framework = "own"
+
+    with pytest.raises(TypeError, match="abstract"):
+        Forgetful()  # type: ignore[abstract]  # on purpose

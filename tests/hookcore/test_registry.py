@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from hookcore import Engine, HookcoreWarning, LoadError, RegistrationError, SpecError, hookimpl
-from hookcore.registry import entry_points, from_spec, parse_arguments
+from hookcore.registry import autoload_allowed, entry_points, from_spec, parse_arguments
+from hookcore.testing import RecordingPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -360,3 +361,18 @@ def test_a_pair_of_something_else_is_no_named_plugin() -> None:
     """Only a pair names a plugin: a longer tuple is taken for a plugin, and refused as one."""
     with pytest.raises(RegistrationError, match="no method marked"):
         Engine([("a", "b", "c")])
+
+
+def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that goes on without early stopping must not be silent about it."""
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "early_stopping,second")
+    assert Engine(["early_stopping:patience=3", ("second", RecordingPlugin())], autoload=False).names == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"plugin {name!r} was asked for and is blocked by HOOKCORE_DISABLE_PLUGINS" for name in ("early_stopping", "second")
+    ]
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("", True), ("0", True), ("false", True), ("1", False), ("true", False)])
+def test_autoload_is_switched_off_by_a_word_that_says_so(value: str, allowed: bool) -> None:  # noqa: FBT001
+    """A false switches nothing off."""
+    assert autoload_allowed({"HOOKCORE_NO_AUTOLOAD": value}) is allowed

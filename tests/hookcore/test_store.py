@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,8 +31,14 @@ def weights(directory: Path) -> None:
     (directory / "assets" / "manifest.json").write_text("{}")
 
 
-def save(root: Path, step: int = 1, value: float | None = 0.5, files: Callable[[Path], None] = weights) -> SavedCheckpoint:
-    return store.write(root, epoch=step, step=step, metric="val_loss", value=value, run=RUN, files=files)
+def save(
+    root: Path,
+    step: int = 1,
+    value: float | None = 0.5,
+    files: Callable[[Path], None] = weights,
+    mode: Literal["min", "max"] = "min",
+) -> SavedCheckpoint:
+    return store.write(root, epoch=step, step=step, metric="val_loss", value=value, mode=mode, run=RUN, files=files)
 
 
 def names(root: Path) -> list[str]:
@@ -46,7 +52,9 @@ def test_a_written_checkpoint_verifies_and_reads_back(tmp_path: Path) -> None:
     """What was written is found again: the description, the run's record, and the trainee's files, and nothing else is left."""
     saved = save(tmp_path / "deep" / "runs")
     assert (
-        store.verify(saved.path) == saved == SavedCheckpoint(tmp_path / "deep" / "runs" / "step-00000001", 1, 1, "val_loss", 0.5)
+        store.verify(saved.path)
+        == saved
+        == SavedCheckpoint(tmp_path / "deep" / "runs" / "step-00000001", 1, 1, "val_loss", 0.5, "min")
     )
     assert repr(saved.record()) == repr(RUN)
     assert (saved.path / "assets" / "vocabulary.txt").read_text() == "a b c"
@@ -357,8 +365,8 @@ def test_a_hostile_manifest_is_refused_and_harms_no_other(tmp_path: Path, manife
         store.verify(hostile.path)
     assert whole in store.available(tmp_path)
     assert store.newest(tmp_path) == whole
-    assert store.best(tmp_path, "min") == whole
-    assert store.ranked(store.available(tmp_path), "min")
+    assert store.best(tmp_path) == whole
+    assert store.ranked(store.available(tmp_path))
     store.prune(tmp_path, [whole])
     assert store.verify(whole.path) == whole
     assert (tmp_path / "outside").read_bytes() == b"x"
@@ -396,8 +404,8 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
 @given(values=st.lists(st.none() | st.floats()), mode=st.sampled_from(["min", "max"]))
 def test_ranking_puts_the_best_first(values: list[float | None], mode: Any) -> None:
     """Ranking leaves out NaN and what has no value, and puts the best first, the earlier first among equals."""
-    checkpoints = [SavedCheckpoint(Path(str(i)), i, i, "loss", value) for i, value in enumerate(values)]
-    ranked = store.ranked(reversed(checkpoints), mode)
+    checkpoints = [SavedCheckpoint(Path(str(i)), i, i, "loss", value, mode) for i, value in enumerate(values)]
+    ranked = store.ranked(reversed(checkpoints))
     sign = 1 if mode == "min" else -1
     assert sorted(one.step for one in ranked) == [
         i for i, value in enumerate(values) if value is not None and not math.isnan(value)
@@ -412,13 +420,12 @@ def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog:
     save(tmp_path, step=2, value=0.2)
     (save(tmp_path, step=3, value=0.1).path / "weights.bin").write_bytes(b"")
     (save(tmp_path, step=4, value=0.0).path / "manifest.json").write_bytes(b"")
-    for find in store.newest, lambda root: store.best(root, "min"):
+    for find in store.newest, store.best:
         assert find(tmp_path).step == 2
         messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len(messages) == 2
         assert all(any(f"step-0000000{step}" in message for message in messages) for step in (3, 4))
         caplog.clear()
-    assert store.best(tmp_path, "max").step == 1
 
 
 def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) -> None:
@@ -430,7 +437,21 @@ def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) ->
     with pytest.raises(CheckpointError, match=r"(?s)step-00000002.*step-00000001.*weights\.bin differs"):
         store.newest(tmp_path)
     with pytest.raises(CheckpointError, match="No checkpoint with a monitored value that verifies"):
-        store.best(tmp_path, "min")
+        store.best(tmp_path)
+
+
+def test_the_best_is_the_largest_where_larger_is_better(tmp_path: Path) -> None:
+    """A checkpoint knows its metric's direction, so that nobody has to say it again to find the best one later."""
+    for step, value in enumerate([0.1, 0.9, 0.5], start=1):
+        save(tmp_path, step=step, value=value, mode="max")
+    assert store.best(tmp_path).step == 2
+
+
+def test_a_trainee_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    """A checkpoint without anything of the trainee would verify, and be of no use."""
+    with pytest.raises(CheckpointError, match="the trainee wrote no file"):
+        save(tmp_path, files=lambda _: None)
+    assert names(tmp_path) == []
 
 
 def test_best_needs_a_value(tmp_path: Path) -> None:
@@ -438,7 +459,7 @@ def test_best_needs_a_value(tmp_path: Path) -> None:
     save(tmp_path, step=1, value=None)
     save(tmp_path, step=2, value=math.nan)
     with pytest.raises(CheckpointError, match="with a monitored value"):
-        store.best(tmp_path, "min")
+        store.best(tmp_path)
     assert store.newest(tmp_path).step == 2
 
 

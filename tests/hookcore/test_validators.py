@@ -28,7 +28,7 @@ REFUSED: list[tuple[Any, str, list[Any]]] = [
     (validators.integer(at_least=0, optional=True), "an integer of at least 0 or None", [-1, False, 0.0]),
     (validators.number(), "a finite number", [math.nan, math.inf, -math.inf, True, "1", None, 1j]),
     (validators.number(above=0, below=1), "a finite number above 0 and below 1", [0, 1, 1.5, -0.1, math.nan]),
-    (validators.number(at_least=0, optional=True), "a finite number at least 0 or None", [-0.1, math.inf]),
+    (validators.number(at_least=0, optional=True), "a finite number of at least 0 or None", [-0.1, math.inf]),
     (validators.boolean(), "True or False", [0, 1, "true", None]),
     (validators.text(), "a non-empty string", ["", "  ", None, 3, b"loss", Path("loss")]),
     (validators.text(optional=True), "a non-empty string or None", ["", 3]),

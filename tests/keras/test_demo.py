@@ -33,7 +33,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
     assert "equal to it" in done.stdout
     assert "NOT" not in done.stdout
     assert "\b" not in done.stdout, "Keras's own progress bar is replaced"
-    best = store.best(out / "checkpoints", "min")
+    best = store.best(out / "checkpoints")
     assert str(best.path / MODEL_FILE) in done.stdout
     with (out / "metrics.csv").open() as lines:
         rows = list(csv.DictReader(lines))

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NAN = math.nan
+
+
+def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
+    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
+    if carried is None:
+        return []
+    return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]
 
 
 def train(
@@ -279,10 +287,8 @@ def test_stop_and_resume_saves_where_never_stopping_does(
     """For every cut between epochs, the state through JSON and into a new object saves at the same steps for the same reasons."""
 
     def saves(plugin: Checkpoint, start: int, end: int, carried: Any = None) -> list[tuple[int, str]]:
-        loop = Loop([plugin], epochs=end, initial_epoch=start, trainee=ScriptedTrainee())
+        loop = Loop([*resuming(plugin, carried), plugin], epochs=end, initial_epoch=start, trainee=ScriptedTrainee())
         loop.run.progress.step = 3 * start
-        if carried is not None:
-            plugin.load_state_dict(carried)
         with loop:
             for epoch in loop.epochs():
                 for _ in loop.batches(range(3)):
@@ -485,3 +491,22 @@ def test_epochs_without_batches_have_checkpoints_of_their_own(tmp_path: Path) ->
             loop.log(val_loss=[1.0, 0.5, 2.0][epoch])
     assert [one.value for one in store.available(tmp_path)] == [1.0, 0.5, 2.0]
     assert checkpoint.best().epoch == 1
+
+
+def test_the_best_is_found_by_an_object_that_saw_no_run(tmp_path: Path) -> None:
+    """Another script finds the best checkpoint of a metric that is to be large without saying so again."""
+    with Loop([Checkpoint(tmp_path, "val_acc", keep_last=None)], epochs=3, trainee=ScriptedTrainee()) as loop:
+        for epoch in loop.epochs():
+            loop.log(val_acc=[0.1, 0.9, 0.5][epoch])
+    assert Checkpoint(tmp_path).best().value == store.best(tmp_path).value == 0.9
+
+
+def test_a_run_that_fails_at_its_start_leaves_the_earlier_checkpoints(tmp_path: Path) -> None:
+    """They are moved aside by the first save of another run, and not by a run that never trained."""
+    with Loop([Checkpoint(tmp_path)], epochs=1, trainee=ScriptedTrainee()) as loop:
+        for _ in loop.epochs():
+            loop.log(val_loss=1.0)
+    before = store.newest(tmp_path)
+    with pytest.raises(MetricError), Loop([Checkpoint(tmp_path), EarlyStopping("odd")], epochs=1, trainee=ScriptedTrainee()):
+        pass
+    assert store.newest(tmp_path) == before

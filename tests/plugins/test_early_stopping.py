@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore import CapabilityError, Engine, HookcoreWarning, MetricError, Outcome, ParameterError, Run, state
+from hookcore import CapabilityError, Engine, HookcoreWarning, MetricError, Outcome, ParameterError, Run, hookimpl, state
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import EarlyStopping
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 NAN = math.nan
+
+
+def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
+    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
+    if carried is None:
+        return []
+    return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]
 
 
 def train(
@@ -31,10 +39,14 @@ def train(
 ) -> Run:
     """A run with the metrics of `series`, one mapping an epoch, in which the weights of epoch n are [n]."""
     trainee = trainee or ScriptedTrainee()
-    loop = Loop([plugin], epochs=len(series), initial_epoch=start, trainee=trainee, validation_freq=validation_freq)
+    loop = Loop(
+        [*resuming(plugin, resume), plugin],
+        epochs=len(series),
+        initial_epoch=start,
+        trainee=trainee,
+        validation_freq=validation_freq,
+    )
     loop.run.progress.step = start
-    if resume is not None:
-        plugin.load_state_dict(resume)
     with loop:
         for epoch in loop.epochs():
             trainee.weights, trainee.optimizer_state = [float(epoch)], [float(epoch)]
@@ -406,9 +418,9 @@ def test_the_vote_comes_where_a_plain_count_says(values: list[float], patience: 
         ("patience", 1.5, "an integer of at least 0"),
         ("patience", "3", "an integer of at least 0"),
         ("start_from_epoch", -1, "an integer of at least 0"),
-        ("min_delta", -0.1, "a finite number at least 0"),
-        ("min_delta", NAN, "a finite number at least 0"),
-        ("min_delta", math.inf, "a finite number at least 0"),
+        ("min_delta", -0.1, "a finite number of at least 0"),
+        ("min_delta", NAN, "a finite number of at least 0"),
+        ("min_delta", math.inf, "a finite number of at least 0"),
         ("baseline", NAN, "a finite number or None"),
         ("baseline", "0.5", "a finite number or None"),
         ("monitor", "", "a non-empty string"),

@@ -95,7 +95,7 @@ class KerasEvents:
 
     def epoch_begin(self, epoch: int) -> None:
         """Remember where the epoch began, to count its steps."""
-        session = self._training()
+        session = self._current()
         self._base_step = session.run.progress.step
         session.epoch_begin(epoch)
 
@@ -105,7 +105,7 @@ class KerasEvents:
 
         Where the length of the data is unknown, Keras begins one execution too many in each epoch, which has no end.
         """
-        session = self._training()
+        session = self._current()
         session.batch_begin(batch)
         if self._steps_per_execution > 1:
             self._iterations = KerasTrainee(self._model).iterations
@@ -113,14 +113,14 @@ class KerasEvents:
     @_within_data
     def batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """`batch` is the last one of a whole execution, whether the data reached that far or not."""
-        session = self._training()
+        session = self._current()
         steps = 1 if self._steps_per_execution == 1 else self._steps_done(session, batch)
         session.batch_end(batch, Metrics(logs), steps)
         self._obey(session)
 
     def epoch_end(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """The epoch's own metrics and, with `val_`, those of its validation."""
-        session = self._training()
+        session = self._current()
         shared = session.run.shared
         if shared.steps_per_epoch is None and not self._model.stop_training:
             shared.steps_per_epoch = session.run.progress.step - self._base_step
@@ -129,7 +129,7 @@ class KerasEvents:
 
     def train_end(self) -> None:
         """The end that Keras reports: all epochs done, or stopped."""
-        session, self._session = self._training(), None
+        session, self._session = self._current(), None
         if self._model.stop_training and not session.stopping:
             attrs.evolve(session.run, plugin="keras").stop("model.stop_training was set by something else than a plugin")
         session.end()
@@ -148,16 +148,16 @@ class KerasEvents:
     @_within_data
     def evaluate_batch_begin(self, batch: int) -> None:
         """One batch."""
-        self._training().hooks.on_evaluate_batch_begin(batch)
+        self._current().hooks.on_evaluate_batch_begin(batch)
 
     @_within_data
     def evaluate_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """One batch."""
-        self._training().hooks.on_evaluate_batch_end(batch, Metrics(logs))
+        self._current().hooks.on_evaluate_batch_end(batch, Metrics(logs))
 
     def evaluate_end(self, logs: Mapping[str, Any] | None) -> None:
         """All batches."""
-        self._training().hooks.on_evaluate_end(Metrics(logs))
+        self._current().hooks.on_evaluate_end(Metrics(logs))
 
     def predict_begin(self, model: Any) -> None:
         """A prediction."""
@@ -166,18 +166,18 @@ class KerasEvents:
     @_within_data
     def predict_batch_begin(self, batch: int) -> None:
         """One batch."""
-        self._training().hooks.on_predict_batch_begin(batch)
+        self._current().hooks.on_predict_batch_begin(batch)
 
     @_within_data
     def predict_batch_end(self, batch: int) -> None:
         """One batch."""
-        self._training().hooks.on_predict_batch_end(batch)
+        self._current().hooks.on_predict_batch_end(batch)
 
     def predict_end(self) -> None:
         """All batches."""
-        self._training().hooks.on_predict_end()
+        self._current().hooks.on_predict_end()
 
-    def _training(self) -> Session:
+    def _current(self) -> Session:
         if self._session is None:
             msg = "Keras called a hook outside of fit, evaluate and predict; is the adapter in two places at once?"
             raise HookcoreError(msg)

@@ -31,8 +31,7 @@ class DelayedInterrupt:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if error is None:
-            self.check()
+        self.check()
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` where one is waiting."""
