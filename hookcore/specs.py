@@ -108,4 +108,7 @@ def on_exception(run: Run, exception: BaseException) -> None:
 
 @hookspec
 def on_train_end(run: Run) -> None:
-    """Training has ended, in whatever way: `run.outcome` says how, `run.stop_reasons` why. Always called, and last."""
+    """Training has ended, in whatever way: `run.outcome` says how, `run.stop_reasons` why.
+
+    Called last in every run that began; not for a plugin that was disabled on the way.
+    """

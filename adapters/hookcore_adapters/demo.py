@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hookcore import CheckpointError, Engine, Outcome
+from hookcore import CheckpointError, Engine, HookcoreError, Outcome
 from hookcore_plugins import Checkpoint, Console, CSVLog, EarlyStopping, ReduceLROnPlateau
 
 if TYPE_CHECKING:
@@ -51,8 +51,12 @@ def demo(out: Path, epochs: int) -> None:
     from hookcore_adapters.keras import fit
 
     engine = Engine(plugins)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         fit(model, *train, validation_data=validation, epochs=epochs, batch_size=BATCH_SIZE, plugins=engine)
+    except KeyboardInterrupt:
+        pass  # the run has ended, as interrupted, and is told about below
+    except HookcoreError as error:
+        raise click.ClickException(str(error)) from error
     run: Run = engine.run  # type: ignore[assignment]  # fit began one
     whole = _score(checkpoint, validation, run)
     click.echo(f"Metrics by epoch:  {out / 'metrics.csv'}")
