@@ -9,7 +9,6 @@ import shlex
 import types
 import typing
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,6 +18,7 @@ from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecErro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from importlib import metadata
 
 logger = logging.getLogger("hookcore")
 
@@ -54,6 +54,8 @@ def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
 
 def entry_points(group: str) -> list[metadata.EntryPoint]:
     """The entry points of `group`, by name and then by distribution. Nothing is imported."""
+    from importlib import metadata  # as dear as the rest of the package together, and needed only where an engine is made
+
     return sorted(metadata.entry_points(group=group), key=lambda entry: (entry.name, distribution(entry)))
 
 
