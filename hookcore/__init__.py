@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hookcore.engine import HOOKS, Engine, Hooks, Session
+from hookcore.dispatch import Hooks
+from hookcore.engine import Engine
 from hookcore.errors import (
     CapabilityError,
     CheckpointError,
@@ -19,6 +20,8 @@ from hookcore.markers import hookimpl, hookspec
 from hookcore.metrics import History, Metrics
 from hookcore.monitor import Monitor
 from hookcore.run import Decision, Outcome, PluginFailure, Progress, Run, StopReason
+from hookcore.session import Session
+from hookcore.specs import HOOKS
 from hookcore.store import SavedCheckpoint
 from hookcore.trainee import Trainee
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hookcore.specs import HOOKS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from pluggy import HookImpl
 
     from hookcore.run import Run
+    from hookcore.store import SavedCheckpoint
 
     Call = Callable[..., None]
     Wrapper = Generator[None, object, object]
@@ -161,3 +164,34 @@ def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseExceptio
     except BaseException as error:  # noqa: BLE001 - Ctrl-C in a wrapper goes on to the others
         return error, None
     return thrown, RuntimeError("the wrapper yielded twice")
+
+
+class Hooks:
+    """The compiled hooks of one run, called with the hook's arguments after `run`, by position."""
+
+    __slots__ = tuple(HOOKS)
+
+    on_train_begin: Callable[[], None]
+    on_epoch_begin: Callable[[int], None]
+    on_batch_begin: Callable[[int], None]
+    on_batch_end: Callable[[int, Mapping[str, float]], None]
+    on_evaluate_begin: Callable[[], None]
+    on_evaluate_batch_begin: Callable[[int], None]
+    on_evaluate_batch_end: Callable[[int, Mapping[str, float]], None]
+    on_evaluate_end: Callable[[Mapping[str, float]], None]
+    on_epoch_end: Callable[[int, Mapping[str, float]], None]
+    on_predict_begin: Callable[[], None]
+    on_predict_batch_begin: Callable[[int], None]
+    on_predict_batch_end: Callable[[int], None]
+    on_predict_end: Callable[[], None]
+    on_checkpoint: Callable[[SavedCheckpoint], None]
+    on_exception: Callable[[BaseException], None]
+    on_train_end: Callable[[], None]
+
+
+def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], report: Report) -> Hooks:
+    """Every hook, compiled for one run."""
+    hooks = Hooks()
+    for hook, own in impls.items():
+        setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], own, handles, report))
+    return hooks

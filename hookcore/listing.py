@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hookcore import registry
-from hookcore.engine import HOOKS, Engine
+from hookcore.engine import Engine
 from hookcore.errors import describe, did_you_mean
 from hookcore.markers import PROJECT
+from hookcore.specs import HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

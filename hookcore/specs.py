@@ -6,7 +6,8 @@ mapping of floats, converted from the framework's values when it is read. Return
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Final
 
 from hookcore.markers import hookspec
 
@@ -112,3 +113,9 @@ def on_train_end(run: Run) -> None:
 
     Called last in every run that began; not for a plugin that was disabled on the way.
     """
+
+
+HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(inspect.signature(function).parameters) for name, function in list(globals().items()) if name.startswith("on_")
+}
+"""Every hook's name with its arguments, in the order in which a run calls them."""

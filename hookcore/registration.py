@@ -1,0 +1,179 @@
+"""Registration: what a plugin implements, and every mistake that can be found before it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import types
+import typing
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import pluggy
+
+from hookcore import specs, state
+from hookcore.errors import RegistrationError, did_you_mean
+from hookcore.markers import PROJECT
+from hookcore.specs import HOOKS
+from hookcore.trainee import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hookcore.registry import Found
+
+
+class _Marked:
+    """Holds a plugin's marked methods. Compared by identity, as pluggy refuses a second plugin that is equal to one it has."""
+
+    def __init__(self, methods: Mapping[str, Callable[..., object]]) -> None:
+        vars(self).update(methods)
+
+
+@attrs.frozen(eq=False)
+class Registered:
+    """A plugin in an engine, with what the engine found out about it."""
+
+    name: str
+    plugin: Any
+    origin: str
+    hooks: _Marked
+    """The marked methods alone: what pluggy sees, so that it never touches the plugin's other attributes."""
+    initial_state: Any
+    """What `state_dict` returned at registration: what each run starts from. None where the plugin keeps no state."""
+
+    @property
+    def is_observer(self) -> bool:
+        """Whether an error in this plugin leaves the run going."""
+        return bool(getattr(self.plugin, "role", "actor") == "observer")
+
+
+def examine(found: Found) -> Registered:
+    """The plugin with what can be found out about it; `RegistrationError` for any mistake in it."""
+    hooks = _marked_methods(found.name, found.plugin)
+    _check_declarations(found.name, found.plugin)
+    try:
+        implementations([Registered(found.name, found.plugin, found.origin, hooks, None)])
+    except pluggy.PluginValidationError as error:
+        msg = f"Plugin {found.name!r}: {error}"
+        raise RegistrationError(msg) from error
+    return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found))
+
+
+def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
+    """The implementations of each hook in pluggy's order: the last is called first."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(specs)
+    # pluggy calls the last registered first; we call in the order listed.
+    for one in reversed(list(plugins)):
+        manager.register(one.hooks, one.name)
+    return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
+
+
+_INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], Any]]] = {}
+"""By the plugin's identity, as a plugin need not be hashable; an entry goes with its plugin."""
+
+
+def _initial_state(found: Found) -> Any:
+    """The state of a plugin before its first run, which an object that served another engine has behind it; None for no state."""
+    plugin: Any = found.plugin
+    saves, loads = hasattr(plugin, "state_dict"), hasattr(plugin, "load_state_dict")
+    if saves != loads:
+        msg = f"Plugin {found.name!r} must have both state_dict and load_state_dict, or neither."
+        raise RegistrationError(msg)
+    if not saves:
+        return None
+    if id(plugin) in _INITIAL_STATES:
+        return _INITIAL_STATES[id(plugin)][1]
+    initial = copy.deepcopy(plugin.state_dict())
+    check_state(found.name, initial)
+    key = id(plugin)
+    with contextlib.suppress(TypeError):  # without weak references its state is what it is now
+        _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
+    return initial
+
+
+def check_state(name: str, given: Any) -> None:
+    """Refuse state that no checkpoint could hold."""
+    try:
+        state.dumps(given)
+    except TypeError as error:
+        msg = f"Plugin {name!r}: state_dict returned what cannot be saved. {error}"
+        raise RegistrationError(msg) from error
+
+
+def _check_declarations(name: str, plugin: Any) -> None:
+    role, needs = getattr(plugin, "role", "actor"), getattr(plugin, "needs", ())
+    if role not in {"observer", "actor"}:
+        hint = did_you_mean(str(role), ["observer", "actor"])
+        msg = f"Plugin {name!r}: role must be 'observer' or 'actor', got {role!r}.{hint}"
+        raise RegistrationError(msg)
+    capabilities = typing.get_args(Capability)
+    for need in [needs] if isinstance(needs, str) else needs:
+        if isinstance(needs, str) or need not in capabilities:
+            hint = did_you_mean(str(need), capabilities)
+            msg = f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
+            raise RegistrationError(msg)
+
+
+def _marked_methods(name: str, plugin: object) -> _Marked:
+    """The methods of `plugin` that are marked with `@hookimpl`.
+
+    Raises `RegistrationError` for what pluggy would pass over or say less well.
+    """
+    if inspect.isclass(plugin):
+        msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
+        raise RegistrationError(msg)
+    where = plugin if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else type(plugin)
+    reader = pluggy.PluginManager(PROJECT)
+    methods = {}
+    for attribute in sorted({*dir(where), *HOOKS}):
+        static = inspect.getattr_static(where, attribute, None)
+        if isinstance(static, property) or not (attribute.startswith("on_") or inspect.isfunction(static)):
+            continue
+        method = getattr(plugin, attribute, None)
+        if method is None or not callable(method):
+            continue
+        options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
+        if options is None:
+            if attribute.startswith("on_"):
+                msg = (
+                    f"Plugin {name!r}: method {attribute} is not marked with @hookimpl, so it would never be called."
+                    f"{'' if attribute in HOOKS else did_you_mean(attribute, HOOKS)}"
+                )
+                raise RegistrationError(msg)
+            continue
+        _check_signature(name, attribute, method, options)
+        methods[attribute] = method
+    if not methods:
+        msg = f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl."
+        raise RegistrationError(msg)
+    return _Marked(methods)
+
+
+def _check_signature(plugin: str, method: str, function: Callable[..., object], options: Mapping[str, Any]) -> None:
+    hook = options.get("specname") or method
+    if hook not in HOOKS:
+        hint = did_you_mean(hook, HOOKS) or f" There are: {', '.join(HOOKS)}."
+        msg = f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}"
+        raise RegistrationError(msg)
+    if options.get("hookwrapper"):
+        msg = f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True."
+        raise RegistrationError(msg)
+    if not options.get("wrapper") and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
+        msg = f"Plugin {plugin!r}: {method} is a generator or a coroutine, which nobody would run. Is wrapper=True missing?"
+        raise RegistrationError(msg)
+    for name, parameter in inspect.signature(function).parameters.items():
+        positional = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        required = positional and parameter.default is parameter.empty
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            msg = f"Plugin {plugin!r}: {method} has a keyword-only argument {name!r}, which pluggy never gives; drop the '*'."
+            raise RegistrationError(msg)
+        if required and name not in HOOKS[hook]:
+            msg = (
+                f"Plugin {plugin!r}: {method} has an argument {name!r}, which {hook}({', '.join(HOOKS[hook])}) does not give."
+                f"{did_you_mean(name, HOOKS[hook])}"
+            )
+            raise RegistrationError(msg)
