@@ -5,6 +5,7 @@ Runs where it is installed: `tox run -e own-plugin`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hookcore import Engine, HookcoreWarning, SpecError
+from hookcore.testing import check_plugin
 from hookcore_adapters.loop import Loop
 
 if TYPE_CHECKING:
@@ -88,3 +90,13 @@ def test_failing_import_stops_no_run(tmp_path: Path, failure: str) -> None:
     assert "HOOKCORE_DISABLE_PLUGINS=acme_summary" in broken.stderr
     silenced = train(PYTHONPATH=str(tmp_path), HOOKCORE_DISABLE_PLUGINS="acme_summary")
     assert (silenced.stdout, silenced.stderr) == ("completed 2 False\n", "")
+
+
+def test_its_plugins_keep_the_contract(tmp_path: Path) -> None:
+    """Both plugins pass the check that their author can run."""
+    from acme_training.ledger import RunLedger
+    from acme_training.summary import RunSummary
+
+    numbers = itertools.count()
+    check_plugin(lambda: RunLedger(tmp_path / f"{next(numbers)}.jsonl"))
+    check_plugin(RunSummary)

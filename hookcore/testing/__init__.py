@@ -1,7 +1,55 @@
-"""For tests of plugins and adapters: doubles for both sides of the engine."""
+"""For tests of plugins and adapters: doubles for both sides of the engine, events as values, and a check of a plugin's contract.
+
+What needs Hypothesis is imported when it is asked for: install `hookcore[testing]`.
+"""
 
 from __future__ import annotations
 
-from hookcore.testing.doubles import RecordingPlugin, ScriptedTrainee
+import importlib
+import typing
 
-__all__ = ["RecordingPlugin", "ScriptedTrainee"]
+from hookcore.errors import LoadError as _LoadError
+from hookcore.testing.doubles import RecordingPlugin, ScriptedTrainee
+from hookcore.testing.events import Event, check_events
+from hookcore.testing.playing import play
+
+if typing.TYPE_CHECKING:
+    from hookcore.testing.conformance import Clause, check_plugin, plugin_machine
+    from hookcore.testing.strategies import event_sequences, illegal_event_sequences, metric_series
+
+__all__ = [
+    "Clause",
+    "Event",
+    "RecordingPlugin",
+    "ScriptedTrainee",
+    "check_events",
+    "check_plugin",
+    "event_sequences",
+    "illegal_event_sequences",
+    "metric_series",
+    "play",
+    "plugin_machine",
+]
+
+_NEEDS_HYPOTHESIS = {
+    "Clause": "conformance",
+    "check_plugin": "conformance",
+    "event_sequences": "strategies",
+    "illegal_event_sequences": "strategies",
+    "metric_series": "strategies",
+    "plugin_machine": "conformance",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _NEEDS_HYPOTHESIS:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    try:
+        module = importlib.import_module(f"{__name__}.{_NEEDS_HYPOTHESIS[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        msg = f"{__name__}.{name} needs Hypothesis: pip install 'hookcore[testing]'."
+        raise _LoadError(msg) from error
+    return getattr(module, name)

@@ -1,0 +1,402 @@
+"""The contract that every plugin keeps, as a state machine which looks for a sequence of events that breaks it."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, get_args
+
+import attrs
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from hookcore import Engine, HookcoreError, state
+from hookcore.testing._subject import Subject, WatchedTrainee
+from hookcore.testing.doubles import ScriptedTrainee
+from hookcore.testing.events import Event
+from hookcore.testing.playing import NEIGHBOUR, Saved, deliver, obeying, start
+from hookcore.testing.strategies import Epochs, between
+from hookcore.trainee import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hookcore.testing.playing import Stop
+
+    Factory = Callable[[], Any]
+
+SETTINGS: Final = hypothesis.settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    stateful_step_count=8,
+    # Not Phase.explain, which takes minutes here and says little.
+    phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+"""The settings of `check_plugin`: the same examples every time, in a few seconds."""
+
+
+class Clause(enum.StrEnum):
+    """The clauses of the contract."""
+
+    REGISTRATION = "it can be registered, and each one made is new"
+    NO_EXCEPTION = "no legal sequence of events makes it raise"
+    JSON_STATE = "its state is JSON"
+    ROUND_TRIP = "a new one that loads its state has that state"
+    VOTES = "a vote to stop has a message and its own name"
+    DETERMINISM = "the same events lead to the same decisions"
+    RESUME = "saved and resumed at the end of an epoch, it decides as if it had never been cut"
+    FRESH_STATE = "it begins each run like a new one"
+    PARAMETERS = "a run leaves its parameters as they were"
+    NEEDS = "it uses of the trainee only what its needs list"
+
+
+def check_plugin(
+    factory: Factory,
+    *,
+    metrics: Iterable[str] = ("loss", "val_loss"),
+    raises: tuple[type[Exception], ...] = (),
+    tick: Callable[[], object] | None = None,
+    settings: hypothesis.settings | None = None,
+    **series: Any,
+) -> None:
+    """Look for a legal sequence of events under which the plugin that `factory` makes breaks its contract.
+
+    `factory` returns a new plugin at each call, of the same parameters; one that writes files gets a directory of its own each
+    time.
+
+    * `metrics`: the metrics at each end of an epoch. Batches and evaluations have those that do not begin with `val_`. Their
+      values are those of `metric_series(**series)`, with NaN and infinities unless told otherwise.
+    * `raises`: errors that the plugin is documented to raise, such as `MetricError` where it ends a run that has gone bad.
+    * `tick`: called before each event, to move a clock on that all plugins made by `factory` read.
+    * `settings`: Hypothesis's. By default the examples are the same every time and take a few seconds.
+
+    Raises `AssertionError`, which names the plugin and the `Clause`; Hypothesis adds the sequence of events.
+    """
+    contract = _contract(factory, metrics, raises, tick, series)
+    contract.check_registration()
+    # One breach is enough, and is raised as itself, not within a group.
+    thorough = hypothesis.settings(settings or SETTINGS, report_multiple_bugs=False)
+    # Short sequences first: a breach that one of them shows is cut down sooner.
+    short = hypothesis.settings(thorough, stateful_step_count=1, max_examples=2 * thorough.max_examples)
+    try:
+        run_state_machine_as_test(_machine(contract), settings=short)
+        run_state_machine_as_test(_machine(contract), settings=thorough)
+    except Flaky as error:
+        contract.breach(Clause.DETERMINISM, f"a sequence of events did not have the same effect again: {error}", error)
+
+
+def plugin_machine(
+    factory: Factory,
+    *,
+    metrics: Iterable[str] = ("loss", "val_loss"),
+    raises: tuple[type[Exception], ...] = (),
+    tick: Callable[[], object] | None = None,
+    **series: Any,
+) -> type[RuleBasedStateMachine]:
+    """The state machine behind `check_plugin`, which takes the same arguments.
+
+    For settings of your own: `TestMine = plugin_machine(Mine).TestCase`. Raises `AssertionError` where the plugin cannot be
+    registered.
+    """
+    contract = _contract(factory, metrics, raises, tick, series)
+    contract.check_registration()
+    return _machine(contract)
+
+
+def _contract(
+    factory: Factory,
+    metrics: Iterable[str],
+    raises: tuple[type[Exception], ...],
+    tick: Callable[[], object] | None,
+    series: Mapping[str, Any],
+) -> _Contract:
+    return _Contract(factory, tuple(metrics), raises, tick, {"nan": True, "infinity": True, **series})
+
+
+@attrs.frozen
+class _Contract:
+    """What is to be checked, and the checks that need no run."""
+
+    factory: Factory
+    metrics: tuple[str, ...]
+    raises: tuple[type[Exception], ...]
+    tick: Callable[[], object] | None
+    series: Mapping[str, Any]
+
+    def breach(self, clause: Clause, detail: str, cause: BaseException | None = None) -> NoReturn:
+        """Raise the error that names the plugin and the clause."""
+        msg = f"{self._name()} breaks its contract: {clause}. {detail}"
+        raise AssertionError(msg) from cause
+
+    def _name(self) -> str:
+        plugin = self.factory()
+        try:
+            name = Engine([plugin], autoload=False).names[0]
+        except HookcoreError:
+            return type(plugin).__name__
+        return f"{type(plugin).__name__} ({name!r})"
+
+    def check_registration(self) -> None:
+        """The engine takes the plugin, and each one is new."""
+        plugin = self.factory()
+        if plugin is self.factory():
+            self.breach(Clause.REGISTRATION, "The factory returned the same object twice.")
+        if hasattr(plugin, "state_dict"):
+            self._state_text(plugin)  # the engine looks at it too, and this is its own clause
+        try:
+            Engine([plugin], autoload=False)
+        except HookcoreError as error:
+            self.breach(Clause.REGISTRATION, str(error), error)
+        self.check_state(plugin)
+
+    def check_state(self, plugin: Any) -> None:
+        """The state is JSON, and a new plugin that loads it has it."""
+        if not hasattr(plugin, "state_dict"):
+            return
+        saved = self._state_text(plugin)
+        loaded = self.factory()
+        try:
+            loaded.load_state_dict(state.loads(saved))
+        except Exception as error:  # noqa: BLE001 - whatever the plugin raises is the breach
+            self.breach(Clause.ROUND_TRIP, f"load_state_dict raised {error!r} for {saved}.", error)
+        again = self._state_text(loaded)
+        if saved != again:
+            self.breach(Clause.ROUND_TRIP, f"{saved} was saved and loaded; then it was {again}.")
+
+    def _state_text(self, plugin: Any) -> str:
+        try:
+            value = plugin.state_dict()
+        except Exception as error:  # noqa: BLE001 - whatever the plugin raises is the breach
+            self.breach(Clause.NO_EXCEPTION, f"state_dict raised {error!r}.", error)
+        try:
+            return json.dumps(json.loads(state.dumps(value)), sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            self.breach(Clause.JSON_STATE, f"{value!r}: {error}", error)
+
+
+def _parameters(plugin: Any) -> dict[str, Any]:
+    """The parameters that a plugin was made with: a container's content, else the object itself."""
+    if attrs.has(type(plugin)):
+        names = [attribute.name for attribute in attrs.fields(type(plugin)) if attribute.init]
+    else:
+        names = [name for name in inspect.signature(type(plugin)).parameters if hasattr(plugin, name)]
+    values = {name: getattr(plugin, name) for name in names}
+    return {name: repr(value) if type(value).__module__ == "builtins" else value for name, value in values.items()}
+
+
+def _machine(contract: _Contract) -> type[_PluginMachine]:
+    name = f"{type(contract.factory()).__name__}Machine"
+    return type(name, (_PluginMachine,), {"contract": contract, "__doc__": _PluginMachine.__doc__})
+
+
+@attrs.frozen
+class _RunChoice:
+    """What a run is like. With `lacking`, its trainee can do only what the plugin needs; `before` comes before it, on its own."""
+
+    before: str
+    first: int
+    epochs: int | None
+    at_once: int
+    batches: int | None
+    same_engine: bool
+    lacking: bool
+
+
+_BETWEEN: Final = st.sampled_from(["", "", "", "evaluate", "predict"])
+_RUNS: Final = st.builds(
+    _RunChoice,
+    before=_BETWEEN,
+    first=st.sampled_from([0, 0, 2]),
+    epochs=st.sampled_from([None, None, 12, 3, 0]),
+    at_once=st.sampled_from([1, 1, 2]),
+    batches=st.sampled_from([None, None, 1, 2]),
+    same_engine=st.booleans(),
+    lacking=st.booleans(),
+)
+
+
+class _PluginMachine(RuleBasedStateMachine):
+    """Drives several instances of a plugin through the same events: they must decide the same.
+
+    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of an epoch, from the
+    state that one of the others had.
+    """
+
+    contract: ClassVar[_Contract]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = self.contract.factory()
+        self.parameters = _parameters(self.used)
+        self.engine: Engine | None = None
+        self.subjects: dict[str, Subject] = {}
+        self.runs = 0
+        self.epoch = 0
+        self.epochs: int | None = None
+        self.kind = Epochs(self.contract.metrics)
+        self.lacking = False
+
+    def running(self) -> bool:
+        """Whether a run goes on."""
+        return bool(self.subjects)
+
+    def stopping(self) -> bool:
+        """Whether there was a vote to stop."""
+        return self.subjects["used"].session.stopping
+
+    # One rule, which does what comes next: of several, Hypothesis leaves some out of each example, and without epochs there is
+    # little to see.
+    @rule(
+        data=st.data(),
+        before=_BETWEEN,
+        count=st.integers(0, 6),
+        cuts=st.lists(st.sampled_from([False, False, True]), min_size=6, max_size=6),
+        stop=st.sampled_from(["batch", "epoch"]),
+    )
+    def train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
+        """Train some epochs, cut at the end of some of them, and perhaps end the run; begin one where there is none."""
+        if not self.running() and not self._begin(data.draw(_RUNS)):
+            return
+        if self.epochs is not None:
+            count = min(count, self.epochs - self.epoch)
+        if self.stopping():
+            count = 0
+        endings = ["end", "exception"] + (["go on"] * 5 + ["left"] if count else [])
+        cut = iter(cuts)
+        for event in obeying(data.draw(self.kind.events(self.epoch, count, endings, self._between(before))), self.stopping, stop):
+            if not self._send(event):
+                return
+            if event.hook == "on_epoch_end":
+                self.epoch = event.arguments[0] + 1
+                if next(cut) and not self.stopping():
+                    self._cut()
+
+    def _begin(self, run: _RunChoice) -> bool:
+        self.epoch, self.epochs = run.first, None if run.epochs is None else run.first + run.epochs
+        self.kind = Epochs(self.contract.metrics, at_once=run.at_once, batches=run.batches, series=self.contract.series)
+        self.lacking = run.lacking
+        if run.before:
+            self._open()
+            if self._send(*self._between(run.before)):
+                self._close()
+        if not run.same_engine:
+            self.engine = None
+        self._open()
+        return self._send(Event("on_train_begin"))
+
+    def _between(self, what: str) -> list[Event]:
+        return between(what, self.epoch, lambda: dict.fromkeys(self.kind.trained, 1.0))
+
+    def _open(self) -> None:
+        self.subjects = {
+            "used": self._subject(self.used, self.engine),
+            "new": self._subject(self.contract.factory()),
+            "twin": self._subject(self.contract.factory()),
+        }
+        self.engine = self.subjects["used"].engine
+
+    def _subject(self, plugin: Any, engine: Engine | None = None, saved: Saved | None = None) -> Subject:
+        engine = engine or Engine([plugin], autoload=False)
+        unneeded = set(get_args(Capability)).difference(getattr(plugin, "needs", ())) if self.lacking else ()
+        trainee = WatchedTrainee(ScriptedTrainee(cannot=dict.fromkeys(unneeded, "this one was made without")), plugin)
+        session = start(engine, trainee, saved, epochs=self.epochs)
+        session.shared.steps_per_epoch = None if self.kind.batches is None else self.kind.batches * self.kind.at_once
+        trainee.undeclared.clear()  # a resume uses the trainee, not the plugin
+        return Subject(plugin, engine, session, trainee)
+
+    def _send(self, *events: Event) -> bool:
+        """Give events to every instance, and compare them after each. Returns whether the run goes on."""
+        for event in events:
+            self._send_one(event)
+            if not self.running():
+                return False
+        return True
+
+    def _send_one(self, event: Event) -> None:
+        if self.contract.tick is not None:
+            self.contract.tick()
+        errors = [self._deliver(subject, event) for subject in self.subjects.values()]
+        error = next((error for error in errors if error is not None), None)
+        if error is not None:  # an actor's, and one that it is documented to raise: it ends the run
+            for subject in self.subjects.values():
+                subject.session.end(error)
+        self._compare(event, failed=error is not None or event.hook == "on_exception")
+        if event.hook in {"on_batch_end", "on_epoch_end", "on_exception"}:
+            self.contract.check_state(self.used)
+        if error is not None or event.hook in {"on_exception", "on_train_end"}:
+            self._close()
+
+    def _deliver(self, subject: Subject, event: Event) -> Exception | None:
+        """Give an event to one instance; returns the error that it may raise."""
+        if event.hook == "on_batch_end":
+            subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
+        failed, error = len(subject.run.failures), None
+        try:
+            deliver(subject.session, event)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here
+            error = raised
+        # An observer's errors, and those within an exception's own events, come out of the engine as failures alone.
+        errors = [*([] if error is None else [error]), *(failure.error for failure in subject.run.failures[failed:])]
+        used = subject.trainee.undeclared + ["learning_rate" for one in errors if one in subject.trainee.refusals]
+        if used:
+            self.contract.breach(Clause.NEEDS, f"At {event} it used the trainee's {used[0]}, and its needs do not list it.")
+        for one in errors:
+            if not isinstance(one, self.contract.raises):
+                self.contract.breach(Clause.NO_EXCEPTION, f"At {event} it raised {one!r}.", one)
+        return error if isinstance(error, Exception) else None
+
+    def _compare(self, event: Event, *, failed: bool) -> None:
+        for subject in self.subjects.values():
+            self._check_votes(subject)
+        self._same(event, "new", "twin", Clause.DETERMINISM)
+        self._same(event, "used", "new", Clause.FRESH_STATE if self.runs else Clause.DETERMINISM)
+        if "resumed" in self.subjects:
+            # Snapshots are no state, so weights differ where a plugin puts back a snapshot from before the cut; and whether a run
+            # that fails is saved depends on the files that are there, which the resumed one did not write.
+            self._same(event, "used", "resumed", Clause.RESUME, "weights", *(["decisions"] if failed else []))
+
+    def _check_votes(self, subject: Subject) -> None:
+        (name,) = subject.engine.names
+        for vote in subject.run.stop_reasons:
+            if vote.plugin == NEIGHBOUR:
+                continue
+            if vote.plugin != name:
+                self.contract.breach(Clause.VOTES, f"It voted to stop under the name {vote.plugin!r}: {vote.message!r}.")
+            message: Any = vote.message
+            if not isinstance(message, str) or not message.strip():
+                self.contract.breach(Clause.VOTES, f"It voted to stop with the message {message!r}.")
+
+    def _same(self, event: Event, one: str, other: str, clause: Clause, *ignored: str) -> None:
+        first, second = self.subjects[one], self.subjects[other]
+        decided, expected = second.decided(second.own_decisions), first.decided(second.others_decisions)
+        for what in decided.keys() - ignored:
+            if decided[what] != expected[what]:
+                msg = f"At {event} the {what} of two differed: {expected[what]} ({one}) and {decided[what]} ({other})."
+                self.contract.breach(clause, msg)
+
+    def _cut(self) -> None:
+        """Save the run and go on with a new plugin that loads the state, beside the others."""
+        source = self.subjects.get("resumed", self.subjects["used"])
+        if source.run.failures:  # it is disabled, and a new one is not
+            return
+        saved = Saved(state.dumps(source.session.state_dict()), source.trainee.inner.snapshot())
+        resumed = self._subject(self.contract.factory(), saved=saved)
+        self._deliver(resumed, Event("on_train_begin"))
+        resumed.own_decisions = len(resumed.run.decisions)
+        resumed.others_decisions = len(self.subjects["used"].run.decisions)
+        self.subjects["resumed"] = resumed
+        self._same(Event("resume", (self.epoch - 1,)), "used", "resumed", Clause.RESUME, "weights")
+
+    def _close(self) -> None:
+        """The run is over."""
+        for name, value in _parameters(self.used).items():
+            before = self.parameters[name]
+            if before is not value and not (isinstance(value, str) and before == value):
+                self.contract.breach(Clause.PARAMETERS, f"{name} was {before} and is {value}.")
+        self.subjects = {}
+        self.runs += 1

@@ -1,0 +1,178 @@
+"""Events as values, and which sequences of them are legal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from hookcore import HOOKS, Outcome
+from hookcore.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# What may begin within what; None is outside of everything.
+_WITHIN: Final[Mapping[str, set[str | None]]] = {
+    "train": {None},
+    "epoch": {"train"},
+    "batch": {"epoch"},
+    "evaluate": {None, "train", "epoch", "batch"},
+    "evaluate_batch": {"evaluate"},
+    "predict": {None, "train", "epoch", "batch"},
+    "predict_batch": {"predict"},
+}
+_HOLDS_BATCHES: Final = {"batch": "epoch", "evaluate_batch": "evaluate", "predict_batch": "predict"}
+
+
+@attrs.frozen
+class Event:
+    """A hook's name, and its arguments after `run` in the hook's order; metrics are a dict.
+
+    Two events are no hooks: `Event("resume", (epoch,))`, before `on_train_begin`, says that the run goes on from the end of
+    `epoch` of the run before it, and `Event("stop", (message,))` that another plugin votes to stop.
+    """
+
+    hook: str
+    arguments: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.hook}({', '.join(map(repr, self.arguments))})"
+
+
+def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
+    """Raise `AssertionError` at the first event that no loop gives where it stands, and where the events end within a run.
+
+    Takes what `event_sequences` makes and what a `RecordingPlugin` has recorded. The rules:
+
+    * A run begins, then its epochs, and `on_train_end` is its last event. Each epoch is one more than the one before it.
+    * The batches of an epoch, an evaluation or a prediction count from 0 without a gap. An `on_..._batch_end` may have a greater
+      number than the begin before it: the loop did several batches at a time.
+    * The last batch may have no end, where a loop sees only by asking for it that there is none. So may the last epoch, where
+      the loop is left in the middle.
+    * Evaluations and predictions may come anywhere, also outside of a run; there they may break off.
+    * `on_exception` may come anywhere in a run. Nothing but checkpoints and `on_train_end` follows it.
+    * A checkpoint comes within a run. After a vote to stop no epoch begins.
+    """
+    position = _Position()
+    listed = [event if isinstance(event, Event) else Event(event[0], event[1:]) for event in events]
+    for number, event in enumerate(listed):
+        problem = position.take(event)
+        if problem is not None:
+            before = ", ".join(map(str, listed[max(0, number - 3) : number])) or "nothing"
+            msg = f"Event {number}, {event}, is out of order: {problem}. Before it: {before}."
+            raise AssertionError(msg)
+    if position.training:
+        msg = f"The events end within a run: there is no on_train_end after {listed[-1]}."
+        raise AssertionError(msg)
+
+
+def is_legal(events: Iterable[Event | tuple[Any, ...]]) -> bool:
+    """Whether `check_events` passes."""
+    try:
+        check_events(events)
+    except AssertionError:
+        return False
+    return True
+
+
+@attrs.define
+class _Position:
+    """Where a sequence of events is."""
+
+    open: list[tuple[str, Any]] = attrs.field(factory=list)
+    """What has begun and not ended, outermost first, each with its number."""
+    next_epoch: int | None = None
+    """The number that the next epoch must have, or None before a run's first."""
+    next_batch: dict[str, int] = attrs.field(factory=dict)
+    ended_epochs: set[int] = attrs.field(factory=set)
+    """The epochs that the latest run ended: where the next may go on from."""
+    failed: bool = False
+    stopped: bool = False
+    resumed: bool = False
+
+    @property
+    def training(self) -> bool:
+        return bool(self.open) and self.open[0][0] == "train"
+
+    def take(self, event: Event) -> str | None:
+        """Move on by `event`; returns what is wrong with it."""
+        return self._misplaced(event.hook, event.arguments) or self._move(event.hook, event.arguments)
+
+    def _misplaced(self, hook: str, arguments: tuple[Any, ...]) -> str | None:
+        if self.resumed and hook != "on_train_begin":
+            return "a resumed run begins at once"
+        if hook not in {*HOOKS, "resume", "stop"}:
+            return f"there is no such hook.{did_you_mean(hook, HOOKS)}"
+        if len(arguments) < len(HOOKS.get(hook, ())) - 1:
+            return f"its arguments are {', '.join(HOOKS[hook][1:])}"
+        if self.failed and hook not in {"on_checkpoint", "on_train_end"}:
+            return "an exception has ended the run"
+        return None
+
+    def _move(self, hook: str, arguments: tuple[Any, ...]) -> str | None:
+        number = arguments[0] if arguments else None
+        if hook == "resume":
+            return self._resume(number)
+        if hook in {"stop", "on_checkpoint", "on_exception"}:
+            self.stopped |= hook == "stop"
+            self.failed |= hook == "on_exception"
+            return None if self.training else "no run has begun"
+        what, _, end = hook.removeprefix("on_").rpartition("_")
+        if end == "begin":
+            return self._begin(what, number)
+        return self._end_run(arguments) if what == "train" else self._end(what, number)
+
+    def _resume(self, epoch: Any) -> str | None:
+        if self.training:
+            return "a run goes on already"
+        if epoch not in self.ended_epochs:
+            return f"epoch {epoch} did not end in the run before"
+        self.resumed, self.next_epoch = True, epoch + 1
+        return None
+
+    def _begin(self, what: str, number: Any) -> str | None:
+        if self.open and not self.training and what in {"train", "evaluate", "predict"}:
+            self.open.clear()  # what went on outside of a run broke off
+        around = self.open[-1][0] if self.open else None
+        if around not in _WITHIN[what]:
+            return f"{'nothing' if around is None else around} is open"
+        if what == "train":
+            self.next_epoch = self.next_epoch if self.resumed else None
+            self.ended_epochs, self.resumed, self.stopped = set(), False, False
+        elif what == "epoch":
+            if self.stopped:
+                return "a vote to stop was given"
+            if number < 0 or self.next_epoch not in {None, number}:
+                return f"epoch {self.next_epoch or 0} is next"
+            self.next_epoch = number + 1
+        elif what in _HOLDS_BATCHES and number != self.next_batch[what]:
+            return f"batch {self.next_batch[what]} is next"
+        self.next_batch.update((batch, 0) for batch, holder in _HOLDS_BATCHES.items() if holder == what)
+        self.open.append((what, number))
+        return None
+
+    def _end(self, what: str, number: Any) -> str | None:
+        if self.open and _HOLDS_BATCHES.get(self.open[-1][0]) == what:
+            self.open.pop()  # a batch that turned out not to be there
+        if not self.open or self.open[-1][0] != what:
+            return f"{self.open[-1][0] if self.open else 'nothing'} is open"
+        _, begun = self.open.pop()
+        if what == "epoch":
+            self.ended_epochs.add(number)
+        elif what in _HOLDS_BATCHES:
+            self.next_batch[what] = number + 1
+        if (what == "epoch" and number != begun) or (what in _HOLDS_BATCHES and number < begun):
+            return f"{what} {begun} is open"
+        return None
+
+    def _end_run(self, arguments: tuple[Any, ...]) -> str | None:
+        if not self.training:
+            return "no run has begun"
+        if not self.failed and not {what for what, _ in self.open} <= {"train", "epoch", "batch"}:
+            return f"{self.open[-1][0]} is open"
+        if arguments and self.failed == (arguments[0] in {Outcome.COMPLETED, Outcome.STOPPED}):
+            return f"the run ended {'by an' if self.failed else 'without an'} exception"
+        self.open.clear()
+        self.failed = False
+        return None

@@ -1,0 +1,168 @@
+"""How a sequence of events is played to plugins, through a real engine."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session, state
+from hookcore.testing.doubles import ScriptedTrainee
+from hookcore.testing.events import Event, check_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from hookcore import Trainee
+
+Stop: TypeAlias = Literal["batch", "epoch"]
+"""When a loop obeys a vote to stop: before the next batch, or once its epoch is done."""
+
+NEIGHBOUR: Final = "neighbour"
+"""Under whose name the events `stop` and `on_checkpoint` of a sequence are recorded."""
+
+_ENDS: Final = frozenset({"on_exception", "on_train_end"})
+
+
+@attrs.frozen
+class Saved:
+    """What a checkpoint holds, without files: the run's state as JSON text, and the trainee's snapshot."""
+
+    record: str
+    snapshot: Any
+
+    @classmethod
+    def of(cls, session: Session) -> Saved:
+        """What a checkpoint of `session` would hold now."""
+        return cls(state.dumps(session.state_dict()), session.run.trainee.snapshot())
+
+
+def start(engine: Engine, trainee: Trainee, saved: Saved | None = None, *, epochs: int | None = None) -> Session:
+    """A session of `engine` on a new run, or on one that goes on from `saved`; nothing is called yet."""
+    record = None if saved is None else state.loads(saved.record)
+    resumed_from = None
+    if record is not None:
+        epoch, step = record["progress"]["epoch"], record["progress"]["step"]
+        resumed_from = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
+    session = engine.start(Run(trainee=trainee, resumed_from=resumed_from))
+    session.shared.epochs = epochs
+    if saved is not None and record is not None:
+        trainee.restore(saved.snapshot)
+        for name, value in record["progress"].items():
+            setattr(session.run.progress, name, value)
+        session.run.history.load_state_dict(record["history"])
+        for name, learnt in record["plugins"].items():
+            engine[name].load_state_dict(learnt)
+    return session
+
+
+def deliver(session: Session, event: Event) -> None:
+    """Give one event to the plugins of `session`, as an adapter does. After `on_exception` the session has ended."""
+    arguments = event.arguments
+    match event.hook:
+        case "on_train_begin":
+            session.train_begin()
+        case "on_epoch_begin":
+            session.epoch_begin(*arguments)
+        case "on_batch_begin":
+            session.batch_begin(*arguments)
+        case "on_batch_end":
+            batch, metrics = arguments
+            session.batch_end(batch, Metrics(metrics), batch + 1 - session.run.progress.batch)
+        case "on_epoch_end":
+            epoch, metrics = arguments
+            session.epoch_end(epoch, Metrics(metrics))
+        case "on_checkpoint":
+            attrs.evolve(session.run, plugin=NEIGHBOUR).checkpoint_saved(arguments[0], "for a test")
+        case "stop":
+            attrs.evolve(session.run, plugin=NEIGHBOUR).stop(*arguments)
+        case "on_exception":
+            session.end(arguments[0])
+        case "on_train_end":
+            session.end()
+        case hook:
+            getattr(session.hooks, hook)(*(Metrics(one) if isinstance(one, dict) else one for one in arguments))
+
+
+def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -> Iterator[Event]:
+    """`events` without the batches and epochs that do not take place since a plugin voted to stop."""
+    prevented = {"on_epoch_begin": _ENDS}
+    if stop == "batch":
+        prevented["on_batch_begin"] = _ENDS | {"on_batch_end", "on_epoch_end"}
+    until: frozenset[str] = frozenset()
+    for event in events:
+        if until:
+            if event.hook not in until:
+                continue
+            until = frozenset()
+            if event.hook == "on_batch_end":
+                continue
+        if event.hook in prevented and stopping():
+            until = prevented[event.hook]
+        else:
+            yield event
+
+
+def play(
+    events: Iterable[Event], plugins: Iterable[object] | Engine = (), *, trainee: Trainee | None = None, stop: Stop = "batch"
+) -> list[Run]:
+    """Drive `events`, a legal sequence, through an engine with `plugins`; returns the runs, evaluations on their own excepted.
+
+    A vote to stop is obeyed: with `stop="batch"` no batch begins after it, with `"epoch"` the epoch is finished first; either way
+    no epoch begins. A run that would go on from an epoch which was not reached for this does not take place. `trainee` is a
+    `ScriptedTrainee` by default. An exception of the sequence ends its run; one that a plugin raises ends it too, and is raised.
+
+    Raises `AssertionError` for an illegal sequence.
+    """
+    events = list(events)
+    check_events(events)
+    engine = plugins if isinstance(plugins, Engine) else Engine(plugins, autoload=False)
+    trainee = ScriptedTrainee() if trainee is None else trainee
+    runs: list[Run] = []
+    saved: dict[int, Saved] = {}
+    for part in _parts(events):
+        going_on = part[0].hook == "resume"
+        if going_on and part[0].arguments[0] not in saved:
+            saved = {}
+            continue
+        session = start(engine, trainee, saved[part[0].arguments[0]] if going_on else None)
+        training = part[going_on].hook == "on_train_begin"
+        if training:
+            runs.append(session.run)
+            saved = {}
+        with _ending(session if training else None):
+            for event in obeying(part[going_on:], lambda session=session: session.stopping, stop):  # type: ignore[misc]
+                deliver(session, event)
+                if event.hook == "on_epoch_end":
+                    saved[event.arguments[0]] = Saved.of(session)
+    return runs
+
+
+def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """The events of one session after the other: a run, or an evaluation or prediction outside of one."""
+    part: list[Event] = []
+    training = False
+    for event in events:
+        begins = event.hook in {"resume", "on_train_begin"} or (
+            not training and event.hook in {"on_evaluate_begin", "on_predict_begin"}
+        )
+        if part and begins and part[-1].hook != "resume":
+            yield part
+            part = []
+        training = event.hook == "on_train_begin" or (training and event.hook != "on_train_end")
+        part.append(event)
+    if part:
+        yield part
+
+
+@contextlib.contextmanager
+def _ending(session: Session | None) -> Iterator[None]:
+    """End `session` by what is raised, as a loop does."""
+    try:
+        yield
+    except BaseException as error:
+        if session is not None:
+            session.end(error)
+        raise

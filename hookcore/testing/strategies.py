@@ -1,0 +1,268 @@
+"""Hypothesis strategies: series of a metric, and legal and illegal sequences of events."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from hypothesis import strategies as st
+
+from hookcore import SavedCheckpoint
+from hookcore.testing.events import Event, is_legal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+    Series = list[float | None]
+
+_LARGEST: Final = 0x7F7FFFFF
+"""The largest finite float32, as an integer."""
+
+EXCEPTIONS: Final = (KeyboardInterrupt, ValueError, MemoryError, RuntimeError, StopIteration)
+
+
+def metric_series(
+    *,
+    min_size: int = 1,
+    max_size: int = 12,
+    min_delta: float = 0.0,
+    nan: bool = False,
+    infinity: bool = False,
+    missing: bool = False,
+) -> SearchStrategy[Series]:
+    """One metric's values, an epoch each, as hard for a stopping rule as they can be.
+
+    Every value is a float that float32 holds exactly, so that a framework that computes in float32 sees the same numbers.
+    Beside new values there are plateaus, ties with earlier values, and values within two float32 steps of the best or the latest
+    plus or minus `min_delta`. `nan` and `infinity` mix those in, `missing` a None for an epoch that does not produce the metric.
+    """
+    moves = ["same", "same", "new", "tie", "near"]
+    moves += ["nan"] * nan + ["infinity"] * infinity + ["missing"] * missing
+    return _series(min_size, max_size, min_delta, moves)
+
+
+@st.composite
+def _series(draw: DrawFn, min_size: int, max_size: int, min_delta: float, moves: Sequence[str]) -> Series:
+    series: Series = []
+    seen: list[float] = []
+    for move in draw(st.lists(st.sampled_from(moves), min_size=min_size, max_size=max_size)):
+        value = _value(draw, move, seen, min_delta)
+        series.append(value)
+        if value is not None and math.isfinite(value):
+            seen.append(value)
+    return series
+
+
+def _value(draw: DrawFn, move: str, seen: Sequence[float], min_delta: float) -> float | None:
+    match move:
+        case "missing" | "nan":
+            return None if move == "missing" else math.nan
+        case "infinity":
+            return draw(st.sampled_from([math.inf, -math.inf]))
+        case "same" | "tie" if seen:
+            return seen[-1] if move == "same" else draw(st.sampled_from(seen))
+        case "near" if seen:
+            base = draw(st.sampled_from([min(seen), max(seen), seen[-1]]))
+            return near_float32(base + draw(st.sampled_from([-1, 1])) * min_delta, draw(st.integers(-2, 2)))
+        case _:
+            return draw(st.integers(-8, 8).map(float) | st.floats(-3e38, 3e38).map(near_float32))
+
+
+def near_float32(value: float, steps: int = 0) -> float:
+    """The float32 nearest to `value`, or the one `steps` further up, and never beyond the largest finite one."""
+    largest: float = struct.unpack("<f", struct.pack("<I", _LARGEST))[0]
+    (bits,) = struct.unpack("<I", struct.pack("<f", max(-largest, min(largest, value))))
+    # The bits of a float32 count up with its magnitude.
+    place = (-(bits & 0x7FFFFFFF) if bits >> 31 else bits) + steps
+    place = max(-_LARGEST, min(_LARGEST, place))
+    (result,) = struct.unpack("<f", struct.pack("<I", place if place >= 0 else -place | 0x80000000))
+    return float(result)
+
+
+def event_sequences(
+    metrics: Sequence[str] = ("loss", "val_loss"),
+    *,
+    min_runs: int = 0,
+    max_runs: int = 3,
+    max_epochs: int = 4,
+    max_batches: int = 3,
+    exceptions: bool = True,
+    resumes: bool = True,
+    **series: Any,
+) -> SearchStrategy[list[Event]]:
+    """Legal sequences of events, for `hookcore.testing.play`: what loops give, in every order that is allowed.
+
+    Runs in a row, of no epoch or more, with batches one or two at a time, evaluations and predictions in and out of epochs and
+    runs, checkpoints, votes to stop by another plugin, a last batch without an end, and an epoch that the loop leaves in the
+    middle. With `exceptions`, a run may end by one at any point, Ctrl-C included; with `resumes`, it may go on from the end of an
+    epoch of the run before.
+
+    Each epoch ends with the `metrics` named, whose values are those of `metric_series(**series)`, and each batch with those
+    that do not begin with `val_`.
+    """
+    return _sequences(
+        runs=(min_runs, max_runs),
+        max_epochs=max_epochs,
+        endings=["end", "end", "left", "exception"] if exceptions else ["end", "end", "left"],
+        resumes=resumes,
+        epochs=Epochs(tuple(metrics), max_batches=max_batches, series=series),
+    )
+
+
+def illegal_event_sequences(metrics: Sequence[str] = ("loss", "val_loss"), **options: Any) -> SearchStrategy[list[Event]]:
+    """Sequences of events that no loop gives: legal ones with an event lost, doubled, moved or misnumbered, or broken off.
+
+    For adapters, which must not go on as if nothing were wrong. `hookcore.testing.check_events` refuses each. The `options`
+    are those of `event_sequences`.
+    """
+    return _disturbed(event_sequences(metrics, **{"min_runs": 1, **options})).filter(lambda events: not is_legal(events))
+
+
+@st.composite
+def _disturbed(draw: DrawFn, legal: SearchStrategy[list[Event]]) -> list[Event]:
+    events = list(draw(legal))
+    place = draw(st.integers(0, len(events) - 1))
+    event = events[place]
+    match draw(st.sampled_from(["lose", "double", "move", "number", "break off"])):
+        case "lose":
+            del events[place]
+        case "double":
+            events.insert(place, event)
+        case "move":
+            events.insert(draw(st.integers(0, len(events) - 1)), events.pop(place))
+        case "number":
+            arguments = [one + draw(st.sampled_from([-1, 1, 2])) if isinstance(one, int) else one for one in event.arguments]
+            events[place] = attrs.evolve(event, arguments=tuple(arguments))
+        case "break off":
+            del events[place:]
+    return events
+
+
+@attrs.frozen
+class Epochs:
+    """What the epochs of a run are like."""
+
+    metrics: tuple[str, ...]
+    max_batches: int = 3
+    at_once: int = 1
+    """Batches that the loop does at a time."""
+    batches: int | None = None
+    """How often in each epoch, where the loop knows; else it may ask for one batch too many."""
+    series: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def trained(self) -> list[str]:
+        """The metrics of batches and evaluations."""
+        return [name for name in self.metrics if not name.startswith("val_")]
+
+    def events(self, first: int, count: int, endings: Sequence[str], before: Sequence[Event] = ()) -> SearchStrategy[list[Event]]:
+        """The events of `count` epochs, `first` the first, after `before`, and how the run ends: one of `endings`.
+
+        `"end"`, `"left"` for a loop that is left in its last epoch, `"exception"` anywhere, `"go on"` for a run that does not end
+        yet. The epochs are fewer where there is a vote to stop.
+        """
+        return _epochs(self, first, count, endings=endings, before=before)
+
+
+@st.composite
+def _epochs(
+    draw: DrawFn, kind: Epochs, first: int, count: int, *, endings: Sequence[str], before: Sequence[Event]
+) -> list[Event]:
+    series = {
+        name: draw(metric_series(**{**kind.series, "min_size": count, "max_size": count}))  # an epoch each
+        for name in kind.metrics
+    }
+    # A few values round and round for the batches: fewer choices to make, and to shrink.
+    values = {name: itertools.cycle(draw(metric_series(**{**kind.series, "max_size": 5}))) for name in kind.trained}
+
+    def batch_metrics() -> dict[str, float]:
+        return _present({name: next(one) for name, one in values.items()})
+
+    events = list(before)
+    for epoch in range(first, first + count):
+        own = _epoch(draw, kind, epoch, batch_metrics)
+        metrics = _present({name: one[epoch - first] for name, one in series.items()})
+        events += [*own, Event("on_epoch_end", (epoch, metrics))]
+        if any(event.hook == "stop" for event in own):
+            break
+    match draw(st.sampled_from(endings)):
+        case "go on":
+            return events
+        case "left" if events and events[-1].hook == "on_epoch_end":
+            del events[-1]
+        case "exception":
+            del events[draw(st.integers(min(1, len(events)), len(events))) :]
+            events.append(Event("on_exception", (draw(st.sampled_from(EXCEPTIONS))("in the loop"),)))
+    return [*events, Event("on_train_end")]
+
+
+def _epoch(draw: DrawFn, kind: Epochs, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
+    """An epoch without its end."""
+    events = [Event("on_epoch_begin", (epoch,))]
+    count = draw(st.integers(0, kind.max_batches)) if kind.batches is None else kind.batches
+    for number in range(0, count * kind.at_once, kind.at_once):
+        within, after = draw(st.tuples(_MOSTLY_NOTHING, _MOSTLY_NOTHING))
+        events += [
+            Event("on_batch_begin", (number,)),
+            *between(within, epoch, metrics),
+            Event("on_batch_end", (number + kind.at_once - 1, metrics())),
+            *between(after, epoch, metrics),
+        ]
+    if kind.batches is None and draw(_SELDOM):
+        events.append(Event("on_batch_begin", (count * kind.at_once,)))
+    if draw(st.booleans()):
+        events += between("evaluate", epoch, metrics)
+    return events
+
+
+_SELDOM: Final = st.sampled_from([False] * 9 + [True])
+_MOSTLY_NOTHING: Final = st.sampled_from([""] * 36 + ["evaluate", "predict", "checkpoint", "stop"])
+
+
+def between(what: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
+    """What may happen between a loop's own events in `epoch`: an evaluation, a prediction, a checkpoint, a vote, or nothing."""
+    match what:
+        case "evaluate":
+            batch = [Event("on_evaluate_batch_begin", (0,)), Event("on_evaluate_batch_end", (0, metrics()))]
+            return [Event("on_evaluate_begin"), *batch, Event("on_evaluate_end", (metrics(),))]
+        case "predict":
+            batch = [Event("on_predict_batch_begin", (0,)), Event("on_predict_batch_end", (0,))]
+            return [Event("on_predict_begin"), *batch, Event("on_predict_end")]
+        case "checkpoint":
+            return [Event("on_checkpoint", (SavedCheckpoint(Path(f"epoch-{epoch}"), epoch, 0),))]
+        case "stop":
+            return [Event("stop", (f"voted in epoch {epoch}",))]
+        case _:
+            return []
+
+
+def _present(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@st.composite
+def _sequences(
+    draw: DrawFn, *, runs: tuple[int, int], max_epochs: int, endings: Sequence[str], resumes: bool, epochs: Epochs
+) -> list[Event]:
+    kinds = ["", "", "", "evaluate", "predict"]
+    outside = st.sampled_from(kinds).map(lambda what: between(what, 0, lambda: dict.fromkeys(epochs.trained, 1.0)))
+    events: list[Event] = []
+    ended: list[int] = []
+    for _ in range(draw(st.integers(*runs))):
+        events += draw(outside)
+        first = draw(st.sampled_from([0, 0, 0, 3]))
+        if resumes and ended and draw(st.booleans()):
+            first = draw(st.sampled_from(ended)) + 1
+            events.append(Event("resume", (first - 1,)))
+        kind = attrs.evolve(epochs, at_once=draw(st.sampled_from([1, 1, 2])))
+        begin = [Event("on_train_begin"), *draw(outside)]
+        run = draw(kind.events(first, draw(st.integers(0, max_epochs)), endings, begin))
+        events += run
+        ended = [event.arguments[0] for event in run if event.hook == "on_epoch_end"]
+    return [*events, *draw(outside)]

@@ -1,0 +1,263 @@
+"""Which sequences of events are legal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcore import Engine, Outcome, Run, SavedCheckpoint, hookimpl
+from hookcore.testing import Event, RecordingPlugin, check_events
+from hookcore.testing.events import is_legal
+from hookcore_adapters.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Each event as a letter, an end in lower case.
+HOOKS = {
+    "T": "on_train_begin",
+    "E": "on_epoch_begin",
+    "B": "on_batch_begin",
+    "b": "on_batch_end",
+    "V": "on_evaluate_begin",
+    "W": "on_evaluate_batch_begin",
+    "w": "on_evaluate_batch_end",
+    "v": "on_evaluate_end",
+    "e": "on_epoch_end",
+    "P": "on_predict_begin",
+    "Q": "on_predict_batch_begin",
+    "q": "on_predict_batch_end",
+    "p": "on_predict_end",
+    "C": "on_checkpoint",
+    "X": "on_exception",
+    "t": "on_train_end",
+}
+
+# The same rules once more, as a regular expression.
+ALONE = "(V(Ww)*W?v?|P(Qq)*Q?p?)"
+OTHER = "(V(Ww)*W?v|P(Qq)*Q?p|C)"
+BROKEN_OFF = "(V(Ww)*W?|P(Qq)*Q?)"
+WITHIN_EPOCH = f"E({OTHER}|B{OTHER}*b)*(B{OTHER}*)?"
+RUN = f"T({OTHER}|{WITHIN_EPOCH}e)*({WITHIN_EPOCH})?({BROKEN_OFF}?XC*)?t"
+LEGAL = re.compile(f"({ALONE}|{RUN})*")
+
+
+def events(letters: str) -> list[Event]:
+    """Events with the numbers that they have where all is in order."""
+    made, epoch, batches = [], -1, dict.fromkeys("BWQ", -1)
+    for letter in letters:
+        number: tuple[Any, ...] = ()
+        if letter == "T":
+            epoch = -1
+        if letter == "E":
+            epoch += 1
+        for holder, batch in zip("EVP", "BWQ", strict=True):
+            if letter == holder:
+                batches[batch] = -1
+        if letter in batches:
+            batches[letter] += 1
+        if letter in "Ee":
+            number = (epoch,)
+        elif letter in "BbWwQq":
+            number = (batches[letter.upper()],)
+        elif letter in "CX":
+            number = (SavedCheckpoint(Path("step-0"), 0, 0) if letter == "C" else ValueError(),)
+        made.append(Event(HOOKS[letter], (*number, *([{}] if letter in "bwve" else []))))
+    return made
+
+
+@st.composite
+def nearly_legal(draw: st.DrawFn) -> str:
+    """What the regular expression matches, with some letters lost, doubled or put in."""
+    letters = list(draw(st.from_regex(LEGAL, fullmatch=True)))
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(letters)))
+        letters[place : place + draw(st.integers(0, 1))] = draw(st.text("".join(HOOKS), max_size=1))
+    return "".join(letters)
+
+
+@given(nearly_legal() | st.text("".join(HOOKS), max_size=6))
+def test_order_is_checked_as_by_a_regular_expression(letters: str) -> None:
+    """Whether the order of events is legal is what a regular expression says, written from the same rules."""
+    assert is_legal(events(letters)) == bool(LEGAL.fullmatch(letters))
+
+
+@pytest.mark.parametrize(
+    "legal",
+    [
+        "",
+        "Tt",
+        "TEet",
+        "TEBbBbVWwveEBbet",
+        "TEBbBet",  # the data had ended
+        "TEBbBVWwvet",
+        "TEBbt",  # the loop was left
+        "TEBVWwvbet",  # an evaluation in the body of a batch
+        "TEVWvet",  # left in the middle
+        "TXt",
+        "TEBXt",
+        "TEBXCt",
+        "TEVWXt",
+        "VWwvTEetPQqpTEet",
+        "VWTEet",  # an evaluation on its own that an exception ended
+    ],
+)
+def test_legal(legal: str) -> None:
+    """What loops give passes."""
+    check_events(events(legal))
+
+
+@pytest.mark.parametrize(
+    ("letters", "message"),
+    [
+        ("Eet", r"Event 0, on_epoch_begin\(0\), is out of order: nothing is open. Before it: nothing."),
+        ("TTt", r"Event 1, on_train_begin\(\), .*train is open"),
+        ("TEBb", r"end within a run: there is no on_train_end after on_batch_end\(0, {}\)"),
+        ("TBbt", "train is open"),
+        ("TEBBet", "Event 3, .*batch is open"),
+        ("TEbet", "epoch is open"),
+        ("TEVet", "evaluate is open"),
+        ("TEVt", "evaluate is open"),
+        ("TEeXEt", "an exception has ended the run"),
+        ("TEetC", "no run has begun"),
+        ("X", "no run has begun"),
+        ("t", "no run has begun"),
+        ("TEetVPQPw", "nothing|predict is open"),
+    ],
+)
+def test_illegal(letters: str, message: str) -> None:
+    """The first event that is out of order is named, with what is open there and what came before."""
+    with pytest.raises(AssertionError, match=message):
+        check_events(events(letters))
+
+
+def run(*within: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return [("on_train_begin",), *within, ("on_train_end",)]
+
+
+def epoch(number: int, *within: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return [("on_epoch_begin", number), *within, ("on_epoch_end", number, {})]
+
+
+def batch(first: int, last: int) -> list[tuple[Any, ...]]:
+    return [("on_batch_begin", first), ("on_batch_end", last, {})]
+
+
+@pytest.mark.parametrize(
+    "legal",
+    [
+        run(*epoch(3), *epoch(4)),
+        run(*epoch(0, *batch(0, 0), *batch(1, 3), *batch(4, 4)), *epoch(1, *batch(0, 1))),
+        [*run(*epoch(0), *epoch(1)), ("resume", 0), *run(*epoch(1), *epoch(2)), ("resume", 2), *run(*epoch(3)), *run(*epoch(0))],
+        run(*epoch(0, ("stop", "enough"), *batch(0, 0))),
+        [*run(*epoch(0, ("stop", "enough"))), *run(*epoch(0))],
+    ],
+)
+def test_legal_numbers(legal: list[tuple[Any, ...]]) -> None:
+    """A run may begin at any epoch, a loop do several batches at a time, and a run go on where the one before had been."""
+    check_events(legal)
+
+
+@pytest.mark.parametrize(
+    ("illegal", "message"),
+    [
+        (run(*epoch(0), *epoch(2)), r"on_epoch_begin\(2\), .*epoch 1 is next"),
+        (run(*epoch(0), *epoch(0)), "epoch 1 is next"),
+        (run(*epoch(-1)), "epoch 0 is next"),
+        (run(("on_epoch_begin", 0), ("on_epoch_end", 1, {})), "epoch 0 is open"),
+        (run(*epoch(0, *batch(1, 1))), "batch 0 is next"),
+        (run(*epoch(0, *batch(0, 0), *batch(2, 2))), "batch 1 is next"),
+        (run(*epoch(0, *batch(0, 2), *batch(1, 1))), "batch 3 is next"),
+        (run(*epoch(0, *batch(0, 0), *batch(1, 0))), "batch 1 is open"),
+        (run(*epoch(0, ("stop", "enough")), *epoch(1)), "a vote to stop was given"),
+        ([*run(*epoch(0)), ("resume", 1), *run(*epoch(2))], "epoch 1 did not end in the run before"),
+        ([*run(*epoch(0)), ("resume", 0), *run(*epoch(0))], "epoch 1 is next"),
+        ([*run(*epoch(0)), ("resume", 0), *run(), ("resume", 0), *run()], "epoch 0 did not end"),
+        ([*run(*epoch(0)), ("resume", 0), ("on_evaluate_begin",)], "a resumed run begins at once"),
+        (run(*epoch(0), ("resume", 0)), "a run goes on already"),
+        (run(("on_epoch_ende", 0)), "no such hook. Did you mean 'on_epoch_end'"),
+        (run(("on_epoch_begin",)), "its arguments are epoch"),
+        ([("on_train_begin",), ("on_train_end", Outcome.FAILED)], "ended without an exception"),
+        ([("on_train_begin",), ("on_exception", OSError()), ("on_train_end", Outcome.COMPLETED)], "ended by an exception"),
+    ],
+)
+def test_illegal_numbers(illegal: list[tuple[Any, ...]], message: str) -> None:
+    """Epochs and batches count on without a gap, a run goes on only from an epoch that ended, and the outcome fits."""
+    with pytest.raises(AssertionError, match=message):
+        check_events(illegal)
+
+
+# What the reference adapter gives.
+
+
+class Votes:
+    """Votes to stop when it has been asked so often."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        self.left -= 1
+        if self.left == 0:
+            run.stop("enough")
+
+    @hookimpl
+    def on_evaluate_end(self, run: Run) -> None:
+        self.on_batch_end(run)
+
+
+def train(engine: Engine, body: Sequence[str]) -> None:
+    """Two epochs of two batches in a `Loop`; in each batch the body does the next thing that it is to do."""
+    todo = iter(body)
+    with Loop(engine, epochs=2) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches("ab"):
+                what = next(todo, "")
+                if "evaluate" in what:
+                    evaluate(loop, what)
+                elif what == "break":
+                    break
+                fail(what)
+            if next(todo, "") == "break":
+                break
+
+
+def evaluate(loop: Loop, what: str) -> None:
+    with loop.evaluation():
+        for _ in loop.batches("ab"):
+            if what == "evaluate, break":
+                break
+            fail(what.removeprefix("evaluate, "))
+
+
+def fail(what: str) -> None:
+    if what == "raise":
+        raise ValueError
+    if what == "interrupt":
+        raise KeyboardInterrupt
+
+
+WHATS = ["", "", "evaluate", "break", "evaluate, break", "raise", "interrupt", "evaluate, raise"]
+
+
+@given(
+    bodies=st.lists(st.lists(st.sampled_from(WHATS), max_size=8), max_size=3),
+    after=st.integers(0, 6),
+)
+def test_what_a_loop_gives_is_legal(bodies: list[list[str]], after: int) -> None:
+    """However the body of a loop goes on or ends, the events of its runs are legal."""
+    recording = RecordingPlugin()
+    engine = Engine([Votes(after), recording], autoload=False)
+    for body in bodies:
+        try:
+            train(engine, body)
+        except (ValueError, KeyboardInterrupt):
+            continue
+    check_events(recording.events)
+    assert recording.hooks.count("on_train_end") == len(bodies)

@@ -1,0 +1,199 @@
+"""Sequences of events, played to plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcore import Engine, Outcome, Run, SavedCheckpoint, hookimpl
+from hookcore.testing import Event, RecordingPlugin, ScriptedTrainee, check_events, event_sequences, play
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcore.testing.playing import Stop
+
+
+def epoch(number: int, batches: int = 2, loss: float = 1.0) -> list[Event]:
+    """An epoch, one batch after the other."""
+    within = [
+        event
+        for batch in range(batches)
+        for event in (Event("on_batch_begin", (batch,)), Event("on_batch_end", (batch, {"loss": loss})))
+    ]
+    return [Event("on_epoch_begin", (number,)), *within, Event("on_epoch_end", (number, {"loss": loss}))]
+
+
+def run(*epochs: list[Event]) -> list[Event]:
+    return [Event("on_train_begin"), *(event for one in epochs for event in one), Event("on_train_end")]
+
+
+@attrs.define(eq=False)
+class Counts:
+    """Counts batches, notes how each run began, and votes to stop after so many batches."""
+
+    votes_after: int = 0
+    batches: int = attrs.field(default=0, init=False)
+    begun: list[tuple[int, SavedCheckpoint | None, float]] = attrs.field(factory=list, init=False)
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        self.begun.append((self.batches, run.resumed_from, run.learning_rate))
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        self.batches += 1
+        if self.batches == self.votes_after:
+            run.stop("enough")
+        run.learning_rate /= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches = state["batches"]
+
+
+def test_the_events_reach_the_plugins_as_they_are() -> None:
+    """Plugins see each event with its arguments, and the run that is returned has its progress, history and outcome."""
+    events = [
+        *run(epoch(0), epoch(1, loss=0.5)),
+        Event("on_predict_begin"),
+        Event("on_predict_batch_begin", (0,)),
+        Event("on_predict_batch_end", (0,)),
+        Event("on_predict_end"),
+    ]
+    recording = RecordingPlugin()
+    (played,) = play(events, [recording])
+    outcome = {"on_train_end": (Outcome.COMPLETED,)}
+    assert recording.events == [(event.hook, *event.arguments, *outcome.get(event.hook, ())) for event in events]
+    assert played.outcome is Outcome.COMPLETED
+    assert (played.progress.epoch, played.progress.step, played.history["loss"]) == (1, 4, [1.0, 0.5])
+
+
+def test_several_batches_at_a_time_are_as_many_steps() -> None:
+    """The numbers of a batch's begin and end say how many steps were done."""
+    within = [Event("on_epoch_begin", (0,)), Event("on_batch_begin", (0,)), Event("on_batch_end", (3, {}))]
+    (played,) = play(run(within))
+    assert played.progress.step == 4
+
+
+@pytest.mark.parametrize(
+    ("stop", "seen"),
+    [
+        ("batch", ["on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"]),
+        ("epoch", ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 3, "on_epoch_end"]),
+    ],
+)
+def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
+    """After a vote no batch begins, or the epoch is done first; either way the epoch ends, and no other begins."""
+    recording = RecordingPlugin()
+    (played,) = play(run(epoch(0, 3), epoch(1), epoch(2)), [Counts(votes_after=1), recording], stop=stop)
+    assert recording.hooks == ["on_train_begin", *seen, "on_train_end"]
+    assert played.outcome is Outcome.STOPPED
+
+
+def test_another_plugins_vote_and_checkpoint() -> None:
+    """`stop` is a vote and `on_checkpoint` a checkpoint of a plugin that is not there."""
+    saved = SavedCheckpoint(Path("step-00000000"), 0, 0)
+    recording = RecordingPlugin()
+    (played,) = play(run([Event("on_checkpoint", (saved,)), Event("stop", ("enough",))]), [recording])
+    assert recording.events[1] == ("on_checkpoint", saved)
+    assert [(reason.plugin, reason.message) for reason in played.stop_reasons] == [("neighbour", "enough")]
+    assert [(decision.plugin, decision.kind) for decision in played.decisions] == [
+        ("neighbour", "checkpoint"),
+        ("neighbour", "stop"),
+    ]
+
+
+def test_a_resumed_run_goes_on_from_the_end_of_an_epoch() -> None:
+    """Plugin state, progress, history and the trainee are what they were there, and `resumed_from` says where that was."""
+    counts, trainee = Counts(), ScriptedTrainee(learning_rate=1.0)
+    events = [*run(epoch(0), epoch(1), epoch(2)), Event("resume", (0,)), *run(epoch(1)), *run()]
+    first, second, third = play(events, [counts], trainee=trainee)
+    assert counts.begun == [
+        (0, None, 1.0),
+        (2, SavedCheckpoint(Path("step-00000002"), 0, 2), 0.25),
+        (0, None, 0.0625),
+    ]
+    assert (first.progress.step, second.progress.step, third.progress.step) == (6, 4, 0)
+    assert second.history.epochs == [0, 1]
+
+
+def test_no_run_goes_on_from_an_epoch_that_was_not_reached() -> None:
+    """Where a vote kept a run from the epoch that another goes on from, that one does not take place, nor one that follows it."""
+    events = [*run(epoch(0), epoch(1)), Event("resume", (1,)), *run(epoch(2)), Event("resume", (2,)), *run(), *run(epoch(0))]
+    assert [played.history.epochs for played in play(events, [Counts(votes_after=1)])] == [[0], [0]]
+
+
+def test_a_run_goes_on_from_the_run_right_before_it() -> None:
+    """An epoch that an earlier run reached is not the one that the latest did not reach."""
+
+    class StopsTheSecond:
+        runs = 0
+
+        @hookimpl
+        def on_train_begin(self) -> None:
+            self.runs += 1
+
+        @hookimpl
+        def on_epoch_end(self, run: Run) -> None:
+            if self.runs == 2:
+                run.stop("enough")
+
+    events = [*run(epoch(0), epoch(1)), *run(epoch(0), epoch(1)), Event("resume", (1,)), *run(epoch(2))]
+    assert [played.history.epochs for played in play(events, [StopsTheSecond()])] == [[0, 1], [0]]
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(ValueError(), Outcome.FAILED), (KeyboardInterrupt(), Outcome.INTERRUPTED)])
+def test_an_exception_of_the_sequence_ends_its_run(error: BaseException, outcome: Outcome) -> None:
+    """The plugins are told, the outcome fits, and the next run follows."""
+    recording = RecordingPlugin()
+    events = [Event("on_train_begin"), Event("on_epoch_begin", (0,)), Event("on_exception", (error,)), Event("on_train_end")]
+    assert [played.outcome for played in play([*events, *run()], [recording])] == [outcome, Outcome.COMPLETED]
+    assert recording.events[2:4] == [("on_exception", error), ("on_train_end", outcome)]
+
+
+class Fails:
+    @hookimpl
+    def on_batch_end(self) -> None:
+        msg = "broken"
+        raise RuntimeError(msg)
+
+    @hookimpl
+    def on_evaluate_end(self) -> None:
+        self.on_batch_end()
+
+
+def test_a_plugins_exception_ends_its_run_and_is_raised() -> None:
+    """As in a loop: the other plugins are told, and the exception goes on to the caller."""
+    recording = RecordingPlugin()
+    with pytest.raises(RuntimeError, match="broken"):
+        play(run(epoch(0)), [Fails(), recording])
+    assert recording.hooks[-2:] == ["on_exception", "on_train_end"]
+    with pytest.raises(RuntimeError, match="broken"):
+        play([Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))], [Fails(), recording])
+    assert recording.hooks[-2:] == ["on_evaluate_begin", "on_evaluate_end"]
+
+
+def test_illegal_events_are_refused() -> None:
+    """Nothing is played of a sequence that is not legal."""
+    recording = RecordingPlugin()
+    with pytest.raises(AssertionError, match="epoch 1 is next"):
+        play(run(epoch(0), epoch(2)), [recording])
+    assert recording.events == []
+
+
+@given(event_sequences(), st.integers(0, 5), st.sampled_from(["batch", "epoch"]))
+def test_what_is_played_is_legal(events: list[Event], votes_after: int, stop: Stop) -> None:
+    """Whatever is voted and when, the plugins see a legal sequence."""
+    recording = RecordingPlugin()
+    engine = Engine([Counts(votes_after), recording], autoload=False)
+    runs = play(events, engine, stop=stop)
+    check_events(recording.events)
+    assert recording.hooks.count("on_train_begin") == recording.hooks.count("on_train_end") == len(runs)
