@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,7 +157,17 @@ def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
         if inner:
             yield from _directions(inner)
         elif isinstance(one, str):
-            yield one, DIRECTIONS.get(one.lower())
+            yield one, DIRECTIONS.get(one.lower()) or _declared(_by_name(one))
         else:
-            declared: dict[Any, Mode] = {"up": "max", "down": "min"}
-            yield getattr(one, "name", ""), declared.get(getattr(one, "_direction", None))
+            yield getattr(one, "name", ""), _declared(one)
+
+
+def _by_name(metric: str) -> Any:
+    with contextlib.suppress(TypeError, ValueError):  # what Keras does not know, it refuses itself
+        return keras.metrics.get(metric)
+    return None
+
+
+def _declared(metric: Any) -> Mode | None:
+    directions: dict[Any, Mode] = {"up": "max", "down": "min"}
+    return directions.get(getattr(metric, "_direction", None))

@@ -1,10 +1,10 @@
 """Keras's callbacks with Keras's signatures, run by hookcore's plugins: change the import line of a script and nothing else.
 
-Each class takes what the one of `keras.callbacks` takes, has its defaults and attributes, and prints its messages. What it decides is
-decided by the plugin of the same job. docs/differences-from-keras.md lists what is different, on purpose, and why.
+Each class takes what the one of `keras.callbacks` takes, has its defaults and attributes, and prints its messages. What it
+decides is decided by the plugin of the same job. docs/differences-from-keras.md lists what is different, on purpose, and why.
 
-`LambdaCallback` is Keras's own, since it decides nothing. So are `TensorBoard` and `SwapEMAWeights` for now: there is no plugin of the
-same job yet.
+`LambdaCallback` is Keras's own, since it decides nothing. So are `TensorBoard` and `SwapEMAWeights` for now: there is no plugin
+of the same job yet.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import hookcore_plugins as plugins
-from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, observed, parameter, say
+from hookcore import Metrics
+from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, numbers, observed, parameter, say, whole
 from hookcore_adapters.keras.trainee import KerasSnapshot
 
 if TYPE_CHECKING:
@@ -24,17 +25,17 @@ class EarlyStopping(Face):
         verbose: int = 0,
         mode: str = "auto",
         baseline: float | None = None,
-        restore_best_weights: bool = False,  # noqa: FBT001, FBT002 - Keras's signature
+        restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ) -> None:
         plugin = plugins.EarlyStopping(
             monitor,
-            min_delta=abs(min_delta),
-            patience=max(patience, 0),
+            min_delta=abs(float(min_delta)),
+            patience=max(whole(patience), 0),
             mode=known_mode(self, mode),
-            baseline=baseline,
+            baseline=None if baseline is None else float(baseline),
             restore_best_weights=bool(restore_best_weights),
-            start_from_epoch=max(start_from_epoch, 0),
+            start_from_epoch=max(whole(start_from_epoch), 0),
             missing="skip",
         )
         super().__init__(plugin, verbose)
@@ -73,7 +74,7 @@ class EarlyStopping(Face):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Keras's warning where the metric is missing, then the plugin."""
         logs = logs or {}
-        if self.monitor not in logs:
+        if self.monitor not in Metrics(numbers(logs)):
             warnings.warn(
                 f"Early stopping conditioned on metric `{self.monitor}` which is not available. "
                 f"Available metrics are: {','.join(logs)}",
@@ -89,4 +90,6 @@ class EarlyStopping(Face):
             say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.verbose > 0 and self.restore_best_weights and self.best_weights is not None:
             say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+        kept = self.plugin.best_weights
         super().on_train_end(logs)
+        self.plugin.best_weights = kept  # where scripts look for them

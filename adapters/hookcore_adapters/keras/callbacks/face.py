@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import sys
 import warnings
 import weakref
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -15,23 +19,68 @@ from hookcore import CapabilityError, Engine, HookcoreError, MetricError
 from hookcore_adapters.keras.adapter import KerasAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from hookcore import Monitor, Run
 
-    Logs = dict[str, Any] | None
+    Logs = Mapping[str, Any] | None
 
-_FACES: Final[weakref.WeakKeyDictionary[Any, list[Face]]] = weakref.WeakKeyDictionary()
-"""The faces that serve a model: a Keras callback does not know its neighbours, and `BackupAndRestore` saves their state."""
+_LISTED: Final[weakref.WeakKeyDictionary[Any, list[weakref.ref[Listed]]]] = weakref.WeakKeyDictionary()
+"""The callbacks of each model, in the order in which Keras was given them: it does not tell them of one another."""
 
 
-class Face(KerasAdapter):
+class Listed(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """A callback that knows those of this package beside it, for `BackupAndRestore`, which saves their state."""
+
+    afterwards: Callable[[], None] | None = None
+    """What is to be done after this callback's next `on_epoch_end`."""
+
+    def set_model(self, model: Any) -> None:
+        """Keras's. It calls this for each callback before any training begins."""
+        super().set_model(model)
+        others = [one for one in _LISTED.get(model, []) if one() not in {None, self}]
+        _LISTED[model] = [*others, weakref.ref(self)]
+        self.afterwards = None
+
+    def listed(self) -> list[Listed]:
+        """The callbacks of the same `fit`, in order, this one included."""
+        there = [one() for one in _LISTED.get(self.model, [])]
+        # Keras gives all callbacks of a fit the same dict.
+        return [one for one in there if one is not None and one.params is self.params]
+
+    def stateful(self) -> dict[str, Listed]:
+        """The callbacks of the same `fit` that keep state, by a name that is the same in the process that goes on."""
+        numbers: Counter[str] = Counter()
+        named = {}
+        for one in self.listed():
+            if one.state_dict() is not None:
+                numbers[type(one).__name__] += 1
+                named[f"{type(one).__name__}_{numbers[type(one).__name__]}"] = one
+        return named
+
+    def state_dict(self) -> Mapping[str, Any] | None:
+        """The state to go on from after a restart, or None where there is none."""
+        return None
+
+    def carry(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, from a `state_dict` before the restart, in the fit that begins now."""
+        raise NotImplementedError
+
+    def epoch_ended(self) -> None:
+        """Do what waits for the end of this callback's epoch."""
+        then, self.afterwards = self.afterwards, None
+        if then is not None:
+            then()
+
+
+class Face(Listed, KerasAdapter):
     """A Keras callback that runs one plugin, and looks and speaks like Keras's own."""
 
     def __init__(self, plugin: Any, verbose: int = 0) -> None:
         super().__init__(Engine([plugin], autoload=False))
         self.plugin = plugin
         self.verbose = verbose
+        self._begun = False
         self._carried: Mapping[str, Any] | None = None
 
     @property
@@ -43,11 +92,9 @@ class Face(KerasAdapter):
         return self.run
 
     def set_model(self, model: Any) -> None:
-        """Keras's; the face is known as one of the model's from here on."""
+        """Keras's."""
         super().set_model(model)
-        faces = _FACES.setdefault(model, [])
-        if self not in faces:
-            faces.append(self)
+        self._begun, self._carried = False, None
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Begin a run with fresh state, or with the state that `BackupAndRestore` brought."""
@@ -58,22 +105,51 @@ class Face(KerasAdapter):
             msg = f"This optimizer was created with a `LearningRateSchedule`, or cannot be set for another reason: {error}"
             raise TypeError(msg) from error
         except MetricError as error:
-            msg = f"{type(self).__name__}: {error}"
-            raise ValueError(msg) from error
+            raise ValueError(*error.args) from error
+        self._begun = True
         if self._carried is not None:
             self.plugin.load_state_dict(self._carried)
-            self._carried = None
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Pass the numbers on."""
+        super().on_train_batch_end(batch, numbers(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Pass the numbers on."""
+        super().on_epoch_end(epoch, numbers(logs))
+        self.epoch_ended()
+
+    def state_dict(self) -> Mapping[str, Any] | None:
+        """The plugin's."""
+        return self.plugin.state_dict() if hasattr(self.plugin, "state_dict") else None
 
     def carry(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, whether the run has begun for this callback or is about to."""
-        self.plugin.load_state_dict(state)
-        self._carried = state
+        """Load `state`, now or when the run begins for this callback: `BackupAndRestore` may be listed before it or after."""
+        if self._begun:
+            self.plugin.load_state_dict(state)
+        else:
+            self._carried = state
 
 
-def faces_of(model: Any) -> dict[str, Face]:
-    """The faces of `model` whose plugins keep state, by class and number."""
-    stateful = [face for face in _FACES.get(model, []) if hasattr(face.plugin, "state_dict")]
-    return {f"{type(face).__name__}_{i}": face for i, face in enumerate(stateful)}
+def numbers(logs: Logs) -> dict[str, Any]:
+    """The numbers and arrays in `logs`: other callbacks may add anything, which Keras lets be."""
+    return {
+        name: value for name, value in (logs or {}).items() if isinstance(value, int | float | Mapping) or hasattr(value, "shape")
+    }
+
+
+def whole(value: float) -> int:
+    """A count as an int: NumPy's, or a float, of which Keras takes any. Infinity is a count that is never reached."""
+    return sys.maxsize if value == math.inf else math.ceil(value)
+
+
+def local(path: str | os.PathLike[str]) -> str:
+    """`path` as a string; `ValueError` for an address such as `gs://…`, where nothing can be replaced as a whole."""
+    plain = os.fspath(path)
+    if "://" in plain:
+        msg = f"{plain} is no path of this computer. Use keras.callbacks for it: here a file is whole or not there."
+        raise ValueError(msg)
+    return plain
 
 
 def parameter(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Any:

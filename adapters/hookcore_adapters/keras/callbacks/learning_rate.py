@@ -7,7 +7,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import hookcore_plugins as plugins
-from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, observed, parameter, say
+from hookcore import Metrics
+from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, numbers, observed, parameter, say, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +35,17 @@ class ReduceLROnPlateau(Face):
             raise ValueError(msg)
         plugin = plugins.ReduceLROnPlateau(
             monitor,
-            factor=factor,
-            patience=max(patience, 0),
+            factor=float(factor),
+            patience=max(whole(patience), 0),
             mode=known_mode(self, mode),
-            min_delta=abs(min_delta),
+            min_delta=abs(float(min_delta)),
             cooldown=_skipped(cooldown),
-            min_lr=min_lr,
+            min_lr=max(float(min_lr), 0.0),
             missing="skip",
         )
         super().__init__(plugin, verbose)
         self._cooldown = cooldown
+        self.cooldown_counter = 0
 
     monitor = parameter("monitor")
     factor = parameter("factor")
@@ -53,7 +55,6 @@ class ReduceLROnPlateau(Face):
     min_lr = parameter("min_lr")
     wait = observed("waited")
     best = observed("best")
-    cooldown_counter = parameter("cooling")
 
     @property
     def cooldown(self) -> int:
@@ -70,16 +71,22 @@ class ReduceLROnPlateau(Face):
         """`keras.ops.less` or `greater`; None before training."""
         return comparison(self.plugin.watch if self.run is not None else None)
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Keras's."""
+        self.cooldown_counter = 0
+        super().on_train_begin(logs)
+
     def in_cooldown(self) -> bool:
         """Whether observations are let pass."""
         return bool(self.cooldown_counter > 0)
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Log the learning rate that the epoch had, warn as Keras does where the metric is missing, then the plugin."""
         logs = {} if logs is None else logs
         run = self.latest
         logs["learning_rate"] = run.learning_rate
-        if self.monitor not in logs:
+        there = self.monitor in Metrics(numbers(logs))
+        if not there:
             warnings.warn(
                 f"Learning rate reduction is conditioned on metric `{self.monitor}` which is not available. "
                 f"Available metrics are: {','.join(logs)}.",
@@ -87,12 +94,18 @@ class ReduceLROnPlateau(Face):
             )
         before = len(run.decisions)
         super().on_epoch_end(epoch, logs)
-        for decision in run.decisions[before:] if self.verbose > 0 else ():
-            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {decision.value}.")
+        reductions = run.decisions[before:]
+        # Keras's number, which is one more than what the plugin still lets pass.
+        if reductions:
+            self.cooldown_counter = self.cooldown
+        elif there and self.in_cooldown():
+            self.cooldown_counter -= 1
+        for reduction in reductions if self.verbose > 0 else ():
+            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {reduction.value}.")
 
 
 def _skipped(cooldown: int) -> int:
-    return max(cooldown - 1, 0)
+    return max(whole(cooldown) - 1, 0)
 
 
 class LearningRateScheduler(Face):
@@ -118,7 +131,7 @@ class LearningRateScheduler(Face):
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {self._rate}.")
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Log the learning rate, as Keras does."""
         logs = {} if logs is None else logs
         logs["learning_rate"] = self.latest.learning_rate

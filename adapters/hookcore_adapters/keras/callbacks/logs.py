@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hookcore_plugins as plugins
 from hookcore import MetricError
-from hookcore_adapters.keras.callbacks.face import Face, parameter, say
+from hookcore_adapters.keras.callbacks.face import Face, local, parameter, say
 
 if TYPE_CHECKING:
+    import os
+
     from hookcore_adapters.keras.callbacks.face import Logs
 
 
 class CSVLogger(Face):
     """Keras's `CSVLogger`: same parameters; `NA` where a metric was not produced."""
 
-    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:  # noqa: FBT001, FBT002 - Keras's signature
-        super().__init__(plugins.CSVLog(os.fspath(filename), separator, append=bool(append), absent="NA", only_metrics=True))
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        super().__init__(plugins.CSVLog(local(filename), separator, append=bool(append), absent="NA", only_metrics=True))
 
     sep = parameter("separator")
     append = parameter("append")
@@ -31,9 +32,12 @@ class CSVLogger(Face):
 class TerminateOnNaN(Face):
     """Keras's `TerminateOnNaN`: looks at the loss after each batch."""
 
-    def __init__(self, raise_error: bool = False) -> None:  # noqa: FBT001, FBT002 - Keras's signature
+    def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
         super().__init__(plugins.NaNGuard("loss", action="raise" if raise_error else "stop", missing="skip"))
+
+    def state_dict(self) -> None:
+        """None: it looks at one batch after the other, and counts anew after a restart."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """The plugin, with Keras's message or its error."""

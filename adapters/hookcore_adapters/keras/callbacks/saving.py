@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,17 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import keras
 
-from hookcore import MetricError, Monitor, store
+from hookcore import MetricError, Monitor, Run, store
 from hookcore.cadence import due
 from hookcore.metrics import Metrics, direction_of
-from hookcore_adapters.keras.callbacks.face import comparison, faces_of, known_mode, say
+from hookcore_adapters.keras.callbacks.face import Listed, comparison, known_mode, local, numbers, say
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from hookcore_adapters.keras.callbacks.face import Logs
 
 
-class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class ModelCheckpoint(Listed):
     """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced as a whole, or not at all."""
 
     def __init__(
@@ -30,14 +32,14 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         filepath: str | os.PathLike[str],
         monitor: str = "val_loss",
         verbose: int = 0,
-        save_best_only: bool = False,  # noqa: FBT001, FBT002 - Keras's signature
-        save_weights_only: bool = False,  # noqa: FBT001, FBT002
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
         mode: str = "auto",
         save_freq: Literal["epoch"] | int = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.filepath = os.fspath(filepath)
+        self.filepath = local(filepath)
         self.monitor = monitor
         self.verbose = verbose
         self.save_best_only = save_best_only
@@ -62,6 +64,21 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         """`keras.ops.less` or `greater`; None before the first comparison."""
         return comparison(self._watch)
 
+    def state_dict(self) -> Mapping[str, Any]:
+        """The best value, and the batches seen in earlier epochs."""
+        return {"best": self.best, "batches": self._batches.total - self._batches.in_epoch}
+
+    def carry(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`; an epoch that goes on in the middle is counted again from its first batch."""
+        self.best = state["best"]
+        self._batches = _Batches(total=state["batches"])
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Settle the direction, so that an unknown one is refused before anything is trained."""
+        del logs
+        if self.save_best_only:
+            self._watch = self._watch or self._make_watch()
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Remember the epoch, for the names of files saved within it."""
         del logs
@@ -70,15 +87,17 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Save where a multiple of `save_freq` batches was reached."""
-        if self._batches.reached(self.save_freq, batch, _length(self)):
-            self._save(self._epoch, batch, logs or {})
+        # A batch that `BackupAndRestore` passes over was trained, and saved, before: it has no logs.
+        if self._batches.reached(self.save_freq, batch, _length(self)) and logs != {}:
+            self._save(self._epoch, self._batches.in_epoch - 1, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Save where epochs are to be saved."""
         if self.save_freq == "epoch":
             self._save(epoch, None, logs or {})
+        self.epoch_ended()
 
-    def _save(self, epoch: int, batch: int | None, logs: dict[str, Any]) -> None:
+    def _save(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> None:
         path = self._path(epoch, batch, logs)
         if not self._is_due(epoch, logs, path):
             return
@@ -91,7 +110,7 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
-    def _path(self, epoch: int, batch: int | None, logs: dict[str, Any]) -> str:
+    def _path(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
         numbers = {"epoch": epoch + 1} | ({} if batch is None or "batch" in logs else {"batch": batch + 1})
         try:
             return self.filepath.format(**{**logs, **numbers})
@@ -99,23 +118,24 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
             msg = f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}'
             raise KeyError(msg) from error
 
-    def _is_due(self, epoch: int, logs: dict[str, Any], path: str) -> bool:
+    def _is_due(self, epoch: int, logs: Mapping[str, Any], path: str) -> bool:
         prefix = f"\nEpoch {epoch + 1}: "
         if not self.save_best_only:
             if self.verbose > 0:
                 say(f"{prefix}saving model to {path}")
             return True
-        if self.monitor not in logs:
+        if logs.get(self.monitor) is None:
             warnings.warn(f"Can save best model only with {self.monitor} available.", stacklevel=2)
             return True
-        if self.monitor not in Metrics(logs):
+        metrics = Metrics(numbers(logs))
+        if self.monitor not in metrics:
             warnings.warn(
                 f"Can save best model only when `monitor` is a scalar value. Received: {logs[self.monitor]}. "
                 "Falling back to `save_best_only=False`.",
                 stacklevel=2,
             )
             return True
-        return self._improves(Metrics(logs)[self.monitor], prefix, path)
+        return self._improves(metrics[self.monitor], prefix, path)
 
     def _improves(self, value: float, prefix: str, path: str) -> bool:
         watch = attrs.evolve(self._watch or self._make_watch(), best=self.best)
@@ -130,25 +150,24 @@ class ModelCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
     def _make_watch(self) -> Monitor:
         try:
-            return Monitor(direction_of(self.monitor, self.mode, KerasTrainee(self.model)))
+            return Monitor(direction_of(Run("ModelCheckpoint", KerasTrainee(self.model)), self.monitor, self.mode))
         except MetricError as error:
-            msg = f"ModelCheckpoint: {error}"
-            raise ValueError(msg) from error
+            raise ValueError(*error.args) from error
 
 
-class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class BackupAndRestore(Listed):
     """Keras's `BackupAndRestore`: same parameters and defaults; what it keeps are hookcore checkpoints.
 
-    It restores the model with its optimizer, the epoch, and the state of the other callbacks of this package that serve the same
-    model. Of an epoch that was cut short, the batches that were trained are passed over, where the backend lets them be (TensorFlow).
+    It restores the model with its optimizer, the epoch, and the state of the other callbacks of this package in the same `fit`.
+    Of an epoch that was cut short, the batches that were trained are passed over, where the backend lets them be (TensorFlow).
     """
 
     def __init__(
         self,
         backup_dir: str | os.PathLike[str],
-        save_freq: Literal["epoch"] | int | bool = "epoch",  # noqa: FBT001 - Keras's signature
-        double_checkpoint: bool = False,  # noqa: FBT001, FBT002
-        delete_checkpoint: bool = True,  # noqa: FBT001, FBT002
+        save_freq: Literal["epoch"] | int | bool = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
         if not backup_dir:
@@ -157,13 +176,15 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         text = "Invalid value for argument `save_freq`. Received: save_freq={}. Expected either 'epoch' or an integer value."
         # Documented to mean that nothing is saved by count; Keras takes it for 0 and saves after every batch.
         self.save_freq = None if save_freq is False else _known_frequency(text, save_freq)
-        self.backup_dir = os.fspath(backup_dir)
+        self.backup_dir = local(backup_dir)
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
         self._batches = _Batches()
         self._current_epoch = 0
         self._last_batch_seen = 0
         self._step = 0
+        self._left = 0
+        self._train: Any = None
 
     @property
     def _root(self) -> Path:
@@ -178,9 +199,11 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
             raise ValueError(msg)
-        self._batches, self._current_epoch, self._last_batch_seen, self._step = _Batches(), 0, 0, 0
+        self._batches, self._current_epoch, self._last_batch_seen, self._step, self._left = _Batches(), 0, 0, 0, 0
         if store.available(self._root):
             self._restore(store.newest(self._root))
+        elif (self._root / "training_metadata.json").exists():
+            warnings.warn(f"{self._root} holds a backup of keras.callbacks.BackupAndRestore, which is not read.", stacklevel=2)
 
     def _restore(self, backup: store.SavedCheckpoint) -> None:
         KerasTrainee(self.model).read(backup.path)
@@ -190,9 +213,9 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self.model._initial_epoch = self._current_epoch  # noqa: SLF001 - the only door that Keras's trainer has
         if record["batches"]:
             self._skip(record["batches"])
-        for name, face in faces_of(self.model).items():
+        for name, callback in self.stateful().items():
             if name in record["callbacks"]:
-                face.carry(record["callbacks"][name])
+                callback.carry(record["callbacks"][name])
 
     def _skip(self, batches: int) -> None:
         """Let the first `batches` of the epoch go by untrained: they were trained before."""
@@ -203,19 +226,24 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
                 stacklevel=2,
             )
             return
-        train, left = self.model.train_function, batches
+        self._left = batches
 
-        def pass_over(iterator: Any) -> dict[str, Any]:
-            nonlocal left
-            if left <= 0:
-                self.model.train_function = train
-                return train(iterator)  # type: ignore[no-any-return]
-            for _ in range(min(left, self.model.steps_per_execution)):
-                next(iterator)
-                left -= 1
-            return {}
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Have the next batches passed over, where they were trained before."""
+        del batch, logs
+        if self._left > 0:
+            self._train = self.model.train_function
+            self.model.train_function = self._pass_over
 
-        self.model.train_function = pass_over
+    def _pass_over(self, iterator: Any) -> dict[str, Any]:
+        for _ in range(min(self._left, self.model.steps_per_execution)):
+            next(iterator)
+            self._left -= 1
+        return {}
+
+    def _train_again(self) -> None:
+        if self._train is not None:
+            self.model.train_function, self._train = self._train, None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Leave no trace in the model."""
@@ -227,6 +255,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Save where a multiple of `save_freq` batches was reached."""
         del logs
+        self._train_again()
         self._last_batch_seen = batch
         if self._batches.reached(self.save_freq, batch, _length(self)):
             self._save(self._batches.in_epoch)
@@ -234,17 +263,23 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Save where epochs are to be saved."""
         del logs
-        self._current_epoch, self._last_batch_seen = epoch + 1, 0
+        self._train_again()
+        self._current_epoch, self._last_batch_seen, self._left = epoch + 1, 0, 0
         if self.save_freq == "epoch":
-            self._save(0)
+            listed = self.listed()
+            later = [one for one in listed[listed.index(self) + 1 :] if one.state_dict() is not None]
+            if later:  # whose state is not yet that of this epoch's end
+                later[-1].afterwards = self._save
+            else:
+                self._save()
 
-    def _save(self, batches: int) -> None:
+    def _save(self, batches: int = 0) -> None:
         trainee = KerasTrainee(self.model)
         self._step += 1
         record = {
             "epoch": self._current_epoch,
             "batches": batches,
-            "callbacks": {name: face.plugin.state_dict() for name, face in faces_of(self.model).items()},
+            "callbacks": {name: callback.state_dict() for name, callback in self.stateful().items()},
         }
         store.open_directory(self._root)
         store.write(
@@ -260,8 +295,9 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Remove the backups, and only them, unless the loss is no number: then they are what there is to go back to."""
+        self._train_again()
         self.model._initial_epoch = None  # noqa: SLF001
-        loss = Metrics(logs or {}).get("loss", 0.0)
+        loss = Metrics(numbers(logs)).get("loss", 0.0)
         if self.delete_checkpoint and math.isfinite(loss):
             store.prune(self._root, ())
             with contextlib.suppress(OSError):  # it holds something of somebody else's, or was never made
@@ -281,7 +317,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
 @attrs.define
 class _Batches:
-    """Counts batches over epochs. Keras gives the number of the last batch of an execution, which may lie past the epoch's end."""
+    """Counts batches over epochs. Keras gives the number of an execution's last batch, which may lie past the epoch's end."""
 
     total: int = 0
     in_epoch: int = 0

@@ -1,0 +1,614 @@
+"""Every deliberate difference: what Keras does and what we do, side by side. docs/differences-from-keras.md lists them."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import keras
+import numpy as np
+import pytest
+
+import hookcore_plugins as plugins
+from hookcore import MetricError, PluginError, Run, hookimpl, store
+from hookcore.testing import ScriptedTrainee
+from hookcore_adapters.keras import KerasAdapter
+from hookcore_adapters.loop import Loop
+from tests.parity.models import Breaks, X, Y, tiny, trained
+from tests.parity.protocol import Epoch, StandIn, drop_in, epochs_of, fit, said, stock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hookcore.trainee import Mode
+
+NAN: Final = math.nan
+
+
+def stopped_at(callback: Any, values: Iterable[float | None], monitor: str = "loss") -> int | None:
+    """The epoch in which the fit over `values` was stopped, or None."""
+    model = StandIn()
+    fit(callback, model, epochs_of(monitor, values))
+    return model.batches - 1 if model.stop_training else None
+
+
+def looped(plugin: object, values: Iterable[float | None], monitor: str = "loss", **directions: Mode) -> tuple[Run, list[float]]:
+    """A run of the plugin in a hand-written loop over the values, and the learning rate after each epoch."""
+    series = list(values)
+    trainee = ScriptedTrainee(learning_rate=1.0, directions=directions)
+    rates = []
+    with Loop([plugin], epochs=len(series), trainee=trainee) as loop:
+        for epoch in loop.epochs():
+            rates.append(trainee.learning_rate)
+            value = series[epoch]
+            loop.log({"other": 1.0} if value is None else {monitor: value})
+    return loop.run, [*rates[1:], trainee.learning_rate]
+
+
+def rates_of(callback: Any, values: Iterable[float | None], rate: float = 1.0) -> list[float]:
+    """The learning rate after each epoch."""
+    model = StandIn(keras.optimizers.SGD(rate))
+    rates: list[float] = []
+    fit(callback, model, epochs_of("loss", values), lambda _: rates.append(float(model.optimizer.learning_rate)))
+    return rates[:-1]
+
+
+def saved_by(callback: Any, values: Iterable[float | None]) -> list[str]:
+    """The names of the files that a ModelCheckpoint saved, in their order."""
+    names: list[str] = []
+    fit(callback, StandIn(save=lambda path: write(path, names)), epochs_of("loss", values))
+    return names
+
+
+def write(path: Any, names: list[str]) -> None:
+    Path(path).write_text("whole")
+    names.append(Path(path).name)
+
+
+# Metrics, directions and parameters
+
+
+def test_nan_never_becomes_best(tmp_path: Path) -> None:
+    """After a NaN at first, nothing is better for Keras; here the first number is."""
+    values = [NAN, 3.0, 2.0, 1.0]
+    theirs, ours = (make("EarlyStopping", "loss", patience=2) for make in (stock, drop_in))
+    assert stopped_at(theirs, values) == 2
+    assert math.isnan(theirs.best)
+    assert stopped_at(ours, values) is None
+    assert ours.best == 1.0
+    checkpoints = [make("ModelCheckpoint", tmp_path / "{epoch}.keras", "loss", save_best_only=True) for make in (stock, drop_in)]
+    assert [saved_by(one, values) for one in checkpoints] == [["1.keras"], ["2.keras", "3.keras", "4.keras"]]
+    theirs, ours = (make("ReduceLROnPlateau", "loss", patience=2, factor=0.5) for make in (stock, drop_in))
+    assert rates_of(theirs, values) == [1.0, 1.0, 0.5, 0.5]
+    assert rates_of(ours, values) == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_comparisons_are_in_float64() -> None:
+    """A gain of 1e-9 is lost in Keras's float32, and counts here."""
+    values = [0.1, 0.1 - 1e-9, 0.1 - 2e-9]
+    theirs, ours = (make("EarlyStopping", "loss", patience=1) for make in (stock, drop_in))
+    assert stopped_at(theirs, values) == 1
+    assert stopped_at(ours, values) is None
+    assert ours.best == values[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("EarlyStopping", {}),
+        ("ReduceLROnPlateau", {}),
+        ("ModelCheckpoint", {"filepath": "a.keras", "save_best_only": True}),
+    ],
+)
+def test_an_unknown_direction_is_an_error_before_training(name: str, parameters: dict[str, Any]) -> None:
+    """Keras trains an epoch before it says that it cannot tell a metric's direction."""
+    trained_before = []
+    for make in (stock, drop_in):
+        model = StandIn(keras.optimizers.SGD())
+        with pytest.raises(ValueError, match="mode='min'"):
+            fit(make(name, monitor="score", **parameters), model, epochs_of("score", [1.0]))
+        trained_before.append(model.batches)
+    assert trained_before == [1, 0]
+    with pytest.raises(MetricError, match="mode='min'"):
+        looped(plugins.EarlyStopping("score"), [1.0], "score")
+
+
+def test_the_direction_of_an_outputs_metric_is_known() -> None:
+    """Keras does not know the metrics of a model with several outputs by the names that its logs have."""
+    entry = keras.Input((3,))
+    model = keras.Model(entry, {name: keras.layers.Dense(1, name=name)(entry) for name in ("a", "b")})
+    model.compile(loss="mse", metrics={"a": ["mae"], "b": ["r2_score"]})
+    with pytest.raises(ValueError, match="val_b_r2_score"):
+        fit(stock("EarlyStopping", "val_b_r2_score"), model_of(model), epochs_of("val_b_r2_score", [1.0]))
+    ours = drop_in("EarlyStopping", "val_b_r2_score")
+    fit(ours, model_of(model), epochs_of("val_b_r2_score", [1.0]))
+    assert ours.monitor_op is keras.ops.greater
+
+
+def model_of(model: Any) -> Any:
+    """`model`, with what the protocol driven by hand needs besides."""
+    model.batches = 0
+    return model
+
+
+def test_a_missing_metric(tmp_path: Path) -> None:
+    """Keras and the drop-ins warn and go on, and save all the same; the plugins raise an error."""
+    for make in (stock, drop_in):
+        for name in ("EarlyStopping", "ReduceLROnPlateau"):
+            messages = fit(make(name, "accurcy", mode="max"), StandIn(keras.optimizers.SGD()), epochs_of("accuracy", [1.0, 1.0]))
+            assert sum("metric `accurcy` which is not available" in message for message in messages) == 2
+        checkpoint = make("ModelCheckpoint", tmp_path / "{epoch}.keras", "accurcy", save_best_only=True, mode="max")
+        assert saved_by(checkpoint, [2.0, 1.0]) == ["1.keras", "2.keras"]
+    for plugin in (
+        plugins.EarlyStopping("accurcy", mode="max"),
+        plugins.ReduceLROnPlateau("accurcy", mode="max"),
+        plugins.Checkpoint(tmp_path / "kept", "accurcy", mode="max", save_best_only=True),
+    ):
+        with pytest.raises(MetricError, match=r"no metric 'accurcy'.*Did you mean 'accuracy'"):
+            looped(plugin, [1.0], "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("EarlyStopping", {"baseline": NAN}),
+        ("EarlyStopping", {"min_delta": math.inf}),
+        ("ReduceLROnPlateau", {"min_delta": NAN}),
+        ("ReduceLROnPlateau", {"min_lr": NAN}),
+        ("ReduceLROnPlateau", {"factor": NAN}),
+        ("ReduceLROnPlateau", {"factor": 0.0}),
+        ("ReduceLROnPlateau", {"factor": -0.5}),
+        ("ModelCheckpoint", {"filepath": "a.keras", "save_freq": 0}),
+        ("ModelCheckpoint", {"filepath": "a.keras", "save_freq": -1}),
+        ("ModelCheckpoint", {"filepath": "a.keras", "save_freq": True}),
+        ("BackupAndRestore", {"backup_dir": "a", "save_freq": 0}),
+        ("BackupAndRestore", {"backup_dir": "a", "save_freq": True}),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name: str, parameters: dict[str, Any]) -> None:
+    """Keras takes them, and learning rates become NaN or negative, or every batch is saved."""
+    stock(name, **parameters)
+    with pytest.raises(ValueError, match=rf"{list(parameters)[-1]}"):
+        drop_in(name, **parameters)
+
+
+def test_unknown_keywords_are_refused() -> None:
+    """Keras's ReduceLROnPlateau swallows any keyword, such as one that was misspelt."""
+    stock("ReduceLROnPlateau", patince=3)
+    with pytest.raises(TypeError, match="patince"):
+        drop_in("ReduceLROnPlateau", patince=3)
+
+
+def test_min_delta_keeps_its_sign() -> None:
+    """Keras turns the attribute `min_delta` into a negative number in training, where smaller is better."""
+    theirs, ours = (make("EarlyStopping", "loss", min_delta=0.5) for make in (stock, drop_in))
+    for callback in (theirs, ours):
+        fit(callback, StandIn(), epochs_of("loss", [1.0]))
+    assert (theirs.min_delta, ours.min_delta) == (-0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("ModelCheckpoint", "gs://bucket/a.keras"), ("BackupAndRestore", "gs://bucket/a"), ("CSVLogger", "gs://bucket/a")],
+)
+def test_addresses_are_refused(name: str, path: str) -> None:
+    """Keras writes to what TensorFlow can write to; here files must be local, since each is whole or not there."""
+    stock(name, path)
+    with pytest.raises(ValueError, match="no path of this computer"):
+        drop_in(name, path)
+
+
+# Learning rates
+
+
+def test_cooldown_counts_what_it_says() -> None:
+    """After a reduction Keras, and the drop-in, let one observation fewer pass than `cooldown` says; the plugin as many."""
+    values, parameters = [1.0] * 7, cast("dict[str, Any]", {"patience": 1, "factor": 0.5, "cooldown": 2})
+    theirs, ours = (make("ReduceLROnPlateau", "loss", **parameters) for make in (stock, drop_in))
+    assert rates_of(theirs, values) == rates_of(ours, values) == [1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    _, rates = looped(plugins.ReduceLROnPlateau("loss", **parameters), values)
+    assert rates == [1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_a_reduction_by_nothing_is_none() -> None:
+    """Keras says that it reduces, and begins to cool down, where the rate changes by less than one in a million."""
+    said_so = []
+    for make in (stock, drop_in):
+        callback = make("ReduceLROnPlateau", "loss", patience=1, factor=1 - 1e-9, verbose=1)
+        messages = fit(callback, StandIn(keras.optimizers.SGD(1.0)), epochs_of("loss", [1.0, 1.0]))
+        said_so.append(any("reducing learning rate to 0.999999999" in message for message in messages))
+    assert said_so == [True, False]
+
+
+@pytest.mark.parametrize(("name", "argument"), [("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 1.0)])
+def test_a_schedule_is_refused_before_training(name: str, argument: Any) -> None:
+    """Where the optimizer has a schedule, Keras fails once it wants to set the rate, however long that takes."""
+    trained_before = []
+    for make in (stock, drop_in):
+        callback = make(name, argument, **({"patience": 2} if name == "ReduceLROnPlateau" else {}))
+        model = StandIn(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)))
+        with pytest.raises(TypeError, match="created with a `LearningRateSchedule`"):
+            fit(callback, model, epochs_of("loss", [1.0] * 5))
+        trained_before.append(model.batches)
+    assert trained_before == [3 if name == "ReduceLROnPlateau" else 0, 0]
+
+
+def test_several_optimizers_are_refused() -> None:
+    """Keras sets the rate of each optimizer of a MultiOptimizer; here a run has one learning rate."""
+    optimizers = keras.src.optimizers.multi_optimizer
+    several = optimizers.MultiOptimizer(optimizers.OptimizerMap(keras.optimizers.SGD(1.0)))
+    for name, argument in (("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 0.5)):
+        fit(stock(name, argument), StandIn(several), epochs_of("loss", [1.0]))
+        with pytest.raises(TypeError, match="MultiOptimizer has none to set"):
+            fit(drop_in(name, argument), StandIn(several), epochs_of("loss", [1.0]))
+
+
+def test_a_type_error_in_a_schedule_is_not_masked() -> None:
+    """Keras takes any TypeError for a schedule without a rate, and reports that the second call lacked an argument."""
+
+    def schedule(epoch: int, rate: Any) -> Any:
+        return rate + "0" * epoch
+
+    for make, message in ((stock, "missing 1 required positional argument"), (drop_in, "unsupported operand")):
+        with pytest.raises(TypeError, match=message):
+            rates_of(make("LearningRateScheduler", schedule), [1.0])
+
+
+@pytest.mark.parametrize("returned", [2, np.float16(2), keras.ops.convert_to_tensor(2.0)])
+def test_a_schedule_may_return_any_number(returned: Any) -> None:
+    """Keras takes floats only, so no integer and no tensor, which its own documentation returns."""
+    with pytest.raises(ValueError, match="should be a float"):
+        rates_of(stock("LearningRateScheduler", lambda _: returned), [1.0])
+    assert rates_of(drop_in("LearningRateScheduler", lambda _: returned), [1.0]) == [2.0]
+
+
+@pytest.mark.parametrize("returned", [NAN, math.inf, -1.0])
+def test_a_schedule_must_return_a_possible_rate(returned: float) -> None:
+    """Keras sets a learning rate that is negative or no number."""
+    assert repr(rates_of(stock("LearningRateScheduler", lambda _: returned), [1.0])) == repr([returned])
+    with pytest.raises(ValueError, match="finite number of at least 0"):
+        rates_of(drop_in("LearningRateScheduler", lambda _: returned), [1.0])
+
+
+def test_a_schedules_second_argument_with_a_default() -> None:
+    """Keras, and the drop-in, give the rate to a schedule that can take it; the plugin to one that asks for it."""
+
+    def schedule(epoch: int, rate: float = 8.0) -> float:
+        return rate / (2 + 2 * epoch)
+
+    theirs, ours = (make("LearningRateScheduler", schedule) for make in (stock, drop_in))
+    assert rates_of(theirs, [1.0, 1.0]) == rates_of(ours, [1.0, 1.0]) == [0.5, 0.125]
+    trainee = ScriptedTrainee()
+    with Loop([plugins.LearningRateSchedule(schedule)], epochs=2, trainee=trainee) as loop:
+        assert [trainee.learning_rate for _ in loop.epochs()] == [4.0, 2.0]
+
+
+# Saving
+
+
+@pytest.mark.parametrize("kind", [{"filepath": "a.keras"}, {"filepath": "a.weights.h5", "save_weights_only": True}])
+def test_a_checkpoint_is_atomic(tmp_path: Path, kind: dict[str, Any]) -> None:
+    """A save that fails in the middle has destroyed Keras's file; here the earlier one is still there, and nothing else."""
+
+    def save(path: Any) -> None:
+        with Path(path).open("w") as file:
+            file.write("whole" if model.batches == 1 else "tor")
+            if model.batches == 2:
+                raise OSError(errno.ENOSPC, "no space left")
+
+    left = []
+    for make in (stock, drop_in):
+        directory = tmp_path / make.__name__
+        directory.mkdir()
+        callback = make("ModelCheckpoint", **{**kind, "filepath": directory / kind["filepath"]})
+        model = StandIn(save=save)
+        with pytest.raises(OSError, match="no space left"):
+            fit(callback, model, epochs_of("loss", [2.0, 1.0]))
+        left.append([(path.name, path.read_text()) for path in directory.iterdir()])
+    assert left == [[(kind["filepath"], "tor")], [(kind["filepath"], "whole")]]
+
+
+def test_integer_save_freq_works_with_save_best_only(tmp_path: Path) -> None:
+    """Keras calls a comparison that it has not chosen yet, and ends the first epoch with a TypeError."""
+    values = [3.0, 4.0, 2.0, 2.0, 1.0, 5.0]
+    epoch = [Epoch({"loss": 1.0}, [{"loss": value} for value in values])]
+    parameters = {"monitor": "loss", "save_best_only": True, "save_freq": 2}
+    with pytest.raises(TypeError, match="not callable"):
+        fit(stock("ModelCheckpoint", tmp_path / "{batch}.keras", **parameters), StandIn(), epoch)
+    names: list[str] = []
+    ours = drop_in("ModelCheckpoint", tmp_path / "{batch}.keras", **parameters)
+    fit(ours, StandIn(save=lambda path: write(path, names)), epoch)
+    assert names == ["2.keras", "4.keras"]
+    assert ours.best == 2.0
+
+
+@pytest.mark.parametrize(
+    ("save_freq", "theirs", "ours"),
+    [(12, ["1-15.keras", "2-15.keras"], ["1-12.keras", "2-12.keras"]), (13, ["1-15.keras", "2-15.keras"], ["2-5.keras"])],
+)
+def test_executions_past_the_end_count_their_batches(tmp_path: Path, save_freq: int, theirs: list[str], ours: list[str]) -> None:
+    """Twelve batches, five at a time: Keras counts fifteen, saves too early, and names a batch that is not there."""
+    saved = []
+    for make in (stock, drop_in):
+        names: list[str] = []
+        callback = make("ModelCheckpoint", tmp_path / "{epoch}-{batch}.keras", save_freq=save_freq)
+        callback.set_model(StandIn(save=functools.partial(write, names=names)))
+        callback.set_params({"epochs": 2, "steps": 12})
+        callback.on_train_begin({})
+        for epoch in range(2):
+            callback.on_epoch_begin(epoch, {})
+            for last in (4, 9, 14):
+                callback.on_train_batch_end(last, logs={"loss": 1.0})
+            callback.on_epoch_end(epoch, {"loss": 1.0})
+        saved.append(names)
+    assert saved == [theirs, ours]
+
+
+def test_a_monitor_that_is_not_used_is_not_checked(tmp_path: Path) -> None:
+    """Keras wants to know the direction of `monitor` also where every epoch is saved."""
+    with pytest.raises(ValueError, match="mode='min'"):
+        saved_by(stock("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0])
+    assert saved_by(drop_in("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0]) == ["1.keras", "2.keras"]
+
+
+def test_which_checkpoints_are_kept(tmp_path: Path) -> None:
+    """ModelCheckpoint writes files of the names that you give; the plugin directories, and keeps the last and the best."""
+    values = [5.0, 1.0, 4.0, 3.0, 2.0]
+    for make in (stock, drop_in):
+        directory = tmp_path / make.__name__
+        directory.mkdir()
+        saved_by(make("ModelCheckpoint", directory / "{epoch}.keras"), values)
+        assert sorted(path.name for path in directory.iterdir()) == [f"{epoch}.keras" for epoch in range(1, 6)]
+    looped(plugins.Checkpoint(tmp_path / "kept", "loss"), values)
+    assert [saved.epoch for saved in store.available(tmp_path / "kept")] == [1, 2, 3, 4]
+
+
+# Going on after a crash
+
+
+def test_state_survives_a_restart(tmp_path: Path) -> None:
+    """An EarlyStopping that had waited waits anew in Keras; here it goes on counting where it was."""
+    waited = []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        # The loss falls, so that for "max" only the first epoch is an improvement.
+        crashed = [make("EarlyStopping", "loss", patience=4, mode="max"), make("BackupAndRestore", backup), Breaks(epoch=3)]
+        trained(tiny(), crashed, epochs=9)
+        again = [make("BackupAndRestore", backup), make("EarlyStopping", "loss", patience=4, mode="max")]
+        waited.append(sorted({epoch for epoch, _ in trained(tiny(), again, epochs=9)}))
+    assert waited == [[3, 4, 5, 6, 7], [3, 4]]
+
+
+def test_the_best_value_survives_a_restart(tmp_path: Path) -> None:
+    """After a restart Keras's ModelCheckpoint takes the first that it sees for the best; here it knows what was best."""
+    saved = []
+    for make in (stock, drop_in):
+        backup, path = tmp_path / f"{make.__name__}-backup", str(tmp_path / make.__name__ / "{epoch}.weights.h5")
+        parameters = {"save_best_only": True, "save_weights_only": True, "mode": "max"}
+        for callbacks in ([Breaks(epoch=2)], []):
+            checkpoint = make("ModelCheckpoint", path, "loss", **parameters)
+            trained(tiny(), [make("BackupAndRestore", backup), checkpoint, *callbacks], epochs=3)
+        saved.append(sorted(file.name for file in (tmp_path / make.__name__).iterdir()))
+    assert saved == [["1.weights.h5", "3.weights.h5"], ["1.weights.h5"]]
+
+
+def test_a_restart_leaves_no_initial_epoch_behind(tmp_path: Path) -> None:
+    """After a fit that was taken up again, Keras begins the model's later fits in that epoch too."""
+    epochs = []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        trained(tiny(), [make("BackupAndRestore", backup), Breaks(epoch=2)])
+        model = tiny()
+        trained(model, [make("BackupAndRestore", backup)])
+        epochs.append(sorted({epoch for epoch, _ in trained(model, [])}))
+    assert epochs == [[2, 3], [0, 1, 2, 3]]
+
+
+def test_a_restart_goes_on_with_the_next_batch(tmp_path: Path) -> None:
+    """Keras writes down the batch and never reads it: it trains the epoch's first batches twice."""
+    batches, updates = [], []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        trained(tiny(), [make("BackupAndRestore", backup, save_freq=1), Breaks(batches=6)], epochs=2, batch_size=2)
+        model = tiny()
+        batches.append(trained(model, [make("BackupAndRestore", backup)], epochs=2, batch_size=2))
+        updates.append(int(model.optimizer.iterations))
+    assert batches == [[(1, 0), (1, 1), (1, 2), (1, 3)], [(1, 2), (1, 3)]]
+    assert updates == [10, 8]
+
+
+def test_save_freq_false_saves_nothing_by_count(tmp_path: Path) -> None:
+    """Keras documents False and takes it for 0, which saves after every batch."""
+    saved = []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        trained(tiny(), [make("BackupAndRestore", backup, save_freq=False), Breaks(batches=1)])
+        saved.append(backup.exists())
+    assert saved == [True, False]
+
+
+def test_only_backups_are_removed(tmp_path: Path) -> None:
+    """At the end Keras removes the whole directory, with whatever else is in it."""
+    left = []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        backup.mkdir()
+        (backup / "notes.txt").touch()
+        trained(tiny(), [make("BackupAndRestore", backup)], epochs=1)
+        left.append([path.name for path in backup.iterdir()] if backup.exists() else None)
+    assert left == [None, ["notes.txt"]]
+
+
+def test_backups_stay_when_the_loss_is_nan(tmp_path: Path) -> None:
+    """TerminateOnNaN ends training in good order, and Keras removes the backup that one would go back to."""
+
+    class Spoils(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            del logs
+            if epoch == 2:
+                self.model.set_weights([weight * NAN for weight in self.model.get_weights()])
+
+    left = []
+    for make in (stock, drop_in):
+        backup = tmp_path / make.__name__
+        with said():
+            trained(tiny(), [make("TerminateOnNaN"), make("BackupAndRestore", backup), Spoils()])
+        left.append(backup.exists())
+    assert left == [False, True]
+
+
+def test_a_backup_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a backup that failed in the middle Keras cannot go on; here the last whole one is used."""
+
+    def tear(self: Any, filepath: Any, **kwargs: Any) -> None:
+        del self, kwargs
+        Path(filepath).write_bytes(b"torn")
+        raise RuntimeError
+
+    class FillsTheDisk(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            del logs
+            if epoch == 2:
+                monkeypatch.setattr(keras.Model, "save", tear)
+                monkeypatch.setattr(keras.Model, "save_weights", tear)
+
+    for make in (stock, drop_in):
+        trained(tiny(), [make("BackupAndRestore", tmp_path / make.__name__), FillsTheDisk()])
+        monkeypatch.undo()
+    with pytest.raises(OSError, match="Unable to"):
+        trained(tiny(), [stock("BackupAndRestore", tmp_path / "stock")])
+    assert trained(tiny(), [drop_in("BackupAndRestore", tmp_path / "drop_in")])[0] == (2, 0)
+
+
+def test_a_backup_of_the_other_kind_is_not_read(tmp_path: Path) -> None:
+    """Backups are hookcore checkpoints, and the drop-in says that it leaves one of Keras's alone."""
+    trained(tiny(), [stock("BackupAndRestore", tmp_path), Breaks(epoch=2)])
+    with pytest.warns(UserWarning, match="holds a backup of keras.callbacks.BackupAndRestore, which is not read"):
+        assert trained(tiny(), [drop_in("BackupAndRestore", tmp_path)])[0] == (0, 0)
+    assert trained(tiny(), [stock("BackupAndRestore", tmp_path)])[0] == (2, 0)
+
+
+# The end of training
+
+
+def test_stop_iteration_is_not_the_end_of_the_data() -> None:
+    """Keras takes a StopIteration in a callback for the end of the data, and goes on as if nothing were wrong."""
+
+    class Stops:
+        @hookimpl
+        def on_batch_end(self, batch: int) -> None:
+            if batch == 1:
+                raise StopIteration
+
+    def stop(batch: int, logs: Any) -> None:
+        del logs
+        Stops().on_batch_end(batch)
+
+    model = tiny()
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model.fit(X, Y, batch_size=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=stop)])
+    assert int(model.optimizer.iterations) == 2
+    with pytest.raises(PluginError, match="raised StopIteration in on_batch_end"):
+        tiny().fit(X, Y, batch_size=2, verbose=0, callbacks=[KerasAdapter([Stops()])])
+
+
+def test_nan_in_validation() -> None:
+    """TerminateOnNaN, Keras's and the drop-in, looks at the loss of batches; the plugin at epochs and at validation too."""
+    epochs = [Epoch({"loss": 1.0, "val_loss": NAN}, [{"loss": 1.0}])]
+    for make in (stock, drop_in):
+        model = StandIn()
+        fit(make("TerminateOnNaN"), model, epochs)
+        assert not model.stop_training
+    with Loop([plugins.NaNGuard()], epochs=1) as loop:
+        for _ in loop.epochs():
+            loop.log(epochs[0].logs)
+    assert loop.run.stop_reasons
+
+
+# Logs
+
+
+def logged(make: Callable[..., Any], path: Path, *fits: list[Epoch], **parameters: Any) -> str:
+    callback = make("CSVLogger", path, **parameters)
+    for epochs in fits:
+        fit(callback, StandIn(), epochs)
+    return path.read_text()
+
+
+def test_no_phantom_validation_columns(tmp_path: Path) -> None:
+    """Where nothing is validated, Keras writes a `val_` column for each metric, always empty."""
+    epochs = [Epoch({"loss": 1.5, "mae": 0.5})]
+    assert logged(stock, tmp_path / "a.csv", epochs) == "epoch,loss,mae,val_loss,val_mae\n0,1.5,0.5,NA,NA\n"
+    assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,loss,mae\n0,1.5,0.5\n"
+
+
+def test_late_columns_are_kept(tmp_path: Path) -> None:
+    """Keras drops a metric that comes later than the first epoch."""
+    epochs = [Epoch({"loss": 1.5, "val_loss": 2.0}), Epoch({"late": 7.0, "loss": 0.5, "val_loss": 1.0})]
+    assert logged(stock, tmp_path / "a.csv", epochs) == "epoch,loss,val_loss\n0,1.5,2.0\n1,0.5,1.0\n"
+    assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,late,loss,val_loss\n0,NA,1.5,2.0\n1,7.0,0.5,1.0\n"
+
+
+def test_an_earlier_log_is_moved_aside(tmp_path: Path) -> None:
+    """Keras overwrites the log of an earlier run."""
+    for make, kept in ((stock, []), (drop_in, ["drop_in.1.csv"])):
+        path = tmp_path / f"{make.__name__}.csv"
+        logged(make, path, [Epoch({"loss": 1.0, "val_loss": 1.0})], [Epoch({"loss": 2.0, "val_loss": 2.0})])
+        assert path.read_text() == "epoch,loss,val_loss\n0,2.0,2.0\n"
+        assert [other.name for other in tmp_path.glob(f"{make.__name__}.*.csv")] == kept
+
+
+def test_appending_other_columns(tmp_path: Path) -> None:
+    """Keras appends other columns under the header that is there; here each value stands under its name."""
+    fits = [[Epoch({"loss": 1.0, "val_loss": 2.0})], [Epoch({"acc": 0.5, "loss": 3.0, "val_loss": 4.0})]]
+    assert logged(stock, tmp_path / "a.csv", *fits, append=True) == "epoch,loss,val_loss\n0,1.0,2.0\n0,0.5,3.0,4.0\n"
+    assert logged(drop_in, tmp_path / "b.csv", *fits, append=True) == "epoch,acc,loss,val_loss\n0,NA,1.0,2.0\n0,0.5,3.0,4.0\n"
+
+
+def test_what_a_cell_holds(tmp_path: Path) -> None:
+    """Keras writes an array into one cell, and text; here an array has a column for each element, and text is left out."""
+    epochs = [Epoch({"f1": np.array([0.5, 0.25]), "note": "warm", "val_loss": 1.0})]
+    assert logged(stock, tmp_path / "a.csv", epochs) == 'epoch,f1,note,val_loss\n0,"""[0.5, 0.25]""",warm,1.0\n'
+    assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,f1_0,f1_1,val_loss\n0,0.5,0.25,1.0\n"
+
+
+def test_line_ends(tmp_path: Path) -> None:
+    """Keras ends lines as Excel does, hookcore as Python reads them."""
+    ends = []
+    for make in (stock, drop_in):
+        logged(make, tmp_path / "log.csv", [Epoch({"loss": 1.0})])
+        ends.append((tmp_path / "log.csv").read_bytes().endswith(b"\r\n"))
+    assert ends == [True, False]
+
+
+def test_a_log_makes_its_directory(tmp_path: Path) -> None:
+    """Keras wants the directory of a log to be there."""
+    with pytest.raises(FileNotFoundError):
+        logged(stock, tmp_path / "new" / "a.csv", [Epoch({"loss": 1.0})])
+    assert logged(drop_in, tmp_path / "new" / "a.csv", [Epoch({"loss": 1.0})])
+
+
+def test_a_log_that_fails_does_not_end_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in writing a log ends training in Keras; here the log is reported and given up."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        fit(stock("CSVLogger", tmp_path / "file" / "a.csv"), StandIn(), epochs_of("loss", [1.0]))
+    ours, model = drop_in("CSVLogger", tmp_path / "later" / "a.csv"), StandIn()
+    (tmp_path / "later").touch()
+    fit(ours, model, epochs_of("loss", [1.0, 1.0]))
+    assert model.batches == 2
+    assert "is disabled for the rest of the run" in caplog.text
+
+
+def test_columns_of_the_plugin(tmp_path: Path) -> None:
+    """The plugin also writes the step and the learning rate, and leaves a cell empty where there is no value."""
+    with Loop([plugins.CSVLog(tmp_path / "a.csv")], epochs=2, trainee=ScriptedTrainee()) as loop:
+        for epoch in loop.epochs():
+            loop.log({"loss": 1.5} if epoch else {"loss": 1.5, "val_loss": 2.5})
+    text = (tmp_path / "a.csv").read_text()
+    assert text == "epoch,step,learning_rate,loss,val_loss\n0,1,0.1,1.5,2.5\n1,2,0.1,1.5,\n"
+    epochs = [Epoch({"loss": 1.5, "val_loss": 2.5}), Epoch({"loss": 1.5})]
+    assert logged(stock, tmp_path / "b.csv", epochs) == logged(drop_in, tmp_path / "c.csv", epochs)

@@ -1,0 +1,231 @@
+"""What scripts do with Keras's callbacks besides training with them works with the drop-ins too."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import math
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import keras
+import numpy as np
+import pytest
+
+from hookcore_adapters.keras import callbacks
+from tests.parity.models import Breaks, X, Y, tiny, trained
+from tests.parity.protocol import StandIn, drop_in, epochs_of, fit, said, stock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BOTH: Final = pytest.mark.parametrize("make", [stock, drop_in])
+
+
+class Waits(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Writes down how long an EarlyStopping had waited at the beginning of each epoch."""
+
+    def __init__(self, stopper: Any) -> None:
+        super().__init__()
+        self.stopper = stopper
+        self.seen: list[tuple[int, int]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        del logs
+        self.seen.append((epoch, self.stopper.wait))
+
+
+def patient() -> Any:
+    """One that waits and waits, since the loss falls."""
+    return drop_in("EarlyStopping", "loss", mode="max", patience=50)
+
+
+def test_which_callbacks_there_are() -> None:
+    """The module has the ten callbacks, and no others."""
+    assert callbacks.__all__ == [
+        "BackupAndRestore",
+        "CSVLogger",
+        "EarlyStopping",
+        "LambdaCallback",
+        "LearningRateScheduler",
+        "ModelCheckpoint",
+        "ReduceLROnPlateau",
+        "SwapEMAWeights",
+        "TensorBoard",
+        "TerminateOnNaN",
+    ]
+
+
+@pytest.mark.parametrize("name", callbacks.__all__)
+def test_the_signature_is_keras_own(name: str) -> None:
+    """Same parameters in the same order with the same defaults, but for the keywords that Keras would swallow."""
+
+    def parameters(callback: Any) -> list[tuple[str, Any]]:
+        return [
+            (one.name, one.default)
+            for one in inspect.signature(callback).parameters.values()
+            if one.kind is not one.VAR_KEYWORD or callback is keras.callbacks.LambdaCallback
+        ]
+
+    assert parameters(getattr(callbacks, name)) == parameters(getattr(keras.callbacks, name))
+
+
+@BOTH
+def test_a_model_is_freed(make: Callable[..., Any], tmp_path: Path) -> None:
+    """No callback keeps a model that nobody else keeps."""
+    model = tiny()
+    trained(model, [make("EarlyStopping", "loss"), make("BackupAndRestore", tmp_path / "backup")], epochs=1)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+@BOTH
+def test_other_callbacks_may_log_anything(make: Callable[..., Any], tmp_path: Path) -> None:
+    """Text, None and lists in the logs disturb no callback that does not watch them."""
+    notes = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda _, logs: logs.update(note="warm", nothing=None, several=[1, 2]),
+        on_train_batch_end=lambda _, logs: logs.update(note="warm"),
+    )
+    listed = [
+        make("EarlyStopping", "loss"),
+        make("ReduceLROnPlateau", "loss"),
+        make("ModelCheckpoint", tmp_path / "a.keras", "loss", save_best_only=True),
+        make("TerminateOnNaN"),
+    ]
+    assert len(trained(tiny(), [notes, *listed], epochs=2)) == 4
+
+
+@BOTH
+def test_an_evaluation_leaves_the_attributes(make: Callable[..., Any]) -> None:
+    """What was best in training is still to be seen after an evaluation with the same callbacks."""
+    callback, model = make("EarlyStopping", "loss"), tiny()
+    trained(model, [callback], epochs=1)
+    best = callback.best
+    model.evaluate(X, Y, verbose=0, callbacks=[callback])
+    assert callback.best == best is not None
+
+
+@BOTH
+def test_the_best_weights_can_be_read_after_training(make: Callable[..., Any]) -> None:
+    """`best_weights` is what the model was given back."""
+    callback, model = make("EarlyStopping", "loss", mode="max", restore_best_weights=True), tiny()
+    trained(model, [callback])
+    for best, weight in zip(callback.best_weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(best, weight)
+
+
+@BOTH
+def test_parameters_may_be_numpys_or_floats(make: Callable[..., Any]) -> None:
+    """Counts and numbers may be NumPy's, counts may be floats, and a patience may be infinite."""
+    values = [1.0, 2.0, 3.0, 4.0]
+    for parameters in (
+        {"patience": np.int64(2), "min_delta": np.float32(0.5), "baseline": np.float32(5)},
+        {"patience": 1.5, "start_from_epoch": np.int32(0)},
+    ):
+        callback = make("EarlyStopping", "loss", **parameters)
+        fit(callback, StandIn(), epochs_of("loss", values))
+        assert callback.stopped_epoch == 2
+    endless = make("EarlyStopping", "loss", patience=float("inf"))
+    fit(endless, StandIn(), epochs_of("loss", values))
+    assert endless.stopped_epoch == 0
+    plateau = make("ReduceLROnPlateau", "loss", np.float64(0.5), np.int64(1), cooldown=np.int64(1), min_lr=np.float32(0.1))
+    model = StandIn(keras.optimizers.SGD(1.0))
+    fit(plateau, model, epochs_of("loss", values))
+    assert float(model.optimizer.learning_rate) == 0.125
+
+
+@BOTH
+def test_callbacks_can_be_copied(make: Callable[..., Any]) -> None:
+    """Tuners copy the callbacks for each trial; the copies know nothing of one another."""
+    original = make("EarlyStopping", "loss", patience=2)
+    copied = copy.deepcopy(original)
+    fit(copied, StandIn(), epochs_of("loss", [1.0, 2.0, 3.0]))
+    fit(original, StandIn(), epochs_of("loss", [5.0]))
+    assert (copied.best, copied.wait, original.best, original.wait) == (1.0, 2, 5.0, 0)
+
+
+@BOTH
+def test_a_parameter_can_be_changed_between_fits(make: Callable[..., Any]) -> None:
+    """Parameters are attributes, and a new value counts from the next fit on."""
+    callback = make("EarlyStopping", "loss", patience=1)
+    callback.patience, callback.monitor = 3, "val_loss"
+    fit(callback, StandIn(), epochs_of("val_loss", [1.0] * 6))
+    assert callback.stopped_epoch == 3
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
+@pytest.mark.parametrize("again", [True, False], ids=["same model", "new model"])
+def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path, first: bool, again: bool) -> None:  # noqa: FBT001 - parameters
+    """The state is that of the end of the epoch, whether BackupAndRestore is called before the others or after."""
+
+    def listed(stopper: Any) -> list[Any]:
+        backup = drop_in("BackupAndRestore", tmp_path)
+        return [backup, stopper] if first else [stopper, backup]
+
+    model, before = tiny(), patient()
+    trained(model, [*listed(before), Breaks(epoch=3)])
+    stopper = patient()
+    waits = Waits(stopper)
+    # Callbacks of the broken fit may still be there, as in a notebook.
+    trained(model if again else tiny(), [*listed(stopper), waits], epochs=5)
+    assert waits.seen == [(3, 2), (4, 3)]
+    assert before.wait == 2
+
+
+def test_states_are_not_mixed_up(tmp_path: Path) -> None:
+    """Two callbacks of a class keep their places in the list, also where one of them served an earlier fit."""
+    model, falling = tiny(), drop_in("EarlyStopping", "loss", patience=50)
+    trained(model, [falling], epochs=1)
+    trained(model, [patient(), falling, drop_in("BackupAndRestore", tmp_path), Breaks(epoch=3)])
+    rising, falling = patient(), drop_in("EarlyStopping", "loss", patience=50)
+    both = Waits(rising), Waits(falling)
+    trained(tiny(), [rising, falling, drop_in("BackupAndRestore", tmp_path), *both])
+    assert [waits.seen for waits in both] == [[(3, 2)], [(3, 0)]]
+
+
+def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path) -> None:
+    """The state that was brought back counts in that fit, and the next one begins anew."""
+    trained(tiny(), [patient(), drop_in("BackupAndRestore", tmp_path), Breaks(epoch=2)])
+    model, stopper = tiny(), patient()
+    trained(model, [stopper, drop_in("BackupAndRestore", tmp_path)])
+    waits = Waits(stopper)
+    trained(model, [stopper, waits], epochs=2)
+    assert waits.seen == [(0, 0), (1, 0)]
+
+
+def test_nan_is_noticed_right_after_a_restart(tmp_path: Path) -> None:
+    """The first batch after a restart is looked at like any other."""
+
+    def guards() -> list[Any]:
+        return [drop_in("TerminateOnNaN"), drop_in("BackupAndRestore", tmp_path)]
+
+    trained(tiny(), [*guards(), Breaks(epoch=2)])
+    model = tiny()
+    with said():
+        model.fit(X, Y * math.nan, epochs=3, batch_size=4, verbose=0, callbacks=guards())
+    assert int(model.optimizer.iterations) == 2 * 2 + 1
+
+
+def test_batches_passed_over_are_not_saved_again(tmp_path: Path) -> None:
+    """A ModelCheckpoint that counts batches saves the same files as if training had not been broken off."""
+    saved = []
+    for broken in (True, False):
+        directory = tmp_path / str(broken)
+        for breaks in ([Breaks(batches=7)], []) if broken else ([],):
+            checkpoint = drop_in("ModelCheckpoint", directory / "{epoch}-{batch}-{loss:.4f}.keras", save_freq=3)
+            backup = drop_in("BackupAndRestore", tmp_path / f"backup-{broken}", save_freq=2)
+            trained(tiny(), [checkpoint, backup, *breaks], epochs=3, batch_size=2)
+        saved.append(sorted(path.name for path in directory.iterdir()))
+    assert [name[:3] for name in saved[0]] == [name[:3] for name in saved[1]] == ["1-3", "2-2", "3-1", "3-4"]
+
+
+def test_a_restart_that_is_broken_off_again_leaves_the_model_whole(tmp_path: Path) -> None:
+    """An exception while batches are passed over does not make the model's next fit pass over any."""
+    trained(tiny(), [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=3)], batch_size=2)
+    model = tiny()
+    trained(model, [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=1)], batch_size=2)
+    assert len(trained(model, [], epochs=1, batch_size=2)) == 4

@@ -1,0 +1,162 @@
+"""A decision that is changed by one epoch, one comparison or one sign is caught: each test changes one and sees that."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+import hookcore_plugins as plugins
+from hookcore import Monitor
+from hookcore_adapters.keras.callbacks import saving
+from tests.parity import properties, test_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hypothesis.strategies import SearchStrategy
+
+EARLY_STOPPING: Final = (properties.early_stopping_examples(), properties.check_early_stopping)
+REDUCE_LR: Final = (properties.reduce_lr_examples(), properties.check_reduce_lr)
+CHECKPOINT: Final = (properties.checkpoint_examples(), properties.check_checkpoint)
+SCHEDULER: Final = (properties.scheduler_examples(), properties.check_scheduler)
+CSV: Final = (properties.csv_examples(), properties.check_csv)
+TERMINATE: Final = (properties.nan_examples(), properties.check_nan)
+
+
+def search(examples: SearchStrategy[Any], check: Any, *, most: int = 1000) -> None:
+    """Compare both sides in examples that are always the same, up to the first one in which they differ."""
+
+    @settings(
+        max_examples=most,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(examples)
+    def compare(example: Any) -> None:
+        check.__wrapped__(example)  # which does not count
+
+    compare()
+
+
+def assert_caught(examples: SearchStrategy[Any], check: Any) -> None:
+    """Some example shows that the two sides differ."""
+    with pytest.raises(properties.DifferentError):
+        search(examples, check)
+
+
+@pytest.mark.parametrize("searched", [EARLY_STOPPING, REDUCE_LR, CHECKPOINT, SCHEDULER, CSV, TERMINATE])
+def test_without_a_change_nothing_is_caught(searched: Any) -> None:
+    """The search that finds each change below finds nothing where nothing is changed."""
+    search(*searched, most=150)
+
+
+@pytest.mark.parametrize(
+    ("searched", "plugin", "parameter", "change"),
+    [
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "patience", lambda patience: patience + 1, id="patience + 1"),
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "patience", lambda patience: max(patience - 1, 0), id="patience - 1"),
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "min_delta", lambda _: 0.0, id="min_delta ignored"),
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "start_from_epoch", lambda epoch: epoch + 1, id="start_from_epoch + 1"),
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "baseline", lambda _: None, id="baseline ignored"),
+        pytest.param(EARLY_STOPPING, "EarlyStopping", "restore_best_weights", lambda _: False, id="weights not restored"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "patience", lambda patience: max(patience, 1) + 1, id="rate: patience + 1"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "patience", lambda patience: max(patience - 1, 0), id="rate: patience - 1"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "cooldown", lambda cooldown: cooldown + 1, id="cooldown + 1"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "cooldown", lambda cooldown: max(cooldown - 1, 0), id="cooldown - 1"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_delta", lambda _: 0.0, id="rate: min_delta ignored"),
+        pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_lr", lambda _: 0.0, id="min_lr ignored"),
+        pytest.param(SCHEDULER, "LearningRateSchedule", "schedule", lambda rate: lambda epoch: rate(epoch + 1), id="epoch + 1"),
+        pytest.param(CSV, "CSVLog", "absent", lambda _: "", id="empty for NA"),
+        pytest.param(CSV, "CSVLog", "append", lambda append: not append, id="append the other way round"),
+        pytest.param(TERMINATE, "NaNGuard", "monitor", lambda _: "mae", id="another metric than the loss"),
+    ],
+)
+def test_a_changed_parameter_is_caught(
+    monkeypatch: pytest.MonkeyPatch, searched: Any, plugin: str, parameter: str, change: Callable[[Any], Any]
+) -> None:
+    """A plugin that takes one of its parameters for another is caught."""
+    original = getattr(plugins, plugin)
+    first = original.__attrs_attrs__[0].name  # which the drop-ins give by position
+
+    def changed(value: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {first: value, **kwargs}
+        return original(given.pop(first), *args, **given) if parameter not in given else _with(given, *args)
+
+    def _with(given: dict[str, Any], *args: Any) -> Any:
+        given[parameter] = change(given[parameter])
+        return original(given.pop(first), *args, **given)
+
+    monkeypatch.setattr(plugins, plugin, changed)
+    assert_caught(*searched)
+
+
+def not_strict(self: Monitor, value: float) -> bool:
+    """`<=` for `<`."""
+    if math.isnan(value) or self.best is None:
+        return not math.isnan(value)
+    return value <= self.best - self.min_delta if self.mode == "min" else value >= self.best + self.min_delta
+
+
+def accepts_nan(self: Monitor, value: float) -> bool:
+    """NaN improves."""
+    return math.isnan(value) or improves(self, value)
+
+
+def sign_flipped(self: Monitor, value: float) -> bool:
+    """Larger for smaller."""
+    return improves(Monitor("max" if self.mode == "min" else "min", self.min_delta, self.best), value)
+
+
+def delta_flipped(self: Monitor, value: float) -> bool:
+    """`best + min_delta` for `best - min_delta`."""
+    if math.isnan(value) or self.best is None:
+        return not math.isnan(value)
+    return value < self.best + self.min_delta if self.mode == "min" else value > self.best - self.min_delta
+
+
+improves: Final = Monitor.improves
+
+
+@pytest.mark.parametrize(
+    ("searched", "mutant"),
+    [
+        *itertools.product([EARLY_STOPPING, REDUCE_LR], [not_strict, accepts_nan, sign_flipped, delta_flipped]),
+        *itertools.product([CHECKPOINT], [not_strict, accepts_nan, sign_flipped]),
+    ],
+)
+def test_a_changed_comparison_is_caught(monkeypatch: pytest.MonkeyPatch, searched: Any, mutant: Any) -> None:
+    """A monitor that compares otherwise is caught."""
+    monkeypatch.setattr(Monitor, "improves", mutant)
+    assert_caught(*searched)
+
+
+def test_nan_as_the_first_best_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A monitor that takes NaN for better than nothing, as Keras does, fails the test of that difference."""
+    monkeypatch.setattr(Monitor, "improves", lambda self, value: self.best is None or improves(self, value))
+    with pytest.raises(AssertionError):
+        test_differences.test_nan_never_becomes_best(tmp_path)
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_changed_save_freq_is_caught(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    """Saving after one batch more or fewer than said is caught."""
+    monkeypatch.setattr(saving, "due", lambda every, step, last: step // max(every + by, 1) > last // max(every + by, 1))
+    assert_caught(*CHECKPOINT)
+
+
+def test_ignored_infinity_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard that lets infinity pass is caught."""
+    check = plugins.NaNGuard._check
+    monkeypatch.setattr(
+        plugins.NaNGuard, "_check", lambda self, run, name, value: check(self, run, name, 0.0 if math.isinf(value) else value)
+    )
+    assert_caught(*TERMINATE)
