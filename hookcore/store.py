@@ -118,8 +118,10 @@ def write(
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
     """Replace the file `path` by what `write` writes to the path that it is given, which has the same name in another place.
 
-    The file is the old one or the new one at every moment. Makes its directory. Raises what `write` raises, and `OSError`.
+    The file is the old one or the new one at every moment. A symbolic link stays, and what it points to is replaced. Makes the
+    file's directory. Raises what `write` raises, and `OSError`.
     """
+    path = path.resolve()
     aside = path.parent / f"{_TEMPORARY}{path.name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

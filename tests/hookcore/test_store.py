@@ -533,3 +533,16 @@ def test_what_a_crash_left_behind_goes_when_the_directory_is_opened(tmp_path: Pa
     (tmp_path / "notes.txt").write_text("mine")
     store.open_directory(tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    """What it points to is replaced, as when one writes through it."""
+    (tmp_path / "real.keras").write_text("old")
+    (tmp_path / "latest.keras").symlink_to("real.keras")
+
+    def write(place: Path) -> None:
+        place.write_text("new")
+
+    store.write_file(tmp_path / "latest.keras", write)
+    assert (tmp_path / "latest.keras").is_symlink()
+    assert (tmp_path / "real.keras").read_text() == "new"

@@ -326,25 +326,32 @@ def test_integer_save_freq_works_with_save_best_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("save_freq", "theirs", "ours"),
-    [(12, ["1-15.keras", "2-15.keras"], ["1-12.keras", "2-12.keras"]), (13, ["1-15.keras", "2-15.keras"], ["2-5.keras"])],
+    ("at_once", "steps", "save_freq", "expected"),
+    [
+        pytest.param(5, 12, 12, [["1-15", "2-15"], ["1-12", "2-12"]], id="past the end"),
+        pytest.param(5, 12, 13, [["1-15", "2-15"], ["2-5"]], id="too early"),
+        pytest.param(5, None, 13, [["1-15", "2-15"]] * 2, id="unknown length"),
+        pytest.param(3, 12, 4, [["1-6", "1-12", "2-6", "2-12"], ["1-6", "1-9", "1-12", "2-6", "2-9", "2-12"]], id="remainder"),
+    ],
 )
-def test_executions_past_the_end_count_their_batches(tmp_path: Path, save_freq: int, theirs: list[str], ours: list[str]) -> None:
-    """Twelve batches, five at a time: Keras counts fifteen, saves too early, and names a batch that is not there."""
+def test_executions_of_several_batches_are_counted(
+    tmp_path: Path, at_once: int, steps: int | None, save_freq: int, expected: list[list[str]]
+) -> None:
+    """Twelve batches, several at a time: Keras counts past their end, and after each save forgets what was over."""
     saved = []
     for make in (stock, drop_in):
         names: list[str] = []
         callback = make("ModelCheckpoint", tmp_path / "{epoch}-{batch}.keras", save_freq=save_freq)
         callback.set_model(StandIn(save=functools.partial(write, names=names)))
-        callback.set_params({"epochs": 2, "steps": 12})
+        callback.set_params({"epochs": 2, "steps": steps})
         callback.on_train_begin({})
         for epoch in range(2):
             callback.on_epoch_begin(epoch, {})
-            for last in (4, 9, 14):
-                callback.on_train_batch_end(last, logs={"loss": 1.0})
+            for first in range(0, 12, at_once):
+                callback.on_train_batch_end(first + at_once - 1, logs={"loss": 1.0})
             callback.on_epoch_end(epoch, {"loss": 1.0})
-        saved.append(names)
-    assert saved == [theirs, ours]
+        saved.append([name.removesuffix(".keras") for name in names])
+    assert saved == expected
 
 
 def test_a_monitor_that_is_not_used_is_not_checked(tmp_path: Path) -> None:

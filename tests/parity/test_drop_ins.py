@@ -157,23 +157,25 @@ def test_a_parameter_can_be_changed_between_fits(make: Callable[..., Any]) -> No
     assert callback.stopped_epoch == 3
 
 
+def in_order(stopper: Any, directory: Path, *, first: bool) -> list[Any]:
+    """The stopper and a BackupAndRestore, which is the first of them or the last."""
+    backup = drop_in("BackupAndRestore", directory)
+    return [backup, stopper] if first else [stopper, backup]
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
-@pytest.mark.parametrize("again", [True, False], ids=["same model", "new model"])
-def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path, first: bool, again: bool) -> None:  # noqa: FBT001 - parameters
+@pytest.mark.parametrize("again", ["nothing", "model", "model and callback"])
+def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path, first: bool, again: str) -> None:  # noqa: FBT001 - parameters
     """The state is that of the end of the epoch, whether BackupAndRestore is called before the others or after."""
-
-    def listed(stopper: Any) -> list[Any]:
-        backup = drop_in("BackupAndRestore", tmp_path)
-        return [backup, stopper] if first else [stopper, backup]
-
     model, before = tiny(), patient()
-    trained(model, [*listed(before), Breaks(epoch=3)])
-    stopper = patient()
+    trained(model, [*in_order(before, tmp_path, first=first), Breaks(epoch=3)])
+    # In a notebook what was there before is still there.
+    model = tiny() if again == "nothing" else model
+    stopper = before if again == "model and callback" else patient()
     waits = Waits(stopper)
-    # Callbacks of the broken fit may still be there, as in a notebook.
-    trained(model if again else tiny(), [*listed(stopper), waits], epochs=5)
+    trained(model, [*in_order(stopper, tmp_path, first=first), waits], epochs=5)
     assert waits.seen == [(3, 2), (4, 3)]
-    assert before.wait == 2
+    assert before.wait == (4 if stopper is before else 2)
 
 
 def test_states_are_not_mixed_up(tmp_path: Path) -> None:
@@ -187,11 +189,12 @@ def test_states_are_not_mixed_up(tmp_path: Path) -> None:
     assert [waits.seen for waits in both] == [[(3, 2)], [(3, 0)]]
 
 
-def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
+def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path, first: bool) -> None:  # noqa: FBT001 - a parameter
     """The state that was brought back counts in that fit, and the next one begins anew."""
-    trained(tiny(), [patient(), drop_in("BackupAndRestore", tmp_path), Breaks(epoch=2)])
+    trained(tiny(), [*in_order(patient(), tmp_path, first=first), Breaks(epoch=2)])
     model, stopper = tiny(), patient()
-    trained(model, [stopper, drop_in("BackupAndRestore", tmp_path)])
+    trained(model, in_order(stopper, tmp_path, first=first))
     waits = Waits(stopper)
     trained(model, [stopper, waits], epochs=2)
     assert waits.seen == [(0, 0), (1, 0)]

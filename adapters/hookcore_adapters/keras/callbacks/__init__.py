@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from keras.callbacks import LambdaCallback, SwapEMAWeights, TensorBoard
 
+from hookcore_adapters.keras.callbacks.backup_and_restore import BackupAndRestore
 from hookcore_adapters.keras.callbacks.early_stopping import EarlyStopping
 from hookcore_adapters.keras.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from hookcore_adapters.keras.callbacks.logs import CSVLogger, TerminateOnNaN
-from hookcore_adapters.keras.callbacks.saving import BackupAndRestore, ModelCheckpoint
+from hookcore_adapters.keras.callbacks.model_checkpoint import ModelCheckpoint
 
 __all__ = [
     "BackupAndRestore",

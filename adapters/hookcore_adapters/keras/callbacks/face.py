@@ -64,7 +64,6 @@ class Listed(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
 
     def carry(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, from a `state_dict` before the restart, in the fit that begins now."""
-        raise NotImplementedError
 
     def epoch_ended(self) -> None:
         """Do what waits for the end of this callback's epoch."""
