@@ -42,7 +42,7 @@ class Registered:
     hooks: _Marked
     """The marked methods alone: what pluggy sees, so that it never touches the plugin's other attributes."""
     initial_state: Any
-    """What `state_dict` returned at registration: what each run starts from. None where the plugin keeps no state."""
+    """What `state_dict` returned before the first run: what each run starts from. None where the plugin keeps no state."""
 
     @property
     def is_observer(self) -> bool:

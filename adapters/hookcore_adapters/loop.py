@@ -201,7 +201,7 @@ class Loop:
 class _Logged:
     """The metrics of an epoch or of an evaluation: means over its batches, and what was logged outside of a batch.
 
-    Values are added up as they are, so that a device's tensor waits for nothing.
+    Tensors are added up where they are, so that nothing waits for a device.
     """
 
     own: dict[str, Any] = attrs.field(factory=dict)

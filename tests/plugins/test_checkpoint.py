@@ -10,7 +10,6 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,18 +31,12 @@ from hookcore import (
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
+from tests.plugins.resuming import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NAN = math.nan
-
-
-def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
-    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
-    if carried is None:
-        return []
-    return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]
 
 
 def train(

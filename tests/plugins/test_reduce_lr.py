@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore import CapabilityError, MetricError, Outcome, ParameterError, Run, hookimpl, state
+from hookcore import CapabilityError, MetricError, Outcome, ParameterError, Run, state
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import ReduceLROnPlateau
+from tests.plugins.resuming import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NAN = math.nan
-
-
-def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
-    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
-    if carried is None:
-        return []
-    return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]
 
 
 def train(

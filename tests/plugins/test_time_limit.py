@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore import Engine, Outcome, ParameterError, Run, hookimpl, state
+from hookcore import Engine, Outcome, ParameterError, Run, state
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import TimeLimit
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
-    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
-    if carried is None:
-        return []
-    return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]
+from tests.plugins.resuming import resuming
 
 
 @attrs.define
