@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class HookcoreError(Exception):
@@ -41,8 +41,27 @@ class CheckpointError(HookcoreError, OSError):
     """A checkpoint could not be written, or what is on disk does not verify."""
 
 
+class DiskFullError(CheckpointError):
+    """The disk has no room for a checkpoint. Earlier checkpoints are untouched."""
+
+
 class PluginError(HookcoreError, RuntimeError):
     """A plugin raised `StopIteration`, which a training loop would take for the end of its data."""
+
+
+class Preempted(SystemExit):
+    """The process was asked to end, and the run ended for it. Where nobody catches it the exit status is `code`.
+
+    `remaining` returns the seconds that are left before the process is killed, or None where nobody knows.
+    """
+
+    def __init__(self, reason: str, code: int, remaining: Callable[[], float | None] = lambda: None) -> None:
+        super().__init__(code)
+        self.reason = reason
+        self.remaining = remaining
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class HookcoreWarning(UserWarning):

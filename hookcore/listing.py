@@ -165,7 +165,7 @@ def show(name: str | None = None, console: Console | None = None, environ: Mappi
 
     Raises `click.ClickException` where no plugin is called `name`.
     """
-    console = console or _console()
+    console = console or open_console()
     listed = installed(environ)
     if name is not None:
         names = {one.name for one in listed}
@@ -184,7 +184,8 @@ def show(name: str | None = None, console: Console | None = None, environ: Mappi
     return int(any(one.kind == "autoload" and one.status == "broken" for one in listed))
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """A console for standard output, plain and of any width where that is no terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # Wide enough for any row: what is piped is searched and cut by other tools.

@@ -19,8 +19,16 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 def loads(text: str) -> Any:
-    """What `dumps` was given."""
-    return _decode(json.loads(text))
+    """What `dumps` was given; `ValueError` for what is no JSON, or has a key twice, of which readers take different ones."""
+    return _decode(json.loads(text, object_pairs_hook=_unique))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        msg = "an object has a key twice"
+        raise ValueError(msg)
+    return found
 
 
 def _encode(value: Any) -> Any:

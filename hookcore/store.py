@@ -3,62 +3,60 @@
 A checkpoint is one directory, `step-00001234`, with the trainee's files, `run.json` and `manifest.json`, which lists the size
 and SHA-256 of every other file. It is written into a temporary sibling, synced, and renamed, so that under its own name it is
 whole or not there. Reading uses JSON only, never pickle, and touches no file outside the directory.
+
+Whoever writes or removes checkpoints holds the directory's `lock`; reading needs none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import logging
-import math
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-import attrs
-
-from hookcore import state
-from hookcore.errors import CheckpointError
-from hookcore.validators import integer, text
+from hookcore import files as on_disk
+from hookcore.errors import CheckpointError, DiskFullError
+from hookcore.lock import Lock, lock
+from hookcore.manifest import MANIFEST, NAME, RECORD, SavedCheckpoint, complete, describe, name_of, verify
+from hookcore.retention import ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
+    from hookcore.retention import Retention
     from hookcore.trainee import Mode
+
+__all__ = [
+    "MANIFEST",
+    "RECORD",
+    "Lock",
+    "SavedCheckpoint",
+    "available",
+    "best",
+    "clear",
+    "lock",
+    "named",
+    "newest",
+    "open_directory",
+    "prune",
+    "ranked",
+    "remove",
+    "set_aside",
+    "verify",
+    "write",
+    "write_file",
+]
 
 logger = logging.getLogger("hookcore")
 
-MANIFEST: Final = "manifest.json"
-RECORD: Final = "run.json"
-FORMAT: Final = 1
-_NAME: Final = re.compile(r"step-\d{8,}")
 _TEMPORARY: Final = ".writing-"
+_REPLACED: Final = f"{_TEMPORARY}replaced-"
 _ASIDE: Final = "earlier"
-_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-
-
-@attrs.frozen
-class SavedCheckpoint:
-    """A checkpoint on disk."""
-
-    path: Path
-    epoch: int = attrs.field(validator=integer(at_least=0))
-    step: int = attrs.field(validator=integer(at_least=0))
-    metric: str | None = attrs.field(default=None, validator=text(optional=True))
-    """The metric that ranks it, or None."""
-    value: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of((int, float)))
-    )
-    """That metric's value, or None where there was none to observe."""
-    mode: Mode | None = attrs.field(default=None, validator=attrs.validators.in_(("min", "max", None)))
-    """The direction in which the metric gets better."""
-
-    def record(self) -> dict[str, Any]:
-        """What `run.json` holds: progress, history and plugin state."""
-        record: dict[str, Any] = state.loads((self.path / RECORD).read_text())
-        return record
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write(
@@ -68,51 +66,69 @@ def write(
     step: int,
     metric: str | None,
     value: float | None,
-    run: Mapping[str, Any],
-    files: Callable[[Path], None],
     mode: Mode | None = None,
+    record: str,
+    files: Callable[[Path], None],
+    retention: Retention | None = None,
+    space: int = 0,
 ) -> SavedCheckpoint:
     """Write the checkpoint of `step` under `root`; it is durable when this returns.
 
-    `files` writes the trainee's files into the directory it is given. An earlier checkpoint of the same step is replaced.
-    Raises `CheckpointError`, with every other checkpoint untouched and nothing half-written under a checkpoint's name.
+    `files` writes the trainee's files into the directory it is given, and `record` becomes `run.json`. `retention` is noted in
+    the manifest, for who prunes later. `space` is the number of bytes that it is expected to take: where fewer are free than
+    that, or than the newest checkpoint takes, nothing is begun. An earlier checkpoint of the same step is replaced.
+    Raises `DiskFullError` where the disk is full, and `CheckpointError`, with every other checkpoint untouched and nothing
+    half-written under a checkpoint's name.
     """
-    final = root / f"step-{step:08d}"
+    final = root / name_of(step)
     temporary = root / f"{_TEMPORARY}{final.name}"
-    checkpoint: dict[str, Any] = {"epoch": epoch, "step": step, "metric": metric, "value": value, "mode": mode}
+    checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention)
+    needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        on_disk.make_directory(root)
+        on_disk.remove(temporary)
+        disk = shutil.disk_usage(root)
+        if disk.free < needed and disk.total:  # some file systems do not tell, and say that they have nothing
+            _refuse_full(final, needed, disk.free)
+        temporary.mkdir()
         files(temporary)
-        if not _files(temporary):
-            _refuse(final, "was not written: the trainee wrote no file")
-        (temporary / RECORD).write_text(state.dumps(run))
-        listed = {path.relative_to(temporary).as_posix(): _fingerprint(path) for path in sorted(_files(temporary))}
-        manifest = _sealed({"format": FORMAT, "checkpoint": checkpoint, "files": listed})
-        (temporary / MANIFEST).write_bytes(manifest.encode())
-        for path in [*_files(temporary), *_directories(temporary)]:
-            _sync(path)
-        if final.exists():
-            replaced = root / f"{_TEMPORARY}replaced-{final.name}"
-            shutil.rmtree(replaced, ignore_errors=True)
-            final.rename(replaced)
-            try:
-                temporary.rename(final)
-            except OSError:
-                replaced.rename(final)
-                raise
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            temporary.rename(final)
-        _sync(root)
+        complete(checkpoint, temporary, record)
+        for below in on_disk.directories(temporary):
+            on_disk.sync(below)
+        _take_place(temporary, final)
     except CheckpointError:
         raise
-    except OSError as error:
-        msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
-        raise CheckpointError(msg) from error
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        full = _full(error)
+        if full is not None:
+            _refuse_full(final, needed, shutil.disk_usage(root).free, full)
+        if isinstance(error, OSError):
+            msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
+            raise CheckpointError(msg) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return SavedCheckpoint(final, **checkpoint)
+    return checkpoint
+
+
+def _take_place(temporary: Path, final: Path) -> None:
+    """Give `temporary` the name `final`, durably."""
+    replaced = final.parent / f"{_REPLACED}{final.name}"
+    on_disk.remove(replaced)
+    if os.path.lexists(final):
+        # A process that dies between the two leaves the old one here, and `open_directory` puts it back.
+        final.rename(replaced)
+        try:
+            temporary.rename(final)
+        except BaseException:
+            replaced.rename(final)
+            raise
+    else:
+        temporary.rename(final)
+    on_disk.sync(final.parent)
+    with contextlib.suppress(OSError):
+        on_disk.remove(replaced)
 
 
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -127,9 +143,9 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         aside.mkdir(exist_ok=True)
         write(aside / path.name)
-        _sync(aside / path.name)
+        on_disk.sync(aside / path.name)
         (aside / path.name).replace(path)
-        _sync(path.parent)
+        on_disk.sync(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -137,51 +153,49 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
 def open_directory(root: Path) -> None:
     """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not.
 
-    What a crash left half-written or half-removed in it goes.
+    What a crash left half-written or half-removed in it goes, and a checkpoint that it was about to replace is back in its
+    place. Only for who holds the directory's `lock`: another process may be writing what looks left behind.
     """
     probe = root / f"{_TEMPORARY}probe"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        _sync(root.parent)
+    with _errors(f"The checkpoint directory {root} cannot be written to"):
+        on_disk.make_directory(root)
         for left in root.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(left)
+            name = left.name.removeprefix(_REPLACED)
+            try:
+                if NAME.fullmatch(name) and not os.path.lexists(root / name):
+                    left.rename(root / name)
+                    on_disk.sync(root)
+                else:
+                    on_disk.remove(left)
+            except OSError as error:  # somebody on another machine still reads it; the probe finds out what matters
+                logger.warning("%s was left behind and cannot be removed: %s", left, error)
         probe.mkdir(exist_ok=True)
         probe.rmdir()
-    except OSError as error:
-        msg = f"The checkpoint directory {root} cannot be written to: {error.strerror or error}."
-        raise CheckpointError(msg) from error
 
 
-def verify(path: Path) -> SavedCheckpoint:
-    """The checkpoint in `path`, every file of it read and compared with the manifest; `CheckpointError` where it differs."""
+def named(root: Path) -> list[Path]:
+    """Whatever has a checkpoint's name under `root`, by step, oldest first; none where there is no such directory.
+
+    Raises `CheckpointError` where the directory cannot be listed.
+    """
     try:
-        if path.is_symlink() or not path.is_dir():
-            _refuse(path, "is not a directory")
-        manifest = _manifest(path)
-        present = {file.relative_to(path).as_posix(): file for file in _files(path) if file != path / MANIFEST}
-        if present.keys() != manifest["files"].keys():
-            odd = sorted(present.keys() ^ manifest["files"].keys())
-            _refuse(path, f"does not hold the files that its manifest lists: {', '.join(odd)}")
-        for name, file in present.items():
-            if file.is_symlink() or not file.is_file():
-                _refuse(path, f"holds {name}, which is a symbolic link or no plain file")
-            if file.stat().st_size != manifest["files"][name]["size"] or _fingerprint(file) != manifest["files"][name]:
-                _refuse(path, f"is damaged: {name} differs from its manifest")
-        return _described(path, manifest)
-    except _UNREADABLE as error:
-        if isinstance(error, CheckpointError):
-            raise
-        msg = f"The checkpoint {path} cannot be read: {error}."
+        # What is being replaced is aside for a moment, and stays there where the process dies in it.
+        found = {path.name.removeprefix(_REPLACED): path for path in sorted(Path(root).iterdir())}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        msg = f"The checkpoint directory {root} cannot be read: {error.strerror or error}."
         raise CheckpointError(msg) from error
+    return sorted((path for name, path in found.items() if NAME.fullmatch(name)), key=_step)
 
 
 def available(root: Path) -> list[SavedCheckpoint]:
     """The checkpoints under `root` by step, oldest first, those with an unreadable manifest left out. Not verified."""
     found = []
-    for path in _named(root):
-        with contextlib.suppress(*_UNREADABLE):
-            found.append(_described(path, _manifest(path)))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
+    for path in named(root):
+        with contextlib.suppress(CheckpointError):
+            found.append(describe(path))
+    return found
 
 
 def newest(root: Path) -> SavedCheckpoint:
@@ -194,101 +208,112 @@ def best(root: Path) -> SavedCheckpoint:
     return _first_whole(root, ranked(available(root)), "checkpoint with a monitored value")
 
 
-def ranked(checkpoints: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
-    """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals."""
-    rankable = [one for one in checkpoints if one.mode is not None and one.value is not None and not math.isnan(one.value)]
-    return sorted(rankable, key=lambda one: (-(one.value or 0.0) if one.mode == "max" else one.value or 0.0, one.step))
+def prune(root: Path, retention: Retention, also: Iterable[SavedCheckpoint] = ()) -> list[SavedCheckpoint]:
+    """Remove the checkpoints under `root` that `retention` has no reason to keep and that are not in `also`; returns those.
 
-
-def prune(root: Path, keep: Iterable[SavedCheckpoint]) -> list[SavedCheckpoint]:
-    """Remove every checkpoint under `root` but those in `keep`; returns those removed."""
-    kept = {checkpoint.path.name for checkpoint in keep}
-    removed = [checkpoint for checkpoint in available(root) if checkpoint.path.name not in kept]
-    for checkpoint in removed:
-        # Renamed first, so that a crash in the middle leaves no directory that looks whole.
-        doomed = root / f"{_TEMPORARY}removed-{checkpoint.path.name}"
-        shutil.rmtree(doomed, ignore_errors=True)
-        checkpoint.path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    The newest and the best stay, and so does what has no readable manifest. Raises `CheckpointError` where one cannot be removed.
+    """
+    there = available(root)
+    kept = {path.name for path in [*retention.reasons(there), *(one.path for one in also)]}
+    removed = [one for one in there if one.path.name not in kept]
+    for one in removed:
+        remove(one.path)
     return removed
 
 
-def set_aside(root: Path) -> Path | None:
-    """Move the checkpoints of an earlier run into a new directory `earlier-001` under `root`; None where there are none."""
-    old = _named(root)
+def clear(root: Path) -> None:
+    """Remove all checkpoints under `root`, damaged ones and what a crash left of them too, and nothing else.
+
+    Raises `CheckpointError` where one cannot be removed.
+    """
+    for path in named(root):
+        remove(path)
+    with _errors(f"The checkpoint directory {root} cannot be cleared"):
+        for left in root.glob(f"{_TEMPORARY}*"):
+            on_disk.remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove the checkpoint `path`, whole or damaged; `CheckpointError` where that fails.
+
+    At no moment does half of it have a checkpoint's name.
+    """
+    doomed = path.parent / f"{_TEMPORARY}removed-{path.name}"
+    with _errors(f"The checkpoint {path} cannot be removed"):
+        on_disk.remove(doomed)
+        path.rename(doomed)
+        on_disk.remove(doomed)
+
+
+def set_aside(root: Path, after: int = -1) -> Path | None:
+    """Move the checkpoints of steps after `after` into a new directory `earlier-001` under `root`; None where there are none.
+
+    By the step in their names, so that damaged ones go too; -1, the default, moves all. Raises `CheckpointError` where they
+    cannot be moved.
+    """
+    old = [path for path in named(root) if _step(path) > after]
     if not old:
         return None
-    numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(rf"{_ASIDE}-(\d+)", path.name))]
-    aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
-    aside.mkdir()
-    for path in old:
-        path.rename(aside / path.name)
+    with _errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
+        numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(rf"{_ASIDE}-(\d+)", path.name, re.ASCII))]
+        aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
+        aside.mkdir()
+        for path in old:
+            path.rename(aside / name_of(_step(path)))
+        on_disk.sync(aside)
+        on_disk.sync(root)
     return aside
 
 
-def _named(root: Path) -> list[Path]:
-    return sorted(path for path in Path(root).glob("step-*") if _NAME.fullmatch(path.name))
+@contextlib.contextmanager
+def _errors(problem: str) -> Iterator[None]:
+    """What the file system refuses, or what is nested too deep to be walked, as a `CheckpointError` that says `problem`."""
+    try:
+        yield
+    except (OSError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{problem}: {reason}."
+        raise CheckpointError(msg) from error
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
 
 
 def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:
     """The first of `candidates` that verifies; every damaged one before it is named in the log, or in the error."""
     listed = {checkpoint.path for checkpoint in available(root)}
-    unreadable = [path for path in _named(root) if path not in listed]
+    unreadable = [path for path in named(root) if path not in listed]
     damaged = []
-    for path in unreadable:
-        damaged.append(f"The checkpoint {path} has no readable manifest.")
-        logger.warning("skipped: %s", damaged[-1])
-    for checkpoint in candidates:
+    for path in [*unreadable, *(checkpoint.path for checkpoint in candidates)]:
         try:
-            return verify(checkpoint.path)
+            checkpoint = verify(path)
         except CheckpointError as error:
             logger.warning("skipped: %s", error)
             damaged.append(str(error))
+        else:
+            if path in listed:
+                return checkpoint
     msg = f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged)
     raise CheckpointError(msg)
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    text = (path / MANIFEST).read_bytes().decode()
-    manifest: dict[str, Any] = state.loads(text)
-    if manifest["format"] != FORMAT:
-        _refuse(path, f"has format {manifest['format']!r}; this version of hookcore reads format {FORMAT}")
-    if text != _sealed({key: manifest[key] for key in ("format", "checkpoint", "files")}):
-        _refuse(path, f"is damaged: {MANIFEST} differs from its own digest")
-    return manifest
+def _refuse_full(path: Path, needed: int, free: int, cause: OSError | None = None) -> NoReturn:
+    if cause is not None and cause.errno == errno.EDQUOT:  # which the free space of the disk says nothing about
+        expected = f"about {on_disk.readable(needed)}" if needed else "more than it leaves"
+        problem = f"The disk quota is used up: the checkpoint {path} needs {expected}"
+    else:
+        # Where it ran out all the same, it was expected too small.
+        expected = f"about {on_disk.readable(needed)}" if needed > free else f"more than {on_disk.readable(free)}"
+        problem = f"The disk is full: the checkpoint {path} needs {expected}"
+    msg = f"{problem}, and the disk has {on_disk.readable(free)} free. Earlier checkpoints are untouched."
+    raise DiskFullError(msg) from cause
 
 
-def _sealed(manifest: Mapping[str, Any]) -> str:
-    """The text of a manifest, with its own digest in it."""
-    digest = hashlib.sha256(state.dumps(dict(manifest)).encode()).hexdigest()
-    return state.dumps({**manifest, "sha256": digest}, indent=1)
-
-
-def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:
-    return SavedCheckpoint(path, **manifest["checkpoint"])
-
-
-def _refuse(path: Path, problem: str) -> None:
-    msg = f"The checkpoint {path} {problem}."
-    raise CheckpointError(msg)
-
-
-def _files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
-
-
-def _directories(directory: Path) -> list[Path]:
-    return [directory, *(path for path in directory.rglob("*") if path.is_dir())]
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _full(error: BaseException | None) -> OSError | None:
+    """The error of a full disk or quota that `error` comes from, if any: libraries wrap it in errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

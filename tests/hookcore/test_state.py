@@ -82,3 +82,10 @@ def test_what_is_no_state_is_refused(value: Any) -> None:
     """Anything but numbers, strings, booleans, None, lists and dicts with strings as keys is an error, at any depth."""
     with pytest.raises(TypeError, match="State must"):
         state.dumps(value)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "b": 2, "a": 3}}]', '{"float": "nan", "float": "inf"}'])
+def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
+    """Of two values of a key one reader takes the first and another the second, so neither is taken."""
+    with pytest.raises(ValueError, match="a key twice"):
+        state.loads(text)

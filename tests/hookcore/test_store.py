@@ -1,49 +1,25 @@
-"""A checkpoint on disk is whole, or it is refused."""
+"""A directory of checkpoints: each is whole or not there, whatever fails, and the right ones stay."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from hookcore import CheckpointError, SavedCheckpoint, state, store
+from hookcore import CheckpointError, DiskFullError, SavedCheckpoint, files, store
+from hookcore.retention import Retention
+from tests.hookcore.checkpoints import RECORD, RUN, names, save, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-RUN = {"progress": {"epoch": 1, "batch": 2, "step": 3}, "history": {"loss": [math.nan, 0.5]}, "plugins": {}}
-
-
-def weights(directory: Path) -> None:
-    """A trainee's files: one beside the manifest, one below, one empty, and one that is called like the manifest."""
-    (directory / "weights.bin").write_bytes(bytes(range(64)))
-    (directory / "assets").mkdir()
-    (directory / "assets" / "vocabulary.txt").write_text("a b c")
-    (directory / "assets" / "empty").touch()
-    (directory / "assets" / "manifest.json").write_text("{}")
-
-
-def save(
-    root: Path,
-    step: int = 1,
-    value: float | None = 0.5,
-    files: Callable[[Path], None] = weights,
-    mode: Literal["min", "max"] = "min",
-) -> SavedCheckpoint:
-    return store.write(root, epoch=step, step=step, metric="val_loss", value=value, mode=mode, run=RUN, files=files)
-
-
-def names(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir())
-
 
 # Writing.
 
@@ -57,6 +33,7 @@ def test_a_written_checkpoint_verifies_and_reads_back(tmp_path: Path) -> None:
         == SavedCheckpoint(tmp_path / "deep" / "runs" / "step-00000001", 1, 1, "val_loss", 0.5, "min")
     )
     assert repr(saved.record()) == repr(RUN)
+    assert saved.record_text() == RECORD
     assert (saved.path / "assets" / "vocabulary.txt").read_text() == "a b c"
     assert names(tmp_path / "deep" / "runs") == ["step-00000001"]
 
@@ -108,20 +85,114 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, error: BaseExcep
     assert store.verify(earlier.path) == earlier
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    """The error says which checkpoint, and why."""
+@pytest.mark.parametrize("wrapped", ["not", "as cause", "as context", "two deep"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, wrapped: str
+) -> None:
+    """However a library wraps it: the error says which checkpoint, what it needs, and what is free; the rest is untouched."""
+    earlier = save(tmp_path)
+
+    def fail() -> None:
+        raise OSError(code, os.strerror(code), "model.h5")
 
     def failing(directory: Path) -> None:
-        raise OSError(28, "No space left on device", str(directory))
+        (directory / "half").write_bytes(b"half")
+        try:
+            fail()
+        except OSError as error:
+            if wrapped == "not":
+                raise
+            if wrapped == "as context":
+                raise RuntimeError("flush")  # noqa: B904, EM101 - as libraries do
+            if wrapped == "as cause":
+                raise ValueError("cannot save") from error  # noqa: EM101, TRY003
+            try:
+                raise RuntimeError("flush")  # noqa: EM101, TRY301
+            except RuntimeError as second:
+                raise TypeError("cannot save") from second  # noqa: EM101, TRY003
 
-    with pytest.raises(CheckpointError, match=r"step-00000001 could not be written: No space left on device\. Earlier"):
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1, free=usage(path).free + 10**10))
+    problem = "The disk is full" if code == errno.ENOSPC else "The disk quota is used up"
+    needed = r"more than \d+\.\d [GT]B" if code == errno.ENOSPC else r"about 7\.0 GB"
+    expected = rf"^{problem}: the checkpoint \S+step-00000002 needs {needed}, and the disk has \d+\.\d [GT]B free\. Earlier"
+    with pytest.raises(DiskFullError, match=expected):
+        save(tmp_path, step=2, files=failing, space=7 * 10**9)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(earlier.path) == earlier
+
+
+def test_any_other_error_of_the_disk_is_no_full_disk(tmp_path: Path) -> None:
+    """A disk that fails otherwise is not said to be full."""
+
+    def failing(directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(directory))
+
+    with pytest.raises(CheckpointError, match=r"step-00000001 could not be written: Input/output error\. Earlier") as raised:
         save(tmp_path, files=failing)
+    assert not isinstance(raised.value, DiskFullError)
 
 
-def test_state_that_is_no_json_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    """A run whose state cannot be written is a TypeError, and no checkpoint."""
-    with pytest.raises(TypeError, match="State must"):
-        store.write(tmp_path, epoch=0, step=1, metric=None, value=None, run={"x": object()}, files=weights)
+def large(nbytes: int) -> Callable[[Path], None]:
+    def write(directory: Path) -> None:
+        (directory / "large").write_bytes(bytes(nbytes))
+
+    return write
+
+
+@pytest.mark.parametrize(("space", "newest", "enough"), [(100, 0, 100), (0, 100, None), (1000, 100, 1000), (100, 2000, None)])
+def test_nothing_is_begun_where_the_disk_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int, newest: int, enough: int | None
+) -> None:
+    """A save is refused before anything is written where less is free than it is said to take, or than the newest one takes."""
+    if newest:
+        save(tmp_path, step=1, files=large(100_000))
+        kept = save(tmp_path, step=9, files=large(newest))
+        taken = sum(file.stat().st_size for file in kept.path.iterdir())
+        enough = max(space, taken)
+    assert enough is not None
+    before = names(tmp_path)
+
+    def unreached(directory: Path) -> None:
+        pytest.fail(f"{directory} was begun")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough - 1))
+    with pytest.raises(DiskFullError, match=r"needs about .*B, and the disk has .*B free\. Earlier checkpoints are untouched\.$"):
+        save(tmp_path, step=10, files=unreached, space=space)
+    assert names(tmp_path) == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough))
+    save(tmp_path, step=10, space=space)
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems say that they have nothing at all; that is no full disk."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
+    assert store.verify(save(tmp_path, space=10).path).step == 1
+
+
+def test_a_newest_that_is_a_link_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of the newest checkpoint is that of what is in it, not of what somebody linked to."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "file").write_bytes(bytes(1000))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "step-00000001").symlink_to(tmp_path / "large")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=999))
+    save(tmp_path / "runs", step=2)
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_a_trainee_that_writes_what_is_the_stores_is_refused(tmp_path: Path, name: str) -> None:
+    """A trainee's file that the record or the manifest would replace is an error, and not lost."""
+    with pytest.raises(CheckpointError, match=r"was not written: the trainee wrote a run\.json or manifest\.json of its own"):
+        save(tmp_path, files=lambda directory: (directory / name).touch())
+    assert names(tmp_path) == []
+
+
+def test_a_trainee_that_writes_a_link_is_refused(tmp_path: Path) -> None:
+    """What would be refused when it is read is refused when it is written."""
+    with pytest.raises(CheckpointError, match="was not written: it holds latest, which is a symbolic link or no plain file"):
+        save(tmp_path, files=lambda directory: (directory / "latest").symlink_to("weights.bin"))
     assert names(tmp_path) == []
 
 
@@ -192,6 +263,20 @@ def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
         store.open_directory(tmp_path)
 
 
+def test_a_directory_on_a_read_only_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening tries to write also where the directory is there and permissions say that one may."""
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's
+        if not path.exists():
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        mkdir(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(CheckpointError, match="cannot be written to: Read-only file system"):
+        store.open_directory(tmp_path)
+
+
 def test_a_directory_is_made_and_left_empty(tmp_path: Path) -> None:
     """Opening makes the directory with its parents, and leaves nothing in it."""
     for _ in range(2):
@@ -199,191 +284,71 @@ def test_a_directory_is_made_and_left_empty(tmp_path: Path) -> None:
     assert names(tmp_path / "a" / "b") == []
 
 
-# Verifying.
-
-
-def damaged(whole: SavedCheckpoint, root: Path) -> Path:
-    """A copy of the checkpoint `whole` to be damaged."""
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(whole.path, root, symlinks=True)
-    return root
-
-
-EVERY_EXAMPLE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@EVERY_EXAMPLE
-@given(data=st.data())
-def test_a_change_of_any_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
-    """Any byte of any file changed to any other, the manifest's own included, and the checkpoint is refused."""
-    copy = damaged(save(tmp_path / "runs"), tmp_path / "copy")
-    file = data.draw(st.sampled_from(sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)))
-    content = bytearray(file.read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
-    content[position] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[position]))
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError):
-        store.verify(copy)
-
-
-def test_another_line_ending_is_found(tmp_path: Path) -> None:
-    """A line ending of the manifest changed to another that Python's text files take for the same, and it is refused."""
-    saved = save(tmp_path)
-    manifest = saved.path / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b"\n", b"\r", 1))
-    with pytest.raises(CheckpointError, match="differs from its own digest"):
-        store.verify(saved.path)
-
-
-@EVERY_EXAMPLE
-@given(data=st.data())
-def test_a_truncated_or_longer_file_is_found(tmp_path: Path, data: st.DataObject) -> None:
-    """A file cut short at any point, or with something added, and the checkpoint is refused."""
-    copy = damaged(save(tmp_path / "runs"), tmp_path / "copy")
-    file = data.draw(st.sampled_from(sorted(path for path in copy.rglob("*") if path.is_file())))
-    content = file.read_bytes()
-    cut = data.draw(st.integers(0, len(content)))
-    more = data.draw(
-        st.binary(min_size=int(cut == len(content)), max_size=3).filter(lambda more: content[:cut] + more != content)
-    )
-    file.write_bytes(content[:cut] + more)
-    with pytest.raises(CheckpointError):
-        store.verify(copy)
-
-
-@pytest.mark.parametrize("name", ["weights.bin", "assets/empty", "assets/manifest.json", "run.json", "manifest.json", "assets"])
-def test_a_removed_file_is_found(tmp_path: Path, name: str) -> None:
-    """Any file or directory missing, and the checkpoint is refused."""
-    saved = save(tmp_path)
-    path = saved.path / name
-    if path.is_dir():
-        shutil.rmtree(path)
+@pytest.mark.parametrize("left", ["directory", "file", "link", "broken link"])
+def test_what_a_crash_left_behind_goes_whatever_it_is(tmp_path: Path, left: str) -> None:
+    """Something half-written goes, and what it links to stays."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    path = tmp_path / ".writing-step-00000001"
+    if left == "directory":
+        (path / "deep").mkdir(parents=True)
+    elif left == "file":
+        path.touch()
     else:
-        path.unlink()
-    with pytest.raises(CheckpointError, match=name):
-        store.verify(saved.path)
+        path.symlink_to(tmp_path / "mine" if left == "link" else "nowhere")
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["mine"]
+    assert names(tmp_path / "mine") == ["notes.txt"]
 
 
-@pytest.mark.parametrize("name", ["more.bin", ".hidden", "assets/more.bin", "assets/deep/manifest.json"])
-def test_an_added_file_is_found(tmp_path: Path, name: str) -> None:
-    """Any file more, empty and hidden ones too, and the checkpoint is refused, and the file named."""
+def test_what_cannot_be_cleaned_up_is_said_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a network file system what somebody else still reads cannot be removed; a run begins all the same."""
+    (tmp_path / ".writing-removed-step-00000001").mkdir()
+
+    def busy(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    store.open_directory(tmp_path)
+    assert "removed-step-00000001 was left behind and cannot be removed" in caplog.text
+
+
+def test_a_checkpoint_that_was_about_to_be_replaced_is_back(tmp_path: Path) -> None:
+    """A process that died between the two renames of a replacement has lost nothing: the old one is put back."""
     saved = save(tmp_path)
-    (saved.path / name).parent.mkdir(exist_ok=True)
-    (saved.path / name).touch()
-    with pytest.raises(CheckpointError, match=name):
-        store.verify(saved.path)
+    saved.path.rename(tmp_path / ".writing-replaced-step-00000001")
+    (tmp_path / ".writing-step-00000001").mkdir()
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(saved.path) == saved
 
 
-def test_symbolic_links_are_refused(tmp_path: Path) -> None:
-    """A link in the place of a file, of a directory or of the checkpoint is refused, though what it points to is the same."""
-    saved = save(tmp_path / "runs")
-    outside = tmp_path / "outside"
-    link = damaged(saved, tmp_path / "file")
-    (link / "weights.bin").rename(outside)
-    (link / "weights.bin").symlink_to(outside)
-    with pytest.raises(CheckpointError, match=r"holds weights\.bin, which is a symbolic link"):
-        store.verify(link)
-    link = damaged(saved, tmp_path / "directory")
-    (link / "assets").rename(tmp_path / "elsewhere")
-    (link / "assets").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CheckpointError, match="assets"):
-        store.verify(link)
-    more = damaged(saved, tmp_path / "more")
-    (more / "linked").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CheckpointError, match="linked"):
-        store.verify(more)
-    (tmp_path / "whole").symlink_to(saved.path)
-    with pytest.raises(CheckpointError, match="is not a directory"):
-        store.verify(tmp_path / "whole")
+def test_a_checkpoint_that_was_replaced_stays_replaced(tmp_path: Path) -> None:
+    """A process that died after the new checkpoint had its name leaves the new one, and the old one goes."""
+    old = save(tmp_path, value=1.0)
+    shutil.copytree(old.path, tmp_path / ".writing-replaced-step-00000001")
+    new = save(tmp_path, value=2.0)
+    shutil.copytree(old.path, tmp_path / ".writing-replaced-step-00000001", dirs_exist_ok=True)
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(new.path).value == 2.0
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    """Something that is no plain file is refused before it is opened."""
-    saved = save(tmp_path)
-    (saved.path / "assets" / "empty").unlink()
-    os.mkfifo(saved.path / "assets" / "empty")
-    with pytest.raises(CheckpointError, match="no plain file"):
-        store.verify(saved.path)
-
-
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    """No directory, or a file in its place, is no checkpoint."""
-    (tmp_path / "file").touch()
-    for name in "nothing", "file":
-        with pytest.raises(CheckpointError, match="is not a directory"):
-            store.verify(tmp_path / name)
-
-
-def sealed(**changes: Any) -> str:
-    """A manifest with `changes` whose digest is right: whoever writes one can compute that too."""
-    manifest = {"format": 1, "checkpoint": {"epoch": 1, "step": 1, "metric": None, "value": None}, "files": {}}
-    return store._sealed(manifest | changes)
-
-
-FILE = {"size": 1, "sha256": "0" * 64}
-HOSTILE = {
-    "nothing": "",
-    "no JSON": "{",
-    "no text": b"\xff\xfe",
-    "a list": "[]",
-    "a number": "1",
-    "a string": '"format"',
-    "null": "null",
-    "no keys": "{}",
-    "a float": '{"float": "nan"}',
-    "a broken float": '{"float": []}',
-    "very deep": "[" * 100_000,
-    "a huge number": "9" * 10_000,
-    "another format": sealed(format=2),
-    "a format of text": sealed(format="1"),
-    "no digest": json.dumps({"format": 1, "checkpoint": {}, "files": {}}),
-    "files in a list": sealed(files=["run.json"]),
-    "a file of null": sealed(files={"run.json": None}),
-    "a file of text": sealed(files={"run.json": "size"}),
-    "a huge size": sealed(files={"run.json": {**FILE, "size": 10**30}}),
-    "a negative size": sealed(files={"run.json": {**FILE, "size": -1}}),
-    "a path upwards": sealed(files={"run.json": FILE, "../outside": FILE}),
-    "an absolute path": sealed(files={"run.json": FILE, "/etc/hostname": FILE}),
-    "a null byte": sealed(files={"run.json": FILE, "a\0b": FILE}),
-    "no checkpoint": sealed(checkpoint=None),
-    "an empty checkpoint": sealed(checkpoint={}),
-    "a checkpoint with more": sealed(checkpoint={"epoch": 1, "step": 1, "metric": None, "value": None, "path": "/etc"}),
-    "an epoch of text": sealed(checkpoint={"epoch": "1", "step": 1, "metric": None, "value": None}),
-    "a negative step": sealed(checkpoint={"epoch": 1, "step": -1, "metric": None, "value": None}),
-    "a value of text": sealed(checkpoint={"epoch": 1, "step": 1, "metric": "loss", "value": "low"}),
-    "a metric of numbers": sealed(checkpoint={"epoch": 1, "step": 1, "metric": 5, "value": 1.0}),
-}
-
-
-@pytest.mark.parametrize("manifest", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_manifest_is_refused_and_harms_no_other(tmp_path: Path, manifest: str | bytes) -> None:
-    """Whatever a manifest says, verifying refuses it, and listing, ranking and pruning go on with the others."""
-    whole, hostile = save(tmp_path, step=1), save(tmp_path, step=2, value=0.1)
-    (tmp_path / "outside").write_bytes(b"x")
-    (hostile.path / "manifest.json").write_bytes(manifest.encode() if isinstance(manifest, str) else manifest)
-    with pytest.raises(CheckpointError, match="step-00000002"):
-        store.verify(hostile.path)
-    assert whole in store.available(tmp_path)
-    assert store.newest(tmp_path) == whole
-    assert store.best(tmp_path) == whole
-    assert store.ranked(store.available(tmp_path))
-    store.prune(tmp_path, [whole])
-    assert store.verify(whole.path) == whole
-    assert (tmp_path / "outside").read_bytes() == b"x"
-
-
-@pytest.mark.parametrize(
-    "manifest", ["a value of text", "an epoch of text", "a negative step", "a metric of numbers", "an empty checkpoint"]
-)
-def test_a_description_of_wrong_types_is_refused_where_the_files_are_whole(tmp_path: Path, manifest: str) -> None:
-    """A description that is none is refused also where every file agrees with the manifest."""
-    directory = tmp_path / "step-00000001"
-    directory.mkdir()
-    (directory / "manifest.json").write_text(str(HOSTILE[manifest]))
-    with pytest.raises(CheckpointError):
-        store.verify(directory)
-    (directory / "manifest.json").write_text(sealed())
-    assert store.verify(directory).step == 1
+@pytest.mark.parametrize("link", ["link", "broken link", "file"])
+def test_what_has_a_checkpoints_name_and_is_none_is_replaced(tmp_path: Path, link: str) -> None:
+    """A link or a file in a checkpoint's place is replaced by the checkpoint, and what it points to stays."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "runs" / "step-00000001"
+    if link == "file":
+        path.touch()
+    else:
+        path.symlink_to(tmp_path / ("mine" if link == "link" else "nowhere"))
+    assert store.verify(save(tmp_path / "runs").path).step == 1
+    assert names(tmp_path / "runs") == ["step-00000001"]
+    assert names(tmp_path) == ["mine", "runs"]
 
 
 # Listing, ranking, pruning.
@@ -399,19 +364,6 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
     (tmp_path / "step-00000009").touch()
     assert [one.step for one in store.available(tmp_path)] == sorted(steps)
     assert store.available(tmp_path / "nothing") == []
-
-
-@given(values=st.lists(st.none() | st.floats()), mode=st.sampled_from(["min", "max"]))
-def test_ranking_puts_the_best_first(values: list[float | None], mode: Any) -> None:
-    """Ranking leaves out NaN and what has no value, and puts the best first, the earlier first among equals."""
-    checkpoints = [SavedCheckpoint(Path(str(i)), i, i, "loss", value, mode) for i, value in enumerate(values)]
-    ranked = store.ranked(reversed(checkpoints))
-    sign = 1 if mode == "min" else -1
-    assert sorted(one.step for one in ranked) == [
-        i for i, value in enumerate(values) if value is not None and not math.isnan(value)
-    ]
-    keys = [(sign * one.value, one.step) for one in ranked if one.value is not None]
-    assert keys == sorted(keys)
 
 
 def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -463,21 +415,6 @@ def test_best_needs_a_value(tmp_path: Path) -> None:
     assert store.newest(tmp_path).step == 2
 
 
-@given(kept=st.sets(st.integers(1, 4)))
-@settings(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_prune_removes_all_but_what_is_kept(tmp_path: Path, kept: set[int]) -> None:
-    """Pruning removes every checkpoint but those given, and nothing else, whatever a crash left behind."""
-    shutil.rmtree(tmp_path)
-    saved = [save(tmp_path, step=step, files=lambda directory: (directory / "empty").touch()) for step in range(1, 5)]
-    (tmp_path / "notes.txt").touch()
-    for one in saved:
-        (tmp_path / f".writing-removed-{one.path.name}" / "half").mkdir(parents=True)
-    removed = store.prune(tmp_path, [one for one in saved if one.step in kept])
-    assert [one.step for one in removed] == [one.step for one in saved if one.step not in kept]
-    assert [one.step for one in store.available(tmp_path)] == sorted(kept)
-    assert (tmp_path / "notes.txt").exists()
-
-
 def test_set_aside_moves_an_earlier_run_out_of_the_way(tmp_path: Path) -> None:
     """The checkpoints of an earlier run go into numbered directories, damaged ones too, never over one another."""
     assert store.set_aside(tmp_path) is None
@@ -497,10 +434,131 @@ def test_set_aside_moves_an_earlier_run_out_of_the_way(tmp_path: Path) -> None:
         assert store.newest(aside).step == 1
 
 
-def test_the_record_is_state(tmp_path: Path) -> None:
-    """The run's record goes through the same JSON as every state."""
+@pytest.mark.parametrize("retention", [Retention(last=1), Retention(last=1, every=1)])
+def test_prune_removes_what_has_no_reason_to_stay_and_nothing_else(tmp_path: Path, retention: Retention) -> None:
+    """What retention or the caller keeps stays, and so does what is no readable checkpoint; the removed ones are returned."""
+    saved = [save(tmp_path, step=step, epoch=step // 2, value=float(step % 3), files=small) for step in range(1, 7)]
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "step-00000099").mkdir()
+    for one in saved:
+        (tmp_path / f".writing-removed-{one.path.name}" / "half").mkdir(parents=True)
+    removed = store.prune(tmp_path, retention, also=[saved[1]])
+    kept = {2, 3, 6} | ({1, 5} if retention.every else set())
+    assert removed == [one for one in saved if one.step not in kept]
+    left = [name for name in names(tmp_path) if not name.startswith(".writing-removed-")]
+    assert left == ["notes.txt", *(one.path.name for one in saved if one.step in kept), "step-00000099"]
+    for one in saved:
+        assert (tmp_path / f".writing-removed-{one.path.name}").exists() == (one.step in kept)
+
+
+def test_prune_keeps_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is to stay may be known by another path to the same directory."""
+    save(tmp_path / "runs")
+    save(tmp_path / "runs", step=2, value=0.1)
+    monkeypatch.chdir(tmp_path)
+    assert store.prune(tmp_path / "runs", Retention(last=1), also=store.available(Path("runs"))) == []
+
+
+@pytest.mark.parametrize("act", ["prune", "clear", "remove"])
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [
+        ("rename", PermissionError(errno.EACCES, "Permission denied")),
+        ("rmtree", PermissionError(errno.EACCES, "Permission denied")),
+        ("rmtree", RecursionError("Permission denied")),  # directories nested very deep
+    ],
+)
+def test_what_cannot_be_removed_is_a_checkpoint_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, fails: str, error: Exception
+) -> None:
+    """What the file system refuses names the checkpoint, and at no moment does half of one have a checkpoint's name."""
+    saved = [save(tmp_path, step=step, value=1.0 - step, files=small) for step in (1, 2)]
+
+    def refuse(path: Path, *_: object) -> None:
+        if fails == "rmtree":
+            assert path.name.startswith(".writing-removed-")
+            (path / "weights.bin").unlink(missing_ok=True)
+        raise error
+
+    acts: dict[str, Callable[[], object]] = {
+        "prune": lambda: store.prune(tmp_path, Retention(last=1)),
+        "clear": lambda: store.clear(tmp_path),
+        "remove": lambda: store.remove(saved[0].path),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(Path if fails == "rename" else shutil, fails, refuse)
+        with pytest.raises(CheckpointError, match=r"step-00000001 cannot be removed: Permission denied"):
+            acts[act]()
+    for path in store.named(tmp_path):
+        store.verify(path)
+    assert store.verify(saved[1].path) == saved[1]
+
+
+def test_clear_removes_every_checkpoint_and_what_a_crash_left_of_one(tmp_path: Path) -> None:
+    """After it the directory holds nothing of ours, and still what is somebody else's."""
+    for step in range(3):
+        save(tmp_path, step=step)
+    (tmp_path / "step-00000001" / "manifest.json").write_text("damaged")
+    (tmp_path / "step-00000009").touch()
+    (tmp_path / ".writing-step-00000010").mkdir()
+    (tmp_path / "earlier-001").mkdir()
+    (tmp_path / "notes.txt").touch()
+    store.clear(tmp_path)
+    assert names(tmp_path) == ["earlier-001", "notes.txt"]
+    store.clear(tmp_path / "nothing")
+
+
+def test_a_directory_that_cannot_be_listed_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that may not be read is not an empty one."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(CheckpointError, match=r"^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
+        store.newest(tmp_path)
+
+
+def test_set_aside_takes_what_is_past_a_step(tmp_path: Path) -> None:
+    """What a resumed run will save again is moved by the step in its name, damaged or not; the rest stays."""
+    for step in (3, 7, 20, 100_000_000):
+        save(tmp_path, step=step)
+    (tmp_path / "step-00000020" / "manifest.json").unlink()
+    (tmp_path / "step-00000019").mkdir()
+    assert store.set_aside(tmp_path, after=100_000_000) is None
+    aside = store.set_aside(tmp_path, after=7)
+    assert aside == tmp_path / "earlier-001"
+    assert names(tmp_path) == ["earlier-001", "step-00000003", "step-00000007"]
+    assert names(aside) == ["step-00000019", "step-00000020", "step-100000000"]
+    save(tmp_path, step=0)
+    again = store.set_aside(tmp_path)
+    assert again == tmp_path / "earlier-002"
+    assert names(again) == ["step-00000000", "step-00000003", "step-00000007"]
+
+
+def test_what_cannot_be_set_aside_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directory refuses, nothing is lost."""
     saved = save(tmp_path)
-    assert repr(state.loads((saved.path / "run.json").read_text())) == repr(saved.record())
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path), None, str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointError, match=r"^The checkpoints of an earlier run in \S+ cannot be set aside: Read-only file"):
+        store.set_aside(tmp_path)
+    assert store.verify(saved.path) == saved
+
+
+def test_what_was_made_or_moved_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new directory is synced into its parent at every level, and setting aside is durable when it returns."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    store.open_directory(tmp_path / "a" / "b")
+    assert sorted(synced) == [tmp_path, tmp_path / "a"]
+    save(tmp_path / "a" / "b")
+    synced.clear()
+    aside = store.set_aside(tmp_path / "a" / "b")
+    assert synced == [aside, tmp_path / "a" / "b"]
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
