@@ -133,9 +133,13 @@ class History:
         return {"epochs": list(self.epochs), "metrics": {name: column.tolist() for name, column in self._columns.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Become the history that `state_dict` returned."""
-        self.epochs = list(state["epochs"])
-        self._columns = {name: array("d", values) for name, values in state["metrics"].items()}
+        """Become the history that `state_dict` returned. Raises `ValueError` for columns that are not as long as the epochs."""
+        epochs = list(state["epochs"])
+        columns = {name: array("d", values) for name, values in state["metrics"].items()}
+        if any(len(column) != len(epochs) for column in columns.values()):
+            msg = f"a history of {len(epochs)} epochs has columns of {[len(column) for column in columns.values()]} values"
+            raise ValueError(msg)
+        self.epochs, self._columns = epochs, columns
 
 
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:

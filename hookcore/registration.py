@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import os
 import types
 import typing
 import weakref
@@ -48,6 +49,41 @@ class Registered:
     def is_observer(self) -> bool:
         """Whether an error in this plugin leaves the run going."""
         return bool(getattr(self.plugin, "role", "actor") == "observer")
+
+    @property
+    def holds_snapshots(self) -> bool:
+        """Whether the plugin has snapshots of the trainee that a checkpoint holds too."""
+        return hasattr(self.plugin, "snapshots") and hasattr(self.plugin, "load_snapshots")
+
+    def saved_state(self) -> Any:
+        """The plugin's state now; None where it keeps none. `RegistrationError` for state that no checkpoint could hold."""
+        if self.initial_state is None:
+            return None
+        saved = self.plugin.state_dict()
+        check_state(self.name, saved)
+        return saved
+
+    @property
+    def type_name(self) -> str:
+        """The plugin's class, or its module's name."""
+        kind = type(self.plugin)
+        return (
+            str(self.plugin.__name__) if isinstance(self.plugin, types.ModuleType) else f"{kind.__module__}.{kind.__qualname__}"
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What an attrs plugin was made with, as JSON-able values; what is none appears as the name of its type."""
+        fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
+        return {one.alias: _plain(getattr(self.plugin, one.name)) for one in fields if one.init}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
 
 
 def examine(found: Found) -> Registered:

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from hookcore.errors import ParameterError
+from hookcore.capture import Capture
+from hookcore.errors import HookcoreError, ParameterError
 from hookcore.metrics import History
 from hookcore.store import SavedCheckpoint
 from hookcore.trainee import NoTrainee, Trainee
@@ -79,8 +80,9 @@ class Progress:
     step: int = 0
 
 
-def _nothing_saved() -> Mapping[str, Any]:
-    return {}
+def _nothing_captured() -> Capture:
+    msg = "There is nothing to capture before the run begins."
+    raise HookcoreError(msg)
 
 
 def _is_rate(value: object) -> bool:
@@ -101,7 +103,11 @@ class Shared:
     stop_reasons: list[StopReason] = attrs.field(factory=list)
     decisions: list[Decision] = attrs.field(factory=list)
     failures: list[PluginFailure] = attrs.field(factory=list)
-    state_dict: Callable[[], Mapping[str, Any]] = _nothing_saved
+    parameters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    plugin_seconds: dict[str, float] = attrs.field(factory=dict)
+    shows_progress: bool = False
+    interruption: BaseException | None = None
+    capture: Callable[[], Capture] = _nothing_captured
     on_checkpoint: Callable[[SavedCheckpoint], None] = _nobody_told
 
 
@@ -123,6 +129,7 @@ class Run:
     validation_freq: int | Collection[int] = attrs.field(default=1)
     """Validation runs every so many epochs, or after the epochs listed, counted from one as in Keras."""
     resumed_from: SavedCheckpoint | None = None
+    """The checkpoint that this run goes on from, or None."""
     progress: Progress = attrs.field(factory=Progress)
     history: History = attrs.field(factory=History)
     shared: Shared = attrs.field(factory=Shared, repr=False)
@@ -163,6 +170,21 @@ class Run:
         return self.shared.failures
 
     @property
+    def parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each plugin was made with, by its name, as JSON-able values; empty for what is no attrs class."""
+        return self.shared.parameters
+
+    @property
+    def plugin_seconds(self) -> Mapping[str, float]:
+        """The seconds that each plugin has taken so far; those in the hooks of batches are estimated from a sample."""
+        return self.shared.plugin_seconds
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether some plugin shows progress, as `Console` does, and says how the run ended."""
+        return self.shared.shows_progress
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate in use now. Setting it where the framework has a schedule raises an error."""
         return self.trainee.learning_rate
@@ -191,9 +213,18 @@ class Run:
         self.learning_rate = value
         self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
 
-    def checkpoint_saved(self, checkpoint: SavedCheckpoint, reason: str) -> None:
-        """Record a checkpoint that is durable now, and tell every plugin (`on_checkpoint`)."""
-        self.decide("checkpoint", f"saved {checkpoint.path}: {reason}", checkpoint.value)
+    def interrupt(self, exception: BaseException) -> None:
+        """Have `exception` raised once every plugin has had the event that is going on, or the next one.
+
+        The batch is finished, not the epoch; a resumed run goes on with the next batch. Of several the first counts. May be
+        called from a signal handler.
+        """
+        if self.shared.interruption is None:
+            self.shared.interruption = exception
+
+    def checkpoint_saved(self, checkpoint: SavedCheckpoint) -> None:
+        """Tell every plugin of a checkpoint that is durable now (`on_checkpoint`)."""
+        logger.info("%s: %s is on disk", self.plugin, checkpoint.path)
         self.shared.on_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
@@ -201,9 +232,9 @@ class Run:
         self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step, value))
         logger.info("%s: %s", self.plugin, message)
 
-    def state_dict(self) -> Mapping[str, Any]:
-        """Progress, history and the state of every plugin, as JSON-able values: what a checkpoint holds besides the trainee."""
-        return self.shared.state_dict()
+    def capture(self) -> Capture:
+        """Everything that a checkpoint holds, as it is now: the trainee, progress, history, decisions, every plugin's state."""
+        return self.shared.capture()
 
     def __str__(self) -> str:
         progress = self.progress

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from hookcore.dispatch import compile_hooks
-from hookcore.errors import CapabilityError, PluginError
-from hookcore.registration import check_state, implementations
+from hookcore import resume
+from hookcore.capture import Capture
+from hookcore.dispatch import Hooks, compile_hooks
+from hookcore.errors import CapabilityError, PluginError, Preempted
+from hookcore.registration import implementations
+from hookcore.resume import Position
 from hookcore.run import Outcome, PluginFailure
-from hookcore.specs import HOOKS
+from hookcore.timing import BATCH_HOOKS, WHILE, Timing
+from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hookcore.registration import Registered
     from hookcore.run import Run, Shared
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hookcore")
 
+_OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
+
 
 class Session:
     """One run being driven: what an adapter calls, and nobody else.
@@ -32,46 +39,108 @@ class Session:
     An adapter moves the run on with the methods here, and calls `hooks` itself for what needs no bookkeeping.
     """
 
-    __slots__ = ("_active", "_ended", "_handles", "_on_error", "_plugins", "hooks", "run")
+    __slots__ = (
+        "_active",
+        "_ended",
+        "_goes_on",
+        "_handles",
+        "_on_error",
+        "_plain_batches",
+        "_plugins",
+        "_timed_batches",
+        "_timing",
+        "_timing_batches",
+        "_until_turn",
+        "hooks",
+        "loop_state",
+        "position",
+        "resumed_loop_state",
+        "run",
+        "shared",
+    )
 
-    def __init__(self, run: Run, plugins: Sequence[Registered], on_error: Mapping[str, OnError]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        plugins: Sequence[Registered],
+        on_error: Mapping[str, OnError],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.run = run
+        self.shared: Shared = run.shared
+        """What the handles of the run share."""
+        self.position = Position()
+        """Where training goes on, if it is cut now."""
+        self.loop_state: Callable[[], Mapping[str, Any]] = dict
+        """An adapter's own state, JSON-able, which a checkpoint holds too."""
+        self.resumed_loop_state: Mapping[str, Any] = {}
+        """What `loop_state` returned when the checkpoint was made that this run goes on from."""
+        self._goes_on = False
         self._plugins = plugins
         self._on_error = on_error
         self._active = list(self._plugins)
         self._handles = {registered.name: attrs.evolve(run, plugin=registered.name) for registered in self._plugins}
         self._ended = False
-        self.hooks = compile_hooks(implementations(self._active), self._handles, self._report)
-        run.shared.state_dict = self.state_dict
+        run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
+        self._timing, self._timing_batches, self._until_turn = Timing(run.shared.plugin_seconds, clock), False, 0
+        self.hooks = Hooks()
+        self._compile()
+        run.shared.parameters = {one.name: one.parameters for one in plugins}
+        run.shared.shows_progress = any(getattr(one.plugin, "shows_progress", False) for one in plugins)
+        run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce
 
-    @property
-    def shared(self) -> Shared:
-        """What the handles of the run share."""
-        return self.run.shared
+    def _compile(self) -> None:
+        """Put the active plugins' implementations into `hooks`; those of batches in two variants."""
+        plain = implementations(self._active)
+        timed = self._timing.timed(plain)
+        batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
+        self._timed_batches = compile_hooks(batches, self._handles, self._report)
+        self._plain_batches = compile_hooks({hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._report)
+        others = compile_hooks(timed, self._handles, self._report)
+        for hook in timed:
+            setattr(self.hooks, hook, getattr(others, hook))
+        self._choose_batches(timed=self._timing_batches)
+
+    def _choose_batches(self, *, timed: bool) -> None:
+        self._timing_batches, chosen = timed, self._timed_batches if timed else self._plain_batches
+        for hook in BATCH_HOOKS:
+            setattr(self.hooks, hook, getattr(chosen, hook))
+
+    def _turn(self) -> None:
+        """Time the hooks of the next batches, or do not any more."""
+        timed, self._until_turn = self._timing.next_window(timed=self._timing_batches)
+        if timed != self._timing_batches:
+            self._choose_batches(timed=timed)
 
     @property
     def stopping(self) -> bool:
         """Whether some plugin has voted to stop."""
-        return bool(self.run.shared.stop_reasons)
+        return bool(self.shared.stop_reasons)
 
     def train_begin(self) -> None:
         """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""
         for registered in self._plugins:
             for need in getattr(registered.plugin, "needs", ()):
-                reason = self.run.trainee.lacks(need)
+                reason = reason_lacking(self.run.trainee, need)
                 if reason is not None:
-                    self._ended = True  # nothing has begun, so nothing is to end
-                    self.shared.outcome = Outcome.FAILED
+                    self._never_began()
                     msg = f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
                     raise CapabilityError(msg)
         self.hooks.on_train_begin()
+        self._until_turn = WHILE
+        self._choose_batches(timed=True)
 
     def epoch_begin(self, epoch: int) -> None:
-        """`on_epoch_begin`."""
-        self.run.progress.epoch = epoch
-        self.run.progress.batch = 0
-        self.hooks.on_epoch_begin(epoch)
+        """`on_epoch_begin`, unless this epoch goes on where an earlier run was cut."""
+        goes_on, self._goes_on = self._goes_on and epoch == self.position.epoch, False
+        if not goes_on:
+            self.position = Position(epoch)
+            self.run.progress.epoch, self.run.progress.batch = epoch, 0
+            self.hooks.on_epoch_begin(epoch)
+            self.position.begun = True
+        self.poll()
 
     def batch_begin(self, batch: int) -> None:
         """`on_batch_begin`."""
@@ -83,12 +152,37 @@ class Session:
         progress = self.run.progress
         progress.batch = batch
         progress.step += steps
+        self.position.batch += steps
         self.hooks.on_batch_end(batch, metrics)
+        self._until_turn -= 1
+        if not self._until_turn:
+            self._turn()
+        self.poll()
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the epoch to the history, then `on_epoch_end`."""
         self.run.history.append(epoch, metrics)
+        self.position, self._goes_on = Position(epoch + 1), False
         self.hooks.on_epoch_end(epoch, metrics)
+        self.poll()
+
+    def evaluate_batch_begin(self, batch: int) -> None:
+        """`on_evaluate_batch_begin`."""
+        self.hooks.on_evaluate_batch_begin(batch)
+
+    def evaluate_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:
+        """`on_evaluate_batch_end`."""
+        self.hooks.on_evaluate_batch_end(batch, metrics)
+        self._until_turn -= 1
+        if not self._until_turn:
+            self._turn()
+        self.poll()
+
+    def poll(self) -> None:
+        """Raise what `Run.interrupt` was given, if anything."""
+        if self.shared.interruption is not None:
+            interruption, self.shared.interruption = self.shared.interruption, None
+            raise interruption
 
     def end(self, exception: BaseException | None = None) -> None:
         """The end of training: `on_exception` where there is one, then `on_train_end`. A second call does nothing.
@@ -101,7 +195,7 @@ class Session:
         if exception is None:
             self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
         else:
-            self.shared.outcome = Outcome.INTERRUPTED if isinstance(exception, KeyboardInterrupt) else Outcome.FAILED
+            self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
             try:
                 self.hooks.on_exception(exception)
             except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
@@ -118,23 +212,35 @@ class Session:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
             logger.warning("disabled during the run: %s", listed)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Run.state_dict`."""
-        return {
-            "progress": attrs.asdict(self.run.progress),
-            "history": self.run.history.state_dict(),
-            "plugins": {
-                registered.name: self._saved_state(registered)
-                for registered in self._plugins
-                if registered.initial_state is not None
-            },
+    def capture(self) -> Capture:
+        """See `Run.capture`."""
+        run = self.run
+        held = {
+            (one.name, key): snapshot
+            for one in self._plugins
+            if one.holds_snapshots
+            for key, snapshot in one.plugin.snapshots().items()
         }
+        record = resume.record_of(run, self.position, self._plugins, list(held), self.loop_state())
+        return Capture(run.trainee, run.progress.epoch, run.progress.step, record, [run.trainee.snapshot(), *held.values()])
 
-    @staticmethod
-    def _saved_state(registered: Registered) -> Any:
-        saved = registered.plugin.state_dict()
-        check_state(registered.name, saved)
-        return saved
+    def resume(self) -> None:
+        """Go on from `run.resumed_from`, where there is one. The trainee must be ready to be restored."""
+        try:
+            if self.run.resumed_from is not None:
+                self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
+        except BaseException:
+            self._never_began()
+            raise
+
+    def restore(self, capture: Capture) -> None:
+        """Go on from `capture`: before `train_begin`."""
+        self.position, self.resumed_loop_state = resume.restore(capture, self.run, self._plugins)
+        self._goes_on = self.position.begun
+
+    def _never_began(self) -> None:
+        self._ended = True  # nothing has begun, so nothing is to end
+        self.shared.outcome = Outcome.FAILED
 
     def _announce(self, checkpoint: SavedCheckpoint) -> None:
         self.hooks.on_checkpoint(checkpoint)
@@ -150,9 +256,7 @@ class Session:
         if policy == "disable":
             logger.error("plugin %r raised in %s and is disabled for the rest of the run:\n%s", plugin, hook, text)
             self._active = [one for one in self._active if one is not registered]
-            compiled = compile_hooks(implementations(self._active), self._handles, self._report)
-            for name in HOOKS:
-                setattr(self.hooks, name, getattr(compiled, name))
+            self._compile()
             return None
         error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
         if isinstance(error, StopIteration):

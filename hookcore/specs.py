@@ -28,7 +28,10 @@ def on_train_begin(run: Run) -> None:
 
 @hookspec
 def on_epoch_begin(run: Run, epoch: int) -> None:
-    """Epoch `epoch` is about to begin. A learning rate set here holds for its first batch."""
+    """Epoch `epoch` is about to begin. A learning rate set here holds for its first batch.
+
+    Once for each epoch: one that was cut in the middle and is resumed does not begin again.
+    """
 
 
 @hookspec
@@ -99,7 +102,11 @@ def on_predict_end(run: Run) -> None:
 
 @hookspec
 def on_checkpoint(run: Run, checkpoint: SavedCheckpoint) -> None:
-    """A checkpoint is durable now: it survives a crash from here on."""
+    """A checkpoint is durable now: it survives a crash from here on.
+
+    When that is depends on the disk, so what a plugin does here must not lead to a decision. Called on the training thread,
+    within some later event of the run.
+    """
 
 
 @hookspec

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from hookcore import Engine, HookcoreError, MetricError, Metrics, Run
+from hookcore.resume import find
+from hookcore.run import logger
 from hookcore.trainee import NoTrainee
 from hookcore.validators import reject
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hookcore import Session, Trainee
+    from hookcore.resume import Resume
 
 Batch = TypeVar("Batch")
 
@@ -35,6 +38,11 @@ class Loop:
     name when the `with` block is entered. `model` and `validation_data` are what plugins find in `run.model` and
     `run.validation_data`; `validation_freq` says that validation metrics come only every so many epochs; `steps_per_epoch` is
     for progress displays.
+
+    `resume="auto"` goes on from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet;
+    `resume=path` from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the
+    progress are restored when the `with` block is entered. In an epoch that was cut, `batches` passes over as many items of the
+    data as were trained before: give it the same data in the same order. What else your own code keeps, restore yourself.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class Loop:
         model: Any = None,
         validation_data: Any = None,
         validation_freq: int | Collection[int] = 1,
+        resume: Resume = False,
     ) -> None:
         # Checked although they have types: a script is rarely checked for them.
         numbers: dict[str, Any] = {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch}
@@ -68,6 +77,8 @@ class Loop:
         self.run.shared.steps_per_epoch = steps_per_epoch
         self._session: Session | None = None
         self._initial_epoch = initial_epoch
+        self._resume = resume
+        self._to_skip = 0
         self._open = False
         self._epoch: _Logged | None = None
         self._evaluation: _Logged | None = None
@@ -79,11 +90,14 @@ class Loop:
         if self._session is not None:
             msg = "A Loop is one run. Make another for the next; they may share an Engine."
             raise HookcoreError(msg)
-        self._session = self._engine.start(self.run)
+        self.run.resumed_from = find(self._resume, self._engine.plugins, self.run.trainee)
+        self._session = session = self._engine.start(self.run)
+        session.loop_state = self._state
+        session.resume()
         try:
-            self._session.train_begin()
+            session.train_begin()
         except BaseException as error:
-            self._session.end(error)
+            session.end(error)
             raise
         self._open = True
         return self
@@ -110,15 +124,20 @@ class Loop:
         epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
         """
         session = self._current("epochs")
-        epoch = self._initial_epoch
-        while (self.run.epochs is None or epoch < self.run.epochs) and not session.stopping:
-            self._epoch = _Logged()
-            self._batched = False
+        epoch = self._initial_epoch if self.run.resumed_from is None else session.position.epoch
+        self._to_skip, cut = session.position.batch, session.resumed_loop_state.get("epoch")
+        # An epoch that was cut is finished, even where a plugin has voted in it.
+        while (self.run.epochs is None or epoch < self.run.epochs) and (cut is not None or not session.stopping):
+            self._epoch, cut = _Logged() if cut is None else _Logged.of(cut), None
+            self._batched = self._to_skip > 0
             session.epoch_begin(epoch)
             self._left_early = self.run.epochs is not None
             yield epoch
             self._left_early = False
             self._finish_left_batch()
+            if self._to_skip:
+                logger.warning("epoch %d had %d batches more when it was cut than its data has now", epoch + 1, self._to_skip)
+                self._to_skip = 0
             metrics, self._epoch = self._epoch.metrics(), None
             if not self._batched:
                 self.run.progress.step += 1
@@ -133,9 +152,12 @@ class Loop:
         session, logged = self._current("batches"), self._logged("batches")
         training = self._evaluation is None
         self._batched |= training
-        begin = session.batch_begin if training else session.hooks.on_evaluate_batch_begin
-        end = session.batch_end if training else session.hooks.on_evaluate_batch_end
+        begin = session.batch_begin if training else session.evaluate_batch_begin
+        end = session.batch_end if training else session.evaluate_batch_end
         for number, batch in enumerate(data):
+            if training and self._to_skip:
+                self._to_skip -= 1
+                continue
             if training and session.stopping:
                 return
             begin(number)
@@ -148,6 +170,10 @@ class Loop:
                 self._left_batch = lambda left=number: end(left, Metrics(logged.end_batch()))
                 raise
             end(number, Metrics(logged.end_batch()))
+
+    def _state(self) -> Mapping[str, Any]:
+        """What a checkpoint holds of the loop itself: the metrics of an epoch that is not done."""
+        return {"epoch": None if self._epoch is None else self._epoch.state_dict()}
 
     def _finish_left_batch(self) -> None:
         """End the batch that the body left by `break`."""
@@ -207,6 +233,18 @@ class _Logged:
     own: dict[str, Any] = attrs.field(factory=dict)
     _batch: dict[str, Any] | None = None
     _sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """What `state_dict` returned."""
+        return cls(own=dict(state["own"]), sums={name: (total, count) for name, (total, count) in state["sums"].items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means so far, as JSON-able values."""
+        sums = {
+            part: [value, count] for name, (total, count) in self._sums.items() for part, value in Metrics({name: total}).items()
+        }
+        return {"own": dict(Metrics(self.own)), "sums": sums}
 
     def log(self, given: Mapping[str, Any]) -> None:
         (self.own if self._batch is None else self._batch).update(given)

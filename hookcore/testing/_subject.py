@@ -65,9 +65,9 @@ class WatchedTrainee:
         self._used("checkpoint")
         self.inner.write(snapshot, directory)
 
-    def read(self, directory: Path) -> None:
+    def read(self, directory: Path) -> Snapshot:
         self._used("checkpoint")
-        self.inner.read(directory)
+        return self.inner.read(directory)
 
     def direction(self, metric: str) -> Mode | None:
         return self.inner.direction(metric)

@@ -17,13 +17,14 @@ from hookcore import Engine, HookcoreError, state
 from hookcore.testing._subject import Subject, WatchedTrainee
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event
-from hookcore.testing.playing import NEIGHBOUR, Saved, deliver, obeying, start
+from hookcore.testing.playing import NEIGHBOUR, deliver, obeying, start
 from hookcore.testing.strategies import Epochs, between
 from hookcore.trainee import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from hookcore import Capture
     from hookcore.testing.playing import Stop
 
     Factory = Callable[[], Any]
@@ -249,17 +250,21 @@ class _PluginMachine(RuleBasedStateMachine):
         """Whether there was a vote to stop."""
         return self.subjects["used"].session.stopping
 
+    def teardown(self) -> None:
+        """End a run that goes on, so that a plugin lets go of what it holds: files, signals."""
+        self._abort(*self.subjects)
+
     # One rule, which does what comes next: of several, Hypothesis leaves some out of each example, and without epochs there is
     # little to see.
     @rule(
         data=st.data(),
         before=_BETWEEN,
         count=st.integers(0, 6),
-        cuts=st.lists(st.sampled_from([False, False, True]), min_size=6, max_size=6),
+        cuts=st.lists(st.sampled_from([False, False, True]), min_size=12, max_size=12),
         stop=st.sampled_from(["batch", "epoch"]),
     )
     def train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
-        """Train some epochs, cut at the end of some of them, and perhaps end the run; begin one where there is none."""
+        """Train some epochs, cut at some ends of batches and epochs, and perhaps end the run; begin one where there is none."""
         if not self.running() and not self._begin(data.draw(_RUNS)):
             return
         if self.epochs is not None:
@@ -273,8 +278,8 @@ class _PluginMachine(RuleBasedStateMachine):
                 return
             if event.hook == "on_epoch_end":
                 self.epoch = event.arguments[0] + 1
-                if next(cut) and not self.stopping():
-                    self._cut()
+            if event.hook in {"on_batch_end", "on_epoch_end"} and next(cut, False) and not self.stopping():
+                self._cut(event)
 
     def _begin(self, run: _RunChoice) -> bool:
         self.epoch, self.epochs = run.first, None if run.epochs is None else run.first + run.epochs
@@ -300,7 +305,7 @@ class _PluginMachine(RuleBasedStateMachine):
         }
         self.engine = self.subjects["used"].engine
 
-    def _subject(self, plugin: Any, engine: Engine | None = None, saved: Saved | None = None) -> Subject:
+    def _subject(self, plugin: Any, engine: Engine | None = None, saved: Capture | None = None) -> Subject:
         engine = engine or Engine([plugin], autoload=False)
         unneeded = set(get_args(Capability)).difference(getattr(plugin, "needs", ())) if self.lacking else ()
         trainee = WatchedTrainee(ScriptedTrainee(cannot=dict.fromkeys(unneeded, "this one was made without")), plugin)
@@ -379,18 +384,26 @@ class _PluginMachine(RuleBasedStateMachine):
                 msg = f"At {event} the {what} of two differed: {expected[what]} ({one}) and {decided[what]} ({other})."
                 self.contract.breach(clause, msg)
 
-    def _cut(self) -> None:
+    def _cut(self, event: Event) -> None:
         """Save the run and go on with a new plugin that loads the state, beside the others."""
         source = self.subjects.get("resumed", self.subjects["used"])
         if source.run.failures:  # it is disabled, and a new one is not
             return
-        saved = Saved(state.dumps(source.session.state_dict()), source.trainee.inner.snapshot())
+        undeclared = list(source.trainee.undeclared)
+        saved = source.session.capture()
+        source.trainee.undeclared[:] = undeclared  # a save uses the trainee, not the plugin
         resumed = self._subject(self.contract.factory(), saved=saved)
         self._deliver(resumed, Event("on_train_begin"))
         resumed.own_decisions = len(resumed.run.decisions)
         resumed.others_decisions = len(self.subjects["used"].run.decisions)
+        self._abort("resumed")
         self.subjects["resumed"] = resumed
-        self._same(Event("resume", (self.epoch - 1,)), "used", "resumed", Clause.RESUME, "weights")
+        self._same(event, "used", "resumed", Clause.RESUME, "weights")
+
+    def _abort(self, *names: str) -> None:
+        for name in names:
+            if name in self.subjects:
+                self.subjects[name].session.end(KeyboardInterrupt())
 
     def _close(self) -> None:
         """The run is over."""

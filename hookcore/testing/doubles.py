@@ -48,9 +48,10 @@ class ScriptedTrainee:
         """One JSON file."""
         (directory / "trainee.json").write_text(state.dumps(snapshot))
 
-    def read(self, directory: Path) -> None:
-        """Put back what `write` wrote."""
-        self.restore(state.loads((directory / "trainee.json").read_text()))
+    def read(self, directory: Path) -> dict[str, Any]:
+        """What `write` wrote."""
+        snapshot: dict[str, Any] = state.loads((directory / "trainee.json").read_text())
+        return snapshot
 
     def direction(self, metric: str) -> Mode | None:
         """What `directions` says."""

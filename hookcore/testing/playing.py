@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session, state
+from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event, check_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from hookcore import Trainee
+    from hookcore import Capture, Trainee
 
 Stop: TypeAlias = Literal["batch", "epoch"]
 """When a loop obeys a vote to stop: before the next batch, or once its epoch is done."""
@@ -26,35 +26,13 @@ NEIGHBOUR: Final = "neighbour"
 _ENDS: Final = frozenset({"on_exception", "on_train_end"})
 
 
-@attrs.frozen
-class Saved:
-    """What a checkpoint holds, without files: the run's state as JSON text, and the trainee's snapshot."""
-
-    record: str
-    snapshot: Any
-
-    @classmethod
-    def of(cls, session: Session) -> Saved:
-        """What a checkpoint of `session` would hold now."""
-        return cls(state.dumps(session.state_dict()), session.run.trainee.snapshot())
-
-
-def start(engine: Engine, trainee: Trainee, saved: Saved | None = None, *, epochs: int | None = None) -> Session:
+def start(engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epochs: int | None = None) -> Session:
     """A session of `engine` on a new run, or on one that goes on from `saved`; nothing is called yet."""
-    record = None if saved is None else state.loads(saved.record)
-    resumed_from = None
-    if record is not None:
-        epoch, step = record["progress"]["epoch"], record["progress"]["step"]
-        resumed_from = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
+    resumed_from = None if saved is None else SavedCheckpoint(Path(f"step-{saved.step:08d}"), saved.epoch, saved.step)
     session = engine.start(Run(trainee=trainee, resumed_from=resumed_from))
     session.shared.epochs = epochs
-    if saved is not None and record is not None:
-        trainee.restore(saved.snapshot)
-        for name, value in record["progress"].items():
-            setattr(session.run.progress, name, value)
-        session.run.history.load_state_dict(record["history"])
-        for name, learnt in record["plugins"].items():
-            engine[name].load_state_dict(learnt)
+    if saved is not None:
+        session.restore(saved)
     return session
 
 
@@ -75,7 +53,7 @@ def deliver(session: Session, event: Event) -> None:
             epoch, metrics = arguments
             session.epoch_end(epoch, Metrics(metrics))
         case "on_checkpoint":
-            attrs.evolve(session.run, plugin=NEIGHBOUR).checkpoint_saved(arguments[0], "for a test")
+            attrs.evolve(session.run, plugin=NEIGHBOUR).checkpoint_saved(arguments[0])
         case "stop":
             attrs.evolve(session.run, plugin=NEIGHBOUR).stop(*arguments)
         case "on_exception":
@@ -121,7 +99,7 @@ def play(
     engine = plugins if isinstance(plugins, Engine) else Engine(plugins, autoload=False)
     trainee = ScriptedTrainee() if trainee is None else trainee
     runs: list[Run] = []
-    saved: dict[int, Saved] = {}
+    saved: dict[int, Capture] = {}
     for part in _parts(events):
         going_on = part[0].hook == "resume"
         if going_on and part[0].arguments[0] not in saved:
@@ -136,7 +114,7 @@ def play(
             for event in obeying(part[going_on:], lambda session=session: session.stopping, stop):  # type: ignore[misc]
                 deliver(session, event)
                 if event.hook == "on_epoch_end":
-                    saved[event.arguments[0]] = Saved.of(session)
+                    saved[event.arguments[0]] = session.capture()
     return runs
 
 

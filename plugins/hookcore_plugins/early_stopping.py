@@ -114,3 +114,11 @@ class EarlyStopping:
         """Go on from the observations of `state`."""
         self.watch = self.watch.load_state_dict(state)
         self.best_weights = None
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The weights that will be restored, which a checkpoint holds too."""
+        return {} if self.best_weights is None else {"best": self.best_weights}
+
+    def load_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Go on with the best weights of `snapshots`."""
+        self.best_weights = snapshots["best"]

@@ -314,7 +314,7 @@ def drive(session: Session) -> BaseException:
         hooks_call(hooks, "on_predict_batch_begin", 0),
         hooks_call(hooks, "on_predict_batch_end", 0),
         hooks_call(hooks, "on_predict_end"),
-        lambda: session.run.checkpoint_saved(CHECKPOINT, "a test"),
+        lambda: session.run.checkpoint_saved(CHECKPOINT),
     ]
     try:
         for event in [*events, end_of_the_body]:
@@ -589,19 +589,6 @@ def test_two_engines_never_meet() -> None:
     assert not second.start(Run()).stopping
 
 
-def test_state_dict_holds_progress_history_and_plugin_state() -> None:
-    """What a checkpoint holds besides the trainee is JSON: progress, history, and the state of each plugin that keeps some."""
-    session = engine(("counting", Counter()), Plain()).start(Run())
-    session.epoch_begin(0)
-    session.batch_end(2, {})
-    session.epoch_end(0, {"loss": math.inf})
-    assert state.loads(state.dumps(session.run.state_dict())) == {
-        "progress": {"epoch": 0, "batch": 2, "step": 1},
-        "history": {"epochs": [0], "metrics": {"loss": [math.inf]}},
-        "plugins": {"counting": {"seen": [0]}},
-    }
-
-
 def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
     """Registering and unregistering do not touch the run that goes on: its events, its error policy and its state."""
     late, failing_plugin = RecordingPlugin("late"), failing("on_epoch_end", "observer")[0]
@@ -613,19 +600,19 @@ def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
     assert isinstance(drive(session), BodyError)
     assert late.events == []
     assert [failure.plugin for failure in session.run.failures] == ["failing"]
-    assert session.run.state_dict()["plugins"] == {"counter": {"seen": [0]}}
+    states = {name: one["state"] for name, one in state.loads(session.capture().record)["plugins"].items()}
+    assert states == {"failing": None, "counter": {"seen": [0]}}
     drive(one.start(Run()))
     assert late.hooks == ALL_EVENTS
 
 
 def test_a_saved_checkpoint_is_announced_to_every_plugin(tmp_path: Path) -> None:
-    """`checkpoint_saved` records the decision and calls on_checkpoint."""
+    """`checkpoint_saved` calls on_checkpoint."""
     recording = RecordingPlugin()
     session = engine(recording).start(Run())
     saved = SavedCheckpoint(tmp_path, epoch=0, step=1)
-    session.run.checkpoint_saved(saved, "a test")
+    session.run.checkpoint_saved(saved)
     assert recording.events == [("on_checkpoint", saved)]
-    assert session.run.decisions[0].message == f"saved {tmp_path}: a test"
 
 
 def test_an_actors_error_in_an_event_within_an_event_is_reported_once(tmp_path: Path) -> None:
@@ -672,7 +659,7 @@ def test_a_policy_for_a_blocked_plugin_is_no_error(monkeypatch: pytest.MonkeyPat
         (
             "needs",
             ("chekpoint",),
-            "needs must be a tuple of names out of learning_rate, snapshot, checkpoint, got ('chekpoint',).",
+            "needs must be a tuple of names out of learning_rate, snapshot, checkpoint, weights, activations, gradients, graph, embeddings, picture, got ('chekpoint',).",
         ),
         ("needs", "checkpoint", "got 'checkpoint'."),
     ],
@@ -704,7 +691,7 @@ def test_state_that_cannot_be_saved_is_refused_by_name() -> None:
     session = Engine([("late", late)]).start(Run())
     session.epoch_end(0, {})
     with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned what cannot be saved"):
-        session.state_dict()
+        session.capture()
     early = Keeps()
     early.kept = {1}
     with pytest.raises(RegistrationError, match="Plugin 'early': state_dict returned what cannot be saved"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hookcore import Outcome, ParameterError, Run, SavedCheckpoint
+from hookcore import HookcoreError, Outcome, ParameterError, Run
 from hookcore.testing import ScriptedTrainee
 from hookcore.trainee import NoTrainee
 
@@ -21,7 +21,9 @@ def test_a_run_of_its_own_knows_nothing_yet() -> None:
     """A run that no engine drives is running, at the beginning, with no vote, decision, failure, state or length."""
     run = Run()
     assert (run.outcome, run.epochs, run.steps_per_epoch, run.resumed_from) == (Outcome.RUNNING, None, None, None)
-    assert (run.stop_reasons, run.decisions, run.failures, run.state_dict()) == ([], [], [], {})
+    assert (run.stop_reasons, run.decisions, run.failures) == ([], [], [])
+    with pytest.raises(HookcoreError, match="nothing to capture before the run begins"):
+        run.capture()
     assert str(run) == "run running at epoch 1, step 0"
     assert [str(outcome) for outcome in Outcome] == ["running", "completed", "stopped", "interrupted", "preempted", "failed"]
 
@@ -46,18 +48,18 @@ def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
     assert (run.learning_rate, run.decisions) == (0.5, [])
 
 
-def test_every_decision_is_recorded_and_logged(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_every_decision_is_recorded_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A vote, a new learning rate and a checkpoint are recorded with plugin, epoch and step, and logged with their reason."""
     run = Run(plugin="steward", trainee=ScriptedTrainee(learning_rate=0.5))
     run.progress.epoch, run.progress.step = 2, 30
     with caplog.at_level(logging.INFO, "hookcore"):
         run.stop("enough", metric="loss", value=2.0, best=1.0)
         run.set_learning_rate(0.05, "plateau")
-        run.checkpoint_saved(SavedCheckpoint(tmp_path, epoch=2, step=30), "best so far")
+        run.decide("checkpoint", "saving step-00000030: best so far")
     assert [(one.plugin, one.kind, one.epoch, one.step) for one in run.decisions] == [
         ("steward", kind, 2, 30) for kind in ("stop", "learning_rate", "checkpoint")
     ]
-    messages = ["enough", "learning rate 0.5 -> 0.05: plateau", f"saved {tmp_path}: best so far"]
+    messages = ["enough", "learning rate 0.5 -> 0.05: plateau", "saving step-00000030: best so far"]
     assert [one.message for one in run.decisions] == messages
     assert [record.getMessage() for record in caplog.records] == [f"steward: {message}" for message in messages]
 
@@ -92,7 +94,7 @@ def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path
     puts_back: list[tuple[Callable[[], None], bool]] = [
         (lambda: trainee.restore(whole), True),
         (lambda: trainee.restore(weights), False),
-        (lambda: trainee.read(tmp_path), True),
+        (lambda: trainee.restore(trainee.read(tmp_path)), True),
     ]
     for put_back, everything in puts_back:
         trainee.learning_rate, trainee.weights[0], trainee.optimizer_state[0] = 0.1, math.inf, 9.0

@@ -28,6 +28,7 @@ from hookcore_plugins import (
     JSONLog,
     LearningRateSchedule,
     NaNGuard,
+    Preemption,
     ReduceLROnPlateau,
     TimeLimit,
 )
@@ -94,6 +95,7 @@ def conforming(tmp_path: Path) -> dict[str, list[tuple[Factory, dict[str, Any]]]
             (lambda: NaNGuard(every_n_steps=2), {}),
             (lambda: NaNGuard(action="raise"), {"raises": (MetricError,)}),
         ],
+        "preemption": [(lambda: Preemption(clock=clock), {"tick": clock.tick})],
         "reduce_lr_on_plateau": [(lambda: ReduceLROnPlateau(patience=2, cooldown=2), {"min_delta": 1e-4})],
         "time_limit": [(lambda: TimeLimit(seconds=20, clock=clock), {"tick": clock.tick})],
     }

@@ -40,8 +40,8 @@ HOOKS = {
 
 # The same rules once more, as a regular expression.
 ALONE = "(V(Ww)*W?v?|P(Qq)*Q?p?)"
-OTHER = "(V(Ww)*W?v|P(Qq)*Q?p|C)"
-BROKEN_OFF = "(V(Ww)*W?|P(Qq)*Q?)"
+BROKEN_OFF = "(VC*(WC*wC*)*(WC*)?|PC*(QC*qC*)*(QC*)?)"
+OTHER = "(VC*(WC*wC*)*(WC*)?v|PC*(QC*qC*)*(QC*)?p|C)"
 WITHIN_EPOCH = f"E({OTHER}|B{OTHER}*b)*(B{OTHER}*)?"
 RUN = f"T({OTHER}|{WITHIN_EPOCH}e)*({WITHIN_EPOCH})?({BROKEN_OFF}?XC*)?t"
 LEGAL = re.compile(f"({ALONE}|{RUN})*")

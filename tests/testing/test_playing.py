@@ -105,10 +105,7 @@ def test_another_plugins_vote_and_checkpoint() -> None:
     (played,) = play(run([Event("on_checkpoint", (saved,)), Event("stop", ("enough",))]), [recording])
     assert recording.events[1] == ("on_checkpoint", saved)
     assert [(reason.plugin, reason.message) for reason in played.stop_reasons] == [("neighbour", "enough")]
-    assert [(decision.plugin, decision.kind) for decision in played.decisions] == [
-        ("neighbour", "checkpoint"),
-        ("neighbour", "stop"),
-    ]
+    assert [(decision.plugin, decision.kind) for decision in played.decisions] == [("neighbour", "stop")]
 
 
 def test_a_resumed_run_goes_on_from_the_end_of_an_epoch() -> None:

@@ -1,0 +1,234 @@
+"""The law of resuming, in the reference adapter: a run that is cut and resumed is the run that was never cut."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from hookcore import Engine, Outcome, Run, hookimpl, store
+from hookcore.testing import RecordingPlugin, ScriptedTrainee, metric_series
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, NaNGuard, ReduceLROnPlateau
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hypothesis.strategies import DrawFn
+
+EXAMPLES = 250
+CASES = 1000
+counted: Counter[str] = Counter()
+
+
+@attrs.frozen
+class Script:
+    """One run: its data, what validation gives, and the parameters of its plugins."""
+
+    data: list[float]
+    validation: list[float]
+    series: list[float | None]
+    stopping: dict[str, Any]
+    plateau: dict[str, Any]
+    schedule: bool
+    checkpoint: dict[str, Any]
+    cut: tuple[str, int]
+    """The event at which the run is cut, and which one of its kind."""
+
+    def plugins(self, directory: Path) -> list[object]:
+        """New plugin objects, as a new process makes them."""
+        schedule = [LearningRateSchedule(lambda epoch, rate: rate * (0.9 if epoch % 2 else 1.0))] if self.schedule else []
+        return [
+            RecordingPlugin(),
+            *schedule,
+            NaNGuard("loss"),
+            EarlyStopping("val_score", mode="max", missing="skip", **self.stopping),
+            ReduceLROnPlateau("val_score", mode="max", missing="skip", **self.plateau),
+            Checkpoint(directory, "val_score", mode="max", missing="skip", keep_last=None, keep_best=None, **self.checkpoint),
+        ]
+
+
+@st.composite
+def scripts(draw: DrawFn) -> Script:
+    """Runs of up to five epochs of up to four batches."""
+    value = st.sampled_from([-2.0, -0.5, 0.0, 0.1, 1.0, 3.0])
+    loss = value | st.just(math.nan) if draw(st.integers(0, 9)) == 0 else value
+    return Script(
+        data=draw(st.lists(loss, min_size=1, max_size=4)),
+        validation=draw(st.lists(value, min_size=1, max_size=2)),
+        series=draw(metric_series(max_size=5, nan=True, missing=True)),
+        stopping={
+            "patience": draw(st.integers(0, 3)),
+            "min_delta": draw(st.sampled_from([0.0, 0.5])),
+            "start_from_epoch": draw(st.integers(0, 1)),
+            "restore_best_weights": draw(st.booleans()),
+        },
+        plateau={
+            "factor": 0.5,
+            "patience": draw(st.integers(0, 2)),
+            "cooldown": draw(st.integers(0, 2)),
+            "min_lr": draw(st.sampled_from([0.0, 0.04])),
+        },
+        schedule=draw(st.booleans()),
+        checkpoint={
+            "every_n_epochs": draw(st.sampled_from([1, 1, 2])),
+            "every_n_steps": draw(st.sampled_from([None, 1, 2, 3])),
+            "save_best_only": draw(st.sampled_from([False, False, True])),
+            "asynchronous": draw(st.booleans()),
+        },
+        cut=draw(
+            st.tuples(
+                st.sampled_from(["on_batch_end", "on_evaluate_batch_end", "on_epoch_begin", "on_epoch_end"]), st.integers(0, 12)
+            )
+        ),
+    )
+
+
+@attrs.define(eq=False)
+class Learner(ScriptedTrainee):
+    """A trainee in which every update depends on all before it, and on the learning rate."""
+
+    rates: list[float] = attrs.field(factory=list)
+
+    def train(self, value: float) -> float:
+        """One update; returns the loss."""
+        self.rates.append(self.learning_rate)
+        momentum = 0.9 * self.optimizer_state[0] + (self.weights[0] - value)
+        self.optimizer_state = [momentum]
+        self.weights = [self.weights[0] - self.learning_rate * momentum]
+        return (self.weights[0] - value) ** 2
+
+
+@attrs.define(eq=False)
+class Cut:
+    """Ends the run as Ctrl-C does, at the `number`-th event of a kind."""
+
+    event: str
+    number: int
+    name: str = "cut"
+    _seen: int = 0
+
+    def _count(self, run: Run, event: str) -> None:
+        if event == self.event:
+            if self._seen == self.number:
+                run.interrupt(KeyboardInterrupt())
+            self._seen += 1
+
+    @hookimpl
+    def on_epoch_begin(self, run: Run) -> None:
+        """Counted."""
+        self._count(run, "on_epoch_begin")
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        """Counted."""
+        self._count(run, "on_batch_end")
+
+    @hookimpl
+    def on_evaluate_batch_end(self, run: Run) -> None:
+        """Counted."""
+        self._count(run, "on_evaluate_batch_end")
+
+    @hookimpl
+    def on_epoch_end(self, run: Run) -> None:
+        """Counted."""
+        self._count(run, "on_epoch_end")
+
+
+def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Run, list[Any], Learner]:
+    """Run the script to its end, or to its cut: the run, the events, the trainee."""
+    learner = Learner()
+    engine = Engine(plugins, autoload=False)
+    loop = Loop(engine, epochs=len(script.series), trainee=learner, resume=resume)
+    with contextlib.suppress(KeyboardInterrupt), loop:
+        for epoch in loop.epochs():
+            for value in loop.batches(script.data):
+                loop.log(loss=learner.train(value))
+            with loop.evaluation():
+                for value in loop.batches(script.validation):
+                    loop.log(loss=(learner.weights[0] - value) ** 2)
+            loop.log(seen=len(learner.weights))
+            score = script.series[epoch]
+            if score is not None:
+                loop.log(val_score=score)
+    return loop.run, engine["recording"].events, learner
+
+
+def outcome(run: Run, learner: Learner) -> str:
+    """All that a run leaves, in a form in which NaN equals NaN."""
+    return repr(
+        {
+            "outcome": run.outcome,
+            "progress": run.progress,
+            "history": run.history.state_dict(),
+            "decisions": run.decisions,
+            "stop reasons": run.stop_reasons,
+            "weights": learner.weights,
+            "optimizer": learner.optimizer_state,
+            "learning rate": learner.learning_rate,
+        }
+    )
+
+
+def within(events: list[Any]) -> list[Any]:
+    """The events between the beginning and the end of training, less those that tell when a write was done."""
+    left_out = {"on_train_begin", "on_train_end", "on_exception", "on_checkpoint"}
+    return [repr(event) for event in events if event[0] not in left_out]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Nothing loses its power here, and a sync costs more than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
+
+
+@hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@hypothesis.given(script=scripts())
+def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(script: Script) -> None:
+    """From each checkpoint of a run, of an epoch's end or of a step: same events, decisions, rates, history and weights."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        run, events, learner = train(script, script.plugins(directory / "whole"))
+        expected = outcome(run, learner)
+        for number, saved in enumerate(store.available(directory / "whole")):
+            again, rest, resumed = train(script, script.plugins(directory / str(number)), resume=saved.path)
+            assert outcome(again, resumed) == expected
+            assert within(events)[len(within(events)) - len(within(rest)) :] == within(rest)
+            assert resumed.rates == learner.rates[saved.step :]
+            counted["checkpoint"] += 1
+
+
+@hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@hypothesis.given(script=scripts())
+def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(script: Script) -> None:
+    """Cut at any event, resumed by `"auto"` with new plugin objects: the events of both cover it, and so does all that it leaves."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        run, events, learner = train(script, script.plugins(directory / "whole"))
+        first, before, cut = train(script, [Cut(*script.cut), *script.plugins(directory / "cut")])
+        hypothesis.assume(first.outcome is Outcome.INTERRUPTED)
+        second, after, resumed = train(script, script.plugins(directory / "cut"), resume="auto")
+        whole, first_part, second_part = within(events), within(before), within(after)
+        assert whole[: len(first_part)] == first_part
+        assert whole[len(whole) - len(second_part) :] == second_part
+        assert len(first_part) + len(second_part) >= len(whole)
+        assert cut.rates + resumed.rates == learner.rates
+        kept = [one for one in second.decisions if not (one.kind == "checkpoint" and "interrupted" in one.message)]
+        second.decisions[:] = kept
+        assert outcome(second, resumed) == outcome(run, learner)
+        counted["cut"] += 1
+
+
+def test_the_law_was_tried_often_enough() -> None:
+    """The two properties above compared at least a thousand resumed runs with the run that was never cut."""
+    assert counted["checkpoint"] + counted["cut"] >= CASES, counted
