@@ -12,6 +12,7 @@ import attrs
 
 from hookcore import Outcome, Run, hookimpl
 from hookcore.validators import function, one_of, reject
+from hookcore_plugins import _wording
 from hookcore_plugins._log_file import learning_rate
 from hookcore_plugins._screen import GAP, Screen
 
@@ -32,7 +33,8 @@ class Console:
     most ten times a second, and metrics are read only then.
 
     * `verbose`: `"bar"`, `"lines"` for plain lines without control characters, or `"auto"`: the bar where `stream` is a
-      terminal, and lines in a file, a pipe, a notebook, or beneath another live display of rich.
+      terminal or a notebook's output, and lines in a file, a pipe, or beneath another live display of rich. In a notebook the
+      bar stands above the lines.
     * `stream`: where to write; by default what `sys.stdout` is when training begins. While the bar is there, what
       is printed to `sys.stdout` appears above it.
     * `clock`: seconds, for durations.
@@ -60,8 +62,10 @@ class Console:
         if self._shown is not None:  # the loop never said that its run was over
             self._shown.screen.close()
         screen = Screen(sys.stdout if self.stream is None else self.stream, self.verbose)
-        self._shown = _Shown(screen, began=self.clock())
+        now = self.clock()
+        self._shown = _Shown(screen, began=now, epoch_began=now)  # a resumed run may go on within an epoch
         if run.resumed_from is not None:
+            self._shown.decisions = len(run.decisions)  # shown by the run before
             with self._showing():
                 screen.line([screen.text(f"resumed from {run.resumed_from.path}, step {run.resumed_from.step}")])
 
@@ -109,7 +113,7 @@ class Console:
             shown.line = [text((_epoch(run, epoch), "bold")), *_items(shown.screen, metrics)]
             if shown.learning_rate is not None:
                 shown.line.append(text(("lr ", "dim"), f"{shown.learning_rate:.4g}"))
-            shown.line.append(text((_duration(self.clock() - shown.epoch_began), "dim")))
+            shown.line.append(text((_wording.duration(self.clock() - shown.epoch_began), "dim")))
 
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
@@ -155,9 +159,9 @@ class Console:
         shown.drawn = self.clock()
         done, total, elapsed = shown.batches, run.steps_per_epoch, shown.drawn - shown.epoch_began
         if not doing and total is not None and 0 < done < total:
-            doing = f"{_duration(elapsed * (total - done) / done)} left"
-        count = _count(done, "batch", "batches") if total is None else f"{done}/{total}"
-        head, tail = _epoch(run, run.progress.epoch), doing or _duration(elapsed)
+            doing = f"{_wording.duration(elapsed * (total - done) / done)} left"
+        count = _wording.count(done, "batch", "batches") if total is None else f"{done}/{total}"
+        head, tail = _epoch(run, run.progress.epoch), doing or _wording.duration(elapsed)
         shown.screen.bar(head, count, _items(shown.screen, shown.metrics), tail, done=done, total=total)
 
     def _summary(self, run: Run, shown: _Shown) -> list[Text]:
@@ -165,10 +169,10 @@ class Console:
         voters = ", ".join(dict.fromkeys(reason.plugin or _CALLER for reason in run.stop_reasons))
         head = f"{run.outcome} by {voters}:" if run.outcome is Outcome.STOPPED else f"{run.outcome}:"
         items = [text((head, "bold red" if run.outcome is Outcome.FAILED else "bold"))]
-        items.append(text(_count(len(run.history), "epoch", "epochs")))
+        items.append(text(_wording.count(len(run.history), "epoch", "epochs")))
         if run.progress.step:
-            items.append(text(_count(run.progress.step, "step", "steps")))
-        items.append(text(_duration(self.clock() - shown.began)))
+            items.append(text(_wording.count(run.progress.step, "step", "steps")))
+        items.append(text(_wording.duration(self.clock() - shown.began)))
         bests = {f"best {reason.metric}": reason.best for reason in run.stop_reasons if reason.best is not None}
         items += _items(shown.screen, bests)
         return items + [text((f"{_SAVED} saved", "dim"))] * shown.any_saved
@@ -193,29 +197,10 @@ class _Shown:
 
 
 def _items(screen: Screen, metrics: Mapping[str, float]) -> list[Text]:
-    return [screen.text((f"{name} ", "dim"), _value(value)) for name, value in metrics.items()]
+    return [screen.text((f"{name} ", "dim"), _wording.value(value)) for name, value in metrics.items()]
 
 
 def _epoch(run: Run, epoch: int) -> str:
     if run.epochs is None:
         return f"epoch {epoch + 1}"
     return f"epoch {epoch + 1:>{len(str(run.epochs))}}/{run.epochs}"
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
-
-
-def _value(value: float) -> str:
-    if value == 0 or 0.001 <= abs(value) < 1000:  # noqa: PLR2004 - where four decimals say enough and no more
-        return f"{value:.4f}"
-    return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    minute, hour = 60, 3600
-    if seconds < minute:
-        return f"{seconds:.1f}s"
-    if seconds < hour:
-        return f"{int(seconds) // minute}m{int(seconds) % minute:02d}s"
-    return f"{int(seconds) // hour}h{int(seconds) % hour // minute:02d}m"

@@ -30,11 +30,10 @@ class CSVLog:
 
     * `separator`: one character.
     * `absent`: what stands in a cell whose metric was not produced.
-    * `only_metrics`: leave out the columns `step` and `learning_rate`; a resumed run then cannot tell which rows lie past its
-      checkpoint, and keeps all.
+    * `only_metrics`: leave out the columns `step` and `learning_rate`.
     * `append`: go on with the rows of an earlier run's file, under one header. By default that file is moved aside, to
-      `log.1.csv` beside `log.csv` and so on. A run that is resumed always goes on with its file, less the rows past the
-      resumed checkpoint.
+      `log.1.csv` beside `log.csv` and so on. A run that is resumed always goes on with its file, less the rows that came
+      after the resumed checkpoint was taken.
 
     A metric named like one of the first three columns is not written. A file without an `epoch` column is none of ours and is
     moved aside. Raises `ParameterError` for a path where no file can be and for a value outside its range.
@@ -48,6 +47,8 @@ class CSVLog:
     absent: str = attrs.field(default="", validator=attrs.validators.instance_of(str), kw_only=True)
     only_metrics: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
     _columns: list[str] = attrs.field(init=False, factory=list)
+    _rows: int | None = attrs.field(init=False, default=None)
+    """How many rows there are in the file; None before a run."""
 
     @separator.validator
     def _one_character(self, attribute: Any, value: Any) -> None:
@@ -63,8 +64,9 @@ class CSVLog:
             _log_file.set_aside(self.path, run)
             columns, rows = [], []
         if run.resumed_from is not None:
-            rows = _log_file.up_to(rows, run.resumed_from.step, _step)
-        self._columns = columns
+            # The step where the earlier run did not have this plugin: it does not tell whether an epoch was over.
+            rows = _log_file.up_to(rows, run.resumed_from.step, _step) if self._rows is None else rows[: self._rows]
+        self._columns, self._rows = columns, len(rows)
         _log_file.replace(self.path, self._table(rows) if columns else "")
 
     @hookimpl(tryfirst=True)  # before a plugin changes the learning rate that this epoch was trained with
@@ -78,13 +80,16 @@ class CSVLog:
         there = self.path.exists()
         if there and row.keys() <= set(self._columns):
             _log_file.add(self.path, self._lines([row]))
+            self._rows = (self._rows or 0) + 1
             return
         # A column that is new, or a file that somebody removed meanwhile.
         _, rows = self._read(_log_file.read(self.path) if there else "")
         names = {*self._columns, *row}
         first = _FIRST[:1] if self.only_metrics else _FIRST
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
-        _log_file.replace(self.path, self._table([*rows, row]))
+        rows.append(row)
+        _log_file.replace(self.path, self._table(rows))
+        self._rows = len(rows)
 
     def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=self.separator)
@@ -100,6 +105,14 @@ class CSVLog:
         )
         writer.writerows(rows)
         return lines.getvalue()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the file was written, so that a resumed run goes on there."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._rows = state["rows"]
 
 
 def _step(row: Mapping[str, Any]) -> float | None:

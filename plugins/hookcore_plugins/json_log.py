@@ -30,8 +30,8 @@ class JSONLog:
     not have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
     * `append`: go on after the lines of an earlier run's file. By default that file is moved aside, to `log.1.jsonl` beside
-      `log.jsonl` and so on. A run that is resumed always goes on with its file, less the lines past the resumed checkpoint and
-      the earlier end.
+      `log.jsonl` and so on. A run that is resumed always goes on with its file, less the lines that came after the resumed
+      checkpoint was taken.
     * `clock`: what gives `time`, in seconds since 1970.
 
     A file whose first line is no JSON object is none of ours and is moved aside.
@@ -45,39 +45,51 @@ class JSONLog:
     clock: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
     _decisions: int = attrs.field(init=False, default=0)
     """How many of the run's decisions are written."""
-    _learning_rate: float | None = attrs.field(init=False, default=None)
+    _lines: int | None = attrs.field(init=False, default=None)
+    """How many lines there are in the file; None before a run."""
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the file ready: lines to go on with, or empty."""
-        self._decisions = 0
         lines = _log_file.earlier(self.path, run, append=self.append).split("\n")[:-1]
         if lines and not _parse(lines[0]):
             _log_file.set_aside(self.path, run)
             lines = []
         if run.resumed_from is not None:
-            lines = _log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
-            # The run that had ended goes on.
-            while lines and _parse(lines[-1]).get("event") == "train_end":
-                lines.pop()
+            if self._lines is None:  # the earlier run did not have this plugin, or it was another version's
+                self._decisions = len(run.decisions)
+                lines = _log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
+                # The run that had ended goes on.
+                while lines and _parse(lines[-1]).get("event") == "train_end":
+                    lines.pop()
+            lines = lines[: self._lines]
+        self._lines = len(lines)
         _log_file.replace(self.path, "".join(f"{line}\n" for line in lines))
 
-    @hookimpl(specname="on_epoch_end", tryfirst=True)
-    def read_learning_rate(self, run: Run) -> None:
-        """Take note of the learning rate that the epoch was trained with, before a plugin changes it."""
-        self._learning_rate = _log_file.learning_rate(run)
-
     @hookimpl(trylast=True)
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write the epoch, and what was decided on it."""
-        rate = {} if self._learning_rate is None else {"learning_rate": _number(self._learning_rate)}
-        values = {name: _number(value) for name, value in metrics.items()}
-        self._write("epoch", epoch, run.progress.step, **rate, metrics=values)
+    def on_epoch_begin(self, run: Run) -> None:
+        """Write what was decided."""
         self._write_decisions(run)
 
-    @hookimpl
-    def on_checkpoint(self, run: Run) -> None:
-        """Write that it was saved: a checkpoint may be saved after this plugin's end of the epoch, or within an epoch."""
+    @hookimpl(trylast=True)
+    def on_batch_end(self, run: Run) -> None:
+        """Write what was decided: a long epoch does not hold it back."""
+        if len(run.decisions) > self._decisions:
+            self._write_decisions(run)
+
+    # First, for the learning rate that the epoch was trained with, and so that a checkpoint of this moment knows of the line.
+    @hookimpl(specname="on_epoch_end", tryfirst=True)
+    def write_epoch(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the epoch."""
+        self._write_decisions(run)
+        learning_rate = _log_file.learning_rate(run)
+        rate = {} if learning_rate is None else {"learning_rate": _number(learning_rate)}
+        values = {name: _number(value) for name, value in metrics.items()}
+        self._write("epoch", epoch, run.progress.step, **rate, metrics=values)
+
+    @hookimpl(trylast=True)
+    def on_epoch_end(self, run: Run) -> None:
+        """Write what was decided on the epoch."""
         self._write_decisions(run)
 
     @hookimpl(trylast=True)
@@ -94,6 +106,15 @@ class JSONLog:
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
         _log_file.add(self.path, json.dumps(line, allow_nan=False) + "\n")
+        self._lines = (self._lines or 0) + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the file was written, so that a resumed run goes on there."""
+        return {"lines": self._lines, "decisions": self._decisions}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._lines, self._decisions = state["lines"], state["decisions"]
 
 
 def _parse(line: str) -> dict[str, Any]:

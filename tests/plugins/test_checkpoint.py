@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import subprocess
-import sys
 import tempfile
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,47 +19,17 @@ from hookcore import (
     MetricError,
     Outcome,
     ParameterError,
-    Run,
     hookimpl,
     state,
     store,
 )
+from hookcore.retention import Retention
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
-from tests.plugins.resuming import resuming
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from tests.plugins.checkpointing import in_a_process, steps, train
 
 NAN = math.nan
-
-
-def train(
-    plugins: Iterable[object],
-    values: Sequence[float | None],
-    *,
-    batches: int = 1,
-    trainee: ScriptedTrainee | None = None,
-    metric: str = "val_loss",
-    fail: tuple[int, int, BaseException] | None = None,
-) -> Run:
-    """A run with `values` as the metric, None for not there; the weights are the steps. `fail`: what is raised in which batch."""
-    trainee = trainee or ScriptedTrainee()
-    with Loop(plugins, epochs=len(values), trainee=trainee) as loop:
-        for epoch in loop.epochs():
-            for batch in loop.batches(range(batches)):
-                if fail is not None and fail[:2] == (epoch, batch):
-                    raise fail[2]
-                trainee.weights = [loop.run.progress.step + 1.0]
-            if values[epoch] is not None:
-                loop.log({metric: values[epoch]})
-    return loop.run
-
-
-def steps(directory: Path) -> list[int]:
-    """The steps of the checkpoints in `directory`, every one of which verifies."""
-    return [store.verify(saved.path).step for saved in store.available(directory)]
 
 
 def test_every_epoch_is_saved_and_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -74,18 +40,20 @@ def test_every_epoch_is_saved_and_the_newest_and_the_best_are_kept(tmp_path: Pat
 
 @given(
     values=st.lists(st.sampled_from([None, 1.0, 2.0, 3.0, NAN, math.inf, -math.inf]), min_size=1, max_size=6),
-    keep_last=st.one_of(st.none(), st.integers(1, 3)),
-    keep_best=st.one_of(st.none(), st.integers(0, 3)),
+    keep=st.tuples(*[st.one_of(st.none(), st.integers(1, 3))] * 3),
     mode=st.sampled_from(["min", "max"]),
     every=st.integers(1, 3),
 )
-def test_what_stays_is_the_union_of_the_newest_and_the_best(
-    values: list[float | None], keep_last: int | None, keep_best: int | None, mode: Any, every: int
+def test_what_stays_is_the_union_of_the_newest_the_best_and_every_so_many_epochs(
+    values: list[float | None], keep: tuple[int | None, int | None, int | None], mode: Any, every: int
 ) -> None:
-    """Of all that were saved: the last keep_last, and the keep_best best by value, the earlier of equals, NaN and None never."""
+    """Of all that were saved: the last, the best by value, the earlier of equals, NaN and None never, and the n-th epochs'."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        plugin = Checkpoint(root, mode=mode, keep_last=keep_last, keep_best=keep_best, every_n_epochs=every)
+        keep_last, keep_best, keep_every = keep
+        plugin = Checkpoint(
+            root, mode=mode, every_n_epochs=every, keep_last=keep_last, keep_best=keep_best, keep_every=keep_every
+        )
         run = train([plugin], values)
         saved = [epoch for epoch in range(len(values)) if (epoch + 1) % every == 0]
         sign = 1 if mode == "min" else -1
@@ -93,13 +61,20 @@ def test_what_stays_is_the_union_of_the_newest_and_the_best(
         ranked = sorted(valued, key=lambda epoch: (sign * valued[epoch], epoch))
         newest = saved if keep_last is None else saved[-keep_last:]
         best = ranked if keep_best is None else ranked[:keep_best]
-        assert steps(root) == [epoch + 1 for epoch in sorted({*newest, *best})]
+        regular = [] if keep_every is None else [epoch for epoch in saved if (epoch + 1) % keep_every == 0]
+        assert steps(root) == [epoch + 1 for epoch in sorted({*newest, *best, *regular})]
         assert [decision.epoch for decision in run.decisions] == saved
-        if ranked and keep_best != 0:
+        if ranked:
             assert plugin.best().epoch == ranked[0]
         if saved:
             assert plugin.newest().epoch == saved[-1]
         assert [path.name for path in root.iterdir() if not path.name.startswith("step-")] == []
+
+
+def test_a_checkpoint_says_what_is_to_be_kept(tmp_path: Path) -> None:
+    """Who removes checkpoints later knows why each is there."""
+    train([plugin := Checkpoint(tmp_path, keep_last=2, keep_best=4, keep_every=5)], [1])
+    assert plugin.newest().retention == Retention(last=2, best=4, every=5)
 
 
 @pytest.mark.parametrize(
@@ -191,20 +166,19 @@ def test_what_is_saved_is_the_trainee_at_that_step(tmp_path: Path) -> None:
     plugin, trainee = Checkpoint(tmp_path), ScriptedTrainee()
     train([plugin], [3, 1, 2], batches=2)
     best = plugin.best()
-    trainee.read(best.path)
-    assert trainee.weights == [4.0]
+    assert trainee.read(best.path)["weights"] == [4.0]
     assert (best.epoch, best.step, best.metric, best.value) == (1, 4, "val_loss", 1.0)
 
 
 def test_each_save_is_a_decision_with_its_reason(tmp_path: Path) -> None:
-    """The decision names the path and why: an epoch's end, an improvement, a number of steps."""
+    """The decision names the step and why: an epoch's end, an improvement, a number of steps."""
     by_epoch = train([Checkpoint(tmp_path / "a")], [1]).decisions
     by_value = train([Checkpoint(tmp_path / "b", save_best_only=True)], [0.25]).decisions
     by_step = train([Checkpoint(tmp_path / "c", every_n_steps=1, every_n_epochs=None)], [1]).decisions
     assert [(one.plugin, one.kind, one.message) for one in (*by_epoch, *by_value, *by_step)] == [
-        ("checkpoint", "checkpoint", f"saved {tmp_path / 'a' / 'step-00000001'}: end of epoch 1"),
-        ("checkpoint", "checkpoint", f"saved {tmp_path / 'b' / 'step-00000001'}: val_loss improved to 0.25"),
-        ("checkpoint", "checkpoint", f"saved {tmp_path / 'c' / 'step-00000001'}: every 1 steps"),
+        ("checkpoint", "checkpoint", "saving step-00000001: end of epoch 1"),
+        ("checkpoint", "checkpoint", "saving step-00000001: val_loss improved to 0.25"),
+        ("checkpoint", "checkpoint", "saving step-00000001: every 1 steps"),
     ]
 
 
@@ -217,7 +191,7 @@ def test_other_plugins_are_told_of_each_checkpoint_when_it_is_durable(tmp_path: 
         def on_checkpoint(self, checkpoint: store.SavedCheckpoint) -> None:
             verified.append(store.verify(checkpoint.path))
 
-    train([Uploader(), Checkpoint(tmp_path, keep_last=1, keep_best=0)], [1, 2, 3])
+    train([Uploader(), Checkpoint(tmp_path, keep_last=1)], [1, 2, 3])
     assert [(saved.epoch, saved.step, saved.value) for saved in verified] == [(0, 1, 1), (1, 2, 2), (2, 3, 3)]
 
 
@@ -228,9 +202,10 @@ def test_the_saved_state_is_the_state_after_every_decision_of_the_event(tmp_path
     train([plugin, *others], [1, 2, 3], trainee=trainee)
     saved = plugin.newest()
     record = saved.record()
-    assert record["plugins"]["early_stopping"] == {"best": 1, "best_epoch": 0, "waited": 2}
-    assert record["plugins"]["reduce_lr_on_plateau"]["cooling"] == 3
-    assert record["plugins"]["checkpoint"] == {"best": 1, "best_epoch": 0, "waited": 2, "last_step": 3}
+    assert record["plugins"]["early_stopping"]["state"] == {"best": 1, "best_epoch": 0, "waited": 2}
+    assert record["plugins"]["reduce_lr_on_plateau"]["state"]["cooling"] == 3
+    assert record["plugins"]["checkpoint"]["state"] == {"best": 1, "best_epoch": 0, "waited": 2, "last_step": 3}
+    assert record["decisions"][-1]["message"] == "saving step-00000003: end of epoch 3"
     assert record["progress"] == {"epoch": 2, "batch": 0, "step": 3}
     assert record["history"]["metrics"] == {"val_loss": [1, 2, 3]}
     assert state.loads((saved.path / "trainee.json").read_text())["learning_rate"] == 0.5
@@ -264,39 +239,44 @@ def test_one_object_serves_two_runs_from_fresh_state(tmp_path: Path) -> None:
 
 
 @given(
-    values=st.lists(st.sampled_from([1.0, 2.0, 3.0, NAN]), min_size=1, max_size=5),
+    values=st.lists(st.sampled_from([None, 1.0, 2.0, 3.0, NAN]), min_size=1, max_size=5),
     parameters=st.fixed_dictionaries(
         {
             "save_best_only": st.booleans(),
+            "missing": st.just("skip"),
             "every_n_epochs": st.sampled_from([1, 2, None]),
             "every_n_steps": st.sampled_from([2, 3, 4, None]),
+            "keep_last": st.sampled_from([1, 2, None]),
+            "keep_best": st.sampled_from([1, 2, None]),
+            "keep_every": st.sampled_from([None, 2]),
+            "asynchronous": st.booleans(),
         }
     ),
-    data=st.data(),
+    cut=st.tuples(st.integers(0, 4), st.integers(0, 2)),
+    error=st.sampled_from([RuntimeError, KeyboardInterrupt]),
 )
-def test_stop_and_resume_saves_where_never_stopping_does(
-    values: list[float], parameters: dict[str, Any], data: st.DataObject
+def test_a_run_that_is_cut_and_resumed_saves_and_keeps_what_one_never_cut_does(
+    values: list[float | None], parameters: dict[str, Any], cut: tuple[int, int], error: type[BaseException]
 ) -> None:
-    """For every cut between epochs, the state through JSON and into a new object saves at the same steps for the same reasons."""
+    """Wherever it is cut, new objects save the same steps for the same reasons; after a crash the same checkpoints are left."""
 
-    def saves(plugin: Checkpoint, start: int, end: int, carried: Any = None) -> list[tuple[int, str]]:
-        loop = Loop([*resuming(plugin, carried), plugin], epochs=end, initial_epoch=start, trainee=ScriptedTrainee())
-        loop.run.progress.step = 3 * start
-        with loop:
-            for epoch in loop.epochs():
-                for _ in loop.batches(range(3)):
-                    pass
-                loop.log(val_loss=values[epoch])
-        return [(decision.step, decision.message.partition(": ")[2]) for decision in loop.run.decisions]
+    def left(directory: Path) -> list[tuple[object, ...]]:
+        return [(one.step, one.epoch, repr(one.value), one.retention) for one in store.available(directory)]
 
-    cut = data.draw(st.integers(0, len(values)))
-    with tempfile.TemporaryDirectory() as directory:
-        expected = saves(Checkpoint(Path(directory) / "whole", **parameters), 0, len(values))
-        first = Checkpoint(Path(directory) / "first", **parameters)
-        before = saves(first, 0, cut)
-        carried = state.loads(state.dumps(first.state_dict()))
-        after = saves(Checkpoint(Path(directory) / "second", **parameters), cut, len(values), carried)
-    assert before + after == expected
+    def reasons(run: Any) -> list[str]:
+        return [decision.message for decision in run.decisions if not decision.message.endswith("interrupted")]
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, parts = Path(place, "whole"), Path(place, "parts")
+        expected = train([Checkpoint(whole, **parameters)], values, batches=3)
+        if cut[0] < len(values):
+            with pytest.raises(error):
+                train([Checkpoint(parts, **parameters)], values, batches=3, fail=(*cut, error()))
+        run = train([Checkpoint(parts, **parameters)], values, batches=3, resume="auto")
+        assert reasons(run) == reasons(expected)
+        assert not list(parts.glob("earlier-*"))
+        if error is RuntimeError:  # else one more checkpoint has its place among the newest
+            assert left(parts) == left(whole)
 
 
 def test_ctrl_c_saves_once_more(tmp_path: Path) -> None:
@@ -366,14 +346,6 @@ def test_a_directory_that_cannot_be_made_is_refused_before_training(tmp_path: Pa
     assert "on_epoch_begin" not in recording.hooks
 
 
-def in_a_process(script: str, *arguments: object) -> Mapping[str, Any]:
-    """What `script` printed as JSON, run in a Python of its own, in which limits and rights can be given up."""
-    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    printed: Mapping[str, Any] = json.loads(done.stdout)
-    return printed
-
-
 def test_a_directory_without_the_right_to_write_is_refused_before_training(tmp_path: Path) -> None:
     """With the rights of an ordinary user the error gives the system's reason, and no epoch has begun."""
     tmp_path.chmod(0o555)
@@ -381,7 +353,8 @@ def test_a_directory_without_the_right_to_write_is_refused_before_training(tmp_p
         """
         import json, os, sys
         from hookcore import CheckpointError
-        from hookcore.testing import RecordingPlugin, ScriptedTrainee
+        from hookcore.retention import Retention
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
         from hookcore_adapters.loop import Loop
         from hookcore_plugins import Checkpoint
 
@@ -407,13 +380,14 @@ def test_a_disk_that_fills_up_while_saving_stops_the_run_and_harms_no_other_chec
         """
         import json, resource, sys
         from hookcore import CheckpointError
-        from hookcore.testing import RecordingPlugin, ScriptedTrainee
+        from hookcore.retention import Retention
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
         from hookcore_adapters.loop import Loop
         from hookcore_plugins import Checkpoint
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         trainee, recording = ScriptedTrainee(), RecordingPlugin()
-        loop = Loop([recording, Checkpoint(sys.argv[1])], epochs=5, trainee=trainee)
+        loop = Loop([recording, Checkpoint(sys.argv[1], asynchronous=False)], epochs=5, trainee=trainee)
         try:
             with loop:
                 for epoch in loop.epochs():
@@ -450,7 +424,12 @@ def test_a_disk_that_fills_up_while_saving_stops_the_run_and_harms_no_other_chec
         ("every_n_steps", -5, "an integer of at least 1 or None"),
         ("keep_last", 0, "an integer of at least 1 or None"),
         ("keep_last", True, "an integer of at least 1 or None"),
-        ("keep_best", -1, "an integer of at least 0 or None"),
+        ("keep_best", 0, "an integer of at least 1 or None"),
+        ("keep_every", 0, "an integer of at least 1 or None"),
+        ("asynchronous", None, "True or False"),
+        ("when_busy", "drop", "one of 'wait', 'skip'"),
+        ("when_full", "purne", "one of 'error', 'prune'"),
+        ("clock", 3, "a function"),
         ("missing", "never", "one of 'error', 'warn', 'skip'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import subprocess
@@ -17,6 +18,7 @@ from hookcore.run import Progress
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Console, EarlyStopping, ReduceLROnPlateau
+from tests.plugins.checkpointing import SlowTrainee, on_a_slow_disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,13 +177,48 @@ def test_a_decision_within_an_epoch_is_shown_at_once_and_says_where(tmp_path: Pa
     plugins = [Checkpoint(tmp_path, every_n_steps=3, every_n_epochs=None), Console(stream=out, clock=clock)]
     train(plugins, clock, [{}] * 2)
     assert [line.replace(str(tmp_path), "") for line in out.getvalue().split("\n")] == [
-        "  checkpoint in epoch 1, step 3: saved /step-00000003: every 3 steps",
+        "  checkpoint in epoch 1, step 3: saving step-00000003: every 3 steps",
         "epoch 1/2  loss 0.5208  lr 0.01  4.0s",
-        "  checkpoint in epoch 2, step 6: saved /step-00000006: every 3 steps",
+        "  checkpoint in epoch 2, step 6: saving step-00000006: every 3 steps",
         "epoch 2/2  loss 0.1586  lr 0.01  4.0s",
         "completed:  2 epochs  8 steps  8.0s",
         "",
     ]
+
+
+def test_an_epoch_is_marked_however_late_its_checkpoint_is_on_disk(tmp_path: Path) -> None:
+    """The mark belongs to the epoch whose end was saved, and a checkpoint that is announced later adds none."""
+    out, clock, trainee = io.StringIO(), Clock(), SlowTrainee(learning_rate=0.01)
+    plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_epochs=2), trainee)
+    with Loop([Console(stream=out, clock=clock), plugin], epochs=5, trainee=trainee) as loop:
+        for epoch in loop.epochs():
+            if epoch == 4:
+                plugin._writes.wait()
+                assert out.getvalue().count("*") == 2
+    assert [line[-1] == "*" for line in out.getvalue().splitlines()[:-1]] == [False, True, False, True, False]
+
+
+def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
+    """Neither what was decided before the cut nor the time before it."""
+    clock, texts = Clock(), list[str]()
+    for resume in (False, "auto"):
+        out = io.StringIO()
+        plugins = [Console(stream=out, clock=clock), Checkpoint(tmp_path, every_n_steps=1), ReduceLROnPlateau("loss", patience=1)]
+        with contextlib.suppress(RuntimeError), Loop(plugins, epochs=3, trainee=ScriptedTrainee(), resume=resume) as loop:
+            for epoch in loop.epochs():
+                for batch in loop.batches(range(2)):
+                    if (resume, epoch, batch) == (False, 2, 1):
+                        raise RuntimeError
+                    clock.now += 1
+                    loop.log(loss=1.0)
+        texts.append(out.getvalue().replace(str(tmp_path), ""))
+    assert "learning rate 0.1 -> 0.01" in texts[0]
+    assert texts[1].splitlines()[:3] == [
+        "resumed from /step-00000005, step 5",
+        "  checkpoint in epoch 3, step 6: saving step-00000006: every 1 steps",
+        "epoch 3/3  loss 1.0000  lr 0.01  1.0s  *",
+    ]
+    assert "learning rate 0.1 -> 0.01" not in texts[1]
 
 
 class Talks:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gc
 import logging
 import math
 import struct
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl
+from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.run import Progress
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import CSVLog, ReduceLROnPlateau
+from hookcore_plugins import Checkpoint, CSVLog, ReduceLROnPlateau
 
 Epochs = Sequence[Mapping[str, Any]]
 
@@ -230,6 +232,44 @@ def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: 
     resume([CSVLog(here / "cut.csv")], epochs[saved + 1 :], epoch=saved, step=2 * (saved + 1))
     assert (here / "cut.csv").read_bytes() == (here / "whole.csv").read_bytes()
     assert not list(here.glob("*.1.csv"))
+
+
+@settings(max_examples=settings().max_examples * 2 // 5)  # each is three runs with files
+@given(
+    epochs=st.lists(st.dictionaries(st.sampled_from("ab"), st.floats(), max_size=2), min_size=1, max_size=4),
+    cut=st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 2, "between"])),
+    every_n_steps=st.sampled_from([None, 1, 2, 3]),
+    append=st.booleans(),
+    only_metrics=st.booleans(),
+)
+def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
+    epochs: Epochs, cut: tuple[int, object], every_n_steps: int | None, *, append: bool, only_metrics: bool
+) -> None:
+    """After a crash anywhere, byte for byte: also from a checkpoint within an epoch whose end has the same step."""
+    with tempfile.TemporaryDirectory() as directory:
+
+        def run(name: str, crash: tuple[int, object] | None = None) -> None:
+            log = CSVLog(here / f"{name}.csv", append=append, only_metrics=only_metrics)
+            # The epoch's end saves nothing, so that a checkpoint of the same step is from before it.
+            plugins = [log, Checkpoint(here / name, every_n_steps=every_n_steps, every_n_epochs=2)]
+            with Loop(plugins, epochs=len(epochs), trainee=ScriptedTrainee(), resume="auto") as loop:
+                for epoch in loop.epochs():
+                    if crash == (epoch, "between"):
+                        raise RuntimeError
+                    for batch in loop.batches(range(3)):
+                        if crash == (epoch, batch):
+                            raise RuntimeError
+                    loop.log(epochs[epoch])
+
+        here = Path(directory)
+        for name in ("whole", "parts"):
+            (here / f"{name}.csv").write_text("epoch,step\n7,99\n" if append else "")
+        run("whole")
+        with contextlib.suppress(RuntimeError):
+            run("parts", cut)
+        assume(store.named(here / "parts") or not append)  # else it is another run, after the one that crashed
+        run("parts")
+        assert (here / "parts.csv").read_text() == (here / "whole.csv").read_text()
 
 
 def test_resuming_leaves_the_rows_of_a_run_before_alone(tmp_path: Path) -> None:

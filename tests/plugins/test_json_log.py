@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl
+from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.run import Progress
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, JSONLog, ReduceLROnPlateau
+from tests.plugins import checkpointing
 
 Epochs = Sequence[Mapping[str, Any]]
 
@@ -204,6 +207,50 @@ def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: 
         file.write(data.draw(st.sampled_from(["", '{"event": "epoch"', '{"event": "epoch", "step": 999}'])))
     resume([JSONLog(here / "cut", clock=frozen_clock)], epochs[saved + 1 :], epoch=saved, step=2 * (saved + 1))
     assert (here / "cut").read_bytes() == (here / "whole").read_bytes()
+
+
+@settings(max_examples=settings().max_examples * 2 // 5)  # each is three runs with files
+@given(
+    values=st.lists(st.sampled_from([1.0, 2.0, 3.0]), min_size=1, max_size=4),
+    cut=st.tuples(st.integers(0, 3), st.integers(0, 2)),
+    every_n_steps=st.sampled_from([None, 1, 2, 3]),
+    place=st.integers(0, 3),
+    append=st.booleans(),
+    asynchronous=st.booleans(),
+)
+def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
+    values: list[float], cut: tuple[int, int], every_n_steps: int | None, place: int, *, append: bool, asynchronous: bool
+) -> None:
+    """After a crash anywhere, byte for byte, decisions too, wherever the log is listed, however late a checkpoint is there."""
+    with tempfile.TemporaryDirectory() as directory:
+
+        def run(name: str, fail: tuple[int, int, BaseException] | None = None) -> None:
+            log = JSONLog(here / f"{name}.jsonl", append=append, clock=frozen_clock)
+            plugins: list[object] = [ReduceLROnPlateau(patience=1, factor=0.5), EarlyStopping(patience=2)]
+            plugins.append(Checkpoint(here / name, every_n_steps=every_n_steps, asynchronous=asynchronous))
+            plugins.insert(place, log)
+            checkpointing.train(plugins, values, batches=3, fail=fail, resume="auto")
+
+        here = Path(directory)
+        for name in ("whole", "parts"):
+            (here / f"{name}.jsonl").write_text('{"event": "epoch", "step": 99}\n' if append else "")
+        run("whole")
+        with contextlib.suppress(RuntimeError):
+            run("parts", (*cut, RuntimeError("crash")))
+        assume(store.named(here / "parts") or not append)  # else it is another run, after the one that crashed
+        run("parts")
+        assert (here / "parts.jsonl").read_text() == (here / "whole.jsonl").read_text()
+
+
+def test_a_log_that_the_earlier_run_did_not_have_begins_where_it_goes_on(tmp_path: Path) -> None:
+    """What was decided before is not told as if it were new."""
+    checkpointing.train([Checkpoint(tmp_path / "c")], [2.0])
+    checkpointing.train([Checkpoint(tmp_path / "c"), JSONLog(tmp_path / "log.jsonl")], [2.0, 1.0], resume="auto")
+    assert [(line["event"], line["step"]) for line in lines(tmp_path / "log.jsonl")] == [
+        ("epoch", 2),
+        ("checkpoint", 2),
+        ("train_end", 2),
+    ]
 
 
 def test_resuming_leaves_the_lines_of_a_run_before_alone(tmp_path: Path) -> None:

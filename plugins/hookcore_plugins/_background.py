@@ -1,0 +1,112 @@
+"""Work on another thread, for plugins that write."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from hookcore.run import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Background(Generic[T]):
+    """Does work on another thread, one piece after the other, in the order in which it is handed over.
+
+    One thread hands over, waits and collects: the one that trains. How much may be under way at a time is its affair (`wait`).
+    Each piece has a thread that ends with it, so nothing has to be closed: where a run is abandoned, what was handed over is
+    still done, and the process ends after it. A process that is forked leaves the work to its parent.
+    """
+
+    jobs: deque[Job[T]] = attrs.field(factory=deque, init=False)
+    """What was handed over and not collected, oldest first: empty where there is nothing to ask for."""
+    _process: int = attrs.field(factory=os.getpid, init=False)
+
+    def submit(self, what: str, work: Callable[[], T]) -> None:
+        """Hand over `work`; `what` names it in the log. Where there can be no thread any more it is done at once."""
+        self._leave_to_parent()
+        job = Job(what, work, self.jobs[-1] if self.jobs else None)
+        # Not a daemon, whatever the thread that trains is: the end of the process waits for it.
+        thread = threading.Thread(target=job.do, name=what, daemon=False)
+        self.jobs.append(job)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or there are too many threads
+            job.do()
+
+    def unfinished(self) -> int:
+        """How many pieces are being done or wait."""
+        return sum(not job.done.is_set() for job in self.jobs)
+
+    def wait(self, unfinished: int = 0) -> None:
+        """Wait until no more than so many pieces are unfinished. Raises nothing of theirs."""
+        self._leave_to_parent()
+        going = [job for job in self.jobs if not job.done.is_set()]
+        for job in going[: max(0, len(going) - unfinished)]:
+            job.done.wait()
+
+    def collect(self) -> Iterator[T]:
+        """What the finished pieces returned, in order, each once. Raises what one raised; those after it are left."""
+        while self.jobs and self.jobs[0].done.is_set():
+            yield self.jobs.popleft().result()
+
+    def _leave_to_parent(self) -> None:
+        if self._process != os.getpid():  # the threads are not here, and would be waited for without end
+            self._process = os.getpid()
+            self.jobs.clear()
+
+
+@attrs.define(eq=False)
+class Job(Generic[T]):
+    """A piece of work, and what became of it."""
+
+    what: str
+    _work: Callable[[], T] | None
+    _after: Job[T] | None
+    done: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _results: list[T] = attrs.field(factory=list, init=False)
+    _error: BaseException | None = attrs.field(default=None, init=False)
+
+    def do(self) -> None:
+        """Wait for the piece before, and do this one. Nothing that the work holds is held any longer when it is done."""
+        after, self._after = self._after, None
+        # By its event: a join that Ctrl-C interrupts takes a thread for ended that is not.
+        if after is not None:
+            after.done.wait()
+        work, self._work = self._work, None
+        try:
+            if work is not None:
+                self._results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is collected
+            logger.error("%s failed: %s", self.what, error)
+            _release(error)
+            self._error = error
+        finally:
+            del work, after
+            self.done.set()
+
+    def result(self) -> T:
+        """What the work returned. Raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._results.pop()
+
+
+def _release(error: BaseException) -> None:
+    """Let go of what the frames hold in which `error` was raised: a snapshot is as large as the model. Their text stays."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    error.add_note(f"On the thread where it was raised:\n{text}")
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
