@@ -254,10 +254,8 @@ class Checkpoint:
         write = functools.partial(self._write, run.plugin, capture, value, self.clock() - began)
         if self.asynchronous:
             self._writes.submit(f"{run.plugin}: writing {name}", write)
-            return
-        try:
+        else:
             write()
-        finally:
             self._announce(run)
 
     def _write(self, plugin: str, capture: Capture, value: float | None, seconds: float) -> None:

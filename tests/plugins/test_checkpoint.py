@@ -353,8 +353,7 @@ def test_a_directory_without_the_right_to_write_is_refused_before_training(tmp_p
         """
         import json, os, sys
         from hookcore import CheckpointError
-        from hookcore.retention import Retention
-from hookcore.testing import RecordingPlugin, ScriptedTrainee
+        from hookcore.testing import RecordingPlugin, ScriptedTrainee
         from hookcore_adapters.loop import Loop
         from hookcore_plugins import Checkpoint
 
@@ -380,8 +379,7 @@ def test_a_disk_that_fills_up_while_saving_stops_the_run_and_harms_no_other_chec
         """
         import json, resource, sys
         from hookcore import CheckpointError
-        from hookcore.retention import Retention
-from hookcore.testing import RecordingPlugin, ScriptedTrainee
+        from hookcore.testing import RecordingPlugin, ScriptedTrainee
         from hookcore_adapters.loop import Loop
         from hookcore_plugins import Checkpoint
 

@@ -323,6 +323,25 @@ def test_an_error_of_another_plugin_in_on_checkpoint_keeps_nobody_from_hearing_o
     assert not (tmp_path / ".lock").exists()
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_what_is_durable_is_announced_though_an_older_one_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, asynchronous: bool
+) -> None:
+    """Then the error is raised."""
+    recording, prune = RecordingPlugin(), store.prune
+
+    def refuse(root: Path, *args: Any, **kwargs: Any) -> list[SavedCheckpoint]:
+        if len(store.named(root)) > 1:
+            msg = "cannot be removed"
+            raise CheckpointError(msg)
+        return prune(root, *args, **kwargs)
+
+    monkeypatch.setattr(store, "prune", refuse)
+    with pytest.raises(CheckpointError, match="cannot be removed"):
+        train([Checkpoint(tmp_path, keep_last=1, asynchronous=asynchronous), recording], [2, 1])
+    assert announced(recording) == [1, 2]
+
+
 # A full disk.
 
 
