@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from hookcore.capture import Capture
 from hookcore.dispatch import Hooks
 from hookcore.engine import Engine
 from hookcore.errors import (
     CapabilityError,
     CheckpointError,
+    DiskFullError,
     HookcoreError,
     HookcoreWarning,
     LoadError,
     MetricError,
     ParameterError,
     PluginError,
+    Preempted,
     RegistrationError,
     SpecError,
 )
@@ -28,8 +31,10 @@ from hookcore.trainee import Trainee
 __all__ = [
     "HOOKS",
     "CapabilityError",
+    "Capture",
     "CheckpointError",
     "Decision",
+    "DiskFullError",
     "Engine",
     "History",
     "HookcoreError",
@@ -43,6 +48,7 @@ __all__ = [
     "ParameterError",
     "PluginError",
     "PluginFailure",
+    "Preempted",
     "Progress",
     "RegistrationError",
     "Run",

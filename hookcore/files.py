@@ -31,7 +31,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def syncing(paths: Iterable[Path]) -> Iterator[None]:
-    """Have the files `paths` on the disk when the block ends. The disk works meanwhile: what the block does costs nothing more."""
+    """Have the files `paths` on the disk when the block ends, which goes on meanwhile."""
     errors: list[OSError] = []
 
     def work() -> None:

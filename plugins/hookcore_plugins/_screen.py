@@ -1,23 +1,29 @@
-"""What the console writes to: lines and, on a terminal, a bar beneath them."""
+"""What the console writes to: lines and, on a terminal or in a notebook, a bar."""
 
 from __future__ import annotations
 
 import atexit
+import io
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rich.console import RenderableType
     from rich.text import Text
 
 GAP: Final = 2
 """Spaces between two items of a line."""
 
 
+_CELL: Final = 100
+"""The width of the bar in a notebook, in characters."""
+
+
 class Screen:
-    """One stream with its lines and, on a terminal, its bar."""
+    """One stream with its lines and, on a terminal or in a notebook, its bar: beneath the lines there, above them here."""
 
     def __init__(self, stream: TextIO, verbose: Literal["auto", "bar", "lines"]) -> None:
         from rich.console import Console as RichConsole
@@ -26,12 +32,18 @@ class Screen:
 
         terminal = bool(getattr(stream, "isatty", bool)())
         # Two live displays on one terminal would overwrite each other.
-        alone = not (RichConsole(file=stream).is_jupyter or isinstance(stream, FileProxy))
-        self.has_bar = verbose == "bar" or (verbose == "auto" and terminal and alone)
+        notebook = RichConsole(file=stream).is_jupyter
+        alone = not (notebook or isinstance(stream, FileProxy))
+        self._cell = _Cell() if notebook and stream is sys.stdout and verbose != "lines" else None
+        self.has_bar = self._cell is not None or verbose == "bar" or (verbose == "auto" and terminal and alone)
         self._wraps = terminal or self.has_bar
         self._stream = stream
-        self._rich = RichConsole(file=stream, force_terminal=self.has_bar, force_jupyter=False, highlight=False, markup=False)
-        if self.has_bar:
+        on_terminal = self.has_bar and self._cell is None
+        self._rich = RichConsole(file=stream, force_terminal=on_terminal, force_jupyter=False, highlight=False, markup=False)
+        self._live: Live | _Cell
+        if self._cell is not None:
+            self._live, self._rich.width = self._cell, _CELL
+        elif self.has_bar:
             own = stream is sys.stdout
             # Errors sent elsewhere, as by 2>errors.log, stay there.
             errors = own and sys.stderr is not None and sys.stderr.isatty()
@@ -89,7 +101,7 @@ class Screen:
         self._print(text)
 
     def _print(self, text: Text) -> None:
-        if self.has_bar:
+        if self.has_bar and self._cell is None:
             self._rich.print(text, soft_wrap=True)
         else:
             self._stream.write(f"{text.plain}\n")
@@ -122,3 +134,32 @@ class Screen:
         """Take the bar away until it is drawn again."""
         if self.has_bar:
             self._live.update("", refresh=True)
+
+
+class _Cell:
+    """A place in the output of a notebook's cell that is updated: IPython's own, as rich's needs ipywidgets."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown = ""
+
+    def update(self, picture: RenderableType, *, refresh: bool) -> None:
+        """Show `picture` in place of what was there."""
+        del refresh  # always
+        import IPython.display
+        from rich.console import Console as RichConsole
+
+        drawn = io.StringIO()
+        RichConsole(file=drawn, width=_CELL, force_jupyter=False, force_terminal=False).print(picture)
+        text = drawn.getvalue().rstrip()
+        if self._handle is None:
+            display: Any = IPython.display.display
+            self._handle = display({"text/plain": text}, raw=True, display_id=True)
+        elif text != self._shown:
+            self._handle.update({"text/plain": text}, raw=True)
+        self._shown = text
+
+    def stop(self) -> None:
+        """Leave nothing there."""
+        if self._handle is not None:
+            self._handle.update({"text/plain": ""}, raw=True)

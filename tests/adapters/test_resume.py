@@ -211,7 +211,7 @@ def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(sc
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
 def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(script: Script) -> None:
-    """Cut at any event, resumed by `"auto"` with new plugin objects: the events of both cover it, and so does all that it leaves."""
+    """Cut at any event, resumed by `"auto"` with new plugin objects: the events of both cover it, and it leaves the same."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         run, events, learner = train(script, script.plugins(directory / "whole"))

@@ -16,6 +16,8 @@ from hookcore import Engine, Run, hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hookcore.resume import Resume
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -111,15 +113,17 @@ class Form:
     engine: Engine | None = None
     adapter: Any = None
 
-    def __call__(self, model: Any, *args: Any, plugins: Iterable[object] | Engine = (), **kwargs: Any) -> Run:
+    def __call__(
+        self, model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any
+    ) -> Run:
         """Train, and return the run. After an exception it is `self.run`."""
         from hookcore_adapters.keras import KerasAdapter, fit
 
         self.engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
         kwargs.setdefault("verbose", 0)
         if self.name == "fit":
-            return fit(model, *args, plugins=self.engine, **kwargs)
-        self.adapter = KerasAdapter(self.engine, validation_freq=kwargs.get("validation_freq", 1))
+            return fit(model, *args, plugins=self.engine, resume=resume, **kwargs)
+        self.adapter = KerasAdapter(self.engine, validation_freq=kwargs.get("validation_freq", 1), resume=resume)
         callbacks = kwargs.pop("callbacks", None) or []
         model.fit(*args, callbacks=[self.adapter, *callbacks], **kwargs)
         return self.run

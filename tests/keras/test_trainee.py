@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from hookcore import HookcoreError
-from hookcore_adapters.keras import MODEL_FILE, KerasTrainee
+from hookcore_adapters.keras import KerasTrainee
+from hookcore_adapters.keras.trainee import KerasSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def layered(optimizer: Any) -> Any:
+def layered(optimizer: Any, **kwargs: Any) -> Any:
     """A model with weights that no gradient moves, and with randomness."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
@@ -35,13 +37,13 @@ def layered(optimizer: Any) -> Any:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(optimizer, "binary_crossentropy", run_eagerly=True)
+    model.compile(optimizer, "binary_crossentropy", **kwargs or {"run_eagerly": True})
     return model
 
 
 def values(model: Any) -> list[Any]:
     """Copies of everything that a checkpoint is to hold."""
-    return [np.array(variable.numpy()) for variable in [*model.weights, *model.optimizer.variables]]
+    return [np.array(variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
 
 
 def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
@@ -63,7 +65,7 @@ def train_on(model: Any, data: Any) -> None:
 
 
 def test_restore_puts_back_what_the_snapshot_holds(trained: Any, data: Any) -> None:
-    """After further training a snapshot is what it was, and restoring it brings weights and optimizer back."""
+    """After further training a snapshot is what it was, and restoring it brings weights, seeds and optimizer back."""
     trainee, before = KerasTrainee(trained), values(trained)
     snapshot = trainee.snapshot()
     train_on(trained, data)
@@ -75,49 +77,62 @@ def test_restore_puts_back_what_the_snapshot_holds(trained: Any, data: Any) -> N
     assert equal(values(trained), before), "a snapshot can be restored again"
 
 
-def test_what_was_written_is_read_back(trained: Any, data: Any, tmp_path: Path) -> None:
-    """A model of the same make that reads what was written has its weights and its optimizer's state, though it never trained."""
-    KerasTrainee(trained).write(KerasTrainee(trained).snapshot(), tmp_path)
-    before = values(trained)
-    train_on(trained, data)
-    KerasTrainee(trained).read(tmp_path)
-    assert equal(values(trained), before)
-    fresh = layered(type(trained.optimizer).from_config(trained.optimizer.get_config()))
-    KerasTrainee(fresh).read(tmp_path)
-    assert equal(values(fresh), before)
+def embedding(optimizer: Any, **kwargs: Any) -> Any:
+    """A model whose gradients are sparse, with its data."""
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((2,)), layers.Embedding(9, 2), layers.Flatten(), layers.Dense(1)])
+    model.compile(optimizer, "mse", **kwargs)
+    return model
 
 
-def test_keras_opens_what_was_written(trained: Any, data: Any, tmp_path: Path) -> None:
-    """`keras.models.load_model` opens the file: same predictions, and the optimizer is as far as it was."""
-    KerasTrainee(trained).write(KerasTrainee(trained).snapshot(), tmp_path)
-    loaded = keras.models.load_model(tmp_path / MODEL_FILE)
-    assert int(loaded.optimizer.iterations) == 2
-    assert equal(values(loaded), values(trained))
-    expected = trained.predict(data[0], verbose=0)
-    np.testing.assert_array_equal(loaded.predict(data[0], verbose=0), expected)
+WAYS: dict[str, dict[str, Any]] = {
+    "eagerly": {"run_eagerly": True},
+    "compiled": {"jit_compile": False},
+    "compiled by XLA": {"jit_compile": True},
+    "by threes": {"jit_compile": False, "steps_per_execution": 3},
+}
 
 
-def test_an_old_snapshot_is_written_without_a_trace(trained: Any, data: Any, tmp_path: Path) -> None:
-    """Writing a snapshot taken earlier writes that state, and leaves the model in training as it was."""
-    trainee, before = KerasTrainee(trained), values(trained)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [*OPTIMIZERS, "sparse gradients"])
+def test_training_on_does_not_change_a_snapshot(data: Any, kind: str, way: str) -> None:
+    """Snapshots taken after each execution are at the end of training what they were, however the model trains."""
+    if kind == "sparse gradients":
+        model, x = embedding(keras.optimizers.SGD(0.1, momentum=0.9), **WAYS[way]), (abs(data[0][:, :2]) * 3).astype("int32")
+    else:
+        model, x = layered(OPTIMIZERS[kind](), **WAYS[way]), data[0]
+    trainee, taken = KerasTrainee(model), list[tuple[KerasSnapshot, list[Any]]]()
+
+    def take(batch: int, logs: Any) -> None:
+        del batch, logs
+        snapshot = trainee.snapshot()
+        taken.append((snapshot, [np.array(value) for value in snapshot.values]))
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=take)
+    model.fit(x, data[1], batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+    trainee.restore(taken[1][0])
+    model.fit(x, data[1], batch_size=4, verbose=0)
+    assert not equal(taken[-1][1], taken[0][1])
+    for snapshot, then in taken:
+        assert equal([np.array(value) for value in snapshot.values], then)
+
+
+def test_a_snapshot_holds_the_random_numbers(data: Any) -> None:
+    """Restoring a snapshot has layers, Python and NumPy draw the same numbers again; one of the weights alone leaves them."""
+    trainee = KerasTrainee(layered("sgd"))
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), np.random.random(), float(keras.ops.sum(trainee.model(data[0], training=True)))  # noqa: NPY002, S311
+
     snapshot = trainee.snapshot()
-    train_on(trained, data)
-    now = values(trained)
-    trainee.write(snapshot, tmp_path)
-    assert equal(values(trained), now)
-    assert equal(values(keras.models.load_model(tmp_path / MODEL_FILE)), before)
-
-
-def test_the_model_is_as_it_was_where_writing_fails(data: Any, tmp_path: Path) -> None:
-    """Where the directory is gone, the error comes out and the model in training is as it was."""
-    model = layered("adam")
-    trainee = KerasTrainee(model)
-    snapshot = trainee.snapshot()
-    train_on(model, data)
-    now = values(model)
-    with pytest.raises(OSError, match="gone"):
-        trainee.write(snapshot, tmp_path / "gone")
-    assert equal(values(model), now)
+    drawn = [draw() for _ in range(3)]
+    trainee.restore(snapshot)
+    assert [draw() for _ in range(3)] == drawn
+    weights = trainee.snapshot(optimizer=False)
+    before = draw()
+    trainee.restore(weights)
+    assert len({*draw(), *before}) == 6
 
 
 def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
@@ -128,8 +143,6 @@ def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
     ends = []
     for _ in range(2):
         KerasTrainee(model).restore(snapshot)
-        # Dropout's own state is no weight.
-        model.layers[2].seed_generator.state.assign([1, 1])
         model.fit(*data, batch_size=12, shuffle=False, verbose=0)
         ends.append(values(model))
     assert equal(*ends)
@@ -146,7 +159,31 @@ def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
     KerasTrainee(model).restore(snapshot)
     assert equal(model.get_weights(), weights)
     assert equal([variable.numpy() for variable in model.optimizer.variables], optimizer)
-    assert snapshot.optimizer is None
+    assert not snapshot.whole
+
+
+class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
+    """A model with its own idea of its weights: the last ones, in tenths."""
+
+    def get_weights(self) -> list[Any]:
+        return [np.round(weight * 10) for weight in super().get_weights()[-2:]]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        super().set_weights([*super().get_weights()[:-2], *(weight / 10 for weight in weights)])
+
+
+def test_the_weights_are_what_the_model_says_they_are(data: Any, tmp_path: Path) -> None:
+    """Where a model overrides `get_weights` and `set_weights`, snapshots of the weights go by them, as Keras's callbacks do."""
+    model = Rounded([keras.layers.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    trainee = KerasTrainee(model)
+    snapshot, before = trainee.snapshot(optimizer=False), model.get_weights()
+    trainee.write(snapshot, tmp_path)
+    for kept in (snapshot, trainee.read(tmp_path)):
+        model.fit(*data, epochs=9, verbose=0)
+        assert not equal(model.get_weights(), before)
+        trainee.restore(kept)
+        assert equal(model.get_weights(), before)
 
 
 def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
@@ -168,7 +205,7 @@ def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:
     snapshot = KerasTrainee(unbuilt).snapshot()
     train_on(unbuilt, data)
     weights = unbuilt.get_weights()
-    with pytest.raises(HookcoreError, match=r"holds 0 values and the model has 2.*before this one was built"):
+    with pytest.raises(HookcoreError, match=r"holds 2 values and the model has 4.*before this one was built"):
         KerasTrainee(unbuilt).restore(snapshot)
     assert equal(unbuilt.get_weights(), weights)
 

@@ -30,6 +30,8 @@ from hookcore_plugins import (
     NaNGuard,
     Preemption,
     ReduceLROnPlateau,
+    Report,
+    TensorBoard,
     TimeLimit,
 )
 
@@ -97,6 +99,14 @@ def conforming(tmp_path: Path) -> dict[str, list[tuple[Factory, dict[str, Any]]]
         ],
         "preemption": [(lambda: Preemption(clock=clock), {"tick": clock.tick})],
         "reduce_lr_on_plateau": [(lambda: ReduceLROnPlateau(patience=2, cooldown=2), {"min_delta": 1e-4})],
+        "report": [
+            (lambda: Report(directory(), summary=False, clock=clock, now=clock), {"tick": clock.tick}),
+            (lambda: Report(directory(), stream=io.StringIO(), graph="png", interval=0), {}),
+        ],
+        "tensorboard": [
+            (lambda: TensorBoard(directory()), {}),
+            (lambda: TensorBoard(directory(), update_freq=2, steps_per_second=True, clock=clock), {"tick": clock.tick}),
+        ],
         "time_limit": [(lambda: TimeLimit(seconds=20, clock=clock), {"tick": clock.tick})],
     }
 
@@ -110,7 +120,7 @@ SHIPPED = [
 def test_every_shipped_plugin_keeps_the_contract(tmp_path: Path, name: str) -> None:
     """Each plugin of this distribution passes its check, with several parameters where they matter."""
     # What waits for the disk costs ten times as much.
-    examples = THOROUGH.max_examples // (5 if name == "checkpoint" else 1)
+    examples = THOROUGH.max_examples // (5 if name in {"checkpoint", "report", "tensorboard"} else 1)
     for factory, options in conforming(tmp_path)[name]:
         check_plugin(factory, settings=hypothesis.settings(THOROUGH, max_examples=examples), **options)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from hookcore import Engine, Run
+    from hookcore.resume import Resume
 
     Logs = Mapping[str, Any] | None
 
@@ -43,6 +44,7 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
     both. Here a run that an exception ended is ended for the plugins when the next one begins, except where a plugin raised it.
 
     `validation_data` and `validation_freq` are those of `fit`, for plugins that look at them: Keras does not pass them on.
+    `resume` is that of `hookcore_adapters.keras.fit`; the model must be built, and nothing is known of the order of its data.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         *,
         validation_data: Any = None,
         validation_freq: int | Collection[int] = 1,
+        resume: Resume = False,
     ) -> None:
         super().__init__()
         self.engine = engine_of(plugins)
-        self.events = KerasEvents(self.engine, validation_data, validation_freq)
+        self.events = KerasEvents(self.engine, validation_data, validation_freq, resume)
 
     @property
     def run(self) -> Run | None:

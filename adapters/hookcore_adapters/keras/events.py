@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import attrs
 import keras
 
 from hookcore import Engine, HookcoreError, Metrics, PluginError, RegistrationError, Run, Session
+from hookcore.resume import Resume, find
+from hookcore.run import logger
+from hookcore_adapters.keras.data import build, build_by, doubts
+from hookcore_adapters.keras.epoch_state import EpochState
+from hookcore_adapters.keras.pass_over import PassOver, can_pass_over
+from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 P = ParamSpec("P")
 
@@ -57,6 +64,13 @@ def _within_data(method: Callable[Concatenate[KerasEvents, P], None]) -> Callabl
     return guarded
 
 
+class _Epoch(int):
+    """An epoch to begin with, the first one too: Keras takes `_initial_epoch or initial_epoch`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 @attrs.define(eq=False)
 class KerasEvents:
     """Receives what Keras calls, and drives a session with it.
@@ -67,6 +81,9 @@ class KerasEvents:
     engine: Engine
     validation_data: Any = None
     validation_freq: int | Collection[int] = 1
+    resume: Resume = False
+    arguments: Mapping[str, Any] | None = None
+    """What `fit` was given, where that is known."""
     _model: Any = None
     _session: Session | None = None
     _alone: bool = False
@@ -75,29 +92,53 @@ class KerasEvents:
     _base_step: int = 0
     _iterations: int | None = None
     """The optimizer's count before the execution, where an execution may be several batches; None without an optimizer."""
+    _epoch: EpochState = attrs.field(factory=EpochState)
+    _goes_on_with: RandomState | None = None
+    """The random numbers of the checkpoint, from `train_begin` of a resumed run until its first epoch."""
+    _passing: PassOver | None = None
+    """What lets the batches of the epoch go by that were trained before the run was cut."""
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> Session:
-        """A new run; one that never ended was ended by an exception."""
+        """A new run, or one that goes on from a checkpoint; one that never ended was ended by an exception."""
         self._close_abandoned()
         self._model = model
+        trainee = KerasTrainee(model)
         run = Run(
-            trainee=KerasTrainee(model),
+            trainee=trainee,
             model=model,
             validation_data=self.validation_data,
             validation_freq=self.validation_freq,
+            resumed_from=find(self.resume, self.engine.plugins, trainee),
         )
         run.shared.epochs = params.get("epochs")
         run.shared.steps_per_epoch = params.get("steps")
-        self._session = session = self.engine.start(run)
+        if run.resumed_from is not None and not model.built and self.arguments is not None:
+            build(model, self.arguments)
+        session = self.engine.start(run)
+        session.loop_state = functools.partial(self._state, session)
+        session.resume()
+        within = session.position.batch and can_pass_over()
+        self._epoch = EpochState.of(session.resumed_loop_state.get("epoch", {})) if within else EpochState()
+        self._session = session
         self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
+        if run.resumed_from is not None:
+            self._go_on(session)
         session.train_begin()
         return session
 
     def epoch_begin(self, epoch: int) -> None:
         """Remember where the epoch began, to count its steps."""
         session = self._current()
-        self._base_step = session.run.progress.step
+        random, self._goes_on_with = self._goes_on_with, None
+        if random is not None:
+            self._model._initial_epoch = None  # noqa: SLF001 - the next fit begins where it is told to
+            random.restore()  # whatever was drawn since it was read; what the hooks of this epoch draw comes after it
         session.epoch_begin(epoch)
+        self._base_step = session.run.progress.step - session.position.batch
+        if session.position.batch:
+            self._pass_over(session, random or RandomState.now())
+        else:
+            self._epoch = EpochState()
 
     @_within_data
     def batch_begin(self, batch: int) -> None:
@@ -106,6 +147,9 @@ class KerasEvents:
         Where the length of the data is unknown, Keras begins one execution too many in each epoch, which has no end.
         """
         session = self._current()
+        if self._passing is not None:
+            self._passing.start()
+            return
         session.batch_begin(batch)
         if self._steps_per_execution > 1:
             self._iterations = KerasTrainee(self._model).iterations
@@ -114,13 +158,20 @@ class KerasEvents:
     def batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """`batch` is the last one of a whole execution, whether the data reached that far or not."""
         session = self._current()
+        if self._passing is not None:
+            self._passed(session, self._passing)
+            return
         steps = 1 if self._steps_per_execution == 1 else self._steps_done(session, batch)
+        self._epoch.logs = logs or {}
         session.batch_end(batch, Metrics(logs), steps)
         self._obey(session)
 
     def epoch_end(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """The epoch's own metrics and, with `val_`, those of its validation."""
         session = self._current()
+        if self._passing is not None:
+            _tell_of_missing(self._passing.left, epoch)
+            self._leave_no_trace()
         shared = session.run.shared
         if shared.steps_per_epoch is None and not self._model.stop_training:
             shared.steps_per_epoch = session.run.progress.step - self._base_step
@@ -130,6 +181,7 @@ class KerasEvents:
     def train_end(self) -> None:
         """The end that Keras reports: all epochs done, or stopped."""
         session, self._session = self._current(), None
+        self._leave_no_trace()
         if self._model.stop_training and not session.stopping:
             attrs.evolve(session.run, plugin="keras").stop("model.stop_training was set by something else than a plugin")
         session.end()
@@ -138,12 +190,16 @@ class KerasEvents:
         """The end that Keras does not report."""
         session, alone = self._session, self._alone
         self._session, self._alone = None, False
+        self._leave_no_trace()
         if session is not None and not alone:
             session.end(error)
 
     def evaluate_begin(self, model: Any) -> None:
         """Validation within training, or an evaluation of its own."""
-        self._any(model).hooks.on_evaluate_begin()
+        session = self._any(model)
+        if not self._alone and can_pass_over():
+            self._epoch.hold_metrics(model)
+        session.hooks.on_evaluate_begin()
 
     @_within_data
     def evaluate_batch_begin(self, batch: int) -> None:
@@ -153,7 +209,7 @@ class KerasEvents:
     @_within_data
     def evaluate_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """One batch."""
-        self._current().hooks.on_evaluate_batch_end(batch, Metrics(logs))
+        self._current().evaluate_batch_end(batch, Metrics(logs))
 
     def evaluate_end(self, logs: Mapping[str, Any] | None) -> None:
         """All batches."""
@@ -198,6 +254,63 @@ class KerasEvents:
             )
             self.failed(HookcoreError(msg))
 
+    def _state(self, session: Session) -> Mapping[str, Any]:
+        """What a checkpoint holds of Keras itself."""
+        state = {"steps_per_epoch": session.run.steps_per_epoch}
+        within = session.position.batch and can_pass_over()
+        return state | {"epoch": self._epoch.state_dict(self._model)} if within else state
+
+    def _go_on(self, session: Session) -> None:
+        """Have Keras begin with the epoch that comes next, where any does."""
+        self._goes_on_with = RandomState.now()
+        position, shared = session.position, session.run.shared
+        # An epoch that has begun is finished, even where a plugin has voted to stop in it.
+        nothing_left = session.stopping and not position.begun
+        self._model._initial_epoch = _Epoch(sys.maxsize if nothing_left else position.epoch)  # noqa: SLF001 - the only door
+        if shared.steps_per_epoch is None:
+            shared.steps_per_epoch = session.resumed_loop_state.get("steps_per_epoch")
+        for doubt in doubts(self.arguments, position):
+            logger.warning("resumed: %s", doubt)
+
+    def _pass_over(self, session: Session, now: RandomState) -> None:
+        """Let the batches go by that were trained before; `now` is the random state to go on with after them."""
+        position, model = session.position, self._model
+        if not can_pass_over():
+            msg = (
+                "resumed: epoch %d begins again with its first batch, although %d were trained: this backend cannot pass over any"
+            )
+            logger.warning(msg, position.epoch + 1, position.batch)
+            position.batch = 0
+            return
+        cut = self._epoch
+
+        def go_on(batch: Any) -> Mapping[str, Any]:
+            build_by(model, batch)  # the metrics, which Keras makes at the first batch that is trained
+            cut.restore_metrics(model)
+            now.restore()
+            return cut.logs
+
+        cut.random.restore()
+        there = min(position.batch, session.run.steps_per_epoch or position.batch)
+        if there < position.batch:
+            _tell_of_missing(position.batch - there, position.epoch)
+        self._passing = PassOver(model, there, go_on)
+
+    def _passed(self, session: Session, passing: PassOver) -> None:
+        """After an execution that trained nothing."""
+        if not passing.left:
+            self._passing = None
+            self._obey(session)
+        session.poll()
+
+    def _leave_no_trace(self) -> None:
+        """Take out of the model what resuming has put there."""
+        if self._goes_on_with is not None:
+            self._model._initial_epoch = self._goes_on_with = None  # noqa: SLF001
+        if self._passing is not None:
+            self._passing.stop()
+            self._passing = None
+
     def _obey(self, session: Session) -> None:
         # At the ends of batches and epochs, which is where Keras looks.
         if session.stopping:
@@ -209,7 +322,12 @@ class KerasEvents:
         The last execution of an epoch ends where finite data do, and goes past `steps_per_epoch` where they do not end.
         """
         iterations = KerasTrainee(self._model).iterations
-        if iterations is not None and self._iterations is not None:
+        skips = hasattr(self._model.optimizer, "inner_optimizer")  # LossScaleOptimizer, after an overflow
+        if iterations is not None and self._iterations is not None and not skips:
             return iterations - self._iterations
         known = session.run.steps_per_epoch
         return (last + 1 if known is None else min(last + 1, known)) - session.run.progress.batch
+
+
+def _tell_of_missing(batches: int, epoch: int) -> None:
+    logger.warning("epoch %d had %d batches more when it was cut than its data have now", epoch + 1, batches)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import inspect
-import math
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from hookcore import ParameterError
+from hookcore_adapters.keras.data import steps_per_epoch, validation_data
 from hookcore_adapters.keras.events import KerasEvents, engine_of
 from hookcore_adapters.keras.interrupt import DelayedInterrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from hookcore import Engine, Run
+    from hookcore.resume import Resume
 
     Logs = Mapping[str, Any] | None
 
 
-def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), **kwargs: Any) -> Run:
+def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any) -> Run:
     """Train `model` as `model.fit(*args, **kwargs)` does, with `plugins`, and return the run.
 
     `plugins` is what `Engine` takes, or an `Engine`. `callbacks` are Keras callbacks, which work as ever and are called after the
     plugins. `verbose` is Keras's progress bar: by default on, unless a plugin shows progress itself.
+
+    `resume="auto"` goes on from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet;
+    `resume=path` from that checkpoint, or from the newest in that directory. Give the same model, compiled alike, data and
+    `epochs` as before. Weights, optimizer, seeds, plugins and history are restored, and training goes on with the epoch and, on
+    TensorFlow, the batch that come next; what can be told of data that come in another order now is said in the log. A
+    checkpoint that does not verify or is of another model is refused with `CheckpointError`.
 
     Plugins see what `fit` was given to validate on (`run.validation_data`) and the exception that ends a run, Ctrl-C
     included, which then goes on to the caller; the run is `engine.run` there. A vote to stop that is given before the first
@@ -40,7 +47,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), **kwarg
         given.arguments["verbose"] = 0 if any(getattr(one.plugin, "shows_progress", False) for one in engine.plugins) else "auto"
     complete = signature.bind(*given.args, **given.kwargs)
     complete.apply_defaults()
-    given.arguments["callbacks"] = hooked = _hooked(engine, complete.arguments)
+    given.arguments["callbacks"] = hooked = _hooked(engine, complete.arguments, resume)
     with hooked.interrupt:
         try:
             model.fit(*given.args[1:], **given.kwargs, **more)
@@ -52,20 +59,20 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), **kwarg
     return run
 
 
-def _hooked(engine: Engine, arguments: Mapping[str, Any]) -> HookedCallbackList:
+def _hooked(engine: Engine, arguments: Mapping[str, Any], resume: Resume) -> HookedCallbackList:
     callbacks, verbose = arguments["callbacks"], arguments["verbose"]
     if isinstance(callbacks, keras.callbacks.CallbackList):
         msg = "fit: callbacks must be a list of callbacks, got a CallbackList: fit makes its own."
         raise ParameterError(msg)
     return HookedCallbackList(
-        KerasEvents(engine, _validation_data(arguments), arguments["validation_freq"]),
+        KerasEvents(engine, validation_data(arguments), arguments["validation_freq"], resume, arguments),
         callbacks,
         add_history=True,
         add_progbar=verbose != 0,
         model=arguments["self"],
         verbose=1 if verbose == "auto" else verbose,
         epochs=arguments["epochs"],
-        steps=_steps_per_epoch(arguments),
+        steps=steps_per_epoch(arguments),
     )
 
 
@@ -139,52 +146,3 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         """Plugins, then callbacks."""
         self.events.evaluate_end(logs)
         super().on_test_end(logs)
-
-
-def _steps_per_epoch(arguments: Mapping[str, Any]) -> int | None:
-    """The number of batches in an epoch, as Keras will count them, or None where only the first epoch can tell."""
-    data, steps = arguments["x"], arguments["steps_per_epoch"]
-    if steps:
-        return int(steps)
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches  # type: ignore[no-any-return]
-    if hasattr(data, "cardinality"):  # tf.data: negative for unknown and for infinite
-        cardinality = int(data.cardinality())
-        return cardinality if cardinality >= 0 else None
-    samples = _samples(data)
-    if samples is not None:
-        if arguments["validation_data"] is None:
-            samples = _split_at(samples, arguments["validation_split"])
-        return math.ceil(samples / (arguments["batch_size"] or 32))
-    return len(data) if hasattr(data, "__len__") else None
-
-
-def _validation_data(arguments: Mapping[str, Any]) -> Any:
-    """What was given to validate on, or the part that `validation_split` takes off the end of the data."""
-    data, fraction = arguments["validation_data"], arguments["validation_split"]
-    samples = _samples(arguments["x"])
-    if data is not None or not fraction or samples is None:
-        return data
-    at = _split_at(samples, fraction)
-    parts = [arguments["x"], arguments["y"], arguments["sample_weight"]]
-    while parts[-1] is None:
-        parts.pop()
-
-    def tail(part: Any) -> Any:
-        return None if part is None else getattr(part, "iloc", part)[at:]  # iloc: pandas takes numbers for labels
-
-    try:
-        return keras.tree.map_structure(tail, tuple(parts))
-    except TypeError:  # Keras can split sparse tensors, which have no slices of their own
-        return None
-
-
-def _samples(data: Any) -> int | None:
-    """The number of samples in arrays, or None where `data` is none."""
-    leaves: Sequence[Any] = keras.tree.flatten(data) if data is not None else []
-    shape = getattr(leaves[0], "shape", None) if leaves else None
-    return int(shape[0]) if shape is not None and len(shape) else None
-
-
-def _split_at(samples: int, fraction: float) -> int:
-    return math.floor(samples * (1.0 - fraction)) if fraction else samples

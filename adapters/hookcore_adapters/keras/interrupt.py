@@ -31,7 +31,9 @@ class DelayedInterrupt:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.check()
+        # A plugin that handles Ctrl-C too has had it raised already, or what it stands for.
+        if not isinstance(error, KeyboardInterrupt | SystemExit):
+            self.check()
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` where one is waiting."""

@@ -1,46 +1,71 @@
-"""A Keras model as plugins see it: learning rate, snapshots, saving, metric directions."""
+"""A Keras model as plugins see it: learning rate, snapshots, saving, metric directions, and the views inside."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import keras
+import numpy as np
 
-from hookcore import HookcoreError
+from hookcore import CheckpointError, HookcoreError, files
 from hookcore.metrics import DIRECTIONS
+from hookcore_adapters.keras.model_file import read_arrays, read_model, write_arrays, write_model
+from hookcore_adapters.keras.random_state import RandomState
+from hookcore_adapters.keras.views import KerasViews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hookcore.trainee import Capability, Mode
+    from hookcore.trainee import Capability, Mode, Node
 
 MODEL_FILE: Final = "model.keras"
 """The file in a checkpoint that `keras.models.load_model` opens."""
 
+_ARRAYS_FILE: Final = "arrays.h5"
+_RANDOM_FILE: Final = "random.json"
+_AT_MOST: Final = 1_000_000
+"""Bytes of JSON: the state of two generators is a hundredth of it."""
+
 
 @attrs.frozen(eq=False)
 class KerasSnapshot:
-    """Copies of a model's values as NumPy arrays, in the model's own order; `optimizer` is None where it was left out."""
+    """Values of a model's variables, in its own order: of its weights alone, or of all that training goes on from."""
 
-    weights: list[Any] = attrs.field(repr=False)
-    optimizer: list[Any] | None = attrs.field(repr=False)
+    values: list[Any] = attrs.field(repr=False)
+    random: RandomState | None = attrs.field(default=None, repr=False)
+    """The state of the random numbers; None where there are the weights alone."""
+    nbytes: int = 0
+    """The disk space that writing it takes."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is more than the weights."""
+        return self.random is not None
 
 
 @attrs.define(eq=False)
 class KerasTrainee:
-    """`hookcore.Trainee` for a compiled Keras model, on any backend."""
+    """`hookcore.Trainee` and its `Views` for a compiled Keras model, on any backend."""
 
     model: Any
     framework: str = "keras"
+    _views: KerasViews = attrs.field(init=False, repr=False)
+
+    @_views.default
+    def _of_the_model(self) -> KerasViews:
+        return KerasViews(self.model)
 
     def lacks(self, capability: Capability) -> str | None:
-        """Only a learning rate can be missing: where there is no optimizer, or a `LearningRateSchedule` sets it."""
+        """A learning rate is missing where there is no optimizer, or a `LearningRateSchedule` sets it; views by `KerasViews`."""
         if capability != "learning_rate":
-            return None
+            return self._views.lacks(capability)
         if self.model.optimizer is None:
             return "the model was compiled without an optimizer"
         optimizer = _innermost(self.model.optimizer)
@@ -72,41 +97,74 @@ class KerasTrainee:
         return None if optimizer is None else int(optimizer.iterations)
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
-        """Copies of the model's weights and, unless told otherwise, of its optimizer's variables."""
-        # Copied, since on some backends an array shares its memory with the variable.
-        weights = copy.deepcopy(self._synced().get_weights())
-        held = self._complete().optimizer if optimizer else None
-        return KerasSnapshot(weights, None if held is None else copy.deepcopy([variable.numpy() for variable in held.variables]))
+        """The model's weights and, unless told otherwise, what its optimizer and its random numbers go on from."""
+        if not optimizer and _has_own_weights(self.model):
+            return KerasSnapshot(copy.deepcopy(self._synced().get_weights()))
+        variables = self._variables(whole=optimizer)
+        nbytes = sum(math.prod(variable.shape) * _itemsize(variable) for variable in variables)
+        random = RandomState.now() if optimizer else None
+        # A whole model is there twice until its parts are in one file.
+        return KerasSnapshot([value_of(variable) for variable in variables], random, 2 * nbytes if optimizer else nbytes)
 
     def restore(self, snapshot: KerasSnapshot) -> None:
-        """Put the copies back. Raises `HookcoreError` where the model had no weights yet when they were taken."""
-        self._check(snapshot)
-        self._synced().set_weights(snapshot.weights)
-        if snapshot.optimizer is not None:
-            for variable, value in zip(self._complete().optimizer.variables, snapshot.optimizer, strict=True):
-                variable.assign(value)
-
-    def _check(self, snapshot: KerasSnapshot) -> None:
-        held, there = len(keras.tree.flatten(snapshot.weights)), len(keras.tree.flatten(self.model.get_weights()))
-        if held != there:
+        """Put the values back. Raises `HookcoreError` where they are of another model, or of this one before it was built."""
+        if not snapshot.whole and _has_own_weights(self.model):
+            self._synced().set_weights(snapshot.values)
+            return
+        variables = self._variables(whole=snapshot.whole)
+        fits = len(variables) == len(snapshot.values) and all(
+            tuple(variable.shape) == tuple(value.shape) for variable, value in zip(variables, snapshot.values, strict=True)
+        )
+        if not fits:
             msg = (
-                f"The snapshot holds {held} values and the model has {there}: it was taken of another model, "
-                "or before this one was built."
+                f"The snapshot holds {len(snapshot.values)} values and the model has {len(variables)}, or their shapes differ: "
+                "it was taken of another model, or before this one was built."
             )
             raise HookcoreError(msg)
+        for variable, value in zip(variables, snapshot.values, strict=True):
+            variable.assign(value)
+        if snapshot.random is not None:
+            snapshot.random.restore()
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot` as a whole `.keras` model, optimizer state included."""
-        now = self.snapshot()
-        self.restore(snapshot)
-        try:
-            self.model.save(directory / MODEL_FILE)
-        finally:
-            self.restore(now)
+        """Write `snapshot`: a whole one as a `.keras` model with its optimizer's state, and beside it what that does not hold."""
+        if snapshot.random is None:
+            write_arrays(snapshot.values, directory / _ARRAYS_FILE)
+            return
+        variables = _whole(self.model)  # not by `_variables`, which looks into the training
+        write_model(self.model, zip(variables, snapshot.values, strict=True), directory / MODEL_FILE)
+        values = {id(one): value for one, value in zip(variables, snapshot.values, strict=True)}
+        write_arrays([values[id(one)] for one in _beside(self.model)], directory / _ARRAYS_FILE)
+        (directory / _RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict()))
 
-    def read(self, directory: Path) -> None:
-        """Load what `write` wrote, optimizer state included, into the model."""
-        self._complete().load_weights(directory / MODEL_FILE)
+    def read(self, directory: Path) -> KerasSnapshot:
+        """The snapshot that `write` wrote; the model stays as it is, and its configuration in the file is not looked at.
+
+        Raises `CheckpointError` for a checkpoint of another model, which names what differs, and for one that holds anything
+        that `write` does not write.
+        """
+        if not self.model.built:
+            msg = (
+                f"{self.model.name} cannot be resumed before it is built. Build it first: give it an Input, or call it on "
+                "a batch of data."
+            )
+            raise CheckpointError(msg)
+        whole = (directory / MODEL_FILE).exists()
+        variables = self._variables(whole=whole)
+        if not whole:
+            held = self._synced().get_weights() if _has_own_weights(self.model) else variables
+            return KerasSnapshot(read_arrays(held, directory / _ARRAYS_FILE))
+        beside = _beside(self.model)
+        values = {id(one): value for one, value in zip(beside, read_arrays(beside, directory / _ARRAYS_FILE), strict=True)}
+        others = [one for one in variables if id(one) not in values]
+        in_model = read_model(self.model, others, directory / MODEL_FILE)
+        values |= {id(one): value for one, value in zip(others, in_model, strict=True)}
+        try:
+            random = RandomState.of(json.loads(files.read(directory / _RANDOM_FILE, _AT_MOST)))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+            msg = f"{directory / _RANDOM_FILE} cannot be read: {error!r}"
+            raise CheckpointError(msg) from error
+        return KerasSnapshot([values[id(one)] for one in variables], random)
 
     def direction(self, metric: str) -> Mode | None:
         """`min` for losses; for a compiled metric what Keras declares of it. Names of several outputs are matched whole."""
@@ -118,6 +176,38 @@ class KerasTrainee:
             if wanted in {f"{prefix}{name}" for prefix in prefixes}:
                 return direction
         return None
+
+    def weights(self) -> dict[str, Any]:
+        """See `KerasViews.weights`."""
+        self._synced()
+        return self._views.weights()
+
+    def activations(self, data: Any, samples: int = 1) -> dict[str, Any]:
+        """See `KerasViews.activations`."""
+        self._synced()
+        return self._views.activations(data, samples)
+
+    def gradients(self, data: Any, samples: int = 32) -> dict[str, Any]:
+        """See `KerasViews.gradients`."""
+        self._synced()
+        return self._views.gradients(data, samples)
+
+    def graph(self) -> list[Node]:
+        """See `KerasViews.graph`."""
+        return self._views.graph()
+
+    def embeddings(self) -> dict[str, Any]:
+        """See `KerasViews.embeddings`."""
+        self._synced()
+        return self._views.embeddings()
+
+    def picture(self) -> bytes:
+        """See `KerasViews.picture`."""
+        return self._views.picture()
+
+    def _variables(self, *, whole: bool) -> list[Any]:
+        """What a snapshot holds the values of, in order."""
+        return _whole(self._complete()) if whole else list(self._synced().weights)
 
     def _complete(self) -> Any:
         # An optimizer makes most of its variables at the first update. Without them Keras loads none of its state, and only
@@ -132,6 +222,40 @@ class KerasTrainee:
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         return self.model
+
+
+def _whole(model: Any) -> list[Any]:
+    """All that training goes on from: weights, the states of seed generators, and the optimizer's variables."""
+    return [*model.variables, *(model.optimizer.variables if model.optimizer is not None else ())]
+
+
+def _has_own_weights(model: Any) -> bool:
+    """Whether the model says itself what its weights are, and takes them back: what Keras's own callbacks go by."""
+    return getattr(type(model), "get_weights", None) is not keras.Model.get_weights
+
+
+def _beside(model: Any) -> list[Any]:
+    """The variables whose values a `.keras` file does not hold as they are."""
+    weights = {id(one) for one in model.weights}
+    seeds = [one for one in model.variables if id(one) not in weights]
+    layers = model._flatten_layers(include_self=False)  # noqa: SLF001 - nothing public lists those within others
+    # Keras adds low-rank updates to the weights that it saves.
+    adapted = {id(one): one for layer in layers if getattr(layer, "lora_enabled", False) for one in layer.variables}
+    return [*seeds, *(one for key, one in adapted.items() if key in weights)]
+
+
+def value_of(variable: Any) -> Any:
+    """A variable's value now, which stays as it is when training goes on."""
+    if keras.backend.backend() != "tensorflow":
+        # PyTorch trains in place, and JAX gives away the memory.
+        return np.array(keras.ops.convert_to_numpy(variable.value))
+    # TensorFlow copies on write: what was read is not written to. On an accelerator that would take its memory; so not there.
+    return variable.value.read_value() if "CPU" in variable.value.device else variable.numpy()
+
+
+def _itemsize(variable: Any) -> int:
+    bits = re.search(r"\d+$", str(variable.dtype))
+    return 1 if bits is None else math.ceil(int(bits[0]) / 8)
 
 
 def _innermost(optimizer: Any) -> Any:

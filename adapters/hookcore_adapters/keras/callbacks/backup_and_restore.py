@@ -6,14 +6,14 @@ import contextlib
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
-
-from hookcore import store
+from hookcore import state, store
 from hookcore.metrics import Metrics
+from hookcore.retention import Retention
 from hookcore_adapters.keras.callbacks.batches import Batches, known_frequency, length_of
 from hookcore_adapters.keras.callbacks.face import Listed, local, numbers
+from hookcore_adapters.keras.pass_over import PassOver, can_pass_over
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class BackupAndRestore(Listed):
         self._current_epoch = 0
         self._last_batch_seen = 0
         self._step = 0
-        self._left = 0
-        self._train: Any = None
+        self._passing: PassOver | None = None
 
     @property
     def _root(self) -> Path:
@@ -66,14 +65,15 @@ class BackupAndRestore(Listed):
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
             raise ValueError(msg)
-        self._batches, self._current_epoch, self._last_batch_seen, self._step, self._left = Batches(), 0, 0, 0, 0
+        self._batches, self._current_epoch, self._last_batch_seen, self._step = Batches(), 0, 0, 0
         if store.available(self._root):
             self._restore(store.newest(self._root))
         elif (self._root / "training_metadata.json").exists():
             warnings.warn(f"{self._root} holds a backup of keras.callbacks.BackupAndRestore, which is not read.", stacklevel=2)
 
     def _restore(self, backup: store.SavedCheckpoint) -> None:
-        KerasTrainee(self.model).read(backup.path)
+        trainee = KerasTrainee(self.model)
+        trainee.restore(trainee.read(backup.path))
         record = backup.record()
         self._current_epoch, self._step = record["epoch"], backup.step
         # Taken back in the next event, or the model's next fit would begin there too.
@@ -86,31 +86,26 @@ class BackupAndRestore(Listed):
 
     def _skip(self, batches: int) -> None:
         """Let the first `batches` of the epoch go by untrained: they were trained before."""
-        if keras.backend.backend() != "tensorflow":
+        if not can_pass_over():
             warnings.warn(
                 f"BackupAndRestore: epoch {self._current_epoch + 1} begins again with its first batch, although {batches} of its "
                 "batches were trained: on this backend they cannot be passed over.",
                 stacklevel=2,
             )
             return
-        self._left = batches
+        # With no logs, by which `ModelCheckpoint` knows batches that it has seen.
+        self._passing = PassOver(self.model, batches, lambda batch: {})  # noqa: ARG005
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Have the next batches passed over, where they were trained before."""
         del batch, logs
-        if self._left > 0:
-            self._train = self.model.train_function
-            self.model.train_function = self._pass_over
-
-    def _pass_over(self, iterator: Any) -> dict[str, Any]:
-        for _ in range(min(self._left, self.model.steps_per_execution)):
-            next(iterator)
-            self._left -= 1
-        return {}
+        if self._passing is not None:
+            self._passing.start()
 
     def _train_again(self) -> None:
-        if self._train is not None:
-            self.model.train_function, self._train = self._train, None
+        if self._passing is not None:
+            self._passing.stop()
+            self._passing = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Leave no trace in the model."""
@@ -122,7 +117,6 @@ class BackupAndRestore(Listed):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Save where a multiple of `save_freq` batches was reached."""
         del logs
-        self._train_again()
         self._last_batch_seen = batch
         if self._batches.reached(self.save_freq, batch, length_of(self)):
             self._save(self._batches.in_epoch)
@@ -131,7 +125,7 @@ class BackupAndRestore(Listed):
         """Save where epochs are to be saved."""
         del logs
         self._train_again()
-        self._current_epoch, self._last_batch_seen, self._left = epoch + 1, 0, 0
+        self._current_epoch, self._last_batch_seen = epoch + 1, 0
         if self.save_freq == "epoch":
             listed = self.listed()
             later = [one for one in listed[listed.index(self) + 1 :] if one.state_dict() is not None]
@@ -148,17 +142,18 @@ class BackupAndRestore(Listed):
             "batches": batches,
             "callbacks": {name: callback.state_dict() for name, callback in self.stateful().items()},
         }
-        store.open_directory(self._root)
+        retention = Retention(last=2 if self.double_checkpoint else 1)
         store.write(
             self._root,
             epoch=self._current_epoch,
             step=self._step,
             metric=None,
             value=None,
-            run=record,
+            record=state.dumps(record),
             files=lambda directory: trainee.write(trainee.snapshot(), directory),
+            retention=retention,
         )
-        store.prune(self._root, store.available(self._root)[-2 if self.double_checkpoint else -1 :])
+        store.prune(self._root, retention)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Remove the backups, and only them, unless the loss is no number: then they are what there is to go back to."""
@@ -166,7 +161,7 @@ class BackupAndRestore(Listed):
         self.model._initial_epoch = None  # noqa: SLF001
         loss = Metrics(numbers(logs)).get("loss", 0.0)
         if self.delete_checkpoint and math.isfinite(loss):
-            store.prune(self._root, ())
+            store.clear(self._root)
             with contextlib.suppress(OSError):  # it holds something of somebody else's, or was never made
                 self._root.rmdir()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 import hookcore_plugins as plugins
 from hookcore import Metrics
 from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, numbers, observed, parameter, say, whole
@@ -55,11 +57,16 @@ class EarlyStopping(Face):
     @property
     def best_weights(self) -> Any:
         """The best epoch's weights, as `model.get_weights()` gave them, or None."""
-        return getattr(self.plugin.best_weights, "weights", None)
+
+        def given(value: Any) -> Any:
+            return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
+
+        kept = self.plugin.best_weights
+        return None if kept is None else keras.tree.map_structure(given, kept.values)
 
     @best_weights.setter
     def best_weights(self, value: Any) -> None:
-        self.plugin.best_weights = None if value is None else KerasSnapshot(value, None)
+        self.plugin.best_weights = None if value is None else KerasSnapshot(value)
 
     @property
     def monitor_op(self) -> Any:

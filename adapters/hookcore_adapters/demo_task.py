@@ -1,0 +1,55 @@
+"""What a demo trains, and how its libraries are loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@attrs.frozen
+class Task:
+    """A compiled model with its data, the same in every run."""
+
+    model: Any
+    train: Any
+    validation: Any
+    batch_size: int
+    epochs: int
+    """The most epochs, unless told otherwise."""
+    plugins: Sequence[object]
+    """Those that this demo has besides."""
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """For the imports of a demo: quiet, and one line that says what to install where something is missing."""
+    try:
+        with _quiet_libraries():
+            yield
+    except ImportError as error:
+        msg = f"The demo needs {error.name}: pip install 'hookcore[demo]'"
+        raise click.ClickException(msg) from error
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """TensorFlow's native libraries write to standard error while they load, whatever its log level; an error still raises."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

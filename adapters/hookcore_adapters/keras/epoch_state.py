@@ -1,0 +1,67 @@
+"""What Keras itself knows in the middle of an epoch, so that an epoch that was cut goes on as it would have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import keras
+import numpy as np
+
+from hookcore import CheckpointError, Metrics
+from hookcore.run import logger
+from hookcore_adapters.keras.random_state import RandomState
+from hookcore_adapters.keras.trainee import value_of
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@attrs.define(eq=False)
+class EpochState:
+    """The metrics so far, the logs of the latest batch, and the random numbers with which the epoch's data began."""
+
+    logs: Mapping[str, Any] = attrs.field(factory=dict)
+    random: RandomState = attrs.field(factory=RandomState.now)
+    metrics: list[Any] | None = None
+    """The values of the metrics' variables where they are held: during validation, which uses the same ones, and when read."""
+
+    def hold_metrics(self, model: Any) -> None:
+        """Keep the metrics of training, as those of a validation take their place."""
+        self.metrics = [value_of(variable) for variable in model.metrics_variables]
+
+    def state_dict(self, model: Any) -> dict[str, Any]:
+        """It as JSON-able values."""
+        metrics = model.metrics_variables if self.metrics is None else self.metrics
+        return {
+            "metrics": [_listed(value) for value in metrics],
+            "logs": dict(Metrics(self.logs)),
+            "random": self.random.state_dict(),
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """What `state_dict` returned. Raises `CheckpointError` for what is no such state."""
+        try:
+            logs = {str(name): float(value) for name, value in state["logs"].items()}
+            return cls(logs, RandomState.of(state["random"]), [np.asarray(value, dtype="float64") for value in state["metrics"]])
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            msg = f"The checkpoint cannot be resumed by Keras within an epoch: {error!r}. Resume from one of an epoch's end."
+            raise CheckpointError(msg) from error
+
+    def restore_metrics(self, model: Any) -> None:
+        """Put the metrics that were held back into their variables."""
+        held, self.metrics = self.metrics or [], None
+        variables = model.metrics_variables
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in held]:
+            logger.warning("resumed: the metrics have changed, and are those of the rest of the epoch, not of all of it")
+            return
+        for variable, value in zip(variables, held, strict=True):
+            variable.assign(value.astype(variable.dtype))
+
+
+def _listed(value: Any) -> Any:
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    # Every number of a smaller type is one of these too, and as such JSON-able.
+    return array.astype("float64").tolist()

@@ -1,0 +1,147 @@
+"""Write what each layer makes of the first validation samples to a file, every so many epochs."""
+
+from __future__ import annotations
+
+import functools
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import attrs
+
+from hookcore import HookcoreError, ParameterError, Run, hookimpl, store
+from hookcore.files import readable
+from hookcore.run import logger
+from hookcore.trainee import Capability
+from hookcore.validators import integer, number, reject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FILE: Final = re.compile(r"activations-epoch-(\d+)\.npz", re.ASCII)
+_MEGABYTE: Final = 1_000_000
+
+
+def _directory(value: str | Path) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        msg = f"Activations: directory must be a path, got {value!r}."
+        raise ParameterError(msg) from None
+
+
+@attrs.define(eq=False)
+class Activations:
+    """Write each layer's activations on the first validation samples into `directory`, one file an epoch.
+
+    `activations-epoch-0001.npz` is of the first epoch, with the weights that it ended with. `numpy.load` opens it, without
+    pickle: one array a layer by the layer's name, in Keras `encoder/dense` for one within another. A file is whole or not there.
+
+    * `every_n_epochs`: write after every so many epochs.
+    * `samples`: how many of the first validation samples; fewer where there are fewer.
+    * `max_megabytes`: the most that the arrays of one file take, in millions of bytes. A layer that takes more than those before
+      it leave is left out, and the log names it once.
+
+    A run that is resumed goes on with its files, less those that came after the resumed checkpoint was taken. Files of an earlier
+    run are moved into `earlier-001` and so on. The file is written while training waits: it takes as long as its bytes, and it is
+    there for whoever looks when the epoch has ended.
+
+    Needs the trainee's activations and validation data: give the loop its `validation_data`, and `KerasAdapter` too. Raises
+    `ParameterError` for a value outside its range or a directory that is a file, and `HookcoreError` at the beginning of a run
+    without validation data; like any error of an observer, that leaves the run going without it.
+    """
+
+    role: ClassVar[str] = "observer"
+    needs: ClassVar[tuple[Capability, ...]] = ("activations",)
+
+    directory: Path = attrs.field(converter=_directory)
+    every_n_epochs: int = attrs.field(default=1, validator=integer(at_least=1), kw_only=True)
+    samples: int = attrs.field(default=1, validator=integer(at_least=1), kw_only=True)
+    max_megabytes: float = attrs.field(default=100, validator=number(above=0), kw_only=True)
+    _began: bool = attrs.field(init=False, default=False)
+    """Whether this run has files in the directory, or may have."""
+    _left_out: set[str] = attrs.field(init=False, factory=set)
+    """The layers that the log has named."""
+
+    @directory.validator
+    def _no_file(self, attribute: Any, value: Path) -> None:
+        if value.exists() and not value.is_dir():
+            reject(self, attribute.name, str(value), "a directory, and this is a file")
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Drop the files past the resume point, or move an earlier run's aside."""
+        if run.validation_data is None:
+            msg = (
+                "There is no validation data to take samples from. Give the loop validation_data; a callback must be told too: "
+                "KerasAdapter(plugins, validation_data=...)."
+            )
+            raise HookcoreError(msg)
+        self._left_out.clear()
+        there = self._files()
+        if run.resumed_from is not None and self._began:
+            done = max(run.history.epochs, default=-1) + 1
+            for epoch, path in there.items():
+                if epoch > done:
+                    path.unlink()
+        elif there:
+            logger.info("%s: the files of an earlier run are now in %s", run.plugin, self._set_aside(there))
+        self._began = True
+
+    # First: before a plugin puts other weights back, and so that a checkpoint of this moment comes after the file.
+    @hookimpl(tryfirst=True)
+    def on_epoch_end(self, run: Run, epoch: int) -> None:
+        """Write the epoch's file where one is due."""
+        if (epoch + 1) % self.every_n_epochs:
+            return
+        trainee: Any = run.trainee
+        arrays = self._within_limit(run, trainee.activations(run.validation_data, self.samples))
+        path = self.directory / f"activations-epoch-{epoch + 1:04d}.npz"
+        store.write_file(path, functools.partial(_write, arrays))
+
+    def _within_limit(self, run: Run, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        room = self.max_megabytes * _MEGABYTE
+        kept = {}
+        for name, array in arrays.items():
+            if array.nbytes <= room:
+                kept[name] = array
+                room -= array.nbytes
+            elif name not in self._left_out:
+                self._left_out.add(name)
+                msg = "%s: the activations of %s are left out: they take %s, and max_megabytes=%g leaves %s"
+                logger.warning(msg, run.plugin, name, readable(array.nbytes), self.max_megabytes, readable(int(room)))
+        return kept
+
+    def _files(self) -> dict[int, Path]:
+        """The files that are there, by the epoch in their names."""
+        if not self.directory.is_dir():
+            return {}
+        found = {path: _FILE.fullmatch(path.name) for path in self.directory.iterdir()}
+        return {int(match[1]): path for path, match in found.items() if match is not None}
+
+    def _set_aside(self, files: Mapping[int, Path]) -> Path:
+        numbers = [int(match[1]) for path in self.directory.iterdir() if (match := re.fullmatch(r"earlier-(\d+)", path.name))]
+        aside = self.directory / f"earlier-{max(numbers, default=0) + 1:03d}"
+        aside.mkdir()
+        for path in files.values():
+            path.rename(aside / path.name)
+        return aside
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the files are this run's, so that a resumed run goes on with them."""
+        return {"began": self._began}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._began = state["began"]
+
+
+def _write(arrays: Mapping[str, Any], path: Path) -> None:
+    """What `numpy.savez` writes, but for any name of a layer, `file` too, and never a pickle."""
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, array, allow_pickle=False)

@@ -1,0 +1,217 @@
+"""One small Keras run with every view of it, a TensorBoard server that shows it, and a Chromium that looks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+if any(importlib.util.find_spec(name) is None for name in ("jinja2", "keras", "matplotlib", "selenium", "tensorboard")):
+    collect_ignore_glob = ["test_*.py"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hookcore import Run
+    from tests.browser.looking import Browser
+
+POSITIVE = [
+    "wonderful",
+    "superb",
+    "brilliant",
+    "charming",
+    "moving",
+    "delightful",
+    "gripping",
+    "witty",
+    "beautiful",
+    "touching",
+    "clever",
+    "fresh",
+]
+NEGATIVE = [
+    "awful",
+    "dull",
+    "tedious",
+    "clumsy",
+    "boring",
+    "dreadful",
+    "shallow",
+    "wooden",
+    "stale",
+    "pointless",
+    "silly",
+    "bland",
+]
+NEUTRAL = [
+    "the",
+    "a",
+    "film",
+    "actor",
+    "scene",
+    "story",
+    "camera",
+    "music",
+    "director",
+    "plot",
+    "ending",
+    "dialogue",
+    "script",
+    "character",
+    "minute",
+    "screen",
+    "role",
+    "theatre",
+    "audience",
+    "year",
+    "town",
+    "night",
+    "train",
+    "letter",
+    "house",
+    "street",
+    "river",
+    "garden",
+    "winter",
+    "summer",
+    "window",
+    "table",
+    "morning",
+    "evening",
+    "picture",
+]
+WORDS = [*POSITIVE, *NEGATIVE, *NEUTRAL]
+EPOCHS = 8
+LENGTH = 24
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def run(directory: Path) -> Run:
+    """A run of the book chapter's network, in small, on made reviews; it ends by a vote to stop."""
+    import keras
+
+    from hookcore_adapters.keras import fit
+    from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, Report, TensorBoard
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((LENGTH,), name="review"),
+            layers.Embedding(len(WORDS), 8, name="embed"),
+            layers.Conv1D(8, 3, activation="relu", name="conv1d"),
+            layers.MaxPooling1D(2, name="max_pooling1d"),
+            layers.Conv1D(8, 3, activation="relu", name="conv1d_1"),
+            layers.GlobalMaxPooling1D(name="global_max_pooling1d"),
+            layers.Dense(1, activation="sigmoid", name="dense"),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.RMSprop(0.01), loss="binary_crossentropy", metrics=["acc"])
+    tensorboard = TensorBoard(
+        directory / "logs",
+        update_freq="batch",
+        histogram_freq=1,
+        activations=True,
+        embeddings_freq=1,
+        embeddings_metadata=WORDS,
+        steps_per_second=True,
+    )
+    # No epoch is better by so much: each cuts the rate, and the sixth stops the run, on any machine.
+    plugins = [
+        ReduceLROnPlateau(factor=0.5, patience=1, min_delta=10.0),
+        EarlyStopping(patience=5, min_delta=10.0),
+        Checkpoint(directory / "checkpoints"),
+        Report(directory / "report"),
+        tensorboard,
+    ]
+    train, validation = _reviews(0, 256), _reviews(1, 64)
+    return fit(model, *train, validation_data=validation, batch_size=32, epochs=EPOCHS, verbose=0, plugins=plugins)
+
+
+def _reviews(seed: int, number: int) -> tuple[Any, Any]:
+    """Texts as indices into `WORDS`: mostly neutral, and otherwise of one kind, which is the class."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    liked = random.integers(0, 2, number)
+    of_kind = np.where(liked[:, None], 0, len(POSITIVE)) + random.integers(0, len(POSITIVE), (number, LENGTH))
+    neutral = random.integers(len(POSITIVE) + len(NEGATIVE), len(WORDS), (number, LENGTH))
+    return np.where(random.random((number, LENGTH)) < 0.1, of_kind, neutral), liked.astype("float32")
+
+
+@pytest.fixture(scope="session")
+def tensorboard(run: Run, directory: Path) -> Iterator[str]:
+    """The address of a TensorBoard server, which has read the run."""
+    from tests.browser.looking import fetch, wait
+
+    del run
+    log = directory / "tensorboard.log"
+    with log.open("wb") as output:
+        # Port 0: one that is free.
+        command = [
+            sys.executable,
+            "-m",
+            "tensorboard.main",
+            "--logdir",
+            str(directory / "logs"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+        ]
+        server = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+
+        def address() -> str | None:
+            assert server.poll() is None, f"TensorBoard ended:\n{log.read_text()}"
+            found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
+            return found and found[0]
+
+        url = wait(address, "TensorBoard says where it is")
+        wait(lambda: len(fetch(f"{url}data/plugin/scalars/tags")) > 1, "TensorBoard has read two runs")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: SCREENSHOTS, if that is set."""
+    directory = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def browser(screenshots: Path) -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    from tests.browser.looking import Browser
+
+    with Browser.started(screenshots) as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(browser: Browser, tensorboard: str) -> Callable[[str], Browser]:
+    """`tab("scalars&tagFilter=loss")`: the browser, with that tab of TensorBoard open."""
+
+    def show(tab: str) -> Browser:
+        browser.open(f"{tensorboard}?darkMode=false#{tab}")
+        return browser
+
+    return show

@@ -1,0 +1,37 @@
+"""Find Chromium and its driver or, as root on Debian and what is made of it, install them: `python install_chromium.py`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = ("chromium", "chromium-driver")
+HINT = (
+    "The browser tests need Chromium or Chrome, and the chromedriver of the same version, on PATH. On Debian: "
+    f"apt-get install {' '.join(PACKAGES)}; elsewhere: https://googlechromelabs.github.io/chrome-for-testing/"
+)
+
+
+def programs() -> tuple[str, str] | None:
+    """The paths of the browser and of its driver; None where one of them is missing."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    return None if browser is None or driver is None else (browser, driver)
+
+
+def main() -> None:
+    """Install them where they are missing and that can be done; else end with what to do."""
+    if programs() is None and shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+            done = subprocess.run(["apt-get", *command], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=False)  # noqa: S607 - where apt-get lies is the system's matter
+            if done.returncode:
+                break
+    if programs() is None:
+        sys.exit(HINT)
+
+
+if __name__ == "__main__":
+    main()

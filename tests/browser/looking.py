@@ -1,0 +1,142 @@
+"""Chromium, and how to find things in pages that are made of web components."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+from selenium.common.exceptions import TimeoutException, WebDriverException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.browser.install_chromium import HINT, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Found = TypeVar("Found")
+DEADLINE = 60.0  # seconds
+WINDOW = (1280, 860)
+
+# The elements that `a >> b` selects: every b anywhere within an a, also in open shadow roots.
+_DEEP = """
+function deep(path) {
+  return path.split(' >> ').reduce((roots, selector) => {
+    const found = new Set();
+    const walk = root => {
+      for (const element of root.querySelectorAll('*')) {
+        if (element.matches(selector)) found.add(element);
+        if (element.shadowRoot) walk(element.shadowRoot);
+      }
+    };
+    for (const root of roots) {
+      if (root.shadowRoot) walk(root.shadowRoot);
+      walk(root);
+    }
+    return [...found];
+  }, [document]);
+}
+"""
+
+
+def wait(condition: Callable[[], Found | None], what: str, deadline: float = DEADLINE) -> Found:
+    """What `condition` returns once that is true. While a page is built, its elements come and go: that is no error."""
+    nobody: Any = None
+    waiting = WebDriverWait(nobody, deadline, poll_frequency=0.1, ignored_exceptions=(WebDriverException, OSError))
+    found: Any = waiting.until(lambda _: condition(), f"never came true in {deadline:g} s: {what}")
+    return cast("Found", found)
+
+
+def fetch(url: str) -> Any:
+    """The JSON at `url`, on this machine."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the test's own server
+        return json.load(answer)
+
+
+@attrs.frozen
+class Browser:
+    """A headless Chromium."""
+
+    driver: Any
+    screenshots: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, screenshots: Path) -> Iterator[Browser]:
+        found = programs()
+        assert found is not None, HINT
+        options = ChromeOptions()
+        options.binary_location, driver = found
+        # The sandbox does not work for root and in most containers; all pages are ours. The projector draws by WebGL.
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--force-color-profile=srgb",
+            "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader",
+        ):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        chrome = Chrome(options=options, service=ChromeService(driver))
+        chrome.set_window_size(*WINDOW)
+        try:
+            yield cls(chrome, screenshots)
+        finally:
+            chrome.quit()
+
+    def open(self, url: str) -> None:
+        """Load the page anew, also where only what is after the # differs."""
+        self.driver.get("about:blank")
+        self.driver.get(url)
+
+    def ask(self, selector: str, expression: str = "e.innerText") -> list[Any]:
+        """The JavaScript `expression` of each element `e` that `selector` finds at any depth; `a >> b` finds b within a."""
+        script = f"{_DEEP} return deep(arguments[0]).map(e => ({expression}));"
+        found: list[Any] = self.driver.execute_script(script, selector)
+        return found
+
+    def wait_for(self, selector: str, expected: Callable[[list[Any]], object], expression: str = "e.innerText") -> list[Any]:
+        """What `ask` finds once it is as `expected`; the error says what it was at last."""
+        last: list[Any] = []
+
+        def found() -> bool:
+            last[:] = self.ask(selector, expression)
+            return bool(expected(last))
+
+        try:
+            wait(found, f"{selector}: {expression}")
+        except TimeoutException as error:
+            self.screenshot("failed")
+            msg = f"{error.msg}; at last it was {last}"
+            raise AssertionError(msg) from error
+        return last
+
+    def type_into(self, selector: str, text: str) -> None:
+        """Type into the input that `selector` finds at any depth."""
+        self.wait_for(selector, bool, "e.tagName")
+        self.ask(selector, "e")[0].send_keys(text)
+
+    def enter_frames(self) -> None:
+        """Go into the page within the page, as deep as it goes."""
+        for _ in range(2):
+            wait(lambda: self.driver.find_elements(By.TAG_NAME, "iframe"), "there is a frame")
+            self.driver.switch_to.frame(0)
+
+    def screenshot(self, name: str) -> None:
+        """Save what is to be seen, once nothing moves any more."""
+        before = b""
+
+        def still() -> bool:
+            nonlocal before
+            last, before = before, bytes(self.driver.get_screenshot_as_png())
+            return last == before
+
+        with contextlib.suppress(TimeoutException):  # a picture, no proof
+            wait(still, "nothing moves", 5)
+        (self.screenshots / f"{name}.png").write_bytes(before)

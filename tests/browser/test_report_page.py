@@ -1,0 +1,128 @@
+"""The report's page in a real browser, from a file, without a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from hookcore.cli import main
+from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
+from tests.browser.looking import WINDOW
+from tests.plugins.reporting import HOSTILE, ODD, Stops, recorded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hookcore import Run
+    from hookcore_plugins.run_report import RunReport
+    from tests.browser.looking import Browser
+
+LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9)]
+
+
+@pytest.fixture
+def browser(browser: Browser) -> Any:
+    """Chromium's driver, with nothing noted so far of what it loads and complains of."""
+    driver = browser.driver
+    driver.set_window_size(*WINDOW)
+    for log in ("browser", "performance"):
+        driver.get_log(log)
+    return driver
+
+
+def opened(browser: Any, report: RunReport, path: Path, **media: str) -> Any:
+    """The browser with the report's page, as the user's settings for `media` have it."""
+    prefer(browser, **media)
+    browser.get(report.save(path / "page.html").as_uri())
+    return browser
+
+
+def prefer(browser: Any, **media: str) -> None:
+    """Have the user like pages so."""
+    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def test_nothing_from_the_run_does_anything(browser: Any, tmp_path: Path) -> None:
+    """Whatever metrics, plugins and reasons are called: no script runs, no element appears, nothing is loaded."""
+    plugins = [(f"{one}.", Stops(at=1, message=one)) for one in HOSTILE]
+    report = recorded(tmp_path / HOSTILE[5], ODD["names"], plugins)
+    page = opened(browser, report, tmp_path)
+    assert page.title == f"{HOSTILE[5]}: stopped"
+    assert page.execute_script("return document.querySelectorAll('script, img, iframe, [onerror], [onload]').length") == 0
+    assert page.execute_script("return document.querySelectorAll('main > section').length") == 8
+    assert page.get_log("browser") == []
+    sent = [one["message"] for one in page.get_log("performance") if "Network.requestWillBeSent" in one["message"]]
+    assert all("page.html" in one for one in sent)
+    assert HOSTILE[0] in page.execute_script("return document.body.innerText")
+
+
+def test_charts_are_seen(browser: Any, tmp_path: Path) -> None:
+    """Each is as wide as its card, with both curves within it; nothing makes the page wider than the window."""
+    plugins = [EarlyStopping(patience=4), ReduceLROnPlateau(patience=2)]
+    page = opened(browser, recorded(tmp_path, LOSSES, plugins), tmp_path)
+    for width in (360, 800, 1600):
+        page.set_window_size(width, 900)
+        sizes = page.execute_script(
+            "return [...document.querySelectorAll('figure.chart svg')].map(svg => {"
+            "const own = svg.getBoundingClientRect(), card = svg.closest('figure').getBoundingClientRect();"
+            "return [own.width, card.width, own.height]})"
+        )
+        assert len(sizes) == 2
+        assert all(0.8 * card < own <= card and height > 100 for own, card, height in sizes)
+        assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_light_and_dark(browser: Any, tmp_path: Path) -> None:
+    """The page and its curves follow the user's setting, and stay readable: the text stands out from the page."""
+
+    def luminance(colour: str) -> float:
+        red, green, blue = (int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(","))
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    report = recorded(tmp_path, LOSSES, [EarlyStopping(patience=4)])
+    seen = {}
+    for scheme in ("light", "dark"):
+        page = opened(browser, report, tmp_path, prefers_color_scheme=scheme)
+        colour, background, stroke, label = page.execute_script(
+            "const body = getComputedStyle(document.body), svg = document.querySelector('figure.chart svg');"
+            "const lines = [...svg.querySelectorAll('path')].map(one => getComputedStyle(one).stroke);"
+            "return [body.color, body.backgroundColor, lines.filter(one => one != 'none').at(-1),"
+            "getComputedStyle(svg.querySelector('text')).fill]"
+        )
+        light, dark = sorted((luminance(colour), luminance(background)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 7
+        light, dark = sorted((luminance(label), luminance(background)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 4.5
+        seen[scheme] = (colour, background, stroke, label)
+    assert all(one != other for one, other in zip(*seen.values(), strict=True))
+    assert luminance(seen["light"][1]) > luminance(seen["dark"][1])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_real_run(browser: Any, run: Run, directory: Path, screenshots: Path, scheme: str) -> None:
+    """`hookcore report RUN --html` makes a page that shows a Keras run whole, from a file, and loads nothing else."""
+    page = directory / "report.html"
+    made = CliRunner().invoke(main, ["report", str(directory / "report"), "--html", str(page)])
+    assert made.exit_code == 0, made.output
+    prefer(browser, prefers_color_scheme=scheme)
+    browser.get(page.as_uri())
+    lines = browser.execute_script(
+        "return [...document.querySelectorAll('figure.chart')].map(figure => [figure.querySelector('h3').innerText, "
+        "[...figure.querySelectorAll('svg path')].filter(path => path.getTotalLength() > 100).length])"
+    )
+    assert [name for name, _ in lines] == ["loss", "acc", "learning rate"]
+    assert all(drawn >= (1 if name == "learning rate" else 2) for name, drawn in lines)
+    headings = browser.execute_script("return [...document.querySelectorAll('h2')].map(one => one.innerText)")
+    parts = ["Curves", "Metrics", "Decisions", "Checkpoints", "Time", "Errors", "Plugins", "Environment"]
+    assert headings == parts
+    text = browser.execute_script("return document.body.innerText")
+    assert all(one.message in text for one in run.decisions if one.kind != "checkpoint")
+    assert browser.get_log("browser") == []
+    sent = [one["message"] for one in browser.get_log("performance") if "Network.requestWillBeSent" in one["message"]]
+    assert sent
+    assert all(page.as_uri() in one for one in sent)
+    browser.save_screenshot(screenshots / f"report-{scheme}.png")

@@ -1,0 +1,96 @@
+"""Runs with a report, for the tests of all its parts."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore import Run, hookimpl
+from hookcore.testing import ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Report, RunReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Epochs = Sequence[Mapping[str, float]]
+
+
+@attrs.define
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def recorded(
+    directory: Path,
+    epochs: Epochs,
+    plugins: Sequence[object] = (),
+    *,
+    asked: int | None = None,
+    trainee: Any = None,
+    **parameters: Any,
+) -> RunReport:
+    """What is recorded of a run of one batch an epoch that logs each of `epochs`; an epoch that has none ends it by an error."""
+    report = Report(directory, stream=io.StringIO(), **parameters)
+    trainee = ScriptedTrainee(learning_rate=0.1) if trainee is None else trainee
+    try:
+        with Loop([*plugins, report], epochs=asked or len(epochs), trainee=trainee) as loop:
+            for epoch in loop.epochs():
+                for _ in loop.batches([0]):
+                    pass
+                loop.log(epochs[epoch])
+    except IndexError:
+        pass
+    return RunReport.read(directory)
+
+
+@attrs.define(eq=False)
+class Stops:
+    """Votes to stop at the end of an epoch."""
+
+    at: int
+    message: str = "enough"
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int) -> None:
+        if epoch == self.at:
+            run.stop(self.message)
+
+
+HOSTILE = [
+    "<script>document.title = 'owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "x' onload='document.title=1",
+    "</style></svg></title><script>document.title='owned'</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{$",
+    "\x1b[31mred\x00\nline",
+    "\N{CJK UNIFIED IDEOGRAPH-6570}",
+    "val_",
+    "_hidden",
+    "l" * 400,
+    "&amp;",
+]
+"""Names that would do something where they are not escaped, and others that drawing might stumble over."""
+
+ODD: dict[str, Epochs] = {
+    "no epoch": [],
+    "one epoch": [{"loss": 0.5, "val_loss": 0.6}],
+    "nothing logged": [{}, {}],
+    "no finite value": [{"loss": math.nan, "val_loss": math.inf}] * 3,
+    "huge and tiny": [{"loss": value} for value in (1e308, -1e308, 1e-320, -math.inf, 0.0)],
+    "gaps": [{"loss": 1 / (i + 1)} | ({"val_loss": 1.1 / (i + 1)} if i % 5 == 4 else {}) for i in range(15)],
+    "only validation": [{"val_loss": 1.0}, {"val_loss": 0.5}],
+    "forty metrics": [{f"metric_{i}": i + epoch for i in range(40)} for epoch in range(3)],
+    "two thousand epochs": [{"loss": math.sin(i / 100)} for i in range(2000)],
+    "names": [dict.fromkeys(HOSTILE, 1.0 + i) for i in range(2)],
+}
