@@ -374,7 +374,7 @@ class TensorBoard:
             "file": self._file,
             "decisions": self._decisions,
             "last_step": self._last_step,
-            "graph": False,
+            "graph": self._has_graph,
             "embeddings": [list(entry) for entry in self._embeddings],
         }
 
@@ -404,7 +404,7 @@ def _hparams(run: Run) -> dict[str, bool | float | str]:
     found |= {"epochs": run.epochs} if run.epochs is not None else {}
     found |= {"learning_rate": rate} if rate is not None else {}
     for plugin, parameters in run.parameters.items():
-        if plugin != run.plugin:
+        if True:
             found |= {f"{plugin}.{name}": value for name, value in parameters.items()}
     return {name: value if _is_plain(value) else str(value)[:_LONGEST] for name, value in found.items()}
 

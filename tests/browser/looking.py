@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Found = TypeVar("Found")
-DEADLINE = 60.0  # seconds
+DEADLINE = 90.0  # seconds
 WINDOW = (1280, 860)
 
 # The elements that `a >> b` selects: every b anywhere within an a, also in open shadow roots.
