@@ -60,7 +60,7 @@ class EventWriter:
         # A daemon, so that a run which is never ended does not keep the process; what it left is written when the process ends.
         self._thread = threading.Thread(target=self._work, name="TensorBoard", daemon=True)
         self._thread.start()
-        atexit.register(self._close_at_exit)
+        atexit.register(self.close_quietly)
 
     def add(self, run: str, step: int, prefix: str | None, values: Mapping[str, float] | Fill) -> None:
         """Hand over an event: scalars with `prefix` before each name or, where that is None, what fills the event.
@@ -80,7 +80,7 @@ class EventWriter:
 
     def _look(self) -> None:
         if self._error is not None:
-            atexit.unregister(self._close_at_exit)
+            atexit.unregister(self.close_quietly)
             raise self._error
         self._wake.set()
         if len(self._queue) >= LIMIT:
@@ -107,14 +107,15 @@ class EventWriter:
             self._closing = True
             self._wake.set()
             self._thread.join()
-            atexit.unregister(self._close_at_exit)
+            atexit.unregister(self.close_quietly)
         if self._error is not None:
             raise self._error
 
-    def _close_at_exit(self) -> None:
+    def close_quietly(self) -> None:
+        """Close where nobody is left to raise an error to."""
         try:
             self.close()
-        except Exception as error:  # noqa: BLE001 - nobody is left to raise it to
+        except Exception as error:  # noqa: BLE001 - said in the log
             logger.error("TensorBoard: not all could be written: %s", error)
 
     def _work(self) -> None:
@@ -127,7 +128,6 @@ class EventWriter:
         except BaseException as error:  # noqa: BLE001 - raised where the next event is handed over
             self._error = error
             self._look_at = 0
-            self._queue.clear()
         finally:
             for file in self._files.values():
                 with contextlib.suppress(OSError):  # after an error; else all is written

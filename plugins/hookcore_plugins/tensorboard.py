@@ -162,7 +162,9 @@ class TensorBoard:
         """Look at what can be wrong, make the directory ready, and write what does not change."""
         from hookcore_plugins._event_writer import EventWriter
 
-        self._close()  # where the run before was left without its end
+        if self._writer is not None:  # the run before was left without its end
+            self._writer.close_quietly()
+            self._writer = None
         if (self.activations or self.gradients) and run.validation_data is None:
             msg = "TensorBoard: activations and gradients are those of validation samples, and there is no validation data."
             raise CapabilityError(msg)
@@ -284,11 +286,7 @@ class TensorBoard:
             if self.embeddings_freq and run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
                 self._write_embeddings(_views(run).embeddings(), "after training")
         finally:
-            self._close()
-
-    def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
+            writer, self._writer = self._writer, None
             writer.close()
 
     def _add(self, step: int, fill: Fill) -> None:
@@ -380,7 +378,6 @@ class TensorBoard:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self._close()
         self._counts = Counter(state["events"])
         self._file, self._decisions = state["file"], state["decisions"]
         self._last_step, self._has_graph = state["last_step"], state["graph"]
@@ -404,7 +401,7 @@ def _hparams(run: Run) -> dict[str, bool | float | str]:
     found |= {"epochs": run.epochs} if run.epochs is not None else {}
     found |= {"learning_rate": rate} if rate is not None else {}
     for plugin, parameters in run.parameters.items():
-        if True:
+        if plugin != run.plugin:
             found |= {f"{plugin}.{name}": value for name, value in parameters.items()}
     return {name: value if _is_plain(value) else str(value)[:_LONGEST] for name, value in found.items()}
 

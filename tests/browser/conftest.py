@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -122,7 +123,7 @@ def run(directory: Path) -> Run:
     )
     model.compile(optimizer=keras.optimizers.RMSprop(0.01), loss="binary_crossentropy", metrics=["acc"])
     tensorboard = TensorBoard(
-        directory / "logs",
+        "logs",
         update_freq="batch",
         histogram_freq=1,
         activations=True,
@@ -134,12 +135,13 @@ def run(directory: Path) -> Run:
     plugins = [
         ReduceLROnPlateau(factor=0.5, patience=1, min_delta=10.0),
         EarlyStopping(patience=5, min_delta=10.0),
-        Checkpoint(directory / "checkpoints"),
-        Report(directory / "report"),
+        Checkpoint("checkpoints"),
+        Report("report"),
         tensorboard,
     ]
     train, validation = _reviews(0, 256), _reviews(1, 64)
-    return fit(model, *train, validation_data=validation, batch_size=32, epochs=EPOCHS, verbose=0, plugins=plugins)
+    with contextlib.chdir(directory):
+        return fit(model, *train, validation_data=validation, batch_size=32, epochs=EPOCHS, verbose=0, plugins=plugins)
 
 
 def _reviews(seed: int, number: int) -> tuple[Any, Any]:
@@ -173,7 +175,7 @@ def tensorboard(run: Run, directory: Path) -> Iterator[str]:
             "--port",
             "0",
         ]
-        server = subprocess.Popen(command, stdout=output, stderr=output)
+        server = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)
     try:
 
         def address() -> str | None:

@@ -162,6 +162,7 @@ def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, t
     trainee = KerasTrainee(model)
     model.save(tmp_path / "then.keras")
     snapshot = trainee.snapshot()
+    train(model, kind, data)
     (tmp_path / "written").mkdir()
     monkeypatch.chdir(tmp_path)  # Keras loses the assets of a relative path
     written = Path("written")

@@ -594,8 +594,8 @@ def test_another_backend_begins_the_epoch_again(data: Any, caplog: pytest.LogCap
     after(small(), data)
     run = after(small(), data, resume=step(6))
     assert "epoch 2 begins again with its first batch, although 2 were trained" in caplog.text
-    assert (run.progress.step, run.history.epochs) == (10, [0, 1])
-    assert run.outcome == "completed"
+    assert (run.outcome, run.progress.step, run.history.epochs) == ("completed", 10, [0, 1])
+    assert state.loads((step(7) / "run.json").read_text())["position"]["batch"] == 1
 
 
 def test_metrics_that_have_changed_are_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -178,6 +178,7 @@ def test_the_weights_are_what_the_model_says_they_are(data: Any, tmp_path: Path)
     model.compile("sgd", "mse", run_eagerly=True)
     trainee = KerasTrainee(model)
     snapshot, before = trainee.snapshot(optimizer=False), model.get_weights()
+    assert equal(snapshot.values, before)
     trainee.write(snapshot, tmp_path)
     for kept in (snapshot, trainee.read(tmp_path)):
         model.fit(*data, epochs=9, verbose=0)

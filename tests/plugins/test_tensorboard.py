@@ -434,11 +434,12 @@ def test_a_run_that_is_left_without_its_end_is_written(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_writer_is_the_plugins_and_the_run_goes_on(tmp_path: Path) -> None:
-    """It surfaces at the next event; what waits is let go, so that nothing waits for ever."""
+    """It surfaces at the next event, and what is already encoded is written."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "validation").write_text("no directory")
     run = train([TensorBoard(tmp_path / "logs", update_freq="batch"), Checkpoint(tmp_path / "saved")], [1.0] * 5)
     assert [(one.plugin, type(one.error)) for one in run.failures] == [("tensorboard", FileExistsError)]
+    assert run.failures[0].hook != "on_train_end"
     assert len(run.history) == 5
     assert scalars(tmp_path / "logs" / "train")["batch_loss"][:2] == [(1, 2.0), (2, 1.5)]
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class BackupAndRestore(Listed):
     """Keras's `BackupAndRestore`: same parameters and defaults; what it keeps are hookcore checkpoints.
 
-    It restores the model with its optimizer, the epoch, and the state of the other callbacks of this package in the same `fit`.
+    It restores the model with its optimizer and seeds, the epoch, Python's and NumPy's random numbers, and the state of the other
+    callbacks of this package in the same `fit`.
     Of an epoch that was cut short, the batches that were trained are passed over, where the backend lets them be (TensorFlow).
     """
 
