@@ -179,7 +179,7 @@ class TensorBoard:
         if self.hparams and not goes_on:
             from hookcore_plugins import _summaries
 
-            name = f"{self.log_dir} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.clock()))}"  # one row for each run
+            name = f"{self.log_dir.absolute().name} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.clock()))}"  # one row for each run
             writer.add(_TRAIN, 0, None, _summaries.session_start(name, _hparams(run), self.clock()))
         writer.hurry()
 
@@ -394,6 +394,13 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+# Parameters by which no two runs are told apart that should be: the table shows five columns, and hides the rest.
+_WHERE_AND_WHEN: Final = frozenset(
+    {"asynchronous", "clock", "deadline", "directory", "graph", "interval", "now", "path", "signals", "stream", "summary"}
+    | {"when_busy", "when_full", "keep_best", "keep_every", "keep_last", "missing", "style"}
+)
+
+
 def _hparams(run: Run) -> dict[str, bool | float | str]:
     """What the table of runs has of this one."""
     rate = learning_rate(run)
@@ -402,7 +409,7 @@ def _hparams(run: Run) -> dict[str, bool | float | str]:
     found |= {"learning_rate": rate} if rate is not None else {}
     for plugin, parameters in run.parameters.items():
         if plugin != run.plugin:
-            found |= {f"{plugin}.{name}": value for name, value in parameters.items()}
+            found |= {f"{plugin}.{name}": value for name, value in parameters.items() if name not in _WHERE_AND_WHEN}
     return {name: value if _is_plain(value) else str(value)[:_LONGEST] for name, value in found.items()}
 
 

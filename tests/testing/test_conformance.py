@@ -16,11 +16,12 @@ import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from hookcore import MetricError, Run, hookimpl, registry
+from hookcore import HookcoreError, MetricError, Run, hookimpl, registry
 from hookcore.testing import Clause, check_plugin, plugin_machine
 from hookcore.testing.conformance import SETTINGS
 from hookcore.trainee import Capability
 from hookcore_plugins import (
+    Activations,
     Checkpoint,
     Console,
     CSVLog,
@@ -77,6 +78,8 @@ def conforming(tmp_path: Path) -> dict[str, list[tuple[Factory, dict[str, Any]]]
         return tmp_path / str(next(numbers))
 
     return {
+        # The trainee of these runs has no views: that it says so, and the state, are what is seen here.
+        "activations": [(lambda: Activations(directory()), {"raises": (HookcoreError,)})],
         "checkpoint": [
             (lambda: Checkpoint(directory(), every_n_steps=3, keep_last=1), {}),
             (lambda: Checkpoint(directory(), save_best_only=True), {}),
