@@ -179,7 +179,8 @@ class TensorBoard:
         if self.hparams and not goes_on:
             from hookcore_plugins import _summaries
 
-            name = f"{self.log_dir.absolute().name} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.clock()))}"  # one row for each run
+            begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.clock()))
+            name = f"{self.log_dir.absolute().name} {begun}"  # one row for each run
             writer.add(_TRAIN, 0, None, _summaries.session_start(name, _hparams(run), self.clock()))
         writer.hurry()
 
