@@ -28,7 +28,9 @@ _OF_VALIDATION: Final = "val_"
 _SAMPLES: Final = 32
 _PATIENCE: Final = 10.0  # seconds that a checkpoint waits for the logs
 _STATUS: Final = {Outcome.COMPLETED: "SUCCESS", Outcome.STOPPED: "SUCCESS", Outcome.FAILED: "FAILURE"}
-_HEAD: Final = ("| epoch, from 0 | step | plugin | what |", "|---|---|---|---|")
+_HEAD: Final = ("| epoch | step | plugin | what |", "|---|---|---|---|")
+_KINDS: Final = {"stop": "stop: "}
+"""What a message does not say itself."""
 _LABELS: Final = "a list of words, the path of a file of them, or a mapping of layer names to either"
 _LONGEST: Final = 200  # characters
 _HUGE: Final = 1e300
@@ -302,10 +304,11 @@ class TensorBoard:
         self._decisions = len(decisions)
         for step in steps:
             # Of the texts of one step TensorBoard shows the last: it has the rows of the earlier ones too.
-            rows = [(one.epoch, one.plugin, one.message) for one in decisions if one.step == step]
+            rows = [(one.epoch, one.plugin, _KINDS.get(one.kind, "") + one.message) for one in decisions if one.step == step]
             if ended and step == now.step:
                 rows.append((now.epoch, "", f"the run ended: **{run.outcome}**"))
-            table = [f"| {epoch} | {step} | {_cell(plugin)} | {_cell(message)} |" for epoch, plugin, message in rows]
+            # Epochs as in the messages beside them: from one.
+            table = [f"| {epoch + 1} | {step} | {_cell(plugin)} | {_cell(message)} |" for epoch, plugin, message in rows]
             self._add(step, _summaries.text("decisions", "\n".join([*_HEAD, *table])))
 
     def _write_graph(self, run: Run) -> None:

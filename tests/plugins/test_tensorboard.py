@@ -744,10 +744,11 @@ def test_decisions_are_texts_at_their_steps(tmp_path: Path, *, log_first: bool) 
     shown = dict(texts)
     assert [step for step, _ in texts] == sorted(step for step, _ in texts)
     for decision in run.decisions:
-        row = f"| {decision.epoch} | {decision.step} | {decision.plugin} | {decision.message} |"
+        what = f"stop: {decision.message}" if decision.kind == "stop" else decision.message
+        row = f"| {decision.epoch + 1} | {decision.step} | {decision.plugin} | {what} |"
         assert row in shown[decision.step].split("\n")
     assert list(shown) == [4, 6]
-    assert shown[6].split("\n")[-1] == "| 2 | 6 |  | the run ended: **stopped** |"
+    assert shown[6].split("\n")[-1] == "| 3 | 6 |  | the run ended: **stopped** |"
     assert [len(text.split("\n")) for text in shown.values()] == [3, 5]
 
 
@@ -760,7 +761,7 @@ def test_a_message_stays_within_its_cell(tmp_path: Path) -> None:
             run.stop("a | b\nc")
 
     train([TensorBoard(tmp_path), Stops()], [1.0])
-    assert "| 0 | 1 | stops | a \\| b c |" in read(tmp_path / "train")["decisions"][0][1]
+    assert "| 1 | 1 | stops | stop: a \\| b c |" in read(tmp_path / "train")["decisions"][0][1]
 
 
 def test_hyperparameters_are_those_of_the_other_plugins(tmp_path: Path) -> None:
