@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py  # type: ignore[import-untyped]  # ships no types
+import h5py
 import keras
 import numpy as np
 import pytest

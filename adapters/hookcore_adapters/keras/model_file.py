@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import h5py  # type: ignore[import-untyped]  # ships no types
+import h5py
 import keras
 from keras.src.backend.common import global_state
 from keras.src.saving import saving_lib
