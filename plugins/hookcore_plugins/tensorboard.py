@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,9 @@ def _no_file(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         reject(instance, attribute.name, str(value), "a directory, and this is a file")
 
 
-def _to_path(value: Any) -> Any:
-    return Path(value) if isinstance(value, str) else value
+def _to_path(value: str | os.PathLike[str]) -> Path:
+    given: Any = value
+    return Path(given) if isinstance(given, str | os.PathLike) else given
 
 
 @attrs.define(eq=False)

@@ -295,7 +295,7 @@ def test_details_of_an_unknown_name() -> None:
     """A name that nothing has is an error that lists the names and the nearest."""
     result = call("plugins", "checkpiont")
     assert result.exit_code == 1
-    assert "No installed plugin is called 'checkpiont'; there are: checkpoint, " in result.output
+    assert "No installed plugin is called 'checkpiont'; there are: activations, checkpoint, " in result.output
     assert "Did you mean 'checkpoint'?" in result.output
 
 

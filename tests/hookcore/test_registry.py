@@ -104,7 +104,7 @@ def test_a_catalogue_entry_may_be_a_plugin_itself(install: Distribution) -> None
 def test_an_unknown_name_is_refused_with_the_nearest(install: Distribution) -> None:
     """A name that no distribution offers is an error that lists those there are."""
     install("acme", PLUGIN, plugins={"alert": ":Alert"})
-    with pytest.raises(SpecError, match=r"No plugin is called 'alrt'; there are: alert, checkpoint.*Did you mean 'alert'"):
+    with pytest.raises(SpecError, match=r"is called 'alrt'; there are: activations, alert, checkpoint.*Did you mean 'alert'"):
         Engine(["alrt"])
 
 
