@@ -53,9 +53,10 @@ class KerasViews:
             return f"the Keras adapter takes gradients on TensorFlow, and not on {keras.backend.backend()}"
         if capability == "gradients" and not model.compiled:
             return f"{model.name} is not compiled, so it has no loss"
-        known = model.built or isinstance(model, keras.Sequential)  # a subclassed one may make layers at the first batch
-        if capability == "embeddings" and known and not any(embeddings_of(model)):
-            return f"{model.name} has no Embedding layer"
+        if capability == "embeddings":
+            known = model.built or isinstance(model, keras.Sequential)  # a subclassed one may make layers at the first batch
+            if known and not any(embeddings_of(model)):
+                return f"{model.name} has no Embedding layer"
         return None
 
     def weights(self) -> dict[str, Any]:
