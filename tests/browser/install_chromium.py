@@ -26,9 +26,8 @@ def main() -> None:
     """Install them where they are missing and that can be done; else end with what to do."""
     if programs() is None and shutil.which("apt-get") and os.geteuid() == 0:
         for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-            done = subprocess.run(["apt-get", *command], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=False)  # noqa: S607 - where apt-get lies is the system's matter
-            if done.returncode:
-                break
+            # Unchecked: an update that one source fails may do, and what matters is looked at below.
+            subprocess.run(["apt-get", *command], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=False)  # noqa: S607 - where apt-get lies is the system's matter
     if programs() is None:
         sys.exit(HINT)
 
