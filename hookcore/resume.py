@@ -91,7 +91,6 @@ def record_of(
             "format": FORMAT,
             "progress": attrs.asdict(run.progress),
             "position": attrs.asdict(position),
-            "epochs": run.epochs,
             "history": run.history.state_dict(),
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -107,40 +109,15 @@ class Learner(ScriptedTrainee):
         return (self.weights[0] - value) ** 2
 
 
-@attrs.define(eq=False)
-class Cut:
-    """Ends the run as Ctrl-C does, at the `number`-th event of a kind."""
+def cutting(event: str, number: int) -> SimpleNamespace:
+    """A plugin that ends the run as Ctrl-C does, at the `number`-th event of a kind."""
+    seen = itertools.count()
 
-    event: str
-    number: int
-    name: str = "cut"
-    _seen: int = 0
+    def count(run: Run) -> None:
+        if next(seen) == number:
+            run.interrupt(KeyboardInterrupt())
 
-    def _count(self, run: Run, event: str) -> None:
-        if event == self.event:
-            if self._seen == self.number:
-                run.interrupt(KeyboardInterrupt())
-            self._seen += 1
-
-    @hookimpl
-    def on_epoch_begin(self, run: Run) -> None:
-        """Counted."""
-        self._count(run, "on_epoch_begin")
-
-    @hookimpl
-    def on_batch_end(self, run: Run) -> None:
-        """Counted."""
-        self._count(run, "on_batch_end")
-
-    @hookimpl
-    def on_evaluate_batch_end(self, run: Run) -> None:
-        """Counted."""
-        self._count(run, "on_evaluate_batch_end")
-
-    @hookimpl
-    def on_epoch_end(self, run: Run) -> None:
-        """Counted."""
-        self._count(run, "on_epoch_end")
+    return SimpleNamespace(name="cut", **{event: hookimpl(count)})
 
 
 def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Run, list[Any], Learner]:
@@ -215,7 +192,7 @@ def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(sc
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         run, events, learner = train(script, script.plugins(directory / "whole"))
-        first, before, cut = train(script, [Cut(*script.cut), *script.plugins(directory / "cut")])
+        first, before, cut = train(script, [cutting(*script.cut), *script.plugins(directory / "cut")])
         hypothesis.assume(first.outcome is Outcome.INTERRUPTED)
         second, after, resumed = train(script, script.plugins(directory / "cut"), resume="auto")
         whole, first_part, second_part = within(events), within(before), within(after)
