@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hookcore.capture import Capture
+import importlib
+import typing
+
 from hookcore.dispatch import Hooks
 from hookcore.engine import Engine
 from hookcore.errors import (
@@ -25,8 +27,11 @@ from hookcore.monitor import Monitor
 from hookcore.run import Decision, Outcome, PluginFailure, Progress, Run, StopReason
 from hookcore.session import Session
 from hookcore.specs import HOOKS
-from hookcore.store import SavedCheckpoint
 from hookcore.trainee import Trainee
+
+if typing.TYPE_CHECKING:
+    from hookcore.capture import Capture
+    from hookcore.store import SavedCheckpoint
 
 __all__ = [
     "HOOKS",
@@ -60,3 +65,13 @@ __all__ = [
     "hookimpl",
     "hookspec",
 ]
+
+_ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "SavedCheckpoint": "store"}
+"""What is as dear to import as all the rest together, and the module that has it."""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _ONLY_FOR_CHECKPOINTS:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_ONLY_FOR_CHECKPOINTS[name]}"), name)

@@ -8,7 +8,6 @@ import attrs
 
 from hookcore import state
 from hookcore.errors import CheckpointError
-from hookcore.store import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +51,7 @@ class Capture:
         try:
             held = len(state.loads(record)["held"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            msg = f"The checkpoint {checkpoint.path} holds no run that can be resumed: {error!r} in {RECORD}."
+            msg = f"The checkpoint {checkpoint.path} holds no run that can be resumed: {error!r} in its record."
             raise CheckpointError(msg) from error
         try:
             snapshots = [trainee.read(_place(checkpoint.path, number)) for number in range(1 + held)]

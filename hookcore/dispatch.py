@@ -6,12 +6,14 @@ loop, and one error ends the call for everybody; the compiled function costs abo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import functools
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hookcore.specs import HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
+    from types import CodeType
 
     from pluggy import HookImpl
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
     Call = Callable[..., None]
     Wrapper = Generator[None, object, object]
+
+
+_FIRST_CALL: Final = 3
+"""The line of a compiled function's first call."""
 
 
 class Report(Protocol):
@@ -47,7 +53,7 @@ def compile_hook(
 def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report) -> Call:
     arguments = ", ".join(parameters)
     namespace: dict[str, Any] = {"recover": _recovery(hook, parameters, impls, handles, report)}
-    lines = [f"def {hook}({arguments}):"]
+    lines = [f"def {hook}({arguments}):", "    try:"]
     for i, impl in enumerate(impls):
         namespace[f"call{i}"] = impl.function
         namespace[f"run{i}"] = handles[impl.plugin_name]
@@ -55,18 +61,23 @@ def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], ha
         wanted = ", ".join(
             [*(names[name] for name in impl.argnames), *(f"{name}={names[name]}" for name in impl.kwargnames if name in names)]
         )
-        # One try for each: since CPython 3.11 a try that catches nothing costs nothing.
-        lines += [
-            "    try:",
-            f"        call{i}({wanted})",
-            "    except Exception as error:",
-            f"        return recover({', '.join([str(i), 'error', *parameters])})",
-        ]
-    lines.append("    return None")
+        lines.append(f"        call{i}({wanted})")
+    # One try for all: since CPython 3.11 one that catches nothing costs nothing, but each of them must be compiled.
+    lines += [
+        "        return None",
+        "    except Exception as error:",
+        f"        return recover({', '.join(['error', *parameters])})",
+    ]
     # The source is made from our own hook names and pluggy-validated argument names alone.
-    exec("\n".join(lines), namespace)  # noqa: S102
+    exec(code_of("\n".join(lines)), namespace)  # noqa: S102
     call: Call = namespace[hook]
     return call
+
+
+@functools.lru_cache
+def code_of(source: str) -> CodeType:
+    """Compiled once for the timed and the plain variant, and for every run over the same plugins."""
+    return compile(source, "<hookcore>", "exec")
 
 
 def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], handle: Run) -> Any:
@@ -79,8 +90,10 @@ def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], h
 def _recovery(
     hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
 ) -> Call:
-    def recover(failed: int, error: Exception, *values: object) -> None:
-        """Report the error of implementation `failed`, call those after it, then raise what the policy says."""
+    def recover(error: Exception, *values: object) -> None:
+        """Report the error of the implementation that raised it, call those after it, then raise what the policy says."""
+        trace: Any = error.__traceback__  # begins in the compiled function, at the line of the call that failed
+        failed = trace.tb_lineno - _FIRST_CALL
         raising = [report(impls[failed].plugin_name, hook, error)]
         for impl in impls[failed + 1 :]:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class DiskFullError(CheckpointError):
 
 
 class PluginError(HookcoreError, RuntimeError):
-    """A plugin raised `StopIteration`, which a training loop would take for the end of its data."""
+    """A plugin raised `StopIteration` or the like, which the training loop would take for the end of its data."""
 
 
 class Preempted(SystemExit):
@@ -76,6 +75,8 @@ def describe(error: BaseException) -> str:
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """A sentence that names the option nearest to `name`, with a leading space, or nothing."""
+    import difflib
+
     known = list(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     # `accuracy` for `acc`: too far for difflib, and the commonest slip of all.

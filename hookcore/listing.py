@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hookcore import registry
+from hookcore import registry, spec_string
 from hookcore.engine import Engine
 from hookcore.errors import describe, did_you_mean
 from hookcore.markers import PROJECT
@@ -255,7 +255,7 @@ def _parameters(one: Listed) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     if one.kind == "catalogue" and callable(one.plugin):
         defaults = inspect.signature(one.plugin).parameters
-        for name, hint in registry.parameters_of(one.plugin).items():
+        for name, hint in spec_string.parameters_of(one.plugin).items():
             table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(defaults[name].default)))
     return table
 

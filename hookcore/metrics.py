@@ -13,7 +13,7 @@ import attrs
 from hookcore.errors import HookcoreWarning, MetricError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import ItemsView, Iterator
 
     from hookcore.run import Run
     from hookcore.trainee import Mode
@@ -42,47 +42,78 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
 
 
 class Metrics(Mapping[str, float]):
-    """A read-only mapping of floats over a framework's own values, converted when the first of them is read.
+    """A read-only mapping of floats over a framework's own values, each converted when it is read, and once.
 
-    A nested mapping is flattened without a prefix, as Keras does. A value with several elements, such as a metric per
-    class, appears as `name_0`, `name_1` and so on.
+    A nested mapping is flattened without a prefix, as Keras does; a name in it gives way to the same one outside of it. A value
+    with several elements, such as a metric per class, appears as `name_0`, `name_1` and so on.
     """
 
     __slots__ = ("_floats", "_raw")
 
     def __init__(self, raw: Mapping[str, Any] | None = None) -> None:
-        self._raw = raw or {}
-        self._floats: dict[str, float] | None = None
+        self._raw = raw  # None from when all of them are in `_floats`
+        self._floats: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> float:
-        if self._floats is None:
-            self._floats = dict(_flatten(self._raw))
-        return self._floats[name]
+        floats, raw = self._floats, self._raw
+        if raw is None or name in floats:
+            return floats[name]
+        value: Any = raw.get(name)
+        # Who reads one number at each batch does not pay for all of them, nor for a call of `_scalar`.
+        shape = getattr(value, "shape", None)
+        if shape is None or len(shape):
+            return self._all()[name]
+        try:
+            floats[name] = number = float(value)
+        except (TypeError, ValueError):
+            return self._all()[name]
+        return number
 
     def __iter__(self) -> Iterator[str]:
-        if self._floats is None:
-            self._floats = dict(_flatten(self._raw))
-        return iter(self._floats)
+        return iter(self._all())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._all())
+
+    def items(self) -> ItemsView[str, float]:
+        """The names and values, at once: that of `Mapping` asks for each of them by itself."""
+        return self._all().items()
 
     def __repr__(self) -> str:
-        return f"Metrics({dict(self)})"
+        return f"Metrics({self._all()})"
+
+    def _all(self) -> dict[str, float]:
+        if self._raw is not None:
+            self._floats, self._raw = dict(_flatten(self._raw, self._floats)), None
+        return self._floats
 
 
-def _flatten(raw: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _scalar(value: Any) -> float | None:
+    """A float or a framework's number as a float, by the quickest way; None for anything else."""
+    if type(value) is float:
+        return value
+    # Only what has no dimensions: NumPy deprecates float() of an array of one element.
+    shape = getattr(value, "shape", None)
+    if shape is None or len(shape):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def _flatten(raw: Mapping[str, Any], known: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for name, value in raw.items():
-        if type(value) is float:
-            yield name, value
+        scalar = known[name] if name in known else _scalar(value)
+        if scalar is not None:
+            yield name, scalar
         elif isinstance(value, Mapping):
-            yield from _flatten(value)
+            yield from ((inner, number) for inner, number in _flatten(value, {}) if inner not in raw)
         elif math.prod(getattr(value, "shape", ())) != 1:
             for i, element in enumerate(value):
-                yield from _flatten({f"{name}_{i}": element})
+                yield from _flatten({f"{name}_{i}": element}, {})
         else:
             try:
-                # `item` first: NumPy deprecates float() of an array of one element.
                 yield name, float(value.item() if hasattr(value, "item") else value)
             except (OverflowError, TypeError, ValueError) as error:
                 msg = f"Metric {name!r} must be a number, got {value!r}."
@@ -102,12 +133,13 @@ class History:
 
     def append(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the metrics of one epoch."""
-        for name in metrics:
+        floats = dict(metrics.items())
+        for name in floats:
             if name not in self._columns:
                 self._columns[name] = array("d", [math.nan]) * len(self.epochs)
         self.epochs.append(epoch)
         for name, column in self._columns.items():
-            column.append(metrics.get(name, math.nan))
+            column.append(floats.get(name, math.nan))
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:

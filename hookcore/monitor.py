@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 
+@final  # as `_after` knows all fields
 @attrs.frozen
 class Monitor:
     """What was best so far, and how many observations ago.
@@ -43,12 +44,23 @@ class Monitor:
     def observe(self, value: float, epoch: int) -> Monitor:
         """The monitor after one more observation. `waited` is 0 exactly where it improved."""
         if self.improves(value):
-            return attrs.evolve(self, best=value, best_epoch=epoch, waited=0)
-        return attrs.evolve(self, waited=self.waited + 1)
+            return self._after(value, epoch, 0)
+        return self._after(self.best, self.best_epoch, self.waited + 1)
 
     def rest(self) -> Monitor:
         """The same monitor, waiting from now on."""
-        return attrs.evolve(self, waited=0)
+        return self._after(self.best, self.best_epoch, 0)
+
+    def _after(self, best: float | None, best_epoch: int | None, waited: int) -> Monitor:
+        # Without `__init__`: its validators, which saw these parameters already, take longer than all else here.
+        after = object.__new__(Monitor)
+        put = object.__setattr__
+        put(after, "mode", self.mode)
+        put(after, "min_delta", self.min_delta)
+        put(after, "best", best)
+        put(after, "best_epoch", best_epoch)
+        put(after, "waited", waited)
+        return after
 
     def state_dict(self) -> dict[str, Any]:
         """What was observed, as JSON-able values; the parameters are not part of it."""

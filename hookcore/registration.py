@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pluggy
 
-from hookcore import specs, state
+from hookcore import specs
 from hookcore.errors import RegistrationError, did_you_mean
 from hookcore.markers import PROJECT
 from hookcore.specs import HOOKS
@@ -27,10 +27,20 @@ if TYPE_CHECKING:
 
 
 class _Marked:
-    """Holds a plugin's marked methods. Compared by identity, as pluggy refuses a second plugin that is equal to one it has."""
+    """Holds marked functions: a plugin's methods, or the specs of the hooks.
 
-    def __init__(self, methods: Mapping[str, Callable[..., object]]) -> None:
-        vars(self).update(methods)
+    Compared by identity, as pluggy refuses a second plugin that is equal to one it has.
+    """
+
+    def __init__(self, functions: Mapping[str, Callable[..., object]]) -> None:
+        vars(self).update(functions)
+
+    def __dir__(self) -> Iterable[str]:
+        """Those alone: pluggy looks at everything that is listed, in every run that begins."""
+        return vars(self)
+
+
+_SPECS: Final[Any] = _Marked({hook: getattr(specs, hook) for hook in HOOKS})
 
 
 @attrs.frozen(eq=False)
@@ -101,7 +111,7 @@ def examine(found: Found) -> Registered:
 def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
     """The implementations of each hook in pluggy's order: the last is called first."""
     manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(specs)
+    manager.add_hookspecs(_SPECS)
     # pluggy calls the last registered first; we call in the order listed.
     for one in reversed(list(plugins)):
         manager.register(one.hooks, one.name)
@@ -133,6 +143,8 @@ def _initial_state(found: Found) -> Any:
 
 def check_state(name: str, given: Any) -> None:
     """Refuse state that no checkpoint could hold."""
+    from hookcore import state
+
     try:
         state.dumps(given)
     except TypeError as error:
@@ -162,11 +174,13 @@ def _marked_methods(name: str, plugin: object) -> _Marked:
     if inspect.isclass(plugin):
         msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
         raise RegistrationError(msg)
-    where = plugin if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else type(plugin)
+    own = [plugin] if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else []
+    owners = [*reversed(type(plugin).__mro__), *own]
+    statics = {attribute: value for owner in owners for attribute, value in vars(owner).items()}
     reader = pluggy.PluginManager(PROJECT)
     methods = {}
-    for attribute in sorted({*dir(where), *HOOKS}):
-        static = inspect.getattr_static(where, attribute, None)
+    for attribute in sorted({*statics, *HOOKS}):
+        static = statics.get(attribute)
         if isinstance(static, property) or not (attribute.startswith("on_") or inspect.isfunction(static)):
             continue
         method = getattr(plugin, attribute, None)

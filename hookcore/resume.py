@@ -11,7 +11,7 @@ import attrs
 
 from hookcore import state, store
 from hookcore.errors import CapabilityError, CheckpointError, ParameterError
-from hookcore.run import Decision, StopReason
+from hookcore.run import Decision, Position, StopReason
 from hookcore.validators import integer
 
 if TYPE_CHECKING:
@@ -32,23 +32,22 @@ FORMAT: Final = 1
 _HINT: Final = "'auto', the path of a checkpoint or of a directory of checkpoints, or False"
 
 
-@attrs.define
-class Position:
-    """Where training goes on: with batch `batch` of epoch `epoch`, both counted from zero."""
-
-    epoch: int = attrs.field(default=0, validator=integer(at_least=0))
-    batch: int = attrs.field(default=0, validator=integer(at_least=0))
-    begun: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    """Whether plugins had this epoch's `on_epoch_begin`."""
-
-
 @attrs.frozen
-class _Counters:
+class _Progress:
     """A `Progress` as it is read: checked, which one that counts batches cannot afford to be."""
 
     epoch: int = attrs.field(validator=integer(at_least=0))
     batch: int = attrs.field(validator=integer(at_least=0))
     step: int = attrs.field(validator=integer(at_least=0))
+
+
+@attrs.frozen
+class _Position:
+    """A `Position` as it is read."""
+
+    epoch: int = attrs.field(validator=integer(at_least=0))
+    batch: int = attrs.field(validator=integer(at_least=0))
+    begun: bool = attrs.field(validator=attrs.validators.instance_of(bool))
 
 
 def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> SavedCheckpoint | None:
@@ -116,8 +115,8 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         if record["format"] != FORMAT:
             msg = f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}"
             raise ValueError(msg)  # noqa: TRY301 - told like all that can be wrong with it
-        position = Position(*(record["position"][name] for name in ("epoch", "batch", "begun")))
-        progress = _Counters(**record["progress"])
+        position = Position(**attrs.asdict(_Position(**record["position"])))
+        progress = _Progress(**record["progress"])
         decisions = [Decision(**decision) for decision in record["decisions"]]
         votes = [StopReason(**vote) for vote in record["stop_reasons"]]
         own, *snapshots = capture.snapshots

@@ -6,16 +6,19 @@ import enum
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
-from hookcore.capture import Capture
 from hookcore.errors import HookcoreError, ParameterError
 from hookcore.metrics import History
-from hookcore.store import SavedCheckpoint
 from hookcore.trainee import NoTrainee, Trainee
 from hookcore.validators import reject
+
+if TYPE_CHECKING:
+    # Nobody evaluates the types of the classes here, and what only checkpoints need is dear to import.
+    from hookcore.capture import Capture  # noqa: TC004
+    from hookcore.store import SavedCheckpoint  # noqa: TC004
 
 logger = logging.getLogger("hookcore")
 
@@ -80,6 +83,16 @@ class Progress:
     step: int = 0
 
 
+@attrs.frozen
+class Position:
+    """Where training goes on: with batch `batch` of epoch `epoch`, both counted from zero."""
+
+    epoch: int = 0
+    batch: int = 0
+    begun: bool = False
+    """Whether plugins had this epoch's `on_epoch_begin`."""
+
+
 def _nothing_captured() -> Capture:
     msg = "There is nothing to capture before the run begins."
     raise HookcoreError(msg)
@@ -89,8 +102,8 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, float | int) and math.isfinite(value) and value >= 0
 
 
-def _nobody_told(checkpoint: SavedCheckpoint) -> None:
-    del checkpoint
+def _nobody_told(*_: object) -> None:
+    pass
 
 
 @attrs.define(eq=False)
@@ -109,6 +122,8 @@ class Shared:
     interruption: BaseException | None = None
     capture: Callable[[], Capture] = _nothing_captured
     on_checkpoint: Callable[[SavedCheckpoint], None] = _nobody_told
+    on_stop: Callable[[], None] = _nobody_told
+    """Called at each vote to stop."""
 
 
 @attrs.define(eq=False)
@@ -206,6 +221,7 @@ class Run:
         """Vote to stop the run. Every vote is kept; the run stops after the event in which the first was given."""
         self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
         self.decide("stop", message, value)
+        self.shared.on_stop()
 
     def set_learning_rate(self, value: float, reason: str) -> None:
         """Set the learning rate and record why."""

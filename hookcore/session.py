@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from hookcore import resume
-from hookcore.capture import Capture
 from hookcore.dispatch import Hooks, compile_hooks
 from hookcore.errors import CapabilityError, PluginError, Preempted
+from hookcore.metrics import Metrics
 from hookcore.registration import implementations
-from hookcore.resume import Position
-from hookcore.run import Outcome, PluginFailure
+from hookcore.run import Outcome, PluginFailure, Position
 from hookcore.timing import BATCH_HOOKS, WHILE, Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hookcore.capture import Capture
     from hookcore.registration import Registered
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     OnError = Literal["raise", "disable"]
 
 logger = logging.getLogger("hookcore")
+
+_NONE: Final = Metrics()
 
 _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
 
@@ -44,16 +45,25 @@ class Session:
         "_ended",
         "_goes_on",
         "_handles",
+        "_heard",
+        "_on_batch_begin",
+        "_on_batch_end",
         "_on_error",
         "_plain_batches",
         "_plugins",
+        "_position",
+        "_position_step",
+        "_progress",
         "_timed_batches",
         "_timing",
         "_timing_batches",
         "_until_turn",
+        "_wants_metrics",
+        "ends_of_data",
         "hooks",
+        "latest",
+        "lets_go",
         "loop_state",
-        "position",
         "resumed_loop_state",
         "run",
         "shared",
@@ -68,14 +78,21 @@ class Session:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.run = run
+        self._progress = run.progress
         self.shared: Shared = run.shared
         """What the handles of the run share."""
         self.position = Position()
-        """Where training goes on, if it is cut now."""
         self.loop_state: Callable[[], Mapping[str, Any]] = dict
         """An adapter's own state, JSON-able, which a checkpoint holds too."""
         self.resumed_loop_state: Mapping[str, Any] = {}
         """What `loop_state` returned when the checkpoint was made that this run goes on from."""
+        self.latest: Mapping[str, Any] | None = None
+        """The metrics of the latest batch that was trained in this epoch, as the framework has them."""
+        self.lets_go = False
+        """Whether they are let go of when the next batch begins, which is where each batch that begins also ends. To be the last
+        to hold what a framework made costs the time that it takes to free it."""
+        self.ends_of_data: tuple[str, ...] = ()
+        """Errors, by name, that the loop takes for the end of its data, as it does `StopIteration`: no plugin may raise them."""
         self._goes_on = False
         self._plugins = plugins
         self._on_error = on_error
@@ -98,6 +115,8 @@ class Session:
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
         self._timed_batches = compile_hooks(batches, self._handles, self._report)
         self._plain_batches = compile_hooks({hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._report)
+        self._heard = {hook for hook in BATCH_HOOKS if plain[hook]}
+        self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
         others = compile_hooks(timed, self._handles, self._report)
         for hook in timed:
             setattr(self.hooks, hook, getattr(others, hook))
@@ -107,12 +126,24 @@ class Session:
         self._timing_batches, chosen = timed, self._timed_batches if timed else self._plain_batches
         for hook in BATCH_HOOKS:
             setattr(self.hooks, hook, getattr(chosen, hook))
+        # None where nobody listens: in a training, where nothing is in the caches, even an empty call costs as much as a plugin.
+        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._heard else None
+        self._on_batch_end = chosen.on_batch_end if self._heard & {"on_batch_begin", "on_batch_end"} else None
 
     def _turn(self) -> None:
         """Time the hooks of the next batches, or do not any more."""
         timed, self._until_turn = self._timing.next_window(timed=self._timing_batches)
         if timed != self._timing_batches:
             self._choose_batches(timed=timed)
+
+    @property
+    def position(self) -> Position:
+        """Where training goes on, if it is cut now."""
+        return attrs.evolve(self._position, batch=self._position.batch + self._progress.step - self._position_step)
+
+    @position.setter
+    def position(self, value: Position) -> None:
+        self._position, self._position_step = value, self._progress.step
 
     @property
     def stopping(self) -> bool:
@@ -136,28 +167,33 @@ class Session:
         """`on_epoch_begin`, unless this epoch goes on where an earlier run was cut."""
         goes_on, self._goes_on = self._goes_on and epoch == self.position.epoch, False
         if not goes_on:
-            self.position = Position(epoch)
+            self.position, self.latest = Position(epoch), None
             self.run.progress.epoch, self.run.progress.batch = epoch, 0
             self.hooks.on_epoch_begin(epoch)
-            self.position.begun = True
+            self.position = attrs.evolve(self.position, begun=True)
         self.poll()
 
     def batch_begin(self, batch: int) -> None:
         """`on_batch_begin`."""
-        self.run.progress.batch = batch
-        self.hooks.on_batch_begin(batch)
+        self._progress.batch = batch
+        if self._on_batch_begin is not None:
+            self._on_batch_begin(batch)
+        if self.lets_go:
+            self.latest = None
 
-    def batch_end(self, batch: int, metrics: Mapping[str, float], steps: int = 1) -> None:
-        """Count `steps` optimizer updates, then `on_batch_end`."""
-        progress = self.run.progress
+    def batch_end(self, batch: int, metrics: Mapping[str, Any] | None, steps: int = 1) -> None:
+        """Count `steps` optimizer updates, then `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
+        self.latest = metrics
+        progress = self._progress
         progress.batch = batch
         progress.step += steps
-        self.position.batch += steps
-        self.hooks.on_batch_end(batch, metrics)
-        self._until_turn -= 1
-        if not self._until_turn:
-            self._turn()
-        self.poll()
+        if self._on_batch_end is not None:
+            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NONE)
+            self._until_turn -= 1
+            if not self._until_turn:
+                self._turn()
+        if self.shared.interruption is not None:
+            self.poll()
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the epoch to the history, then `on_epoch_end`."""
@@ -170,18 +206,19 @@ class Session:
         """`on_evaluate_batch_begin`."""
         self.hooks.on_evaluate_batch_begin(batch)
 
-    def evaluate_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:
-        """`on_evaluate_batch_end`."""
-        self.hooks.on_evaluate_batch_end(batch, metrics)
+    def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
+        """`on_evaluate_batch_end`. `metrics` are as the framework has them."""
+        self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
         self._until_turn -= 1
         if not self._until_turn:
             self._turn()
-        self.poll()
+        if self.shared.interruption is not None:
+            self.poll()
 
     def poll(self) -> None:
         """Raise what `Run.interrupt` was given, if anything."""
-        if self.shared.interruption is not None:
-            interruption, self.shared.interruption = self.shared.interruption, None
+        interruption, self.shared.interruption = self.shared.interruption, None
+        if interruption is not None:
             raise interruption
 
     def end(self, exception: BaseException | None = None) -> None:
@@ -214,6 +251,9 @@ class Session:
 
     def capture(self) -> Capture:
         """See `Run.capture`."""
+        from hookcore import resume
+        from hookcore.capture import Capture
+
         run = self.run
         held = {
             (one.name, key): snapshot
@@ -226,6 +266,8 @@ class Session:
 
     def resume(self) -> None:
         """Go on from `run.resumed_from`, where there is one. The trainee must be ready to be restored."""
+        from hookcore.capture import Capture
+
         try:
             if self.run.resumed_from is not None:
                 self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
@@ -235,6 +277,8 @@ class Session:
 
     def restore(self, capture: Capture) -> None:
         """Go on from `capture`: before `train_begin`."""
+        from hookcore import resume
+
         self.position, self.resumed_loop_state = resume.restore(capture, self.run, self._plugins)
         self._goes_on = self.position.begun
 
@@ -259,8 +303,10 @@ class Session:
             self._compile()
             return None
         error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
-        if isinstance(error, StopIteration):
-            wrapped = PluginError(f"Plugin {plugin!r} raised StopIteration in {hook}.")
+        kind = type(error).__name__
+        if isinstance(error, StopIteration) or kind in self.ends_of_data:
+            msg = f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data."
+            wrapped = PluginError(msg)
             wrapped.__cause__ = error
             return wrapped
         return error

@@ -23,7 +23,7 @@ def test_all_is_sorted_and_holds_every_public_name(package: object) -> None:
         name
         for name, value in vars(package).items()
         if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
-    } | set(vars(package).get("_NEEDS_HYPOTHESIS", ()))
+    } | {*vars(package).get("_NEEDS_HYPOTHESIS", ()), *vars(package).get("_ONLY_FOR_CHECKPOINTS", ())}
     assert set(names) == public
     assert names == sorted(set(names), key=lambda name: (not name.isupper(), not name[0].isupper(), name))
 
@@ -56,3 +56,20 @@ def test_importing_the_engine_imports_no_plugin_and_no_adapter() -> None:
     """The engine stands on nothing above it, and scans for no entry points until an engine is made."""
     scanned = "import importlib.metadata as m; m.entry_points = m.Distribution.discover = None; import hookcore"
     assert not any(name.startswith(("hookcore_plugins", "hookcore_adapters")) for name in imported(scanned))
+
+
+def test_importing_the_engine_leaves_out_what_only_checkpoints_need() -> None:
+    """The store, hashing and copying files, paths and spec strings are imported by who uses them, and so are entry points."""
+    used = "hookcore.Engine(['checkpoint:directory=x', 'time_limit:hours=1']); import difflib, hookcore.capture, hookcore.resume"
+    dear = {"difflib", "hashlib", "importlib.metadata", "json", "pathlib", "shlex", "shutil"}
+    dear |= {"hookcore.capture", "hookcore.resume", "hookcore.spec_string", "hookcore.store"}
+    assert (imported("import hookcore") - imported("import attrs, pluggy")) & dear == set()
+    assert dear <= imported(f"import hookcore; {used}")
+
+
+def test_what_only_checkpoints_need_is_there_all_the_same() -> None:
+    """The names are those of the modules that they live in, and a name that is not there is said to be missing."""
+    assert hookcore.SavedCheckpoint.__module__ == "hookcore.manifest"
+    assert hookcore.Capture.__module__ == "hookcore.capture"
+    with pytest.raises(AttributeError, match="module 'hookcore' has no attribute 'SavedCheckpoints'"):
+        _ = hookcore.SavedCheckpoints

@@ -167,9 +167,9 @@ class Loop:
             except GeneratorExit:
                 # By `break`, after it worked on this batch, or by an exception, before it had: that shows when the loop goes
                 # on or ends. And what a plugin raises here would be lost: nobody receives it.
-                self._left_batch = lambda left=number: end(left, Metrics(logged.end_batch()))
+                self._left_batch = lambda left=number: end(left, logged.end_batch())
                 raise
-            end(number, Metrics(logged.end_batch()))
+            end(number, logged.end_batch())
 
     def _state(self) -> Mapping[str, Any]:
         """What a checkpoint holds of the loop itself: the metrics of an epoch that is not done."""

@@ -48,7 +48,7 @@ def deliver(session: Session, event: Event) -> None:
             session.batch_begin(*arguments)
         case "on_batch_end":
             batch, metrics = arguments
-            session.batch_end(batch, Metrics(metrics), batch + 1 - session.run.progress.batch)
+            session.batch_end(batch, metrics, batch + 1 - session.run.progress.batch)
         case "on_epoch_end":
             epoch, metrics = arguments
             session.epoch_end(epoch, Metrics(metrics))

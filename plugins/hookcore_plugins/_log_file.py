@@ -23,6 +23,8 @@ Row = TypeVar("Row")
 # Bytes that are no UTF-8 are kept as they are.
 _ERRORS = "surrogateescape"
 
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+
 
 def to_path(value: str | Path) -> Path:
     """`value` as a path; `ParameterError` where it is none."""
@@ -105,10 +107,25 @@ def replace(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def add(path: Path, text: str) -> None:
-    """Add `text` at the end of the file. The file is not held open: an exception anywhere leaves nothing unwritten."""
-    with path.open("ab") as file:
-        file.write(text.encode(errors=_ERRORS))
+def add(path: Path, text: str, *, create: bool = True) -> bool:
+    """Add `text` at the end of the file, and return whether there was one to add to, or it was to be made.
+
+    The file is not held open: an exception anywhere leaves nothing unwritten.
+    """
+    # Not `Path.open`, whose buffers cost more than the system's calls.
+    try:
+        file = os.open(path, _APPEND | os.O_CREAT if create else _APPEND, 0o666)
+    except FileNotFoundError:
+        if create:
+            raise
+        return False
+    try:
+        data = text.encode(errors=_ERRORS)
+        while data:
+            data = data[os.write(file, data) :]
+    finally:
+        os.close(file)
+    return True
 
 
 def learning_rate(run: Run) -> float | None:

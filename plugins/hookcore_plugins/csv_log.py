@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -49,6 +50,7 @@ class CSVLog:
     _columns: list[str] = attrs.field(init=False, factory=list)
     _rows: int | None = attrs.field(init=False, default=None)
     """How many rows there are in the file; None before a run."""
+    _writer: Any = attrs.field(init=False, default=None, repr=False)
 
     @separator.validator
     def _one_character(self, attribute: Any, value: Any) -> None:
@@ -72,18 +74,18 @@ class CSVLog:
     @hookimpl(tryfirst=True)  # before a plugin changes the learning rate that this epoch was trained with
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch's row."""
-        rate = _log_file.learning_rate(run)
-        fixed: dict[str, float] = {"epoch": epoch}
+        row: dict[str, float] = {name: float(value) for name, value in metrics.items()}
+        row["epoch"] = epoch
         if not self.only_metrics:
-            fixed |= {"step": run.progress.step} | ({} if rate is None else {"learning_rate": float(rate)})
-        row = {name: float(value) for name, value in metrics.items()} | fixed
-        there = self.path.exists()
-        if there and row.keys() <= set(self._columns):
-            _log_file.add(self.path, self._lines([row]))
+            row["step"] = run.progress.step
+            rate = _log_file.learning_rate(run)
+            if rate is not None:
+                row["learning_rate"] = float(rate)
+        if row.keys() <= set(self._columns) and _log_file.add(self.path, self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return
         # A column that is new, or a file that somebody removed meanwhile.
-        _, rows = self._read(_log_file.read(self.path) if there else "")
+        _, rows = self._read(_log_file.read(self.path) if self.path.exists() else "")
         names = {*self._columns, *row}
         first = _FIRST[:1] if self.only_metrics else _FIRST
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
@@ -96,15 +98,14 @@ class CSVLog:
         return list(reader.fieldnames or ()), list(reader)
 
     def _table(self, rows: Iterable[Mapping[str, Any]]) -> str:
-        return self._lines([dict(zip(self._columns, self._columns, strict=True)), *rows])
+        return "".join(self._line(row) for row in [dict(zip(self._columns, self._columns, strict=True)), *rows])
 
-    def _lines(self, rows: Iterable[Mapping[str, Any]]) -> str:
-        lines = io.StringIO(newline="")
-        writer = csv.DictWriter(
-            lines, self._columns, self.absent, delimiter=self.separator, lineterminator="\n", extrasaction="ignore"
-        )
-        writer.writerows(rows)
-        return lines.getvalue()
+    def _line(self, row: Mapping[str, Any]) -> str:
+        if self._writer is None:
+            # `writerow` returns what `write` does.
+            self._writer = csv.writer(SimpleNamespace(write=str), delimiter=self.separator, lineterminator="\n")
+        line: str = self._writer.writerow([row.get(name, self.absent) for name in self._columns])
+        return line
 
     def state_dict(self) -> dict[str, Any]:
         """How far the file was written, so that a resumed run goes on there."""

@@ -20,7 +20,7 @@ from hookcore.validators import boolean, function, integer, reject
 from hookcore_plugins._log_file import learning_rate
 
 if TYPE_CHECKING:
-    from hookcore.trainee import Views
+    from hookcore.views import Views
     from hookcore_plugins._event_writer import EventWriter, Fill  # noqa: TC004 - importing the plugins does not import tensorboard
 
 _TRAIN: Final = "train"
@@ -78,9 +78,9 @@ class TensorBoard:
     A thread of its own writes, every two seconds and at the end of each epoch. Where the disk is so slow that 20,000 events wait,
     training waits for it. All is written when the run ends, also by an exception.
 
-    Raises `LoadError` where the package `tensorboard` is missing, and `ParameterError` for a value outside its range; before the
-    first batch `ParameterError` where labels do not fit the rows, and `CapabilityError` where there are no validation samples
-    for what looks at them.
+    Raises `LoadError` where a package of `hookcore[tensorboard]` is missing, and `ParameterError` for a value outside its range;
+    before the first batch `ParameterError` where labels do not fit the rows, and `CapabilityError` where there are no validation
+    samples for what looks at them.
     """
 
     role: ClassVar[str] = "observer"
@@ -146,9 +146,10 @@ class TensorBoard:
                 msg = f"TensorBoard: {name} has no effect while {freq} is 0; give {freq}=1 for every epoch."
                 raise ParameterError(msg)
         self._every = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
-        if importlib.util.find_spec("tensorboard") is None:
-            msg = "TensorBoard needs the package tensorboard: pip install 'hookcore[tensorboard]'."
-            raise LoadError(msg)
+        for package in ("tensorboard", "google_crc32c"):
+            if importlib.util.find_spec(package) is None:
+                msg = f"TensorBoard needs the package {package}: pip install 'hookcore[tensorboard]'."
+                raise LoadError(msg)
 
     @property
     def needs(self) -> tuple[Capability, ...]:

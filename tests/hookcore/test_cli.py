@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from hookcore import Engine, listing, registry
+from hookcore import Engine, listing, registry, spec_string
 from hookcore.cli import main
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def test_details_of_an_unknown_name() -> None:
 @pytest.mark.parametrize("entry", registry.entry_points(registry.CATALOGUE), ids=lambda entry: entry.name)
 def test_parameters_have_types(entry: Any) -> None:
     """Every parameter of a plugin in the catalogue has a type that spec strings can be converted by."""
-    assert Any not in registry.parameters_of(entry.load()).values()
+    assert Any not in spec_string.parameters_of(entry.load()).values()
 
 
 def test_narrow_terminal(install: Install) -> None:

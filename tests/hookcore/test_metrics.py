@@ -35,38 +35,53 @@ class Tensor:
 
 
 class Item(Tensor):
-    """A value that prefers `item`, as NumPy's and PyTorch's do."""
+    """A value of one element that prefers `item`, as NumPy's do."""
 
     def item(self) -> float:
         self.conversions += 1
-        return float(self.value)
+        return float(self.value[0])
 
     def __float__(self) -> float:
         msg = "float() of an array is deprecated"
         raise AssertionError(msg)
 
 
-READS: list[Callable[[Metrics], object]] = [
-    lambda metrics: metrics["loss"],
-    lambda metrics: metrics.get("acc"),
-    lambda metrics: "loss" in metrics,
-    lambda metrics: "lost" in metrics,
-    list,
-    len,
-    dict,
-    repr,
-    lambda metrics: metrics == {},
+ALL = {"loss", "acc", "one"}
+READS: list[tuple[Callable[[Metrics], object], set[str]]] = [
+    (lambda metrics: metrics["loss"], {"loss"}),
+    (lambda metrics: metrics.get("acc"), {"acc"}),
+    (lambda metrics: "loss" in metrics, {"loss"}),
+    (lambda metrics: metrics["one"], ALL),
+    (lambda metrics: "lost" in metrics, ALL),
+    (list, ALL),
+    (len, ALL),
+    (dict, ALL),
+    (Metrics.items, ALL),
+    (repr, ALL),
+    (lambda metrics: metrics == {}, ALL),
 ]
+"""Ways to read metrics, and what they read: a number by itself, or all, where another answer takes all of them."""
 
 
 @given(st.lists(st.sampled_from(READS), max_size=6))
-def test_a_value_is_converted_once_and_only_when_something_is_read(reads: list[Callable[[Metrics], object]]) -> None:
-    """However often and in whichever way metrics are read, each value is converted once, and never where nothing is read."""
-    values = Tensor(0.5), Item(0.25)
-    metrics = Metrics({"loss": values[0], "acc": values[1]})
-    for read in reads:
+def test_a_value_is_converted_once_and_only_when_it_is_read(reads: list[tuple[Callable[[Metrics], object], set[str]]]) -> None:
+    """However often and in whichever way metrics are read, each value is converted once, and never where it is not read."""
+    values = {"loss": Tensor(0.5), "acc": Tensor(0.25), "one": Item([0.75], (1,))}
+    metrics = Metrics(values)
+    for read, _ in reads:
         read(metrics)
-    assert [value.conversions for value in values] == [int(bool(reads))] * 2
+    read_names = set().union(*(names for _, names in reads))
+    assert {name: value.conversions for name, value in values.items()} == {name: int(name in read_names) for name in values}
+
+
+@given(st.permutations(["loss", "inner"]), st.booleans())
+def test_a_name_outside_of_a_nested_mapping_counts(order: list[str], alone: bool) -> None:  # noqa: FBT001 - Hypothesis's
+    """Whether a metric is read by itself or with all of them, and whichever comes first."""
+    values = {"loss": Tensor(1.0), "inner": {"loss": Tensor(2.0), "acc": Tensor(0.5)}}
+    metrics = Metrics({name: values[name] for name in order})
+    if alone:
+        assert metrics["loss"] == 1.0
+    assert dict(metrics) == {"loss": 1.0, "acc": 0.5}
 
 
 def test_plugins_that_read_nothing_convert_nothing() -> None:
@@ -91,7 +106,7 @@ def test_plugins_that_read_nothing_convert_nothing() -> None:
 def test_metrics_are_a_read_only_mapping_of_floats() -> None:
     """Integers, booleans, one-element arrays and text of a number become floats; nothing can be set."""
     metrics: Any = Metrics({"a": 1, "b": True, "c": Tensor(2, shape=(1, 1)), "d": 0.5})
-    assert dict(metrics) == {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.5}
+    assert dict(metrics) == dict(metrics.items()) == {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.5}
     assert {type(value) for value in metrics.values()} == {float}
     assert repr(metrics) == "Metrics({'a': 1.0, 'b': 1.0, 'c': 2.0, 'd': 0.5})"
     assert len(Metrics()) == 0
@@ -125,7 +140,9 @@ def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None
     metrics = Metrics({"loss": 1.0, "grade": value})
     for _ in range(2):
         with pytest.raises(MetricError, match="'grade' must be a number, got"):
-            metrics["loss"]
+            metrics["grade"]
+        with pytest.raises(MetricError, match="'grade' must be a number, got"):
+            dict(metrics)
 
 
 # The history.

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from hookcore import Engine, HookcoreWarning, LoadError, RegistrationError, SpecError, hookimpl
-from hookcore.registry import autoload_allowed, entry_points, from_spec, parse_arguments
+from hookcore.registry import autoload_allowed, entry_points, from_spec
+from hookcore.spec_string import parse_arguments
 from hookcore.testing import RecordingPlugin
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from hookcore.trainee import Node
+from hookcore.views import Node
 from hookcore_adapters.keras.views import KerasViews
 from tests.keras.viewed import Subclassed, X, Y, large, layers, small
 

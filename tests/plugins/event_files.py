@@ -17,7 +17,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
-from hookcore.trainee import Node
+from hookcore.views import Node
 from hookcore_adapters.loop import Loop
 
 if TYPE_CHECKING:

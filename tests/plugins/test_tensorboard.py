@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hookcore.testing import Event as Happening
-    from hookcore.trainee import Node
+    from hookcore.views import Node
 
 EVERYTHING: dict[str, Any] = {
     "update_freq": 2,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import keras
 
+from hookcore import Metrics
 from hookcore_adapters.keras.events import KerasEvents, engine_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         super().__init__()
         self.engine = engine_of(plugins)
         self.events = KerasEvents(self.engine, validation_data, validation_freq, resume)
+        self._batch_begin: Callable[[int], None] = self.events.batch_begin
+        self._batch_end: Callable[[int, Logs], None] = self.events.batch_end
 
     @property
     def run(self) -> Run | None:
@@ -75,22 +78,30 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         """Pass it on."""
         del logs
         self.events.epoch_begin(epoch)
+        self._batch_begin, self._batch_end = self.events.batches()
 
-    @_reporting_errors
+    # Not `_reporting_errors` here: a call more costs as much as a plugin.
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Pass it on."""
         del logs
-        self.events.batch_begin(batch)
+        try:
+            self._batch_begin(batch)
+        except BaseException as error:
+            self.events.failed(error)
+            raise
 
-    @_reporting_errors
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Pass it on."""
-        self.events.batch_end(batch, logs)
+        try:
+            self._batch_end(batch, logs)
+        except BaseException as error:
+            self.events.failed(error)
+            raise
 
     @_reporting_errors
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Pass it on."""
-        self.events.epoch_end(epoch, logs)
+        self.events.epoch_end(epoch, Metrics(logs))
 
     def on_train_end(self, logs: Logs = None) -> None:
         """End the run."""

@@ -11,7 +11,7 @@ from keras.src.utils.rng_utils import get_random_seed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hookcore.resume import Position
+    from hookcore.run import Position
 
 
 def steps_per_epoch(arguments: Mapping[str, Any]) -> int | None:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class EpochState:
-    """The metrics so far, the logs of the latest batch, and the random numbers with which the epoch's data began."""
+    """The metrics so far, and the random numbers with which the epoch's data began."""
 
-    logs: Mapping[str, Any] = attrs.field(factory=dict)
+    logs: Mapping[str, Any] | None = None
+    """Those of the latest batch, where it was read."""
     random: RandomState = attrs.field(factory=RandomState.now)
     metrics: list[Any] | None = None
     """The values of the metrics' variables where they are held: during validation, which uses the same ones, and when read."""
@@ -31,12 +32,12 @@ class EpochState:
         """Keep the metrics of training, as those of a validation take their place."""
         self.metrics = [value_of(variable) for variable in model.metrics_variables]
 
-    def state_dict(self, model: Any) -> dict[str, Any]:
-        """It as JSON-able values."""
+    def state_dict(self, model: Any, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """It and the logs of the latest batch, as JSON-able values."""
         metrics = model.metrics_variables if self.metrics is None else self.metrics
         return {
             "metrics": [_listed(value) for value in metrics],
-            "logs": dict(Metrics(self.logs)),
+            "logs": dict(Metrics(logs)),
             "random": self.random.state_dict(),
         }
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import keras
 
-from hookcore import Engine, HookcoreError, Metrics, PluginError, RegistrationError, Run, Session
+from hookcore import Engine, HookcoreError, Metrics, RegistrationError, Run, Session
 from hookcore.resume import Resume, find
 from hookcore.run import logger
 from hookcore_adapters.keras.data import build, build_by, doubts
@@ -22,7 +22,7 @@ from hookcore_adapters.keras.trainee import KerasTrainee
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-P = ParamSpec("P")
+Logs: TypeAlias = Mapping[str, Any] | None
 
 
 def engine_of(plugins: Iterable[object] | Engine) -> Engine:
@@ -40,28 +40,6 @@ def engine_of(plugins: Iterable[object] | Engine) -> Engine:
             )
             raise RegistrationError(msg)
     return Engine(listed)
-
-
-def _within_data(method: Callable[Concatenate[KerasEvents, P], None]) -> Callable[Concatenate[KerasEvents, P], None]:
-    """What TensorFlow raises at the end of its data must not come from a plugin: Keras would end the epoch there, and go on.
-
-    The engine sees to `StopIteration` itself.
-    """
-
-    def guarded(self: KerasEvents, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            if type(error).__name__ != "OutOfRangeError":  # of tensorflow.errors, which other backends have not
-                raise
-            msg = "A plugin raised OutOfRangeError, which Keras would take for the end of its data."
-            wrapped = PluginError(msg)
-            for note in getattr(error, "__notes__", ()):  # which plugin; Keras cuts the cause off
-                wrapped.add_note(note)
-            raise wrapped from error
-
-    functools.update_wrapper(guarded, method)
-    return guarded
 
 
 class _Epoch(int):
@@ -98,7 +76,7 @@ class KerasEvents:
     _passing: PassOver | None = None
     """What lets the batches of the epoch go by that were trained before the run was cut."""
 
-    def train_begin(self, model: Any, params: Mapping[str, Any]) -> Session:
+    def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
         """A new run, or one that goes on from a checkpoint; one that never ended was ended by an exception."""
         self._close_abandoned()
         self._model = model
@@ -119,12 +97,16 @@ class KerasEvents:
         session.resume()
         within = session.position.batch and can_pass_over()
         self._epoch = EpochState.of(session.resumed_loop_state.get("epoch", {})) if within else EpochState()
+        session.latest = self._epoch.logs
+        # Not where a batch may begin that never ends; see `batch_begin`.
+        session.lets_go = params.get("steps") is not None
+        session.ends_of_data = ("OutOfRangeError",)  # of tensorflow.errors, which other backends have not
+        run.shared.on_stop = functools.partial(self._obey, session)
         self._session = session
         self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
         if run.resumed_from is not None:
             self._go_on(session)
         session.train_begin()
-        return session
 
     def epoch_begin(self, epoch: int) -> None:
         """Remember where the epoch began, to count its steps."""
@@ -139,8 +121,18 @@ class KerasEvents:
             self._pass_over(session, random or RandomState.now())
         else:
             self._epoch = EpochState()
+            self._obey(session)
 
-    @_within_data
+    def batches(self) -> tuple[Callable[[int], None], Callable[[int, Logs], None]]:
+        """What is to be called when a batch of this epoch begins, and when it ends: the session, where nothing else is to do.
+
+        In a training nothing is in the processor's caches, and each call in between costs as much as a plugin.
+        """
+        if self._passing is None and self._steps_per_execution == 1:
+            session = self._current()
+            return session.batch_begin, session.batch_end
+        return self.batch_begin, self.batch_end
+
     def batch_begin(self, batch: int) -> None:
         """`batch` is the first one of an execution.
 
@@ -154,19 +146,15 @@ class KerasEvents:
         if self._steps_per_execution > 1:
             self._iterations = KerasTrainee(self._model).iterations
 
-    @_within_data
-    def batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
+    def batch_end(self, batch: int, logs: Logs = None) -> None:
         """`batch` is the last one of a whole execution, whether the data reached that far or not."""
         session = self._current()
         if self._passing is not None:
             self._passed(session, self._passing)
             return
-        steps = 1 if self._steps_per_execution == 1 else self._steps_done(session, batch)
-        self._epoch.logs = logs or {}
-        session.batch_end(batch, Metrics(logs), steps)
-        self._obey(session)
+        session.batch_end(batch, logs, 1 if self._steps_per_execution == 1 else self._steps_done(session, batch))
 
-    def epoch_end(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+    def epoch_end(self, epoch: int, metrics: Metrics) -> None:
         """The epoch's own metrics and, with `val_`, those of its validation."""
         session = self._current()
         if self._passing is not None:
@@ -175,7 +163,7 @@ class KerasEvents:
         shared = session.run.shared
         if shared.steps_per_epoch is None and not self._model.stop_training:
             shared.steps_per_epoch = session.run.progress.step - self._base_step
-        session.epoch_end(epoch, Metrics(logs))
+        session.epoch_end(epoch, metrics)
         self._obey(session)
 
     def train_end(self) -> None:
@@ -201,17 +189,15 @@ class KerasEvents:
             self._epoch.hold_metrics(model)
         session.hooks.on_evaluate_begin()
 
-    @_within_data
     def evaluate_batch_begin(self, batch: int) -> None:
         """One batch."""
         self._current().hooks.on_evaluate_batch_begin(batch)
 
-    @_within_data
-    def evaluate_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
+    def evaluate_batch_end(self, batch: int, logs: Logs = None) -> None:
         """One batch."""
-        self._current().evaluate_batch_end(batch, Metrics(logs))
+        self._current().evaluate_batch_end(batch, logs)
 
-    def evaluate_end(self, logs: Mapping[str, Any] | None) -> None:
+    def evaluate_end(self, logs: Logs = None) -> None:
         """All batches."""
         self._current().hooks.on_evaluate_end(Metrics(logs))
 
@@ -219,12 +205,10 @@ class KerasEvents:
         """A prediction."""
         self._any(model).hooks.on_predict_begin()
 
-    @_within_data
     def predict_batch_begin(self, batch: int) -> None:
         """One batch."""
         self._current().hooks.on_predict_batch_begin(batch)
 
-    @_within_data
     def predict_batch_end(self, batch: int) -> None:
         """One batch."""
         self._current().hooks.on_predict_batch_end(batch)
@@ -232,6 +216,11 @@ class KerasEvents:
     def predict_end(self) -> None:
         """All batches."""
         self._current().hooks.on_predict_end()
+
+    def interrupt(self, exception: BaseException) -> None:
+        """Have `exception` raised between two batches, if anything runs."""
+        if self._session is not None:
+            self._session.run.interrupt(exception)
 
     def _current(self) -> Session:
         if self._session is None:
@@ -258,7 +247,7 @@ class KerasEvents:
         """What a checkpoint holds of Keras itself."""
         state = {"steps_per_epoch": session.run.steps_per_epoch}
         within = session.position.batch and can_pass_over()
-        return state | {"epoch": self._epoch.state_dict(self._model)} if within else state
+        return state | {"epoch": self._epoch.state_dict(self._model, session.latest)} if within else state
 
     def _go_on(self, session: Session) -> None:
         """Have Keras begin with the epoch that comes next, where any does."""
@@ -280,7 +269,7 @@ class KerasEvents:
                 "resumed: epoch %d begins again with its first batch, although %d were trained: this backend cannot pass over any"
             )
             logger.warning(msg, position.epoch + 1, position.batch)
-            position.batch = 0
+            session.position = attrs.evolve(position, batch=0)
             return
         cut = self._epoch
 
@@ -288,7 +277,7 @@ class KerasEvents:
             build_by(model, batch)  # the metrics, which Keras makes at the first batch that is trained
             cut.restore_metrics(model)
             now.restore()
-            return cut.logs
+            return cut.logs or dict(model.get_metrics_result())
 
         cut.random.restore()
         there = min(position.batch, session.run.steps_per_epoch or position.batch)
@@ -312,7 +301,7 @@ class KerasEvents:
             self._passing = None
 
     def _obey(self, session: Session) -> None:
-        # At the ends of batches and epochs, which is where Keras looks.
+        # Keras looks at the ends of batches and epochs.
         if session.stopping:
             self._model.stop_training = True
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from hookcore import ParameterError
+from hookcore import Metrics, ParameterError
 from hookcore_adapters.keras.data import steps_per_epoch, validation_data
 from hookcore_adapters.keras.events import KerasEvents, engine_of
 from hookcore_adapters.keras.interrupt import DelayedInterrupt
@@ -48,7 +48,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     complete = signature.bind(*given.args, **given.kwargs)
     complete.apply_defaults()
     given.arguments["callbacks"] = hooked = _hooked(engine, complete.arguments, resume)
-    with hooked.interrupt:
+    with DelayedInterrupt(hooked.events.interrupt):
         try:
             model.fit(*given.args[1:], **given.kwargs, **more)
         except BaseException as error:
@@ -85,7 +85,6 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
     def __init__(self, events: KerasEvents, callbacks: Any, **kwargs: Any) -> None:
         super().__init__(callbacks, **kwargs)
         self.events = events
-        self.interrupt = DelayedInterrupt()
         # History is always there, and looks at epochs only.
         self._others = any(type(one) is not keras.callbacks.History for one in self.callbacks)
 
@@ -98,26 +97,30 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         """Plugins, then callbacks."""
         self.events.epoch_begin(epoch)
         super().on_epoch_begin(epoch, logs)
-        self.interrupt.check()
+        self._batch_begin, self._batch_end = self.events.batches()
+        if not self._others:  # nobody else hears of batches
+            self.__dict__.update(on_train_batch_begin=self._batch_begin, on_train_batch_end=self._batch_end)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
-        self.events.batch_begin(batch)
-        if self._others:
-            super().on_train_batch_begin(batch, logs)
+        self._batch_begin(batch)
+        super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
-        self.events.batch_end(batch, logs)
-        if self._others:
-            super().on_train_batch_end(batch, logs)
-        self.interrupt.check()
+        self._batch_end(batch, logs)
+        super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
-        self.events.epoch_end(epoch, logs)
-        super().on_epoch_end(epoch, logs)
-        self.interrupt.check()
+        metrics = Metrics(logs)
+        self.events.epoch_end(epoch, metrics)
+        floats = dict(sorted(metrics.items()))
+        if self._others or floats.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
+            super().on_epoch_end(epoch, logs)
+        else:  # converted as Keras would, and for the plugins already
+            for history in self.callbacks:
+                history.on_epoch_end(epoch, floats)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
@@ -140,7 +143,6 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         self.events.evaluate_batch_end(batch, logs)
         if self._others:
             super().on_test_batch_end(batch, logs)
-        self.interrupt.check()
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Plugins, then callbacks."""

@@ -7,17 +7,20 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
 
 class DelayedInterrupt:
-    """Within this context Ctrl-C waits for `check`, or for the end of the context; a second one is raised at once.
+    """Within this context Ctrl-C is handed to `interrupt`, to be raised between two batches; a second one is raised at once.
 
-    Does nothing outside of the main thread, nor where the program handles SIGINT itself.
+    One that nobody has raised by then is raised at the end of the context. Does nothing outside of the main thread, nor where
+    the program handles SIGINT itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interrupt: Callable[[BaseException], None]) -> None:
+        self._interrupt = interrupt
         self._pending = False
         self._installed = False
 
@@ -32,16 +35,11 @@ class DelayedInterrupt:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         # A plugin that handles Ctrl-C too has had it raised already, or what it stands for.
-        if not isinstance(error, KeyboardInterrupt | SystemExit):
-            self.check()
-
-    def check(self) -> None:
-        """Raise `KeyboardInterrupt` where one is waiting."""
-        if self._pending:
-            self._pending = False
+        if self._pending and not isinstance(error, KeyboardInterrupt | SystemExit):
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._pending:
             signal.default_int_handler(number, frame)
         self._pending = True
+        self._interrupt(KeyboardInterrupt())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WEIGHTS: Final = "model.weights.h5"
 _MEMBERS: Final = {"config.json", "metadata.json", _WEIGHTS}
 _PLAIN: Final = {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}
+_CHUNK: Final = 1 << 18
 _NAMED: Final = 5
 """How many differences an error message names."""
 
@@ -38,7 +39,10 @@ def write_model(model: Any, values: Iterable[tuple[Any, Any]], path: Path) -> No
     with zipfile.ZipFile(path, "w") as archive:  # stored: weights do not compress
         for file in sorted(unzipped.rglob("*")):
             if file.is_file():
-                archive.write(file, file.relative_to(unzipped).as_posix())
+                # Not by `archive.write`, which copies 8 KiB at a time and takes half as long again.
+                member = zipfile.ZipInfo.from_file(file, file.relative_to(unzipped).as_posix())
+                with file.open("rb") as content, archive.open(member, "w") as packed:
+                    shutil.copyfileobj(content, packed, _CHUNK)
     shutil.rmtree(unzipped)
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hookcore.trainee import Capability, Mode, Node
+    from hookcore.trainee import Capability, Mode
+    from hookcore.views import Node
 
 MODEL_FILE: Final = "model.keras"
 """The file in a checkpoint that `keras.models.load_model` opens."""

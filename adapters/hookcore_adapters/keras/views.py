@@ -22,7 +22,8 @@ from hookcore_adapters.keras.samples import first
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hookcore.trainee import Capability, Node
+    from hookcore.trainee import Capability
+    from hookcore.views import Node
 
 PICTURE_DPI: Final = 96
 """Dots per inch of a picture: a layer's box is about 300 pixels wide."""
