@@ -1,17 +1,19 @@
-"""What a save costs the training, how long it takes until it is durable, and how much memory, beside Keras's ModelCheckpoint.
+"""What a save costs the training, how long until it is durable, and its memory, beside what else saves a Keras model.
 
-The floor is a copy in memory of the same arrays. All candidates run in one process, in shuffled rounds, each on a synced disk;
-memory is measured in a process of its own. A row shows the median, and the median ratios, with quartiles, to the memory
-copy and to ModelCheckpoint of the same round. The copy stands twice in the table: how far the second is from 1 is noise.
+The floor is a copy in memory of the same arrays; it stands twice in the table: how far the second is from 1 is noise. Before each
+sample the disk is synced. *Stall* is what the training thread pays for a save of `Checkpoint`. *Until durable* ends when
+`on_checkpoint` is called: written, hashed, synced and renamed. Of the others only those that say so sync. `save_weights` leaves
+the optimizer's state out, and safetensors and the plain file get arrays that are in memory already. Where a snapshot holds
+references instead of copies, the next training step copies what it changes: that is the third table. Memory is the peak of a save
+and the training step after it beyond that of a step alone, each in a process of its own (Linux).
+
+At the end everything is saved once more by each candidate, read back and compared.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,26 +24,31 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import attrs
 import click
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from hookcore import Engine, Run, hookimpl
 from hookcore_adapters.keras.trainee import KerasTrainee
 from hookcore_plugins import Checkpoint
+from side_by_side import Gate, Table, benchmark, is_there, measure, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Arrays = Sequence[Any]
 
 LAYERS: Final = 4
-ROOM: Final = 1.5
-"""By how much a gate may be missed under `--check`: a shared machine is no laboratory."""
 COPY, STALL, DURABLE, KERAS = "memory copy", "Checkpoint: stall", "Checkpoint: until durable", "ModelCheckpoint"
+WEIGHTS, PLAIN, STEP = "save_weights", "one plain file, synced", "training step"
+SAFETENSORS, SYNCED = "safetensors", "safetensors, synced"
+WAITED: Final = (COPY, "memory copy again", STALL, KERAS, WEIGHTS, SAFETENSORS)
+WRITTEN: Final = (PLAIN, DURABLE, KERAS, WEIGHTS, SAFETENSORS, SYNCED)
+STEPS: Final = (STEP, f"{STEP}, snapshot held", f"{STEP}, while writing")
 GATED_FROM: Final = 50
 """Megabytes of weights: below it, fixed costs decide."""
+BUFFERS: Final = 16e6
+"""Bytes that writing takes whatever the size: of HDF5, of the hash, of a thread."""
 
 
 def build(megabytes: float, optimizer: str) -> Any:
@@ -60,9 +67,10 @@ def step(model: Any) -> None:
     model.train_on_batch(sample, sample)
 
 
-def values(model: Any) -> list[Any]:
-    """Copies of everything that a save must hold: weights and optimizer state."""
-    return [np.array(variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
+def values(model: Any, *, optimizer: bool = True) -> Arrays:
+    """Copies of what a save must hold: weights and optimizer state."""
+    variables = [*model.variables, *model.optimizer.variables] if optimizer else model.variables
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 class Saves:
@@ -70,9 +78,9 @@ class Saves:
 
     def __init__(self, model: Any, directory: Path) -> None:
         self.begun = self.durable = 0
-        plugin = Checkpoint(directory, every_n_epochs=None, every_n_steps=1, keep_last=1)
+        self.plugin = Checkpoint(directory, every_n_epochs=None, every_n_steps=1, keep_last=1)
         self.run = Run(trainee=KerasTrainee(model), model=model)
-        self._session = Engine([plugin, self], autoload=False).start(self.run)
+        self._session = Engine([self.plugin, self], autoload=False).start(self.run)
         self._session.train_begin()
         self._session.epoch_begin(0)
 
@@ -97,6 +105,51 @@ class Saves:
         self._session.end()
 
 
+def model_checkpoint(model: Any, directory: Path) -> Callable[[], object]:
+    """A save by Keras's own callback, into `model.keras`."""
+    callback: Any = keras.callbacks.ModelCheckpoint(str(directory / "model.keras"))
+    callback.set_model(model)
+    return lambda: callback.on_epoch_end(0, {})
+
+
+def write_plain(arrays: Arrays, path: Path) -> None:
+    """What the disk takes for the same bytes."""
+    with path.open("wb") as file:
+        for array in arrays:
+            file.write(array)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_safetensors(arrays: Arrays, path: Path, *, sync: bool) -> None:
+    """By the library's own function for NumPy."""
+    from safetensors.numpy import save_file
+
+    save_file({str(number): array for number, array in enumerate(arrays)}, path)
+    if sync:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def writers(model: Any, saves: Saves, arrays: Arrays, directory: Path) -> dict[str, Callable[[], object]]:
+    """All that save, each into a file of its own."""
+
+    def save() -> None:
+        saves.begin()
+        saves.finish()
+
+    found = {
+        PLAIN: lambda: write_plain(arrays, directory / "plain"),
+        DURABLE: save,
+        KERAS: model_checkpoint(model, directory),
+        WEIGHTS: lambda: model.save_weights(directory / "model.weights.h5"),
+    }
+    if is_there("safetensors"):
+        found[SAFETENSORS] = lambda: write_safetensors(arrays, directory / "safetensors", sync=False)
+        found[SYNCED] = lambda: write_safetensors(arrays, directory / "safetensors-synced", sync=True)
+    return found
+
+
 def seconds(call: Callable[[], object]) -> float:
     """How long `call` takes."""
     began = time.perf_counter()
@@ -104,11 +157,8 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def candidates(model: Any, saves: Saves, directory: Path) -> dict[str, Callable[[], float]]:
+def candidates(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]]) -> dict[str, Any]:
     """What is measured, each returning its seconds."""
-    arrays = values(model)
-    checkpoint: Any = keras.callbacks.ModelCheckpoint(str(directory / "model.keras"))
-    checkpoint.set_model(model)
 
     def copy() -> float:
         return seconds(lambda: [array.copy() for array in arrays])
@@ -118,9 +168,11 @@ def candidates(model: Any, saves: Saves, directory: Path) -> dict[str, Callable[
         saves.finish()
         return taken
 
-    def save() -> None:
-        saves.begin()
-        saves.finish()
+    def step_with_snapshot() -> float:
+        held = saves.run.trainee.snapshot()
+        taken = seconds(lambda: step(model))
+        del held
+        return taken
 
     def step_while_writing() -> float:
         saves.begin()
@@ -128,68 +180,80 @@ def candidates(model: Any, saves: Saves, directory: Path) -> dict[str, Callable[
         saves.finish()
         return taken
 
-    def step_with_snapshot() -> float:
-        held = saves.run.trainee.snapshot()
-        taken = seconds(lambda: step(model))
-        del held
-        return taken
+    def quiet(sample: Callable[[], float]) -> Callable[[], float]:
+        def call() -> float:
+            gc.collect()
+            os.sync()
+            return sample()
 
-    def plain_write() -> None:
-        with (directory / "plain").open("wb") as file:
-            for array in arrays:
-                file.write(array)
-            file.flush()
-            os.fsync(file.fileno())
+        return call
 
-    return {
-        COPY: copy,
-        "memory copy again": copy,
-        STALL: stall,
-        DURABLE: lambda: seconds(save),
-        KERAS: lambda: seconds(lambda: checkpoint.on_epoch_end(0, {})),
-        "save_weights": lambda: seconds(lambda: model.save_weights(directory / "model.weights.h5")),
-        "one plain file, synced": lambda: seconds(plain_write),
-        "training step": lambda: seconds(lambda: step(model)),
-        "training step, snapshot held": step_with_snapshot,
-        "training step, while writing": step_while_writing,
+    own = {WAITED[0]: copy, WAITED[1]: copy, STALL: stall}
+    own |= dict(zip(STEPS, (lambda: seconds(lambda: step(model)), step_with_snapshot, step_while_writing), strict=True))
+    saving = {name: (lambda write=write: seconds(write)) for name, write in writes.items()}
+    return {name: quiet(sample) for name, sample in (own | saving).items()}
+
+
+def check(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]], directory: Path) -> None:
+    """Save by each and read back. Raises `AssertionError` where what is read is not what was to be saved."""
+    for write in writes.values():
+        write()
+    fresh = keras.models.clone_model(model)
+    fresh.load_weights(directory / "model.weights.h5")
+    plain = np.split(np.fromfile(directory / "plain", "uint8"), np.cumsum([array.nbytes for array in arrays])[:-1])
+    live = values(model)
+    found = {
+        DURABLE: (values(keras.models.load_model(saves.plugin.newest().path / "model.keras")), live),
+        KERAS: (values(keras.models.load_model(directory / "model.keras")), live),
+        WEIGHTS: (values(fresh, optimizer=False), values(model, optimizer=False)),
+        PLAIN: (plain, [array.reshape(-1).view("uint8") for array in arrays]),
     }
+    if SYNCED in writes:
+        from safetensors.numpy import load_file
+
+        for name, file in ((SAFETENSORS, "safetensors"), (SYNCED, "safetensors-synced")):
+            read = load_file(directory / file)
+            found[name] = [read[str(number)] for number in range(len(arrays))], arrays
+    assert found.keys() == writes.keys()  # noqa: S101 - the check
+    for name, (there, expected) in found.items():
+        equal = [np.array_equal(one, other) for one, other in zip(there, expected, strict=True)]
+        assert all(equal), f"{name}: what was read back differs from what was saved"  # noqa: S101 - the check
 
 
-def measure(megabytes: float, optimizer: str, rounds: int) -> dict[str, list[float]]:
+def measured(megabytes: float, optimizer: str, rounds: int) -> dict[str, list[float]]:
     """The seconds of each candidate, in each round."""
     model = build(megabytes, optimizer)
     with tempfile.TemporaryDirectory() as name:
-        saves = Saves(model, Path(name) / "checkpoints")
-        calls = candidates(model, saves, Path(name))
-        times: dict[str, list[float]] = {way: [] for way in calls}
-        for _ in range(1 + rounds):
-            for way in random.sample(list(calls), len(calls)):
-                gc.collect()
-                os.sync()
-                times[way].append(calls[way]())
+        directory = Path(name)
+        saves, arrays = Saves(model, directory / "checkpoints"), values(model)
+        writes = writers(model, saves, arrays, directory)
+        figures = measure(candidates(model, saves, arrays, writes), rounds)
+        check(model, saves, arrays, writes, directory)
         saves.end()
-    return {way: own[1:] for way, own in times.items()}  # the first round warms up
+    return figures
 
 
-def extra_memory(megabytes: float, optimizer: str, candidate: str) -> float:
-    """How much more memory a save and the training step after it take, at their peak, than a step alone, in copies."""
+def extra_memory(megabytes: float, optimizer: str, candidate: str) -> str:
+    """How much more memory a save and the training step after it take at their peak than a step alone, and what is saved.
+
+    Both in bytes, and those of the largest variable.
+    """
     model = build(megabytes, optimizer)
-    size = sum(int(value.nbytes) for value in values(model))
+    sizes = [int(value.nbytes) for value in values(model)]
     with tempfile.TemporaryDirectory() as name:
-        checkpoint = keras.callbacks.ModelCheckpoint(f"{name}/model.keras")
-        checkpoint.set_model(model)
+        write = model_checkpoint(model, Path(name))
         saves = Saves(model, Path(name) / "checkpoints")
 
         def save() -> None:
             if candidate == KERAS:
-                checkpoint.on_epoch_end(0, {})
+                write()
             else:
                 saves.begin()
             step(model)
             saves.finish()
 
         alone = peak(lambda: step(model))
-        return (peak(save) - alone) / size
+        return f"{peak(save) - alone} {sum(sizes)} {max(sizes)}"
 
 
 def peak(call: Callable[[], object]) -> int:
@@ -201,89 +265,49 @@ def peak(call: Callable[[], object]) -> int:
     return int(status[status.index("VmHWM:") + 1]) * 1024
 
 
-def in_its_own_process(megabytes: float, optimizer: str, candidate: str) -> float:
-    """`extra_memory` where nothing else has used memory before."""
-    command = [sys.executable, __file__, "--memory-of", candidate, "--sizes", str(megabytes), "--optimizers", optimizer]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - this very file
+def memory(megabytes: float, optimizer: str, processes: int) -> Iterator[Table | Gate]:
+    """The table of memory, and its gate."""
+    figures: dict[str, list[float]] = {"Checkpoint": [], KERAS: []}
+    size = largest = 0.0
+    for _ in range(processes):
+        for candidate, own in figures.items():
+            command = [sys.executable, __file__, "--memory-of", candidate, "--sizes", str(megabytes), "--optimizers", optimizer]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - this very file
+            extra, size, largest = map(float, printed.split())
+            own.append(extra / size)
+    yield Table(f"{megabytes:g} MB of weights, {optimizer}: peak memory beyond training", "copies", figures, KERAS, "Checkpoint")
+    room = (largest + BUFFERS) / size
+    allowed = f"1, the largest variable (Keras copies it to write it) and {BUFFERS / 1e6:g} MB of buffers"
+    yield Gate(f"peak memory in copies: {allowed}", spread(figures["Checkpoint"])[1], 1 + room)
 
 
-@attrs.frozen
-class Row:
-    """A line of the table. Ratios are low quartile, median and high quartile."""
-
-    megabytes: float
-    optimizer: str
-    way: str
-    seconds: float
-    to_copy: list[float]
-    to_keras: list[float]
-
-
-def rows_of(megabytes: float, optimizer: str, times: dict[str, list[float]]) -> list[Row]:
-    """The table's lines for one size."""
-
-    def ratios(own: list[float], to: str) -> list[float]:
-        return statistics.quantiles([mine / other for mine, other in zip(own, times[to], strict=True)], n=4)
-
-    return [
-        Row(megabytes, optimizer, way, statistics.median(own), ratios(own, COPY), ratios(own, KERAS))
-        for way, own in times.items()
-    ]
-
-
-def gates(rows: list[Row], memory: float) -> dict[str, tuple[float, float]]:
-    """What was measured, and what it must not exceed."""
-    by_way = {row.way: row for row in rows}
-    return {
-        "stall, in memory copies": (by_way[STALL].to_copy[1], 1.5),
-        "stall, in ModelCheckpoint's time": (by_way[STALL].to_keras[1], 1 / 8),
-        "until durable, in ModelCheckpoint's time": (by_way[DURABLE].to_keras[1], 1.3),
-        "peak memory, in copies": (memory, 1.0),
-    }
-
-
-@click.command()
+@benchmark
 @click.option("--sizes", default="1,50", show_default=True, help="Megabytes of weights, separated by commas.")
-@click.option("--optimizers", default="sgd,adam", show_default=True, help="Adam's state is twice the weights; SGD has none.")
+@click.option("--optimizers", default="adam", show_default=True, help="Adam's state is twice the weights; sgd has none.")
 @click.option("--rounds", default=9, show_default=True, type=click.IntRange(min=2))
-@click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results there too.")
-@click.option("--check", is_flag=True, help=f"Exit with status 1 where a gate is missed by more than {ROOM} times.")
+@click.option("--processes", default=3, show_default=True, type=click.IntRange(min=1), help="How often memory is measured.")
 @click.option("--memory-of", hidden=True, help="Print the extra memory of one candidate, and nothing else.")
-@click.pass_context
-def main(
-    ctx: click.Context, sizes: str, optimizers: str, rounds: int, path: Path | None, *, check: bool, memory_of: str | None
-) -> None:
-    """Print what a save costs, beside Keras's ModelCheckpoint and a copy in memory."""
+def main(sizes: str, optimizers: str, rounds: int, processes: int, memory_of: str | None) -> Iterator[Table | Gate | str]:
+    """Print what a save costs."""
     cases = [(float(size), optimizer) for size in sizes.split(",") for optimizer in optimizers.split(",")]
     if memory_of:
-        click.echo(extra_memory(*cases[0], memory_of))
+        yield extra_memory(*cases[0], memory_of)
         return
-    printed: Any = Console()
-    results: list[dict[str, Any]] = []
-    missed = False
     for megabytes, optimizer in cases:
-        rows = rows_of(megabytes, optimizer, measure(megabytes, optimizer, rounds))
-        memory = {candidate: in_its_own_process(megabytes, optimizer, candidate) for candidate in ("Checkpoint", KERAS)}
-        table = Table("way", "ms", "x memory copy", "x ModelCheckpoint")
-        table.title = f"{megabytes:g} MB of weights, {optimizer}"
-        for row in rows:
-            table.add_row(row.way, f"{row.seconds * 1000:.1f}", _shown(row.to_copy), _shown(row.to_keras))
-        printed.print(table)
-        printed.print("peak memory beyond training, in copies:", ", ".join(f"{of} {used:.2f}" for of, used in memory.items()))
-        gated = gates(rows, memory["Checkpoint"]) if megabytes >= GATED_FROM else {}
-        for gate, (found, limit) in gated.items():
-            printed.print(f"{'met' if found <= limit else 'MISSED'}: {gate}: {found:.3f}, at most {limit:.3f}")
-            missed |= found > limit * ROOM
-        case = {"megabytes": megabytes, "optimizer": optimizer, "extra_memory": memory}
-        results.append(case | {"rows": [attrs.asdict(row) for row in rows], "gates": gated})
-    if path:
-        path.write_text(json.dumps(results, indent=1))
-    ctx.exit(int(check and missed))
+        figures = measured(megabytes, optimizer, rounds)
 
+        def table(what: str, names: Sequence[str], ours: str | None = None, of: Any = (megabytes, optimizer, figures)) -> Table:
+            there = {name: of[2][name] for name in names if name in of[2]}
+            return Table(f"{of[0]:g} MB of weights, {of[1]}: {what}", "ms", there, names[0], ours)
 
-def _shown(ratio: list[float]) -> str:
-    low, middle, high = ratio
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        waited, written = table("what training waits for", WAITED, STALL), table("until it is written", WRITTEN, DURABLE)
+        yield from (waited, written, table("the next step of training", STEPS))
+        if megabytes >= GATED_FROM:
+            yield from memory(megabytes, optimizer, processes)
+            yield Gate("stall, x memory copy", waited.ratio(STALL, COPY)[1], 1.5)
+            yield Gate("stall, x ModelCheckpoint", waited.ratio(STALL, KERAS)[1], 1 / 8)
+            yield Gate("until durable, x ModelCheckpoint", written.ratio(DURABLE, KERAS)[1], 1.3)
+    yield "All files were read back equal." + ("" if is_there("safetensors") else " Not installed: safetensors.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Every benchmark, one after the other, each in a process of its own: `python benchmarks`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+QUICK: Final = {
+    "dispatch": "--rounds 9",
+    "keras_step": "--rounds 9",
+    "epoch_end": "--rounds 9",
+    "checkpoint": "--rounds 3",
+    "scalars": "--rounds 9",
+    "imports": "--rounds 9",
+    "memory": "--events 200000",
+    "growth": "--rounds 9",
+}
+"""The scripts, in the order of the page in docs/, and what makes each quick under `--check`."""
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Take fewer rounds, and fail where a gate is missed by much.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the results there, as JSON.")
+@click.pass_context
+def main(ctx: click.Context, out: Path | None, *, check: bool) -> None:
+    """Run every benchmark."""
+    failed = []
+    for script, quick in QUICK.items():
+        command = [sys.executable, str(Path(__file__).with_name(f"{script}.py"))]
+        command += ["--check", *quick.split()] if check else []
+        command += ["--json", str(out / f"{script}.json")] if out is not None else []
+        click.secho(f"== {script} ==", bold=True)
+        began = time.monotonic()
+        if subprocess.run(command, check=False).returncode:  # noqa: S603 - the scripts beside this one
+            failed.append(script)
+        click.echo(f"{script} took {time.monotonic() - began:.0f} s\n")
+    click.echo(f"Failed: {', '.join(failed)}." if failed else "All ran.")
+    ctx.exit(int(bool(failed)))
+
+
+if __name__ == "__main__":
+    main()

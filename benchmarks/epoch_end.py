@@ -1,0 +1,161 @@
+"""What `on_epoch_end` costs with the four core plugins, beside the four Keras callbacks that do the same, on TensorFlow.
+
+Early stopping, learning rate reduction, checkpoints of the best epoch, and a CSV log. A real model is trained for one step an
+epoch, and the two lists that `fit` calls, Keras's own and hookcore's, are told of the epoch's end with the model's metrics and
+those of a validation: the loss gets better and the error, which the checkpoints go by, does not. So each writes a row of its
+file, and nobody stops, reduces or, after the first epoch, saves: that is checked. Only `on_epoch_end` is timed. The way
+changes every 10 epochs, and the first 2 after a change do not count; a figure is the median epoch of such a block.
+
+Keras's `CSVLogger` writes the metrics alone. `CSVLog` writes the step and the learning rate too, which has to be read from the
+optimizer; in the row *same columns* it does not. `callbacks=[]` is Keras's list with its History alone, which is in every list.
+The four callbacks stand twice in the table: how far the second is from 1 is noise.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import attrs
+import click
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hookcore import Engine
+from hookcore_adapters.keras.events import KerasEvents
+from hookcore_adapters.keras.fit import HookedCallbackList
+from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping, ReduceLROnPlateau
+from side_by_side import Gate, Table, benchmark, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EPOCHS, COLD = 10, 2
+NEVER: Final = 10**9
+"""Epochs without improvement."""
+FLOOR, KERAS, OURS, ALIKE = "callbacks=[]", "4 Keras callbacks", "fit, 4 plugins", "fit, 4 plugins, same columns"
+
+
+@attrs.define(eq=False)
+class Way:
+    """What `fit` would call, the epochs that it was told of, and where its files are: a CSV log, and checkpoints."""
+
+    told: Any
+    model: Any
+    iterator: Any
+    directory: Path
+    epoch: int = 0
+
+    def train(self) -> float:
+        """One epoch: the seconds that `on_epoch_end` takes."""
+        self.told.on_epoch_begin(self.epoch)
+        self.told.on_train_batch_begin(0)
+        logs = self.model.train_function(self.iterator)
+        self.told.on_train_batch_end(0, logs)
+        logs = dict(self.model.get_metrics_result())
+        logs |= {"val_loss": 1 / (1 + self.epoch), "val_mae": 1.0 + self.epoch}
+        began = time.perf_counter()
+        self.told.on_epoch_end(self.epoch, logs)
+        taken = time.perf_counter() - began
+        self.epoch += 1
+        return taken
+
+    def block(self) -> float:
+        """The median epoch of a block."""
+        return statistics.median([self.train() for _ in range(EPOCHS)][COLD:])
+
+
+def callbacks(directory: Path) -> list[Any]:
+    """Keras's own."""
+    of = keras.callbacks
+    return [
+        of.EarlyStopping("val_loss", patience=NEVER),
+        of.ReduceLROnPlateau("val_loss", patience=NEVER),
+        of.ModelCheckpoint(directory / "best.keras", monitor="val_mae", mode="min", save_best_only=True),
+        of.CSVLogger(directory / "log.csv"),
+    ]
+
+
+def plugins(directory: Path, *, only_metrics: bool) -> list[Any]:
+    """Ours."""
+    return [
+        EarlyStopping("val_loss", patience=NEVER),
+        ReduceLROnPlateau("val_loss", patience=NEVER),
+        Checkpoint(directory / "best", "val_mae", "min", save_best_only=True),
+        CSVLog(directory / "log.csv", only_metrics=only_metrics),
+    ]
+
+
+def ways(model: Any, directory: Path) -> dict[str, Way]:
+    """All candidates, each after its first epoch, which is saved, and another, in which that is told of."""
+    model.make_train_function()
+    iterator = iter(tf.data.Dataset.from_tensors((np.ones((32, 8), "float32"), np.ones((32, 1), "float32"))).repeat())
+    about = {"add_history": True, "model": model, "verbose": 0, "epochs": NEVER, "steps": 1}
+    made = {}
+    for number, name in enumerate((FLOOR, KERAS, f"{KERAS} again", OURS, ALIKE)):
+        own = directory / str(number)
+        own.mkdir()
+        if name in {OURS, ALIKE}:
+            engine = Engine(plugins(own, only_metrics=name == ALIKE), autoload=False)
+            told: Any = HookedCallbackList(KerasEvents(engine), None, **about)
+        else:
+            told = keras.callbacks.CallbackList([] if name == FLOOR else callbacks(own), **about)
+        way = made[name] = Way(told, model, iterator, own)
+        told.on_train_begin()
+        way.train()
+        if name in {OURS, ALIKE}:
+            engine["checkpoint"]._writes.wait()  # noqa: SLF001 - the save itself is not the question
+        way.train()
+    return made
+
+
+def check(way: Way, saved: float, rate: float) -> None:
+    """Raises `AssertionError` where a way did not write each row, or saved, stopped or reduced anything."""
+    with (way.directory / "log.csv").open(encoding="utf-8") as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert losses == [1 / (1 + epoch) for epoch in range(way.epoch)], f"{len(losses)} rows"  # noqa: S101 - the check
+    assert newest(way.directory) == saved, "saved again"  # noqa: S101 - the check
+    assert not way.model.stop_training, "stopped"  # noqa: S101 - the check
+    assert float(way.model.optimizer.learning_rate) == rate, "reduced"  # noqa: S101 - the check
+
+
+def newest(directory: Path) -> float:
+    """When the newest checkpoint in the directory was written."""
+    return max(path.stat().st_mtime for path in directory.rglob("*") if path.is_file() and path.name.endswith(".keras"))
+
+
+@benchmark
+@click.option("--rounds", default=41, show_default=True, type=click.IntRange(min=2))
+def main(rounds: int) -> Iterator[Table | Gate | str]:
+    """Print what the end of an epoch costs."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    with tempfile.TemporaryDirectory() as directory:
+        candidates = ways(model, Path(directory))
+        rate = float(model.optimizer.learning_rate)
+        saved = {name: newest(way.directory) for name, way in candidates.items() if name != FLOOR}
+        figures = measure({name: way.block for name, way in candidates.items()}, rounds)
+        for name, when in saved.items():
+            check(candidates[name], when, rate)
+        for name in (OURS, ALIKE):
+            candidates[name].told.on_train_end()
+    found = Table("on_epoch_end, without a save", "us", figures, floor=FLOOR, ours=ALIKE)
+    yield found
+    yield Gate(f"{ALIKE}, x {KERAS}", found.ratio(ALIKE, KERAS)[1], 0.2)
+    yield f"With the learning rate, {OURS} is {found.ratio(OURS, KERAS)[1]:.2f} of the {KERAS}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""How costs grow: with the plugins that implement a hook, with those that do not, with the steps done, and at the start of a run.
+
+A batch is what an adapter calls for one: `Session.batch_begin` and `Session.batch_end`, with plugins that count. *What each
+plugin adds* is the cost with so many plugins less that of the same round with none, shared out among them. The two ages are those
+of two sessions, of which one is new in each round; the young one has the first batches, of which all are timed, behind it.
+A start is `Engine.start` and `Session.train_begin`, over plugins that implement every hook and over `EarlyStopping`, which
+implements three and has a state; nothing is there yet that an earlier start compiled. Making the engine, which is where
+plugins are examined, is measured by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from hookcore import Engine, Metrics, Run, dispatch, hookimpl
+from hookcore.testing.doubles import RecordingPlugin
+from hookcore_plugins import EarlyStopping, NaNGuard
+from side_by_side import Gate, Table, benchmark, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hookcore import Session
+
+EVENTS: Final = 500
+IMPLEMENTING: Final = (0, 1, 2, 4, 8, 16, 32, 64)
+OTHERS: Final = (0, 1, 4, 16, 64)
+PLUGINS: Final = (1, 10, 50)
+YOUNG, OLD = 2_000, 1_000_000
+EPOCHS, OLD_EPOCHS = 200, 100_000
+METRICS: Final = {"loss": 0.5, "val_loss": 0.5}
+LINEAR, FLAT, START = 1.5, 1.1, 30
+
+
+@attrs.define(eq=False)
+class Counter:
+    """The cheapest plugin that implements the hook."""
+
+    n: int = 0
+
+    @hookimpl
+    def on_batch_end(self) -> None:
+        """Count."""
+        self.n += 1
+
+
+@attrs.define(eq=False)
+class Other:
+    """A plugin that does not."""
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        """Do nothing."""
+
+
+def engine(make: Callable[[], object], k: int) -> Engine:
+    """An engine with `k` plugins."""
+    return Engine([(f"plugin_{i}", make()) for i in range(k)], autoload=False)
+
+
+def begun(plugins: list[object], steps: int) -> Session:
+    """A session that has trained so many batches."""
+    session = Engine([(f"plugin_{i}", plugin) for i, plugin in enumerate(plugins)], autoload=False).start(Run())
+    session.train_begin()
+    session.epoch_begin(0)
+    batches(session, steps)
+    return session
+
+
+def batches(session: Session, number: int) -> float:
+    """Seconds for one batch, of so many."""
+    metrics = Metrics(METRICS)
+    began = time.perf_counter()
+    for batch in range(number):
+        session.batch_begin(batch)
+        session.batch_end(batch, metrics)
+    return (time.perf_counter() - began) / number
+
+
+def sample(session: Session) -> Callable[[], float]:
+    """A sample of batches, each of which every counter must be told of."""
+    return lambda: batches(session, EVENTS)
+
+
+def implementing(rounds: int) -> Iterator[Table | Gate]:
+    """Plugins that implement the hook."""
+    counters: dict[int, list[Any]] = {k: [Counter() for _ in range(k)] for k in IMPLEMENTING}
+    ways = {f"with {k}": sample(begun(own, YOUNG)) for k, own in counters.items()}
+    figures = measure(ways, rounds)
+    told = {one.n for own in counters.values() for one in own}
+    assert told == {YOUNG + (1 + rounds) * EVENTS}, told  # noqa: S101 - the check
+    yield Table("one batch, with so many plugins that implement its hook", "ns", figures, floor="with 1")
+    added = {
+        f"each of {k}": [
+            (all_of_them - none) / k for all_of_them, none in zip(figures[f"with {k}"], figures["with 0"], strict=True)
+        ]
+        for k in IMPLEMENTING
+        if k
+    }
+    yield Table("what each plugin adds to one batch", "ns", added)
+    medians = [statistics.median(added[f"each of {k}"]) for k in IMPLEMENTING if k >= 4]  # noqa: PLR2004 - fewer are in the noise
+    yield Gate("what each of 4 to 64 plugins adds, the most x the least", max(medians) / min(medians), LINEAR)
+
+
+def not_implementing(rounds: int) -> Iterator[Table | Gate]:
+    """Plugins that do not."""
+    ways = {
+        f"4 and {k} others": sample(begun([*(Counter() for _ in range(4)), *(Other() for _ in range(k))], YOUNG)) for k in OTHERS
+    }
+    found = Table(
+        "one batch, 4 plugins that implement its hook and others that do not", "ns", measure(ways, rounds), floor="4 and 0 others"
+    )
+    yield found
+    yield Gate(
+        "one batch, with 64 plugins that do not implement it, x without",
+        found.ratio("4 and 64 others", "4 and 0 others")[1],
+        FLAT,
+    )
+
+
+def steps(rounds: int) -> Iterator[Table | Gate]:
+    """Steps and epochs done."""
+    old = begun([Counter() for _ in range(4)], OLD)
+
+    def aged() -> float:
+        batches(old, YOUNG)  # as warm as the other
+        return batches(old, EVENTS)
+
+    def young() -> float:
+        return batches(begun([Counter() for _ in range(4)], YOUNG), EVENTS)
+
+    figures = measure({f"after {YOUNG:,} steps": young, f"after {OLD:,} steps": aged}, rounds)
+    found = Table("one batch, 4 plugins", "ns", figures, floor=f"after {YOUNG:,} steps")
+    assert old.run.progress.step == OLD + (1 + rounds) * (YOUNG + EVENTS)  # noqa: S101 - the check
+    yield found
+    yield Gate(f"one batch after {OLD:,} steps, x after {YOUNG:,}", found.ratio(*reversed(figures))[1], FLAT)
+
+    old = begun([EarlyStopping("val_loss", patience=10 * OLD), NaNGuard()], 1)
+    numbers = itertools.count()
+    epochs(old, numbers, OLD_EPOCHS)
+
+    def young_epochs() -> float:
+        own = itertools.count()
+        session = begun([EarlyStopping("val_loss", patience=10 * OLD), NaNGuard()], 1)
+        epochs(session, own, EPOCHS)
+        return epochs(session, own, EPOCHS)
+
+    figures = measure(
+        {f"after {EPOCHS:,} epochs": young_epochs, f"after {OLD_EPOCHS:,} epochs": lambda: epochs(old, numbers, EPOCHS)}, rounds
+    )
+    found = Table("the end of one epoch, EarlyStopping and NaNGuard", "us", figures, floor=f"after {EPOCHS:,} epochs")
+    assert len(old.run.history) == OLD_EPOCHS + (1 + rounds) * EPOCHS  # noqa: S101 - the check
+    yield found
+    yield Gate(f"the end of one epoch after {OLD_EPOCHS:,}, x after {EPOCHS:,}", found.ratio(*reversed(figures))[1], FLAT)
+
+
+def epochs(session: Session, numbers: Iterator[int], number: int) -> float:
+    """Seconds for the end of one epoch, of so many."""
+    metrics = Metrics(METRICS)
+    began = time.perf_counter()
+    for epoch in itertools.islice(numbers, number):
+        session.epoch_end(epoch, metrics)
+    return (time.perf_counter() - began) / number
+
+
+def starts(rounds: int) -> Iterator[Table | Gate]:
+    """The start of a run."""
+    kinds: dict[str, Callable[[], object]] = {
+        "plugins with every hook": RecordingPlugin,
+        "EarlyStopping": lambda: EarlyStopping("loss"),
+    }
+    for kind, make in kinds.items():
+        engines = {k: engine(make, k) for k in PLUGINS}
+        ways: dict[str, Callable[[], float]] = {f"start with {k}": _start(engines[k]) for k in PLUGINS}
+        ways |= {f"Engine of {k}": _making(make, k) for k in PLUGINS}
+        figures = measure(ways, rounds)
+        yield Table(f"start of a run with so many plugins: {kind}", "ms", figures, floor="start with 1")
+        few, many = (statistics.median(figures[f"start with {k}"]) / k for k in PLUGINS[1:])
+        yield Gate(f"{kind}: start of a run with 50, ms", many * 50 * 1e3, START)
+        yield Gate(f"{kind}: start, for each of 50 x for each of 10", many / few, LINEAR)
+
+
+def _start(of: Engine) -> Callable[[], float]:
+    def start() -> float:
+        dispatch.code_of.cache_clear()
+        began = time.perf_counter()
+        session = of.start(Run())
+        session.train_begin()
+        taken = time.perf_counter() - began
+        session.end()
+        return taken
+
+    return start
+
+
+def _making(make: Callable[[], object], k: int) -> Callable[[], float]:
+    def making() -> float:
+        began = time.perf_counter()
+        engine(make, k)
+        return time.perf_counter() - began
+
+    return making
+
+
+@benchmark
+@click.option("--rounds", default=41, show_default=True, type=click.IntRange(min=2))
+def main(rounds: int) -> Iterator[Table | Gate | str]:
+    """Print how the costs grow."""
+    yield from implementing(rounds)
+    yield from not_implementing(rounds)
+    yield from steps(rounds)
+    yield from starts(min(rounds, 15))
+
+
+if __name__ == "__main__":
+    main()

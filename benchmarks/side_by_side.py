@@ -1,0 +1,183 @@
+"""What every benchmark here has in common: candidates measured side by side, tables of ratios, gates, and the command line.
+
+All candidates of one table run in one process. In each round each of them is measured once, in shuffled order, with the garbage
+collector off; the first round warms up and does not count. A ratio is that of two figures of the same round, and what is shown
+is the median of all rounds, with the quartiles: where the machine is slow for a while, it is slow for both.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import random
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+import click
+from rich.console import Console
+from rich.table import Table as Printed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+ROOM: Final = 1.5
+"""By how much a gate may be missed under `--check`: a shared machine is no laboratory."""
+SCALES: Final = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "KiB": 1 / 1024, "copies": 1.0}
+VERSIONS_OF: Final = (
+    "attrs", "hookcore", "keras", "lightning", "pluggy", "pytorch-ignite", "safetensors", "skorch", "tensorboard", "tensorboardX",
+    "tensorflow", "torch", "transformers",
+)  # fmt: skip
+
+Spread: TypeAlias = tuple[float, float, float]
+"""The low quartile, the median and the high quartile."""
+
+
+def measure(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The figure that each candidate returns, in each round."""
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        for number in range(1 + rounds):
+            for name in random.sample(list(candidates), len(candidates)):
+                figure = candidates[name]()
+                if number:
+                    figures[name].append(figure)
+            gc.collect()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    return figures
+
+
+def is_there(package: str) -> bool:
+    """Whether `package` can be imported. A peer that is not installed is left out of the table."""
+    return importlib.util.find_spec(package) is not None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The quartiles of `values`."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4)
+    return low, middle, high
+
+
+@attrs.frozen
+class Table:
+    """The figures of some candidates, in seconds or bytes, by candidate and round.
+
+    `floor` is the candidate that all are compared with, and `ours` the one that is compared with all.
+    """
+
+    title: str
+    unit: str
+    """What the figures are shown in."""
+    figures: Mapping[str, Sequence[float]]
+    floor: str | None = None
+    ours: str | None = None
+
+    def ratio(self, way: str, to: str) -> Spread:
+        """The ratio of `way` to another candidate."""
+        return spread([mine / other for mine, other in zip(self.figures[way], self.figures[to], strict=True)])
+
+    def rows(self) -> list[list[str]]:
+        """What is shown, the header first."""
+        header = ["way", self.unit, "quartiles"]
+        header += [f"x {self.floor}"] if self.floor else []
+        header += [f"{self.ours} is x of it"] if self.ours else []
+        rows = [header]
+        for way, own in self.figures.items():
+            low, middle, high = (figure * SCALES[self.unit] for figure in spread(own))
+            row = [way, _number(middle), f"{_number(low)} to {_number(high)}"]
+            row += [_shown(self.ratio(way, self.floor))] if self.floor else []
+            row += [_shown(self.ratio(self.ours, way))] if self.ours else []
+            rows.append(row)
+        return rows
+
+
+def _shown(ratio: Spread) -> str:
+    low, middle, high = map(_number, ratio)
+    return f"{middle} ({low} to {high})"
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - from there on, all three are before the point
+
+
+@attrs.frozen
+class Gate:
+    """What a figure must not exceed."""
+
+    what: str
+    found: float
+    at_most: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it does not."""
+        return self.found <= self.at_most
+
+    def __str__(self) -> str:
+        return f"{'met' if self.met else 'MISSED'}: {self.what}: {self.found:.3g}, at most {self.at_most:.3g}"
+
+
+def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Command:
+    """The command that prints the tables, gates and notes that `function` yields. Further options are `click.option`s on it."""
+
+    def command(ctx: click.Context, /, path: Path | None, *, check: bool, **options: Any) -> None:
+        printed: Any = Console()
+        if not printed.is_terminal:
+            printed.width = 150
+        results: list[dict[str, Any]] = []
+        missed = False
+        for result in function(**options):
+            if isinstance(result, Table):
+                header, *rows = result.rows()
+                table = Printed(*header, title=result.title)
+                for row in rows:
+                    table.add_row(*row)
+                printed.print(table)
+                results.append({"title": result.title, "unit": result.unit, "header": header, "rows": rows})
+                results[-1]["figures"] = {way: list(own) for way, own in result.figures.items()}
+            else:
+                printed.print(str(result), markup=False, highlight=False)
+                if isinstance(result, Gate):
+                    results.append(attrs.asdict(result))
+                    missed |= result.found > result.at_most * ROOM
+                else:
+                    results.append({"note": result})
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            script = function.__globals__
+            about = {"script": Path(script["__file__"]).stem, "about": script["__doc__"]}
+            path.write_text(json.dumps({**about, **machine(), "results": results}, indent=1), encoding="utf-8")
+        ctx.exit(int(check and missed))
+
+    functools.update_wrapper(command, function)  # its name, its docstring, and the options on it
+    file = click.Path(dir_okay=False, path_type=Path)
+    json_option = click.option("--json", "path", type=file, help="Write everything there too.")
+    check_option = click.option("--check", is_flag=True, help=f"Fail where a gate is missed by more than {ROOM} times.")
+    return click.command(json_option(check_option(click.pass_context(command))))
+
+
+def machine() -> dict[str, Any]:
+    """What the figures are of."""
+    there = {name: importlib.metadata.version(name) for name in VERSIONS_OF if _is_installed(name)}
+    return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "versions": there}
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
