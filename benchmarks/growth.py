@@ -1,8 +1,8 @@
 """How costs grow: with the plugins that implement a hook, with those that do not, with the steps done, and at the start of a run.
 
 A batch is what an adapter calls for one: `Session.batch_begin` and `Session.batch_end`, with plugins that count. *What each
-plugin adds* is the cost with so many plugins less that of the same round with none, shared out among them. The two ages are those
-of two sessions, of which one is new in each round; the young one has the first batches, of which all are timed, behind it.
+plugin adds* is the cost with so many plugins less that of the same round with one, shared out among the others. The two ages are
+those of two sessions, of which one is new in each round; the young one has the first batches, of which all are timed, behind it.
 A start is `Engine.start` and `Session.train_begin`, over plugins that implement every hook and over `EarlyStopping`, which
 implements three and has a state; nothing is there yet that an earlier start compiled. Making the engine, which is where
 plugins are examined, is measured by itself.
@@ -98,10 +98,10 @@ def implementing(rounds: int) -> Iterator[Table | Gate]:
     yield Table("one batch, with so many plugins that implement its hook", "ns", figures, floor="with 1")
     added = {
         f"each of {k}": [
-            (all_of_them - none) / k for all_of_them, none in zip(figures[f"with {k}"], figures["with 0"], strict=True)
+            (all_of_them - one) / (k - 1) for all_of_them, one in zip(figures[f"with {k}"], figures["with 1"], strict=True)
         ]
         for k in IMPLEMENTING
-        if k
+        if k > 1
     }
     yield Table("what each plugin adds to one batch", "ns", added)
     medians = [statistics.median(added[f"each of {k}"]) for k in IMPLEMENTING if k >= 4]  # noqa: PLR2004 - fewer are in the noise
