@@ -20,7 +20,7 @@ QUICK: Final = {
     "memory": "--events 200000",
     "growth": "--rounds 9",
 }
-"""The scripts, in the order of the page in docs/, and what makes each quick under `--check`."""
+"""The scripts, and what makes each quick under `--check`."""
 
 
 @click.command()

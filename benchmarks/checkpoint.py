@@ -278,7 +278,7 @@ def memory(megabytes: float, optimizer: str, processes: int) -> Iterator[Table |
     yield Table(f"{megabytes:g} MB of weights, {optimizer}: peak memory beyond training", "copies", figures, KERAS, "Checkpoint")
     room = (largest + BUFFERS) / size
     allowed = f"1, the largest variable (Keras copies it to write it) and {BUFFERS / 1e6:g} MB of buffers"
-    yield Gate(f"peak memory in copies: {allowed}", spread(figures["Checkpoint"])[1], 1 + room)
+    yield Gate(f"{megabytes:g} MB, {optimizer}: peak memory in copies: {allowed}", spread(figures["Checkpoint"])[1], 1 + room)
 
 
 @benchmark
@@ -304,9 +304,10 @@ def main(sizes: str, optimizers: str, rounds: int, processes: int, memory_of: st
         yield from (waited, written, table("the next step of training", STEPS))
         if megabytes >= GATED_FROM:
             yield from memory(megabytes, optimizer, processes)
-            yield Gate("stall, x memory copy", waited.ratio(STALL, COPY)[1], 1.5)
-            yield Gate("stall, x ModelCheckpoint", waited.ratio(STALL, KERAS)[1], 1 / 8)
-            yield Gate("until durable, x ModelCheckpoint", written.ratio(DURABLE, KERAS)[1], 1.3)
+            case = f"{megabytes:g} MB, {optimizer}"
+            yield Gate(f"{case}: stall, x memory copy", waited.ratio(STALL, COPY)[1], 1.5)
+            yield Gate(f"{case}: stall, x ModelCheckpoint", waited.ratio(STALL, KERAS)[1], 1 / 8)
+            yield Gate(f"{case}: until durable, x ModelCheckpoint", written.ratio(DURABLE, KERAS)[1], 1.3)
     yield "All files were read back equal." + ("" if is_there("safetensors") else " Not installed: safetensors.")
 
 

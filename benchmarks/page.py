@@ -11,6 +11,7 @@ import click
 from side_by_side import ROOM, Gate
 
 ORDER: Final = ("dispatch", "keras_step", "epoch_end", "checkpoint", "scalars", "imports", "memory", "growth")
+"""The scripts, as they stand on the page."""
 INTRODUCTION: Final = f"""\
 # Benchmarks
 
@@ -37,6 +38,8 @@ than {ROOM} times.
 - A gate is what must hold: met, or missed and said so.
 """
 
+_YES_OR_NO: Final = {True: "yes", False: "**no**"}
+
 
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -45,21 +48,28 @@ def main(directory: Path) -> None:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.json"))]
     # The run with the most peers first, then other Pythons.
     found.sort(key=lambda one: (ORDER.index(one["script"]), -len(one["versions"]), one["python"]))
-    click.echo(INTRODUCTION)
-    told = set()
+    latest: dict[str, dict[str, Any]] = {}
     for one in found:
-        if one["script"] not in told:
-            told.add(one["script"])
+        latest.setdefault(one["script"], one)
+    click.echo(f"{INTRODUCTION}\n## The gates\n")
+    click.echo(_gates([(f"`{script}.py`: ", one) for script, one in latest.items()]))
+    for one in found:
+        first = latest[one["script"]] is one
+        if first:
             summary, _, rest = one["about"].partition("\n\n")
             click.echo(f"## `{one['script']}.py`\n\n{summary}\n\n{rest.strip()}\n")
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items() if name != "hookcore")
         click.echo(f"Python {one['python']}, {one['system']}; {versions}.\n")
         for result in one["results"]:
             click.echo(_markdown(result))
-        gates = [Gate(**result) for result in one["results"] if "at_most" in result]
-        if gates:
-            rows = [[gate.what, f"{gate.found:.3g}", f"{gate.at_most:.3g}", "yes" if gate.met else "**no**"] for gate in gates]
-            click.echo(_table([["gate", "found", "at most", "met"], *rows]))
+        if not first:
+            click.echo(_gates([("", one)]))
+
+
+def _gates(runs: list[tuple[str, dict[str, Any]]]) -> str:
+    gates = [(prefix, Gate(**result)) for prefix, one in runs for result in one["results"] if "at_most" in result]
+    rows = [[prefix + gate.what, f"{gate.found:.3g}", f"{gate.at_most:.3g}", _YES_OR_NO[gate.met]] for prefix, gate in gates]
+    return _table([["gate", "found", "at most", "met"], *rows])
 
 
 def _markdown(result: dict[str, Any]) -> str:

@@ -760,3 +760,22 @@ def test_a_trainee_that_forgets_a_method_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Forgetful()  # type: ignore[abstract]  # on purpose
+
+
+def test_batches_that_nobody_hears_of_are_counted() -> None:
+    """Steps, the batch and the position are kept, an interruption is raised, and metrics are held until the next batch begins."""
+    session = engine(bad("on_epoch_end", lambda: None)).start(Run())
+    session.train_begin()
+    session.epoch_begin(2)
+    session.lets_go = True
+    for batch in range(3):
+        session.batch_begin(batch)
+        assert session.latest is None
+        session.batch_end(batch, {"loss": batch}, steps=2)
+        assert session.latest == {"loss": batch}
+    assert (session.run.progress.batch, session.run.progress.step) == (2, 6)
+    assert attrs.astuple(session.position) == (2, 6, True)
+    session.batch_begin(3)
+    session.run.interrupt(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        session.batch_end(3, None)

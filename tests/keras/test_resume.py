@@ -674,3 +674,17 @@ def test_the_checkpoint_of_another_model_changes_nothing(data: Any) -> None:
         after(other, data, resume="auto")
     assert [weight.tobytes() for weight in other.get_weights()] == before
     assert len(store.available(Path("runs"))) == 8
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_cut_in_the_validation_after_data_that_fell_short(data: Any) -> None:
+    """A batch that Keras began and that never came does not take the epoch's metrics with it."""
+
+    def short() -> tuple[Any, ...]:
+        return (tf.data.Dataset.from_tensor_slices(data).batch(5),)
+
+    batches = len(data[0]) // 5 + bool(len(data[0]) % 5)
+    arguments = {"epochs": 1, "steps_per_epoch": batches + 2, "validation_data": data, "shuffle": False}
+    whole, resumed = cut_and_resumed(small, short, 1 + batches, **arguments)
+    assert resumed.ended == whole.ended
+    assert resumed.seen == whole.seen
