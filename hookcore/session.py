@@ -266,10 +266,10 @@ class Session:
 
     def resume(self) -> None:
         """Go on from `run.resumed_from`, where there is one. The trainee must be ready to be restored."""
-        from hookcore.capture import Capture
-
         try:
             if self.run.resumed_from is not None:
+                from hookcore.capture import Capture
+
                 self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
         except BaseException:
             self._never_began()

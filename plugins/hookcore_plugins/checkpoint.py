@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+# What the first checkpoint needs is imported now: by then the package may have been upgraded, or be out of reach.
+import hookcore.capture
+import hookcore.resume  # noqa: F401
 from hookcore import CheckpointError, DiskFullError, Monitor, ParameterError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.cadence import due
 from hookcore.errors import Preempted
