@@ -40,7 +40,7 @@ UNSCANNED: Final = (
 
 def process(statement: str) -> Callable[[], float]:
     """A sample: the seconds of an interpreter that runs `statement`."""
-    command = [sys.executable, "-c", statement]
+    command = [sys.executable, "-P", "-c", statement]  # not what lies in the working directory
     # Lets the first round write what an installation has written: the bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
@@ -61,7 +61,7 @@ def main(rounds: int, peer_rounds: int) -> Iterator[Table | Gate | str]:
     found = Table("a process that imports", "ms", figures, floor=FLOOR, ours=OURS)
     yield found
     yield Gate("import hookcore: x attrs and pluggy", found.ratio(OURS, FLOOR)[1], 1.5)
-    subprocess.run([sys.executable, "-c", UNSCANNED], check=True)  # noqa: S603 - the code above
+    subprocess.run([sys.executable, "-P", "-c", UNSCANNED], check=True)  # noqa: S603 - the code above
     yield "`import hookcore` reads no entry points: it was run with a scan that raises."
     frameworks = {peer: process(f"import {peer}") for peer in PEERS if is_there(peer.partition(".")[0])}
     ways = {OURS: process(STATEMENTS[OURS]), **frameworks}
