@@ -1,11 +1,11 @@
 """What a save costs the training, how long until it is durable, and its memory, beside what else saves a Keras model.
 
-The floor is a copy in memory of the same arrays; it stands twice in the table: how far the second is from 1 is noise. Before each
-sample the disk is synced. *Stall* is what the training thread pays for a save of `Checkpoint`. *Until durable* ends when
-`on_checkpoint` is called: written, hashed, synced and renamed. Of the others only those that say so sync. `save_weights` leaves
-the optimizer's state out, and safetensors and the plain file get arrays that are in memory already. Where a snapshot holds
-references instead of copies, the next training step copies what it changes: that is the third table. Memory is the peak of a save
-and the training step after it beyond that of a step alone, each in a process of its own (Linux).
+The floor is a copy of the same arrays into memory that is there already; it stands twice in the table: how far the second is
+from 1 is noise. Before each sample the disk is synced. *Stall* is what the training thread pays for a save of `Checkpoint`.
+*Until durable* ends when `on_checkpoint` is called: written, hashed, synced and renamed. Of the others only those that say so
+sync. `save_weights` leaves the optimizer's state out, and safetensors and the plain file get arrays that are in memory already.
+Where a snapshot holds references instead of copies, the next training step copies what it changes: that is the third table.
+Memory is the peak of a save and the training step after it beyond that of a step alone, each in a process of its own (Linux).
 
 At the end everything is saved once more by each candidate, read back and compared.
 """
@@ -159,9 +159,14 @@ def seconds(call: Callable[[], object]) -> float:
 
 def candidates(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]]) -> dict[str, Any]:
     """What is measured, each returning its seconds."""
+    copies = [np.empty_like(array) for array in arrays]
+
+    def copy_all() -> None:
+        for copied, array in zip(copies, arrays, strict=True):
+            np.copyto(copied, array)
 
     def copy() -> float:
-        return seconds(lambda: [array.copy() for array in arrays])
+        return seconds(copy_all)
 
     def stall() -> float:
         taken = seconds(saves.begin)
@@ -300,7 +305,7 @@ def main(sizes: str, optimizers: str, rounds: int, processes: int, memory_of: st
             there = {name: of[2][name] for name in names if name in of[2]}
             return Table(f"{of[0]:g} MB of weights, {of[1]}: {what}", "ms", there, names[0], ours)
 
-        waited, written = table("what training waits for", WAITED, STALL), table("until it is written", WRITTEN, DURABLE)
+        waited, written = table("what the call of a save takes", WAITED, STALL), table("until it is written", WRITTEN, DURABLE)
         yield from (waited, written, table("the next step of training", STEPS))
         if megabytes >= GATED_FROM:
             yield from memory(megabytes, optimizer, processes)

@@ -3,12 +3,12 @@
 Early stopping, learning rate reduction, checkpoints of the best epoch, and a CSV log. A real model is trained for one step an
 epoch, and the two lists that `fit` calls, Keras's own and hookcore's, are told of the epoch's end with the model's metrics and
 those of a validation: the loss gets better and the error, which the checkpoints go by, does not. So each writes a row of its
-file, and nobody stops, reduces or, after the first epoch, saves: that is checked. Only `on_epoch_end` is timed. The way
-changes every 10 epochs, and the first 2 after a change do not count; a figure is the median epoch of such a block.
+file, and nobody stops, reduces or, after the first epoch, saves: that is checked. Only `on_epoch_end` is timed. The way changes
+every 10 epochs, and the first 2 after a change do not count; a figure is the median epoch of such a block.
 
-Keras's `CSVLogger` writes the metrics alone. `CSVLog` writes the step and the learning rate too, which has to be read from the
-optimizer; in the row *same columns* it does not. `callbacks=[]` is Keras's list with its History alone, which is in every list.
-The four callbacks stand twice in the table: how far the second is from 1 is noise.
+Both CSV logs have the metrics and the learning rate, which Keras's ReduceLROnPlateau puts among the metrics; `CSVLog` has the
+step too. `callbacks=[]` is Keras's list with its History alone, which is in every list. The four callbacks stand twice in the
+table: how far the second is from 1 is noise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ if TYPE_CHECKING:
 EPOCHS, COLD = 10, 2
 NEVER: Final = 10**9
 """Epochs without improvement."""
-FLOOR, KERAS, OURS, ALIKE = "callbacks=[]", "4 Keras callbacks", "fit, 4 plugins", "fit, 4 plugins, same columns"
+LIMIT: Final = (
+    "Nothing is in the processor's caches after a step of training, so that what takes 1 us in a loop takes 18 here: reading the "
+    "learning rate from its variable is about a quarter of the time, and opening and closing the file, which is not held open so "
+    "that nothing is lost, a fifth."
+)
+FLOOR, KERAS, OURS = "callbacks=[]", "4 Keras callbacks", "fit, 4 plugins"
 
 
 @attrs.define(eq=False)
@@ -86,13 +91,13 @@ def callbacks(directory: Path) -> list[Any]:
     ]
 
 
-def plugins(directory: Path, *, only_metrics: bool) -> list[Any]:
+def plugins(directory: Path) -> list[Any]:
     """Ours."""
     return [
         EarlyStopping("val_loss", patience=NEVER),
         ReduceLROnPlateau("val_loss", patience=NEVER),
         Checkpoint(directory / "best", "val_mae", "min", save_best_only=True),
-        CSVLog(directory / "log.csv", only_metrics=only_metrics),
+        CSVLog(directory / "log.csv"),
     ]
 
 
@@ -102,18 +107,18 @@ def ways(model: Any, directory: Path) -> dict[str, Way]:
     iterator = iter(tf.data.Dataset.from_tensors((np.ones((32, 8), "float32"), np.ones((32, 1), "float32"))).repeat())
     about = {"add_history": True, "model": model, "verbose": 0, "epochs": NEVER, "steps": 1}
     made = {}
-    for number, name in enumerate((FLOOR, KERAS, f"{KERAS} again", OURS, ALIKE)):
+    for number, name in enumerate((FLOOR, KERAS, f"{KERAS} again", OURS)):
         own = directory / str(number)
         own.mkdir()
-        if name in {OURS, ALIKE}:
-            engine = Engine(plugins(own, only_metrics=name == ALIKE), autoload=False)
+        if name == OURS:
+            engine = Engine(plugins(own), autoload=False)
             told: Any = HookedCallbackList(KerasEvents(engine), None, **about)
         else:
             told = keras.callbacks.CallbackList([] if name == FLOOR else callbacks(own), **about)
         way = made[name] = Way(told, model, iterator, own)
         told.on_train_begin()
         way.train()
-        if name in {OURS, ALIKE}:
+        if name == OURS:
             engine["checkpoint"]._writes.wait()  # noqa: SLF001 - the save itself is not the question
         way.train()
     return made
@@ -122,7 +127,10 @@ def ways(model: Any, directory: Path) -> dict[str, Way]:
 def check(way: Way, saved: float, rate: float) -> None:
     """Raises `AssertionError` where a way did not write each row, or saved, stopped or reduced anything."""
     with (way.directory / "log.csv").open(encoding="utf-8") as file:
-        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    losses = [float(row["val_loss"]) for row in rows]
+    columns = {"epoch", "learning_rate", "loss", "mae", "val_loss", "val_mae"}
+    assert columns <= rows[-1].keys() <= columns | {"step"}, f"columns {set(rows[-1])}"  # noqa: S101 - the check
     assert losses == [1 / (1 + epoch) for epoch in range(way.epoch)], f"{len(losses)} rows"  # noqa: S101 - the check
     assert newest(way.directory) == saved, "saved again"  # noqa: S101 - the check
     assert not way.model.stop_training, "stopped"  # noqa: S101 - the check
@@ -149,12 +157,10 @@ def main(rounds: int) -> Iterator[Table | Gate | str]:
         figures = measure({name: way.block for name, way in candidates.items()}, rounds)
         for name, when in saved.items():
             check(candidates[name], when, rate)
-        for name in (OURS, ALIKE):
-            candidates[name].told.on_train_end()
-    found = Table("on_epoch_end, without a save", "us", figures, floor=FLOOR, ours=ALIKE)
+        candidates[OURS].told.on_train_end()
+    found = Table("on_epoch_end, without a save", "us", figures, floor=FLOOR, ours=OURS)
     yield found
-    yield Gate(f"{ALIKE}, x {KERAS}", found.ratio(ALIKE, KERAS)[1], 0.2)
-    yield f"With the learning rate, {OURS} is {found.ratio(OURS, KERAS)[1]:.2f} of the {KERAS}."
+    yield Gate(f"{OURS}, x {KERAS}", found.ratio(OURS, KERAS)[1], 0.2, LIMIT)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What callbacks cost per step inside Keras's real train step, on TensorFlow.
 
 The inner loop of `fit` is run by hand with two compiled models: `on_train_batch_begin`, the model's train function,
-`on_train_batch_end`. Only the two calls are timed, timer included. `tiny` has one layer and one sample a batch, `small` has three
-layers and 64; both have two metrics. The way changes every 50 steps, and the first 5 after a change do not count: ways that
-change at every step would all stay cold. A figure is the median step of such a block.
+`on_train_batch_end`. Only the two calls are timed, timer included. `tiny` has one layer and one sample a batch, `small` has
+three layers and 64; both have two metrics. The way changes every 50 steps, and the first 5 after a change do not count: ways
+that change at every step would all stay cold. A figure is the median step of such a block.
 
-`callbacks=[]` is Keras's own list as `fit` makes it, with its History; it stands twice in the table: how far the second is from 1
-is noise. The plugins and the counting callbacks count the ends of batches; the counts and the loss that was read are checked
-against the real ones. hookcore's sessions have their first batches, of which all are timed by hookcore itself, behind them.
+`callbacks=[]` is Keras's own list as `fit` makes it, with its History; it stands twice in the table: how far the second is from
+1 is noise. The plugins and the counting callbacks count the ends of batches; the counts and the loss that was read are checked
+against the real ones. The length of the data is known. hookcore's sessions have their first batches, of which all are timed by
+hookcore itself, behind them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ STEPS, COLD = 50, 5
 WARM: Final = WHILE + STEPS
 FLOOR, NONE, FOUR, LOSS = "callbacks=[]", "fit, no batch plugin", "fit, 4 plugins", "fit, loss every step"
 ADAPTER, ADAPTER_FOUR = "KerasAdapter, no batch plugin", "KerasAdapter, 4 plugins"
+GATES: Final = {
+    NONE: (0.1, ""),
+    FOUR: (0.2, ""),
+    LOSS: (
+        0.4,
+        "float() of one TensorFlow scalar is half of it by itself: nothing is in the processor's caches after a step.",
+    ),
+    ADAPTER: (1.15, ""),
+    ADAPTER_FOUR: (1.15, "Keras's own list and four callbacks that count take 1.07 to 1.09 of it."),
+}
 
 
 @attrs.define(eq=False)
@@ -212,8 +223,9 @@ def table(name: str, made: tuple[Any, tuple[Any, Any]], directory: Path, rounds:
     for one, way in candidates.items():
         counts = {listener.n for listener in way.listeners if not isinstance(listener, OfEpochs)}
         assert counts <= {expected}, f"{one}: {counts} events, {expected} expected"  # noqa: S101 - the check
-        if isinstance(way.told, HookedCallbackList):
-            run = way.told.events.engine.run
+        adapters = [one.engine for one in way.told.callbacks if isinstance(one, KerasAdapter)]
+        for used in [way.told.events.engine] if isinstance(way.told, HookedCallbackList) else adapters:
+            run = used.run
             assert run is not None and run.progress.step == expected, f"{one}: {run}"  # noqa: S101, PT018 - the check
     return Table(f"callbacks of one step, {name} model", "us", figures, floor=FLOOR, ours=FOUR)
 
@@ -228,8 +240,8 @@ def main(rounds: int) -> Iterator[Table | Gate | str]:
         for make in (tiny, small):
             found = table(make.__name__, make(), Path(directory), rounds)
             yield found
-            for way, at_most in ((NONE, 0.1), (FOUR, 0.2), (LOSS, 0.4), (ADAPTER, 1.15), (ADAPTER_FOUR, 1.15)):
-                yield Gate(f"{make.__name__} model: {way}, x {FLOOR}", found.ratio(way, FLOOR)[1], at_most)
+            for way, (at_most, limit) in GATES.items():
+                yield Gate(f"{make.__name__} model: {way}, x {FLOOR}", found.ratio(way, FLOOR)[1], at_most, limit)
 
 
 if __name__ == "__main__":

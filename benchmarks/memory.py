@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 WARM_UP: Final = 100_000
 """Events before the first look, and events in an epoch."""
 PER_MILLION: Final = 256
-"""KiB: a quarter of a byte an event, where the shortest thing that one could leave behind, an entry in a list, takes 8 bytes."""
+"""KiB: in 10**6 events a quarter of a byte each, where the shortest thing to leave behind, an entry in a list, takes 8 bytes."""
 HISTORY: Final = 200
 """MB for 10**6 epochs."""
 KERAS_SHARE: Final = 10
@@ -271,7 +271,7 @@ def main(events: int, memory_of: str | None) -> Iterator[Table | Gate | str]:
     yield Table(
         f"{events:,} epochs, 4 metrics each", "MB", {"history": [held], "left behind by a checkpoint's record of it": [left]}
     )
-    yield Gate("MB of history", held / 1e6, HISTORY)
+    yield Gate(f"MB of history of {events:,} epochs", held / 1e6, HISTORY * events / 1e6)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,16 @@ $ tox -e benchmarks
 ```
 
 runs every script of [benchmarks/](../benchmarks/README.md) and leaves the figures in `.tox/benchmarks/tmp/`. A script by itself
-is `python benchmarks/dispatch.py`. CI runs them in fewer rounds and with `--check`, which fails where a gate is missed by more
-than {ROOM} times.
+is `python benchmarks/dispatch.py`. CI runs them beside fewer peers, in fewer rounds and with `--check`, which fails where a
+gate is missed by more than {ROOM} times.
 
 ## How to read the tables
 
 - All candidates of a table are measured in one process, in shuffled rounds. A time is the median of all rounds, with the
   quartiles; it is worth little on a shared machine.
 - `x plain loop`, or whatever the floor is, is the median of the ratios within a round, with the quartiles: this is what holds
-  from machine to machine. The floor is the cheapest way to do that work at all: a loop over the listeners, a copy in memory, a
-  formatted line.
+  from machine to machine. The floor is the plainest way to do that work: a loop over the listeners, a copy in memory, a formatted
+  line.
 - `hookcore is x of it` is the other direction: 0.1 is a tenth of what that candidate costs.
 - A row called `again` is the floor a second time. How far it is from 1 is noise, and nothing closer than that means anything.
 - A gate is what must hold: met, or missed and said so.
@@ -60,8 +60,8 @@ def main(directory: Path) -> None:
             click.echo(f"## `{one['script']}.py`\n\n{summary}\n\n{rest.strip()}\n")
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items() if name != "hookcore")
         click.echo(f"Python {one['python']}, {one['system']}; {versions}.\n")
-        for result in one["results"]:
-            click.echo(_markdown(result))
+        for shown in filter(None, map(_markdown, one["results"])):
+            click.echo(shown)
         if not first:
             click.echo(_gates([("", one)]))
 
@@ -69,7 +69,8 @@ def main(directory: Path) -> None:
 def _gates(runs: list[tuple[str, dict[str, Any]]]) -> str:
     gates = [(prefix, Gate(**result)) for prefix, one in runs for result in one["results"] if "at_most" in result]
     rows = [[prefix + gate.what, f"{gate.found:.3g}", f"{gate.at_most:.3g}", _YES_OR_NO[gate.met]] for prefix, gate in gates]
-    return _table([["gate", "found", "at most", "met"], *rows])
+    limits = {gate.limit: f"- {prefix}{gate.limit}\n" for prefix, gate in gates if gate.limit and not gate.met}
+    return _table([["gate", "found", "at most", "met"], *rows]) + "".join(["\n", *limits.values()] if limits else [])
 
 
 def _markdown(result: dict[str, Any]) -> str:

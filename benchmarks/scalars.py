@@ -1,8 +1,9 @@
 """What it costs to log a scalar for TensorBoard, beside TensorFlow's, tensorboardX's and PyTorch's writers.
 
 The floor is a formatted line written to a file. In each round a candidate logs a burst of steps, which is timed, and then has the
-time to write them, as it has while a batch is trained: the first table is what the training thread pays. The second is what all
-threads use of the CPU until the burst is written. At the end every file is read back and compared, value for value, event files
+time to write them, as it has while a batch is trained: the first table is what the training thread pays, and of a writer whose
+own thread works meanwhile, its share of the interpreter, too. The second is what all threads use of the CPU until the burst is
+written, and the fairer one. At the end every file is read back and compared, value for value, event files
 by TensorBoard's own reader. The floor stands twice in the tables: how far the second is from 1 is noise.
 """
 

@@ -120,6 +120,8 @@ class Gate:
     what: str
     found: float
     at_most: float
+    limit: str = ""
+    """What stands in the way, for where it is missed."""
 
     @property
     def met(self) -> bool:
@@ -127,7 +129,8 @@ class Gate:
         return self.found <= self.at_most
 
     def __str__(self) -> str:
-        return f"{'met' if self.met else 'MISSED'}: {self.what}: {self.found:.3g}, at most {self.at_most:.3g}"
+        told = f"{'met' if self.met else 'MISSED'}: {self.what}: {self.found:.3g}, at most {self.at_most:.3g}"
+        return told if self.met or not self.limit else f"{told}. {self.limit}"
 
 
 def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Command:

@@ -44,8 +44,8 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
 class Metrics(Mapping[str, float]):
     """A read-only mapping of floats over a framework's own values, each converted when it is read, and once.
 
-    A nested mapping is flattened without a prefix, as Keras does; a name in it gives way to the same one outside of it. A value
-    with several elements, such as a metric per class, appears as `name_0`, `name_1` and so on.
+    A nested mapping is flattened without a prefix; a name in it gives way to the same one outside of it. A value with several
+    elements, such as a metric per class, appears as `name_0`, `name_1` and so on.
     """
 
     __slots__ = ("_floats", "_raw")
@@ -58,15 +58,10 @@ class Metrics(Mapping[str, float]):
         floats, raw = self._floats, self._raw
         if raw is None or name in floats:
             return floats[name]
-        value: Any = raw.get(name)
-        # Who reads one number at each batch does not pay for all of them, nor for a call of `_scalar`.
-        shape = getattr(value, "shape", None)
-        if shape is None or len(shape):
+        number = _scalar(raw.get(name))
+        if number is None:
             return self._all()[name]
-        try:
-            floats[name] = number = float(value)
-        except (TypeError, ValueError):
-            return self._all()[name]
+        floats[name] = number  # who reads one at each batch does not pay for all
         return number
 
     def __iter__(self) -> Iterator[str]:
@@ -89,15 +84,16 @@ class Metrics(Mapping[str, float]):
 
 
 def _scalar(value: Any) -> float | None:
-    """A float or a framework's number as a float, by the quickest way; None for anything else."""
+    """A number, or a framework's without dimensions, as a float by the quickest way; None for anything else."""
     if type(value) is float:
         return value
-    # Only what has no dimensions: NumPy deprecates float() of an array of one element.
-    shape = getattr(value, "shape", None)
-    if shape is None or len(shape):
-        return None
+    if type(value) is not int:
+        # NumPy deprecates float() of an array of one element, and makes one of a complex number.
+        shape = getattr(value, "shape", None)
+        if shape is None or len(shape):
+            return None
     try:
-        return float(value)
+        return float(value.item() if hasattr(type(value), "item") else value)
     except (OverflowError, TypeError, ValueError):
         return None
 

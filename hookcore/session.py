@@ -59,10 +59,10 @@ class Session:
         "_timing_batches",
         "_until_turn",
         "_wants_metrics",
+        "drops_latest",
         "ends_of_data",
         "hooks",
         "latest",
-        "lets_go",
         "loop_state",
         "resumed_loop_state",
         "run",
@@ -88,9 +88,9 @@ class Session:
         """What `loop_state` returned when the checkpoint was made that this run goes on from."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of the latest batch that was trained in this epoch, as the framework has them."""
-        self.lets_go = False
-        """Whether they are let go of when the next batch begins, which is where each batch that begins also ends. To be the last
-        to hold what a framework made costs the time that it takes to free it."""
+        self.drops_latest = False
+        """Whether `batch_begin` drops `latest`, which needs batches that all end. To be the last to hold what a framework made
+        costs the time that it takes to free it."""
         self.ends_of_data: tuple[str, ...] = ()
         """Errors, by name, that the loop takes for the end of its data, as it does `StopIteration`: no plugin may raise them."""
         self._goes_on = False
@@ -127,6 +127,7 @@ class Session:
         for hook in BATCH_HOOKS:
             setattr(self.hooks, hook, getattr(chosen, hook))
         # None where nobody listens: in a training, where nothing is in the caches, even an empty call costs as much as a plugin.
+        # The end of a batch is where windows are counted, for the beginning too.
         self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._heard else None
         self._on_batch_end = chosen.on_batch_end if self._heard & {"on_batch_begin", "on_batch_end"} else None
 
@@ -178,7 +179,7 @@ class Session:
         self._progress.batch = batch
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
-        if self.lets_go:
+        if self.drops_latest:
             self.latest = None
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None, steps: int = 1) -> None:
@@ -217,8 +218,8 @@ class Session:
 
     def poll(self) -> None:
         """Raise what `Run.interrupt` was given, if anything."""
-        interruption, self.shared.interruption = self.shared.interruption, None
-        if interruption is not None:
+        if self.shared.interruption is not None:
+            interruption, self.shared.interruption = self.shared.interruption, None
             raise interruption
 
     def end(self, exception: BaseException | None = None) -> None:

@@ -50,7 +50,6 @@ class CSVLog:
     _columns: list[str] = attrs.field(init=False, factory=list)
     _rows: int | None = attrs.field(init=False, default=None)
     """How many rows there are in the file; None before a run."""
-    _writer: Any = attrs.field(init=False, default=None, repr=False)
 
     @separator.validator
     def _one_character(self, attribute: Any, value: Any) -> None:
@@ -101,10 +100,9 @@ class CSVLog:
         return "".join(self._line(row) for row in [dict(zip(self._columns, self._columns, strict=True)), *rows])
 
     def _line(self, row: Mapping[str, Any]) -> str:
-        if self._writer is None:
-            # `writerow` returns what `write` does.
-            self._writer = csv.writer(SimpleNamespace(write=str), delimiter=self.separator, lineterminator="\n")
-        line: str = self._writer.writerow([row.get(name, self.absent) for name in self._columns])
+        # `writerow` returns what `write` does.
+        writer: Any = csv.writer(SimpleNamespace(write=str), delimiter=self.separator, lineterminator="\n")
+        line: str = writer.writerow([row.get(name, self.absent) for name in self._columns])
         return line
 
     def state_dict(self) -> dict[str, Any]:

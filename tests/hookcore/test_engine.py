@@ -767,7 +767,7 @@ def test_batches_that_nobody_hears_of_are_counted() -> None:
     session = engine(bad("on_epoch_end", lambda: None)).start(Run())
     session.train_begin()
     session.epoch_begin(2)
-    session.lets_go = True
+    session.drops_latest = True
     for batch in range(3):
         session.batch_begin(batch)
         assert session.latest is None

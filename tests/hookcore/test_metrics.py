@@ -84,6 +84,17 @@ def test_a_name_outside_of_a_nested_mapping_counts(order: list[str], alone: bool
     assert dict(metrics) == {"loss": 1.0, "acc": 0.5}
 
 
+@pytest.mark.parametrize("number", [0.5, 1, Tensor(2.0)])
+def test_a_number_is_read_whatever_the_others_are(number: Any) -> None:
+    """Who reads one number neither converts the others nor fails for one that is none."""
+    other = Tensor(0.25)
+    metrics = Metrics({"loss": number, "acc": other, "grade": "high"})
+    assert metrics["loss"] == float(getattr(number, "value", number))
+    assert other.conversions == 0
+    with pytest.raises(MetricError, match="'grade' must be a number"):
+        metrics["grade"]
+
+
 def test_plugins_that_read_nothing_convert_nothing() -> None:
     """Through the compiled hooks a value is converted once for all plugins that read it, and not for those that do not."""
 

@@ -163,3 +163,21 @@ def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(mod
     model.predict(data[0], verbose=0, callbacks=[adapter])
     assert adapter.run is run
     assert stopping.best == best is not None
+
+
+def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: Any) -> None:
+    """One adapter in a fit within a fit: the inner run ends whole, and the outer is told that it is in two places at once."""
+    recording = RecordingPlugin()
+    adapter = KerasAdapter([recording])
+    inner = make()
+
+    def train_within(batch: int, logs: Any) -> None:
+        del logs
+        if batch == 1:
+            inner.fit(*data, batch_size=12, callbacks=[adapter], verbose=0)
+            recording.events.clear()
+
+    within = keras.callbacks.LambdaCallback(on_train_batch_end=train_within)
+    with pytest.raises(HookcoreError, match="in two places at once"):
+        model.fit(*data, batch_size=6, callbacks=[adapter, within], verbose=0)
+    assert recording.events == []

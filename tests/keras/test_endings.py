@@ -325,3 +325,77 @@ def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, 
         "on_epoch_end",
         "on_train_end",
     ]
+
+
+class Interrupted(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Data during whose first look Ctrl-C comes, before training has begun."""
+
+    def __init__(self, data: tuple[Any, Any]) -> None:
+        super().__init__()
+        self.data, self.looked = data, False
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if not self.looked:
+            self.looked = True
+            signal.raise_signal(signal.SIGINT)
+        return self.data
+
+
+def test_ctrl_c_before_training_is_raised_before_any(train_by_fit: Any, model: Any, data: Any) -> None:
+    """As it is handed over while Keras looks at the data, or builds the model."""
+    recording = RecordingPlugin()
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(model, Interrupted(data), epochs=3, plugins=[recording])
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_exception", "on_train_end"]
+    assert train_by_fit.run.outcome is Outcome.INTERRUPTED
+
+
+def test_ctrl_c_at_the_end_of_an_epoch_leaves_it_to_the_callbacks(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+    """Keras's own have had the batch and the epoch that have ended when it is raised."""
+    ended: list[tuple[str, int]] = []
+
+    class Listener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            del logs
+            ended.append(("batch", batch))
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            del logs
+            ended.append(("epoch", epoch))
+
+    for hook, expected in ("on_batch_end", [("batch", 0)]), ("on_epoch_end", [("batch", 0), ("epoch", 0)]):
+        ended.clear()
+        plugin = calls(**{hook: lambda _: signal.raise_signal(signal.SIGINT)})
+        with pytest.raises(KeyboardInterrupt):
+            train_by_fit(model, *data, batch_size=24, epochs=3, plugins=[plugin], callbacks=[Listener()])
+        assert ended == expected
+    assert model.history.epoch == [0]
+
+
+def test_ctrl_c_that_a_models_own_fit_caught_is_not_raised_again(data: Any, calls: Any) -> None:
+    """A model that ends its training in good order returns its run."""
+
+    class Patient(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
+        def fit(self, *args: Any, **kwargs: Any) -> None:
+            with pytest.raises(KeyboardInterrupt):
+                super().fit(*args, **kwargs)
+
+    model = Patient([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    run = fit(model, *data, epochs=3, verbose=0, plugins=[calls(on_batch_end=lambda _: signal.raise_signal(signal.SIGINT))])
+    assert run.progress.step == 1
+
+
+@pytest.mark.parametrize("way", ["evaluate", "predict"])
+@pytest.mark.parametrize("moment", ["begin", "end"])
+def test_what_means_the_end_of_data_shortens_no_evaluation(
+    model: Any, data: Any, calls: Any, raising: Any, *, way: str, moment: str
+) -> None:
+    """Nor a prediction, outside of a fit."""
+    plugin = calls(**{f"on_{way}_batch_{moment}": raising(tf.errors.OutOfRangeError(None, None, "end"))})
+    adapter = KerasAdapter([plugin])
+    with pytest.raises(PluginError, match="'calls' raised OutOfRangeError"):
+        getattr(model, way)(data[0], **({"y": data[1]} if way == "evaluate" else {}), callbacks=[adapter], verbose=0)

@@ -304,3 +304,34 @@ def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: 
     for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert run.learning_rate == 0.125
+
+
+def test_a_models_own_loop_may_pass_the_callbacks_what_they_take(data: Any) -> None:
+    """The list that `fit` gives to a model with a `fit` of its own has Keras's signatures, before the first epoch, too."""
+    recording = RecordingPlugin()
+
+    class OwnLoop(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
+        def fit(self, x: Any, y: Any, callbacks: Any = None, **kwargs: Any) -> None:
+            del kwargs
+            callbacks.on_train_begin()
+            callbacks.on_epoch_begin(0)
+            callbacks.on_train_batch_begin(0, {})
+            callbacks.on_train_batch_end(0, logs=self.train_on_batch(x, y, return_dict=True))
+            callbacks.on_epoch_end(0, {"loss": 1.0})
+            callbacks.on_train_end()
+
+    model = OwnLoop([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    fit(model, *data, plugins=[recording], verbose=0)
+    assert recording.hooks.count("on_batch_end") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_vote_in_the_validation_cuts_no_epoch(train: Train, model: Any, data: Any, calls: Any) -> None:
+    """The length of the epoch, which was not known before, is that of all its batches."""
+    lengths: list[int | None] = []
+    plugin = calls(on_evaluate_end=lambda run: run.stop("enough"), on_epoch_end=lambda run: lengths.append(run.steps_per_epoch))
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(6).filter(lambda x, y: True)  # noqa: ARG005 - makes the length unknown
+    run = train(model, batches, validation_data=data, epochs=3, shuffle=False, plugins=[plugin])
+    assert lengths == [4]
+    assert run.outcome is Outcome.STOPPED

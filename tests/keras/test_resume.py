@@ -688,3 +688,17 @@ def test_cut_in_the_validation_after_data_that_fell_short(data: Any) -> None:
     whole, resumed = cut_and_resumed(small, short, 1 + batches, **arguments)
     assert resumed.ended == whole.ended
     assert resumed.seen == whole.seen
+
+
+def test_a_vote_before_the_batches_that_go_by_stops_after_them(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A resumed run whose plugin votes at its beginning finishes the epoch that was cut with the batches that were trained."""
+    first = cutting(Life(), 3)
+    checkpoint = Checkpoint("runs", every_n_epochs=None, every_n_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(), *data, batch_size=5, epochs=2, verbose=0, plugins=[first, checkpoint])
+    voting = types.SimpleNamespace(name="voting", on_train_begin=hookimpl(lambda run: run.stop("enough")))
+    run = fit(small(), *data, batch_size=5, epochs=2, verbose=0, plugins=[voting, checkpoint], resume="auto")
+    assert run.progress.step == 3
+    assert run.history.epochs == [0]
+    assert run.history["loss"]
+    assert "batches more" not in caplog.text

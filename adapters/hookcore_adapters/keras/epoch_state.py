@@ -23,7 +23,7 @@ class EpochState:
     """The metrics so far, and the random numbers with which the epoch's data began."""
 
     logs: Mapping[str, Any] | None = None
-    """Those of the latest batch, where it was read."""
+    """Those of the latest batch before the run was cut, as read from its checkpoint."""
     random: RandomState = attrs.field(factory=RandomState.now)
     metrics: list[Any] | None = None
     """The values of the metrics' variables where they are held: during validation, which uses the same ones, and when read."""

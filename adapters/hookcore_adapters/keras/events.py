@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import keras
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Logs: TypeAlias = Mapping[str, Any] | None
+_ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends have not
 
 
 def engine_of(plugins: Iterable[object] | Engine) -> Engine:
@@ -73,6 +74,10 @@ class KerasEvents:
     _epoch: EpochState = attrs.field(factory=EpochState)
     _goes_on_with: RandomState | None = None
     """The random numbers of the checkpoint, from `train_begin` of a resumed run until its first epoch."""
+    _cut_short: bool | None = None
+    """Whether this epoch's training was stopped before its data ended; None until that is known."""
+    _interruption: BaseException | None = None
+    """What is to be raised as soon as there is a run."""
     _passing: PassOver | None = None
     """What lets the batches of the epoch go by that were trained before the run was cut."""
 
@@ -99,14 +104,16 @@ class KerasEvents:
         self._epoch = EpochState.of(session.resumed_loop_state.get("epoch", {})) if within else EpochState()
         session.latest = self._epoch.logs
         # Not where a batch may begin that never ends; see `batch_begin`.
-        session.lets_go = params.get("steps") is not None
-        session.ends_of_data = ("OutOfRangeError",)  # of tensorflow.errors, which other backends have not
+        session.drops_latest = params.get("steps") is not None
+        session.ends_of_data = _ENDS_OF_DATA
         run.shared.on_stop = functools.partial(self._obey, session)
         self._session = session
         self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
         if run.resumed_from is not None:
             self._go_on(session)
         session.train_begin()
+        if self._interruption is not None:
+            run.interrupt(self._interruption)
 
     def epoch_begin(self, epoch: int) -> None:
         """Remember where the epoch began, to count its steps."""
@@ -117,6 +124,7 @@ class KerasEvents:
             random.restore()  # whatever was drawn since it was read; what the hooks of this epoch draw comes after it
         session.epoch_begin(epoch)
         self._base_step = session.run.progress.step - session.position.batch
+        self._cut_short = None
         if session.position.batch:
             self._pass_over(session, random or RandomState.now())
         else:
@@ -161,7 +169,7 @@ class KerasEvents:
             _tell_of_missing(self._passing.left, epoch)
             self._leave_no_trace()
         shared = session.run.shared
-        if shared.steps_per_epoch is None and not self._model.stop_training:
+        if shared.steps_per_epoch is None and not (self._model.stop_training if self._cut_short is None else self._cut_short):
             shared.steps_per_epoch = session.run.progress.step - self._base_step
         session.epoch_end(epoch, metrics)
         self._obey(session)
@@ -185,8 +193,10 @@ class KerasEvents:
     def evaluate_begin(self, model: Any) -> None:
         """Validation within training, or an evaluation of its own."""
         session = self._any(model)
-        if not self._alone and can_pass_over():
-            self._epoch.hold_metrics(model)
+        if not self._alone:
+            self._cut_short = bool(model.stop_training)  # and not by a vote that is given from here on
+            if can_pass_over():
+                self._epoch.hold_metrics(model)
         session.hooks.on_evaluate_begin()
 
     def evaluate_batch_begin(self, batch: int) -> None:
@@ -218,8 +228,10 @@ class KerasEvents:
         self._current().hooks.on_predict_end()
 
     def interrupt(self, exception: BaseException) -> None:
-        """Have `exception` raised between two batches, if anything runs."""
-        if self._session is not None:
+        """Have `exception` raised between two batches."""
+        if self._session is None:
+            self._interruption = exception
+        else:
             self._session.run.interrupt(exception)
 
     def _current(self) -> Session:
@@ -232,6 +244,7 @@ class KerasEvents:
         if self._session is None or self._alone:
             self._model = model
             self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model), training=False)
+            self._session.ends_of_data = _ENDS_OF_DATA
             self._alone = True
         return self._session
 
@@ -270,6 +283,7 @@ class KerasEvents:
             )
             logger.warning(msg, position.epoch + 1, position.batch)
             session.position = attrs.evolve(position, batch=0)
+            self._obey(session)
             return
         cut = self._epoch
 
@@ -301,8 +315,8 @@ class KerasEvents:
             self._passing = None
 
     def _obey(self, session: Session) -> None:
-        # Keras looks at the ends of batches and epochs.
-        if session.stopping:
+        # Keras looks at the ends of batches and epochs. Not before the batches of an epoch that was cut have gone by.
+        if session.stopping and self._passing is None and self._goes_on_with is None:
             self._model.stop_training = True
 
     def _steps_done(self, session: Session, last: int) -> int:

@@ -13,7 +13,7 @@ from hookcore_adapters.keras.events import KerasEvents, engine_of
 from hookcore_adapters.keras.interrupt import DelayedInterrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hookcore import Engine, Run
     from hookcore.resume import Resume
@@ -87,6 +87,8 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         self.events = events
         # History is always there, and looks at epochs only.
         self._others = any(type(one) is not keras.callbacks.History for one in self.callbacks)
+        self._batch_begin: Callable[[int], None] = events.batch_begin
+        self._batch_end: Callable[[int, Logs], None] = events.batch_end
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
@@ -98,23 +100,34 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         self.events.epoch_begin(epoch)
         super().on_epoch_begin(epoch, logs)
         self._batch_begin, self._batch_end = self.events.batches()
-        if not self._others:  # nobody else hears of batches
+        # Nobody else hears of batches, and Keras's own loop gives none of the arguments that a session does not take.
+        if not self._others and type(self._model).fit is keras.Model.fit:
             self.__dict__.update(on_train_batch_begin=self._batch_begin, on_train_batch_end=self._batch_end)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
         self._batch_begin(batch)
-        super().on_train_batch_begin(batch, logs)
+        if self._others:
+            super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Plugins, then callbacks."""
-        self._batch_end(batch, logs)
-        super().on_train_batch_end(batch, logs)
+        """Plugins, then callbacks, which have what has happened before Ctrl-C is raised."""
+        try:
+            self._batch_end(batch, logs)
+        except KeyboardInterrupt:
+            super().on_train_batch_end(batch, logs)
+            raise
+        if self._others:
+            super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Plugins, then callbacks."""
+        """Plugins, then callbacks, which have what has happened before Ctrl-C is raised."""
         metrics = Metrics(logs)
-        self.events.epoch_end(epoch, metrics)
+        try:
+            self.events.epoch_end(epoch, metrics)
+        except KeyboardInterrupt:
+            super().on_epoch_end(epoch, logs)
+            raise
         floats = dict(sorted(metrics.items()))
         if self._others or floats.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
             super().on_epoch_end(epoch, logs)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class DelayedInterrupt:
     """Within this context Ctrl-C is handed to `interrupt`, to be raised between two batches; a second one is raised at once.
 
-    One that nobody has raised by then is raised at the end of the context. Does nothing outside of the main thread, nor where
+    One that was not raised by then is raised at the end of the context. Does nothing outside of the main thread, nor where
     the program handles SIGINT itself.
     """
 
     def __init__(self, interrupt: Callable[[BaseException], None]) -> None:
         self._interrupt = interrupt
-        self._pending = False
+        self._pending: KeyboardInterrupt | None = None
         self._installed = False
 
     def __enter__(self) -> Self:
@@ -35,11 +35,12 @@ class DelayedInterrupt:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         # A plugin that handles Ctrl-C too has had it raised already, or what it stands for.
-        if self._pending and not isinstance(error, KeyboardInterrupt | SystemExit):
-            raise KeyboardInterrupt
+        raised = isinstance(error, KeyboardInterrupt | SystemExit) or getattr(self._pending, "__traceback__", None) is not None
+        if self._pending is not None and not raised:
+            raise self._pending
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._pending:
+        if self._pending is not None:
             signal.default_int_handler(number, frame)
-        self._pending = True
-        self._interrupt(KeyboardInterrupt())
+        self._pending = KeyboardInterrupt()
+        self._interrupt(self._pending)

@@ -31,7 +31,7 @@ PICTURE_DPI: Final = 96
 
 @attrs.define(eq=False)
 class KerasViews:
-    """`hookcore.trainee.Views` of a Keras model, on any backend. Looking changes nothing: no weight, metric or random number.
+    """`hookcore.views.Views` of a Keras model, on any backend. Looking changes nothing: no weight, metric or random number.
 
     A layer is named as in the model, with slashes where it lies within another. Where a layer is called several times, or has
     several outputs, they are numbered: `lstm/0`, `lstm/1`.
