@@ -83,17 +83,25 @@ class Metrics(Mapping[str, float]):
         return self._floats
 
 
+_HAS_ITEM: Final[dict[type, bool]] = {}
+"""By type, as to ask a value of TensorFlow's takes longer than to convert it."""
+
+
 def _scalar(value: Any) -> float | None:
     """A number, or a framework's without dimensions, as a float by the quickest way; None for anything else."""
-    if type(value) is float:
-        return value
-    if type(value) is not int:
-        # NumPy deprecates float() of an array of one element, and makes one of a complex number.
+    kind = type(value)
+    if kind is float:
+        number: float = value
+        return number
+    if kind is not int:
+        # NumPy deprecates float() of an array of one element, and has it drop what a complex number has besides.
         shape = getattr(value, "shape", None)
         if shape is None or len(shape):
             return None
+        if kind not in _HAS_ITEM:
+            _HAS_ITEM[kind] = hasattr(kind, "item")
     try:
-        return float(value.item() if hasattr(type(value), "item") else value)
+        return float(value.item() if _HAS_ITEM.get(kind) else value)
     except (OverflowError, TypeError, ValueError):
         return None
 
