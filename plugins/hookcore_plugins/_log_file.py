@@ -108,9 +108,9 @@ def replace(path: Path, text: str) -> None:
 
 
 def add(path: Path, text: str, *, create: bool = True) -> bool:
-    """Add `text` at the end of the file, and return whether there was one to add to, or it was to be made.
+    """Add `text` at the end of the file, and return True; False where there is no file and `create` is False.
 
-    The file is not held open: an exception anywhere leaves nothing unwritten.
+    The file is not held open: an exception anywhere leaves nothing unwritten. Raises `OSError`.
     """
     # Not `Path.open`, whose buffers cost more than the system's calls.
     try:

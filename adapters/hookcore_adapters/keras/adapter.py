@@ -30,7 +30,7 @@ def _reporting_errors(
         try:
             method(self, *args, **kwargs)
         except BaseException as error:
-            self._failed(error)
+            self.events.failed(error)
             raise
 
     functools.update_wrapper(guarded, method)
@@ -59,16 +59,6 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         super().__init__()
         self.engine = engine_of(plugins)
         self.events = KerasEvents(self.engine, validation_data, validation_freq, resume)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Hold no run."""
-        self._batch_begin: Callable[[int], None] = self.events.batch_begin
-        self._batch_end: Callable[[int, Logs], None] = self.events.batch_end
-
-    def _failed(self, error: BaseException) -> None:
-        self._let_go()
-        self.events.failed(error)
 
     @property
     def run(self) -> Run | None:
@@ -86,24 +76,23 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         """Pass it on."""
         del logs
         self.events.epoch_begin(epoch)
-        self._batch_begin, self._batch_end = self.events.batches()
 
     # Not `_reporting_errors` here: a call more costs as much as a plugin.
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Pass it on."""
         del logs
         try:
-            self._batch_begin(batch)
+            self.events.batch_begin(batch)
         except BaseException as error:
-            self._failed(error)
+            self.events.failed(error)
             raise
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Pass it on."""
         try:
-            self._batch_end(batch, logs)
+            self.events.batch_end(batch, logs)
         except BaseException as error:
-            self._failed(error)
+            self.events.failed(error)
             raise
 
     @_reporting_errors
@@ -114,7 +103,6 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
     def on_train_end(self, logs: Logs = None) -> None:
         """End the run."""
         del logs
-        self._let_go()
         self.events.train_end()
 
     @_reporting_errors

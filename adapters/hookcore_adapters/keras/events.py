@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
@@ -20,7 +20,7 @@ from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 Logs: TypeAlias = Mapping[str, Any] | None
 _ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends have not
@@ -80,6 +80,13 @@ class KerasEvents:
     """What is to be raised as soon as there is a run."""
     _passing: PassOver | None = None
     """What lets the batches of the epoch go by that were trained before the run was cut."""
+    batch_begin: Callable[[int], None] = attrs.field(init=False)
+    batch_end: Callable[[int, Logs], None] = attrs.field(init=False)
+    """To be called when a batch begins, and when it ends: the session's own, where nothing else is to do. In a training nothing
+    is in the processor's caches, and each call in between costs as much as a plugin."""
+
+    def __attrs_post_init__(self) -> None:
+        self._choose_batches()
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
         """A new run, or one that goes on from a checkpoint; one that never ended was ended by an exception."""
@@ -103,7 +110,7 @@ class KerasEvents:
         within = session.position.batch and can_pass_over()
         self._epoch = EpochState.of(session.resumed_loop_state.get("epoch", {})) if within else EpochState()
         session.latest = self._epoch.logs
-        # Not where a batch may begin that never ends; see `batch_begin`.
+        # Not where a batch may begin that never ends; see `_execution_begin`.
         session.drops_latest = params.get("steps") is not None
         session.ends_of_data = _ENDS_OF_DATA
         run.shared.on_stop = functools.partial(self._obey, session)
@@ -130,18 +137,16 @@ class KerasEvents:
         else:
             self._epoch = EpochState()
             self._obey(session)
+        self._choose_batches()
 
-    def batches(self) -> tuple[Callable[[int], None], Callable[[int, Logs], None]]:
-        """What is to be called when a batch of this epoch begins, and when it ends: the session, where nothing else is to do.
+    def _choose_batches(self) -> None:
+        session = self._session
+        if session is not None and self._passing is None and self._steps_per_execution == 1:
+            self.batch_begin, self.batch_end = session.batch_begin, session.batch_end
+        else:
+            self.batch_begin, self.batch_end = self._execution_begin, self._execution_end
 
-        In a training nothing is in the processor's caches, and each call in between costs as much as a plugin.
-        """
-        if self._passing is None and self._steps_per_execution == 1:
-            session = self._current()
-            return session.batch_begin, session.batch_end
-        return self.batch_begin, self.batch_end
-
-    def batch_begin(self, batch: int) -> None:
+    def _execution_begin(self, batch: int) -> None:
         """`batch` is the first one of an execution.
 
         Where the length of the data is unknown, Keras begins one execution too many in each epoch, which has no end.
@@ -154,7 +159,7 @@ class KerasEvents:
         if self._steps_per_execution > 1:
             self._iterations = KerasTrainee(self._model).iterations
 
-    def batch_end(self, batch: int, logs: Logs = None) -> None:
+    def _execution_end(self, batch: int, logs: Logs) -> None:
         """`batch` is the last one of a whole execution, whether the data reached that far or not."""
         session = self._current()
         if self._passing is not None:
@@ -177,6 +182,7 @@ class KerasEvents:
     def train_end(self) -> None:
         """The end that Keras reports: all epochs done, or stopped."""
         session, self._session = self._current(), None
+        self._choose_batches()
         self._leave_no_trace()
         if self._model.stop_training and not session.stopping:
             attrs.evolve(session.run, plugin="keras").stop("model.stop_training was set by something else than a plugin")
@@ -186,6 +192,7 @@ class KerasEvents:
         """The end that Keras does not report."""
         session, alone = self._session, self._alone
         self._session, self._alone = None, False
+        self._choose_batches()
         self._leave_no_trace()
         if session is not None and not alone:
             session.end(error)

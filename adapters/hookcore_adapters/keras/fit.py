@@ -13,7 +13,7 @@ from hookcore_adapters.keras.events import KerasEvents, engine_of
 from hookcore_adapters.keras.interrupt import DelayedInterrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from hookcore import Engine, Run
     from hookcore.resume import Resume
@@ -87,8 +87,6 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         self.events = events
         # History is always there, and looks at epochs only.
         self._others = any(type(one) is not keras.callbacks.History for one in self.callbacks)
-        self._batch_begin: Callable[[int], None] = events.batch_begin
-        self._batch_end: Callable[[int, Logs], None] = events.batch_end
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
@@ -99,21 +97,20 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         """Plugins, then callbacks."""
         self.events.epoch_begin(epoch)
         super().on_epoch_begin(epoch, logs)
-        self._batch_begin, self._batch_end = self.events.batches()
         # Nobody else hears of batches, and Keras's own loop gives none of the arguments that a session does not take.
         if not self._others and type(self._model).fit is keras.Model.fit:
-            self.__dict__.update(on_train_batch_begin=self._batch_begin, on_train_batch_end=self._batch_end)
+            self.__dict__.update(on_train_batch_begin=self.events.batch_begin, on_train_batch_end=self.events.batch_end)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks."""
-        self._batch_begin(batch)
+        self.events.batch_begin(batch)
         if self._others:
             super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Plugins, then callbacks, which have what has happened before Ctrl-C is raised."""
         try:
-            self._batch_end(batch, logs)
+            self.events.batch_end(batch, logs)
         except KeyboardInterrupt:
             super().on_train_batch_end(batch, logs)
             raise
@@ -128,12 +125,11 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         except KeyboardInterrupt:
             super().on_epoch_end(epoch, logs)
             raise
-        floats = dict(sorted(metrics.items()))
-        if self._others or floats.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
+        if self._others or metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
             super().on_epoch_end(epoch, logs)
-        else:  # converted as Keras would, and for the plugins already
+        else:  # converted for the plugins already, and in the order that Keras's conversion has
             for history in self.callbacks:
-                history.on_epoch_end(epoch, floats)
+                history.on_epoch_end(epoch, dict(sorted(metrics.items())))
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Plugins, then callbacks."""

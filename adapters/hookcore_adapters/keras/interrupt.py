@@ -34,10 +34,10 @@ class DelayedInterrupt:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        # A plugin that handles Ctrl-C too has had it raised already, or what it stands for.
-        raised = isinstance(error, KeyboardInterrupt | SystemExit) or getattr(self._pending, "__traceback__", None) is not None
-        if self._pending is not None and not raised:
-            raise self._pending
+        pending = self._pending
+        # What was raised has a traceback, and where a plugin handles Ctrl-C too, that or what it stands for is on its way.
+        if pending is not None and pending.__traceback__ is None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            raise pending
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._pending is not None:
