@@ -6,21 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
 
 import click
 
-QUICK: Final = {
-    "dispatch": "--rounds 9",
-    "keras_step": "--rounds 9",
-    "epoch_end": "--rounds 9",
-    "checkpoint": "--rounds 3",
-    "scalars": "--rounds 9",
-    "imports": "--rounds 9",
-    "memory": "--events 200000",
-    "growth": "--rounds 9",
-}
-"""The scripts, and what makes each quick under `--check`."""
+from side_by_side import SCRIPTS
 
 
 @click.command()
@@ -30,7 +19,7 @@ QUICK: Final = {
 def main(ctx: click.Context, out: Path | None, *, check: bool) -> None:
     """Run every benchmark."""
     failed = []
-    for script, quick in QUICK.items():
+    for script, quick in SCRIPTS.items():
         command = [sys.executable, str(Path(__file__).with_name(f"{script}.py"))]
         command += ["--check", *quick.split()] if check else []
         command += ["--json", str(out / f"{script}.json")] if out is not None else []

@@ -21,8 +21,8 @@ import attrs
 import click
 import pluggy
 
-from hookcore import Engine, Metrics, Run, hookimpl, specs
-from side_by_side import Gate, Table, benchmark, is_there, measure
+from hookcore import Metrics, Run, hookimpl, specs
+from side_by_side import Gate, Table, benchmark, engine_of, is_there, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,13 +85,13 @@ def empty(k: int) -> Way:
 def compiled(k: int, plugin: Callable[[], Any] = Counter) -> Way:
     """The compiled hook."""
     own = [plugin() for _ in range(k)]
-    return Engine([(f"plugin_{i}", one) for i, one in enumerate(own)], autoload=False).start(Run()).hooks.on_batch_end, own
+    return engine_of(own).start(Run()).hooks.on_batch_end, own
 
 
 def session(k: int) -> Way:
     """What an adapter calls, when the first batches, of which all are timed, are over."""
     own = [Counter() for _ in range(k)]
-    started = Engine([(f"plugin_{i}", one) for i, one in enumerate(own)], autoload=False).start(Run())
+    started = engine_of(own).start(Run())
     started.train_begin()
     started.epoch_begin(0)
     for batch in range(2 * EVENTS):

@@ -21,7 +21,7 @@ import click
 from hookcore import Engine, Metrics, Run, dispatch, hookimpl
 from hookcore.testing.doubles import RecordingPlugin
 from hookcore_plugins import EarlyStopping, NaNGuard
-from side_by_side import Gate, Table, benchmark, measure
+from side_by_side import Counter, Gate, Table, benchmark, engine_of, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,18 +39,6 @@ LINEAR, FLAT, START = 1.5, 1.1, 30
 
 
 @attrs.define(eq=False)
-class Counter:
-    """The cheapest plugin that implements the hook."""
-
-    n: int = 0
-
-    @hookimpl
-    def on_batch_end(self) -> None:
-        """Count."""
-        self.n += 1
-
-
-@attrs.define(eq=False)
 class Other:
     """A plugin that does not."""
 
@@ -59,14 +47,9 @@ class Other:
         """Do nothing."""
 
 
-def engine(make: Callable[[], object], k: int) -> Engine:
-    """An engine with `k` plugins."""
-    return Engine([(f"plugin_{i}", make()) for i in range(k)], autoload=False)
-
-
 def begun(plugins: list[object], steps: int) -> Session:
     """A session that has trained so many batches."""
-    session = Engine([(f"plugin_{i}", plugin) for i, plugin in enumerate(plugins)], autoload=False).start(Run())
+    session = engine_of(plugins).start(Run())
     session.train_begin()
     session.epoch_begin(0)
     batches(session, steps)
@@ -176,7 +159,7 @@ def starts(rounds: int) -> Iterator[Table | Gate]:
         "EarlyStopping": lambda: EarlyStopping("loss"),
     }
     for kind, make in kinds.items():
-        engines = {k: engine(make, k) for k in PLUGINS}
+        engines = {k: engine_of([make() for _ in range(k)]) for k in PLUGINS}
         ways: dict[str, Callable[[], float]] = {f"start with {k}": _start(engines[k]) for k in PLUGINS}
         ways |= {f"Engine of {k}": _making(make, k) for k in PLUGINS}
         figures = measure(ways, rounds)
@@ -202,7 +185,7 @@ def _start(of: Engine) -> Callable[[], float]:
 def _making(make: Callable[[], object], k: int) -> Callable[[], float]:
     def making() -> float:
         began = time.perf_counter()
-        engine(make, k)
+        engine_of([make() for _ in range(k)])
         return time.perf_counter() - began
 
     return making

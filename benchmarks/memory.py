@@ -33,7 +33,7 @@ from hookcore import Engine, Metrics, Run, hookimpl, specs
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import CSVLog, EarlyStopping, NaNGuard
-from side_by_side import Gate, Table, benchmark, is_there
+from side_by_side import Counter, Gate, Table, benchmark, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -136,21 +136,12 @@ def raw_pluggy(reader: Reader, directory: str) -> Events:
     del directory
     manager = pluggy.PluginManager("hookcore")
     manager.add_hookspecs(specs)
-    for one in (reader, Reader(), _Counter(), _Counter()):
+    for one in (reader, Reader(), Counter(), Counter()):
         manager.register(one)
     for event in itertools.count():
         manager.hook.on_batch_begin(run=None, batch=event)
         manager.hook.on_batch_end(run=None, batch=event, metrics=Metrics(metrics_of(event)))
         yield
-
-
-@attrs.define(eq=False)
-class _Counter:
-    n: int = 0
-
-    @hookimpl
-    def on_batch_end(self) -> None:
-        self.n += 1
 
 
 def keras_list(reader: Reader, directory: str) -> Events:

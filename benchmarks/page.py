@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import click
 
-from side_by_side import ROOM, Gate
+from side_by_side import ROOM, SCRIPTS, Gate
 
-ORDER: Final = ("dispatch", "keras_step", "epoch_end", "checkpoint", "scalars", "imports", "memory", "growth")
-"""The scripts, as they stand on the page."""
 INTRODUCTION: Final = f"""\
 # Benchmarks
 
@@ -24,7 +22,7 @@ $ tox -e benchmarks
 
 runs every script of [benchmarks/](../benchmarks/README.md) and leaves the figures in `.tox/benchmarks/tmp/`. A script by itself
 is `python benchmarks/dispatch.py`. CI runs them beside fewer peers, in fewer rounds and with `--check`, which fails where a
-gate is missed by more than {ROOM} times.
+gate is missed by more than {ROOM} times, or by more than it is missed here.
 
 ## How to read the tables
 
@@ -47,7 +45,7 @@ def main(directory: Path) -> None:
     """Print the page from the JSON files in DIRECTORY."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.json"))]
     # The run with the most peers first, then other Pythons.
-    found.sort(key=lambda one: (ORDER.index(one["script"]), -len(one["versions"]), one["python"]))
+    found.sort(key=lambda one: ([*SCRIPTS].index(one["script"]), -len(one["versions"]), one["python"]))
     latest: dict[str, dict[str, Any]] = {}
     for one in found:
         latest.setdefault(one["script"], one)

@@ -23,6 +23,8 @@ import click
 from rich.console import Console
 from rich.table import Table as Printed
 
+from hookcore import Engine, hookimpl
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -33,6 +35,18 @@ VERSIONS_OF: Final = (
     "attrs", "hookcore", "keras", "lightning", "pluggy", "pytorch-ignite", "safetensors", "skorch", "tensorboard", "tensorboardX",
     "tensorflow", "torch", "transformers",
 )  # fmt: skip
+
+SCRIPTS: Final = {
+    "dispatch": "--rounds 9",
+    "keras_step": "--rounds 9",
+    "epoch_end": "--rounds 9",
+    "checkpoint": "--rounds 3",
+    "scalars": "--rounds 9",
+    "imports": "--rounds 9",
+    "memory": "--events 200000",
+    "growth": "--rounds 9",
+}
+"""The scripts, in the order of the page in docs/, and what makes each quick under `--check`."""
 
 Spread: TypeAlias = tuple[float, float, float]
 """The low quartile, the median and the high quartile."""
@@ -55,6 +69,23 @@ def measure(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[
         gc.enable()
         gc.unfreeze()
     return figures
+
+
+@attrs.define(eq=False)
+class Counter:
+    """The cheapest plugin that implements the end of a batch."""
+
+    n: int = 0
+
+    @hookimpl
+    def on_batch_end(self) -> None:
+        """Count."""
+        self.n += 1
+
+
+def engine_of(plugins: Iterable[object]) -> Engine:
+    """An engine with these plugins, which may be of one kind, and no others."""
+    return Engine([(f"plugin_{number}", plugin) for number, plugin in enumerate(plugins)], autoload=False)
 
 
 def is_there(package: str) -> bool:
@@ -170,7 +201,9 @@ def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Co
     functools.update_wrapper(command, function)  # its name, its docstring, and the options on it
     file = click.Path(dir_okay=False, path_type=Path)
     json_option = click.option("--json", "path", type=file, help="Write everything there too.")
-    check_option = click.option("--check", is_flag=True, help=f"Fail where a gate is missed by more than {ROOM} times.")
+    check_option = click.option(
+        "--check", is_flag=True, help=f"Fail where a gate is missed by more than {ROOM} times, or its own room."
+    )
     return click.command(json_option(check_option(click.pass_context(command))))
 
 
