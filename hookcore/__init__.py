@@ -21,8 +21,9 @@ from hookcore.errors import (
     RegistrationError,
     SpecError,
 )
+from hookcore.history import History
 from hookcore.markers import hookimpl, hookspec
-from hookcore.metrics import History, Metrics
+from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
 from hookcore.run import Decision, Outcome, PluginFailure, Progress, Run, StopReason
 from hookcore.session import Session

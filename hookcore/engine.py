@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from hookcore import registry
-from hookcore.errors import ParameterError, RegistrationError, did_you_mean
-from hookcore.registration import Registered, examine, implementations
+from hookcore.errors import ParameterError, RegistrationError
+from hookcore.registry import discovery
+from hookcore.registry.inspection import Registered, examine, implementations
 from hookcore.session import Session
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,16 +43,16 @@ class Engine:
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
-        for found in registry.find(plugins, autoload=autoload):
+        for found in discovery.find(plugins, autoload=autoload):
             try:
                 self._registered.append(self._examined(found))
             except RegistrationError as error:
                 if not found.autoloaded:
                     raise
-                registry.warn_without(found.name, found.origin, error)
+                discovery.warn_without(found.name, found.origin, error)
         self.on_error = dict(on_error or {})
         for name, policy in self.on_error.items():
-            if name not in {*self.names, *registry.blocked_names()}:
+            if name not in {*self.names, *discovery.blocked_names()}:
                 msg = f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
                 raise ParameterError(msg)
             if policy not in {"raise", "disable"}:
@@ -79,10 +80,10 @@ class Engine:
     def register(self, plugin: object, name: str | None = None) -> str:
         """Add a plugin after the others, from the next run on; returns its name."""
         given = plugin if name is None else (name, plugin)
-        for found in registry.find([given], autoload=False):
+        for found in discovery.find([given], autoload=False):
             self._registered.append(self._examined(found))
             return found.name
-        msg = f"Plugin {name or plugin!r} is blocked by {registry.DISABLE}."
+        msg = f"Plugin {name or plugin!r} is blocked by {discovery.DISABLE}."
         raise RegistrationError(msg)
 
     def unregister(self, name: str) -> None:
@@ -112,7 +113,7 @@ class Engine:
     def _listed(self) -> str:
         return ", ".join(self.names) or "none"
 
-    def _examined(self, found: registry.Found) -> Registered:
+    def _examined(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
             msg = f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
             raise RegistrationError(msg)

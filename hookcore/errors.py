@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 
 class HookcoreError(Exception):
@@ -65,21 +65,3 @@ class Preempted(SystemExit):
 
 class HookcoreWarning(UserWarning):
     """Something was left out or switched off, and the run goes on."""
-
-
-def describe(error: BaseException) -> str:
-    """The error's type and message, in one line of printable characters."""
-    message = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return f"{type(error).__name__}: {' '.join(message.split())}"
-
-
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """A sentence that names the option nearest to `name`, with a leading space, or nothing."""
-    import difflib
-
-    known = list(options)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    # `accuracy` for `acc`: too far for difflib, and the commonest slip of all.
-    longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
-    close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,53 +1,25 @@
-"""Stop and resume: the record of a run that a checkpoint holds, and how a run goes on from it."""
+"""Which checkpoint a run resumes from."""
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-import attrs
-
-from hookcore import state, store
-from hookcore.errors import CapabilityError, CheckpointError, ParameterError
-from hookcore.run import Decision, Position, StopReason
-from hookcore.validators import integer
+from hookcore import store
+from hookcore.errors import CapabilityError, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
-    from hookcore.capture import Capture
-    from hookcore.registration import Registered
-    from hookcore.run import Run
+    from hookcore.registry.inspection import Registered
     from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Trainee
-
-logger = logging.getLogger("hookcore")
 
 Resume: TypeAlias = Literal[False] | str | os.PathLike[str] | None
 """What a run goes on from: `"auto"`, the path of a checkpoint or of a directory of checkpoints, or False or None for nothing."""
 
-FORMAT: Final = 1
 _HINT: Final = "'auto', the path of a checkpoint or of a directory of checkpoints, or False"
-
-
-@attrs.frozen
-class _Progress:
-    """A `Progress` as it is read: checked, which one that counts batches cannot afford to be."""
-
-    epoch: int = attrs.field(validator=integer(at_least=0))
-    batch: int = attrs.field(validator=integer(at_least=0))
-    step: int = attrs.field(validator=integer(at_least=0))
-
-
-@attrs.frozen
-class _Position:
-    """A `Position` as it is read."""
-
-    epoch: int = attrs.field(validator=integer(at_least=0))
-    batch: int = attrs.field(validator=integer(at_least=0))
-    begun: bool = attrs.field(validator=attrs.validators.instance_of(bool))
 
 
 def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> SavedCheckpoint | None:
@@ -76,127 +48,3 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
         raise ParameterError(msg)
     found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)
-
-
-def record_of(
-    run: Run, position: Position, plugins: Sequence[Registered], held: Sequence[tuple[str, str]], loop: Mapping[str, Any]
-) -> str:
-    """The JSON text of `run`: all that a resumed run needs, but for the snapshots.
-
-    Raises `RegistrationError` where a plugin's state is not JSON-able.
-    """
-    return state.dumps(
-        {
-            "format": FORMAT,
-            "progress": attrs.asdict(run.progress),
-            "position": attrs.asdict(position),
-            "history": run.history.state_dict(),
-            "decisions": [attrs.asdict(decision) for decision in run.decisions],
-            "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
-            "plugins": {
-                one.name: {"type": one.type_name, "parameters": one.parameters, "state": one.saved_state()} for one in plugins
-            },
-            "held": [list(pair) for pair in held],
-            "loop": dict(loop),
-        }
-    )
-
-
-def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[Position, Mapping[str, Any]]:
-    """Put `run` and `plugins` into the state of `capture`; returns where training goes on, and the loop's own state.
-
-    A plugin set that has changed is reported: a new plugin begins with fresh state, what a missing one knew is left out, and a
-    renamed one, told by its class, keeps its state. Raises `CheckpointError` for a record that does not hold what it should, with
-    the trainee as it was.
-    """
-    where = run.resumed_from.path if run.resumed_from is not None else "the capture"
-    try:
-        record = state.loads(capture.record)
-        if record["format"] != FORMAT:
-            msg = f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}"
-            raise ValueError(msg)  # noqa: TRY301 - told like all that can be wrong with it
-        position = Position(**attrs.asdict(_Position(**record["position"])))
-        progress = _Progress(**record["progress"])
-        decisions = [Decision(**decision) for decision in record["decisions"]]
-        votes = [StopReason(**vote) for vote in record["stop_reasons"]]
-        own, *snapshots = capture.snapshots
-        held = dict(zip(((owner, key) for owner, key in record["held"]), snapshots, strict=True))
-        loop: Mapping[str, Any] = dict(record["loop"])
-        run.history.load_state_dict(record["history"])
-        names = _matched(record["plugins"], plugins)
-        changed = {one.name for one in plugins if one.name in names and _changed(one, record["plugins"][names[one.name]])}
-        votes = _still_valid(votes, {old: name for name, old in names.items() if name not in changed})
-        for one in plugins:
-            if one.name in names:
-                before = names[one.name]
-                mine = {key: snapshot for (owner, key), snapshot in held.items() if owner == before}
-                _load(one, record["plugins"][before]["state"], mine)
-    except CheckpointError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"The run cannot be resumed from {where}: {error}."
-        raise CheckpointError(msg) from error
-    run.trainee.restore(own)
-    for name, value in attrs.asdict(progress).items():
-        setattr(run.progress, name, value)
-    run.decisions[:], run.stop_reasons[:] = decisions, votes
-    logger.info("resumed from %s: on with epoch %d, batch %d", where, position.epoch + 1, position.batch + 1)
-    return position, loop
-
-
-def _matched(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:
-    """The plugins that there were, by the name they have now. Says what is new, missing or renamed."""
-    names = {one.name: one.name for one in plugins if one.name in record}
-    new = [one for one in plugins if one.name not in record]
-    missing = [name for name in record if name not in names]
-    for one in list(new):
-        alike = [name for name in missing if record[name]["type"] == one.type_name]
-        if len(alike) == 1 and sum(other.type_name == one.type_name for other in new) == 1:
-            names[one.name] = alike[0]
-            new.remove(one)
-            missing.remove(alike[0])
-            logger.warning("resumed: plugin %r is the earlier run's %r, by its class, and keeps its state", one.name, alike[0])
-    for one in new:
-        logger.warning("resumed: plugin %r is new and begins with fresh state", one.name)
-    for name in missing:
-        logger.warning("resumed: plugin %r of the earlier run is not there; what it knew is left out", name)
-    return names
-
-
-def _changed(one: Registered, saved: Mapping[str, Any]) -> bool:
-    """Whether the plugin's parameters are others now, and says which."""
-    before, now = saved["parameters"], one.parameters
-    differing = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if repr(before.get(name)) != repr(now.get(name))  # repr: NaN is NaN
-    ]
-    if differing:
-        logger.warning("resumed: the parameters of plugin %r have changed: %s", one.name, "; ".join(differing))
-    return bool(differing)
-
-
-def _still_valid(votes: Iterable[StopReason], valid: Mapping[str, str]) -> list[StopReason]:
-    """The votes of the plugins in `valid`, which maps their names then to their names now."""
-    kept = []
-    for vote in votes:
-        if vote.plugin in valid:
-            logger.warning("resumed: the run was stopped by %s and stays so: %s", vote.plugin, vote.message)
-            kept.append(attrs.evolve(vote, plugin=valid[vote.plugin]))
-        else:
-            logger.warning("resumed: the vote of %s to stop is dropped, as it is gone or changed: %s", vote.plugin, vote.message)
-    return kept
-
-
-def _load(one: Registered, saved: Any, held: Mapping[str, Any]) -> None:
-    try:
-        if one.initial_state is not None and saved is not None:
-            one.plugin.load_state_dict(saved)
-        if held:
-            one.plugin.load_snapshots(held)
-    except Exception as error:
-        if not one.is_observer:
-            msg = f"Plugin {one.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
-            raise CheckpointError(msg) from error
-        logger.warning("resumed: plugin %r begins with fresh state, as it cannot go on from what it had: %r", one.name, error)
-        one.plugin.load_state_dict(one.initial_state)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from hookcore.errors import HookcoreError, ParameterError
-from hookcore.metrics import History
+from hookcore.history import History
 from hookcore.trainee import NoTrainee, Trainee
 from hookcore.validators import reject
 

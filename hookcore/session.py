@@ -12,7 +12,7 @@ import attrs
 from hookcore.dispatch import Hooks, compile_hooks
 from hookcore.errors import CapabilityError, PluginError, Preempted
 from hookcore.metrics import Metrics
-from hookcore.registration import implementations
+from hookcore.registry.inspection import implementations
 from hookcore.run import Outcome, PluginFailure, Position
 from hookcore.timing import BATCH_HOOKS, WHILE, Timing
 from hookcore.trainee import reason_lacking
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hookcore.capture import Capture
-    from hookcore.registration import Registered
+    from hookcore.registry.inspection import Registered
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
 
@@ -252,7 +252,7 @@ class Session:
 
     def capture(self) -> Capture:
         """See `Run.capture`."""
-        from hookcore import resume
+        from hookcore import record
         from hookcore.capture import Capture
 
         run = self.run
@@ -262,8 +262,8 @@ class Session:
             if one.holds_snapshots
             for key, snapshot in one.plugin.snapshots().items()
         }
-        record = resume.record_of(run, self.position, self._plugins, list(held), self.loop_state())
-        return Capture(run.trainee, run.progress.epoch, run.progress.step, record, [run.trainee.snapshot(), *held.values()])
+        text = record.record_of(run, self.position, self._plugins, list(held), self.loop_state())
+        return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
 
     def resume(self) -> None:
         """Go on from `run.resumed_from`, where there is one. The trainee must be ready to be restored."""
@@ -278,9 +278,9 @@ class Session:
 
     def restore(self, capture: Capture) -> None:
         """Go on from `capture`: before `train_begin`."""
-        from hookcore import resume
+        from hookcore import record
 
-        self.position, self.resumed_loop_state = resume.restore(capture, self.run, self._plugins)
+        self.position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
         self._goes_on = self.position.begun
 
     def _never_began(self) -> None:

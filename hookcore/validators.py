@@ -6,7 +6,8 @@ import math
 import numbers
 from typing import TYPE_CHECKING, Any
 
-from hookcore.errors import ParameterError, did_you_mean
+from hookcore.errors import ParameterError
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hookcore import HOOKS, registry, specs
+from hookcore import HOOKS, specs
+from hookcore.registry import discovery
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +33,7 @@ def test_readme_lists_every_shipped_plugin() -> None:
     """The README's table names every plugin of this distribution, and its class."""
     readme = (ROOT / "README.md").read_text()
     shipped = [
-        entry for entry in registry.entry_points(registry.CATALOGUE) if entry.dist is not None and entry.dist.name == "hookcore"
+        entry for entry in discovery.entry_points(discovery.CATALOGUE) if entry.dist is not None and entry.dist.name == "hookcore"
     ]
     assert shipped
     for entry in shipped:

@@ -62,14 +62,14 @@ def test_importing_the_engine_leaves_out_what_only_checkpoints_need() -> None:
     """The store, hashing and copying files, paths and spec strings are imported by who uses them, and so are entry points."""
     used = "hookcore.Engine(['checkpoint:directory=x', 'time_limit:hours=1']); import difflib"
     dear = {"difflib", "hashlib", "importlib.metadata", "json", "pathlib", "shlex", "shutil"}
-    dear |= {"hookcore.capture", "hookcore.resume", "hookcore.spec_string", "hookcore.store"}
+    dear |= {"hookcore.capture", "hookcore.resume", "hookcore.registry.spec_string", "hookcore.store"}
     assert (imported("import hookcore") - imported("import attrs, pluggy")) & dear == set()
     assert dear <= imported(f"import hookcore; {used}")
 
 
 def test_what_only_checkpoints_need_is_there_all_the_same() -> None:
     """The names are those of the modules that they live in, and a name that is not there is said to be missing."""
-    assert hookcore.SavedCheckpoint.__module__ == "hookcore.manifest"
+    assert hookcore.SavedCheckpoint.__module__ == "hookcore.store.saved"
     assert hookcore.Capture.__module__ == "hookcore.capture"
     with pytest.raises(AttributeError, match="module 'hookcore' has no attribute 'SavedCheckpoints'"):
         _ = hookcore.SavedCheckpoints

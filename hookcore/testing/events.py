@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from hookcore import HOOKS, Outcome
-from hookcore.errors import did_you_mean
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

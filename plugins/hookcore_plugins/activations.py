@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 
 from hookcore import HookcoreError, ParameterError, Run, hookimpl, store
-from hookcore.files import readable
 from hookcore.run import logger
+from hookcore.text import format_size
 from hookcore.trainee import Capability
 from hookcore.validators import integer, number, reject
 
@@ -110,7 +110,7 @@ class Activations:
             elif name not in self._left_out:
                 self._left_out.add(name)
                 msg = "%s: the activations of %s are left out: they take %s, and max_megabytes=%g leaves %s"
-                logger.warning(msg, run.plugin, name, readable(array.nbytes), self.max_megabytes, readable(int(room)))
+                logger.warning(msg, run.plugin, name, format_size(array.nbytes), self.max_megabytes, format_size(int(room)))
         return kept
 
     def _files(self) -> dict[int, Path]:

@@ -12,7 +12,7 @@ import attrs
 
 from hookcore import Run, hookimpl
 from hookcore.validators import boolean, reject
-from hookcore_plugins import _log_file
+from hookcore_plugins import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ class CSVLog:
 
     role: ClassVar[str] = "observer"
 
-    path: Path = attrs.field(converter=_log_file.to_path, validator=_log_file.check_path)
+    path: Path = attrs.field(converter=log_file.to_path, validator=log_file.check_path)
     separator: str = attrs.field(default=",")
     append: bool = attrs.field(default=False, validator=boolean())
     absent: str = attrs.field(default="", validator=attrs.validators.instance_of(str), kw_only=True)
@@ -59,16 +59,16 @@ class CSVLog:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the file ready: rows to go on with, or empty."""
-        text = _log_file.earlier(self.path, run, append=self.append)
+        text = log_file.earlier(self.path, run, append=self.append)
         columns, rows = self._read(text)
         if text and "epoch" not in columns:
-            _log_file.set_aside(self.path, run)
+            log_file.set_aside(self.path, run)
             columns, rows = [], []
         if run.resumed_from is not None:
             # The step where the earlier run did not have this plugin: it does not tell whether an epoch was over.
-            rows = _log_file.up_to(rows, run.resumed_from.step, _step) if self._rows is None else rows[: self._rows]
+            rows = log_file.up_to(rows, run.resumed_from.step, _step) if self._rows is None else rows[: self._rows]
         self._columns, self._rows = columns, len(rows)
-        _log_file.replace(self.path, self._table(rows) if columns else "")
+        log_file.replace(self.path, self._table(rows) if columns else "")
 
     @hookimpl(tryfirst=True)  # before a plugin changes the learning rate that this epoch was trained with
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -77,19 +77,19 @@ class CSVLog:
         row["epoch"] = epoch
         if not self.only_metrics:
             row["step"] = run.progress.step
-            rate = _log_file.learning_rate(run)
+            rate = log_file.learning_rate(run)
             if rate is not None:
                 row["learning_rate"] = float(rate)
-        if row.keys() <= set(self._columns) and _log_file.add(self.path, self._line(row), create=False):
+        if row.keys() <= set(self._columns) and log_file.add(self.path, self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return
         # A column that is new, or a file that somebody removed meanwhile.
-        _, rows = self._read(_log_file.read(self.path) if self.path.exists() else "")
+        _, rows = self._read(log_file.read(self.path) if self.path.exists() else "")
         names = {*self._columns, *row}
         first = _FIRST[:1] if self.only_metrics else _FIRST
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
         rows.append(row)
-        _log_file.replace(self.path, self._table(rows))
+        log_file.replace(self.path, self._table(rows))
         self._rows = len(rows)
 
     def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:

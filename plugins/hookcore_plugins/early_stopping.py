@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hookcore import Monitor, Run, hookimpl
-from hookcore.metrics import Missing, direction_of, observe
+from hookcore.observing import Missing, direction_of, observe
 from hookcore.run import Outcome
 from hookcore.trainee import Capability, Snapshot
 from hookcore.validators import boolean, integer, number, one_of, text

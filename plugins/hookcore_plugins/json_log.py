@@ -13,7 +13,7 @@ import attrs
 
 from hookcore import Run, hookimpl
 from hookcore.validators import boolean, function
-from hookcore_plugins import _log_file
+from hookcore_plugins import log_file
 
 
 @attrs.define(eq=False)
@@ -40,7 +40,7 @@ class JSONLog:
 
     role: ClassVar[str] = "observer"
 
-    path: Path = attrs.field(converter=_log_file.to_path, validator=_log_file.check_path)
+    path: Path = attrs.field(converter=log_file.to_path, validator=log_file.check_path)
     append: bool = attrs.field(default=False, validator=boolean())
     clock: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
     _decisions: int = attrs.field(init=False, default=0)
@@ -51,20 +51,20 @@ class JSONLog:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the file ready: lines to go on with, or empty."""
-        lines = _log_file.earlier(self.path, run, append=self.append).split("\n")[:-1]
+        lines = log_file.earlier(self.path, run, append=self.append).split("\n")[:-1]
         if lines and not _parse(lines[0]):
-            _log_file.set_aside(self.path, run)
+            log_file.set_aside(self.path, run)
             lines = []
         if run.resumed_from is not None:
             if self._lines is None:  # the earlier run did not have this plugin, or it was another version's
                 self._decisions = len(run.decisions)
-                lines = _log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
+                lines = log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
                 # The run that had ended goes on.
                 while lines and _parse(lines[-1]).get("event") == "train_end":
                     lines.pop()
             lines = lines[: self._lines]
         self._lines = len(lines)
-        _log_file.replace(self.path, "".join(f"{line}\n" for line in lines))
+        log_file.replace(self.path, "".join(f"{line}\n" for line in lines))
 
     @hookimpl(trylast=True)
     def on_epoch_begin(self, run: Run) -> None:
@@ -82,7 +82,7 @@ class JSONLog:
     def write_epoch(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch."""
         self._write_decisions(run)
-        learning_rate = _log_file.learning_rate(run)
+        learning_rate = log_file.learning_rate(run)
         rate = {} if learning_rate is None else {"learning_rate": _number(learning_rate)}
         values = {name: _number(value) for name, value in metrics.items()}
         self._write("epoch", epoch, run.progress.step, **rate, metrics=values)
@@ -105,7 +105,7 @@ class JSONLog:
 
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
-        _log_file.add(self.path, json.dumps(line, allow_nan=False) + "\n")
+        log_file.add(self.path, json.dumps(line, allow_nan=False) + "\n")
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import MetricError, Run, hookimpl
-from hookcore.cadence import due
-from hookcore.metrics import Missing, observe
+from hookcore.observing import Missing, due, observe
 from hookcore.validators import integer, one_of, text
 
 if TYPE_CHECKING:

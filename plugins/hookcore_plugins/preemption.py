@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from hookcore import HookcoreWarning, Outcome, ParameterError, Preempted, Run, SavedCheckpoint, hookimpl
-from hookcore.errors import did_you_mean
 from hookcore.run import logger
+from hookcore.text import did_you_mean
 from hookcore.validators import function, number
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import Monitor, Run, hookimpl
-from hookcore.metrics import Missing, direction_of, observe
+from hookcore.observing import Missing, direction_of, observe
 from hookcore.trainee import Capability
 from hookcore.validators import integer, number, one_of, text
 

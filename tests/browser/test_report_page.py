@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from hookcore.cli import main
+from hookcore.cli.main import main
 from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
 from tests.browser.looking import WINDOW
-from tests.plugins.reporting import HOSTILE, ODD, Stops, recorded
+from tests.plugins.report.reporting import HOSTILE, ODD, Stops, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hookcore import Run
-    from hookcore_plugins.run_report import RunReport
+    from hookcore_plugins.report.run_report import RunReport
     from tests.browser.looking import Browser
 
 LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9)]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookcore import Engine, History, HookcoreWarning, MetricError, Metrics, Run, hookimpl, state
-from hookcore.metrics import DIRECTIONS, direction_of, observe
+from hookcore.observing import DIRECTIONS, direction_of, observe
 from hookcore.testing import ScriptedTrainee
 
 if TYPE_CHECKING:

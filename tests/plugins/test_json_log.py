@@ -20,7 +20,7 @@ from hookcore.run import Progress
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, JSONLog, ReduceLROnPlateau
-from tests.plugins import checkpointing
+from tests.plugins.checkpoint import checkpointing
 
 Epochs = Sequence[Mapping[str, Any]]
 

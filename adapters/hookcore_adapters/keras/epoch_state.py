@@ -11,8 +11,8 @@ import numpy as np
 
 from hookcore import CheckpointError, Metrics
 from hookcore.run import logger
-from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.trainee import value_of
+from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from typing import Self

@@ -16,8 +16,8 @@ from hookcore.run import logger
 from hookcore_adapters.keras.data import build, build_by, doubts
 from hookcore_adapters.keras.epoch_state import EpochState
 from hookcore_adapters.keras.pass_over import PassOver, can_pass_over
-from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.trainee import KerasTrainee
+from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from hookcore import Metrics, ParameterError
+from hookcore.interrupt import DelayedInterrupt
 from hookcore_adapters.keras.data import steps_per_epoch, validation_data
 from hookcore_adapters.keras.events import KerasEvents, engine_of
-from hookcore_adapters.keras.interrupt import DelayedInterrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

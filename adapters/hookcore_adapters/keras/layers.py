@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import keras
 
-from hookcore.views import Node
+from hookcore.trainee import Node
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping

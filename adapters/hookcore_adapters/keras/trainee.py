@@ -13,18 +13,18 @@ import attrs
 import keras
 import numpy as np
 
-from hookcore import CheckpointError, HookcoreError, files
-from hookcore.metrics import DIRECTIONS
+from hookcore import CheckpointError, HookcoreError
+from hookcore.observing import DIRECTIONS
+from hookcore.store import files
 from hookcore_adapters.keras.model_file import read_arrays, read_model, write_arrays, write_model
-from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.views import KerasViews
+from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hookcore.trainee import Capability, Mode
-    from hookcore.views import Node
+    from hookcore.trainee import Capability, Mode, Node
 
 MODEL_FILE: Final = "model.keras"
 """The file in a checkpoint that `keras.models.load_model` opens."""

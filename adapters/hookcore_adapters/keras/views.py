@@ -16,14 +16,13 @@ import numpy as np
 
 from hookcore import HookcoreError
 from hookcore_adapters.keras.layers import Nodes, calls, embeddings_of, functional_of, unique, weights_of
-from hookcore_adapters.keras.random_state import RandomState
 from hookcore_adapters.keras.samples import first
+from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hookcore.trainee import Capability
-    from hookcore.views import Node
+    from hookcore.trainee import Capability, Node
 
 PICTURE_DPI: Final = 96
 """Dots per inch of a picture: a layer's box is about 300 pixels wide."""

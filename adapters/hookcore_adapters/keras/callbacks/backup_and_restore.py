@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hookcore import state, store
 from hookcore.metrics import Metrics
-from hookcore.retention import Retention
+from hookcore.store.retention import Retention
 from hookcore_adapters.keras.callbacks.batches import Batches, known_frequency, length_of
 from hookcore_adapters.keras.callbacks.face import Listed, local, numbers
 from hookcore_adapters.keras.pass_over import PassOver, can_pass_over

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from hookcore.cadence import due
+from hookcore.observing import due
 
 
 @attrs.define

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hookcore import MetricError, Monitor, Run, store
-from hookcore.metrics import Metrics, direction_of
+from hookcore.metrics import Metrics
+from hookcore.observing import direction_of
 from hookcore_adapters.keras.callbacks.batches import Batches, known_frequency, length_of
 from hookcore_adapters.keras.callbacks.face import Listed, comparison, known_mode, local, numbers, say
 from hookcore_adapters.keras.trainee import KerasTrainee

@@ -1,0 +1,1 @@
+"""`hookcore demo`: real models, trained on real data, that steer themselves."""

@@ -1,0 +1,196 @@
+"""The IMDB demo: the convolutional network over words that overfits while TensorBoard shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import socket
+import zipfile
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from hookcore_adapters.demo.corpus import SPECIAL, encode, paragraphs, vocabulary
+from hookcore_adapters.demo.task import Task, loading
+from hookcore_plugins import TensorBoard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+MAX_FEATURES: Final = 2000
+"""The words that have a vector: the commonest."""
+MAX_LENGTH: Final = 500
+"""The words of a text that are looked at: the last."""
+_SECONDS: Final = 5.0
+"""How long a download may say nothing."""
+
+
+@attrs.frozen
+class Texts:
+    """Texts as indices of words, each with a class of 0 or 1, and what each index stands for."""
+
+    encoded: Sequence[Sequence[int]]
+    labels: Any
+    words: Sequence[str]
+    batch_size: int
+    epochs: int
+
+
+def prepare(out: Path, data: Path | None) -> Task:
+    """The model, and IMDB's reviews from `data` or as Keras downloads them, or else texts that are on this machine."""
+    click.echo("Loading Keras ...")
+    with loading():
+        import keras
+    texts = _downloaded() or _standard_library() if data is None else _from_file(data)
+    keras.utils.set_random_seed(1)
+    log_dir = out / "tensorboard"
+    click.echo(f"Watch it while it trains:  tensorboard --logdir {log_dir}")
+    padded = keras.utils.pad_sequences(texts.encoded, MAX_LENGTH)
+    split = int(len(padded) * 0.8)
+    return Task(
+        _model(),
+        train=(padded[:split], texts.labels[:split]),
+        validation=(padded[split:], texts.labels[split:]),
+        batch_size=texts.batch_size,
+        epochs=texts.epochs,
+        # No early stopping: the charts are to show where overfitting begins.
+        plugins=[TensorBoard(log_dir, histogram_freq=1, embeddings_freq=1, embeddings_metadata=texts.words)],
+    )
+
+
+def _model() -> Any:
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((MAX_LENGTH,)),
+            layers.Embedding(MAX_FEATURES, 128, name="embed"),
+            layers.Conv1D(32, 7, activation="relu"),
+            layers.MaxPooling1D(5),
+            layers.Conv1D(32, 7, activation="relu"),
+            layers.GlobalMaxPooling1D(),
+            # With a sigmoid: what binary_crossentropy compares are probabilities.
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["acc"])
+    return model
+
+
+# IMDB, in Keras's own format.
+
+
+def _downloaded() -> Texts | None:
+    """IMDB's reviews as `keras.datasets.imdb` gives them, or None where it cannot."""
+    import keras
+
+    try:
+        with _timeout(_SECONDS):
+            (reviews, labels), _ = keras.datasets.imdb.load_data(num_words=MAX_FEATURES)
+            index = keras.datasets.imdb.get_word_index()
+    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception where there is no network
+        click.echo(f"IMDB cannot be downloaded here: {error}")
+        return None
+    click.echo(f"The data: {len(reviews):,} film reviews, keras.datasets.imdb. Class 1 likes the film.")
+    return Texts(reviews, labels, _labels(index), batch_size=128, epochs=20)
+
+
+def _from_file(path: Path) -> Texts:
+    """The reviews in `path`, a file like Keras's `imdb.npz`."""
+    import numpy as np
+
+    try:
+        reviews, labels = _array(path, "x_train"), _array(path, "y_train")
+        fits = len(reviews) == len(labels) > 1 and set(np.unique(labels)) == {0, 1}
+        order = np.random.RandomState(113).permutation(len(reviews))  # as Keras's load_data
+        # As there too: 1 at the start, 2 for a word that has no vector, and room for three special indices.
+        encoded = [[1, *(int(word) + 3 if 0 <= word + 3 < MAX_FEATURES else 2 for word in reviews[at])] for at in order]
+    except (OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        msg = f"{path} cannot be read as Keras's imdb.npz: {error}"
+        raise click.ClickException(msg) from error
+    if not fits:
+        msg = f"{path} must have as many labels of 0 and 1 in y_train as texts in x_train."
+        raise click.ClickException(msg)
+    click.echo(f"The data: {len(reviews):,} texts from {path}.")
+    return Texts(encoded, np.asarray(labels)[order], _words_for(path), batch_size=128, epochs=20)
+
+
+def _array(path: Path, name: str) -> Any:
+    """One array of an `.npz` file. IMDB's texts are a pickle of lists, of which nothing but lists is read."""
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        _, _, dtype = headers[npy.read_magic(file)](file)
+        if dtype.hasobject:
+            return _Lists(file).load()
+        file.seek(0)
+        return npy.read_array(file, allow_pickle=False)
+
+
+class _Lists(pickle.Unpickler):
+    """Reads the pickle of an array of lists of numbers, and refuses any other: a pickle can call whatever it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What NumPy's arrays are made by."""
+        import numpy as np
+
+        made_by = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
+        if module.partition(".")[0] != "numpy" or name not in made_by:
+            msg = f"it names {module}.{name}, which no array of lists needs"
+            raise pickle.UnpicklingError(msg)
+        return made_by[name]
+
+
+def _words_for(path: Path) -> list[str]:
+    """The words by index; numbers where nobody knows them."""
+    import keras
+
+    beside = path.with_name("imdb_word_index.json")
+    try:
+        with _timeout(_SECONDS):
+            index = json.loads(beside.read_text()) if beside.exists() else keras.datasets.imdb.get_word_index()
+        return _labels(index)
+    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception where there is no network
+        click.echo(f"The words have numbers for names, as there is no {beside}, and Keras cannot get it: {error}")
+        return _labels({})
+
+
+def _labels(index: dict[str, int]) -> list[str]:
+    """What each index stands for, as IMDB has them: three later than in its word index."""
+    words = {number + 3: word for word, number in index.items()}
+    return [*SPECIAL, *(words.get(number, f"word {number}") for number in range(len(SPECIAL), MAX_FEATURES))]
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+# Where there is no IMDB.
+
+
+def _standard_library() -> Texts:
+    """Paragraphs of the standard library's docstrings."""
+    import numpy as np
+
+    found = paragraphs()
+    split = int(len(found) * 0.8)
+    words = vocabulary([text for text, _ in found[:split]], MAX_FEATURES)
+    index = {word: number for number, word in enumerate(words)}
+    click.echo(
+        f"The data instead: {len(found):,} paragraphs of docstrings of Python's standard library. Class 1 is about networks, "
+        "processes and concurrency (asyncio, http, socket, ...), class 0 about text and data (email, json, xml, ...)."
+    )
+    # These are short and few: smaller batches than IMDB's, and fewer epochs until it overfits.
+    labels = np.array([label for _, label in found])
+    return Texts([encode(text, index) for text, _ in found], labels, words, batch_size=32, epochs=10)

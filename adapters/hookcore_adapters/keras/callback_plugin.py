@@ -1,0 +1,138 @@
+"""The other way round: an existing Keras callback as a plugin, in any loop."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any, Final
+
+import keras
+
+from hookcore import Outcome, ParameterError, Run, hookimpl
+from hookcore.registry.discovery import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "on_train_begin": (),
+    "on_epoch_begin": ("on_epoch_begin",),
+    "on_batch_begin": ("on_train_batch_begin", "on_batch_begin"),
+    "on_batch_end": ("on_train_batch_end", "on_batch_end"),
+    "on_evaluate_begin": ("on_test_begin",),
+    "on_evaluate_batch_begin": ("on_test_batch_begin",),
+    "on_evaluate_batch_end": ("on_test_batch_end",),
+    "on_evaluate_end": ("on_test_end",),
+    "on_epoch_end": ("on_epoch_end",),
+    "on_predict_begin": ("on_predict_begin",),
+    "on_predict_batch_begin": ("on_predict_batch_begin",),
+    "on_predict_batch_end": ("on_predict_batch_end",),
+    "on_predict_end": ("on_predict_end",),
+    "on_train_end": ("on_train_end",),
+}
+"""Our hook, and the methods of a Keras callback of which it must override one for the hook to be of use."""
+
+
+def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespace:
+    """A plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
+
+    It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
+    predictions. Where the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not
+    called after an exception. `name` is the callback's class in snake case by default.
+    Raises `ParameterError` for what is no callback.
+    """
+    if not isinstance(callback, keras.callbacks.Callback):
+        msg = f"from_keras: expected an instance of keras.callbacks.Callback, got {callback!r}."
+        raise ParameterError(msg)
+    hosted = _Hosted(callback)
+    hooks = {
+        hook: getattr(hosted, hook) for hook, methods in _METHODS.items() if not methods or any(map(hosted.overrides, methods))
+    }
+    return types.SimpleNamespace(name=name or name_of(callback), callback=callback, **hooks)
+
+
+class _Hosted:
+    def __init__(self, callback: Any) -> None:
+        self.callback = callback
+        self._run: Run | None = None
+        self._model: Any = None
+
+    def overrides(self, method: str) -> bool:
+        return getattr(getattr(self.callback, method), "__func__", None) is not getattr(keras.callbacks.Callback, method)
+
+    def _begin(self, run: Run) -> None:
+        self._run = run
+        # A loop without a Keras model still lets a callback stop it.
+        self._model = types.SimpleNamespace(stop_training=False) if run.model is None else run.model
+        self.callback.set_params({"verbose": 0, "epochs": run.epochs, "steps": run.steps_per_epoch})
+        self.callback.set_model(self._model)
+
+    def _call(self, run: Run, method: str, *args: Any) -> None:
+        if run is not self._run:  # an evaluation of its own has no on_train_begin
+            self._begin(run)
+        model = self._model
+        # Others set it too, and an earlier fit leaves it set: only what this call does is this callback's vote.
+        before, model.stop_training = getattr(model, "stop_training", False), False
+        try:
+            getattr(self.callback, method)(*args)
+            if model.stop_training:
+                run.stop(f"{type(self.callback).__name__} set model.stop_training")
+        finally:
+            model.stop_training = model.stop_training or before
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        self._call(run, "on_train_begin", {})
+
+    @hookimpl
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        self._call(run, "on_epoch_begin", epoch, {})
+
+    @hookimpl
+    def on_batch_begin(self, run: Run, batch: int) -> None:
+        self._call(run, "on_train_batch_begin", batch, {})
+
+    @hookimpl
+    def on_batch_end(self, run: Run, batch: int, metrics: Mapping[str, float]) -> None:
+        self._call(run, "on_train_batch_end", batch, dict(metrics))
+
+    @hookimpl
+    def on_evaluate_begin(self, run: Run) -> None:
+        self._call(run, "on_test_begin", {})
+
+    @hookimpl
+    def on_evaluate_batch_begin(self, run: Run, batch: int) -> None:
+        self._call(run, "on_test_batch_begin", batch, {})
+
+    @hookimpl
+    def on_evaluate_batch_end(self, run: Run, batch: int, metrics: Mapping[str, float]) -> None:
+        self._call(run, "on_test_batch_end", batch, dict(metrics))
+
+    @hookimpl
+    def on_evaluate_end(self, run: Run, metrics: Mapping[str, float]) -> None:
+        self._call(run, "on_test_end", dict(metrics))
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._call(run, "on_epoch_end", epoch, dict(metrics))
+
+    @hookimpl
+    def on_predict_begin(self, run: Run) -> None:
+        self._call(run, "on_predict_begin", {})
+
+    @hookimpl
+    def on_predict_batch_begin(self, run: Run, batch: int) -> None:
+        self._call(run, "on_predict_batch_begin", batch, {})
+
+    @hookimpl
+    def on_predict_batch_end(self, run: Run, batch: int) -> None:
+        self._call(run, "on_predict_batch_end", batch, {})
+
+    @hookimpl
+    def on_predict_end(self, run: Run) -> None:
+        self._call(run, "on_predict_end", {})
+
+    @hookimpl
+    def on_train_end(self, run: Run) -> None:
+        # Keras calls it at no other end, and callbacks count on that: BackupAndRestore removes its backup.
+        if run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
+            self._call(run, "on_train_end", dict(run.history.last()))

@@ -1,0 +1,1 @@
+"""The `hookcore` command."""

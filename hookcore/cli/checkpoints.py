@@ -1,0 +1,195 @@
+"""`hookcore checkpoints`: what a directory of checkpoints holds, whether that is whole, and what of it can go."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hookcore import store
+from hookcore.errors import CheckpointError
+from hookcore.store import Retention, files
+from hookcore.text import format_size, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from hookcore.store import SavedCheckpoint
+
+_DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+class _Nothing(click.ClickException):
+    exit_code = 2
+
+
+@click.group()
+def checkpoints() -> None:
+    """List, verify or prune the checkpoints in a directory."""
+
+
+@checkpoints.command()
+@_DIRECTORY
+@click.pass_context
+def ls(ctx: click.Context, directory: Path) -> None:
+    """List the checkpoints in DIR: what each holds, and why it is kept.
+
+    Reads manifests and file sizes only; `verify` reads all. Exits with status 1 where one is damaged, and 2 where there is none.
+    """
+    ctx.exit(show(directory))
+
+
+@checkpoints.command()
+@_DIRECTORY
+@click.argument("steps", metavar="[STEP]...", nargs=-1, type=click.IntRange(min=0))
+@click.pass_context
+def verify(ctx: click.Context, directory: Path, steps: tuple[int, ...]) -> None:
+    """Read every file of the checkpoints in DIR, or of those of the given STEPs, and compare it with the manifest.
+
+    Exits with status 1 where one is damaged or not there, and 2 where there is none at all.
+    """
+    there = _paths(directory)
+    failed = False
+    for path in [directory / store.name_of(step) for step in steps] or there:
+        try:
+            store.verify(path)
+        except CheckpointError as error:
+            failed = True
+            click.echo(f"{path.name} {_problem(path, error) if path in there else 'is not there.'}")
+        else:
+            click.echo(f"{path.name} is whole: {format_size(files.size(path))}.")
+    ctx.exit(int(failed))
+
+
+@checkpoints.command()
+@_DIRECTORY
+@click.option("--keep-last", metavar="N", type=click.IntRange(min=1), help="Keep the N newest; 1 unless given.")
+@click.option("--keep-best", metavar="N", type=click.IntRange(min=1), help="Keep the N best of each metric; 1 unless given.")
+@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the last one of every N-th epoch.")
+@click.option("--damaged", is_flag=True, help="Remove damaged ones too.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
+@click.pass_context
+def prune(ctx: click.Context, /, *, directory: Path, damaged: bool, dry_run: bool, **keep: int | None) -> None:
+    """Remove the checkpoints in DIR that none of the options keeps.
+
+    Verifies all of them first. The newest that is whole and the best that is whole always stay, and damaged ones stay unless
+    you say --damaged. Exits with status 1 where a run trains into DIR or something cannot be removed, and 2 where there is none.
+    """
+    given = {name.removeprefix("keep_"): value for name, value in keep.items() if value is not None}
+    if not given and not damaged:
+        msg = "Say what to keep: --keep-last, --keep-best or --keep-every. Or --damaged, to remove those and nothing else."
+        raise click.UsageError(msg, ctx)
+    try:
+        lock = None if dry_run else store.lock(directory)
+        try:
+            _prune(directory, Retention(**{"last": 1, "best": 1, **given}) if given else None, damaged=damaged, dry_run=dry_run)
+        finally:
+            if lock is not None:
+                lock.release()
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_run: bool) -> None:
+    """Prune `directory`; without a `retention` all that are whole stay."""
+    paths = _paths(directory)
+    whole, broken = _sorted_out(paths, contents=True)
+    kept = {one.path: ("whole",) for one in whole} if retention is None else retention.reasons(whole)
+    facts = {one.path: f"epoch {one.epoch + 1}, {_metric(one)}" for one in whole}
+    freed, removed = 0, 0
+    for path in paths:
+        nbytes = files.size(path)
+        named = f"{path.name}, {format_size(nbytes)}; {facts[path] if path in facts else f'it {broken[path]}'}"
+        if path in kept:
+            click.echo(f"kept: {named}; {', '.join(kept[path])}")
+        elif path in broken and not damaged:
+            click.echo(f"left: {named}")
+        else:
+            if not dry_run:
+                store.remove(path)
+            freed, removed = freed + nbytes, removed + 1
+            click.echo(f"{'would be removed' if dry_run else 'removed'}: {named}")
+    left = f" Damaged, and left: {len(broken)}; --damaged removes them." if broken and not damaged else ""
+    click.echo(f"{removed} {'would be removed, freeing' if dry_run else 'removed, which freed'} {format_size(freed)}.{left}")
+
+
+def show(directory: Path, console: Console | None = None) -> int:
+    """Print the list; returns 1 where a checkpoint is damaged, else 0. Raises `click.ClickException` where there is none."""
+    # rich is imported where something is printed.
+    from rich.table import Table
+    from rich.text import Text
+
+    from hookcore.cli.console import open_console
+
+    console = console or open_console()
+    paths = _paths(directory)
+    whole, broken = _sorted_out(paths, contents=False)
+    by_path = {one.path: one for one in whole}
+    retention = whole[-1].retention if whole else None
+    reasons = {} if retention is None else retention.reasons(whole)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    columns: dict[str, dict[str, Any]] = {
+        "step": {"justify": "right", "no_wrap": True},
+        "epoch": {"justify": "right", "no_wrap": True},
+        "metric": {"overflow": "fold"},
+        "size": {"justify": "right", "no_wrap": True},
+        "saved": {"no_wrap": True},
+        "kept as": {"overflow": "fold"},
+    }
+    for title, options in columns.items():
+        table.add_column(title, **options)
+    for path in paths:
+        one = by_path.get(path)
+        if one is None:
+            epoch, metric, why = "-", "-", Text("damaged", "bold red")
+        else:
+            epoch, metric = str(one.epoch + 1), _metric(one)
+            # The metric's name stands in the row already.
+            given = ["best" if reason == f"best {one.metric}" else reason for reason in reasons.get(path, ("-",))]
+            why = Text(", ".join(given))
+        size = format_size(files.size(path))
+        table.add_row(path.name.removeprefix("step-").lstrip("0") or "0", epoch, Text(metric), size, _saved(path), why)
+    console.print(table)
+    for path, problem in broken.items():
+        console.print(Text(f"{path.name} {problem}"))
+    return int(bool(broken))
+
+
+def _paths(directory: Path) -> list[Path]:
+    paths = store.named(directory)
+    if not paths:
+        is_one = (directory / store.MANIFEST).exists()
+        msg = f"{directory} holds no checkpoint." + (" It is one: give the directory that it is in." if is_one else "")
+        raise _Nothing(msg)
+    return paths
+
+
+def _sorted_out(paths: Iterable[Path], *, contents: bool) -> tuple[list[SavedCheckpoint], dict[Path, str]]:
+    """The checkpoints in `paths` that are whole, oldest first, and what is wrong with the others."""
+    whole, broken = [], {}
+    for path in paths:
+        try:
+            whole.append(store.verify(path, contents=contents))
+        except CheckpointError as error:
+            broken[path] = _problem(path, error)
+    return whole, broken
+
+
+def _problem(path: Path, error: CheckpointError) -> str:
+    return str(error).removeprefix(f"The checkpoint {path} ")
+
+
+def _metric(one: SavedCheckpoint) -> str:
+    return "-" if one.value is None else f"{printable(one.metric or '', 60)}={one.value:.6g}"
+
+
+def _saved(path: Path) -> str:
+    """When the last of it was written, in local time; the directory's own time where it has no manifest."""
+    last = path / store.MANIFEST
+    when = (last if os.path.lexists(last) else path).lstat().st_mtime
+    return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

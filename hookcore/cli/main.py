@@ -1,0 +1,58 @@
+"""The `hookcore` command. Its subcommands come from the entry-point group `hookcore.commands`, ours like anybody's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hookcore.registry import discovery
+from hookcore.text import describe
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+COMMANDS: Final = "hookcore.commands"
+"""Entry-point group: name to click command."""
+
+
+class EntryPointGroup(click.Group):
+    """A group whose commands are the entry points of `COMMANDS`, imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names alone: nothing is imported."""
+        return sorted({*super().list_commands(ctx), *(entry.name for entry in discovery.entry_points(COMMANDS))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or one that says why it could not be imported, or None where nothing has that name."""
+        for entry in discovery.entry_points(COMMANDS):
+            if entry.name == cmd_name:
+                return _load(entry)
+        return super().get_command(ctx, cmd_name)
+
+
+def _load(entry: metadata.EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except Exception as error:  # noqa: BLE001 - a third party's import may raise anything, and must not break the other commands
+        return _broken(entry, describe(error))
+    if isinstance(command, click.Command):
+        return command
+    return _broken(entry, f"{entry.value!r} is no click command but {command!r}")
+
+
+def _broken(entry: metadata.EntryPoint, reason: str) -> click.Command:
+    text = f"Command {entry.name!r} of {discovery.distribution(entry)} could not be imported from {entry.value!r}: {reason}"
+
+    def fail() -> None:
+        raise click.ClickException(text)
+
+    # Whatever options the command would have had, the error is about the import.
+    lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(entry.name, callback=fail, short_help=f"(broken: {reason})", help=text, context_settings=lenient)
+
+
+@click.group("hookcore", cls=EntryPointGroup)
+@click.version_option(package_name="hookcore")
+def main() -> None:
+    """Write a training plugin once; run it in every training loop."""

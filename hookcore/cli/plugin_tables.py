@@ -1,0 +1,127 @@
+"""What `hookcore plugins` prints."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hookcore.cli.console import open_console
+from hookcore.cli.installed import InstalledPlugin, Kind, Status, installed, notes
+from hookcore.registry import spec_string
+from hookcore.text import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+
+_STYLES: Final[Mapping[Status, str]] = {"ok": "green", "broken": "bold red", "ambiguous": "red"}
+_TITLES: Final[Mapping[Kind, str]] = {"autoload": "in every run, in this order", "catalogue": "in a run that asks for it by name"}
+_WIDE: Final = 150
+"""From this many columns on, each thing that is said of a plugin has a column of its own."""
+
+
+def show(name: str | None = None, console: Console | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Print the list, or the plugins called `name`; returns 1 where something autoloaded is broken, else 0.
+
+    Raises `click.ClickException` where no plugin is called `name`.
+    """
+    console = console or open_console()
+    listed = installed(environ)
+    if name is not None:
+        names = {one.name for one in listed}
+        listed = [one for one in listed if one.name == name]
+        if not listed:
+            there = ", ".join(sorted(names)) or "none"
+            msg = f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}"
+            raise click.ClickException(msg)
+        for one in listed:
+            _describe(console, one)
+    else:
+        narrow = console.is_terminal and console.width < _WIDE
+        console.print(_entries(listed) if narrow else _columns(listed, "\n" if console.is_terminal else ", "))
+        for note in notes(listed, environ):
+            console.print(Text(note))
+    return int(any(one.kind == "autoload" and one.status == "broken" for one in listed))
+
+
+def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    for title in ("plugin", "status", "kind", "role", "hooks", "what it does", "from"):
+        # Where something must be broken over lines, it is what has spaces.
+        table.add_column(title, overflow="fold", no_wrap=title not in {"status", "hooks", "what it does"})
+    for one in listed:
+        table.add_row(
+            Text(one.name, "bold"),
+            _status(one),
+            one.kind,
+            one.role,
+            one.hook_list,
+            Text(one.description),
+            f"{one.origin}{between}{one.target}",
+        )
+    return table
+
+
+def _entries(listed: Sequence[InstalledPlugin]) -> Table:
+    """For a narrow terminal: two columns, and a few lines for each plugin."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for kind, title in _TITLES.items():
+        group = [one for one in listed if one.kind == kind]
+        if group:
+            table.add_row(Text(kind, "underline"), Text(title, "underline"))
+        for one in group:
+            left = Text.assemble((one.name, "bold"), "\n  ", _status(one, one.status), f", {one.role}" if one.role else "")
+            right = (one.reason, one.description, one.hook_list, f"{one.origin}, {one.target}")
+            table.add_row(left, "\n".join(filter(None, right)))
+    return table
+
+
+def _status(one: InstalledPlugin, text: str | None = None) -> Text:
+    return Text(text or one.verdict, _STYLES.get(one.status, "yellow"))
+
+
+def _describe(console: Console, one: InstalledPlugin) -> None:
+    facts = ", ".join(filter(None, (one.kind, one.role)))
+    console.print(Text.assemble((one.name, "bold"), f"  {facts}  ", _status(one)))
+    console.print(Text(f"{one.origin}, {one.target}"))
+    if one.doc:
+        console.print()
+        console.print(Text(one.doc))
+    parameters = _parameters(one)
+    if parameters.row_count:
+        console.print(Text("\nParameters", "bold"))
+        console.print(Padding(parameters, (0, 0, 0, 2), expand=False))
+    hooks = Table.grid(padding=(0, 2, 0, 0))
+    for hook, (mark, doc) in one.hooks().items():
+        hooks.add_row(f"{hook} ({mark})" if mark else hook, Text(doc))
+    if hooks.row_count:
+        console.print(Text("\nHooks", "bold"))
+        console.print(Padding(hooks, (0, 0, 0, 2), expand=False))
+    console.print()
+
+
+def _parameters(one: InstalledPlugin) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    if one.kind == "catalogue" and callable(one.plugin):
+        defaults = inspect.signature(one.plugin).parameters
+        for name, hint in spec_string.parameters_of(one.plugin).items():
+            table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(defaults[name].default)))
+    return table
+
+
+def _default(value: object) -> str:
+    if value is inspect.Parameter.empty:
+        return "required"
+    if value is attrs.NOTHING:
+        return "made for each plugin"
+    return repr(value) if not inspect.isroutine(value) else value.__qualname__

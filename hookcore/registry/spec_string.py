@@ -1,0 +1,111 @@
+"""The parameters in a spec string, `"name:key=value,key=value"`, converted to the types that the plugin's factory declares."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+import types
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hookcore.errors import SpecError
+from hookcore.text import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
+    """The arguments that `text`, `key=value,key=value`, gives to `factory`, converted by its type hints."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="")
+    lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
+    parameters = parameters_of(factory)
+    arguments: dict[str, Any] = {}
+    try:
+        items = list(lexer)
+    except ValueError as error:  # a quotation that does not end
+        msg = f"Plugin spec {spec!r}: {error}."
+        raise SpecError(msg) from None
+    for item in items:
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            msg = f"Plugin spec {spec!r}: expected key=value, got {item!r}."
+            raise SpecError(msg)
+        if key not in parameters:
+            listed = ", ".join(parameters) or "none"
+            msg = f"Plugin spec {spec!r}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}"
+            raise SpecError(msg)
+        if key in arguments:
+            msg = f"Plugin spec {spec!r}: {key!r} is given twice."
+            raise SpecError(msg)
+        try:
+            arguments[key] = _convert(value, parameters[key])
+        except ValueError:
+            msg = f"Plugin spec {spec!r}: {key} must be {_describe(parameters[key])}, got {value!r}."
+            raise SpecError(msg) from None
+    return arguments
+
+
+def parameters_of(factory: Any) -> dict[str, Any]:
+    """The parameters of a factory, by name, with their types (`Any` where it declares none)."""
+    if not callable(factory):
+        return {}
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    return {name: _hint(function, name) for name in inspect.signature(factory).parameters}
+
+
+def _hint(function: Any, parameter: str) -> Any:
+    # One at a time: a name that exists only for type checkers must not cost the other parameters their types.
+    annotation = getattr(function, "__annotations__", {}).get(parameter, Any)
+    alone = types.SimpleNamespace(__annotations__={parameter: annotation})
+    try:
+        return typing.get_type_hints(alone, getattr(function, "__globals__", {}))[parameter]
+    except (NameError, TypeError):
+        return Any
+
+
+def _convert(text: str, hint: Any) -> Any:
+    """`text` as the type `hint`; `ValueError` where it is none."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        if text in options:
+            return text
+        raise ValueError(text)
+    if options and typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return _convert_union(text, options)
+    if hint is bool or hint is types.NoneType:
+        words = {"true": True, "false": False} if hint is bool else {"none": None}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    if hint in {int, float, Path}:
+        return hint(text)
+    if hint in {str, Any, os.PathLike} or typing.get_origin(hint) is os.PathLike:
+        return text
+    raise ValueError(text)
+
+
+def _convert_union(text: str, options: tuple[Any, ...]) -> Any:
+    # A string takes anything, so it comes last.
+    for option in sorted(options, key=lambda option: option is str):
+        try:
+            return _convert(text, option)
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def _describe(hint: Any) -> str:
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(repr, options))
+    if options and typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return " or ".join(map(_describe, options))
+    if hint is types.NoneType:
+        return "none"
+    if hint is bool:
+        return "true or false"
+    names = {int: "an integer", float: "a number", str: "a string", Path: "a path"}
+    return names.get(hint, f"given in Python, not in a string: it is {getattr(hint, '__name__', hint)}")

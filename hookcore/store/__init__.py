@@ -1,0 +1,52 @@
+"""Durable checkpoint directories: write, verify, list, rank, remove; and the same care for single files.
+
+A checkpoint is one directory, `step-00001234`, with the trainee's files, `run.json` and `manifest.json`, which lists the size
+and SHA-256 of every other file. It is written into a temporary sibling, synced, and renamed: under its own name it is whole or
+absent. Readers use JSON only, never pickle, and touch no file outside the directory.
+
+Whoever writes or removes checkpoints holds the directory's `lock`; reading needs none. README.md says why it is built so.
+"""
+
+from __future__ import annotations
+
+from hookcore.store.directory import (
+    available,
+    best,
+    clear,
+    named,
+    newest,
+    open_directory,
+    prune,
+    remove,
+    set_aside,
+    write,
+    write_file,
+)
+from hookcore.store.locking import Lock, lock
+from hookcore.store.manifest import verify
+from hookcore.store.retention import Ranked, Retention, ranked
+from hookcore.store.saved import MANIFEST, RECORD, SavedCheckpoint, name_of
+
+__all__ = [
+    "MANIFEST",
+    "RECORD",
+    "Lock",
+    "Ranked",
+    "Retention",
+    "SavedCheckpoint",
+    "available",
+    "best",
+    "clear",
+    "lock",
+    "name_of",
+    "named",
+    "newest",
+    "open_directory",
+    "prune",
+    "ranked",
+    "remove",
+    "set_aside",
+    "verify",
+    "write",
+    "write_file",
+]

@@ -1,0 +1,147 @@
+"""The work on files that a checkpoint needs: durable writing, and reading what nobody vouches for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import threading
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hookcore.text import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from io import BufferedReader
+
+# What reading must not do: follow a link, or wait for the other end of a pipe.
+_GUARDS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def sync(path: Path) -> None:
+    """Have what was written to the file or directory `path` on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def syncing(paths: Iterable[Path]) -> Iterator[None]:
+    """Have the files `paths` on the disk when the block ends, which goes on meanwhile."""
+    errors: list[OSError] = []
+
+    def work() -> None:
+        try:
+            for path in paths:
+                sync(path)
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="syncing")
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending
+        work()
+    try:
+        yield
+    finally:
+        if thread.ident is not None:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` with its parents where it is not there, durably."""
+    made = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in made:
+        sync(one.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever `path` is, a directory with all that is in it; a link goes, and not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def contents(directory: Path) -> dict[str, int]:
+    """The size in bytes of each file below `directory`, by its name with `/` between the parts.
+
+    Raises `ValueError` for a link or anything else that is no plain file, and for two names that some file systems take for
+    one; `OSError` for what cannot be listed.
+    """
+    sizes = {}
+    folded: dict[str, str] = {}
+    for name, status in _walk(directory):
+        # Twice: some letters decompose further once their case is folded.
+        same = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+        other = folded.setdefault(same, name)
+        if other != name:
+            msg = f"it holds {other} and {name}, which some file systems take for one"
+            raise ValueError(msg)
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            msg = f"it holds {name}, which is a symbolic link or no plain file"
+            raise ValueError(msg)
+        sizes[name] = status.st_size
+    return sizes
+
+
+def size(path: Path) -> int:
+    """The bytes in all files below `path`, whatever else is there; what cannot be listed counts nothing."""
+    if path.is_symlink():
+        return 0
+    with contextlib.suppress(OSError):
+        return sum(status.st_size for _, status in _walk(path) if stat.S_ISREG(status.st_mode))
+    return 0
+
+
+def directories(path: Path) -> list[Path]:
+    """`path` and every directory below it."""
+    return [path, *(path / name for name, status in _walk(path) if stat.S_ISDIR(status.st_mode))]
+
+
+def _walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below `directory` by name, links not followed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, below, files in os.walk(directory, onerror=fail):
+        for name in sorted([*below, *files]):
+            path = Path(parent, name)
+            yield path.relative_to(directory).as_posix(), path.lstat()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the plain file `path`, in hexadecimal."""
+    with _open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, at_most: int) -> bytes:
+    """What is in the plain file `path`; `ValueError`, before anything is read, where that is more than `at_most` bytes."""
+    with _open(path) as file:
+        there = os.fstat(file.fileno()).st_size
+        if there > at_most:
+            msg = f"it holds {path.name} of {format_size(there)}, and no more than {format_size(at_most)} are read"
+            raise ValueError(msg)
+        return file.read(there)
+
+
+def _open(path: Path) -> BufferedReader:
+    # Opening a device can do something; so it is looked at first, and the guards hold where it is exchanged in between.
+    if not stat.S_ISREG(path.lstat().st_mode):
+        msg = f"it holds {path.name}, which is a symbolic link or no plain file"
+        raise ValueError(msg)
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _GUARDS))

@@ -1,0 +1,119 @@
+"""One checkpoint on disk: its manifest, and whether its files are those that the manifest lists.
+
+What is read here may be damaged, or made by somebody with bad intentions: it is refused with a `CheckpointError`, and nothing
+outside the checkpoint's directory is read, nothing is waited for, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from hookcore import state
+from hookcore.store import files
+from hookcore.store.retention import Retention
+from hookcore.store.saved import MANIFEST, MOST_RECORD, NAME, RECORD, SavedCheckpoint, name_of, refuse, refusing
+from hookcore.text import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT: Final = 1
+_MOST_MANIFEST: Final = 16 * 2**20
+
+
+def complete(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
+    """Add `record` and the manifest of `checkpoint` to the trainee's files in `directory`, and have each file on the disk.
+
+    Raises `CheckpointError` for what would be refused when it is read, and `OSError`.
+    """
+    try:
+        written = files.contents(directory)
+        if not written:
+            refuse(checkpoint.path, "was not written: the trainee wrote no file")
+        if written.keys() & {RECORD, MANIFEST}:
+            refuse(checkpoint.path, f"was not written: the trainee wrote a {RECORD} or {MANIFEST} of its own")
+        written[RECORD] = _write_text(directory / RECORD, record, MOST_RECORD)
+        with files.syncing([directory / name for name in written]):
+            listed = {name: _fingerprint(directory / name, size) for name, size in sorted(written.items())}
+        described = attrs.asdict(checkpoint, filter=attrs.filters.exclude("path"))
+        sealed = _sealed({"format": FORMAT, "checkpoint": described, "files": listed})
+        _write_text(directory / MANIFEST, sealed, _MOST_MANIFEST)
+        files.sync(directory / MANIFEST)
+    except ValueError as error:
+        refuse(checkpoint.path, f"was not written: {error}", error)
+
+
+def describe(path: Path) -> SavedCheckpoint:
+    """The checkpoint that the manifest in `path` describes, its files unseen; `CheckpointError` where that cannot be read."""
+    with refusing(path):
+        return _described(path, _manifest(path))
+
+
+def verify(path: Path, *, contents: bool = True) -> SavedCheckpoint:
+    """The checkpoint in `path`, every file of it compared with the manifest; `CheckpointError` where it differs.
+
+    Reads every file; without `contents` the manifest alone, and compares names and sizes.
+    """
+    with refusing(path):
+        manifest = _manifest(path)
+        listed = manifest["files"]
+        sizes = files.contents(path)
+        del sizes[MANIFEST]
+        if RECORD not in listed:
+            refuse(path, f"has no {RECORD}")
+        if sizes.keys() != listed.keys():
+            odd = sorted(sizes.keys() ^ listed.keys())
+            refuse(path, f"does not hold the files that its manifest lists: {', '.join(odd)}")
+        for name, size in sizes.items():
+            if size != listed[name]["size"]:
+                refuse(path, f"is damaged: {name} differs from its manifest in size")
+        for name, size in sizes.items():
+            if contents and _fingerprint(path / name, size) != listed[name]:
+                refuse(path, f"is damaged: {name} differs from its manifest")
+        return _described(path, manifest)
+
+
+def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:
+    listed = manifest["checkpoint"]
+    retention = listed.get("retention")
+    described = SavedCheckpoint(path, **{**listed, "retention": None if retention is None else Retention(**retention)})
+    if NAME.fullmatch(path.name) and path.name != name_of(described.step):
+        refuse(path, f"says that it is of step {described.step}")
+    return described
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if path.is_symlink() or not path.is_dir():
+        refuse(path, "is not a directory")
+    try:
+        text = files.read(path / MANIFEST, _MOST_MANIFEST).decode()
+    except FileNotFoundError as error:
+        refuse(path, f"has no {MANIFEST}", error)
+    manifest: dict[str, Any] = state.loads(text)
+    if manifest["format"] != FORMAT:
+        refuse(path, f"has format {manifest['format']!r}; this version of hookcore reads format {FORMAT}")
+    if text != _sealed({key: manifest[key] for key in ("format", "checkpoint", "files")}):
+        refuse(path, f"is damaged: {MANIFEST} differs from its own digest")
+    return manifest
+
+
+def _sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, with its own digest in it."""
+    digest = hashlib.sha256(state.dumps(dict(manifest)).encode()).hexdigest()
+    return state.dumps({**manifest, "sha256": digest}, indent=1)
+
+
+def _write_text(path: Path, text: str, at_most: int) -> int:
+    encoded = text.encode()
+    if len(encoded) > at_most:
+        msg = f"its {path.name} would have {format_size(len(encoded))}, and no more than {format_size(at_most)} are read"
+        raise ValueError(msg)
+    return path.write_bytes(encoded)
+
+
+def _fingerprint(path: Path, size: int) -> dict[str, Any]:
+    return {"size": size, "sha256": files.digest(path)}

@@ -1,0 +1,109 @@
+"""Which checkpoints to keep, and why."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import attrs
+
+from hookcore.validators import integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from hookcore.trainee import Mode
+
+
+class Ranked(Protocol):
+    """What a retention looks at in a checkpoint."""
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The epoch it was taken in, counted from zero."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """The optimizer updates before it."""
+        ...
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that ranks it, or None."""
+        ...
+
+    @property
+    def value(self) -> float | None:
+        """The value of that metric, or None."""
+        ...
+
+    @property
+    def mode(self) -> Mode | None:
+        """The direction in which the metric gets better, or None."""
+        ...
+
+
+Checkpoint = TypeVar("Checkpoint", bound=Ranked)
+
+
+@attrs.frozen
+class Retention:
+    """What to keep of the checkpoints in a directory: what any of its policies keeps stays.
+
+    * `last`: so many of the newest; 3 by default, None for all.
+    * `best`: so many of the best, for each metric that checkpoints were ranked by; 1 by default, None for all that have a value.
+    * `every`: the last checkpoint of every so many-th epoch, counted from one; None, the default, for no such policy.
+
+    The newest and the best always stay. Raises `ParameterError` for a value below one.
+    """
+
+    last: int | None = attrs.field(default=3, validator=integer(at_least=1, optional=True))
+    best: int | None = attrs.field(default=1, validator=integer(at_least=1, optional=True))
+    every: int | None = attrs.field(default=None, validator=integer(at_least=1, optional=True))
+
+    def reasons(self, checkpoints: Iterable[Ranked]) -> dict[Path, tuple[str, ...]]:
+        """Why each of `checkpoints` that is kept is kept, by its path, oldest first."""
+        by_step = sorted(checkpoints, key=lambda one: one.step)
+        found: dict[Path, list[str]] = {one.path: [] for one in by_step}
+        for one in by_step[-1:]:
+            found[one.path].append("newest")
+        rankings = _rankings(by_step)
+        for ranking in rankings:
+            found[ranking[0].path].append(f"best {ranking[0].metric}")
+        for one in by_step[:-1] if self.last is None else by_step[-self.last : -1]:
+            found[one.path].append("all are kept" if self.last is None else f"one of the last {self.last}")
+        for ranking in rankings:
+            for one in ranking[1 : self.best]:
+                found[one.path].append(f"has a {one.metric}" if self.best is None else f"one of the {self.best} best")
+        if self.every is not None:
+            for one in {one.epoch: one for one in by_step}.values():  # the last of each epoch
+                if (one.epoch + 1) % self.every == 0:
+                    found[one.path].append("every epoch" if self.every == 1 else f"every {self.every} epochs")
+        return {path: tuple(why) for path, why in found.items() if why}
+
+
+def ranked(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals.
+
+    Where the metric, or its direction, was changed in between, those with the metric of the newest.
+    """
+    rankings = _rankings(checkpoints)
+    return rankings[-1] if rankings else []
+
+
+def _rankings(checkpoints: Iterable[Checkpoint]) -> list[list[Checkpoint]]:
+    """One ranking for each metric and direction, that of the newest checkpoint last."""
+    groups: dict[object, list[Checkpoint]] = {}
+    for one in sorted(checkpoints, key=lambda one: one.step):
+        if one.mode is not None and one.value is not None and not math.isnan(one.value):
+            kind = one.metric, one.mode
+            groups[kind] = [*groups.pop(kind, []), one]
+    # Sorting is stable: the earlier of equals comes first.
+    return [sorted(group, key=lambda one: (one.value or 0.0) * (-1 if one.mode == "max" else 1)) for group in groups.values()]

@@ -1,0 +1,64 @@
+"""Numbers, durations, counts, errors and names, as messages and reports write them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def format_count(number: int, singular: str, plural: str | None = None) -> str:
+    """Format `number` with its noun: `"2 epochs"`. The plural is the singular with an `s` unless it is given."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def format_value(value: float) -> str:
+    """Format a metric's value: with four decimals from 0.001 to 1000, with fewer or more digits beyond."""
+    if value == 0 or 0.001 <= abs(value) < 1000:  # noqa: PLR2004 - where they do
+        return f"{value:.4f}"
+    return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds as `12.3s`, `4m05s` or `2h07m`."""
+    minute, hour = 60, 3600
+    if seconds < minute:
+        return f"{seconds:.1f}s"
+    if seconds < hour:
+        return f"{int(seconds) // minute}m{int(seconds) % minute:02d}s"
+    return f"{int(seconds) // hour}h{int(seconds) % hour // minute:02d}m"
+
+
+def format_size(nbytes: int) -> str:
+    """Format a number of bytes: `"1.5 GB"`."""
+    amount = float(nbytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if round(amount, 1) < 1000:  # noqa: PLR2004 - what the units count by
+            return f"{amount:.1f} {unit}" if unit != "B" else f"{nbytes} B"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def printable(text: str, at_most: int = 500) -> str:
+    """Return `text` in one line, harmless to a terminal, and not longer than `at_most` characters."""
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return line if len(line) <= at_most else line[: at_most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def describe(error: BaseException) -> str:
+    """Return the error's type and message, in one line of printable characters."""
+    message = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return f"{type(error).__name__}: {' '.join(message.split())}"
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return a sentence that names the option nearest to `name`, with a leading space, or nothing."""
+    import difflib
+
+    known = list(options)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    # `accuracy` for `acc`: too far for difflib, and the commonest slip of all.
+    longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
+    close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,206 @@
+"""Show the progress of a run: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
+
+import attrs
+
+from hookcore import Outcome, Run, hookimpl
+from hookcore.text import format_count, format_duration, format_value
+from hookcore.validators import function, one_of, reject
+from hookcore_plugins.console.screen import GAP, Screen
+from hookcore_plugins.log_file import learning_rate
+
+if TYPE_CHECKING:
+    from rich.text import Text  # noqa: TC004 - importing the plugins does not import rich
+
+_REFRESH = 0.1  # seconds between two pictures of the bar: reading a metric may wait for a device
+_SAVED = "*"
+_CALLER = "loop"  # who decides where no plugin does: the code that runs the loop
+
+
+@attrs.define(eq=False)
+class Console:
+    """Print one line per finished epoch, what was decided on it and why, and how the run ended; on a terminal, a live bar.
+
+    Epochs are shown counted from 1. The learning rate is the one that the epoch ended with, before any plugin reduced it. The
+    bar shows the batches done in the epoch, the latest metrics as far as they fit, and the time left in the epoch. It is drawn at
+    most ten times a second, and metrics are read only then.
+
+    * `verbose`: `"bar"`, `"lines"` for plain lines without control characters, or `"auto"`: the bar where `stream` is a
+      terminal or a notebook's output, and lines in a file, a pipe, or beneath another live display of rich. In a notebook the
+      bar stands above the lines.
+    * `stream`: where to write; by default what `sys.stdout` is when training begins. While the bar is there, what
+      is printed to `sys.stdout` appears above it.
+    * `clock`: seconds, for durations.
+
+    Raises `ParameterError` for another `verbose`, a stream that cannot be written to or a clock that cannot be called.
+    """
+
+    role: ClassVar[str] = "observer"
+    shows_progress: ClassVar[bool] = True
+    """Tells an adapter that the framework's own progress bar would be a second one."""
+
+    verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=one_of("auto", "bar", "lines"))
+    stream: TextIO | None = attrs.field(default=None, kw_only=True)
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    _shown: _Shown | None = attrs.field(init=False, default=None, repr=False)
+
+    @stream.validator
+    def _writable(self, attribute: Any, value: TextIO | None) -> None:
+        if value is not None and not hasattr(value, "write"):
+            reject(self, attribute.alias, value, "a text stream or None")
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        """Find out where to write."""
+        if self._shown is not None:  # the loop never said that its run was over
+            self._shown.screen.close()
+        screen = Screen(sys.stdout if self.stream is None else self.stream, self.verbose)
+        now = self.clock()
+        self._shown = _Shown(screen, began=now, epoch_began=now)  # a resumed run may go on within an epoch
+        if run.resumed_from is not None:
+            self._shown.decisions = len(run.decisions)  # shown by the run before
+            with self._showing():
+                screen.line([screen.text(f"resumed from {run.resumed_from.path}, step {run.resumed_from.step}")])
+
+    @hookimpl(trylast=True)
+    def on_epoch_begin(self, run: Run) -> None:
+        """Begin the epoch's bar."""
+        with self._showing() as shown:
+            shown.epoch_began, shown.batches, shown.metrics = self.clock(), 0, {}
+            self._print_news(run, shown)
+            self._draw(run, shown)
+
+    @hookimpl(trylast=True)
+    def on_batch_end(self, run: Run, batch: int, metrics: Mapping[str, float]) -> None:
+        """Move the bar, where it is time to."""
+        shown = self._shown
+        if shown is None:
+            return
+        shown.batches = batch + 1
+        due = shown.screen.has_bar and self.clock() - shown.drawn >= _REFRESH
+        if due or len(run.decisions) > shown.decisions:
+            with self._showing():
+                self._print_news(run, shown)
+                if due:
+                    shown.metrics = dict(metrics)
+                    self._draw(run, shown)
+
+    @hookimpl
+    def on_evaluate_begin(self, run: Run) -> None:
+        """Say that the epoch is being validated."""
+        if self._shown is not None:
+            with self._showing() as shown:
+                self._draw(run, shown, "validating")
+
+    @hookimpl(specname="on_epoch_end", tryfirst=True)
+    def read_learning_rate(self, run: Run) -> None:
+        """Take note of the learning rate that the epoch was trained with, before a plugin changes it."""
+        with self._showing() as shown:
+            shown.learning_rate = learning_rate(run)
+
+    @hookimpl(trylast=True)
+    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Make up the epoch's line. It is printed at the next event, when it is known whether the epoch was saved."""
+        with self._showing() as shown:
+            styled, shown.finished = shown.screen.text, epoch
+            shown.line = [styled((_epoch(run, epoch), "bold")), *_items(shown.screen, metrics)]
+            if shown.learning_rate is not None:
+                shown.line.append(styled(("lr ", "dim"), f"{shown.learning_rate:.4g}"))
+            shown.line.append(styled((format_duration(self.clock() - shown.epoch_began), "dim")))
+
+    @hookimpl(trylast=True)
+    def on_train_end(self, run: Run) -> None:
+        """Take the bar away and say how the run ended."""
+        with self._showing() as shown:
+            self._print_news(run, shown)
+            shown.screen.close()
+            shown.screen.line(self._summary(run, shown), indent=GAP)
+        self._shown = None
+
+    @contextlib.contextmanager
+    def _showing(self) -> Iterator[_Shown]:
+        """What is shown. After an error this plugin is called no more, so the bar is taken away at once."""
+        if self._shown is None:
+            msg = "an event of a run came before its on_train_begin"
+            raise RuntimeError(msg)
+        try:
+            yield self._shown
+        except Exception:
+            self._shown.screen.close()
+            self._shown = None
+            raise
+
+    def _print_news(self, run: Run, shown: _Shown) -> None:
+        """Print the line of an epoch that ended, then what was decided; a checkpoint at its end is a mark on its line."""
+        news, shown.decisions = run.decisions[shown.decisions :], len(run.decisions)
+        if shown.line is not None:
+            ended = [one for one in news if one.kind == "checkpoint" and one.epoch == shown.finished]
+            news = [one for one in news if one not in ended]
+            shown.line += [shown.screen.text(_SAVED)] * bool(ended)
+            shown.any_saved |= bool(ended)
+            shown.screen.clear_bar()
+            shown.screen.line(shown.line, indent=shown.line[0].cell_len + GAP)
+            shown.line = None
+        for decision in news:
+            place = "" if decision.epoch == shown.finished else f" in epoch {decision.epoch + 1}, step {decision.step}"
+            stop = "stop, " if decision.kind == "stop" else ""
+            shown.screen.note(decision.plugin or _CALLER, f"{place}: {stop}{decision.message}")
+
+    def _draw(self, run: Run, shown: _Shown, doing: str = "") -> None:
+        if not shown.screen.has_bar:
+            return
+        shown.drawn = self.clock()
+        done, total, elapsed = shown.batches, run.steps_per_epoch, shown.drawn - shown.epoch_began
+        if not doing and total is not None and 0 < done < total:
+            doing = f"{format_duration(elapsed * (total - done) / done)} left"
+        count = format_count(done, "batch", "batches") if total is None else f"{done}/{total}"
+        head, tail = _epoch(run, run.progress.epoch), doing or format_duration(elapsed)
+        shown.screen.bar(head, count, _items(shown.screen, shown.metrics), tail, done=done, total=total)
+
+    def _summary(self, run: Run, shown: _Shown) -> list[Text]:
+        styled = shown.screen.text
+        voters = ", ".join(dict.fromkeys(reason.plugin or _CALLER for reason in run.stop_reasons))
+        head = f"{run.outcome} by {voters}:" if run.outcome is Outcome.STOPPED else f"{run.outcome}:"
+        items = [styled((head, "bold red" if run.outcome is Outcome.FAILED else "bold"))]
+        items.append(styled(format_count(len(run.history), "epoch", "epochs")))
+        if run.progress.step:
+            items.append(styled(format_count(run.progress.step, "step", "steps")))
+        items.append(styled(format_duration(self.clock() - shown.began)))
+        bests = {f"best {reason.metric}": reason.best for reason in run.stop_reasons if reason.best is not None}
+        items += _items(shown.screen, bests)
+        return items + [styled((f"{_SAVED} saved", "dim"))] * shown.any_saved
+
+
+@attrs.define(eq=False)
+class _Shown:
+    """What is shown of one run, and how far."""
+
+    screen: Screen
+    began: float
+    epoch_began: float = 0.0
+    drawn: float = 0.0
+    batches: int = 0
+    decisions: int = 0
+    finished: int | None = None
+    learning_rate: float | None = None
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
+    any_saved: bool = False
+    line: list[Text] | None = None
+    """The line of the epoch that ended last, until it is printed."""
+
+
+def _items(screen: Screen, metrics: Mapping[str, float]) -> list[Text]:
+    return [screen.text((f"{name} ", "dim"), format_value(value)) for name, value in metrics.items()]
+
+
+def _epoch(run: Run, epoch: int) -> str:
+    if run.epochs is None:
+        return f"epoch {epoch + 1}"
+    return f"epoch {epoch + 1:>{len(str(run.epochs))}}/{run.epochs}"

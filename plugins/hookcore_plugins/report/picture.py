@@ -1,0 +1,204 @@
+"""The curves of a run, drawn with Matplotlib."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from hookcore.run import Outcome
+from hookcore.text import format_count, printable
+from hookcore_plugins.report.run_report import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from hookcore_plugins.report.run_report import Chart, RunReport
+
+COLOURS: Final = {
+    "ink": "#1c2024",
+    "soft": "#60646c",
+    "grid": "#dfe1e6",
+    "training": "#0b6bcb",
+    "validation": "#c2560c",
+    "best": "#2b7a3e",
+    "stop": "#b3242e",
+    "rate": "#8d8f97",
+}
+"""By name, so that the page can replace each by its own for light and dark."""
+MARKED_CHANGES: Final = 12
+"""Up to so many changes of the learning rate are marked in every chart; a schedule that changes it each epoch is not."""
+_DOTTED: Final = 40
+"""Up to so many observations have a dot each: few would be hard to see, and one alone has no line."""
+_CHARTS: Final = 6
+"""So many charts are in a picture; all are on the page."""
+_SPREAD: Final = 20
+"""From this ratio of the largest learning rate to the smallest on, the axis is logarithmic."""
+
+
+def picture(report: RunReport, kind: str) -> bytes:
+    """The most important curves in one picture of the given kind, with a legend."""
+    charts, rate = report.charts(), len(_points(report, report.learning_rates)[0])
+    shown = charts[: _CHARTS - bool(rate)]
+    number = max(1, len(shown) + bool(rate))
+    columns = min(number, 3)
+    rows = -(-number // columns)
+    with _figure(width=4 * columns, height=0.8 + (2.6 * rows if report.history.epochs else 0.4), text_as_paths=True) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+        for chart, ax in zip(shown, axes, strict=False):
+            _draw(ax, report, chart)
+            ax.set_title(printable(chart.metric, 40), loc="left", fontsize=10)
+        if rate:
+            _draw_rate(axes[len(shown)], report)
+            axes[len(shown)].set_title("learning rate", loc="left", fontsize=10)
+        for ax in axes[len(shown) + bool(rate) :]:
+            ax.set_axis_off()
+        if not report.history.epochs:
+            axes[0].text(0, 1, "No epoch was finished.", va="top", transform=axes[0].transAxes)
+        more = f"; {len(charts) - len(shown)} metrics more on the page" if len(charts) > len(shown) else ""
+        figure.suptitle(printable(_title(report) + more, 100), fontsize=11, x=0.01, ha="left")
+        handles = {handle.get_label(): handle for ax in axes for handle in ax.get_lines() if handle.get_label()[:1] != "_"}
+        if handles:
+            figure.legend(
+                handles.values(), handles.keys(), loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9
+            )
+        title = f"Curves: {printable(_title(report), 200)}"
+        return _saved(figure, kind, title)
+
+
+def curves(report: RunReport) -> list[tuple[Chart | None, str]]:
+    """Each chart as an SVG element in the colours of `COLOURS`, without a title; the learning rate's, last, is of None."""
+    drawn: list[tuple[Chart | None, str]] = []
+    charts: list[Chart | None] = [*report.charts()]
+    if _points(report, report.learning_rates)[0]:
+        charts.append(None)
+    for number, chart in enumerate(charts):
+        with _figure(width=3.9, height=2.1, text_as_paths=False, salt=str(number)) as figure:
+            ax = figure.subplots()
+            if chart is None:
+                _draw_rate(ax, report)
+            else:
+                _draw(ax, report, chart)
+            text = _saved(figure, "svg", None).decode()
+        # The ids of groups are the same in every picture, and nothing refers to them.
+        drawn.append((chart, re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])))
+    return drawn
+
+
+def _title(report: RunReport) -> str:
+    best = report.best(report.monitor)
+    said = "" if best is None else f"; best {best.metric} {best.value:.4g} in epoch {best.epoch + 1}"
+    return f"{report.path.parent.name or report.path}: {report.outcome} after {format_count(len(report.history), 'epoch')}{said}"
+
+
+def _draw(ax: Axes, report: RunReport, chart: Chart) -> None:
+    """One metric in training and in validation, with the marks of the run."""
+    seen = 0
+    for name, label in ((chart.training, "training"), (chart.validation, "validation")):
+        if name is not None:
+            x, y = _points(report, report.history[name])
+            seen, few = seen + len(x), len(x) <= _DOTTED
+            ax.plot(x, y, label=label, color=COLOURS[label], marker="o" if few else "", markersize=3, linewidth=1.5)
+    if not seen:
+        ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", va="center", color=COLOURS["soft"])
+        ax.set_yticks([])
+    _mark(ax, report)
+    _frame(ax, report)
+
+
+def _draw_rate(ax: Axes, report: RunReport) -> None:
+    x, y = _points(report, report.learning_rates)
+    ax.step(x, y, where="mid", color=COLOURS["soft"], marker="o" if len(x) == 1 else "", markersize=3, linewidth=1.5)
+    above = [rate for rate in y if rate > 0]
+    if above and len(above) == len(y) and max(y) / min(y) > _SPREAD:
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_ylim(bottom=0)
+    _frame(ax, report)
+
+
+def _mark(ax: Axes, report: RunReport) -> None:
+    """The best epoch, the epoch in which the run was stopped, and the epochs from which on the learning rate was another."""
+    changes = report.rate_changes()
+    for epoch, _ in changes if len(changes) <= MARKED_CHANGES else ():
+        ax.axvline(epoch + 0.5, label="learning rate changed", color=COLOURS["rate"], linestyle=":", linewidth=1, zorder=1)
+    best = report.best(report.monitor)
+    if best is not None:
+        label = f"best {printable(best.metric, 30)}"
+        ax.axvline(best.epoch + 1, label=label, color=COLOURS["best"], linestyle="--", linewidth=1.2, zorder=1)
+    if report.outcome == Outcome.STOPPED and report.stop_reasons:
+        stop = report.stop_reasons[0].epoch + 1
+        ax.axvline(stop, label="stopped", color=COLOURS["stop"], linestyle="-.", linewidth=1.2, zorder=1)
+
+
+def _frame(ax: Axes, report: RunReport) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = report.history.epochs
+    if epochs:
+        low, high = min(epochs) + 1, max(epochs) + 1
+        margin = max(0.5, (high - low) * 0.03)
+        ax.set_xlim(low - margin, high + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    ax.set_xlabel("epoch", fontsize=9)
+    ax.grid(visible=True, axis="y", color=COLOURS["grid"], linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _points(report: RunReport, values: Sequence[float | None]) -> tuple[list[int], list[float]]:
+    """The epochs counted from one, and the finite values observed in them; the others are left out, and the line goes on."""
+    # Larger ones overflow where an axis is scaled.
+    points = [
+        (epoch + 1, one)
+        for epoch, one in zip(report.history.epochs, values, strict=True)
+        if one is not None and math.isfinite(one) and abs(one) < 1e300  # noqa: PLR2004
+    ]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+@contextmanager
+def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "") -> Iterator[Figure]:
+    """A figure of our own style, whatever the user's is. No window, no state that others see."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = "The curves are drawn with Matplotlib, which is not installed: pip install 'hookcore[report]'"
+        raise ReportError(msg) from error
+    style: dict[str, Any] = {
+        **dict.fromkeys(("text.color", "axes.labelcolor"), COLOURS["ink"]),
+        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), COLOURS["soft"]),
+        **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 9),
+        "font.family": "DejaVu Sans",  # Matplotlib's own, so that it is there
+        "svg.fonttype": "path" if text_as_paths else "none",
+        "svg.hashsalt": f"hookcore{salt}",  # the same picture is the same file
+        "text.parse_math": False,
+        "text.usetex": False,
+    }
+    defaults: dict[Any, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    with warnings.catch_warnings(), mpl.rc_context(defaults | style):
+        # A metric may have a name in letters that the font has not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _saved(figure: Figure, kind: str, title: str | None) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "svg":
+        told = {} if title is None else {"Title": title}
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) | told
+        figure.savefig(buffer, format="svg", metadata=metadata, transparent=title is None)
+    else:
+        figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None, "Title": title or ""})
+    return buffer.getvalue()

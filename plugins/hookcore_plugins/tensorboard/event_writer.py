@@ -1,0 +1,200 @@
+"""Writes TensorBoard's event files on a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+# Not its EventFileWriter, which imports TensorFlow where that is installed. This does not.
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
+
+from hookcore.run import logger
+from hookcore_plugins.tensorboard.event_files import name_of_next
+from hookcore_plugins.tensorboard.records import framed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Fill: TypeAlias = Callable[[Any], None]
+"""Puts content into an event; called on the writer's thread."""
+
+LIMIT: Final = 20_000
+"""How many events may wait. Then who hands over waits until they are written: nothing is lost, and memory stays bounded."""
+_HURRY: Final = 2_000  # so many events that wait are written at once
+_PART: Final = 1_000  # so many are encoded before they are written to the file
+_FORMS: Final = 16  # so many sets of names come again and again: of batches, of epochs, of evaluations
+
+
+class EventWriter:
+    """Writes events into one file for each run below `directory`, on one thread, in the order in which they are handed over.
+
+    `counts` is how many events each run has in its files; it is kept up to date. What waits is written every `interval` seconds,
+    and when `hurry` or `flush` is called. `clock` gives seconds since 1970.
+
+    One thread hands over: the one that trains. To it an error of the writer is raised, at the next `add` or at `close`. A process
+    that is forked leaves the writing to its parent.
+
+    Not the plugins' `Background`, which starts a thread for each piece of work: there would be one for each batch.
+    """
+
+    def __init__(self, directory: Path, counts: Counter[str], clock: Callable[[], float], interval: float = 2.0) -> None:
+        self._counts = counts
+        self._directory = directory
+        self._clock = clock
+        self._interval = interval
+        self._queue: deque[tuple[str, int, float, str | None, Any] | Callable[[], object]] = deque()
+        self._files: dict[str, _File] = {}
+        self._form = functools.lru_cache(_FORMS)(_form)  # each writer its own, as an event is filled in again and again
+        self._error: BaseException | None = None
+        self._look_at = _HURRY
+        self._wake = threading.Event()
+        self._closing = False
+        self._process = os.getpid()
+        # A daemon, so that a run which is never ended does not keep the process; what it left is written when the process ends.
+        self._thread = threading.Thread(target=self._work, name="TensorBoard", daemon=True)
+        self._thread.start()
+        atexit.register(self.close_quietly)
+
+    def add(self, run: str, step: int, prefix: str | None, values: Mapping[str, float] | Fill) -> None:
+        """Hand over an event: scalars with `prefix` before each name or, where that is None, what fills the event.
+
+        `values` is read later, on the writer's thread.
+        """
+        queue = self._queue
+        queue.append((run, step, self._clock(), prefix, values))
+        if len(queue) >= self._look_at:
+            self._look()
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Hand over other work, to be done once what was handed over before is in the files."""
+        self._queue.append(work)
+        if len(self._queue) >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        if self._error is not None:
+            atexit.unregister(self.close_quietly)
+            raise self._error
+        self._wake.set()
+        if len(self._queue) >= LIMIT:
+            self.flush()
+
+    def hurry(self) -> None:
+        """Have what waits written now, and do not wait for it."""
+        self._wake.set()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that was handed over is in the files, or for so many seconds. Raises nothing of the writer's."""
+        if self._process != os.getpid():
+            return
+        done = threading.Event()
+        self._queue.append(done.set)
+        self._wake.set()
+        waited = 0.0
+        while self._thread.is_alive() and not done.wait(0.1) and (timeout is None or waited < timeout):
+            waited += 0.1
+
+    def close(self) -> None:
+        """Write all that was handed over, and end the thread. Raises an error of the writer that was not raised before."""
+        if self._process == os.getpid():
+            self._closing = True
+            self._wake.set()
+            self._thread.join()
+            atexit.unregister(self.close_quietly)
+        if self._error is not None:
+            raise self._error
+
+    def close_quietly(self) -> None:
+        """Close where nobody is left to raise an error to."""
+        try:
+            self.close()
+        except Exception as error:  # noqa: BLE001 - said in the log
+            logger.error("TensorBoard: not all could be written: %s", error)
+
+    def _work(self) -> None:
+        try:
+            while not self._closing:
+                self._wake.wait(self._interval)
+                self._wake.clear()
+                self._write_queued()
+            self._write_queued()
+        except BaseException as error:  # noqa: BLE001 - raised where the next event is handed over
+            self._error = error
+            self._look_at = 0
+        finally:
+            for file in self._files.values():
+                with contextlib.suppress(OSError):  # after an error; else all is written
+                    file.write()
+                file.close()
+
+    def _write_queued(self) -> None:
+        queue, encoded = self._queue, 0
+        while queue:
+            item = queue.popleft()
+            if callable(item):
+                self._write()
+                item()
+                continue
+            run, step, wall_time, prefix, values = item
+            if prefix is None:
+                event = Event()
+                values(event)
+            else:
+                event, scalars = self._form(prefix, *values)
+                for scalar, (_, value) in zip(scalars, values.items(), strict=True):
+                    scalar.simple_value = value
+            event.wall_time, event.step = wall_time, step
+            if run not in self._files:
+                self._files[run] = _File.opened(self._directory / run, wall_time)
+            self._files[run].events.append(event.SerializeToString())
+            self._counts[run] += 1
+            encoded += 1
+            if encoded % _PART == 0:
+                self._write()
+        self._write()
+
+    def _write(self) -> None:
+        for file in self._files.values():
+            file.write()
+
+
+def _form(prefix: str, *names: str) -> tuple[Any, Sequence[Any]]:
+    """An event with a scalar of each name, and these scalars, all to be filled in: two thirds of the time for it goes there."""
+    event = Event()
+    return event, [event.summary.value.add(tag=prefix + name) for name in names]
+
+
+@attrs.define(eq=False)
+class _File:
+    """One event file. Records are collected in memory, so that each write ends with a whole one."""
+
+    _descriptor: int
+    events: list[bytes] = attrs.field(factory=list, init=False)
+
+    @classmethod
+    def opened(cls, directory: Path, wall_time: float) -> _File:
+        directory.mkdir(parents=True, exist_ok=True)
+        name = name_of_next(directory, wall_time, socket.gethostname())
+        file = cls(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
+        source = SourceMetadata(writer="hookcore_plugins.tensorboard")
+        first = Event(wall_time=wall_time, file_version="brain.Event:2", source_metadata=source)
+        file.events.append(first.SerializeToString())
+        return file
+
+    def write(self) -> None:
+        events, self.events = self.events, []  # before: what was written in part is not written again
+        rest = memoryview(framed(events))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,123 @@
+"""What an event holds beside scalars, in the form in which TensorBoard's own summaries have it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.util.tensor_util import make_tensor_proto
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hookcore.trainee import Node
+    from hookcore_plugins.tensorboard.event_writer import Fill
+
+BUCKETS: Final = 30  # as many as TensorBoard's own summaries have
+SIDE: Final = 512
+"""The most pixels that an image of a matrix has on a side."""
+_LARGEST: Final = 1e300  # beyond, the width of the range could overflow
+
+
+def finite(values: Any) -> tuple[Any, int]:
+    """The values as 64-bit floats in one row, without those that are no finite number, and how many of these there were."""
+    row = np.asarray(values).astype(np.float64).ravel()
+    usable = np.abs(row) <= _LARGEST
+    return (row, 0) if usable.all() else (row[usable], int(row.size - usable.sum()))
+
+
+def histogram(tag: str, row: Any) -> Fill:
+    """How often the values of `row`, all finite, occur: 30 buckets, as `histogram_pb` makes them, in much less memory."""
+    buckets = np.zeros((BUCKETS, 3))
+    if row.size:
+        low, high = row.min(), row.max()
+        width = (high - low) / BUCKETS
+        buckets[:, :2] = low
+        if width > 0:
+            edges = np.linspace(low, high, BUCKETS + 1)
+            buckets[:, 0], buckets[:, 1] = edges[:-1], edges[1:]
+            places = np.minimum(((row - low) / width).astype(np.int64), BUCKETS - 1)
+            buckets[:, 2] = np.bincount(places, minlength=BUCKETS)
+        else:
+            buckets[-1, :] = low, high, row.size
+
+    def fill(event: Any) -> None:
+        metadata = histograms.create_summary_metadata(display_name=None, description=None)
+        event.summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(buckets, dtype=np.float64))
+
+    return fill
+
+
+def image(tag: str, matrix: Any) -> Fill:
+    """A matrix as a grey image: black is its least value, white its greatest; what is no finite number is black.
+
+    Of a large one every n-th row or column is shown.
+    """
+    shown = np.array(matrix[:: _stride(matrix.shape[0]), :: _stride(matrix.shape[1])], dtype=np.float64)
+    usable = np.abs(shown) <= _LARGEST
+    low = shown[usable].min() if usable.any() else 0.0
+    shown[~usable] = low
+    shown -= low
+    grey = (shown / (shown.max() or 1.0) * 255).round().astype(np.uint8)
+
+    def fill(event: Any) -> None:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(grey).save(file, "PNG")
+        height, width = grey.shape
+        picture = Summary.Image(height=height, width=width, colorspace=1, encoded_image_string=file.getvalue())
+        event.summary.value.add(tag=tag, image=picture)
+
+    return fill
+
+
+def _stride(size: int) -> int:
+    return -(-size // SIDE)
+
+
+def text(tag: str, markdown: str) -> Fill:
+    """A text in Markdown."""
+    return lambda event: event.summary.MergeFrom(text_pb(tag, markdown))
+
+
+def graph(nodes: Sequence[Node]) -> Fill:
+    """A graph of layers."""
+
+    def fill(event: Any) -> None:
+        definition = GraphDef()
+        definition.versions.producer = 22
+        for one in nodes:
+            node = definition.node.add(name=one.name, op=one.kind, input=one.inputs)
+            if one.shape:
+                sizes = [TensorShapeProto.Dim(size=-1 if size is None else size) for size in one.shape]
+                node.attr["_output_shapes"].list.shape.add(dim=sizes)
+            node.attr["parameters"].i = one.parameters
+        event.graph_def = definition.SerializeToString()
+
+    return fill
+
+
+def session_start(name: str, parameters: Mapping[str, bool | float | str], started: float) -> Fill:
+    """The hyperparameters that a run begins with. Runs with the same `name` are one row in the table."""
+    return lambda event: event.summary.MergeFrom(hparams_pb(dict(parameters), trial_id=name, start_time_secs=started))
+
+
+def session_end(status: str, ended: float) -> Fill:
+    """How the run ended: `SUCCESS`, `FAILURE` or `UNKNOWN`."""
+
+    def fill(event: Any) -> None:
+        info = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.Value(f"STATUS_{status}"), end_time_secs=ended)
+        metadata = hparams.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=info))
+        event.summary.value.add(tag=hparams.SESSION_END_INFO_TAG, metadata=metadata, tensor=hparams.NULL_TENSOR)
+
+    return fill

@@ -1,0 +1,115 @@
+"""The first samples, out of whatever `fit` takes to validate on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from hookcore import HookcoreError
+from hookcore_adapters.keras.samples import first
+from hookcore_adapters.keras.views import KerasViews
+from tests.adapters.keras.viewed import Batches, X, Y, dataset, layers, small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (X, Y),
+        [X, Y],
+        (X, Y, np.ones(12)),
+        X,
+        (X.astype("float64"), Y),
+        (tf.constant(X), tf.constant(Y)),
+        (pd.DataFrame(X, index=np.arange(12) / 9), pd.Series(Y[:, 0])),
+        dataset(X, Y),
+        dataset(X, Y, np.ones(12)),
+        Batches(),
+        Batches(endless=True),
+    ],
+    ids=[
+        "tuple",
+        "list",
+        "weights",
+        "inputs",
+        "float64",
+        "tensors",
+        "pandas",
+        "tf.data",
+        "tf.data weights",
+        "PyDataset",
+        "endless",
+    ],
+)
+@pytest.mark.parametrize("samples", [1, 7, 99])
+def test_samples_come_from_whatever_fit_takes(data: Any, samples: int) -> None:
+    """The first ones, out of several batches where one is too small, and all where there are fewer."""
+    if isinstance(data, Batches) and data.endless and samples > len(X):
+        samples = len(X)
+    model = small()
+    seen = KerasViews(model).activations(data, samples)["out"]
+    np.testing.assert_allclose(seen, model.predict(X[:samples], verbose=0), rtol=1e-5)
+
+
+def test_samples_are_as_keras_gives_them_to_a_model() -> None:
+    """Floats in its own precision, other numbers as they are, a column of pandas as a matrix, and None as None."""
+    x, y, weights = first((pd.Series([1.5, 2.5, 3.5]), np.arange(3)), 2)
+    assert (x.tolist(), x.dtype, y.tolist(), y.dtype, weights) == ([[1.5], [2.5]], "float32", [0, 1], "int64", None)
+    assert first(tf.data.Dataset.from_tensor_slices(X).batch(2), 3)[1:] == (None, None)
+
+
+def test_inputs_by_name_and_in_a_list() -> None:
+    """As a model of several inputs takes them."""
+    inputs = [keras.Input((3,), name="a"), keras.Input((3,), name="b")]
+    model = keras.Model(inputs, layers.Subtract(name="difference")(inputs))
+    expected = X[:2] - 1
+    for given in ([X, np.ones_like(X)], {"a": X, "b": np.ones_like(X)}):
+        np.testing.assert_allclose(KerasViews(model).activations((given, Y), 2)["difference"], expected, rtol=1e-6)
+
+
+def test_shuffled_data_are_read_once() -> None:
+    """The samples are the same at each look, so that what differs is the model."""
+    keras.utils.set_random_seed(6)
+    views = KerasViews(small())
+    shuffled = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(12).batch(5)
+    assert len({views.activations(shuffled)["out"].tobytes() for _ in range(4)}) == 1
+    assert views.activations((X, Y))["out"].tobytes() != views.activations((X[::-1], Y[::-1]))["out"].tobytes()
+
+
+def generator() -> Any:
+    """One batch after the other."""
+    yield X, Y
+
+
+REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: None, "There is no validation data to take samples from. Give fit validation_data.*KerasAdapter must be told"),
+    (generator, "are a generator, and reading samples would use them up. Give arrays"),
+    (lambda: iter(dataset(X, Y)), "reading samples would use them up"),
+    (lambda: (tf.sparse.from_dense(X), Y), "validation data of type SparseTensor, which has no slices"),
+    (lambda: tf.data.Dataset.from_tensor_slices((X, Y)).take(0).batch(5), "have no batch"),
+    (
+        lambda: tf.data.Dataset.from_generator(
+            lambda: ((np.ones((2, width)), np.ones((2, 1))) for width in (3, 4)),
+            output_signature=(tf.TensorSpec((None, None)), tf.TensorSpec((None, 1))),
+        ),
+        "differ in shape, so 4 samples out of 2 of them are no one batch.*Ask for fewer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make_data", "message"), REFUSED)
+def test_data_that_cannot_be_looked_at_are_refused(make_data: Callable[[], Any], message: str) -> None:
+    """With what to give instead; a generator is not touched."""
+    data = make_data()
+    for look in ("activations", "gradients"):
+        with pytest.raises(HookcoreError, match=message):
+            getattr(KerasViews(small()), look)(data, 4)
+    if message.startswith("are a generator"):
+        assert len(list(data)) == 1

@@ -1,0 +1,404 @@
+"""What plugins see inside a Keras model, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+
+from hookcore import CapabilityError, HookcoreError, Run, hookimpl
+from hookcore.trainee import reason_lacking
+from hookcore_adapters.keras import KerasAdapter, KerasTrainee, fit
+from hookcore_adapters.keras.views import KerasViews
+from hookcore_plugins import Activations
+from tests.adapters.keras.viewed import LARGE_DATA, Batches, Subclassed, X, Y, large, layers, small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+# Activations.
+
+
+def test_activations_are_what_each_layer_makes_of_the_first_samples() -> None:
+    """Layer by layer, as the model computes them in validation, in float32."""
+    model = small()
+    model.fit(X, Y, epochs=2, verbose=0)
+    found = KerasViews(model).activations((X, Y), samples=2)
+    assert list(found) == ["hidden", "drop", "norm", "out"]
+    value = X[:2]
+    for layer in model.layers:
+        value = layer(value, training=False) if layer.name in {"drop", "norm"} else layer(value)
+        np.testing.assert_allclose(found[layer.name], value.numpy(), rtol=1e-6)
+        assert found[layer.name].dtype == "float32"
+    np.testing.assert_allclose(found["out"], model.predict(X[:2], verbose=0), rtol=1e-6)
+
+
+def test_activations_of_nested_models_and_shared_layers() -> None:
+    """Layers of nested models one by one; several calls and several outputs numbered; masks are kept."""
+    model = large()
+    found = KerasViews(model).activations(LARGE_DATA, samples=3)
+    assert sorted(found) == [
+        "encoder/dense",
+        "encoder/drop",
+        "first",
+        "merged",
+        "not_equal",
+        "reader/lstm/0",
+        "reader/lstm/1",
+        "reader/lstm/2",
+        "second",
+        "shared/0",
+        "shared/1",
+        "words",
+    ]
+    inputs = {name: part[:3] for name, part in LARGE_DATA[0].items()}
+    with pytest.warns(UserWarning, match="destroy the mask"):
+        predicted = model.predict(inputs, verbose=0)
+    np.testing.assert_allclose(found["first"], predicted["first"], rtol=1e-5)
+    np.testing.assert_allclose(found["second"], predicted["second"], rtol=1e-5)
+    shared = model.get_layer("shared")
+    np.testing.assert_allclose(found["shared/0"], shared(X[:3]), rtol=1e-5)
+    np.testing.assert_allclose(found["shared/1"], shared(shared(X[:3])), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([found["encoder/drop"], found["reader/lstm/1"]], axis=1), found["merged"], rtol=1e-5
+    )
+
+
+def test_a_model_within_a_model_is_seen_as_it_is_called() -> None:
+    """One that is called with training=True drops out here too, and one that is called twice is numbered."""
+    keras.utils.set_random_seed(1)
+    noisy = keras.Sequential([layers.Input((3,)), layers.Dropout(0.9, name="drop")], name="noisy")
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Add(name="sum")([noisy(inputs, training=True), noisy(inputs)]))
+    found = KerasViews(model).activations((np.ones((50, 3)), None), samples=50)
+    assert sorted(found) == ["noisy/0/drop", "noisy/1/drop", "sum"]
+    by_training = {bool(np.all(found[f"noisy/{number}/drop"] == 1)) for number in (0, 1)}
+    assert by_training == {True, False}
+
+
+def test_what_is_no_number_is_left_out_of_the_activations() -> None:
+    """Words go in, and their numbers are seen."""
+    lookup = layers.StringLookup(vocabulary=["a", "b"], name="lookup")
+    same = layers.Lambda(lambda words: words, output_shape=(), name="same")
+    words = keras.Input((), dtype="string", name="words")
+    model = keras.Model(words, layers.Dense(1, name="out")(layers.Embedding(3, 2, name="embed")(lookup(same(words)))))
+    found = KerasViews(model).activations((np.array(["b", "a", "?"], object), None), samples=3)
+    assert list(found) == ["lookup", "embed", "out"]
+    assert found["lookup"].tolist() == [2.0, 1.0, 0.0]
+    assert found["lookup"].dtype == "float32"
+
+
+def test_activations_of_an_unbuilt_sequential_come_with_its_first_batch() -> None:
+    """Nothing is lacking before it, an earlier look says so, and afterwards they are there."""
+    model = keras.Sequential([layers.Dense(2, name="one"), layers.Dense(1, name="two")], name="unbuilt")
+    model.compile("sgd", "mse")
+    views = KerasViews(model)
+    assert views.lacks("activations") is None
+    with pytest.raises(HookcoreError, match="There are no activations: unbuilt is not built yet"):
+        views.activations((X, Y))
+    model.fit(X, Y, verbose=0)
+    assert list(views.activations((X, Y))) == ["one", "two"]
+
+
+# Looking changes nothing.
+
+
+class Counting(layers.Layer):  # type: ignore[misc]  # Keras ships no types
+    """Counts its calls, in validation too, and draws random numbers of all three kinds."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+        self.seeds = keras.random.SeedGenerator(1)
+        self.mean = keras.metrics.Mean(name="seen")
+
+    def call(self, inputs: Any) -> Any:
+        """Add noise that is none."""
+        self.count.assign_add(1.0)
+        self.mean.update_state(keras.ops.mean(inputs))
+        random.random()  # noqa: S311 - what others draw from
+        np.random.random()  # noqa: NPY002
+        return inputs + 0.0 * (keras.random.normal((1,), seed=self.seeds) + keras.random.normal((1,)))
+
+
+def watched(look: Callable[[KerasViews], object]) -> tuple[Any, ...]:
+    """A training with dropout in which `look` is called at every turn: all that came of it."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(9)
+    model = keras.Sequential(
+        [
+            layers.Input((3,)),
+            Counting(),
+            layers.Dense(4, activity_regularizer="l2"),
+            layers.Dropout(0.5),
+            layers.BatchNormalization(),
+        ]
+    )
+    model.add(layers.Dense(1))
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
+    views = KerasViews(model)
+
+    class Looks:
+        @hookimpl
+        def on_batch_end(self) -> None:
+            look(views)
+
+        @hookimpl
+        def on_evaluate_batch_end(self) -> None:
+            look(views)
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            look(views)
+
+    look(views)
+    run = fit(model, X, Y, validation_data=Batches(), epochs=2, batch_size=4, verbose=0, plugins=[Looks()])
+    state = [keras.ops.convert_to_numpy(one).tolist() for one in (*model.variables, *model.optimizer.variables)]
+    drawn = (random.random(), np.random.random(), np.asarray(keras.random.normal((2,))).tolist())  # noqa: NPY002, S311
+    history = {name: run.history[name] for name in ("loss", "mae", "val_loss", "val_mae")}
+    later = keras.Input((3,))
+    model_again = keras.Model(later, layers.Dense(1)(later))
+    metrics = {name: float(value) for name, value in model.get_metrics_result().items()}
+    return state, history, drawn, metrics, model_again.name, model_again.layers[1].name
+
+
+LOOKS: dict[str, Callable[[KerasViews], object]] = {
+    "weights": KerasViews.weights,
+    "activations": lambda views: views.activations(Batches(), 3),
+    "gradients": lambda views: views.gradients(Batches(), 3),
+    "graph": KerasViews.graph,
+    "embeddings": KerasViews.embeddings,
+}
+
+
+@pytest.fixture(scope="module")
+def unwatched() -> tuple[Any, ...]:
+    """The training that nobody looks into."""
+    return watched(lambda _: None)
+
+
+@pytest.mark.parametrize("view", LOOKS)
+def test_looking_changes_nothing(unwatched: tuple[Any, ...], view: str) -> None:
+    """A run into which a plugin looks at every turn ends with the same weights, seeds, metrics, history and names."""
+    for seen, expected in zip(watched(LOOKS[view]), unwatched, strict=True):
+        assert seen == expected
+
+
+# Gradients.
+
+
+def loss_at(model: Any, name: str, index: tuple[int, ...], shift: float, data: Any) -> float:
+    """The compiled loss with one weight shifted."""
+    layer, variable = name.rsplit("/", 1)
+    value = getattr(model.get_layer(layer), variable)
+    original = value.numpy()
+    shifted = original.copy()
+    shifted[index] += shift
+    value.assign(shifted)
+    x, y, *weights = data
+    loss = model.compute_loss(x, y, model(x, training=False), *weights, training=False)
+    value.assign(original)
+    return float(loss)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_are_the_slopes_of_the_compiled_loss(*, weighted: bool) -> None:
+    """Regularizers and sample weights included, as finite differences find them."""
+    model = small()
+    data = (X, Y, np.linspace(0, 2, 12)) if weighted else (X, Y)
+    gradients = KerasViews(model).gradients(data, samples=12)
+    assert sorted(gradients) == ["hidden/bias", "hidden/kernel", "norm/beta", "norm/gamma", "out/bias", "out/kernel"]
+    for name, index in [("hidden/kernel", (1, 2)), ("out/kernel", (0, 0)), ("norm/gamma", (3,)), ("out/bias", (0,))]:
+        slope = (loss_at(model, name, index, 1e-2, data) - loss_at(model, name, index, -1e-2, data)) / 2e-2
+        assert gradients[name][index] == pytest.approx(slope, rel=2e-2, abs=1e-4)
+        assert abs(slope) > 1e-4
+
+
+def test_gradients_are_of_the_first_samples() -> None:
+    """Of 32 unless told otherwise, which are all here; fewer give others."""
+    views = KerasViews(small())
+    assert not np.allclose(views.gradients((X, Y))["out/kernel"], views.gradients((X, Y), 2)["out/kernel"])
+    np.testing.assert_array_equal(views.gradients((X, Y), 2)["out/kernel"], views.gradients((X[:2], Y[:2]))["out/kernel"])
+
+
+def test_gradients_of_a_model_of_several_outputs() -> None:
+    """By the names of the weights, dense for an embedding too."""
+    model = large()
+    views = KerasViews(model)
+    gradients = views.gradients(LARGE_DATA)
+    assert {name: value.shape for name, value in gradients.items()} == {
+        name: value.shape for name, value in views.weights().items()
+    }
+    assert all(np.any(value) for value in gradients.values())
+
+
+def test_gradients_of_frozen_and_unused_weights() -> None:
+    """A frozen layer has none, and a weight that the loss does not depend on has zeros."""
+    inputs = keras.Input((3,))
+    frozen = layers.Dense(2, trainable=False, name="frozen")
+    one, two = layers.Dense(1, name="one")(frozen(inputs)), layers.Dense(1, name="two")(inputs)
+    model = keras.Model(inputs, {"one": one, "two": two})
+    model.compile("sgd", {"one": "mse"})
+    gradients = KerasViews(model).gradients((X, {"one": Y}))
+    assert sorted(gradients) == ["one/bias", "one/kernel", "two/bias", "two/kernel"]
+    assert np.any(gradients["one/kernel"])
+    assert gradients["two/kernel"].tolist() == [[0.0]] * 3
+
+
+def test_a_subclassed_model_with_a_loss_of_its_own_has_gradients() -> None:
+    """Also where its compute_loss does not know the argument `training`."""
+
+    class Own(Subclassed):
+        def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
+            """Ten times the mean."""
+            del x, y, sample_weight
+            return 10.0 * keras.ops.mean(y_pred)
+
+    model = Own()
+    model.compile("sgd")
+    with pytest.raises(HookcoreError, match="There are no gradients of subclassed before it is built"):
+        KerasViews(model).gradients((X, Y))
+    mean = float(np.mean(model(X)))
+    assert float(KerasViews(model).gradients((X, Y))["scale"]) == pytest.approx(10 * mean, rel=1e-4)
+
+
+# Embeddings, pictures, and what is lacking.
+
+
+def test_embeddings_are_matrices_by_the_layers_names() -> None:
+    """Those of nested models too, and nothing where a layer is not built."""
+    nested = keras.Sequential([layers.Input((6,)), layers.Embedding(10, 2, name="words")], name="nested")
+    model = keras.Sequential([layers.Input((6,)), nested, layers.Dense(1)])
+    found = KerasViews(model).embeddings()
+    assert {name: matrix.shape for name, matrix in found.items()} == {"nested/words": (10, 2)}
+    np.testing.assert_array_equal(found["nested/words"], nested.layers[0].embeddings.numpy())
+    unbuilt = KerasViews(keras.Sequential([layers.Embedding(10, 2)]))
+    assert unbuilt.embeddings() == {}
+    assert unbuilt.lacks("embeddings") is None
+
+
+def test_what_a_model_lacks_is_said() -> None:
+    """Each with its reason; a subclassed model that is not built may have embeddings yet."""
+    subclassed = KerasViews(Subclassed())
+    assert "subclassed is a subclassed model: what its layers return is known to its own call method" in str(
+        subclassed.lacks("activations")
+    )
+    with pytest.raises(HookcoreError, match="There are no activations: subclassed is a subclassed model"):
+        subclassed.activations((X, Y))
+    assert subclassed.lacks("embeddings") is None
+    assert subclassed.lacks("gradients") == "subclassed is not compiled, so it has no loss"
+    assert KerasViews(small()).lacks("embeddings") == "small has no Embedding layer"
+    assert KerasViews(large()).lacks("embeddings") is None
+    for capability in ("weights", "activations", "gradients", "graph", "picture"):
+        assert KerasViews(small()).lacks(capability) is None
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_a_picture_is_a_png() -> None:
+    """Drawn by Keras with pydot and Graphviz, nested models opened; as boxes where Keras fails to open them."""
+    pytest.importorskip("pydot")
+    small_one, large_one = KerasViews(small()).picture(), KerasViews(large()).picture()
+    assert small_one.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = (int.from_bytes(large_one[at : at + 4], "big") for at in (16, 20))
+    assert width > 400
+    assert height > 400
+    assert KerasViews(small()).picture() == small_one
+    opened = keras.Sequential([layers.Input((3,)), small()])
+    heights = [int.from_bytes(KerasViews(one).picture()[20:24], "big") for one in (opened, small())]
+    assert heights[0] > heights[1]
+
+
+@pytest.mark.parametrize("there", [(), ("pydot",), ("dot",)])
+def test_without_pydot_or_graphviz_the_error_says_what_to_install(
+    there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each that is missing, and nothing that is there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "pydot", raising=False)
+    if "pydot" in there:
+        (tmp_path / "pydot.py").touch()
+    if "dot" in there:
+        (tmp_path / "dot").touch(mode=0o755)
+    with pytest.raises(HookcoreError) as raised:
+        KerasViews(small()).picture()
+    assert ("pip install pydot" in str(raised.value)) is ("pydot" not in there)
+    assert ("apt install graphviz" in str(raised.value)) is ("dot" not in there)
+
+
+def test_a_picture_that_cannot_be_drawn_is_one_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever pydot and Graphviz make of it, and of a model that is not built."""
+    with pytest.raises(HookcoreError, match="There is no picture of unbuilt before it is built"):
+        KerasViews(keras.Sequential([layers.Dense(1)], name="unbuilt")).picture()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "dot").touch(mode=0o755)  # no program
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    with pytest.raises(HookcoreError, match="could not draw small"):
+        KerasViews(small()).picture()
+
+
+# Through the trainee.
+
+
+def test_the_trainee_has_the_views() -> None:
+    """A plugin finds each on `run.trainee`, and is told what a model lacks."""
+    trainee = KerasTrainee(large())
+    assert "words/embeddings" in trainee.weights()
+    assert "words" in trainee.activations(LARGE_DATA)
+    assert "words/embeddings" in trainee.gradients(LARGE_DATA)
+    assert "words" in {node.name for node in trainee.graph()}
+    assert list(trainee.embeddings()) == ["words"]
+    assert reason_lacking(trainee, "picture") is None
+    assert reason_lacking(trainee, "learning_rate") is None
+    assert "subclassed model" in str(reason_lacking(KerasTrainee(Subclassed()), "activations"))
+
+
+def test_a_plugin_that_needs_activations_is_refused_for_a_subclassed_model(tmp_path: Path) -> None:
+    """By name, and before the first batch."""
+    model = Subclassed()
+    model.compile("sgd", "mse")
+    with pytest.raises(CapabilityError, match=r"'activations' needs the trainee's activations, but subclassed is a subclassed"):
+        fit(model, X, Y, validation_data=(X, Y), verbose=0, plugins=[Activations(tmp_path)])
+    assert int(model.optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize("form", ["fit", "adapter"])
+@pytest.mark.parametrize("given", ["validation_data", "validation_split"])
+def test_the_chapters_activation_logger_is_the_activations_plugin(tmp_path: Path, form: str, given: str) -> None:
+    """As in the book: each layer's activations on the first validation sample after each epoch, now by name."""
+    model = small()
+    arguments: dict[str, Any] = {"validation_data": (X[9:], Y[9:])} if given == "validation_data" else {"validation_split": 0.25}
+    plugins: list[object] = [Activations(tmp_path)]
+    if form == "fit":
+        fit(model, X, Y, epochs=2, verbose=0, plugins=plugins, **arguments)
+    else:
+        adapter = KerasAdapter(plugins, validation_data=(X[9:], Y[9:]))
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[adapter], **arguments)
+    opened = [np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) for path in sorted(tmp_path.iterdir())]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["activations-epoch-0001.npz", "activations-epoch-0002.npz"]
+    assert [(name, opened[0][name].shape) for name in opened[0].files] == [
+        ("hidden", (1, 4)),
+        ("drop", (1, 4)),
+        ("norm", (1, 4)),
+        ("out", (1, 1)),
+    ]
+    np.testing.assert_allclose(opened[1]["out"], model.predict(X[9:10], verbose=0), rtol=1e-6)
+    assert not np.array_equal(opened[0]["out"], opened[1]["out"]), "each epoch has its own"
+
+
+def test_under_an_adapter_that_was_not_told_the_run_goes_on(tmp_path: Path) -> None:
+    """The error says what to give it."""
+    adapter = KerasAdapter([Activations(tmp_path)])
+    small().fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=[adapter])
+    run: Run | None = adapter.run
+    assert run is not None
+    assert "KerasAdapter(plugins, validation_data=...)" in str(run.failures[0].error)
+    assert len(run.history) == 1

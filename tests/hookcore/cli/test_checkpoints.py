@@ -1,0 +1,270 @@
+"""`hookcore checkpoints`: what it says is so, and its exit status too."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from hookcore import store
+from hookcore.cli import checkpoints
+from hookcore.cli.main import main
+from hookcore.store.retention import Retention
+from tests.hookcore.store.checkpoints import forge, names, save, small
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+RETENTION = Retention(last=2, best=2, every=3)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Six checkpoints, none of them pruned."""
+    for epoch, value in enumerate([0.5, 0.25, 0.125, math.nan, 0.75, 0.9]):
+        retention = RETENTION if epoch >= 4 else Retention()  # the newest one's counts
+        save(tmp_path / "runs", (epoch + 1) * 100, value, small, epoch=epoch, retention=retention)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def utc() -> Iterator[None]:
+    """Local time is UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def call(command: str, *arguments: object) -> Result:
+    return CliRunner().invoke(main, ["checkpoints", command, *map(str, arguments)])
+
+
+def rows(result: Result) -> list[list[str]]:
+    """The table's rows, cell by cell: cells are two spaces apart."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in result.output.splitlines()]
+
+
+def on_terminal(directory: Path, width: int) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False)
+    checkpoints.show(directory, console)
+    return file.getvalue()
+
+
+def cut_weights(runs: Path, step: int) -> None:
+    """Damage what can be seen without reading."""
+    (runs / f"step-{step:08d}" / "weights.bin").write_bytes(b"")
+
+
+def change_weights(runs: Path, step: int) -> None:
+    """Damage what can be seen by reading only."""
+    (runs / f"step-{step:08d}" / "weights.bin").write_bytes(b"9876543210")
+
+
+@pytest.mark.usefixtures("utc")
+def test_ls_says_what_each_holds_and_why_it_is_kept(runs: Path) -> None:
+    """One row a checkpoint: step, epoch counted from one, metric, size, when it was saved, and why the run keeps it."""
+    for path in store.named(runs):
+        os.utime(path / "manifest.json", (0, 1_700_000_000))
+    size = sum(file.stat().st_size for file in (runs / "step-00000100").iterdir())
+    result = call("ls", runs)
+    assert result.exit_code == 0
+    found = rows(result)
+    assert found[0] == ["step", "epoch", "metric", "size", "saved", "kept as"]
+    assert found[1] == ["100", "1", "val_loss=0.5", f"{size} B", "2023-11-14 22:13", "-"]
+    assert [(row[0], row[1], row[2], row[-1]) for row in found[2:]] == [
+        ("200", "2", "val_loss=0.25", "one of the 2 best"),
+        ("300", "3", "val_loss=0.125", "best, every 3 epochs"),
+        ("400", "4", "val_loss=nan", "-"),
+        ("500", "5", "val_loss=0.75", "one of the last 2"),
+        ("600", "6", "val_loss=0.9", "newest, every 3 epochs"),
+    ]
+
+
+def test_ls_lists_what_is_damaged_with_its_problem(runs: Path) -> None:
+    """A damaged checkpoint is in the table and its problem below, and the exit status is 1; it is not taken for the best."""
+    cut_weights(runs, 300)
+    (runs / "step-00000600" / "manifest.json").unlink()
+    result = call("ls", runs)
+    assert result.exit_code == 1
+    by_step = {row[0]: row for row in rows(result)}
+    assert by_step["300"][1:3] == ["-", "-"]
+    assert by_step["300"][-1] == by_step["600"][-1] == "damaged"
+    assert by_step["200"][-1] == "best"
+    assert by_step["500"][-1] == "newest"
+    assert result.output.splitlines()[-2:] == [
+        "step-00000300 is damaged: weights.bin differs from its manifest in size.",
+        "step-00000600 has no manifest.json.",
+    ]
+
+
+def test_ls_of_checkpoints_without_a_retention_or_a_metric(tmp_path: Path) -> None:
+    """Where the run did not say what it keeps, or had nothing to rank by, there is a dash."""
+    save(tmp_path, 0, None, small)
+    assert [row[:3] + row[-1:] for row in rows(call("ls", tmp_path))][1] == ["0", "1", "-", "-"]
+
+
+def test_ls_fits_a_terminal_of_80_columns(runs: Path) -> None:
+    """On a narrow terminal long reasons go on in the next line, and nothing is cut; a wide one has a line a checkpoint."""
+    save(runs, 12345, 0.123456, small, metric="val_sparse_categorical_accuracy", retention=RETENTION)
+    narrow, wide = on_terminal(runs, 80), on_terminal(runs, 200)
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    assert "…" not in narrow
+    assert len(wide.splitlines()) == 8
+    assert "val_sparse_categorical_accuracy=0.123456" in wide
+    plain = call("ls", runs).output
+    assert [line.rstrip() for line in wide.splitlines()] == [line.rstrip() for line in plain.splitlines()]
+
+
+def test_what_a_hostile_checkpoint_says_reaches_no_terminal(tmp_path: Path) -> None:
+    """Control characters of a metric's name, and very long ones, are not printed."""
+    saved = save(tmp_path, files=small)
+    forge(saved.path, metric="\x1b]0;owned\x07" + "x" * 1000, value=1.0, mode="min")
+    result = call("ls", tmp_path)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output
+    assert "x" * 100 not in result.output
+
+
+@pytest.mark.parametrize("command", [["ls"], ["verify"], ["prune", "--keep-last", "1"]])
+@pytest.mark.usefixtures("runs")
+def test_a_directory_that_is_not_there_or_holds_none_is_status_2(tmp_path: Path, command: list[str]) -> None:
+    """No directory, an empty one, a file, and a checkpoint itself: status 2, and nothing is made."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name in "nothing", "empty", "file", "runs/step-00000100":
+        result = call(*command, tmp_path / name)
+        assert result.exit_code == 2
+        assert "holds no checkpoint" in result.output or "does not exist" in result.output or "is a file" in result.output
+    assert "It is one: give the directory that it is in." in result.output
+    assert names(tmp_path) == ["empty", "file", "runs"]
+    assert names(tmp_path / "empty") == []
+
+
+def test_verify_reads_all(runs: Path) -> None:
+    """Each checkpoint has a line, and damage that only reading shows makes the status 1."""
+    assert call("verify", runs).exit_code == 0
+    change_weights(runs, 300)
+    assert call("ls", runs).exit_code == 0
+    result = call("verify", runs)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert len(lines) == 6
+    assert lines[2] == "step-00000300 is damaged: weights.bin differs from its manifest."
+    assert lines[0].startswith("step-00000100 is whole: ")
+
+
+def test_verify_of_steps_looks_at_those_only(runs: Path) -> None:
+    """Steps that are named are verified, and one that is not there is a failure."""
+    change_weights(runs, 300)
+    result = call("verify", runs, 100, 600)
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.output.splitlines()] == ["step-00000100", "step-00000600"]
+    assert call("verify", runs, 100, 300).exit_code == 1
+    result = call("verify", runs, 7)
+    assert (result.exit_code, result.output) == (1, "step-00000007 is not there.\n")
+
+
+def test_prune_keeps_what_it_is_told_and_says_what_it_freed(runs: Path) -> None:
+    """The options are a union, what they do not keep goes, and its size is what was freed."""
+    sizes = {path.name: sum(file.stat().st_size for file in path.iterdir()) for path in store.named(runs)}
+    result = call("prune", runs, "--keep-last", 2, "--keep-every", 2)
+    assert result.exit_code == 0
+    assert names(runs) == [f"step-00000{step}00" for step in (2, 3, 4, 5, 6)]
+    lines = result.output.splitlines()
+    assert lines[0] == f"removed: step-00000100, {sizes['step-00000100']} B; epoch 1, val_loss=0.5"
+    assert lines[2].endswith("; epoch 3, val_loss=0.125; best val_loss")
+    assert lines[-1] == f"1 removed, which freed {sizes['step-00000100']} B."
+    result = call("prune", runs, "--keep-best", 2)
+    assert names(runs) == [f"step-00000{step}00" for step in (2, 3, 6)]
+    assert result.output.splitlines()[-1].startswith("2 removed, which freed ")
+
+
+def test_prune_without_saying_what_to_keep_is_refused(runs: Path) -> None:
+    """Nothing is removed by accident."""
+    result = call("prune", runs)
+    assert result.exit_code == 2
+    assert "Say what to keep" in result.output
+    assert call("prune", runs, "--keep-last", 0).exit_code == 2
+    assert len(names(runs)) == 6
+
+
+def test_a_dry_run_says_the_same_and_does_nothing(runs: Path) -> None:
+    """With --dry-run nothing changes, not even for the moment of a lock; then the same ones go."""
+    before = {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]}
+    dry = call("prune", runs, "--keep-last", 1, "--dry-run")
+    assert {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]} == before
+    wet = call("prune", runs, "--keep-last", 1)
+    expected = dry.output.replace("would be removed, freeing", "removed, which freed").replace("would be removed", "removed")
+    assert wet.output == expected
+    assert names(runs) == ["step-00000300", "step-00000600"]
+
+
+def test_the_newest_and_the_best_that_are_whole_are_never_removed(runs: Path) -> None:
+    """Damage is looked for first: a damaged newest or best protects nothing, and the next ones that are whole stay."""
+    change_weights(runs, 600)
+    change_weights(runs, 300)
+    result = call("prune", runs, "--keep-last", 1)
+    assert result.exit_code == 0
+    assert names(runs) == [f"step-00000{step}00" for step in (2, 3, 5, 6)]
+    assert "left: step-00000300, " in result.output
+    assert "it is damaged: weights.bin differs from its manifest." in result.output
+    assert result.output.splitlines()[-1].endswith("Damaged, and left: 2; --damaged removes them.")
+    assert store.newest(runs).step == 500
+    assert store.best(runs).step == 200
+
+
+def test_damaged_ones_go_when_it_is_said(runs: Path) -> None:
+    """With --damaged they are removed and counted; alone, it removes nothing else."""
+    cut_weights(runs, 600)
+    (runs / "step-00000300" / "manifest.json").write_text("damaged")
+    result = call("prune", runs, "--damaged")
+    assert result.exit_code == 0
+    assert names(runs) == [f"step-00000{step}00" for step in (1, 2, 4, 5)]
+    assert "removed: step-00000300, " in result.output
+    assert result.output.splitlines()[-1].startswith("2 removed, which freed ")
+
+
+def test_prune_keeps_out_of_a_run_that_trains(runs: Path) -> None:
+    """While another process has the directory's lock nothing is removed; afterwards the lock is free again."""
+    code = "import sys; from pathlib import Path; from hookcore import store; store.lock(Path(sys.argv[1])); print('locked')"
+    code += "; sys.stdout.flush(); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(runs)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trains:
+        assert trains.stdout is not None
+        assert trains.stdout.readline() == "locked\n"
+        result = call("prune", runs, "--keep-last", 1)
+        assert result.exit_code == 1
+        assert f"held by process {trains.pid}" in result.output
+        assert len(store.named(runs)) == 6
+        assert call("prune", runs, "--keep-last", 1, "--dry-run").exit_code == 0
+        trains.communicate()
+    assert call("prune", runs, "--keep-last", 1).exit_code == 0
+    assert names(runs) == ["step-00000300", "step-00000600"]
+
+
+def test_prune_that_fails_is_status_1(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be removed is said in a line, without a traceback, and the lock is given back."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    result = call("prune", runs, "--keep-last", 1)
+    assert result.exit_code == 1
+    assert f"Error: The checkpoint {runs}/step-00000100 cannot be removed: Permission denied." in result.output
+    assert not (runs / ".lock").exists()

@@ -1,0 +1,350 @@
+"""The `hookcore` command: its command group, and `hookcore plugins`. Distributions here are real dist-info directories."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from hookcore import Engine
+from hookcore.cli import plugin_tables
+from hookcore.cli.main import main
+from hookcore.registry import discovery, spec_string
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from click.testing import Result
+
+    Install = Callable[..., None]
+
+WATCHER = '''
+from hookcore import hookimpl
+class Watcher:
+    """Watches, and does nothing else."""
+    role = "observer"
+    @hookimpl{options}
+    def on_epoch_end(self, epoch):
+        """Look at the epoch."""
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Installs a distribution: `group` maps the names of entry points to their targets, `modules` names to their source."""
+    installed: list[str] = []
+    monkeypatch.delenv(discovery.DISABLE, raising=False)
+    monkeypatch.delenv(discovery.NO_AUTOLOAD, raising=False)
+
+    def install(name: str, group: str, entries: dict[str, str], **modules: str) -> None:
+        site = tmp_path / name
+        info = site / f"{name}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n" + "".join(f"{key} = {entries[key]}\n" for key in entries))
+        for module, source in modules.items():
+            (site / f"{module}.py").write_text(source)
+            installed.append(module)
+        monkeypatch.syspath_prepend(str(site))
+
+    yield install
+    for module in installed:
+        sys.modules.pop(module, None)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def row(result: Result, name: str) -> str:
+    """The one line that begins with `name`."""
+    (found,) = (line for line in result.output.splitlines() if line.split()[:1] == [name])
+    return found
+
+
+def on_terminal(width: int) -> str:
+    file = io.StringIO()
+    plugin_tables.show(console=Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False))
+    return file.getvalue()
+
+
+def test_version() -> None:
+    """`--version` says the installed version."""
+    assert call("--version").output == f"hookcore, version {metadata.version('hookcore')}\n"
+
+
+def test_commands_come_from_entry_points(install: Install) -> None:
+    """A command of another distribution is listed with its help, and runs."""
+    source = "import click\n@click.command()\ndef hello():\n    '''Say hello.'''\n    click.echo('hello there')\n"
+    install("greeter", "hookcore.commands", {"hello": "greeter_cli:hello"}, greeter_cli=source)
+    assert "hello Say hello." in " ".join(call("--help").output.split())
+    assert call("hello").output == "hello there\n"
+
+
+def test_only_the_command_called_is_imported(install: Install) -> None:
+    """Calling one command imports no other."""
+    install("greeter", "hookcore.commands", {"other": "greeter_cli:other"}, greeter_cli="raise OSError('imported')")
+    assert call("plugins").exit_code == 0
+    assert "greeter_cli" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("hello = 3", "is no click command but 3"),
+    ],
+)
+def test_broken_command(install: Install, source: str, reason: str) -> None:
+    """A command that cannot be imported says so in the help and when it is called, whatever options it is given."""
+    install("greeter", "hookcore.commands", {"hello": "greeter_cli:hello"}, greeter_cli=source)
+    shown = call("--help")
+    assert shown.exit_code == 0
+    assert "(broken: " in shown.output
+    assert reason in " ".join(shown.output.split())
+    assert "plugins List the installed plugins" in " ".join(shown.output.split())
+    called = call("hello", "--loud", "3")
+    assert called.exit_code == 1
+    assert "Command 'hello' of greeter 1.2 could not be imported from 'greeter_cli:hello': " in called.output
+    assert reason in called.output
+
+
+def test_unknown_command() -> None:
+    """A command that nobody offers is a usage error."""
+    result = call("plugin")
+    assert result.exit_code == 2
+    assert "No such command 'plugin'" in result.output
+
+
+def test_row_of_an_autoloaded_plugin(install: Install) -> None:
+    """Everything there is to know about an autoloaded plugin stands in its one line."""
+    install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p=WATCHER.format(options="(trylast=True)"))
+    result = call("plugins")
+    assert result.exit_code == 0
+    assert " ".join(row(result, "watcher").split()) == (
+        "watcher ok autoload observer on_epoch_end (trylast) Watches, and does nothing else. acme 1.2, acme_p:Watcher"
+    )
+
+
+def test_row_of_a_catalogue_plugin() -> None:
+    """A shipped plugin is in the list like any other, with its hooks in the order in which a run calls them."""
+    assert " ".join(row(call("plugins"), "early_stopping").split()) == (
+        "early_stopping ok catalogue actor on_train_begin, on_epoch_end, on_train_end "
+        "Vote to stop once `monitor` has not improved for `patience` observations in a row. "
+        f"hookcore {metadata.version('hookcore')}, hookcore_plugins.early_stopping:EarlyStopping"
+    )
+
+
+@pytest.mark.parametrize("group", ["hookcore.autoload", "hookcore.plugins"])
+def test_blocked_plugin_is_not_imported(install: Install, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    """A blocked plugin is listed as blocked, without its import."""
+    install("acme", group, {"watcher": "acme_p:Watcher"}, acme_p="raise OSError('imported')")
+    monkeypatch.setenv(discovery.DISABLE, "watcher")
+    result = call("plugins")
+    assert result.exit_code == 0
+    assert "blocked: by HOOKCORE_DISABLE_PLUGINS" in row(result, "watcher")
+    assert "acme_p" not in sys.modules
+
+
+def test_no_autoload_is_said(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HOOKCORE_NO_AUTOLOAD, nothing of that group is imported, and the list says why."""
+    install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p="raise OSError('imported')")
+    monkeypatch.setenv(discovery.NO_AUTOLOAD, "1")
+    result = call("plugins")
+    assert result.exit_code == 0
+    assert "off: by HOOKCORE_NO_AUTOLOAD" in row(result, "watcher")
+    assert "HOOKCORE_NO_AUTOLOAD is set: nothing is autoloaded." in result.output
+
+
+def test_blocked_name_that_nothing_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name in HOOKCORE_DISABLE_PLUGINS that no plugin has is said, with the nearest that one has; others are not."""
+    monkeypatch.setenv(discovery.DISABLE, "earlystopping,checkpoint")
+    output = call("plugins").output
+    assert (
+        "HOOKCORE_DISABLE_PLUGINS names 'earlystopping', and no installed plugin is called that. Did you mean 'early_stopping'?"
+        in output
+    )
+    assert "names 'checkpoint'" not in output
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module", "broken: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("class Watcher:\n    def __init__(self): raise OSError('two\\nlines\\x1b')", "broken: OSError: two lines"),
+        (WATCHER.format(options="(specname='on_epoch_ends')"), "there is no hook 'on_epoch_ends'"),
+    ],
+    ids=["import", "constructor", "registration"],
+)
+def test_broken_autoload(install: Install, source: str, reason: str) -> None:
+    """An autoloaded plugin that would break or be left out of every run is named with the reason, and the status is 1."""
+    install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p=source)
+    result = call("plugins")
+    assert reason in row(result, "watcher")
+    assert " ok " in row(result, "checkpoint")
+    assert result.exit_code == 1
+    assert call("plugins", "watcher").exit_code == 1
+    assert call("plugins", "checkpoint").exit_code == 0
+
+
+def test_broken_catalogue_plugin(install: Install) -> None:
+    """A broken plugin that runs only when asked for is shown as broken, and the status stays 0."""
+    install("acme", "hookcore.plugins", {"watcher": "acme_p:Watcher"}, acme_p="1 / 0")
+    result = call("plugins")
+    assert "broken: ZeroDivisionError: division by zero" in row(result, "watcher")
+    assert result.exit_code == 0
+
+
+def test_shadowed_autoload(install: Install) -> None:
+    """Of two autoloaded plugins of one name the first runs, and the other's line says which."""
+    for name in ("beta", "alpha"):
+        install(name, "hookcore.autoload", {"watcher": f"{name}_p:Watcher"}, **{f"{name}_p": WATCHER.format(options="")})
+    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    assert " ok " in lines[0]
+    assert "alpha 1.2" in lines[0]
+    assert "shadowed: by the one of alpha 1.2" in lines[1]
+    assert [one.origin for one in Engine().plugins] == ["alpha 1.2"]
+
+
+def test_ambiguous_name(install: Install) -> None:
+    """A name that two distributions offer for different things is refused, and both lines say so."""
+    for name in ("beta", "alpha"):
+        install(name, "hookcore.plugins", {"watcher": f"{name}_p:Watcher"}, **{f"{name}_p": WATCHER.format(options="")})
+    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    assert "ambiguous: offered by beta 1.2 too, so the name is refused" in lines[0]
+    assert "ambiguous: offered by alpha 1.2 too, so the name is refused" in lines[1]
+
+
+def test_same_target_twice(install: Install) -> None:
+    """Where two distributions offer the same target under one name, the name works, and the second line says so."""
+    install("alpha", "hookcore.plugins", {"watcher": "alpha_p:Watcher"}, alpha_p=WATCHER.format(options=""))
+    install("beta", "hookcore.plugins", {"watcher": "alpha_p:Watcher"})
+    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    assert " ok " in lines[0]
+    assert "shadowed: the same target is offered by alpha 1.2" in lines[1]
+    assert Engine(["watcher"]).names == ["watcher"]
+
+
+def test_order_is_the_engines(install: Install) -> None:
+    """Autoloaded plugins come first, in the engine's order; where a mark changes the order of a hook, that is said."""
+    install("one", "hookcore.autoload", {"zeta": "one_p:Watcher", "alpha": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
+    install("two", "hookcore.autoload", {"first": "two_p:Watcher"}, two_p=WATCHER.format(options="(tryfirst=True)"))
+    output = call("plugins").output
+    listed = [line.split()[0] for line in output.splitlines() if " autoload " in line]
+    assert listed == Engine().names == ["alpha", "first", "zeta"]
+    assert "on_epoch_end is called in the order first, alpha, zeta." in output
+    assert output.index("zeta") < output.index("checkpoint")
+
+
+def test_order_that_the_list_shows_is_not_said_again(install: Install) -> None:
+    """Where a hook is called in the order of the list, nothing is said about it."""
+    install("one", "hookcore.autoload", {"zeta": "one_p:Watcher", "alpha": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
+    assert "in the order" not in call("plugins").output
+
+
+def test_module_and_function(install: Install) -> None:
+    """A plugin may be a module, and a catalogue entry a function that makes one."""
+    module = '"""A module that watches."""\nfrom hookcore import hookimpl\n@hookimpl\ndef on_train_end(): pass\n'
+    install("acme", "hookcore.autoload", {"watcher": "acme_p"}, acme_p=module)
+    install("more", "hookcore.plugins", {"maker": "more_p:make"}, more_p='def make(n: int = 3):\n    """Make one."""\n')
+    result = call("plugins")
+    assert "on_train_end A module that watches." in " ".join(row(result, "watcher").split())
+    assert "Make one." in row(result, "maker")
+    assert "n  int  3" in call("plugins", "maker").output
+
+
+def test_details() -> None:
+    """`hookcore plugins NAME` shows parameters with types and defaults, the hooks and the whole docstring."""
+    result = call("plugins", "checkpoint")
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert lines[0] == "checkpoint catalogue, actor ok"
+    assert "directory str | os.PathLike[str] required" in lines
+    assert "mode Literal['auto', 'min', 'max'] 'auto'" in lines
+    assert "keep_last int | None 3" in lines
+    assert any(line.startswith("on_epoch_end (trylast) ") for line in lines)
+    assert "On Ctrl-C, and where the process is preempted" in result.output
+
+
+def test_details_say_how_defaults_are_made(install: Install) -> None:
+    """A default that is made for each plugin is called that, and a function goes by its name."""
+    fields = "    seen: list = attrs.Factory(list)\n    clock: object = time.monotonic\n"
+    source = f"import attrs, time\n@attrs.define\nclass Plugin:\n{fields}"
+    install("acme", "hookcore.plugins", {"maker": "acme_p:Plugin"}, acme_p=source)
+    lines = [" ".join(line.split()) for line in call("plugins", "maker").output.splitlines()]
+    assert lines[-4:-1] == ["Parameters", "seen list made for each plugin", "clock object monotonic"]
+
+
+def test_details_of_a_blocked_plugin(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a blocked plugin only what needs no import is shown."""
+    install("acme", "hookcore.plugins", {"watcher": "acme_p:Watcher"}, acme_p="raise OSError('imported')")
+    monkeypatch.setenv(discovery.DISABLE, "watcher")
+    assert call("plugins", "watcher").output.split("\n")[:2] == [
+        "watcher  catalogue  blocked: by HOOKCORE_DISABLE_PLUGINS",
+        "acme 1.2, acme_p:Watcher",
+    ]
+
+
+def test_details_of_an_unknown_name() -> None:
+    """A name that nothing has is an error that lists the names and the nearest."""
+    result = call("plugins", "checkpiont")
+    assert result.exit_code == 1
+    assert "No installed plugin is called 'checkpiont'; there are: activations, checkpoint, " in result.output
+    assert "Did you mean 'checkpoint'?" in result.output
+
+
+@pytest.mark.parametrize("entry", discovery.entry_points(discovery.CATALOGUE), ids=lambda entry: entry.name)
+def test_parameters_have_types(entry: Any) -> None:
+    """Every parameter of a plugin in the catalogue has a type that spec strings can be converted by."""
+    assert Any not in spec_string.parameters_of(entry.load()).values()
+
+
+def test_narrow_terminal(install: Install) -> None:
+    """On 80 columns no line is longer, and nothing is left out."""
+    target = f"acme_p:{'Watcher' * 12}"
+    source = WATCHER.format(options="(tryfirst=True)").replace("Watcher", "Watcher" * 12)
+    install("acme", "hookcore.autoload", {"watcher": target}, acme_p=source)
+    output = on_terminal(80)
+    assert max(map(len, output.splitlines())) <= 80
+    assert "on_epoch_end (tryfirst)" in output
+    assert "".join(f"acme 1.2, {target}".split()) in "".join(output.split())
+
+
+def test_narrow_terminal_without_autoload() -> None:
+    """Where nothing is autoloaded, the heading of that group is left out."""
+    assert on_terminal(80).startswith("catalogue  ")
+
+
+def test_forced_color_counts_as_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With FORCE_COLOR, as for a pager, a pipe gets what a terminal of that width gets."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "\x1b[" in call("plugins").output
+
+
+def test_wide_terminal() -> None:
+    """On 200 columns each thing has its own column, within the width."""
+    lines = on_terminal(200).splitlines()
+    assert lines[0].split() == ["plugin", "status", "kind", "role", "hooks", "what", "it", "does", "from"]
+    assert max(map(len, lines)) <= 200
+
+
+def test_piped_output_is_plain_and_whole(install: Install, tmp_path: Path) -> None:
+    """Piped, the real command prints one line a plugin, with no control characters, however long it is."""
+    reason = "because " * 60
+    install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p=f"raise OSError({reason!r})")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "acme"), "COLUMNS": "40", "TERM": "xterm-256color"}
+    command = [str(Path(sys.executable).with_name("hookcore")), "plugins"]
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("watcher "))
+    assert f"broken: OSError: {reason.strip()} " in line
+    assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)

@@ -1,0 +1,379 @@
+"""Entry points of real distributions, blocking, and plugins asked for by spec string."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import pytest
+
+from hookcore import Engine, HookcoreWarning, LoadError, RegistrationError, SpecError, hookimpl
+from hookcore.registry.discovery import autoload_allowed, entry_points, from_spec
+from hookcore.registry.spec_string import parse_arguments
+from hookcore.testing import RecordingPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Distribution = Callable[..., Path]
+
+PLUGIN = """
+    from hookcore import hookimpl
+    class Alert:
+        def __init__(self, channel: str = "general"):
+            self.channel = channel
+        @hookimpl
+        def on_train_end(self):
+            pass
+"""
+
+
+INSTALLED = [entry.name for entry in entry_points("hookcore.autoload")]
+"""What other distributions in this environment autoload already: no business of these tests."""
+
+
+def names(engine: Engine) -> list[str]:
+    return [name for name in engine.names if name not in INSTALLED]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
+    """Installs a distribution with one module and entry points; returns the file that the module's import leaves behind."""
+    modules: list[str] = []
+
+    def installed(distribution: str, source: str, *, module: str | None = None, **groups: dict[str, str]) -> Path:
+        """`groups` are `plugins` and `autoload`: entry-point names with the object in the module."""
+        site, module = tmp_path / distribution, module or f"module_of_{distribution}"
+        modules.append(module)
+        marker = site / "imported"
+        metadata = site / f"{distribution}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        lines = [
+            line
+            for group, names in groups.items()
+            for line in [f"[hookcore.{group}]", *(f"{name} = {module}{target}" for name, target in names.items())]
+        ]
+        (metadata / "entry_points.txt").write_text("\n".join(lines))
+        (site / f"{module}.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n{textwrap.dedent(source)}")
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        return marker
+
+    yield installed
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts without the environment variables."""
+    monkeypatch.delenv("HOOKCORE_DISABLE_PLUGINS", raising=False)
+    monkeypatch.delenv("HOOKCORE_NO_AUTOLOAD", raising=False)
+
+
+# The catalogue.
+
+
+def test_a_catalogue_plugin_is_made_only_when_asked_for(install: Distribution) -> None:
+    """An entry point of the catalogue is imported when its name is asked for and not before, and its origin is known."""
+    marker = install("acme", PLUGIN, plugins={"alert": ":Alert"})
+    assert "alert" in [entry.name for entry in entry_points("hookcore.plugins")]
+    assert names(Engine()) == []
+    assert not marker.exists()
+    engine = Engine(["alert:channel=ops", ("second", "alert")])
+    assert marker.exists()
+    assert [(one.name, one.origin, one.plugin.channel) for one in engine.plugins if one.name not in INSTALLED] == [
+        ("alert", "acme 1.0", "ops"),
+        ("second", "acme 1.0", "general"),
+    ]
+
+
+def test_a_catalogue_entry_may_be_a_plugin_itself(install: Distribution) -> None:
+    """An entry point that names a module gives the module as plugin, and takes no parameters."""
+    install("acme", "from hookcore import hookimpl\n@hookimpl\ndef on_train_end(): pass\n", plugins={"alert": ""})
+    assert Engine(["alert"])["alert"].__name__ == "module_of_acme"
+    with pytest.raises(SpecError, match="no parameter 'channel'; there are: none"):
+        Engine(["alert:channel=ops"])
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(install: Distribution) -> None:
+    """A name that no distribution offers is an error that lists those there are."""
+    install("acme", PLUGIN, plugins={"alert": ":Alert"})
+    with pytest.raises(SpecError, match=r"is called 'alrt'; there are: activations, alert, checkpoint.*Did you mean 'alert'"):
+        Engine(["alrt"])
+
+
+def test_a_plugin_that_fails_to_import_is_an_error_when_asked_for(install: Distribution) -> None:
+    """Asked for by name, a failing import is an error that names plugin, distribution, module and reason."""
+    install("acme", "import no_such_module", plugins={"alert": ":Alert"})
+    with pytest.raises(LoadError, match=r"'alert' of acme 1.0 .*'module_of_acme:Alert': ModuleNotFoundError: .*no_such_module"):
+        Engine(["alert"])
+
+
+def test_a_plugin_that_cannot_be_made_is_an_error_that_names_it(install: Distribution) -> None:
+    """What a factory raises becomes an error that names plugin and distribution."""
+    install("acme", "def make(): raise ImportError('pip install acme[all]')", plugins={"alert": ":make"})
+    with pytest.raises(LoadError, match=r"'alert' of acme 1.0 could not be made: ImportError: pip install acme\[all\]"):
+        Engine(["alert"])
+
+
+def test_one_name_in_two_distributions_is_refused(install: Distribution) -> None:
+    """Where two distributions offer different things under one name, neither is taken, and both are named."""
+    markers = [install(name, PLUGIN, plugins={"alert": ":Alert"}) for name in ("acme", "zeta")]
+    with pytest.raises(SpecError, match=r"'alert' is offered by acme 1.0 and by zeta 1.0"):
+        Engine(["alert"])
+    assert not any(marker.exists() for marker in markers)
+
+
+def test_one_name_for_one_object_in_two_distributions_is_fine(install: Distribution) -> None:
+    """Two distributions that offer the same object, such as an old and a new name of one project, are no conflict."""
+    for name in ("acme", "zeta"):
+        install(name, PLUGIN, module="shared_module", plugins={"alert": ":Alert"})
+    assert names(Engine(["alert"])) == ["alert"]
+
+
+# Autoload.
+
+
+def test_an_autoload_plugin_is_in_every_engine_after_those_listed(install: Distribution) -> None:
+    """Autoloaded plugins come after the plugins asked for, by name, each made anew for each engine."""
+    install("acme", PLUGIN, autoload={"zulu": ":Alert", "alpha": ":Alert"})
+    first, second = Engine(["early_stopping"]), Engine()
+    assert (names(first), names(second)) == (["early_stopping", "alpha", "zulu"], ["alpha", "zulu"])
+    assert first["alpha"] is not second["alpha"]
+    assert names(Engine(autoload=False)) == []
+
+
+def test_an_autoload_plugin_may_be_a_module(install: Distribution) -> None:
+    """An entry point of the autoload group that names a module gives the module as plugin."""
+    install("acme", "from hookcore import hookimpl\n@hookimpl\ndef on_train_end(): pass\n", autoload={"alert": ""})
+    assert Engine()["alert"].__name__ == "module_of_acme"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import no_such_module",
+        "x = 1",
+        "def Alert(): raise RuntimeError('no network')",
+        "class Alert:\n    def on_epoch_ende(self): pass",
+    ],
+)
+def test_an_autoload_plugin_that_fails_is_a_warning(install: Distribution, source: str) -> None:
+    """An autoload plugin that cannot be imported, made or registered is named in a warning with its cure; others load."""
+    install("acme", source, autoload={"alert": ":Alert"})
+    install("zeta", PLUGIN, autoload={"working": ":Alert"})
+    with pytest.warns(HookcoreWarning, match=r"'alert' of acme 1.0 .*HOOKCORE_DISABLE_PLUGINS=alert"):
+        assert names(Engine()) == ["working"]
+
+
+def test_an_explicit_plugin_wins_over_autoload(install: Distribution) -> None:
+    """A plugin listed under the name of an autoloaded one takes its place, and the other is not imported."""
+    marker = install("acme", PLUGIN, autoload={"alert": ":Alert"})
+
+    @attrs.define
+    class Alert:
+        @hookimpl
+        def on_train_end(self) -> None:
+            pass
+
+    mine = Alert()
+    assert Engine([mine])["alert"] is mine
+    assert not marker.exists()
+
+
+def test_of_two_autoload_plugins_of_one_name_the_first_is_taken(install: Distribution) -> None:
+    """Where two distributions autoload under one name, that of the first distribution by name is taken."""
+    install("zeta", PLUGIN, autoload={"alert": ":Alert"})
+    install("acme", PLUGIN, autoload={"alert": ":Alert"})
+    assert [one.origin for one in Engine().plugins if one.name not in INSTALLED] == ["acme 1.0"]
+
+
+# Blocking.
+
+
+@pytest.mark.parametrize("value", ["alert", "other, alert ,", "alert,other"])
+def test_a_blocked_plugin_is_not_even_imported(install: Distribution, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A name in HOOKCORE_DISABLE_PLUGINS is neither autoloaded nor made when asked for, and its module is not imported."""
+    marker = install("acme", PLUGIN, autoload={"alert": ":Alert"}, plugins={"alert": ":Alert"})
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", value)
+    assert names(Engine(["alert", "alert : channel=ops", ("mine", "alert"), ("alert", "early_stopping")])) == []
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(("value", "loaded"), [("1", False), ("yes", False), ("0", True), ("", True)])
+def test_autoload_can_be_switched_off(
+    install: Distribution,
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    loaded: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """HOOKCORE_NO_AUTOLOAD, unless empty or 0, leaves the whole autoload group out, unimported; names still work."""
+    marker = install("acme", PLUGIN, autoload={"alert": ":Alert"}, plugins={"asked": ":Alert"})
+    monkeypatch.setenv("HOOKCORE_NO_AUTOLOAD", value)
+    assert names(Engine()) == (["alert"] if loaded else [])
+    assert marker.exists() == loaded
+    assert names(Engine(["asked"]))[0] == "asked"
+
+
+def test_the_environment_is_read_for_each_engine(install: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set after the import counts from the next engine on."""
+    install("acme", PLUGIN, autoload={"alert": ":Alert"})
+    before = names(Engine())
+    monkeypatch.setitem(os.environ, "HOOKCORE_DISABLE_PLUGINS", "alert")
+    assert (before, names(Engine())) == (["alert"], [])
+
+
+# Spec strings.
+
+
+@attrs.define
+class Everything:
+    """A factory with parameters of each kind that a string can give, and some that it cannot."""
+
+    word: str = ""
+    count: int = 0
+    rate: float = 0.0
+    flag: bool = False
+    mode: Literal["auto", "min"] = "auto"
+    path: Path = Path()
+    maybe: int | None = None
+    words: str | None = None
+    either: bool | float | str = ""
+    like: os.PathLike[str] = Path()
+    items: list[int] = attrs.field(factory=list)
+    later: int | list[int] = 0
+
+
+def untyped(word=1, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN201 - what it is about
+    """A factory that declares no types."""
+
+
+def unresolved(count: NoSuchType) -> None:  # type: ignore[name-defined]  # noqa: F821 - what it is about
+    """A factory whose types cannot be found."""
+
+
+def parse(text: str, factory: Any = Everything) -> dict[str, Any]:
+    return parse_arguments(f"everything:{text}", text, factory)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("word=loss", {"word": "loss"}),
+        (" word = a b , count = 3 ", {"word": "a b", "count": 3}),
+        ('word="a,b=c"', {"word": "a,b=c"}),
+        ("word='a,b'", {"word": "a,b"}),
+        (r"path=C:\runs\first", {"path": Path(r"C:\runs\first")}),
+        ("word=#1", {"word": "#1"}),
+        ("word=", {"word": ""}),
+        ("word=a=b", {"word": "a=b"}),
+        ("count=-3,rate=1e-4", {"count": -3, "rate": 1e-4}),
+        ("rate=3", {"rate": 3.0}),
+        ("flag=true", {"flag": True}),
+        ("flag=False", {"flag": False}),
+        ("mode=min", {"mode": "min"}),
+        ("path=runs/first,like=runs", {"path": Path("runs/first"), "like": "runs"}),
+        ("maybe=none", {"maybe": None}),
+        ("maybe=None", {"maybe": None}),
+        ("maybe=4", {"maybe": 4}),
+        ("words=none", {"words": None}),
+        ("words=4", {"words": "4"}),
+        ("either=true", {"either": True}),
+        ("either=0.5", {"either": 0.5}),
+        ("either=half", {"either": "half"}),
+        ("later=4", {"later": 4}),
+    ],
+)
+def test_values_are_converted_to_the_parameters_type(text: str, expected: dict[str, Any]) -> None:
+    """A spec's values become what the factory's type hints say; quotes keep commas, and nothing else is special."""
+    parsed = parse(text)
+    assert parsed == expected
+    assert {key: type(value) for key, value in parsed.items()} == {key: type(value) for key, value in expected.items()}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("word=3", {"word": "3"}), ("more=x", {"more": "x"})])
+def test_a_factory_without_types_gets_strings(text: str, expected: dict[str, Any]) -> None:
+    """Where no type is declared, a value stays a string."""
+    assert parse(text, untyped) == expected
+
+
+def test_a_factory_whose_types_cannot_be_found_gets_strings() -> None:
+    """Types that cannot be resolved count as none."""
+    assert parse("count=3", unresolved) == {"count": "3"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patience", "expected key=value, got 'patience'"),
+        ("3", "expected key=value, got '3'"),
+        ("cuont=3", r"no parameter 'cuont'; there are: word, count, .*Did you mean 'count'"),
+        ("count=3,count=4", "'count' is given twice"),
+        ("count=3.5", "count must be an integer, got '3.5'"),
+        ("count=", "count must be an integer, got ''"),
+        ("rate=fast", "rate must be a number, got 'fast'"),
+        ("flag=yes", "flag must be true or false, got 'yes'"),
+        ("mode=max", "mode must be 'auto' or 'min', got 'max'"),
+        ("maybe=some", "maybe must be an integer or none, got 'some'"),
+        ("items=1", "items must be given in Python, not in a string"),
+        ("later=x", "later must be an integer or given in Python"),
+        ('word="a', "No closing quotation"),
+    ],
+)
+def test_a_spec_that_does_not_fit_is_refused(text: str, message: str) -> None:
+    """A spec's mistake is an error that holds the whole spec, the parameter, the value and what was expected."""
+    with pytest.raises(SpecError, match=f"(?s)Plugin spec .*everything:.*{message}"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("early_stopping:patience=-1", "EarlyStopping: patience must be an integer of at least 0, got -1"),
+        ("early_stopping:mode=mni", "mode must be 'auto' or 'min' or 'max', got 'mni'"),
+        ("checkpoint", "directory"),
+        ("", "No plugin is called ''"),
+    ],
+)
+def test_a_shipped_plugin_by_spec_validates_its_parameters(spec: str, message: str) -> None:
+    """A spec goes through the plugin's own validation, and a missing parameter is named."""
+    with pytest.raises(SpecError, match=message):
+        from_spec(spec)
+
+
+def test_shipped_plugins_come_through_the_same_door() -> None:
+    """The shipped plugins are entry points of this distribution, and nothing of it is autoloaded."""
+    found = from_spec("early_stopping:patience=3,monitor=val_auc,restore_best_weights=true")
+    plugin: Any = found.plugin
+    assert found.origin.startswith("hookcore ")
+    assert (plugin.patience, plugin.monitor, plugin.restore_best_weights) == (3, "val_auc", True)
+    assert names(Engine()) == []
+
+
+def test_a_pair_of_something_else_is_no_named_plugin() -> None:
+    """Only a pair names a plugin: a longer tuple is taken for a plugin, and refused as one."""
+    with pytest.raises(RegistrationError, match="no method marked"):
+        Engine([("a", "b", "c")])
+
+
+def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that goes on without early stopping must not be silent about it."""
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "early_stopping,second")
+    assert Engine(["early_stopping:patience=3", ("second", RecordingPlugin())], autoload=False).names == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"plugin {name!r} was asked for and is blocked by HOOKCORE_DISABLE_PLUGINS" for name in ("early_stopping", "second")
+    ]
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("", True), ("0", True), ("false", True), ("1", False), ("true", False)])
+def test_autoload_is_switched_off_by_a_word_that_says_so(value: str, allowed: bool) -> None:  # noqa: FBT001
+    """A false switches nothing off."""
+    assert autoload_allowed({"HOOKCORE_NO_AUTOLOAD": value}) is allowed

@@ -1,0 +1,607 @@
+"""A directory of checkpoints: each is whole or not there, whatever fails, and the right ones stay."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hookcore import CheckpointError, DiskFullError, SavedCheckpoint, store
+from hookcore.store import files
+from hookcore.store.retention import Retention
+from tests.hookcore.store.checkpoints import RECORD, RUN, names, save, small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Writing.
+
+
+def test_a_written_checkpoint_verifies_and_reads_back(tmp_path: Path) -> None:
+    """What was written is found again: the description, the run's record, and the trainee's files, and nothing else is left."""
+    saved = save(tmp_path / "deep" / "runs")
+    assert (
+        store.verify(saved.path)
+        == saved
+        == SavedCheckpoint(tmp_path / "deep" / "runs" / "step-00000001", 1, 1, "val_loss", 0.5, "min")
+    )
+    assert repr(saved.record()) == repr(RUN)
+    assert saved.record_text() == RECORD
+    assert (saved.path / "assets" / "vocabulary.txt").read_text() == "a b c"
+    assert names(tmp_path / "deep" / "runs") == ["step-00000001"]
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 0.1, 3])
+def test_any_value_round_trips(tmp_path: Path, value: float | None) -> None:
+    """The monitored value comes back exactly, whatever number it is, or none."""
+    saved = save(tmp_path, value=value)
+    assert repr(store.verify(saved.path)) == repr(saved)
+
+
+def test_the_manifest_is_standard_json(tmp_path: Path) -> None:
+    """Other tools can read the manifest: standard JSON with the size and SHA-256 of every file."""
+    saved = save(tmp_path, value=math.nan)
+    manifest = json.loads((saved.path / "manifest.json").read_text(), parse_constant=pytest.fail)
+    assert sorted(manifest["files"]) == [
+        "assets/empty",
+        "assets/manifest.json",
+        "assets/vocabulary.txt",
+        "run.json",
+        "weights.bin",
+    ]
+    assert manifest["files"]["assets/empty"]["size"] == 0
+
+
+def test_the_same_step_is_replaced(tmp_path: Path) -> None:
+    """A second checkpoint of a step takes the first one's place, whatever a crash left beside it."""
+    save(tmp_path, value=1.0)
+    for leftover in "replaced-step-00000001", "step-00000001":
+        (tmp_path / f".writing-{leftover}" / "old").mkdir(parents=True)
+    second = save(tmp_path, value=2.0, files=lambda directory: (directory / "other.bin").touch())
+    assert store.verify(second.path).value == 2.0
+    assert names(tmp_path) == ["step-00000001"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("not savable"), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    """Whatever the trainee raises, the checkpoints from before are untouched and nothing half-written stays."""
+    earlier = save(tmp_path, step=1)
+
+    def failing(directory: Path) -> None:
+        (directory / "half.bin").write_bytes(b"half")
+        raise error
+
+    for step in 1, 2:
+        with pytest.raises(CheckpointError if isinstance(error, OSError) else type(error)):
+            save(tmp_path, step=step, files=failing)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(earlier.path) == earlier
+
+
+@pytest.mark.parametrize("wrapped", ["not", "as cause", "as context", "two deep"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, wrapped: str
+) -> None:
+    """However a library wraps it: the error says which checkpoint, what it needs, and what is free; the rest is untouched."""
+    earlier = save(tmp_path)
+
+    def fail() -> None:
+        raise OSError(code, os.strerror(code), "model.h5")
+
+    def failing(directory: Path) -> None:
+        (directory / "half").write_bytes(b"half")
+        try:
+            fail()
+        except OSError as error:
+            if wrapped == "not":
+                raise
+            if wrapped == "as context":
+                raise RuntimeError("flush")  # noqa: B904, EM101 - as libraries do
+            if wrapped == "as cause":
+                raise ValueError("cannot save") from error  # noqa: EM101, TRY003
+            try:
+                raise RuntimeError("flush")  # noqa: EM101, TRY301
+            except RuntimeError as second:
+                raise TypeError("cannot save") from second  # noqa: EM101, TRY003
+
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1, free=usage(path).free + 10**10))
+    problem = "The disk is full" if code == errno.ENOSPC else "The disk quota is used up"
+    needed = r"more than \d+\.\d [GT]B" if code == errno.ENOSPC else r"about 7\.0 GB"
+    expected = rf"^{problem}: the checkpoint \S+step-00000002 needs {needed}, and the disk has \d+\.\d [GT]B free\. Earlier"
+    with pytest.raises(DiskFullError, match=expected):
+        save(tmp_path, step=2, files=failing, space=7 * 10**9)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(earlier.path) == earlier
+
+
+def test_any_other_error_of_the_disk_is_no_full_disk(tmp_path: Path) -> None:
+    """A disk that fails otherwise is not said to be full."""
+
+    def failing(directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(directory))
+
+    with pytest.raises(CheckpointError, match=r"step-00000001 could not be written: Input/output error\. Earlier") as raised:
+        save(tmp_path, files=failing)
+    assert not isinstance(raised.value, DiskFullError)
+
+
+def large(nbytes: int) -> Callable[[Path], None]:
+    def write(directory: Path) -> None:
+        (directory / "large").write_bytes(bytes(nbytes))
+
+    return write
+
+
+@pytest.mark.parametrize(("space", "newest", "enough"), [(100, 0, 100), (0, 100, None), (1000, 100, 1000), (100, 2000, None)])
+def test_nothing_is_begun_where_the_disk_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int, newest: int, enough: int | None
+) -> None:
+    """A save is refused before anything is written where less is free than it is said to take, or than the newest one takes."""
+    if newest:
+        save(tmp_path, step=1, files=large(100_000))
+        kept = save(tmp_path, step=9, files=large(newest))
+        taken = sum(file.stat().st_size for file in kept.path.iterdir())
+        enough = max(space, taken)
+    assert enough is not None
+    before = names(tmp_path)
+
+    def unreached(directory: Path) -> None:
+        pytest.fail(f"{directory} was begun")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough - 1))
+    with pytest.raises(DiskFullError, match=r"needs about .*B, and the disk has .*B free\. Earlier checkpoints are untouched\.$"):
+        save(tmp_path, step=10, files=unreached, space=space)
+    assert names(tmp_path) == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough))
+    save(tmp_path, step=10, space=space)
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems say that they have nothing at all; that is no full disk."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
+    assert store.verify(save(tmp_path, space=10).path).step == 1
+
+
+def test_a_newest_that_is_a_link_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of the newest checkpoint is that of what is in it, not of what somebody linked to."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "file").write_bytes(bytes(1000))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "step-00000001").symlink_to(tmp_path / "large")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=999))
+    save(tmp_path / "runs", step=2)
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_a_trainee_that_writes_what_is_the_stores_is_refused(tmp_path: Path, name: str) -> None:
+    """A trainee's file that the record or the manifest would replace is an error, and not lost."""
+    with pytest.raises(CheckpointError, match=r"was not written: the trainee wrote a run\.json or manifest\.json of its own"):
+        save(tmp_path, files=lambda directory: (directory / name).touch())
+    assert names(tmp_path) == []
+
+
+def test_a_trainee_that_writes_a_link_is_refused(tmp_path: Path) -> None:
+    """What would be refused when it is read is refused when it is written."""
+    with pytest.raises(CheckpointError, match="was not written: it holds latest, which is a symbolic link or no plain file"):
+        save(tmp_path, files=lambda directory: (directory / "latest").symlink_to("weights.bin"))
+    assert names(tmp_path) == []
+
+
+def test_the_old_checkpoint_is_back_where_the_last_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the new checkpoint of a step cannot take the old one's place, the old one stays."""
+    earlier = save(tmp_path)
+    rename = Path.rename
+
+    def refusing(path: Path, target: Path) -> Path:
+        if path.name == ".writing-step-00000001":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        save(tmp_path, value=9.0)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(earlier.path) == earlier
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a descriptor is open on is asked of Linux")
+def test_everything_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and directory is synced before the rename, and the parent after it."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def sync(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path).as_posix())
+        fsync(descriptor)
+
+    def renaming(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", renaming)
+    save(tmp_path)
+    before, after = steps[: steps.index("rename")], steps[steps.index("rename") :]
+    files = [
+        "assets",
+        "assets/empty",
+        "assets/manifest.json",
+        "assets/vocabulary.txt",
+        "manifest.json",
+        "run.json",
+        "weights.bin",
+    ]
+    assert sorted(before) == [".writing-step-00000001", *(f".writing-step-00000001/{name}" for name in files)]
+    assert after == ["rename", "."]
+
+
+# The directory.
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_directory_that_is_a_file_is_refused(tmp_path: Path, below: bool) -> None:  # noqa: FBT001 - a parameter
+    """Where the directory cannot be made, or is a file, opening says so."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written to: "):
+        store.open_directory(tmp_path / "file" / "runs" if below else tmp_path / "file")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
+    """Opening tries to write, so that a run need not find out at its first save."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(CheckpointError, match="cannot be written to: Permission denied"):
+        store.open_directory(tmp_path)
+
+
+def test_a_directory_on_a_read_only_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening tries to write also where the directory is there and permissions say that one may."""
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's
+        if not path.exists():
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        mkdir(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(CheckpointError, match="cannot be written to: Read-only file system"):
+        store.open_directory(tmp_path)
+
+
+def test_a_directory_is_made_and_left_empty(tmp_path: Path) -> None:
+    """Opening makes the directory with its parents, and leaves nothing in it."""
+    for _ in range(2):
+        store.open_directory(tmp_path / "a" / "b")
+    assert names(tmp_path / "a" / "b") == []
+
+
+@pytest.mark.parametrize("left", ["directory", "file", "link", "broken link"])
+def test_what_a_crash_left_behind_goes_whatever_it_is(tmp_path: Path, left: str) -> None:
+    """Something half-written goes, and what it links to stays."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    path = tmp_path / ".writing-step-00000001"
+    if left == "directory":
+        (path / "deep").mkdir(parents=True)
+    elif left == "file":
+        path.touch()
+    else:
+        path.symlink_to(tmp_path / "mine" if left == "link" else "nowhere")
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["mine"]
+    assert names(tmp_path / "mine") == ["notes.txt"]
+
+
+def test_what_cannot_be_cleaned_up_is_said_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a network file system what somebody else still reads cannot be removed; a run begins all the same."""
+    (tmp_path / ".writing-removed-step-00000001").mkdir()
+
+    def busy(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    store.open_directory(tmp_path)
+    assert "removed-step-00000001 was left behind and cannot be removed" in caplog.text
+
+
+def test_a_checkpoint_that_was_about_to_be_replaced_is_back(tmp_path: Path) -> None:
+    """A process that died between the two renames of a replacement has lost nothing: the old one is put back."""
+    saved = save(tmp_path)
+    saved.path.rename(tmp_path / ".writing-replaced-step-00000001")
+    (tmp_path / ".writing-step-00000001").mkdir()
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(saved.path) == saved
+
+
+def test_a_checkpoint_that_was_replaced_stays_replaced(tmp_path: Path) -> None:
+    """A process that died after the new checkpoint had its name leaves the new one, and the old one goes."""
+    old = save(tmp_path, value=1.0)
+    shutil.copytree(old.path, tmp_path / ".writing-replaced-step-00000001")
+    new = save(tmp_path, value=2.0)
+    shutil.copytree(old.path, tmp_path / ".writing-replaced-step-00000001", dirs_exist_ok=True)
+    store.open_directory(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.verify(new.path).value == 2.0
+
+
+@pytest.mark.parametrize("link", ["link", "broken link", "file"])
+def test_what_has_a_checkpoints_name_and_is_none_is_replaced(tmp_path: Path, link: str) -> None:
+    """A link or a file in a checkpoint's place is replaced by the checkpoint, and what it points to stays."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "runs" / "step-00000001"
+    if link == "file":
+        path.touch()
+    else:
+        path.symlink_to(tmp_path / ("mine" if link == "link" else "nowhere"))
+    assert store.verify(save(tmp_path / "runs").path).step == 1
+    assert names(tmp_path / "runs") == ["step-00000001"]
+    assert names(tmp_path) == ["mine", "runs"]
+
+
+# Listing, ranking, pruning.
+
+
+def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
+    """Listing goes by step, beyond eight digits too, and passes over everything else."""
+    steps = [7, 100_000_000, 20, 99_999_999]
+    for step in steps:
+        save(tmp_path, step=step)
+    for name in "step-1", "step-0000000x", ".writing-step-00000005", "earlier-001", "step-00000008":
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-00000009").touch()
+    assert [one.step for one in store.available(tmp_path)] == sorted(steps)
+    assert store.available(tmp_path / "nothing") == []
+
+
+def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged checkpoint is passed over for the next one that verifies, and the log names it."""
+    save(tmp_path, step=1, value=0.3)
+    save(tmp_path, step=2, value=0.2)
+    (save(tmp_path, step=3, value=0.1).path / "weights.bin").write_bytes(b"")
+    (save(tmp_path, step=4, value=0.0).path / "manifest.json").write_bytes(b"")
+    for find in store.newest, store.best:
+        assert find(tmp_path).step == 2
+        messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(messages) == 2
+        assert all(any(f"step-0000000{step}" in message for message in messages) for step in (3, 4))
+        caplog.clear()
+
+
+def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) -> None:
+    """Where no checkpoint verifies, the error names each one and what is wrong with it."""
+    with pytest.raises(CheckpointError, match=r"No checkpoint that verifies under .*\.$"):
+        store.newest(tmp_path)
+    (save(tmp_path, step=1).path / "weights.bin").write_bytes(b"")
+    (save(tmp_path, step=2).path / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"(?s)step-00000002.*step-00000001.*weights\.bin differs"):
+        store.newest(tmp_path)
+    with pytest.raises(CheckpointError, match="No checkpoint with a monitored value that verifies"):
+        store.best(tmp_path)
+
+
+def test_the_best_is_the_largest_where_larger_is_better(tmp_path: Path) -> None:
+    """A checkpoint knows its metric's direction, so that nobody has to say it again to find the best one later."""
+    for step, value in enumerate([0.1, 0.9, 0.5], start=1):
+        save(tmp_path, step=step, value=value, mode="max")
+    assert store.best(tmp_path).step == 2
+
+
+def test_a_trainee_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    """A checkpoint without anything of the trainee would verify, and be of no use."""
+    with pytest.raises(CheckpointError, match="the trainee wrote no file"):
+        save(tmp_path, files=lambda _: None)
+    assert names(tmp_path) == []
+
+
+def test_best_needs_a_value(tmp_path: Path) -> None:
+    """A checkpoint without a monitored value, or with NaN, is never the best."""
+    save(tmp_path, step=1, value=None)
+    save(tmp_path, step=2, value=math.nan)
+    with pytest.raises(CheckpointError, match="with a monitored value"):
+        store.best(tmp_path)
+    assert store.newest(tmp_path).step == 2
+
+
+def test_set_aside_moves_an_earlier_run_out_of_the_way(tmp_path: Path) -> None:
+    """The checkpoints of an earlier run go into numbered directories, damaged ones too, never over one another."""
+    assert store.set_aside(tmp_path) is None
+    for name in "earlier-007-good", "earlier-notes":
+        (tmp_path / name).mkdir()
+    moved = []
+    for _ in range(2):
+        saved = save(tmp_path)
+        (tmp_path / "step-00000002").mkdir()
+        moved.append(store.set_aside(tmp_path))
+        assert store.available(tmp_path) == []
+        assert not saved.path.exists()
+    assert moved == [tmp_path / "earlier-001", tmp_path / "earlier-002"]
+    for aside in moved:
+        assert aside is not None
+        assert names(aside) == ["step-00000001", "step-00000002"]
+        assert store.newest(aside).step == 1
+
+
+@pytest.mark.parametrize("retention", [Retention(last=1), Retention(last=1, every=1)])
+def test_prune_removes_what_has_no_reason_to_stay_and_nothing_else(tmp_path: Path, retention: Retention) -> None:
+    """What retention or the caller keeps stays, and so does what is no readable checkpoint; the removed ones are returned."""
+    saved = [save(tmp_path, step=step, epoch=step // 2, value=float(step % 3), files=small) for step in range(1, 7)]
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "step-00000099").mkdir()
+    for one in saved:
+        (tmp_path / f".writing-removed-{one.path.name}" / "half").mkdir(parents=True)
+    removed = store.prune(tmp_path, retention, also=[saved[1]])
+    kept = {2, 3, 6} | ({1, 5} if retention.every else set())
+    assert removed == [one for one in saved if one.step not in kept]
+    left = [name for name in names(tmp_path) if not name.startswith(".writing-removed-")]
+    assert left == ["notes.txt", *(one.path.name for one in saved if one.step in kept), "step-00000099"]
+    for one in saved:
+        assert (tmp_path / f".writing-removed-{one.path.name}").exists() == (one.step in kept)
+
+
+def test_prune_keeps_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is to stay may be known by another path to the same directory."""
+    save(tmp_path / "runs")
+    save(tmp_path / "runs", step=2, value=0.1)
+    monkeypatch.chdir(tmp_path)
+    assert store.prune(tmp_path / "runs", Retention(last=1), also=store.available(Path("runs"))) == []
+
+
+@pytest.mark.parametrize("act", ["prune", "clear", "remove"])
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [
+        ("rename", PermissionError(errno.EACCES, "Permission denied")),
+        ("rmtree", PermissionError(errno.EACCES, "Permission denied")),
+        ("rmtree", RecursionError("Permission denied")),  # directories nested very deep
+    ],
+)
+def test_what_cannot_be_removed_is_a_checkpoint_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, fails: str, error: Exception
+) -> None:
+    """What the file system refuses names the checkpoint, and at no moment does half of one have a checkpoint's name."""
+    saved = [save(tmp_path, step=step, value=1.0 - step, files=small) for step in (1, 2)]
+
+    def refuse(path: Path, *_: object) -> None:
+        if fails == "rmtree":
+            assert path.name.startswith(".writing-removed-")
+            (path / "weights.bin").unlink(missing_ok=True)
+        raise error
+
+    acts: dict[str, Callable[[], object]] = {
+        "prune": lambda: store.prune(tmp_path, Retention(last=1)),
+        "clear": lambda: store.clear(tmp_path),
+        "remove": lambda: store.remove(saved[0].path),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(Path if fails == "rename" else shutil, fails, refuse)
+        with pytest.raises(CheckpointError, match=r"step-00000001 cannot be removed: Permission denied"):
+            acts[act]()
+    for path in store.named(tmp_path):
+        store.verify(path)
+    assert store.verify(saved[1].path) == saved[1]
+
+
+def test_clear_removes_every_checkpoint_and_what_a_crash_left_of_one(tmp_path: Path) -> None:
+    """After it the directory holds nothing of ours, and still what is somebody else's."""
+    for step in range(3):
+        save(tmp_path, step=step)
+    (tmp_path / "step-00000001" / "manifest.json").write_text("damaged")
+    (tmp_path / "step-00000009").touch()
+    (tmp_path / ".writing-step-00000010").mkdir()
+    (tmp_path / "earlier-001").mkdir()
+    (tmp_path / "notes.txt").touch()
+    store.clear(tmp_path)
+    assert names(tmp_path) == ["earlier-001", "notes.txt"]
+    store.clear(tmp_path / "nothing")
+
+
+def test_a_directory_that_cannot_be_listed_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that may not be read is not an empty one."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(CheckpointError, match=r"^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
+        store.newest(tmp_path)
+
+
+def test_set_aside_takes_what_is_past_a_step(tmp_path: Path) -> None:
+    """What a resumed run will save again is moved by the step in its name, damaged or not; the rest stays."""
+    for step in (3, 7, 20, 100_000_000):
+        save(tmp_path, step=step)
+    (tmp_path / "step-00000020" / "manifest.json").unlink()
+    (tmp_path / "step-00000019").mkdir()
+    assert store.set_aside(tmp_path, after=100_000_000) is None
+    aside = store.set_aside(tmp_path, after=7)
+    assert aside == tmp_path / "earlier-001"
+    assert names(tmp_path) == ["earlier-001", "step-00000003", "step-00000007"]
+    assert names(aside) == ["step-00000019", "step-00000020", "step-100000000"]
+    save(tmp_path, step=0)
+    again = store.set_aside(tmp_path)
+    assert again == tmp_path / "earlier-002"
+    assert names(again) == ["step-00000000", "step-00000003", "step-00000007"]
+
+
+def test_what_cannot_be_set_aside_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directory refuses, nothing is lost."""
+    saved = save(tmp_path)
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path), None, str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointError, match=r"^The checkpoints of an earlier run in \S+ cannot be set aside: Read-only file"):
+        store.set_aside(tmp_path)
+    assert store.verify(saved.path) == saved
+
+
+def test_what_was_made_or_moved_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new directory is synced into its parent at every level, and setting aside is durable when it returns."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    store.open_directory(tmp_path / "a" / "b")
+    assert sorted(synced) == [tmp_path, tmp_path / "a"]
+    save(tmp_path / "a" / "b")
+    synced.clear()
+    aside = store.set_aside(tmp_path / "a" / "b")
+    assert synced == [aside, tmp_path / "a" / "b"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """An error in the middle of writing leaves the old file, and nothing beside it; success leaves the new one."""
+    path = tmp_path / "new" / "model.keras"
+
+    def write(text: str) -> Callable[[Path], None]:
+        def write_text(place: Path) -> None:
+            place.write_text(text)
+
+        return write_text
+
+    def fail(place: Path) -> None:
+        place.write_text("half")
+        msg = "no space"
+        raise OSError(msg)
+
+    store.write_file(path, write("old"))
+    with pytest.raises(OSError, match="no space"):
+        store.write_file(path, fail)
+    assert [(one.name, one.read_text()) for one in path.parent.iterdir()] == [("model.keras", "old")]
+    store.write_file(path, write("new"))
+    assert [(one.name, one.read_text()) for one in path.parent.iterdir()] == [("model.keras", "new")]
+
+
+def test_what_a_crash_left_behind_goes_when_the_directory_is_opened(tmp_path: Path) -> None:
+    """A half-written checkpoint has no use, and a file of somebody else's stays."""
+    (tmp_path / ".writing-step-00000001").mkdir()
+    (tmp_path / ".writing-step-00000001" / "model.keras").write_text("half")
+    (tmp_path / "notes.txt").write_text("mine")
+    store.open_directory(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    """What it points to is replaced, as when one writes through it."""
+    (tmp_path / "real.keras").write_text("old")
+    (tmp_path / "latest.keras").symlink_to("real.keras")
+
+    def write(place: Path) -> None:
+        place.write_text("new")
+
+    store.write_file(tmp_path / "latest.keras", write)
+    assert (tmp_path / "latest.keras").is_symlink()
+    assert (tmp_path / "real.keras").read_text() == "new"

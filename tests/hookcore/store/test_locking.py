@@ -1,0 +1,234 @@
+"""One process at a time trains into a directory. The other processes here are real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import platform
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hookcore import CheckpointError, store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOLDER = """
+import sys
+from pathlib import Path
+from hookcore import store
+lock = store.lock(Path(sys.argv[1]))
+print("locked", flush=True)
+sys.stdin.read()
+lock.release()
+"""
+FORKER = """
+import os, sys
+from pathlib import Path
+from hookcore import store
+lock = store.lock(Path(sys.argv[1]))
+child = os.fork()
+if not child:
+    os.write(1, b"forked\\n")
+    sys.stdin.read()
+    lock.release()
+    os._exit(0)
+os.kill(os.getpid(), 9)
+"""
+
+
+@contextlib.contextmanager
+def process(code: str, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which has said its first word; it ends with its standard input."""
+    command = [sys.executable, "-c", code, str(root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip()
+        yield other
+
+
+def is_free(root: Path) -> bool:
+    """Whether another process gets the lock of `root`."""
+    code = "import sys, pathlib, hookcore.store as s; s.lock(pathlib.Path(sys.argv[1]))"
+    ended = subprocess.run([sys.executable, "-c", code, str(root)], check=False, capture_output=True, text=True)
+    if ended.returncode:
+        assert "CheckpointError" in ended.stderr
+        assert f"held by process {os.getpid()} on " in ended.stderr
+    return not ended.returncode
+
+
+def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
+    """Who asks for a directory that another process trains into is told which process that is, until it has ended."""
+    store.lock(tmp_path / "runs").release()  # whose file's number the other process's may get
+    with process(HOLDER, tmp_path / "runs") as holder:
+        with pytest.raises(CheckpointError, match=rf"runs is in use: .*held by process {holder.pid} on \S+\. Stop it"):
+            store.lock(tmp_path / "runs")
+        holder.communicate()
+        store.lock(tmp_path / "runs").release()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    """The lock of a process that was killed is gone by itself, and what it left of it misleads nobody."""
+    with process(HOLDER, tmp_path) as holder:
+        holder.kill()
+    assert (tmp_path / ".lock").read_text() == f"{holder.pid} on {platform.node()}\n"
+    (tmp_path / ".lock").write_text("a longer line than any\n" * 100)
+    lock = store.lock(tmp_path)
+    assert not is_free(tmp_path)
+    assert (tmp_path / ".lock").read_text() == f"{os.getpid()} on {platform.node()}\n"
+    lock.release()
+    assert is_free(tmp_path)
+
+
+def test_a_forked_child_keeps_no_lock_and_releases_none(tmp_path: Path) -> None:
+    """The lock of a killed process is gone also where processes that it forked, such as data loaders, live on."""
+    with process(FORKER, tmp_path) as forker:
+        store.lock(tmp_path).release()
+        mine = store.lock(tmp_path)
+        forker.communicate()  # now the child calls release
+        assert not is_free(tmp_path)
+        mine.release()
+
+
+def test_the_same_process_is_let_through_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook in which a run was interrupted can train again, and the lock is free when the later run ends."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "link").symlink_to("runs")
+    monkeypatch.chdir(tmp_path)
+    interrupted = store.lock(tmp_path / "runs")
+    again = store.lock(tmp_path / "link")
+    interrupted.release()
+    assert not is_free(tmp_path / "runs")
+    again.release()
+    again.release()
+    assert is_free(tmp_path / "runs")
+
+
+def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
+    """After the release nothing is open and nothing remembered, also where the lock was refused."""
+
+    def lowest_free() -> int:
+        descriptor = os.dup(0)
+        os.close(descriptor)
+        return descriptor
+
+    before = lowest_free()
+    first = store.lock(tmp_path)
+    store.lock(tmp_path).release()
+    first.release()
+    with process(HOLDER, tmp_path) as holder:
+        within = lowest_free()
+        with pytest.raises(CheckpointError):
+            store.lock(tmp_path)
+        assert lowest_free() == within
+        holder.communicate()
+    assert lowest_free() == before
+    assert sys.modules["hookcore.store.locking"]._held == {}
+
+
+def test_two_directories_have_two_locks(tmp_path: Path) -> None:
+    """Runs with directories of their own know nothing of one another, and one's release frees only its own."""
+    first, second = store.lock(tmp_path / "first"), store.lock(tmp_path / "second")
+    first.release()
+    assert is_free(tmp_path / "first")
+    assert not is_free(tmp_path / "second")
+    second.release()
+
+
+def test_a_lock_whose_file_was_removed_is_given_back_quietly(tmp_path: Path) -> None:
+    """Who empties the directory of a run that goes on does not make its end fail, nor take away the next one's lock."""
+    first = store.lock(tmp_path)
+    (tmp_path / ".lock").unlink()
+    second = store.lock(tmp_path)
+    first.release()
+    assert not is_free(tmp_path)
+    second.release()
+
+
+def test_a_lock_that_its_holder_removes_in_the_same_moment_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a file that has no name any more would keep nobody out."""
+    flock = fcntl.flock
+
+    def removing(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        (tmp_path / ".lock").unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    lock = store.lock(tmp_path)
+    assert not is_free(tmp_path)
+    lock.release()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_lets_everybody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    """Where locks do not work nobody is kept from training, and the log says so to who looks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.DEBUG, "hookcore"):
+        store.lock(tmp_path).release()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", f"{tmp_path} is not locked: [Errno {code}] {os.strerror(code)}")
+    ]
+
+
+def test_a_platform_without_fcntl_lets_everybody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no such module nobody is kept from training."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    store.lock(tmp_path / "runs").release()
+    assert (tmp_path / "runs").is_dir()
+
+
+@pytest.mark.parametrize("make", ["pipe", "link", "directory"])
+def test_what_has_the_locks_name_and_is_none_is_refused(tmp_path: Path, make: str) -> None:
+    """A pipe is not waited for, and a link is not written through."""
+    path = tmp_path / "runs" / ".lock"
+    path.parent.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    if make == "pipe":
+        os.mkfifo(path)
+    elif make == "link":
+        path.symlink_to(tmp_path / "mine")
+    else:
+        path.mkdir()
+    with pytest.raises(CheckpointError, match="runs"):
+        store.lock(path.parent)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_directory_that_is_a_file_cannot_be_locked(tmp_path: Path, below: bool) -> None:  # noqa: FBT001 - a parameter
+    """Where the directory cannot be made, the error is that of a directory that cannot be written to."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file\S* cannot be written to: "):
+        store.lock(tmp_path / "file" / "runs" if below else tmp_path / "file")
+
+
+def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the holder's id cannot be written the lock holds all the same, and others are told as much as there is to tell."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        lock = store.lock(tmp_path)
+    code = "import sys, pathlib, hookcore.store as s; s.lock(pathlib.Path(sys.argv[1]))"
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert "held by process (unknown)." in ended.stderr
+    lock.release()

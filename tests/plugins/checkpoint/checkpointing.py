@@ -1,0 +1,131 @@
+"""Runs with checkpoints, on disks as slow or as bad as a test wants them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore import Run, hookimpl, store
+from hookcore.testing import ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins.checkpoint.background import Background
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from hookcore.resume import Resume
+    from hookcore_plugins import Checkpoint
+
+    # What is raised in which batch of which epoch.
+    Failure = tuple[int, int, BaseException]
+
+PATIENCE = 60
+"""Seconds after which a test gives up what it waits for; it comes at once, or the test fails."""
+
+
+def train(
+    plugins: Iterable[object],
+    values: Sequence[float | None],
+    *,
+    batches: int = 1,
+    trainee: ScriptedTrainee | None = None,
+    metric: str = "val_loss",
+    fail: Failure | None = None,
+    resume: Resume = False,
+) -> Run:
+    """A run with `values` as the metric, None for not there; the weights are the steps."""
+    trainee = trainee or ScriptedTrainee()
+    with Loop(plugins, epochs=len(values), trainee=trainee, resume=resume) as loop:
+        for epoch in loop.epochs():
+            for batch in loop.batches(range(batches)):
+                if fail is not None and fail[:2] == (epoch, batch):
+                    raise fail[2]
+                trainee.weights = [loop.run.progress.step + 1.0]
+            if values[epoch] is not None:
+                loop.log({metric: values[epoch]})
+    return loop.run
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in `directory`, every one of which verifies."""
+    return [store.verify(saved.path).step for saved in store.available(directory)]
+
+
+@attrs.define(eq=False)
+class BadTrainee(ScriptedTrainee):
+    """Raises what `errors` says for the weights that it is to write, as often as that."""
+
+    errors: dict[float, list[BaseException]] = attrs.field(factory=dict)
+
+    def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
+        """Or it raises."""
+        super().write(snapshot, directory)
+        if self.errors.get(snapshot["weights"][0]):
+            raise self.errors[snapshot["weights"][0]].pop(0)
+
+
+@attrs.define(eq=False)
+class SlowTrainee(BadTrainee):
+    """Writes only what it is let, one checkpoint for each release of `gate`; `begun` is released when it would begin."""
+
+    gate: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+    begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+    written: list[float] = attrs.field(factory=list)
+    """The weights of each checkpoint that it wrote."""
+
+    def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
+        """When it is let."""
+        self.begun.release()
+        assert self.gate.acquire(timeout=PATIENCE)
+        super().write(snapshot, directory)
+        self.written += snapshot["weights"]
+
+
+@attrs.define(eq=False)
+class Watched(Background[None]):
+    """Calls `waiting` each time that somebody is about to wait until no more than so many writes are unfinished."""
+
+    waiting: Callable[[int], object]
+
+    def wait(self, unfinished: int = 0) -> None:
+        """After `waiting`."""
+        self.waiting(unfinished)
+        super().wait(unfinished)
+
+
+def on_a_slow_disk(plugin: Checkpoint, trainee: SlowTrainee, seen: Callable[[int], object] = lambda _: None) -> Checkpoint:
+    """`plugin`, each write of which is let only when somebody waits for it; `seen` is told of the waiting before."""
+
+    def waiting(unfinished: int) -> None:
+        seen(unfinished)
+        for _ in range(plugin._writes.unfinished() - unfinished):
+            trainee.gate.release()
+
+    plugin._writes = Watched(waiting)
+    return plugin
+
+
+def settles(plugin: Checkpoint, *hooks: str) -> object:
+    """A plugin that lets all writes of `plugin` finish at the events `hooks`."""
+
+    def settle() -> None:
+        plugin._writes.wait()
+
+    return SimpleNamespace(name="settles", **{hook: hookimpl(tryfirst=True)(settle) for hook in hooks})
+
+
+def in_a_process(script: str, *arguments: object) -> Any:
+    """What `script` printed as JSON, run in a Python of its own, in which limits and rights can be given up."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

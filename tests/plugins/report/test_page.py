@@ -1,0 +1,243 @@
+"""The report's page: whole, by itself, readable, and nothing in it that comes from the run and does something."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from hookcore import hookimpl
+from hookcore.testing import ScriptedTrainee
+from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, ReportError
+from hookcore_plugins.report.run_report import RunReport
+from tests.plugins.report.reporting import HOSTILE, ODD, Epochs, Stops, recorded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VOID = {"meta", "img", "br", "path", "use", "rect", "line"}
+LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5, "accuracy": i / 10} for i in range(9)]
+
+
+@attrs.define
+class Page(HTMLParser):
+    """What a browser would make of the page, as far as the tests ask."""
+
+    tags: list[tuple[str, dict[str, str | None]]] = attrs.field(factory=list)
+    open: list[str] = attrs.field(factory=list)
+    text: str = ""
+    headings: list[str] = attrs.field(factory=list)
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+        if self.open and self.open[-1] in {"h1", "h2", "h3"}:
+            self.headings.append(data.strip())
+
+
+def parsed(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    return page
+
+
+def check_is_safe(html: str) -> Page:
+    """Nothing runs, nothing is loaded, no tag that the template has not."""
+    page = parsed(html)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "iframe", "object", "embed", "link", "base", "form", "a"}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"src", "href", "xlink:href", "action", "srcset"}:
+                assert (value or "").startswith("data:image/png;base64," if tag == "img" else "#")
+            if name == "style":
+                assert "url(" not in (value or "") or "url(#" in (value or "")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    policy = next(attributes for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return page
+
+
+@pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
+def test_a_page_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
+    """Whatever was logged, there is a page, by itself, with a heading for each part."""
+    page = check_is_safe(recorded(tmp_path, epochs, asked=len(epochs) + 1).page())
+    for heading in ("Curves", "Decisions", "Checkpoints", "Time", "Errors", "Plugins", "Environment"):
+        assert heading in page.headings
+
+
+def test_names_from_the_run_are_text(tmp_path: Path) -> None:
+    """Metrics, plugins, reasons, errors and parameters stand there as they are, and are nothing else."""
+
+    class Broken:
+        role = "observer"
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            raise OSError(HOSTILE[0])
+
+    @attrs.define(eq=False)
+    class Named:
+        parameter: str
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            pass
+
+    plugins: list[Any] = [(f"{one}.", Stops(at=1, message=one)) for one in HOSTILE]
+    plugins += [(f"broken {HOSTILE[0]}", Broken()), *((f"named {one}", Named(one)) for one in HOSTILE)]
+    page = check_is_safe(recorded(tmp_path / HOSTILE[5], ODD["names"], plugins).page())
+    visible = [one for one in HOSTILE if one.isprintable()]
+    for one in visible:
+        assert page.text.count(one) >= 4  # chart or metric, reason, decision, plugin
+    assert "\x1b" not in page.text
+    assert "\x00" not in page.text
+    labels = [attributes["aria-label"] for _, attributes in page.tags if "aria-label" in attributes]
+    assert any((label or "").startswith(HOSTILE[1]) for label in labels)
+
+
+def test_what_is_on_it(tmp_path: Path) -> None:
+    """Outcome and why, best epoch, decisions, checkpoints with reasons, time, errors, parameters."""
+
+    class Broken:
+        role = "observer"
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            msg = "no disk"
+            raise OSError(msg)
+
+    plugins = [
+        EarlyStopping(patience=4),
+        ReduceLROnPlateau(patience=2),
+        Checkpoint(tmp_path / "checkpoints", keep_last=1),
+        ("broken", Broken()),
+    ]
+    page = parsed(recorded(tmp_path / "report", LOSSES, plugins, asked=30).page())
+    text = re.sub(r"\s+", " ", page.text)
+    for part in (
+        "report Stopped early_stopping, in epoch 9: val_loss has not improved",
+        "Epochs9 of 30 9 steps",
+        "Best epoch5 val_loss 0.5000, smaller is better",
+        "Last learning rate0.01 1 change, from 0.1",
+        "99 val_loss 4.5000 newest",
+        "best val_loss",
+        "training itself",
+        "broken in on_epoch_end; the run went on without it OSError: no disk",
+        "patience=4",
+    ):
+        assert part.replace(" ", "") in text.replace(" ", "")
+
+
+def test_each_chart_has_its_words(tmp_path: Path) -> None:
+    """Who cannot see a chart hears what it shows."""
+    page = parsed(recorded(tmp_path, LOSSES).page())
+    labels = [attributes.get("aria-label") for _, attributes in page.tags if attributes.get("role") == "img"]
+    assert labels == [
+        "loss by epoch: training from 1.0000 to 0.1111; validation from 4.5000 to 4.5000",
+        "accuracy by epoch: training from 0.0000 to 0.8000",
+        "learning rate by epoch, from 0.1 to 0.1, with 0 changes",
+    ]
+
+
+def test_charts_take_the_colours_of_the_page(tmp_path: Path) -> None:
+    """No colour of a chart is fixed, so that it changes with the page in the dark."""
+    html = recorded(tmp_path, LOSSES, [EarlyStopping(patience=2)]).page()
+    charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    assert charts
+    for chart in charts:
+        colours = set(re.findall(r"(?:stroke|fill): ?(#[0-9a-f]+|[a-z]+)", chart))
+        assert colours <= {"none", "var"}
+    assert "@media screen and (prefers-color-scheme: dark)" in html
+    assert "@media print" in html
+
+
+def test_a_legend_of_what_is_drawn(tmp_path: Path) -> None:
+    """No key for what is in no chart: validation, a best epoch, a stop, or rates that change each epoch."""
+
+    def keys(report: RunReport) -> list[str]:
+        found = re.search(r'<ul class="legend">.*?</ul>', report.page(), re.DOTALL)
+        return re.findall(r"</svg>(.*?)</li>", found[0]) if found else []
+
+    assert keys(recorded(tmp_path / "1", [{"other": 1.0}])) == ["training"]
+    assert keys(recorded(tmp_path / "2", [{"val_loss": 1.0}])) == ["validation", "best epoch"]
+    schedule = LearningRateSchedule(lambda epoch: 0.1 / (epoch + 1))
+    assert keys(recorded(tmp_path / "3", [{"other": 1.0}] * 13, [schedule])) == ["training", "learning rate changed"]
+    assert keys(recorded(tmp_path / "4", [{"other": 1.0}] * 14, [schedule])) == ["training"]
+    assert keys(recorded(tmp_path / "5", [{"other": 1.0}] * 3, [Stops(at=1)])) == ["training", "stopped"]
+    assert keys(recorded(tmp_path / "6", [])) == []
+
+
+def test_the_picture_of_the_model_is_within(tmp_path: Path) -> None:
+    """As data; what is no PNG, or was removed, is left out; a report that names another file does not get it."""
+
+    class Draws(ScriptedTrainee):
+        def picture(self) -> bytes:
+            return b"\x89PNG\r\n\x1a\nmodel"
+
+    report = recorded(tmp_path, LOSSES[:1], trainee=Draws(), graph="png")
+    assert '<img src="data:image/png;base64,iVBORw0KGgptb2RlbA==" alt=' in report.page()
+    assert report.graph is not None
+    (tmp_path / report.graph).write_bytes(b"<svg onload=alert(1)>")
+    assert "<img" not in report.page()
+    (tmp_path / report.graph).unlink()
+    assert "<img" not in report.page()
+    (tmp_path / "secret.png").write_bytes(b"\x89PNG\r\n\x1a\nsecret")
+    text = (tmp_path / "run.json").read_text()
+    (tmp_path / "run.json").write_text(text.replace(report.graph, "secret.png"))
+    assert "<img" not in RunReport.read(tmp_path).page()
+
+
+def test_why_there_is_no_picture_of_the_model(tmp_path: Path) -> None:
+    """The hint is on the page."""
+    assert "No picture: there is no picture of the model" in recorded(tmp_path, LOSSES[:1], graph="png").page()
+
+
+def test_a_resumed_run_shows_its_parts(tmp_path: Path) -> None:
+    """When each part began and how long it took."""
+    report = recorded(tmp_path, LOSSES)
+    parts = [*report.parts, attrs.evolve(report.parts[0], step=5, seconds=75.0)]
+    page = parsed(attrs.evolve(report, parts=parts).page())
+    assert "Parts of the run" in page.headings
+    assert "1m15s" in page.text
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """The error names the extra, and the run needs none of it."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == module:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    report = recorded(tmp_path, LOSSES)
+    with pytest.raises(ReportError, match=re.escape("pip install 'hookcore[report]'")):
+        report.page()
+
+
+def test_the_same_run_is_the_same_page(tmp_path: Path) -> None:
+    """Nothing on it depends on when it is made."""
+    report = recorded(tmp_path, LOSSES)
+    assert report.page() == report.page()

@@ -1,0 +1,861 @@
+"""TensorBoard in real runs: what it writes is read with TensorBoard's own reader, value for value."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from tensorboard.util.tensor_util import make_ndarray
+
+from hookcore import CapabilityError, Engine, LoadError, ParameterError, Run, hookimpl, store
+from hookcore.testing import RecordingPlugin, ScriptedTrainee, event_sequences, play
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, TensorBoard, TimeLimit
+from hookcore_plugins.tensorboard import event_files, event_writer, summaries
+from tests.plugins.checkpoint.checkpointing import PATIENCE
+from tests.plugins.tensorboard.event_files import Logged, Visible, read, scalars, single, train, with_tests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hookcore.testing import Event as Happening
+    from hookcore.trainee import Node
+
+EVERYTHING: dict[str, Any] = {
+    "update_freq": 2,
+    "histogram_freq": 1,
+    "images": True,
+    "embeddings_freq": 1,
+    "embeddings_metadata": ["the", "of", "and", "a"],
+    "activations": True,
+    "gradients": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def _where_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def both(log_dir: Path) -> dict[str, Logged]:
+    return {run: read(log_dir / run) for run in ("train", "validation")}
+
+
+# Scalars.
+
+
+def test_both_curves_of_a_metric_are_in_one_chart(tmp_path: Path) -> None:
+    """An epoch's metrics have the same tag in both runs, and the epoch, counted from 0, for their step."""
+    train([TensorBoard(tmp_path)], [0.75, 0.25])
+    trained, validated = scalars(tmp_path / "train"), scalars(tmp_path / "validation")
+    assert trained["epoch_loss"] == [(0, single(0.75 + 3 / 4)), (1, single(0.25 + 7 / 24))]
+    assert validated["epoch_loss"] == [(0, 0.75), (1, 0.25)]
+    assert validated["evaluation_loss_vs_iterations"] == [(2, 0.75), (4, 0.25)]
+    assert trained["epoch_learning_rate"] == [(0, 0.5), (1, 0.5)]
+    assert trained["hparams/val_loss"] == validated["epoch_loss"]
+    assert trained.keys() == {"epoch_loss", "epoch_learning_rate", "hparams/val_loss"}
+    assert validated.keys() == {"epoch_loss", "evaluation_loss_vs_iterations"}
+
+
+@pytest.mark.parametrize(
+    ("update_freq", "expected"), [("epoch", []), ("batch", [1, 2, 3, 4, 5, 6]), (1, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6]), (4, [4])]
+)
+def test_batches_are_written_every_so_many_steps(tmp_path: Path, update_freq: Any, expected: list[int]) -> None:
+    """By step, whatever the number of batches; epochs are there in any case."""
+    train([TensorBoard(tmp_path, update_freq=update_freq)], [0.5, 0.25], batches=3)
+    found = scalars(tmp_path / "train")
+    values = [0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+    assert found.get("batch_loss", []) == [(step, single(values[step - 1] + 1 / step)) for step in expected]
+    assert [step for step, _ in found["epoch_loss"]] == [0, 1]
+
+
+def test_several_batches_at_a_time_do_not_pass_over_what_is_due(tmp_path: Path) -> None:
+    """Where a multiple of the number is passed, the next event writes it."""
+    session = Engine([TensorBoard(tmp_path, update_freq=4)], autoload=False).start(Run())
+    session.train_begin()
+    session.epoch_begin(0)
+    for batch in (2, 5, 8, 11):
+        session.batch_end(batch, {"loss": float(batch)}, steps=3)
+    session.end()
+    assert scalars(tmp_path / "train")["batch_loss"] == [(6, 5.0), (9, 8.0), (12, 11.0)]
+
+
+def test_metrics_that_an_adapter_changes_later_are_written_as_they_were(tmp_path: Path) -> None:
+    """The thread that writes comes later than the next batch."""
+    session = Engine([TensorBoard(tmp_path, update_freq="batch")], autoload=False).start(Run())
+    session.train_begin()
+    session.epoch_begin(0)
+    metrics = {"loss": 0.0}
+    for batch in range(3):
+        metrics["loss"] = float(batch)
+        session.batch_end(batch, metrics)
+    session.end()
+    assert scalars(tmp_path / "train")["batch_loss"] == [(1, 0.0), (2, 1.0), (3, 2.0)]
+
+
+def test_the_learning_rate_is_that_of_the_epoch(tmp_path: Path) -> None:
+    """Before a plugin reduced it, wherever that one is listed."""
+    train([ReduceLROnPlateau(patience=1, factor=0.5), TensorBoard(tmp_path)], [1.0] * 4)
+    assert scalars(tmp_path / "train")["epoch_learning_rate"] == [(0, 0.5), (1, 0.5), (2, 0.25), (3, 0.125)]
+
+
+def test_a_learning_rate_among_the_metrics_is_no_second_one(tmp_path: Path) -> None:
+    """Keras's own callbacks put it there."""
+
+    class Reports:
+        @hookimpl
+        def on_epoch_begin(self, run: Run) -> None:
+            run.learning_rate = 0.25
+
+    with Loop([TensorBoard(tmp_path), Reports()], epochs=1, trainee=ScriptedTrainee()) as loop:
+        for _ in loop.epochs():
+            loop.log(learning_rate=9.0)
+    assert scalars(tmp_path / "train")["epoch_learning_rate"] == [(0, 0.25)]
+
+
+def test_steps_per_second(tmp_path: Path) -> None:
+    """From the epoch's begin to its end, by the clock."""
+    now = 100.0
+
+    class Passes:
+        @hookimpl
+        def on_batch_end(self) -> None:
+            nonlocal now
+            now += 0.25
+
+    train([TensorBoard(tmp_path, steps_per_second=True, clock=lambda: now), Passes()], [1.0, 2.0], batches=3)
+    assert scalars(tmp_path / "train")["epoch_steps_per_second"] == [(0, 4.0), (1, 4.0)]
+
+
+def test_without_a_trainee_there_are_metrics(tmp_path: Path) -> None:
+    """No learning rate and no graph is no error."""
+    with Loop([TensorBoard(tmp_path)], epochs=1) as loop:
+        for _ in loop.epochs():
+            loop.log(loss=1.0, val_loss=2.0)
+    assert not loop.run.failures
+    assert scalars(tmp_path / "train") == {"epoch_loss": [(0, 1.0)], "hparams/val_loss": [(0, 2.0)]}
+
+
+def test_an_evaluation_by_itself_is_no_run(tmp_path: Path) -> None:
+    """Neither before nor after training is there anything to write it to."""
+    engine = Engine([TensorBoard(tmp_path)], autoload=False)
+    for training in (False, True, False):
+        session = engine.start(Run(), training=training)
+        if training:
+            session.train_begin()
+            session.end()
+        else:
+            session.hooks.on_evaluate_begin()
+            session.hooks.on_evaluate_end({"loss": 1.0})
+        assert not session.run.failures
+    assert not (tmp_path / "validation").exists()
+
+
+def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[dict[str, Logged]]:
+    """What each run, resumed ones aside, should have in its charts."""
+    runs: list[dict[str, Logged]] = []
+    training = False
+    for (hook, *arguments), step in zip(recorded, steps, strict=True):
+        if hook == "on_train_begin":
+            training = True
+            runs.append({"train": {}, "validation": {}})
+        elif hook == "on_train_end":
+            training = False
+        elif training and hook in {"on_batch_end", "on_epoch_end", "on_evaluate_end"}:
+            at = arguments[0] if hook == "on_epoch_end" else step
+            for name, value in arguments[-1].items():
+                run, tag = "train", f"batch_{name}"
+                if hook == "on_evaluate_end":
+                    run, tag = "validation", f"evaluation_{name}_vs_iterations"
+                elif hook == "on_epoch_end":
+                    run = "validation" if name.startswith("val_") else "train"
+                    tag = f"epoch_{name.removeprefix('val_')}"
+                runs[-1][run].setdefault(tag, []).append((at, single(value)))
+    return runs
+
+
+@settings(max_examples=settings().max_examples * 2 // 5)  # each is up to three runs with files
+@given(events=event_sequences(min_runs=1, resumes=False, nan=True, infinity=True))
+def test_every_value_of_every_event_is_there(events: list[Happening]) -> None:
+    """For any runs: also those that end by an exception, each in files of its own, the earlier ones moved aside."""
+    with tempfile.TemporaryDirectory() as directory:
+        recording = RecordingPlugin()
+        steps: list[tuple[str, int]] = []
+
+        class Steps:
+            @hookimpl
+            def on_batch_end(self, run: Run) -> None:
+                steps.append(("on_batch_end", run.progress.step))
+
+            @hookimpl
+            def on_evaluate_end(self, run: Run) -> None:
+                steps.append(("on_evaluate_end", run.progress.step))
+
+        board = TensorBoard(directory, update_freq="batch", hparams=False)
+        played = play(events, [recording, Steps(), board])
+        assert not any(run.failures for run in played)
+        left = iter(steps)
+        at = [next(left)[1] if event[0] in {"on_batch_end", "on_evaluate_end"} else 0 for event in recording.events]
+        expected = runs_of(recording.events, at)
+        places = [*sorted(Path(directory).glob("earlier-*")), Path(directory)]
+        written = [
+            {run: scalars(place / run) if (place / run).exists() else {} for run in ("train", "validation")} for place in places
+        ]
+        for run in written:
+            run["train"].pop("epoch_learning_rate", None)
+        nonempty = [run for run in expected if run["train"] or run["validation"]]
+        assert [run for run in written if run["train"] or run["validation"]] == nonempty
+
+
+# What is not lost, and what is not mixed.
+
+
+@pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])
+def test_nothing_is_lost_where_a_run_ends_by_an_exception(tmp_path: Path, error: BaseException) -> None:
+    """All batches before it are there, and how the run ended."""
+    with pytest.raises(type(error)):
+        train([TensorBoard(tmp_path, update_freq="batch")], [1.0, 1.0], batches=3, fail=(1, 2, error))
+    found = read(tmp_path / "train")
+    assert [step for step, _ in found["batch_loss"]] == [1, 2, 3, 4, 5]
+    outcome, status = ("failed", 2) if isinstance(error, RuntimeError) else ("interrupted", 0)
+    assert f"the run ended: **{outcome}**" in found["decisions"][-1][1]
+    assert found["_hparams_/session_end_info"][-1][1].session_end_info.status == status
+
+
+def test_an_earlier_run_is_moved_aside(tmp_path: Path) -> None:
+    """One object serves three runs, and each has its own files, with its embeddings; what is not ours stays."""
+    board = TensorBoard(tmp_path, **EVERYTHING)
+    for value in (1.0, 2.0, 3.0):
+        train([board], [value])
+        (tmp_path / "train" / "notes.txt").write_text("mine")
+    for value, place in ((1.0, "earlier-001"), (2.0, "earlier-002"), (3.0, ".")):
+        assert scalars(tmp_path / place / "validation")["epoch_loss"] == [(0, value)]
+        assert (tmp_path / place / "train" / "projector_config.pbtxt").exists()
+        assert len(list((tmp_path / place / "train" / "embeddings").iterdir())) == 4
+    assert [path.parent for path in tmp_path.rglob("notes.txt")] == [tmp_path / "train"]
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """A directory called `train` without event files holds data, perhaps."""
+    (tmp_path / "train" / "embeddings").mkdir(parents=True)
+    (tmp_path / "train" / "embeddings" / "cat.jpg").write_text("cat")
+    train([TensorBoard(tmp_path)], [1.0])
+    assert (tmp_path / "train" / "embeddings" / "cat.jpg").exists()
+    assert not list(tmp_path.glob("earlier*"))
+
+
+@settings(max_examples=settings().max_examples // 5)  # each is three runs with files
+@given(
+    values=st.lists(st.sampled_from([1.0, 2.0, 3.0]), min_size=1, max_size=4),
+    crash=st.tuples(st.integers(0, 3), st.integers(0, 2), st.binary(max_size=20)),
+    every_n_steps=st.sampled_from([None, 1, 2, 3]),
+    place=st.integers(0, 3),
+    update_freq=st.sampled_from(["epoch", "batch", 2]),
+    asynchronous=st.booleans(),
+)
+def test_a_resumed_log_reads_as_that_of_a_run_that_never_stopped(
+    values: list[float],
+    crash: tuple[int, int, bytes],
+    every_n_steps: int | None,
+    place: int,
+    update_freq: Any,
+    *,
+    asynchronous: bool,
+) -> None:
+    """After a crash anywhere, everything, value for value, wherever the plugin is listed; a torn end is no harm."""
+    with tempfile.TemporaryDirectory() as directory:
+        here = Path(directory)
+
+        def run(name: str, fail: Any = None) -> None:
+            plugins: list[object] = [ReduceLROnPlateau(patience=1, factor=0.5), EarlyStopping(patience=2)]
+            plugins.append(Checkpoint("saved", every_n_steps=every_n_steps, asynchronous=asynchronous))
+            plugins.insert(place, TensorBoard(**EVERYTHING | {"update_freq": update_freq}))
+            (here / name).mkdir(exist_ok=True)
+            with contextlib.chdir(here / name):  # paths are hyperparameters too
+                assert not train(plugins, values, batches=3, fail=fail, resume="auto").failures
+
+        run("whole")
+        with contextlib.suppress(RuntimeError):
+            run("parts", (*crash[:2], RuntimeError("crash")))
+        whole, parts = here / "whole/logs", here / "parts/logs"
+        saved = store.named(here / "parts/saved")
+        for path in parts.glob("*/*tfevents*"):
+            with path.open("ab") as file:
+                file.write(crash[2])
+        run("parts")
+        assert both(parts) == both(whole)
+        assert scalars(parts / "train") == scalars(whole / "train")
+        assert tables(parts / "train") == tables(whole / "train")
+        assert bool(list(parts.glob("earlier-*"))) == (not saved)
+
+
+def test_a_run_that_had_ended_goes_on(tmp_path: Path) -> None:
+    """Its end, with the outcome, gives way to the new one's."""
+
+    def run(values: list[float]) -> None:
+        train([TensorBoard(tmp_path / "logs", **EVERYTHING), Checkpoint(tmp_path / "saved")], values, resume="auto")
+
+    run([3.0, 2.0])
+    run([3.0, 2.0, 1.0])
+    found = read(tmp_path / "logs" / "train")
+    assert [step for step, _ in found["epoch_loss"]] == [0, 1, 2]
+    assert len(found["_hparams_/session_start_info"]) == len(found["_hparams_/session_end_info"]) == 1
+    assert [text.count("the run ended") for _, text in found["decisions"]] == [0, 0, 1]
+
+
+def test_a_resumed_run_does_not_go_on_with_the_log_of_another(tmp_path: Path) -> None:
+    """Where another run wrote there meanwhile, that is moved aside; the decisions so far are written again."""
+    saved = Checkpoint(tmp_path / "saved")
+
+    def board() -> TensorBoard:
+        return TensorBoard(tmp_path / "logs", clock=lambda: 1000.0)  # both begin within a second
+
+    train([board(), saved], [3.0, 2.0])
+    train([board()], [9.0] * 5)
+    train([board(), saved], [3.0, 2.0, 1.0], resume="auto")
+    assert scalars(tmp_path / "logs" / "validation")["epoch_loss"] == [(2, 1.0)]
+    assert scalars(tmp_path / "logs" / "earlier-001" / "validation")["epoch_loss"] == [(0, 3.0), (1, 2.0)]
+    assert scalars(tmp_path / "logs" / "earlier-002" / "validation")["epoch_loss"] == [(epoch, 9.0) for epoch in range(5)]
+    assert [step for step, _ in read(tmp_path / "logs" / "train")["decisions"]] == [2, 4, 6]
+
+
+def test_a_new_file_is_read_after_those_that_are_there(tmp_path: Path) -> None:
+    """Also where the clock goes back, or two runs begin within a second: TensorBoard reads by name."""
+    now = 1000.0
+
+    def run(epochs: int) -> None:
+        board = TensorBoard(tmp_path / "logs", clock=lambda: now)
+        train([board, Checkpoint(tmp_path / "saved")], [1.0] * epochs, resume="auto")
+
+    run(1)
+    now = 5.0
+    run(2)
+    now = 1000.0
+    run(3)
+    assert len(event_files.named(tmp_path / "logs" / "train")) == 3
+    assert [step for step, _ in scalars(tmp_path / "logs" / "train")["epoch_loss"]] == [0, 1, 2]
+    assert sum("the run ended" in text for _, text in read(tmp_path / "logs" / "train")["decisions"]) == 1
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 20, b"\1", b"\xff" * 40])
+def test_what_a_crash_left_is_no_event(tmp_path: Path, torn: bytes) -> None:
+    """Zeros after a loss of power, or a part of a record: it goes, and what is whole stays."""
+    train([TensorBoard(tmp_path)], [1.0, 2.0])
+    before = read(tmp_path / "train")
+    (path,) = event_files.named(tmp_path / "train")
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(torn)
+    assert event_files.cut(tmp_path / "train", 1000) == sum(1 for _ in LegacyEventFileLoader(str(path)).Load()) - 1
+    assert path.stat().st_size == size
+    assert read(tmp_path / "train") == before
+    assert event_files.cut(tmp_path / "train", 0) == 0
+    assert not path.exists()
+
+
+CHILD = """
+    import os, sys
+    from pathlib import Path
+    from hookcore import hookimpl
+    from hookcore_plugins import Checkpoint, TensorBoard
+    from tests.plugins.tensorboard.event_files import train
+    from tests.plugins.tensorboard.test_tensorboard import EVERYTHING
+
+    class Dies:
+        name = "dies"
+
+        @hookimpl(tryfirst=True)
+        def on_batch_end(self, run):
+            if run.progress.step == int(sys.argv[1]):
+                os.write(1, b"now\\n")
+                os.read(0, 1)  # until it is killed
+
+    board = TensorBoard("logs", **EVERYTHING | {"update_freq": "batch"})
+    train([board, Checkpoint("saved", every_n_steps=1, asynchronous=False), Dies()], [3.0, 2.0, 1.0], batches=3, resume="auto")
+"""
+
+
+def child(step: int, *, kill: bool) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(step)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=with_tests())
+    with process:
+        assert process.stdout is not None
+        if kill:
+            assert process.stdout.readline() == b"now\n"
+            process.kill()
+    assert process.returncode == (-signal.SIGKILL if kill else 0)
+
+
+@pytest.mark.parametrize("step", [1, 4, 8])
+def test_after_a_kill_what_a_checkpoint_knows_of_is_in_the_files(tmp_path: Path, step: int) -> None:
+    """Without a word to the process: it reads back, and cut and resumed it reads as never cut."""
+    for name, kills in (("whole", []), ("parts", [step])):
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            for at in kills:
+                child(at, kill=True)
+                assert [found for found, _ in read(Path("logs/train")).get("batch_loss", [])] == list(range(1, at))
+            child(0, kill=False)
+    assert both(tmp_path / "parts/logs") == both(tmp_path / "whole/logs")
+    assert tables(tmp_path / "parts/logs/train") == tables(tmp_path / "whole/logs/train")
+
+
+def test_a_run_that_is_left_without_its_end_is_written(tmp_path: Path) -> None:
+    """As where Keras's own fit raises: at the end of the process, or when the plugin begins another run."""
+    script = """
+        from hookcore import Engine, Run
+        from hookcore_plugins import TensorBoard
+        engine = Engine([TensorBoard("logs", update_freq="batch")], autoload=False)
+        for run in range(2):
+            session = engine.start(Run())
+            session.train_begin()
+            session.epoch_begin(0)
+            session.batch_end(0, {"loss": float(run)})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    assert scalars(tmp_path / "logs" / "earlier-001" / "train")["batch_loss"] == [(1, 0.0)]
+    assert scalars(tmp_path / "logs" / "train")["batch_loss"] == [(1, 1.0)]
+
+
+# The writer.
+
+
+def test_an_error_of_the_writer_is_the_plugins_and_the_run_goes_on(tmp_path: Path) -> None:
+    """It surfaces at the next event, and what is already encoded is written."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "validation").write_text("no directory")
+    run = train([TensorBoard(tmp_path / "logs", update_freq="batch"), Checkpoint(tmp_path / "saved")], [1.0] * 5)
+    assert [(one.plugin, type(one.error)) for one in run.failures] == [("tensorboard", FileExistsError)]
+    assert run.failures[0].hook != "on_train_end"
+    assert len(run.history) == 5
+    assert scalars(tmp_path / "logs" / "train")["batch_loss"][:2] == [(1, 2.0), (2, 1.5)]
+
+
+def test_no_more_than_the_limit_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hands over too fast waits for the disk: memory stays bounded, and nothing is lost."""
+    monkeypatch.setattr(event_writer, "LIMIT", 20)
+    monkeypatch.setattr(event_writer, "_HURRY", 10)
+    waiting = []
+
+    def clock() -> float:
+        waiting.append(len(writer._queue))
+        return 1.0
+
+    writer = event_writer.EventWriter(tmp_path, Counter(), clock)
+    for step in range(2000):
+        writer.add("train", step, "batch_", {"loss": float(step)})
+    writer.close()
+    assert max(waiting) < 20
+    assert len(scalars(tmp_path / "train")["batch_loss"]) == 2000
+
+
+def test_what_waits_is_written_by_itself(tmp_path: Path) -> None:
+    """Without a flush and without an end, as a viewer watches; other work comes after what was handed over before it."""
+    writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0, interval=0.0)
+    writer.add("train", 1, "batch_", {"loss": 0.5})
+    found, done = [], threading.Event()
+    writer.submit(lambda: found.append(scalars(tmp_path / "train")))
+    writer.submit(done.set)
+    assert done.wait(PATIENCE)
+    assert found == [{"batch_loss": [(1, 0.5)]}]
+    writer.close()
+
+
+def test_each_write_ends_with_a_whole_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a kill between two leaves nothing torn."""
+    ends: list[int] = []
+    write = os.write
+
+    def watched(descriptor: int, content: Any) -> int:
+        written = write(descriptor, content)
+        path = next(tmp_path.rglob("*tfevents*"))
+        ends.append(len(list(event_files._record_ends(path.read_bytes()))))
+        assert list(event_files._record_ends(path.read_bytes()))[-1] == path.stat().st_size
+        return written
+
+    monkeypatch.setattr("os.write", watched)
+    monkeypatch.setattr(event_writer, "_PART", 3)
+    writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0)
+    for step in range(10):
+        writer.add("train", step, "batch_", {"loss": 0.5})
+    writer.close()
+    assert ends[-1] == 11
+    assert len(ends) >= 4
+
+
+def test_a_forked_process_leaves_the_writing_to_its_parent(tmp_path: Path) -> None:
+    """It has the queue too, and no thread: it neither waits nor writes."""
+    writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0, interval=10.0 * PATIENCE)
+    writer._process -= 1  # as a child sees it
+    writer.add("train", 1, "batch_", {"loss": 0.5})
+    writer.flush()
+    writer.close()
+    assert len(writer._queue) == 1
+    writer._process += 1
+    writer.close()
+    assert scalars(tmp_path / "train") == {"batch_loss": [(1, 0.5)]}
+
+
+# Graph, histograms, images.
+
+
+def test_the_graph_has_the_layers(tmp_path: Path) -> None:
+    """With their kinds, inputs, shapes and parameters; once."""
+    train([TensorBoard(tmp_path, update_freq="batch")], [1.0, 2.0])
+    ((step, graph),) = read(tmp_path / "train")["__run_graph__"]
+    assert step == 0
+    words, dense = graph.node
+    assert [(node.name, node.op, list(node.input)) for node in graph.node] == [
+        ("model/words", "Embedding", []),
+        ("model/dense", "Dense", ["model/words"]),
+    ]
+    assert [dim.size for dim in words.attr["_output_shapes"].list.shape[0].dim] == [-1, 7, 3]
+    assert dense.attr["parameters"].i == 4
+
+
+@pytest.mark.parametrize("how", ["none", "lacking", "raising", "off"])
+def test_no_graph_is_no_error(tmp_path: Path, how: str) -> None:
+    """Where the trainee has none, says so or fails, all else is written."""
+
+    class Failing(Visible):
+        def graph(self) -> list[Node]:
+            raise NotImplementedError
+
+    trainee: Any = {
+        "none": ScriptedTrainee(),
+        "lacking": Visible(without={"graph": "it has none"}),
+        "raising": Failing(),
+        "off": Visible(),
+    }[how]
+    with Loop([TensorBoard(tmp_path, graph=how != "off")], epochs=1, trainee=trainee) as loop:
+        for _ in loop.epochs():
+            loop.log(loss=1.0)
+    assert not loop.run.failures
+    assert "__run_graph__" not in read(tmp_path / "train")
+    assert scalars(tmp_path / "train")["epoch_loss"] == [(0, 1.0)]
+
+
+def test_histograms_of_weights_activations_and_gradients(tmp_path: Path) -> None:
+    """At every so many epochs from the first on; the values that are no number are counted beside."""
+    train([TensorBoard(tmp_path, histogram_freq=2, activations=True, gradients=True)], [1.0] * 4)
+    found = read(tmp_path / "train")
+    for tag, values in {
+        "words/embeddings/histogram": [np.arange(12, dtype="float32") / 7 + step for step in (2, 6)],
+        "dense/bias/histogram": [np.array([0.5])] * 2,
+        "activations/dense": [np.array([[1.0, 2.0]] * 32) + step for step in (2, 6)],
+        "gradients/dense/bias": [np.array([16.0])] * 2,
+    }.items():
+        assert found[tag] == [(epoch, buckets(value)) for epoch, value in zip((0, 2), values, strict=True)]
+    assert found["nonfinite/dense/bias/histogram"] == [(0, 1.0), (2, 1.0)]
+    assert "nonfinite/words/embeddings/histogram" not in found
+
+
+def buckets(values: Any) -> Any:
+    return make_ndarray(histogram_pb("", values).value[0].tensor).tolist()
+
+
+NUMBERS = arrays.arrays(
+    st.sampled_from([np.float64, np.float32, np.float16, np.int32, np.uint8, np.bool_]),
+    arrays.array_shapes(min_dims=0, min_side=0),
+)
+
+
+@given(values=NUMBERS)
+@example(values=np.array([1.0, np.inf, -np.inf, np.nan, 1.7e308, -1.7e308]))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of histogram_pb
+def test_a_histogram_is_tensorboards_own(values: Any) -> None:
+    """For any finite values, of any type and shape, none too; of others those that are finite."""
+    row, missing = summaries.finite(values)
+    event = Event()
+    with np.errstate(all="raise", under="ignore"):
+        summaries.histogram("here", row)(event)
+    (value,) = event.summary.value
+    assert value.tag == "here"
+    assert row.size + missing == values.size
+    found = make_ndarray(value.tensor)
+    assert found[:, 2].sum() == row.size
+    if row.size == 0 or (row.max() - row.min()) / 30 > 1e-300 or row.max() == row.min():
+        assert np.array_equal(found, make_ndarray(histogram_pb("here", row).value[0].tensor))
+
+
+@given(matrix=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, min_side=2)))
+def test_an_image_of_any_matrix(matrix: Any) -> None:
+    """Its least value is black, its greatest white, and so are values that are no number black."""
+    event = Event()
+    with np.errstate(all="raise", under="ignore"):
+        summaries.image("here", matrix)(event)
+    shown = np.asarray(Image.open(io.BytesIO(event.summary.value[0].image.encoded_image_string)))
+    assert shown.shape == matrix.shape
+    usable = np.isfinite(matrix)
+    assert not shown[~usable].any()
+    if usable.any() and matrix[usable].min() < matrix[usable].max():
+        assert shown[usable][matrix[usable].argmax()] == 255
+        assert shown[usable][matrix[usable].argmin()] == 0
+
+
+def test_images_are_of_matrices_and_bounded(tmp_path: Path) -> None:
+    """A bias is none; a large one is thinned out."""
+    train([TensorBoard(tmp_path, histogram_freq=1, images=True)], [1.0], trainee=Visible(rows=1200))
+    found = read(tmp_path / "train")
+    assert [tag for tag in found if tag.endswith("/image")] == ["words/embeddings/image"]
+    ((_, (width, height, _)),) = found["words/embeddings/image"]
+    assert (int(width), int(height)) == (3, 400)
+
+
+# The projector.
+
+
+def tables(directory: Path) -> dict[str, str]:
+    """Every file of the projector that its list names, and the list."""
+    config = text_format.Parse((directory / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    named = {path for entry in config.embeddings for path in (entry.tensor_path, entry.metadata_path) if path}
+    return {"": str(config), **{path: (directory / path).read_text() for path in named}}
+
+
+def test_embeddings_with_their_words(tmp_path: Path) -> None:
+    """Before and after training and at every so many epochs from the first on, exactly; the latest is listed first."""
+    words = ["the", "of", "", "a\tb"]
+    train([TensorBoard(tmp_path, embeddings_freq=2, embeddings_metadata={"words": words})], [1.0] * 3)
+    config = text_format.Parse((tmp_path / "train/projector_config.pbtxt").read_text(), ProjectorConfig())
+    whens = ["after training", "epoch 0002", "epoch 0000", "before training"]
+    assert [entry.tensor_name for entry in config.embeddings] == [f"words, {when}" for when in whens]
+    for entry, step in zip(config.embeddings, (6, 6, 2, 0), strict=True):
+        found = np.loadtxt(tmp_path / "train" / entry.tensor_path, delimiter="\t", dtype="float32")
+        assert np.array_equal(found, (np.arange(12, dtype="float32") / 7 + step).astype("float32").reshape(4, 3))
+        assert (tmp_path / "train" / entry.metadata_path).read_text() == "the\nof\n''\na\\tb\n"
+    assert (tmp_path / "train" / "embeddings" / "words-epoch-0002.tsv").exists()
+    assert words == ["the", "of", "", "a\tb"]
+
+
+@pytest.mark.parametrize("parent", [False, True])
+def test_the_projector_finds_them(tmp_path: Path, *, parent: bool) -> None:
+    """Where TensorBoard is started in the log directory, and above it."""
+    train([TensorBoard(tmp_path / "logs", embeddings_freq=1)], [1.0])
+    root = tmp_path if parent else tmp_path / "logs"
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(root)).Reload()
+    context = TBContext(logdir=str(root), data_provider=MultiplexerDataProvider(multiplexer, str(root)))
+    plugin = ProjectorPlugin(context)
+    plugin._update_configs()
+    assert list(plugin._configs) == ["logs/train" if parent else "train"]
+    ((_, config),) = plugin._configs.items()
+    assert [list(entry.tensor_shape) for entry in config.embeddings] == [[4, 3]] * 3
+
+
+@pytest.mark.parametrize("content", ["the\nof\nand\na\n", "the\nof\nand\na", "word\tcount\nthe\t4\nof\t3\nand\t2\na\t1\n"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_words_from_a_file(tmp_path: Path, content: str, *, mapped: bool) -> None:
+    """One word a line, or columns beneath a header."""
+    (tmp_path / "words.tsv").write_text(content)
+    given: Any = {"words": str(tmp_path / "words.tsv")} if mapped else tmp_path / "words.tsv"
+    assert not train([TensorBoard(tmp_path / "logs", embeddings_freq=1, embeddings_metadata=given)], [1.0]).failures
+    assert (tmp_path / "logs/train/embeddings/words-labels.tsv").read_text().split() == content.split()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (["the"] * 3, "has 3 labels for 'words', which has 4 rows"),
+        (["the"] * 5, "has 5 labels for 'words', which has 4 rows"),
+        ({"word": ["the"] * 4}, "names 'word', and the embeddings are: words. Did you mean 'words'"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(tmp_path: Path, metadata: Any, message: str) -> None:
+    """Before anything is trained, moved or written; the error says what is wrong."""
+    train([TensorBoard(tmp_path / "logs")], [7.0])
+    board = TensorBoard(tmp_path / "logs", embeddings_freq=1, embeddings_metadata=metadata)
+    with pytest.raises(ParameterError, match=message):
+        Engine([board], on_error={"tensorboard": "raise"}).start(Run(trainee=Visible())).train_begin()
+    assert scalars(tmp_path / "logs" / "validation")["epoch_loss"] == [(0, 7.0)]
+
+
+def test_an_embedding_that_is_no_number_somewhere(tmp_path: Path) -> None:
+    """The projector would draw none of the others: it becomes 0."""
+
+    class Diverged(Visible):
+        def embeddings(self) -> dict[str, Any]:
+            return {"inner/words": np.array([[1.5, np.nan], [-np.inf, 2.0]])}
+
+    train([TensorBoard(tmp_path, embeddings_freq=1)], [1.0], trainee=Diverged())
+    assert (tmp_path / "train/embeddings/inner-words-epoch-0000.tsv").read_text() == "1.5\t0\n0\t2\n"
+
+
+def test_a_model_that_is_built_by_its_first_batch(tmp_path: Path) -> None:
+    """Its labels are checked when its embeddings are there, and its graph is that of the built one."""
+
+    class Lazy(Visible):
+        def embeddings(self) -> dict[str, Any]:
+            return super().embeddings() if self.step else {}
+
+        def graph(self) -> list[Node]:
+            return super().graph() if self.step else []
+
+    board = TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata={"words": ["the", "of", "and", "a"]})
+    assert not train([board], [1.0], trainee=Lazy()).failures
+    found = tables(tmp_path / "train")
+    assert "embeddings/words-labels.tsv" in found
+    assert "embeddings/words-before-training.tsv" not in found
+    assert len(read(tmp_path / "train")["__run_graph__"][0][1].node) == 2
+
+
+# Decisions and hyperparameters.
+
+
+@pytest.mark.parametrize("log_first", [True, False])
+def test_decisions_are_texts_at_their_steps(tmp_path: Path, *, log_first: bool) -> None:
+    """TensorBoard shows the last text of a step: it has all decisions of that step; the outcome comes last."""
+    others: list[object] = [ReduceLROnPlateau(patience=1, factor=0.5), EarlyStopping(patience=2)]
+    board = TensorBoard(tmp_path)
+    run = train([board, *others] if log_first else [*others, board], [1.0] * 5)
+    texts = read(tmp_path / "train")["decisions"]
+    shown = dict(texts)
+    assert [step for step, _ in texts] == sorted(step for step, _ in texts)
+    for decision in run.decisions:
+        what = f"stop: {decision.message}" if decision.kind == "stop" else decision.message
+        row = f"| {decision.epoch + 1} | {decision.step} | {decision.plugin} | {what} |"
+        assert row in shown[decision.step].split("\n")
+    assert list(shown) == [4, 6]
+    assert shown[6].split("\n")[-1] == "| 3 | 6 |  | the run ended: **stopped** |"
+    assert [len(text.split("\n")) for text in shown.values()] == [3, 5]
+
+
+def test_a_message_stays_within_its_cell(tmp_path: Path) -> None:
+    """Bars and line ends do not break the table."""
+
+    class Stops:
+        @hookimpl
+        def on_batch_end(self, run: Run) -> None:
+            run.stop("a | b\nc")
+
+    train([TensorBoard(tmp_path), Stops()], [1.0])
+    assert "| 1 | 1 | stops | stop: a \\| b c |" in read(tmp_path / "train")["decisions"][0][1]
+
+
+def test_hyperparameters_are_those_of_the_other_plugins(tmp_path: Path) -> None:
+    """Numbers, truth values and texts as they are, anything else as text; with the learning rate at the start.
+
+    Where a plugin writes and by which clock is no hyperparameter.
+    """
+    limit = TimeLimit(hours=1, clock=lambda: 1.0)
+    train([TensorBoard(tmp_path), ReduceLROnPlateau(patience=1), Checkpoint(tmp_path / "saved"), limit], [1.0] * 3)
+    ((_, start),) = read(tmp_path / "train")["_hparams_/session_start_info"]
+    found = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.session_start_info.hparams.items()}
+    expected = {
+        "framework": "visible",
+        "epochs": 3,
+        "learning_rate": 0.5,
+        "reduce_lr_on_plateau.patience": 1,
+        "reduce_lr_on_plateau.mode": "auto",
+        "checkpoint.save_best_only": False,
+        "time_limit.seconds": "None",
+    }
+    assert {name: value for name, value in found.items() if name in expected} == expected
+    assert not [name for name in found if name.startswith("tensorboard.") or name.endswith((".clock", ".directory"))]
+
+
+def test_hyperparameters_can_be_left_out(tmp_path: Path) -> None:
+    """With the chart that is for their table."""
+    train([TensorBoard(tmp_path, hparams=False)], [1.0])
+    assert not [tag for tag in read(tmp_path / "train") if "hparams" in tag]
+
+
+# What is asked for.
+
+
+def test_needs_are_what_the_parameters_ask_for(tmp_path: Path) -> None:
+    """A graph is no need: it is left out where there is none."""
+    assert TensorBoard(tmp_path).needs == ()
+    assert TensorBoard(tmp_path, **EVERYTHING).needs == ("weights", "activations", "gradients", "embeddings")
+    with pytest.raises(CapabilityError, match="'tensorboard' needs the trainee's weights, but it has none"):
+        train([TensorBoard(tmp_path, histogram_freq=1)], [1.0], trainee=Visible(without={"weights": "it has none"}))
+
+
+def test_activations_need_validation_data(tmp_path: Path) -> None:
+    """Refused before anything is trained."""
+    board = TensorBoard(tmp_path, histogram_freq=1, activations=True)
+    with pytest.raises(CapabilityError, match="there is no validation data"):
+        Engine([board], on_error={"tensorboard": "raise"}).start(Run(trainee=Visible())).train_begin()
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"log_dir": 5}, "log_dir must be a string or a path, got 5"),
+    ({"log_dir": __file__}, "log_dir must be a directory, and this is a file"),
+    ({"update_freq": 0}, "update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got 0"),
+    ({"update_freq": True}, "update_freq must be"),
+    ({"update_freq": "step"}, "update_freq must be"),
+    ({"update_freq": ["batch"]}, "update_freq must be"),
+    ({"histogram_freq": -1}, "histogram_freq must be an integer of at least 0"),
+    ({"embeddings_freq": 1.5}, "embeddings_freq must be"),
+    ({"graph": "yes"}, "graph must be True or False"),
+    ({"images": True}, "images has no effect while histogram_freq is 0; give histogram_freq=1"),
+    ({"activations": True}, "activations has no effect"),
+    ({"gradients": True}, "gradients has no effect"),
+    ({"embeddings_metadata": ["a"]}, "embeddings_metadata has no effect while embeddings_freq is 0"),
+    (
+        {"embeddings_freq": 1, "embeddings_metadata": "words.tsv"},
+        "embeddings_metadata must be .*; there is no such file, got 'words.tsv'",
+    ),
+    ({"embeddings_freq": 1, "embeddings_metadata": {"words": 5}}, "embeddings_metadata must be a list of words, .*, got 5"),
+    ({"clock": 3}, "clock must be a function"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "message"), BAD)
+def test_bad_parameters_are_refused(parameters: Mapping[str, Any], message: str) -> None:
+    """The error names the parameter, the value and what was expected."""
+    with pytest.raises(ParameterError, match=f"TensorBoard: {message}"):
+        TensorBoard(**parameters)
+
+
+def test_it_is_asked_for_by_name(tmp_path: Path) -> None:
+    """A spec string gives every parameter that a string can hold."""
+    board = Engine([f"tensorboard:log_dir={tmp_path},update_freq=3,histogram_freq=1,images=true"])["tensorboard"]
+    assert (board.log_dir, board.update_freq, board.histogram_freq, board.images) == (tmp_path, 3, 1, True)
+    assert Engine(["tensorboard:update_freq=batch"])["tensorboard"].update_freq == "batch"
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(LoadError, match=r"pip install 'hookcore\[tensorboard\]'"):
+        TensorBoard()
+
+
+def test_importing_the_plugins_imports_no_tensorboard() -> None:
+    """Nor NumPy: they come with the first run."""
+    script = "import sys, hookcore_plugins; sys.exit(sorted({'tensorboard', 'numpy'} & set(sys.modules)) or None)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_file_begins_as_tensorboard_expects(tmp_path: Path) -> None:
+    """With the version of the format, and who wrote it."""
+    train([TensorBoard(tmp_path)], [math.pi])
+    (path,) = (tmp_path / "train").glob("*tfevents*")
+    first = next(iter(LegacyEventFileLoader(str(path)).Load()))
+    assert first.file_version == "brain.Event:2"
+    assert first.source_metadata.writer == "hookcore_plugins.tensorboard"
