@@ -73,6 +73,5 @@ _ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "SavedCheckpoint": "store"}
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _ONLY_FOR_CHECKPOINTS:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_ONLY_FOR_CHECKPOINTS[name]}"), name)

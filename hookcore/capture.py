@@ -51,15 +51,15 @@ class Capture:
         try:
             held = len(state.loads(record)["held"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            msg = f"The checkpoint {checkpoint.path} holds no run that can be resumed: {error!r} in its record."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"The checkpoint {checkpoint.path} holds no run that can be resumed: {error!r} in its record."
+            ) from error
         try:
             snapshots = [trainee.read(_place(checkpoint.path, number)) for number in range(1 + held)]
         except CheckpointError:
             raise
         except Exception as error:
-            msg = f"The trainee cannot be restored from {checkpoint.path}: {error!r}"
-            raise CheckpointError(msg) from error
+            raise CheckpointError(f"The trainee cannot be restored from {checkpoint.path}: {error!r}") from error
         return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots)
 
 

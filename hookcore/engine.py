@@ -38,8 +38,7 @@ class Engine:
             plugins = [plugins]
         given: Any = plugins
         if not isinstance(given, Iterable):
-            msg = f"plugins must be a list of plugins, got {given!r}. Put it into one: [...]."
-            raise RegistrationError(msg)
+            raise RegistrationError(f"plugins must be a list of plugins, got {given!r}. Put it into one: [...].")
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
@@ -53,11 +52,11 @@ class Engine:
         self.on_error = dict(on_error or {})
         for name, policy in self.on_error.items():
             if name not in {*self.names, *discovery.blocked_names()}:
-                msg = f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
-                raise ParameterError(msg)
+                raise ParameterError(
+                    f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
+                )
             if policy not in {"raise", "disable"}:
-                msg = f"on_error: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}."
-                raise ParameterError(msg)
+                raise ParameterError(f"on_error: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}.")
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +73,7 @@ class Engine:
         for registered in self._registered:
             if registered.name == name:
                 return registered.plugin
-        msg = f"No plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
-        raise RegistrationError(msg)
+        raise RegistrationError(f"No plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}")
 
     def register(self, plugin: object, name: str | None = None) -> str:
         """Add a plugin after the others, from the next run on; returns its name."""
@@ -83,8 +81,7 @@ class Engine:
         for found in discovery.find([given], autoload=False):
             self._registered.append(self._examined(found))
             return found.name
-        msg = f"Plugin {name or plugin!r} is blocked by {discovery.DISABLE}."
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {name or plugin!r} is blocked by {discovery.DISABLE}.")
 
     def unregister(self, name: str) -> None:
         """Take a plugin out, from the next run on."""
@@ -115,6 +112,7 @@ class Engine:
 
     def _examined(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
-            msg = f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
-            raise RegistrationError(msg)
+            raise RegistrationError(
+                f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
+            )
         return examine(found)

@@ -38,8 +38,9 @@ class History:
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
-            msg = f"No metric {name!r} in the history; there are {sorted(self._columns)}.{did_you_mean(name, self._columns)}"
-            raise MetricError(msg)
+            raise MetricError(
+                f"No metric {name!r} in the history; there are {sorted(self._columns)}.{did_you_mean(name, self._columns)}"
+            )
         return self._columns[name].tolist()
 
     def last(self) -> dict[str, float]:
@@ -64,6 +65,7 @@ class History:
         epochs = list(state["epochs"])
         columns = {name: array("d", values) for name, values in state["metrics"].items()}
         if any(len(column) != len(epochs) for column in columns.values()):
-            msg = f"a history of {len(epochs)} epochs has columns of {[len(column) for column in columns.values()]} values"
-            raise ValueError(msg)
+            raise ValueError(
+                f"a history of {len(epochs)} epochs has columns of {[len(column) for column in columns.values()]} values"
+            )
         self.epochs, self._columns = epochs, columns

@@ -91,5 +91,4 @@ def _flatten(raw: Mapping[str, Any], known: Mapping[str, float]) -> Iterator[tup
             try:
                 yield name, float(value.item() if hasattr(value, "item") else value)
             except (OverflowError, TypeError, ValueError) as error:
-                msg = f"Metric {name!r} must be a number, got {value!r}."
-                raise MetricError(msg) from error
+                raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error

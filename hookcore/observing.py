@@ -46,11 +46,10 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
         return mode
     declared = run.trainee.direction(metric) or DIRECTIONS.get(metric.removeprefix("val_"))
     if declared is None:
-        msg = (
+        raise MetricError(
             f"{run.plugin}: it is not known whether {metric!r} is better when smaller or larger."
             f"{did_you_mean(metric.removeprefix('val_'), DIRECTIONS)} If the name is right, say so: mode='min' or mode='max'."
         )
-        raise MetricError(msg)
     return declared
 
 

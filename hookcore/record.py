@@ -77,8 +77,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
     try:
         record = state.loads(capture.record)
         if record["format"] != FORMAT:
-            msg = f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}"
-            raise ValueError(msg)  # noqa: TRY301 - told like all that can be wrong with it
+            raise ValueError(f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}")  # noqa: TRY301 - told like all that can be wrong with it
         position = Position(**attrs.asdict(_Position(**record["position"])))
         progress = _Progress(**record["progress"])
         decisions = [Decision(**decision) for decision in record["decisions"]]
@@ -98,8 +97,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"The run cannot be resumed from {where}: {error}."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"The run cannot be resumed from {where}: {error}.") from error
     run.trainee.restore(own)
     for name, value in attrs.asdict(progress).items():
         setattr(run.progress, name, value)
@@ -160,7 +158,8 @@ def _load(one: Registered, saved: Any, held: Mapping[str, Any]) -> None:
             one.plugin.load_snapshots(held)
     except Exception as error:
         if not one.is_observer:
-            msg = f"Plugin {one.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"Plugin {one.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
+            ) from error
         logger.warning("resumed: plugin %r begins with fresh state, as it cannot go on from what it had: %r", one.name, error)
         one.plugin.load_state_dict(one.initial_state)

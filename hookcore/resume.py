@@ -33,18 +33,17 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
         return None
     given: Any = resume
     if not isinstance(given, str | os.PathLike) or given == "":
-        msg = f"resume must be {_HINT}, got {resume!r}."
-        raise ParameterError(msg)
+        raise ParameterError(f"resume must be {_HINT}, got {resume!r}.")
     reason = trainee.lacks("checkpoint")
     if reason is not None:
-        msg = f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}."
-        raise CapabilityError(msg)
+        raise CapabilityError(f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}.")
     if resume != "auto":
         path = Path(resume)
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
     able = [one.plugin.resumable for one in plugins if callable(getattr(one.plugin, "resumable", None))]
     if not able:
-        msg = f"resume='auto' needs a plugin that saves checkpoints, such as Checkpoint; there is none. Or give {_HINT}."
-        raise ParameterError(msg)
+        raise ParameterError(
+            f"resume='auto' needs a plugin that saves checkpoints, such as Checkpoint; there is none. Or give {_HINT}."
+        )
     found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)

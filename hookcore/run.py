@@ -94,8 +94,7 @@ class Position:
 
 
 def _nothing_captured() -> Capture:
-    msg = "There is nothing to capture before the run begins."
-    raise HookcoreError(msg)
+    raise HookcoreError("There is nothing to capture before the run begins.")
 
 
 def _is_rate(value: object) -> bool:
@@ -207,8 +206,7 @@ class Run:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         if not _is_rate(value):
-            msg = f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}."
-            raise ParameterError(msg)
+            raise ParameterError(f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}.")
         self.trainee.learning_rate = float(value)
 
     def validates(self, epoch: int) -> bool:

@@ -158,8 +158,9 @@ class Session:
                 reason = reason_lacking(self.run.trainee, need)
                 if reason is not None:
                     self._never_began()
-                    msg = f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
-                    raise CapabilityError(msg)
+                    raise CapabilityError(
+                        f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
+                    )
         self.hooks.on_train_begin()
         self._until_turn = WHILE
         self._choose_batches(timed=True)
@@ -306,8 +307,9 @@ class Session:
         error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
         kind = type(error).__name__
         if isinstance(error, StopIteration) or kind in self.ends_of_data:
-            msg = f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data."
-            wrapped = PluginError(msg)
+            wrapped = PluginError(
+                f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data."
+            )
             wrapped.__cause__ = error
             return wrapped
         return error

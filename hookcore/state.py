@@ -26,8 +26,7 @@ def loads(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        msg = "an object has a key twice"
-        raise ValueError(msg)
+        raise ValueError("an object has a key twice")
     return found
 
 
@@ -37,16 +36,14 @@ def _encode(value: Any) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                msg = f"State must have strings as keys, got {key!r}."
-                raise TypeError(msg)
+                raise TypeError(f"State must have strings as keys, got {key!r}.")
         encoded = {key: _encode(item) for key, item in value.items()}
         return {_MARK: encoded} if value.keys() == {_MARK} else encoded
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
     if value is None or isinstance(value, str | int | float):
         return value
-    msg = f"State must be numbers, strings, booleans, None, lists and dicts, got {value!r}."
-    raise TypeError(msg)
+    raise TypeError(f"State must be numbers, strings, booleans, None, lists and dicts, got {value!r}.")
 
 
 def _decode(value: Any) -> Any:

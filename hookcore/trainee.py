@@ -114,13 +114,11 @@ class NoTrainee:
     @property
     def learning_rate(self) -> float:
         """Not there."""
-        msg = "this loop was given no trainee, so it has no learning rate"
-        raise AttributeError(msg)
+        raise AttributeError("this loop was given no trainee, so it has no learning rate")
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        msg = f"this loop was given no trainee, so its learning rate cannot be set to {value!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"this loop was given no trainee, so its learning rate cannot be set to {value!r}")
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
         """Nothing to copy."""

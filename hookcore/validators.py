@@ -27,8 +27,7 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
 
 def reject(instance: object, parameter: str, value: object, expected: str) -> None:
     """Raise the `ParameterError` that says `expected` of `parameter`."""
-    msg = f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}."
-    raise ParameterError(msg)
+    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.")
 
 
 def _is_integer(value: object) -> bool:
@@ -99,7 +98,6 @@ def one_of(*options: str) -> Validator:
         if value not in options:
             listed = ", ".join(repr(option) for option in options)
             hint = did_you_mean(value, options) if isinstance(value, str) else ""
-            msg = f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}"
-            raise ParameterError(msg)
+            raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}")
 
     return validate

@@ -88,8 +88,7 @@ class Loop:
 
     def __enter__(self) -> Self:
         if self._session is not None:
-            msg = "A Loop is one run. Make another for the next; they may share an Engine."
-            raise HookcoreError(msg)
+            raise HookcoreError("A Loop is one run. Make another for the next; they may share an Engine.")
         self.run.resumed_from = find(self._resume, self._engine.plugins, self.run.trainee)
         self._session = session = self._engine.start(self.run)
         session.loop_state = self._state
@@ -211,14 +210,12 @@ class Loop:
     def _logged(self, method: str) -> _Logged:
         logged = self._epoch if self._evaluation is None else self._evaluation
         if logged is None:
-            msg = f"Loop.{method} works only within an epoch: `for epoch in loop.epochs():`."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"Loop.{method} works only within an epoch: `for epoch in loop.epochs():`.")
         return logged
 
     def _current(self, method: str) -> Session:
         if self._session is None or not self._open:
-            msg = f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`.")
         self._finish_left_batch()
         return self._session
 
@@ -259,8 +256,7 @@ class _Logged:
             try:
                 self._sums[name] = (total + _widened(value), count + 1)
             except TypeError as error:
-                msg = f"Metric {name!r} must be a number, got {value!r}."
-                raise MetricError(msg) from error
+                raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error
         return batch
 
     def metrics(self) -> dict[str, Any]:

@@ -52,8 +52,7 @@ class RandomState:
             if mersenne is not None:
                 key, at = np.array(mersenne["state"]["key"], dtype="uint32"), mersenne["state"]["pos"]
                 if mersenne["bit_generator"] != "MT19937" or not 0 <= at <= _NUMBERS:  # NumPy would read past the end
-                    msg = f"no state of NumPy's generator: {mersenne['bit_generator']!r} at {at!r}"
-                    raise ValueError(msg)
+                    raise ValueError(f"no state of NumPy's generator: {mersenne['bit_generator']!r} at {at!r}")
                 mersenne = {**mersenne, "state": {"key": key, "pos": at}}
                 np.random.RandomState().set_state(mersenne)
             made = cls((version, tuple(numbers), spare), mersenne)

@@ -82,8 +82,9 @@ def prune(ctx: click.Context, /, *, directory: Path, damaged: bool, dry_run: boo
     """
     given = {name.removeprefix("keep_"): value for name, value in keep.items() if value is not None}
     if not given and not damaged:
-        msg = "Say what to keep: --keep-last, --keep-best or --keep-every. Or --damaged, to remove those and nothing else."
-        raise click.UsageError(msg, ctx)
+        raise click.UsageError(
+            "Say what to keep: --keep-last, --keep-best or --keep-every. Or --damaged, to remove those and nothing else.", ctx
+        )
     try:
         lock = None if dry_run else store.lock(directory)
         try:
@@ -164,8 +165,7 @@ def _paths(directory: Path) -> list[Path]:
     paths = store.named(directory)
     if not paths:
         is_one = (directory / store.MANIFEST).exists()
-        msg = f"{directory} holds no checkpoint." + (" It is one: give the directory that it is in." if is_one else "")
-        raise _Nothing(msg)
+        raise _Nothing(f"{directory} holds no checkpoint." + (" It is one: give the directory that it is in." if is_one else ""))
     return paths
 
 

@@ -40,8 +40,7 @@ def show(name: str | None = None, console: Console | None = None, environ: Mappi
         listed = [one for one in listed if one.name == name]
         if not listed:
             there = ", ".join(sorted(names)) or "none"
-            msg = f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}"
-            raise click.ClickException(msg)
+            raise click.ClickException(f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}")
         for one in listed:
             _describe(console, one)
     else:

@@ -139,24 +139,21 @@ def from_spec(spec: str) -> Found:
     found = [entry for entry in entry_points(CATALOGUE) if entry.name == name]
     if not found:
         names = [entry.name for entry in entry_points(CATALOGUE)]
-        msg = f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
-        raise SpecError(msg)
+        raise SpecError(f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}")
     if len({entry.value for entry in found}) > 1:
         offers = " and by ".join(map(distribution, found))
-        msg = f"Plugin {name!r} is offered by {offers}. Uninstall one, or pass the object instead of its name."
-        raise SpecError(msg)
+        raise SpecError(f"Plugin {name!r} is offered by {offers}. Uninstall one, or pass the object instead of its name.")
     entry = found[0]
     try:
         factory = entry.load()
     except Exception as error:
-        msg = f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {describe(error)}"
-        raise LoadError(msg) from error
+        raise LoadError(
+            f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {describe(error)}"
+        ) from error
     arguments = parse_arguments(spec, text, factory)
     try:
         return Found(name, factory(**arguments) if callable(factory) else factory, distribution(entry))
     except (TypeError, ParameterError) as error:
-        msg = f"Plugin spec {spec!r}: {error}"
-        raise SpecError(msg) from error
+        raise SpecError(f"Plugin spec {spec!r}: {error}") from error
     except Exception as error:
-        msg = f"Plugin {name!r} of {distribution(entry)} could not be made: {type(error).__name__}: {error}"
-        raise LoadError(msg) from error
+        raise LoadError(f"Plugin {name!r} of {distribution(entry)} could not be made: {type(error).__name__}: {error}") from error

@@ -104,8 +104,7 @@ def examine(found: Found) -> Registered:
     try:
         implementations([Registered(found.name, found.plugin, found.origin, hooks, None)])
     except pluggy.PluginValidationError as error:
-        msg = f"Plugin {found.name!r}: {error}"
-        raise RegistrationError(msg) from error
+        raise RegistrationError(f"Plugin {found.name!r}: {error}") from error
     return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found))
 
 
@@ -128,8 +127,7 @@ def _initial_state(found: Found) -> Any:
     plugin: Any = found.plugin
     saves, loads = hasattr(plugin, "state_dict"), hasattr(plugin, "load_state_dict")
     if saves != loads:
-        msg = f"Plugin {found.name!r} must have both state_dict and load_state_dict, or neither."
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {found.name!r} must have both state_dict and load_state_dict, or neither.")
     if not saves:
         return None
     if id(plugin) in _INITIAL_STATES:
@@ -149,22 +147,21 @@ def check_state(name: str, given: Any) -> None:
     try:
         state.dumps(given)
     except TypeError as error:
-        msg = f"Plugin {name!r}: state_dict returned what cannot be saved. {error}"
-        raise RegistrationError(msg) from error
+        raise RegistrationError(f"Plugin {name!r}: state_dict returned what cannot be saved. {error}") from error
 
 
 def _check_declarations(name: str, plugin: Any) -> None:
     role, needs = getattr(plugin, "role", "actor"), getattr(plugin, "needs", ())
     if role not in {"observer", "actor"}:
         hint = did_you_mean(str(role), ["observer", "actor"])
-        msg = f"Plugin {name!r}: role must be 'observer' or 'actor', got {role!r}.{hint}"
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {name!r}: role must be 'observer' or 'actor', got {role!r}.{hint}")
     capabilities = typing.get_args(Capability)
     for need in [needs] if isinstance(needs, str) else needs:
         if isinstance(needs, str) or need not in capabilities:
             hint = did_you_mean(str(need), capabilities)
-            msg = f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
-            raise RegistrationError(msg)
+            raise RegistrationError(
+                f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
+            )
 
 
 def _marked_methods(name: str, plugin: object) -> _Marked:
@@ -173,8 +170,7 @@ def _marked_methods(name: str, plugin: object) -> _Marked:
     Raises `RegistrationError` for what pluggy would pass over or say less well.
     """
     if inspect.isclass(plugin):
-        msg = f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...)."
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...).")
     own = [plugin] if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else []
     owners = [*reversed(type(plugin).__mro__), *own]
     statics = {attribute: value for owner in owners for attribute, value in vars(owner).items()}
@@ -190,17 +186,15 @@ def _marked_methods(name: str, plugin: object) -> _Marked:
         options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
         if options is None:
             if attribute.startswith("on_"):
-                msg = (
+                raise RegistrationError(
                     f"Plugin {name!r}: method {attribute} is not marked with @hookimpl, so it would never be called."
                     f"{'' if attribute in HOOKS else did_you_mean(attribute, HOOKS)}"
                 )
-                raise RegistrationError(msg)
             continue
         _check_signature(name, attribute, method, options)
         methods[attribute] = method
     if not methods:
-        msg = f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl."
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl.")
     return _Marked(methods)
 
 
@@ -208,23 +202,22 @@ def _check_signature(plugin: str, method: str, function: Callable[..., object], 
     hook = options.get("specname") or method
     if hook not in HOOKS:
         hint = did_you_mean(hook, HOOKS) or f" There are: {', '.join(HOOKS)}."
-        msg = f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}"
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}")
     if options.get("hookwrapper"):
-        msg = f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True."
-        raise RegistrationError(msg)
+        raise RegistrationError(f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True.")
     if not options.get("wrapper") and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
-        msg = f"Plugin {plugin!r}: {method} is a generator or a coroutine, which nobody would run. Is wrapper=True missing?"
-        raise RegistrationError(msg)
+        raise RegistrationError(
+            f"Plugin {plugin!r}: {method} is a generator or a coroutine, which nobody would run. Is wrapper=True missing?"
+        )
     for name, parameter in inspect.signature(function).parameters.items():
         positional = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
         required = positional and parameter.default is parameter.empty
         if parameter.kind is parameter.KEYWORD_ONLY:
-            msg = f"Plugin {plugin!r}: {method} has a keyword-only argument {name!r}, which pluggy never gives; drop the '*'."
-            raise RegistrationError(msg)
+            raise RegistrationError(
+                f"Plugin {plugin!r}: {method} has a keyword-only argument {name!r}, which pluggy never gives; drop the '*'."
+            )
         if required and name not in HOOKS[hook]:
-            msg = (
+            raise RegistrationError(
                 f"Plugin {plugin!r}: {method} has an argument {name!r}, which {hook}({', '.join(HOOKS[hook])}) does not give."
                 f"{did_you_mean(name, HOOKS[hook])}"
             )
-            raise RegistrationError(msg)

@@ -26,25 +26,20 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
     try:
         items = list(lexer)
     except ValueError as error:  # a quotation that does not end
-        msg = f"Plugin spec {spec!r}: {error}."
-        raise SpecError(msg) from None
+        raise SpecError(f"Plugin spec {spec!r}: {error}.") from None
     for item in items:
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            msg = f"Plugin spec {spec!r}: expected key=value, got {item!r}."
-            raise SpecError(msg)
+            raise SpecError(f"Plugin spec {spec!r}: expected key=value, got {item!r}.")
         if key not in parameters:
             listed = ", ".join(parameters) or "none"
-            msg = f"Plugin spec {spec!r}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}"
-            raise SpecError(msg)
+            raise SpecError(f"Plugin spec {spec!r}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}")
         if key in arguments:
-            msg = f"Plugin spec {spec!r}: {key!r} is given twice."
-            raise SpecError(msg)
+            raise SpecError(f"Plugin spec {spec!r}: {key!r} is given twice.")
         try:
             arguments[key] = _convert(value, parameters[key])
         except ValueError:
-            msg = f"Plugin spec {spec!r}: {key} must be {_describe(parameters[key])}, got {value!r}."
-            raise SpecError(msg) from None
+            raise SpecError(f"Plugin spec {spec!r}: {key} must be {_describe(parameters[key])}, got {value!r}.") from None
     return arguments
 
 

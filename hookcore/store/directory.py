@@ -77,8 +77,9 @@ def write(
         if full is not None:
             _refuse_full(final, needed, shutil.disk_usage(root).free, full)
         if isinstance(error, OSError):
-            msg = f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
+            ) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -157,8 +158,7 @@ def named(root: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        msg = f"The checkpoint directory {root} cannot be read: {error.strerror or error}."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"The checkpoint directory {root} cannot be read: {error.strerror or error}.") from error
     return sorted((path for name, path in found.items() if NAME.fullmatch(name)), key=_step)
 
 
@@ -245,8 +245,7 @@ def _errors(problem: str) -> Iterator[None]:
         yield
     except (OSError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"{problem}: {reason}."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"{problem}: {reason}.") from error
 
 
 def _step(path: Path) -> int:
@@ -267,8 +266,7 @@ def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str)
         else:
             if path in listed:
                 return checkpoint
-    msg = f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged)
-    raise CheckpointError(msg)
+    raise CheckpointError(f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged))
 
 
 def _refuse_full(path: Path, needed: int, free: int, cause: OSError | None = None) -> NoReturn:
@@ -279,8 +277,7 @@ def _refuse_full(path: Path, needed: int, free: int, cause: OSError | None = Non
         # Where it ran out all the same, it was expected too small.
         expected = f"about {format_size(needed)}" if needed > free else f"more than {format_size(free)}"
         problem = f"The disk is full: the checkpoint {path} needs {expected}"
-    msg = f"{problem}, and the disk has {format_size(free)} free. Earlier checkpoints are untouched."
-    raise DiskFullError(msg) from cause
+    raise DiskFullError(f"{problem}, and the disk has {format_size(free)} free. Earlier checkpoints are untouched.") from cause
 
 
 def _full(error: BaseException | None) -> OSError | None:

@@ -86,13 +86,11 @@ def contents(directory: Path) -> dict[str, int]:
         same = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
         other = folded.setdefault(same, name)
         if other != name:
-            msg = f"it holds {other} and {name}, which some file systems take for one"
-            raise ValueError(msg)
+            raise ValueError(f"it holds {other} and {name}, which some file systems take for one")
         if stat.S_ISDIR(status.st_mode):
             continue
         if not stat.S_ISREG(status.st_mode):
-            msg = f"it holds {name}, which is a symbolic link or no plain file"
-            raise ValueError(msg)
+            raise ValueError(f"it holds {name}, which is a symbolic link or no plain file")
         sizes[name] = status.st_size
     return sizes
 
@@ -134,14 +132,12 @@ def read(path: Path, at_most: int) -> bytes:
     with _open(path) as file:
         there = os.fstat(file.fileno()).st_size
         if there > at_most:
-            msg = f"it holds {path.name} of {format_size(there)}, and no more than {format_size(at_most)} are read"
-            raise ValueError(msg)
+            raise ValueError(f"it holds {path.name} of {format_size(there)}, and no more than {format_size(at_most)} are read")
         return file.read(there)
 
 
 def _open(path: Path) -> BufferedReader:
     # Opening a device can do something; so it is looked at first, and the guards hold where it is exchanged in between.
     if not stat.S_ISREG(path.lstat().st_mode):
-        msg = f"it holds {path.name}, which is a symbolic link or no plain file"
-        raise ValueError(msg)
+        raise ValueError(f"it holds {path.name}, which is a symbolic link or no plain file")
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _GUARDS))

@@ -61,8 +61,7 @@ def lock(root: Path) -> Lock:
     except CheckpointError:
         raise
     except OSError as error:
-        msg = f"The checkpoint directory {root} cannot be written to: {error.strerror or error}."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"The checkpoint directory {root} cannot be written to: {error.strerror or error}.") from error
 
 
 def _taken(path: Path, earlier: Lock) -> Lock:
@@ -97,8 +96,7 @@ def _acquired(path: Path) -> Lock:
             return Lock(path)
         os.close(descriptor)
         if problem:
-            msg = f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}."
-            raise CheckpointError(msg)
+            raise CheckpointError(f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}.")
     with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())

@@ -110,8 +110,9 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
 def _write_text(path: Path, text: str, at_most: int) -> int:
     encoded = text.encode()
     if len(encoded) > at_most:
-        msg = f"its {path.name} would have {format_size(len(encoded))}, and no more than {format_size(at_most)} are read"
-        raise ValueError(msg)
+        raise ValueError(
+            f"its {path.name} would have {format_size(len(encoded))}, and no more than {format_size(at_most)} are read"
+        )
     return path.write_bytes(encoded)
 
 

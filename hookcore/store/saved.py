@@ -86,5 +86,4 @@ def refusing(path: Path, what: str = "cannot be read") -> Iterator[None]:
 def refuse(path: Path, problem: str, cause: BaseException | None = None) -> NoReturn:
     """Raise the `CheckpointError` that says `problem` of the checkpoint at `path`."""
     # The problem may quote what an attacker wrote.
-    msg = f"The checkpoint {path} {printable(problem)}."
-    raise CheckpointError(msg) from cause
+    raise CheckpointError(f"The checkpoint {path} {printable(problem)}.") from cause

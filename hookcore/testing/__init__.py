@@ -43,13 +43,11 @@ _NEEDS_HYPOTHESIS = {
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _NEEDS_HYPOTHESIS:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         module = importlib.import_module(f"{__name__}.{_NEEDS_HYPOTHESIS[name]}")
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        msg = f"{__name__}.{name} needs Hypothesis: pip install 'hookcore[testing]'."
-        raise _LoadError(msg) from error
+        raise _LoadError(f"{__name__}.{name} needs Hypothesis: pip install 'hookcore[testing]'.") from error
     return getattr(module, name)

@@ -131,8 +131,7 @@ class _Contract:
 
     def breach(self, clause: Clause, detail: str, cause: BaseException | None = None) -> NoReturn:
         """Raise the error that names the plugin and the clause."""
-        msg = f"{self._name()} breaks its contract: {clause}. {detail}"
-        raise AssertionError(msg) from cause
+        raise AssertionError(f"{self._name()} breaks its contract: {clause}. {detail}") from cause
 
     def _name(self) -> str:
         plugin = self.factory()

@@ -60,11 +60,9 @@ def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
         problem = position.take(event)
         if problem is not None:
             before = ", ".join(map(str, listed[max(0, number - 3) : number])) or "nothing"
-            msg = f"Event {number}, {event}, is out of order: {problem}. Before it: {before}."
-            raise AssertionError(msg)
+            raise AssertionError(f"Event {number}, {event}, is out of order: {problem}. Before it: {before}.")
     if position.training:
-        msg = f"The events end within a run: there is no on_train_end after {listed[-1]}."
-        raise AssertionError(msg)
+        raise AssertionError(f"The events end within a run: there is no on_train_end after {listed[-1]}.")
 
 
 def is_legal(events: Iterable[Event | tuple[Any, ...]]) -> bool:

@@ -27,8 +27,7 @@ def _directory(value: str | Path) -> Path:
     try:
         return Path(value)
     except TypeError:
-        msg = f"Activations: directory must be a path, got {value!r}."
-        raise ParameterError(msg) from None
+        raise ParameterError(f"Activations: directory must be a path, got {value!r}.") from None
 
 
 @attrs.define(eq=False)
@@ -73,11 +72,10 @@ class Activations:
     def on_train_begin(self, run: Run) -> None:
         """Drop the files past the resume point, or move an earlier run's aside."""
         if run.validation_data is None:
-            msg = (
+            raise HookcoreError(
                 "There is no validation data to take samples from. Give the loop validation_data; a callback must be told too: "
                 "KerasAdapter(plugins, validation_data=...)."
             )
-            raise HookcoreError(msg)
         self._left_out.clear()
         there = self._files()
         if run.resumed_from is not None and self._began:

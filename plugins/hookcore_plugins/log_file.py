@@ -31,8 +31,7 @@ def to_path(value: str | Path) -> Path:
     try:
         return Path(value)
     except TypeError:
-        msg = f"path must be a string or a path, got {value!r}."
-        raise ParameterError(msg) from None
+        raise ParameterError(f"path must be a string or a path, got {value!r}.") from None
 
 
 def check_path(instance: Any, attribute: Attribute[Path], value: Path) -> None:

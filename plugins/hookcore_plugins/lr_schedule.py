@@ -47,8 +47,9 @@ class LearningRateSchedule:
         returned = self.schedule(epoch, run.learning_rate) if self._takes_rate else self.schedule(epoch)
         rate = _as_rate(returned)
         if rate is None:
-            msg = f"{run.plugin}: the schedule must return a finite number of at least 0, got {returned!r} for epoch={epoch}."
-            raise ParameterError(msg)
+            raise ParameterError(
+                f"{run.plugin}: the schedule must return a finite number of at least 0, got {returned!r} for epoch={epoch}."
+            )
         run.learning_rate = rate
 
 

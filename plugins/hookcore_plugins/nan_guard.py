@@ -61,8 +61,7 @@ class NaNGuard:
             return
         message = f"{name} is {value} at epoch {run.progress.epoch + 1}, step {run.progress.step}"
         if self.action == "raise":
-            msg = f"{run.plugin}: {message}."
-            raise MetricError(msg)
+            raise MetricError(f"{run.plugin}: {message}.")
         run.stop(message, metric=name, value=value)
 
     def state_dict(self) -> dict[str, Any]:

@@ -80,16 +80,15 @@ class Preemption:
     def _can_be_handled(self, attribute: Any, value: tuple[object, ...]) -> None:
         del attribute
         if not value:
-            msg = "Preemption: signals must be names of signals such as 'SIGTERM', got none."
-            raise ParameterError(msg)
+            raise ParameterError("Preemption: signals must be names of signals such as 'SIGTERM', got none.")
         for name in value:
             if name in {"SIGKILL", "SIGSTOP"}:
-                msg = f"Preemption: no process can handle {name}."
-                raise ParameterError(msg)
+                raise ParameterError(f"Preemption: no process can handle {name}.")
             if _signal(name) is None and value != _USUAL:
                 hint = did_you_mean(name, filter(_signal, dir(signal))) if isinstance(name, str) else ""
-                msg = f"Preemption: signals must be names of signals of this platform such as 'SIGTERM', got {name!r}.{hint}"
-                raise ParameterError(msg)
+                raise ParameterError(
+                    f"Preemption: signals must be names of signals of this platform such as 'SIGTERM', got {name!r}.{hint}"
+                )
 
     @hookimpl(tryfirst=True)
     def on_train_begin(self, run: Run) -> None:

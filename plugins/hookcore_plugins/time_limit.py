@@ -34,8 +34,7 @@ class TimeLimit:
 
     def __attrs_post_init__(self) -> None:
         if not self._limit:
-            msg = "TimeLimit: give a limit in seconds, minutes or hours."
-            raise ParameterError(msg)
+            raise ParameterError("TimeLimit: give a limit in seconds, minutes or hours.")
 
     @property
     def _limit(self) -> float:

@@ -250,8 +250,7 @@ class Failing:
 
     @hookimpl
     def on_batch_end(self) -> None:
-        msg = "broken"
-        raise RuntimeError(msg)
+        raise RuntimeError("broken")
 
 
 @pytest.mark.parametrize("how", ["goes on", "break", "break twice", "log", "evaluate"])
@@ -316,8 +315,7 @@ def test_an_error_when_training_begins_ends_the_run() -> None:
     class Refusing:
         @hookimpl
         def on_train_begin(self) -> None:
-            msg = "not like this"
-            raise MetricError(msg)
+            raise MetricError("not like this")
 
     recording = RecordingPlugin()
     loop = Loop([Refusing(), recording], epochs=1)

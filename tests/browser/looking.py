@@ -113,8 +113,7 @@ class Browser:
             wait(found, f"{selector}: {expression}")
         except TimeoutException as error:
             self.screenshot("failed")
-            msg = f"{error.msg}; at last it was {last}"
-            raise AssertionError(msg) from error
+            raise AssertionError(f"{error.msg}; at last it was {last}") from error
         return last
 
     def type_into(self, selector: str, text: str) -> None:

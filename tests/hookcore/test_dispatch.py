@@ -278,8 +278,7 @@ def replaces() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        msg = "replaced"
-        raise LookupError(msg) from error
+        raise LookupError("replaced") from error
 
 
 def behaves() -> Iterator[None]:

@@ -191,13 +191,11 @@ def test_registration_evaluates_no_property() -> None:
     class Lazy(Plain):
         @property
         def on_device(self) -> bool:
-            msg = "read"
-            raise AssertionError(msg)
+            raise AssertionError("read")
 
         @property
         def expensive(self) -> bool:
-            msg = "read"
-            raise AssertionError(msg)
+            raise AssertionError("read")
 
     assert engine(Lazy()).names == ["lazy"]
 
@@ -632,8 +630,7 @@ def test_an_actors_error_in_an_event_within_an_event_is_reported_once(tmp_path: 
     class Uploader:
         @hookimpl
         def on_checkpoint(self) -> None:
-            msg = "no network"
-            raise ConnectionError(msg)
+            raise ConnectionError("no network")
 
     loop = Loop([Checkpoint(tmp_path), Uploader()], epochs=1, trainee=ScriptedTrainee())
     with pytest.raises(ConnectionError), loop:  # noqa: PT012
@@ -651,9 +648,8 @@ def test_a_second_interrupt_in_on_exception_still_lets_training_end() -> None:
             raise KeyboardInterrupt
 
     recording = RecordingPlugin()
-    with pytest.raises(ValueError, match="first"), Loop([Impatient(), recording], epochs=1):  # noqa: PT012
-        msg = "first"
-        raise ValueError(msg)
+    with pytest.raises(ValueError, match="first"), Loop([Impatient(), recording], epochs=1):
+        raise ValueError("first")
     assert recording.events[-1] == ("on_train_end", Outcome.FAILED)
 
 

@@ -42,8 +42,7 @@ class Item(Tensor):
         return float(self.value[0])
 
     def __float__(self) -> float:
-        msg = "float() of an array is deprecated"
-        raise AssertionError(msg)
+        raise AssertionError("float() of an array is deprecated")
 
 
 ALL = {"loss", "acc", "one"}

@@ -42,8 +42,7 @@ class Counts:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.refuses and state["seen"]:
-            msg = "an older version's"
-            raise ValueError(msg)
+            raise ValueError("an older version's")
         self.seen = state["seen"]
 
     def snapshots(self) -> dict[str, Any]:

@@ -38,8 +38,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def refuse(constant: str) -> None:
-    msg = f"{constant} is not standard JSON"
-    raise AssertionError(msg)
+    raise AssertionError(f"{constant} is not standard JSON")
 
 
 @given(states)

@@ -185,8 +185,7 @@ def test_a_wrapper_is_timed_without_what_it_wraps() -> None:
         @hookimpl
         def on_epoch_end(self) -> None:
             clock.work(16.0)
-            msg = "thrown"
-            raise ValueError(msg)
+            raise ValueError("thrown")
 
     clock = Clock()
     found = train(session_of(clock, wraps=Wraps(), works=Works(clock, epoch=8.0), fails=Fails()), 1)

@@ -89,14 +89,14 @@ def follow(process: subprocess.Popen[str], kill_at: Callable[[Call], bool | None
     Sets its `returncode`. Raises `RuntimeError`, with what the child said, where it could not be traced.
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        msg = f"The kill tests know the system calls of Linux on x86_64, not of {platform.system()} on {platform.machine()}."
-        raise RuntimeError(msg)
+        raise RuntimeError(
+            f"The kill tests know the system calls of Linux on x86_64, not of {platform.system()} on {platform.machine()}."
+        )
     _, status = os.waitpid(process.pid, 0)
     if not os.WIFSTOPPED(status):
         process.returncode = os.waitstatus_to_exitcode(status)
         said = process.stderr.read() if process.stderr else ""
-        msg = f"The child ended before it was traced. {said}"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"The child ended before it was traced. {said}")
     _ptrace(_SETOPTIONS, process.pid, 0, _SYSGOOD | _FORK | _VFORK | _CLONE | _EXITKILL)
     _ptrace(_SYSCALL, process.pid, 0, 0)
     known = {process.pid}

@@ -46,8 +46,7 @@ class DifferentError(AssertionError):
 def compared(ours: Any, keras_own: Any) -> None:
     """Fail where the two differ."""
     if ours != keras_own:
-        msg = f"\nours:  {ours}\nKeras: {keras_own}"
-        raise DifferentError(msg)
+        raise DifferentError(f"\nours:  {ours}\nKeras: {keras_own}")
 
 
 # EarlyStopping

@@ -52,8 +52,7 @@ def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int) 
 
 
 def refuse_constant(name: str) -> None:
-    msg = f"{name} is not in standard JSON"
-    raise ValueError(msg)
+    raise ValueError(f"{name} is not in standard JSON")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

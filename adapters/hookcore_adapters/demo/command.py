@@ -52,8 +52,7 @@ def demo(name: str, data: Path | None, out: Path | None, epochs: int | None) -> 
     Both load the best checkpoint again in the end, and score it.
     """
     if data is not None and name != "imdb":
-        msg = "--data is for --model imdb."
-        raise click.UsageError(msg)
+        raise click.UsageError("--data is for --model imdb.")
     out = out or Path("runs", "demo" if name == "digits" else name)
     try:
         task = digits.prepare() if name == "digits" else imdb.prepare(out, data)

@@ -110,11 +110,9 @@ def _from_file(path: Path) -> Texts:
         # As there too: 1 at the start, 2 for a word that has no vector, and room for three special indices.
         encoded = [[1, *(int(word) + 3 if 0 <= word + 3 < MAX_FEATURES else 2 for word in reviews[at])] for at in order]
     except (OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        msg = f"{path} cannot be read as Keras's imdb.npz: {error}"
-        raise click.ClickException(msg) from error
+        raise click.ClickException(f"{path} cannot be read as Keras's imdb.npz: {error}") from error
     if not fits:
-        msg = f"{path} must have as many labels of 0 and 1 in y_train as texts in x_train."
-        raise click.ClickException(msg)
+        raise click.ClickException(f"{path} must have as many labels of 0 and 1 in y_train as texts in x_train.")
     click.echo(f"The data: {len(reviews):,} texts from {path}.")
     return Texts(encoded, np.asarray(labels)[order], _words_for(path), batch_size=128, epochs=20)
 
@@ -141,8 +139,7 @@ class _Lists(pickle.Unpickler):
 
         made_by = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
         if module.partition(".")[0] != "numpy" or name not in made_by:
-            msg = f"it names {module}.{name}, which no array of lists needs"
-            raise pickle.UnpicklingError(msg)
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array of lists needs")
         return made_by[name]
 
 

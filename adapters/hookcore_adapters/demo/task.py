@@ -36,8 +36,7 @@ def loading() -> Iterator[None]:
         with _quiet_libraries():
             yield
     except ImportError as error:
-        msg = f"The demo needs {error.name}: pip install 'hookcore[demo]'"
-        raise click.ClickException(msg) from error
+        raise click.ClickException(f"The demo needs {error.name}: pip install 'hookcore[demo]'") from error
 
 
 @contextlib.contextmanager

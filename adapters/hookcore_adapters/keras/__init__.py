@@ -5,8 +5,7 @@ from __future__ import annotations
 try:
     import keras as _keras
 except ImportError as error:
-    msg = "The Keras adapter needs Keras and a backend for it: pip install 'hookcore[keras]'."
-    raise ImportError(msg) from error
+    raise ImportError("The Keras adapter needs Keras and a backend for it: pip install 'hookcore[keras]'.") from error
 
 from hookcore_adapters.keras.adapter import KerasAdapter
 from hookcore_adapters.keras.callback_plugin import from_keras

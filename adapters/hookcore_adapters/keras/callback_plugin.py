@@ -41,8 +41,7 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     Raises `ParameterError` for what is no callback.
     """
     if not isinstance(callback, keras.callbacks.Callback):
-        msg = f"from_keras: expected an instance of keras.callbacks.Callback, got {callback!r}."
-        raise ParameterError(msg)
+        raise ParameterError(f"from_keras: expected an instance of keras.callbacks.Callback, got {callback!r}.")
     hosted = _Hosted(callback)
     hooks = {
         hook: getattr(hosted, hook) for hook, methods in _METHODS.items() if not methods or any(map(hosted.overrides, methods))

@@ -48,8 +48,9 @@ class EpochState:
             logs = {str(name): float(value) for name, value in state["logs"].items()}
             return cls(logs, RandomState.of(state["random"]), [np.asarray(value, dtype="float64") for value in state["metrics"]])
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            msg = f"The checkpoint cannot be resumed by Keras within an epoch: {error!r}. Resume from one of an epoch's end."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"The checkpoint cannot be resumed by Keras within an epoch: {error!r}. Resume from one of an epoch's end."
+            ) from error
 
     def restore_metrics(self, model: Any) -> None:
         """Put the metrics that were held back into their variables."""

@@ -35,11 +35,10 @@ def engine_of(plugins: Iterable[object] | Engine) -> Engine:
         plugin = one[-1] if isinstance(one, tuple) and one else one
         if isinstance(plugin, keras.callbacks.Callback):
             name = type(plugin).__name__
-            msg = (
+            raise RegistrationError(
                 f"{name} is a Keras callback, not a plugin. Give it to fit as one, callbacks=[{name}(...)], "
                 f"or make it a plugin: hookcore_adapters.keras.from_keras({name}(...))."
             )
-            raise RegistrationError(msg)
     return Engine(listed)
 
 
@@ -243,8 +242,7 @@ class KerasEvents:
 
     def _current(self) -> Session:
         if self._session is None:
-            msg = "Keras called a hook outside of fit, evaluate and predict; is the adapter in two places at once?"
-            raise HookcoreError(msg)
+            raise HookcoreError("Keras called a hook outside of fit, evaluate and predict; is the adapter in two places at once?")
         return self._session
 
     def _any(self, model: Any) -> Session:

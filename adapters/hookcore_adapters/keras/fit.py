@@ -62,8 +62,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
 def _hooked(engine: Engine, arguments: Mapping[str, Any], resume: Resume) -> HookedCallbackList:
     callbacks, verbose = arguments["callbacks"], arguments["verbose"]
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        msg = "fit: callbacks must be a list of callbacks, got a CallbackList: fit makes its own."
-        raise ParameterError(msg)
+        raise ParameterError("fit: callbacks must be a list of callbacks, got a CallbackList: fit makes its own.")
     return HookedCallbackList(
         KerasEvents(engine, validation_data(arguments), arguments["validation_freq"], resume, arguments),
         callbacks,

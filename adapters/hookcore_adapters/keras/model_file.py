@@ -209,10 +209,8 @@ def _told(path: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
-    msg = f"{path} {problem}."
-    raise CheckpointError(msg)
+    raise CheckpointError(f"{path} {problem}.")

@@ -21,18 +21,16 @@ def first(data: Any, samples: int) -> tuple[Any, Any, Any]:
     Raises `HookcoreError` for None and for data that reading would use up.
     """
     if data is None:
-        msg = (
+        raise HookcoreError(
             "There is no validation data to take samples from. Give fit validation_data, or a validation_split of arrays; "
             "KerasAdapter must be told too: KerasAdapter(plugins, validation_data=...)."
         )
-        raise HookcoreError(msg)
     x, *others = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, Iterator):
-        msg = (
+        raise HookcoreError(
             f"The validation data are a {type(x).__name__}, and reading samples would use them up. Give arrays, a "
             "tf.data.Dataset or a keras.utils.PyDataset."
         )
-        raise HookcoreError(msg)
     if all(hasattr(part, "shape") for part in keras.tree.flatten(x)):
         return _sliced((x, *others), samples)
     batches: list[tuple[Any, Any, Any]] = []
@@ -43,18 +41,16 @@ def first(data: Any, samples: int) -> tuple[Any, Any, Any]:
         if there >= samples:
             break
     if not batches:
-        msg = "The validation data have no batch to take samples from."
-        raise HookcoreError(msg)
+        raise HookcoreError("The validation data have no batch to take samples from.")
     try:
         return keras.tree.map_structure(  # type: ignore[no-any-return]
             lambda *parts: None if parts[0] is None else np.concatenate(parts), *batches
         )
     except ValueError as error:
-        msg = (
+        raise HookcoreError(
             f"The batches of the validation data differ in shape, so {samples} samples out of {len(batches)} of them are no "
             f"one batch: {error}. Ask for fewer samples."
-        )
-        raise HookcoreError(msg) from error
+        ) from error
 
 
 def _batches(data: Any) -> Iterator[Any]:
@@ -73,8 +69,9 @@ def _sliced(parts: Any, samples: int) -> tuple[Any, Any, Any]:
         try:
             rows = getattr(part, "iloc", part)[:samples]  # iloc: pandas takes numbers for labels
         except TypeError as error:
-            msg = f"No samples can be taken from validation data of type {type(part).__name__}, which has no slices."
-            raise HookcoreError(msg) from error
+            raise HookcoreError(
+                f"No samples can be taken from validation data of type {type(part).__name__}, which has no slices."
+            ) from error
         if hasattr(rows, "iloc"):
             array = rows.to_numpy()
             array = array[:, None] if array.ndim == 1 else array

@@ -117,11 +117,10 @@ class KerasTrainee:
             tuple(variable.shape) == tuple(value.shape) for variable, value in zip(variables, snapshot.values, strict=True)
         )
         if not fits:
-            msg = (
+            raise HookcoreError(
                 f"The snapshot holds {len(snapshot.values)} values and the model has {len(variables)}, or their shapes differ: "
                 "it was taken of another model, or before this one was built."
             )
-            raise HookcoreError(msg)
         for variable, value in zip(variables, snapshot.values, strict=True):
             variable.assign(value)
         if snapshot.random is not None:
@@ -145,11 +144,10 @@ class KerasTrainee:
         that `write` does not write.
         """
         if not self.model.built:
-            msg = (
+            raise CheckpointError(
                 f"{self.model.name} cannot be resumed before it is built. Build it first: give it an Input, or call it on "
                 "a batch of data."
             )
-            raise CheckpointError(msg)
         whole = (directory / MODEL_FILE).exists()
         variables = self._variables(whole=whole)
         if not whole:
@@ -163,8 +161,7 @@ class KerasTrainee:
         try:
             random = RandomState.of(json.loads(files.read(directory / _RANDOM_FILE, _AT_MOST)))
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-            msg = f"{directory / _RANDOM_FILE} cannot be read: {error!r}"
-            raise CheckpointError(msg) from error
+            raise CheckpointError(f"{directory / _RANDOM_FILE} cannot be read: {error!r}") from error
         return KerasSnapshot([values[id(one)] for one in variables], random)
 
     def direction(self, metric: str) -> Mode | None:

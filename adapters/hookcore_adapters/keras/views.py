@@ -74,8 +74,7 @@ class KerasViews:
         model = functional_of(self.model)
         if model is None:
             reason = self.lacks("activations") or f"{self.model.name} is not built yet, or its layers do not tell their shapes"
-            msg = f"There are no activations: {reason}."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"There are no activations: {reason}.")
         with _without_a_trace(), _quiet(), keras.StatelessScope():
             outputs = _outputs(model, inputs, "", training=False)
             arrays = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
@@ -91,8 +90,7 @@ class KerasViews:
 
         model = self.model
         if not model.built:
-            msg = f"There are no gradients of {model.name} before it is built: give it an Input, or train a batch."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"There are no gradients of {model.name} before it is built: give it an Input, or train a batch.")
         x, y, sample_weight = self._first(data, samples)
         trained = {id(variable) for variable in model.trainable_variables}
         variables = {name: variable for name, variable in weights_of(model).items() if id(variable) in trained}
@@ -130,8 +128,9 @@ class KerasViews:
         Raises `HookcoreError` where pydot or Graphviz is not installed, and where the model is not built yet.
         """
         if not self.model.built:
-            msg = f"There is no picture of {self.model.name} before it is built: give it an Input, or train a batch."
-            raise HookcoreError(msg)
+            raise HookcoreError(
+                f"There is no picture of {self.model.name} before it is built: give it an Input, or train a batch."
+            )
         missing = {
             "pydot (pip install pydot)": importlib.util.find_spec("pydot") is None,
             "Graphviz (apt install graphviz, brew install graphviz, or https://graphviz.org/download)": shutil.which("dot")
@@ -139,15 +138,13 @@ class KerasViews:
         }
         if any(missing.values()):
             needed = " and ".join(what for what, is_missing in missing.items() if is_missing)
-            msg = f"A picture of the model needs {needed}."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"A picture of the model needs {needed}.")
         try:
             with contextlib.suppress(IndexError):  # Keras draws some nested models only as a box
                 return self._drawn(expand_nested=True)
             return self._drawn(expand_nested=False)
         except Exception as error:  # pydot raises what it likes
-            msg = f"pydot and Graphviz could not draw {self.model.name}: {error}"
-            raise HookcoreError(msg) from error
+            raise HookcoreError(f"pydot and Graphviz could not draw {self.model.name}: {error}") from error
 
     def _drawn(self, *, expand_nested: bool) -> bytes:
         with tempfile.TemporaryDirectory() as directory:

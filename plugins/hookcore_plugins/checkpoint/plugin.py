@@ -37,8 +37,7 @@ def _directory(value: str | os.PathLike[str]) -> Path:
     except TypeError:
         given = ""
     if not given:
-        msg = f"Checkpoint: directory must be a path, got {value!r}."
-        raise ParameterError(msg)
+        raise ParameterError(f"Checkpoint: directory must be a path, got {value!r}.")
     return Path(given)
 
 

@@ -128,8 +128,7 @@ class Console:
     def _showing(self) -> Iterator[_Shown]:
         """What is shown. After an error this plugin is called no more, so the bar is taken away at once."""
         if self._shown is None:
-            msg = "an event of a run came before its on_train_begin"
-            raise RuntimeError(msg)
+            raise RuntimeError("an event of a run came before its on_train_begin")
         try:
             yield self._shown
         except Exception:

@@ -27,8 +27,7 @@ def page(report: RunReport) -> str:
         import jinja2
         import markupsafe
     except ImportError as error:
-        msg = "The page is made with Jinja, which is not installed: pip install 'hookcore[report]'"
-        raise ReportError(msg) from error
+        raise ReportError("The page is made with Jinja, which is not installed: pip install 'hookcore[report]'") from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hookcore_plugins.report", "templates"),
         autoescape=True,

@@ -174,8 +174,9 @@ def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "")
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
-        msg = "The curves are drawn with Matplotlib, which is not installed: pip install 'hookcore[report]'"
-        raise ReportError(msg) from error
+        raise ReportError(
+            "The curves are drawn with Matplotlib, which is not installed: pip install 'hookcore[report]'"
+        ) from error
     style: dict[str, Any] = {
         **dict.fromkeys(("text.color", "axes.labelcolor"), COLOURS["ink"]),
         **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), COLOURS["soft"]),

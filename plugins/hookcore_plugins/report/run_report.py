@@ -133,26 +133,23 @@ class RunReport:
         path = given / FILE if given.is_dir() else given
         try:
             if path.stat().st_size > _MOST:
-                msg = f"{path} is no report of a run: it is too large."
-                raise ReportError(msg)
+                raise ReportError(f"{path} is no report of a run: it is too large.")
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            msg = f"There is no {path}. A run writes one where Report({str(path.parent)!r}) is among its plugins."
-            raise ReportError(msg) from None
+            raise ReportError(
+                f"There is no {path}. A run writes one where Report({str(path.parent)!r}) is among its plugins."
+            ) from None
         except (OSError, ValueError) as error:
-            msg = f"{path} cannot be read: {error}."
-            raise ReportError(msg) from error
+            raise ReportError(f"{path} cannot be read: {error}.") from error
         try:
             return cls._made(path, state.loads(text))
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            msg = f"{path} is no report of a run: {error!r}."
-            raise ReportError(msg) from error
+            raise ReportError(f"{path} is no report of a run: {error!r}.") from error
 
     @classmethod
     def _made(cls, path: Path, data: Mapping[str, Any]) -> Self:
         if data["report"] != FORMAT:
-            msg = f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT}"
-            raise ValueError(msg)
+            raise ValueError(f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT}")
         history = History()
         history.load_state_dict(data["history"])
         graph = data["graph"]
@@ -252,8 +249,9 @@ class RunReport:
     def picture(self, kind: str = "svg") -> bytes:
         """The curves as one picture, `"svg"` or `"png"`. Raises `ReportError` where Matplotlib is not installed."""
         if kind not in {"svg", "png"}:
-            msg = f"A report is shown as 'html', 'svg' or 'png', not {kind!r}.{did_you_mean(kind, ['html', 'svg', 'png'])}"
-            raise ReportError(msg)
+            raise ReportError(
+                f"A report is shown as 'html', 'svg' or 'png', not {kind!r}.{did_you_mean(kind, ['html', 'svg', 'png'])}"
+            )
         from hookcore_plugins.report.picture import picture
 
         return picture(self, kind)
@@ -269,8 +267,7 @@ class RunReport:
         try:
             store.write_file(target, lambda aside: _write(aside, content))
         except OSError as error:
-            msg = f"{target} cannot be written: {error.strerror or error}."
-            raise ReportError(msg) from error
+            raise ReportError(f"{target} cannot be written: {error.strerror or error}.") from error
         return target
 
     def _repr_png_(self) -> bytes:
@@ -289,8 +286,7 @@ def _column(values: Any, history: History) -> list[float | None]:
     """One number or None for each epoch of the history."""
     column = [None if value is None else float(value) for value in values]
     if len(column) != len(history):
-        msg = f"a column of {len(column)} values for {len(history)} epochs"
-        raise ValueError(msg)
+        raise ValueError(f"a column of {len(column)} values for {len(history)} epochs")
     return column
 
 

@@ -143,13 +143,11 @@ class TensorBoard:
             "embeddings_metadata": "embeddings_freq",
         }.items():
             if getattr(self, name) and not getattr(self, freq):
-                msg = f"TensorBoard: {name} has no effect while {freq} is 0; give {freq}=1 for every epoch."
-                raise ParameterError(msg)
+                raise ParameterError(f"TensorBoard: {name} has no effect while {freq} is 0; give {freq}=1 for every epoch.")
         self._every = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
         for package in ("tensorboard", "google_crc32c"):
             if importlib.util.find_spec(package) is None:
-                msg = f"TensorBoard needs the package {package}: pip install 'hookcore[tensorboard]'."
-                raise LoadError(msg)
+                raise LoadError(f"TensorBoard needs the package {package}: pip install 'hookcore[tensorboard]'.")
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -171,8 +169,9 @@ class TensorBoard:
             self._writer.close_quietly()
             self._writer = None
         if (self.activations or self.gradients) and run.validation_data is None:
-            msg = "TensorBoard: activations and gradients are those of validation samples, and there is no validation data."
-            raise CapabilityError(msg)
+            raise CapabilityError(
+                "TensorBoard: activations and gradients are those of validation samples, and there is no validation data."
+            )
         matrices = _views(run).embeddings() if self.embeddings_freq else {}
         self._label_texts = None
         self._check_labels(matrices)

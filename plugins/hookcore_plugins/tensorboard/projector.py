@@ -37,18 +37,16 @@ def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
         if name not in embeddings:
             there = ", ".join(embeddings) or "none"
             hint = did_you_mean(name, embeddings)
-            msg = f"TensorBoard: embeddings_metadata names {name!r}, and the embeddings are: {there}.{hint}"
-            raise ParameterError(msg)
+            raise ParameterError(f"TensorBoard: embeddings_metadata names {name!r}, and the embeddings are: {there}.{hint}")
     texts = {}
     for name, labels in by_name.items():
         lines = _lines(labels) if isinstance(labels, str | Path) else [_line(word) for word in labels]
         header, rows = bool(lines) and "\t" in lines[0], len(embeddings[name])
         if len(lines) - header != rows:
-            msg = (
+            raise ParameterError(
                 f"TensorBoard: embeddings_metadata has {len(lines) - header} labels for {name!r}, which has {rows} rows. "
                 "Give each row its label, in the order of the rows: where the words begin at row 2, rows 0 and 1 need one too."
             )
-            raise ParameterError(msg)
         texts[name] = "".join(f"{line}\n" for line in lines)
     return texts
 

@@ -221,8 +221,7 @@ def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
 def offline(*_: object, **__: object) -> None:
     """What Keras does without a network."""
     assert socket.getdefaulttimeout() is not None, "a network that does not answer is not waited for"
-    msg = "URL fetch failure"
-    raise Exception(msg)  # noqa: TRY002 - as Keras
+    raise Exception("URL fetch failure")  # noqa: TRY002 - as Keras
 
 
 def test_without_a_network_it_trains_on_the_standard_library(

@@ -243,8 +243,7 @@ def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -
     def broken() -> Iterator[Any]:
         yield data
         yield data
-        msg = "the disk is gone"
-        raise OSError(msg)
+        raise OSError("the disk is gone")
 
     recording = RecordingPlugin()
     with pytest.raises(tf.errors.OpError, match="the disk is gone") as caught:

@@ -105,13 +105,13 @@ def test_a_full_disk_or_quota_is_an_error_of_its_own(
             if wrapped == "not":
                 raise
             if wrapped == "as context":
-                raise RuntimeError("flush")  # noqa: B904, EM101 - as libraries do
+                raise RuntimeError("flush")  # noqa: B904 - as libraries do
             if wrapped == "as cause":
-                raise ValueError("cannot save") from error  # noqa: EM101, TRY003
+                raise ValueError("cannot save") from error
             try:
-                raise RuntimeError("flush")  # noqa: EM101, TRY301
+                raise RuntimeError("flush")  # noqa: TRY301
             except RuntimeError as second:
-                raise TypeError("cannot save") from second  # noqa: EM101, TRY003
+                raise TypeError("cannot save") from second
 
     usage = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1, free=usage(path).free + 10**10))
@@ -574,8 +574,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
     def fail(place: Path) -> None:
         place.write_text("half")
-        msg = "no space"
-        raise OSError(msg)
+        raise OSError("no space")
 
     store.write_file(path, write("old"))
     with pytest.raises(OSError, match="no space"):

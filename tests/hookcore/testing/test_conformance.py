@@ -230,8 +230,7 @@ class SilentlyFailing(Sound):
 
     @hookimpl
     def on_evaluate_batch_end(self) -> None:
-        msg = "nobody would hear of this"
-        raise ConnectionError(msg)
+        raise ConnectionError("nobody would hear of this")
 
 
 @breaks(Clause.NO_EXCEPTION)
@@ -508,8 +507,7 @@ class Abandons:
     @hookimpl
     def on_epoch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
         if self.metric not in metrics or len(run.history) > 2:
-            msg = "enough"
-            raise MetricError(msg)
+            raise MetricError("enough")
 
 
 @attrs.define(eq=False)
@@ -521,8 +519,7 @@ class Faints(Sound):
     @hookimpl
     def on_epoch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
         if math.isnan(metrics["loss"]):
-            msg = "no number"
-            raise MetricError(msg)
+            raise MetricError("no number")
         super().on_epoch_end(run, metrics)
 
 

@@ -159,8 +159,7 @@ def test_an_exception_of_the_sequence_ends_its_run(error: BaseException, outcome
 class Fails:
     @hookimpl
     def on_batch_end(self) -> None:
-        msg = "broken"
-        raise RuntimeError(msg)
+        raise RuntimeError("broken")
 
     @hookimpl
     def on_evaluate_end(self) -> None:

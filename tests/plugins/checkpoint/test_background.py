@@ -114,8 +114,7 @@ def test_an_error_tells_where_it_was_raised() -> None:
         try:
             return fails(OSError("disk"))()
         except OSError as error:
-            msg = "not written"
-            raise RuntimeError(msg) from error
+            raise RuntimeError("not written") from error
 
     background.submit("work", work)
     background.wait()
@@ -182,8 +181,7 @@ def test_where_there_can_be_no_thread_the_work_is_done_at_once(monkeypatch: pyte
     def refuse(thread: threading.Thread) -> None:
         del thread
         gate.release(2)
-        msg = "can't start new thread"
-        raise RuntimeError(msg)
+        raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     background.submit("work", gated(gate, done, 2))

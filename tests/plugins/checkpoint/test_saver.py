@@ -322,8 +322,7 @@ def test_an_error_of_another_plugin_in_on_checkpoint_keeps_nobody_from_hearing_o
         @hookimpl
         def on_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
             if checkpoint.step == 1:
-                msg = "no network"
-                raise ConnectionError(msg)
+                raise ConnectionError("no network")
 
     trainee, recording = SlowTrainee(), RecordingPlugin()
     with pytest.raises(ConnectionError):
@@ -341,8 +340,7 @@ def test_what_is_durable_is_announced_though_an_older_one_cannot_be_removed(
 
     def refuse(root: Path, *args: Any, **kwargs: Any) -> list[SavedCheckpoint]:
         if len(store.named(root)) > 1:
-            msg = "cannot be removed"
-            raise CheckpointError(msg)
+            raise CheckpointError("cannot be removed")
         return prune(root, *args, **kwargs)
 
     monkeypatch.setattr(store, "prune", refuse)
@@ -615,8 +613,7 @@ def test_the_lock_is_given_back_where_training_fails_to_begin(tmp_path: Path, mo
 
     def refuse(root: Path) -> None:
         assert (root / ".lock").exists()
-        msg = "refused"
-        raise CheckpointError(msg)
+        raise CheckpointError("refused")
 
     monkeypatch.setattr(store, "open_directory", refuse)
     with pytest.raises(CheckpointError, match="refused"):

@@ -410,8 +410,7 @@ def test_the_cursor_comes_back_when_the_console_itself_fails() -> None:
         shape = ()
 
         def item(self) -> float:
-            msg = "no number"
-            raise ValueError(msg)
+            raise ValueError("no number")
 
     out, clock = Terminal(), Clock()
     with Loop([Console(stream=out, clock=clock)], epochs=1, steps_per_epoch=3) as loop:

@@ -48,8 +48,7 @@ def busy(directory: Path) -> RunReport:
 
         @hookimpl
         def on_epoch_end(self) -> None:
-            msg = "no room on the device, although there was some yesterday"
-            raise OSError(msg)
+            raise OSError("no room on the device, although there was some yesterday")
 
     plugins: list[Any] = [
         EarlyStopping(patience=4),

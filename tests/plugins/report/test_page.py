@@ -127,8 +127,7 @@ def test_what_is_on_it(tmp_path: Path) -> None:
 
         @hookimpl
         def on_epoch_end(self) -> None:
-            msg = "no disk"
-            raise OSError(msg)
+            raise OSError("no disk")
 
     plugins = [
         EarlyStopping(patience=4),

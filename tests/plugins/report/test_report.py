@@ -138,8 +138,7 @@ def test_errors_of_plugins_with_their_tracebacks(tmp_path: Path) -> None:
 
         @hookimpl
         def on_epoch_end(self) -> None:
-            msg = "no disk"
-            raise OSError(msg)
+            raise OSError("no disk")
 
     (failure,) = recorded(tmp_path, LOSSES, [("broken", Broken())]).failures
     assert (failure.plugin, failure.hook, failure.error, failure.disabled) == ("broken", "on_epoch_end", "OSError: no disk", True)
@@ -170,8 +169,7 @@ def test_an_actor_that_fails_at_the_end(tmp_path: Path) -> None:
     class Fails:
         @hookimpl
         def on_train_end(self) -> None:
-            msg = "too late"
-            raise ValueError(msg)
+            raise ValueError("too late")
 
     with pytest.raises(ValueError, match="too late"):
         recorded(tmp_path, LOSSES, [Fails()])

@@ -39,8 +39,7 @@ class BackupAndRestore(Listed):
     ) -> None:
         super().__init__()
         if not backup_dir:
-            msg = "Empty `backup_dir` argument passed"
-            raise ValueError(msg)
+            raise ValueError("Empty `backup_dir` argument passed")
         text = "Invalid value for argument `save_freq`. Received: save_freq={}. Expected either 'epoch' or an integer value."
         # Documented to mean that nothing is saved by count; Keras takes it for 0 and saves after every batch.
         self.save_freq = None if save_freq is False else known_frequency(text, save_freq)
@@ -61,11 +60,10 @@ class BackupAndRestore(Listed):
         """Go on from the newest backup that verifies, if there is any."""
         del logs
         if not self.model.built:
-            msg = (
+            raise ValueError(
                 "To use the BackupAndRestore callback, you model must be built before you call `fit()`. "
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
-            raise ValueError(msg)
         self._batches, self._current_epoch, self._last_batch_seen, self._step = Batches(), 0, 0, 0
         if store.available(self._root):
             self._restore(store.newest(self._root))

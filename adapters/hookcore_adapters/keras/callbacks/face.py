@@ -86,8 +86,7 @@ class Face(Listed, KerasAdapter):
     def latest(self) -> Run:
         """The run that Keras began last."""
         if self.run is None:
-            msg = f"{type(self).__name__}: Keras called a hook before on_train_begin."
-            raise HookcoreError(msg)
+            raise HookcoreError(f"{type(self).__name__}: Keras called a hook before on_train_begin.")
         return self.run
 
     def set_model(self, model: Any) -> None:
@@ -101,8 +100,9 @@ class Face(Listed, KerasAdapter):
             super().on_train_begin(logs)
         except CapabilityError as error:
             # Keras's own words, which scripts may look for.
-            msg = f"This optimizer was created with a `LearningRateSchedule`, or cannot be set for another reason: {error}"
-            raise TypeError(msg) from error
+            raise TypeError(
+                f"This optimizer was created with a `LearningRateSchedule`, or cannot be set for another reason: {error}"
+            ) from error
         except MetricError as error:
             raise ValueError(*error.args) from error
         self._begun = True
@@ -146,8 +146,7 @@ def local(path: str | os.PathLike[str]) -> str:
     """`path` as a string; `ValueError` for an address such as `gs://…`, where nothing can be replaced as a whole."""
     plain = os.fspath(path)
     if "://" in plain:
-        msg = f"{plain} is no path of this computer. Use keras.callbacks for it: here a file is whole or not there."
-        raise ValueError(msg)
+        raise ValueError(f"{plain} is no path of this computer. Use keras.callbacks for it: here a file is whole or not there.")
     return plain
 
 

@@ -31,8 +31,7 @@ class ReduceLROnPlateau(Face):
         min_lr: float = 0.0,
     ) -> None:
         if factor >= 1.0:
-            msg = f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}"
-            raise ValueError(msg)
+            raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}")
         plugin = plugins.ReduceLROnPlateau(
             monitor,
             factor=float(factor),

@@ -46,8 +46,9 @@ class TerminateOnNaN(Face):
             super().on_train_batch_end(batch, logs)
         except MetricError as error:
             loss = (logs or {}).get("loss")
-            msg = f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating training immediately."
-            raise RuntimeError(msg) from error
+            raise RuntimeError(
+                f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating training immediately."
+            ) from error
         if len(self.latest.stop_reasons) > votes:
             say(f"Batch {batch}: Invalid loss, terminating training")
 

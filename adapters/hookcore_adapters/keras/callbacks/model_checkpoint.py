@@ -54,8 +54,7 @@ class ModelCheckpoint(Listed):
         if not self.filepath.endswith(endings):
             kind = "When using `save_weights_only=True` in `ModelCheckpoint`, the" if save_weights_only else "The"
             wanted = "`.weights.h5` (Keras weights format)" if save_weights_only else "`.keras` (Keras model format)"
-            msg = f"{kind} filepath provided must end in {wanted}. Received: filepath={self.filepath}"
-            raise ValueError(msg)
+            raise ValueError(f"{kind} filepath provided must end in {wanted}. Received: filepath={self.filepath}")
 
     @property
     def monitor_op(self) -> Any:
@@ -103,8 +102,9 @@ class ModelCheckpoint(Listed):
         try:
             store.write_file(Path(path), save)
         except IsADirectoryError as error:
-            msg = f"Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an existing directory: {path}"
-            raise OSError(msg) from error
+            raise OSError(
+                f"Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an existing directory: {path}"
+            ) from error
         if self.verbose > 0:
             say(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
@@ -113,8 +113,7 @@ class ModelCheckpoint(Listed):
         try:
             return self.filepath.format(**{**logs, **numbers})
         except KeyError as error:
-            msg = f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}'
-            raise KeyError(msg) from error
+            raise KeyError(f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}') from error
 
     def _is_due(self, epoch: int, logs: Mapping[str, Any], path: str) -> bool:
         prefix = f"\nEpoch {epoch + 1}: "
