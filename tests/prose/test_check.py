@@ -88,7 +88,8 @@ def test_names_and_short_strings_are_no_prose() -> None:
 def test_values_in_a_message_are_code() -> None:
     """What an f-string formats is neither prose nor a gap in it."""
     assert names("a.py", f'f"the run {{{NOBODY}}} ends"') == set()
-    assert names("a.py", 'f"{run} goes {word} on"') == set()
+    assert names("a.py", 'f"the run {run} goes {word} on"') == set()
+    assert len(check.find("a.py", f'f"{{value}}: the run {GOES_ON}."', WORDS)) == 1
     assert names("a.py", f'f"a file {{path}}, {OF_WHICH} {{part}} is read"') == {"comma-of-which"}
 
 
