@@ -58,6 +58,16 @@ class Engine:
             if policy not in {"raise", "disable"}:
                 raise ParameterError(f"on_error: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}.")
 
+    @classmethod
+    def of(cls, plugins: Iterable[object] | Engine) -> Engine:
+        """Return `plugins` if it is an engine, else an engine of these plugins."""
+        return plugins if isinstance(plugins, Engine) else cls(plugins)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether some plugin shows progress, so that the loop's own progress bar would be a second one."""
+        return any(registered.shows_progress for registered in self._registered)
+
     @property
     def names(self) -> list[str]:
         """The names of the plugins, in order."""

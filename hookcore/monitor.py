@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from hookcore.text import format_count
 from hookcore.validators import integer, number, one_of
 
 if TYPE_CHECKING:
@@ -73,4 +74,4 @@ class Monitor:
     def __str__(self) -> str:
         """How long it has waited, for a reason: `has not improved by more than 0.1 for 2 observations`."""
         by = f" by more than {self.min_delta:g}" if self.min_delta else ""
-        return f"has not improved{by} for {self.waited} observation{'' if self.waited == 1 else 's'}"
+        return f"has not improved{by} for {format_count(self.waited, 'observation')}"

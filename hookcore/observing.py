@@ -84,3 +84,12 @@ def due(every: int, step: int, last: int) -> bool:
     Steps may come several at a time; what was missed in between is due once.
     """
     return step // every > last // every
+
+
+def learning_rate_of(run: Run) -> float | None:
+    """Return the learning rate in use, or None if the trainee has none."""
+    # A trainee may have one that plugins cannot set, so `lacks` does not tell.
+    try:
+        return run.learning_rate
+    except AttributeError:
+        return None

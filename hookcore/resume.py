@@ -40,7 +40,7 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
     if resume != "auto":
         path = Path(resume)
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
-    able = [one.plugin.resumable for one in plugins if callable(getattr(one.plugin, "resumable", None))]
+    able = [registered.resumable for registered in plugins if registered.resumable is not None]
     if not able:
         raise ParameterError(
             f"resume='auto' needs a plugin that saves checkpoints, such as Checkpoint; there is none. Or give {_HINT}."

@@ -209,6 +209,10 @@ class Run:
             raise ParameterError(f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}.")
         self.trainee.learning_rate = float(value)
 
+    def as_plugin(self, name: str) -> Run:
+        """Return a handle on the same run under another name: votes and decisions are recorded under it."""
+        return attrs.evolve(self, plugin=name)
+
     def validates(self, epoch: int) -> bool:
         """Whether validation is due in `epoch`, as far as the loop said."""
         if isinstance(self.validation_freq, int):

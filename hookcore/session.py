@@ -97,14 +97,14 @@ class Session:
         self._plugins = plugins
         self._on_error = on_error
         self._active = list(self._plugins)
-        self._handles = {registered.name: attrs.evolve(run, plugin=registered.name) for registered in self._plugins}
+        self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         self._ended = False
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
         self._timing, self._timing_batches, self._until_turn = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
         run.shared.parameters = {one.name: one.parameters for one in plugins}
-        run.shared.shows_progress = any(getattr(one.plugin, "shows_progress", False) for one in plugins)
+        run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
         run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce
 
@@ -154,7 +154,7 @@ class Session:
     def train_begin(self) -> None:
         """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""
         for registered in self._plugins:
-            for need in getattr(registered.plugin, "needs", ()):
+            for need in registered.needs:
                 reason = reason_lacking(self.run.trainee, need)
                 if reason is not None:
                     self._never_began()

@@ -20,9 +20,11 @@ def format_value(value: float) -> str:
     return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def format_duration(seconds: float) -> str:
-    """Format seconds as `12.3s`, `4m05s` or `2h07m`."""
+def format_duration(seconds: float, *, milliseconds: bool = False) -> str:
+    """Format seconds as `12.3s`, `4m05s` or `2h07m`; with `milliseconds` less than a second as `123 ms`."""
     minute, hour = 60, 3600
+    if milliseconds and seconds < 0.95:  # noqa: PLR2004 - what does not round to a second
+        return f"{1000 * seconds:.3g} ms"
     if seconds < minute:
         return f"{seconds:.1f}s"
     if seconds < hour:

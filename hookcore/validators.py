@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import ParameterError
@@ -11,6 +12,7 @@ from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from attrs import Attribute
 
@@ -101,3 +103,46 @@ def one_of(*options: str) -> Validator:
             raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}")
 
     return validate
+
+
+def as_path(value: str | os.PathLike[str]) -> Path:
+    """Convert a string or path to a `Path`; leave anything else, and an empty string, to `file` or `directory` to refuse.
+
+    An attrs converter.
+    """
+    from pathlib import Path  # as slow to import as half of hookcore
+
+    given: Any = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return Path(given) if isinstance(given, str) and given else given
+
+
+def file() -> Validator:
+    """Accept a path at which a file is or can be made: no directory or device, and not beneath a file."""
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        _check_is_path(instance, attribute, value, "the path of a file")
+        if os.path.exists(value) and not os.path.isfile(value):
+            found = "a directory" if os.path.isdir(value) else "neither a file nor a directory"
+            reject(instance, attribute.alias or attribute.name, str(value), f"a file, and this is {found}")
+        parent = next(parent for parent in value.absolute().parents if os.path.exists(parent))
+        if not os.path.isdir(parent):
+            reject(instance, attribute.alias or attribute.name, str(value), f"in a directory, and {parent} is a file")
+
+    return validate
+
+
+def directory() -> Validator:
+    """Accept a path at which a directory is or can be made."""
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        _check_is_path(instance, attribute, value, "the path of a directory")
+        # Not `Path.exists`, which raises for a directory that may not be searched.
+        if os.path.exists(value) and not os.path.isdir(value):
+            reject(instance, attribute.alias or attribute.name, str(value), "a directory, and this is a file")
+
+    return validate
+
+
+def _check_is_path(instance: Any, attribute: Attribute[Any], value: Any, expected: str) -> None:
+    if not isinstance(value, os.PathLike):
+        reject(instance, attribute.alias or attribute.name, value, expected)

@@ -66,7 +66,7 @@ class Loop:
         made: Any = trainee
         if isinstance(made, type):
             reject(self, "trainee", made, f"an instance, {made.__name__}(...)")
-        self._engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
+        self._engine = Engine.of(plugins)
         self.run = Run(
             trainee=NoTrainee() if trainee is None else trainee,
             model=model,
@@ -113,7 +113,7 @@ class Loop:
                 raise
         self._open = False
         if error is None and self._left_early:
-            attrs.evolve(self.run, plugin="loop").stop("the loop was left before its last epoch")
+            self.run.as_plugin("loop").stop("the loop was left before its last epoch")
         session.end(error)
 
     def epochs(self) -> Iterator[int]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from hookcore.registry.discovery import Found
+    from hookcore.store import SavedCheckpoint
 
 
 class _Marked:
@@ -75,12 +76,29 @@ class Registered:
         return saved
 
     @property
+    def needs(self) -> tuple[Capability, ...]:
+        """What the trainee must be able to do."""
+        return tuple(getattr(self.plugin, "needs", ()))
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether the plugin shows progress."""
+        return bool(getattr(self.plugin, "shows_progress", False))
+
+    @property
+    def resumable(self) -> Callable[[], SavedCheckpoint | None] | None:
+        """What returns the newest checkpoint to resume from, or None for a plugin that saves none."""
+        found: Any = getattr(self.plugin, "resumable", None)
+        return found if callable(found) else None
+
+    @property
     def type_name(self) -> str:
-        """The plugin's class, or its module's name."""
+        """The name under which checkpoints know the plugin's class, or its module's name."""
+        if isinstance(self.plugin, types.ModuleType):
+            return self.plugin.__name__
         kind = type(self.plugin)
-        return (
-            str(self.plugin.__name__) if isinstance(self.plugin, types.ModuleType) else f"{kind.__module__}.{kind.__qualname__}"
-        )
+        # The class's own: one that inherits is another class.
+        return str(vars(kind).get("type_name", f"{kind.__module__}.{kind.__qualname__}"))
 
     @property
     def parameters(self) -> dict[str, Any]:

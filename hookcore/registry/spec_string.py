@@ -10,6 +10,8 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
+
 from hookcore.errors import SpecError
 from hookcore.text import did_you_mean
 
@@ -48,7 +50,17 @@ def parameters_of(factory: Any) -> dict[str, Any]:
     if not callable(factory):
         return {}
     function = factory.__init__ if inspect.isclass(factory) else factory
-    return {name: _hint(function, name) for name in inspect.signature(factory).parameters}
+    fields: Any = attrs.fields(factory) if inspect.isclass(factory) and attrs.has(factory) else ()
+    converters = {field.alias: field.converter for field in fields if inspect.isfunction(field.converter)}
+    return {
+        name: _hint_of_first(converters[name]) if name in converters else _hint(function, name)
+        for name in inspect.signature(factory).parameters
+    }
+
+
+def _hint_of_first(converter: Any) -> Any:
+    # attrs gives the parameter the converter's type, and that may name what only the converter's module has.
+    return _hint(converter, next(iter(inspect.signature(converter).parameters)))
 
 
 def _hint(function: Any, parameter: str) -> Any:

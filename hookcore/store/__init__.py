@@ -20,8 +20,8 @@ from hookcore.store.directory import (
     remove,
     set_aside,
     write,
-    write_file,
 )
+from hookcore.store.files import move_aside, move_file_aside, write_bytes, write_file
 from hookcore.store.locking import Lock, lock
 from hookcore.store.manifest import verify
 from hookcore.store.retention import Ranked, Retention, ranked
@@ -38,6 +38,8 @@ __all__ = [
     "best",
     "clear",
     "lock",
+    "move_aside",
+    "move_file_aside",
     "name_of",
     "named",
     "newest",
@@ -48,5 +50,6 @@ __all__ = [
     "set_aside",
     "verify",
     "write",
+    "write_bytes",
     "write_file",
 ]

@@ -6,13 +6,13 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hookcore.errors import CheckpointError, DiskFullError
 from hookcore.store import files as on_disk
+from hookcore.store.files import TEMPORARY
 from hookcore.store.manifest import complete, describe, verify
 from hookcore.store.retention import ranked
 from hookcore.store.saved import NAME, SavedCheckpoint, name_of
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hookcore")
 
-_TEMPORARY: Final = ".writing-"
-_REPLACED: Final = f"{_TEMPORARY}replaced-"
-_ASIDE: Final = "earlier"
+_REPLACED: Final = f"{TEMPORARY}replaced-"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -54,7 +52,7 @@ def write(
     half-written under a checkpoint's name.
     """
     final = root / name_of(step)
-    temporary = root / f"{_TEMPORARY}{final.name}"
+    temporary = root / f"{TEMPORARY}{final.name}"
     checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention)
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
@@ -105,35 +103,16 @@ def _take_place(temporary: Path, final: Path) -> None:
         on_disk.remove(replaced)
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Replace the file `path` by what `write` writes to the path that it is given, which has the same name in another place.
-
-    The file is the old one or the new one at every moment. A symbolic link stays, and what it points to is replaced. Makes the
-    file's directory. Raises what `write` raises, and `OSError`.
-    """
-    path = path.resolve()
-    aside = path.parent / f"{_TEMPORARY}{path.name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        aside.mkdir(exist_ok=True)
-        write(aside / path.name)
-        on_disk.sync(aside / path.name)
-        (aside / path.name).replace(path)
-        on_disk.sync(path.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def open_directory(root: Path) -> None:
     """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not.
 
     What a crash left half-written or half-removed in it goes, and a checkpoint that it was about to replace is back in its
     place. Only for who holds the directory's `lock`: another process may be writing what looks left behind.
     """
-    probe = root / f"{_TEMPORARY}probe"
+    probe = root / f"{TEMPORARY}probe"
     with _errors(f"The checkpoint directory {root} cannot be written to"):
         on_disk.make_directory(root)
-        for left in root.glob(f"{_TEMPORARY}*"):
+        for left in root.glob(f"{TEMPORARY}*"):
             name = left.name.removeprefix(_REPLACED)
             try:
                 if NAME.fullmatch(name) and not os.path.lexists(root / name):
@@ -202,7 +181,7 @@ def clear(root: Path) -> None:
     for path in named(root):
         remove(path)
     with _errors(f"The checkpoint directory {root} cannot be cleared"):
-        for left in root.glob(f"{_TEMPORARY}*"):
+        for left in root.glob(f"{TEMPORARY}*"):
             on_disk.remove(left)
 
 
@@ -211,7 +190,7 @@ def remove(path: Path) -> None:
 
     At no moment does half of it have a checkpoint's name.
     """
-    doomed = path.parent / f"{_TEMPORARY}removed-{path.name}"
+    doomed = path.parent / f"{TEMPORARY}removed-{path.name}"
     with _errors(f"The checkpoint {path} cannot be removed"):
         on_disk.remove(doomed)
         path.rename(doomed)
@@ -228,14 +207,7 @@ def set_aside(root: Path, after: int = -1) -> Path | None:
     if not old:
         return None
     with _errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
-        numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(rf"{_ASIDE}-(\d+)", path.name, re.ASCII))]
-        aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
-        aside.mkdir()
-        for path in old:
-            path.rename(aside / name_of(_step(path)))
-        on_disk.sync(aside)
-        on_disk.sync(root)
-    return aside
+        return on_disk.move_aside(root, {path: name_of(_step(path)) for path in old})
 
 
 @contextlib.contextmanager

@@ -1,22 +1,26 @@
-"""The work on files that a checkpoint needs: durable writing, and reading what nobody vouches for."""
+"""Work on files: replace them whole, move them aside, sync them, and read untrusted ones."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import stat
 import threading
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hookcore.text import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from io import BufferedReader
+
+TEMPORARY: Final = ".writing-"
+"""How the name of everything half-written begins."""
 
 # What reading must not do: follow a link, or wait for the other end of a pipe.
 _GUARDS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -71,6 +75,55 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace the file `path` by what `write` writes to the path that it gets, which has the same name in another directory.
+
+    The file is the old one or the new one at every moment. A symbolic link stays, and what it points to is replaced. Makes the
+    file's directory. Raises what `write` raises, and `OSError`.
+    """
+    path = path.resolve()
+    aside = path.parent / f"{TEMPORARY}{path.name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        aside.mkdir(exist_ok=True)
+        write(aside / path.name)
+        sync(aside / path.name)
+        (aside / path.name).replace(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file `path` by one with `content`, as `write_file` does."""
+    write_file(path, lambda aside: aside.write_bytes(content))
+
+
+def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
+    """Move what an earlier run left into a new directory `earlier-001` under `root`, or the next number; return it.
+
+    `moves` has the new name of each path, relative to that directory. Raises `OSError`.
+    """
+    numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(r"earlier-(\d+)", path.name, re.ASCII))]
+    aside = root / f"earlier-{max(numbers, default=0) + 1:03d}"
+    aside.mkdir()
+    for path, name in moves.items():
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(aside / name)
+    targets = [(aside / name).parent for name in moves.values()]
+    for directory in dict.fromkeys([*targets, aside, *(path.parent for path in moves), root]):
+        sync(directory)
+    return aside
+
+
+def move_file_aside(path: Path) -> Path:
+    """Rename `log.csv` to `log.1.csv`, or the first number that is free; return the new path. Raises `OSError`."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    return path.rename(aside)
 
 
 def contents(directory: Path) -> dict[str, int]:

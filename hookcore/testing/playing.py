@@ -6,8 +6,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
 from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event, check_events
@@ -53,9 +51,9 @@ def deliver(session: Session, event: Event) -> None:
             epoch, metrics = arguments
             session.epoch_end(epoch, Metrics(metrics))
         case "on_checkpoint":
-            attrs.evolve(session.run, plugin=NEIGHBOUR).checkpoint_saved(arguments[0])
+            session.run.as_plugin(NEIGHBOUR).checkpoint_saved(arguments[0])
         case "stop":
-            attrs.evolve(session.run, plugin=NEIGHBOUR).stop(*arguments)
+            session.run.as_plugin(NEIGHBOUR).stop(*arguments)
         case "on_exception":
             session.end(arguments[0])
         case "on_train_end":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import zipfile
 from pathlib import Path
@@ -10,24 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
-from hookcore import HookcoreError, ParameterError, Run, hookimpl, store
-from hookcore.run import logger
-from hookcore.text import format_size
-from hookcore.trainee import Capability
-from hookcore.validators import integer, number, reject
+from hookcore import HookcoreError, Run, hookimpl, store
+from hookcore.authoring import Capability, format_size, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+logger = logging.getLogger("hookcore")
+
 _FILE: Final = re.compile(r"activations-epoch-(\d+)\.npz", re.ASCII)
 _MEGABYTE: Final = 1_000_000
-
-
-def _directory(value: str | Path) -> Path:
-    try:
-        return Path(value)
-    except TypeError:
-        raise ParameterError(f"Activations: directory must be a path, got {value!r}.") from None
 
 
 @attrs.define(eq=False)
@@ -54,19 +47,14 @@ class Activations:
     role: ClassVar[str] = "observer"
     needs: ClassVar[tuple[Capability, ...]] = ("activations",)
 
-    directory: Path = attrs.field(converter=_directory)
-    every_n_epochs: int = attrs.field(default=1, validator=integer(at_least=1), kw_only=True)
-    samples: int = attrs.field(default=1, validator=integer(at_least=1), kw_only=True)
-    max_megabytes: float = attrs.field(default=100, validator=number(above=0), kw_only=True)
+    directory: Path = attrs.field(converter=validators.as_path, validator=validators.directory())
+    every_n_epochs: int = attrs.field(default=1, validator=validators.integer(at_least=1), kw_only=True)
+    samples: int = attrs.field(default=1, validator=validators.integer(at_least=1), kw_only=True)
+    max_megabytes: float = attrs.field(default=100, validator=validators.number(above=0), kw_only=True)
     _began: bool = attrs.field(init=False, default=False)
     """Whether this run has files in the directory, or may have."""
     _left_out: set[str] = attrs.field(init=False, factory=set)
     """The layers that the log has named."""
-
-    @directory.validator
-    def _no_file(self, attribute: Any, value: Path) -> None:
-        if value.exists() and not value.is_dir():
-            reject(self, attribute.name, str(value), "a directory, and this is a file")
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
@@ -84,7 +72,8 @@ class Activations:
                 if epoch > done:
                     path.unlink()
         elif there:
-            logger.info("%s: the files of an earlier run are now in %s", run.plugin, self._set_aside(there))
+            aside = store.move_aside(self.directory, {path: path.name for path in there.values()})
+            logger.info("%s: the files of an earlier run are now in %s", run.plugin, aside)
         self._began = True
 
     # First: before a plugin puts other weights back, and so that a checkpoint of this moment comes after the file.
@@ -117,14 +106,6 @@ class Activations:
             return {}
         found = {path: _FILE.fullmatch(path.name) for path in self.directory.iterdir()}
         return {int(match[1]): path for path, match in found.items() if match is not None}
-
-    def _set_aside(self, files: Mapping[int, Path]) -> Path:
-        numbers = [int(match[1]) for path in self.directory.iterdir() if (match := re.fullmatch(r"earlier-(\d+)", path.name))]
-        aside = self.directory / f"earlier-{max(numbers, default=0) + 1:03d}"
-        aside.mkdir()
-        for path in files.values():
-            path.rename(aside / path.name)
-        return aside
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the files are this run's, so that a resumed run goes on with them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.validators import boolean, reject
+from hookcore.authoring import learning_rate_of, validators
 from hookcore_plugins import log_file
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class CSVLog:
 
     role: ClassVar[str] = "observer"
 
-    path: Path = attrs.field(converter=log_file.to_path, validator=log_file.check_path)
+    path: Path = attrs.field(converter=validators.as_path, validator=validators.file())
     separator: str = attrs.field(default=",")
-    append: bool = attrs.field(default=False, validator=boolean())
+    append: bool = attrs.field(default=False, validator=validators.boolean())
     absent: str = attrs.field(default="", validator=attrs.validators.instance_of(str), kw_only=True)
-    only_metrics: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
+    only_metrics: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
     _columns: list[str] = attrs.field(init=False, factory=list)
     _rows: int | None = attrs.field(init=False, default=None)
     """How many rows there are in the file; None before a run."""
@@ -54,7 +54,7 @@ class CSVLog:
     @separator.validator
     def _one_character(self, attribute: Any, value: Any) -> None:
         if not isinstance(value, str) or len(value) != 1 or value in '"\r\n':
-            reject(self, attribute.alias, value, "one character, no quote and no line end")
+            validators.reject(self, attribute.alias, value, "one character, no quote and no line end")
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
@@ -77,7 +77,7 @@ class CSVLog:
         row["epoch"] = epoch
         if not self.only_metrics:
             row["step"] = run.progress.step
-            rate = log_file.learning_rate(run)
+            rate = learning_rate_of(run)
             if rate is not None:
                 row["learning_rate"] = float(rate)
         if row.keys() <= set(self._columns) and log_file.add(self.path, self._line(row), create=False):

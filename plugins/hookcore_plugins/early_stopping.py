@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from hookcore import Monitor, Run, hookimpl
-from hookcore.observing import Missing, direction_of, observe
-from hookcore.run import Outcome
-from hookcore.trainee import Capability, Snapshot
-from hookcore.validators import boolean, integer, number, one_of, text
+from hookcore import Monitor, Outcome, Run, hookimpl
+from hookcore.authoring import Capability, Missing, Snapshot, direction_of, observe, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +32,14 @@ class EarlyStopping:
     Raises `ParameterError` for a value outside its range, and `MetricError` when training begins if the direction is unknown.
     """
 
-    monitor: str = attrs.field(default="val_loss", validator=text())
-    min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
-    patience: int = attrs.field(default=0, validator=integer(at_least=0))
-    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
-    baseline: float | None = attrs.field(default=None, validator=number(optional=True))
-    restore_best_weights: bool = attrs.field(default=False, validator=boolean())
-    start_from_epoch: int = attrs.field(default=0, validator=integer(at_least=0))
-    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    monitor: str = attrs.field(default="val_loss", validator=validators.text())
+    min_delta: float = attrs.field(default=0.0, validator=validators.number(at_least=0))
+    patience: int = attrs.field(default=0, validator=validators.integer(at_least=0))
+    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=validators.one_of("auto", "min", "max"))
+    baseline: float | None = attrs.field(default=None, validator=validators.number(optional=True))
+    restore_best_weights: bool = attrs.field(default=False, validator=validators.boolean())
+    start_from_epoch: int = attrs.field(default=0, validator=validators.integer(at_least=0))
+    missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
     watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.validators import boolean, function
+from hookcore.authoring import learning_rate_of, validators
 from hookcore_plugins import log_file
 
 
@@ -40,9 +40,9 @@ class JSONLog:
 
     role: ClassVar[str] = "observer"
 
-    path: Path = attrs.field(converter=log_file.to_path, validator=log_file.check_path)
-    append: bool = attrs.field(default=False, validator=boolean())
-    clock: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
+    path: Path = attrs.field(converter=validators.as_path, validator=validators.file())
+    append: bool = attrs.field(default=False, validator=validators.boolean())
+    clock: Callable[[], float] = attrs.field(default=time.time, validator=validators.function(), kw_only=True)
     _decisions: int = attrs.field(init=False, default=0)
     """How many of the run's decisions are written."""
     _lines: int | None = attrs.field(init=False, default=None)
@@ -82,7 +82,7 @@ class JSONLog:
     def write_epoch(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch."""
         self._write_decisions(run)
-        learning_rate = log_file.learning_rate(run)
+        learning_rate = learning_rate_of(run)
         rate = {} if learning_rate is None else {"learning_rate": _number(learning_rate)}
         values = {name: _number(value) for name, value in metrics.items()}
         self._write("epoch", epoch, run.progress.step, **rate, metrics=values)

@@ -1,22 +1,21 @@
-"""What the plugins that write a log file share: the path, and what becomes of a file that is already there."""
+"""What the plugins that write a log file share: reading, replacing and adding to it."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from hookcore.errors import ParameterError
-from hookcore.run import logger
-from hookcore.validators import reject
+from hookcore import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from attrs import Attribute
+    from pathlib import Path
 
     from hookcore import Run
+
+logger = logging.getLogger("hookcore")
 
 Row = TypeVar("Row")
 
@@ -24,24 +23,6 @@ Row = TypeVar("Row")
 _ERRORS = "surrogateescape"
 
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
-
-
-def to_path(value: str | Path) -> Path:
-    """`value` as a path; `ParameterError` where it is none."""
-    try:
-        return Path(value)
-    except TypeError:
-        raise ParameterError(f"path must be a string or a path, got {value!r}.") from None
-
-
-def check_path(instance: Any, attribute: Attribute[Path], value: Path) -> None:
-    """Refuse, as an attrs validator, a path that is no place for a file: a directory, a device, anything beneath a file."""
-    name = attribute.alias or attribute.name
-    if value.exists() and not value.is_file():
-        reject(instance, name, str(value), "a file, and this is " + ("a directory" if value.is_dir() else "none"))
-    parent = next(parent for parent in value.absolute().parents if parent.exists())
-    if not parent.is_dir():
-        reject(instance, name, str(value), f"in a directory, and {parent} is a file")
 
 
 def earlier(path: Path, run: Run, *, append: bool) -> str:
@@ -69,14 +50,14 @@ def read(path: Path) -> str:
 
 
 def set_aside(path: Path, run: Run) -> None:
-    """Rename `log.csv` to `log.1.csv`, or the first number that is free; an empty file is left."""
-    if path.stat().st_size == 0:
-        return
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
-    path.rename(aside)
-    logger.info("%s: the log of an earlier run is now in %s", run.plugin, aside)
+    """Move an earlier run's log to `log.1.csv` or the next number; an empty file is left."""
+    if path.stat().st_size > 0:
+        logger.info("%s: the log of an earlier run is now in %s", run.plugin, store.move_file_aside(path))
+
+
+def replace(path: Path, text: str) -> None:
+    """Make `text` the file's content, so that a crash leaves the old or the new content, never a part."""
+    store.write_bytes(path, text.encode(errors=_ERRORS))
 
 
 def up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]) -> list[Row]:
@@ -90,20 +71,6 @@ def up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]
         following = here
         kept.pop()
     return kept
-
-
-def replace(path: Path, text: str) -> None:
-    """Make `text` the file's content, so that a crash leaves the old or the new content, never a part."""
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            file.write(text.encode(errors=_ERRORS))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def add(path: Path, text: str, *, create: bool = True) -> bool:
@@ -125,12 +92,3 @@ def add(path: Path, text: str, *, create: bool = True) -> bool:
     finally:
         os.close(file)
     return True
-
-
-def learning_rate(run: Run) -> float | None:
-    """The learning rate in use, or None where the trainee has none."""
-    # It may be there and yet be no plugin's to set.
-    try:
-        return run.learning_rate
-    except AttributeError:
-        return None

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import attrs
 
 from hookcore import ParameterError, Run, hookimpl
-from hookcore.trainee import Capability
-from hookcore.validators import reject
+from hookcore.authoring import Capability, validators
 
 
 @attrs.define(eq=False)
@@ -35,7 +34,7 @@ class LearningRateSchedule:
     @schedule.validator
     def _fits(self, attribute: Any, value: object) -> None:
         if not (_accepts(value, 0) or _accepts(value, 0, 0.1)):
-            reject(self, attribute.alias, value, "a function of (epoch) or (epoch, learning_rate)")
+            validators.reject(self, attribute.alias, value, "a function of (epoch) or (epoch, learning_rate)")
 
     @_takes_rate.default
     def _from_signature(self) -> bool:

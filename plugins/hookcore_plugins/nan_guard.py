@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import MetricError, Run, hookimpl
-from hookcore.observing import Missing, due, observe
-from hookcore.validators import integer, one_of, text
+from hookcore.authoring import Missing, due, observe, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +30,10 @@ class NaNGuard:
 
     name: ClassVar[str] = "nan_guard"
 
-    monitor: str = attrs.field(default="loss", validator=text())
-    every_n_steps: int = attrs.field(default=1, validator=integer(at_least=1))
-    action: Literal["stop", "raise"] = attrs.field(default="stop", validator=one_of("stop", "raise"))
-    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    monitor: str = attrs.field(default="loss", validator=validators.text())
+    every_n_steps: int = attrs.field(default=1, validator=validators.integer(at_least=1))
+    action: Literal["stop", "raise"] = attrs.field(default="stop", validator=validators.one_of("stop", "raise"))
+    missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
     _last_step: int = attrs.field(init=False, default=0)
 
     @hookimpl

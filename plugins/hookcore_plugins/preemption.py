@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from hookcore import HookcoreWarning, Outcome, ParameterError, Preempted, Run, SavedCheckpoint, hookimpl
-from hookcore.run import logger
-from hookcore.text import did_you_mean
-from hookcore.validators import function, number
+from hookcore.authoring import did_you_mean, validators
 
 if TYPE_CHECKING:
     from types import FrameType
+
+logger = logging.getLogger("hookcore")
 
 _USUAL: Final = ("SIGTERM", "SIGINT", "SIGUSR1")
 
@@ -69,8 +70,8 @@ class Preemption:
     """
 
     signals: tuple[str, ...] = attrs.field(default=_USUAL, converter=_names)
-    deadline: float | None = attrs.field(default=30.0, validator=number(above=0, optional=True))
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    deadline: float | None = attrs.field(default=30.0, validator=validators.number(above=0, optional=True))
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     seconds_to_end: float | None = attrs.field(init=False, default=None)
     """How long it took from the first signal to the end of the latest run; None where no signal came."""
     _watch: _Watch | None = attrs.field(init=False, default=None)

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import Monitor, Run, hookimpl
-from hookcore.observing import Missing, direction_of, observe
-from hookcore.trainee import Capability
-from hookcore.validators import integer, number, one_of, text
+from hookcore.authoring import Capability, Missing, direction_of, observe, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,14 +34,14 @@ class ReduceLROnPlateau:
 
     needs: ClassVar[tuple[Capability, ...]] = ("learning_rate",)
 
-    monitor: str = attrs.field(default="val_loss", validator=text())
-    factor: float = attrs.field(default=0.1, validator=number(above=0, below=1))
-    patience: int = attrs.field(default=10, validator=integer(at_least=0))
-    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
-    min_delta: float = attrs.field(default=1e-4, validator=number(at_least=0))
-    cooldown: int = attrs.field(default=0, validator=integer(at_least=0))
-    min_lr: float = attrs.field(default=0.0, validator=number(at_least=0))
-    missing: Missing = attrs.field(default="error", validator=one_of("error", "warn", "skip"))
+    monitor: str = attrs.field(default="val_loss", validator=validators.text())
+    factor: float = attrs.field(default=0.1, validator=validators.number(above=0, below=1))
+    patience: int = attrs.field(default=10, validator=validators.integer(at_least=0))
+    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=validators.one_of("auto", "min", "max"))
+    min_delta: float = attrs.field(default=1e-4, validator=validators.number(at_least=0))
+    cooldown: int = attrs.field(default=0, validator=validators.integer(at_least=0))
+    min_lr: float = attrs.field(default=0.0, validator=validators.number(at_least=0))
+    missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
     watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     cooling: int = attrs.field(init=False, default=0)

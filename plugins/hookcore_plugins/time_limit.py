@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from hookcore import ParameterError, Run, hookimpl
-from hookcore.validators import function, number
+from hookcore.authoring import format_duration, validators
 
 
 @attrs.define(eq=False)
@@ -23,10 +23,10 @@ class TimeLimit:
     value outside its range, and where no limit is given.
     """
 
-    seconds: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
-    minutes: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
-    hours: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    seconds: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
+    minutes: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
+    hours: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     _used: float = attrs.field(init=False, default=0.0)
     """Seconds used before `_since`."""
     _since: float | None = attrs.field(init=False, default=None)
@@ -55,7 +55,8 @@ class TimeLimit:
         elapsed = self._elapsed
         # The epoch that this vote ends has an end too, and one vote is enough.
         if elapsed >= self._limit and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
-            run.stop(f"the time limit of {_human(self._limit)} has passed: {_human(elapsed)} elapsed")
+            limit, used = (format_duration(seconds, milliseconds=True) for seconds in (self._limit, elapsed))
+            run.stop(f"the time limit of {limit} has passed: {used} elapsed")
 
     @hookimpl
     def on_epoch_end(self, run: Run) -> None:
@@ -69,11 +70,3 @@ class TimeLimit:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the seconds of `state`."""
         self._used, self._since = state["elapsed"], None
-
-
-def _human(seconds: float) -> str:
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if count)

@@ -333,7 +333,7 @@ def test_bad_parameters_are_refused(tmp_path: Path) -> None:
         CSVLog(tmp_path)
     with pytest.raises(ParameterError, match=r"path must be in a directory, and .*file is a file"):
         CSVLog(tmp_path / "file" / "log.csv")
-    with pytest.raises(ParameterError, match="path must be a file, and this is none"):
+    with pytest.raises(ParameterError, match="path must be a file, and this is neither"):
         CSVLog("/dev/null")
     bad: list[tuple[str, Any]] = [("path", 5), ("path", None), ("separator", ""), ("separator", ",,"), ("separator", '"')]
     bad += [("separator", None), ("append", 1), ("append", "yes")]

@@ -71,16 +71,17 @@ def test_time_before_training_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("given_limit", "elapsed", "message"),
     [
-        ({"seconds": 2.5}, 2.75, "the time limit of 2.5 s has passed: 2.75 s elapsed"),
-        ({"minutes": 1}, 60, "the time limit of 1 min has passed: 1 min elapsed"),
-        ({"minutes": 90}, 5412.3, "the time limit of 1 h 30 min has passed: 1 h 30 min 12 s elapsed"),
-        ({"hours": 2, "minutes": 1, "seconds": 5}, 7265, "the time limit of 2 h 1 min 5 s has passed: 2 h 1 min 5 s elapsed"),
-        ({"hours": 0.5}, 1800, "the time limit of 30 min has passed: 30 min elapsed"),
-        ({"hours": 1}, 3600.4, "the time limit of 1 h has passed: 1 h elapsed"),
+        ({"seconds": 2.5}, 2.75, "the time limit of 2.5s has passed: 2.8s elapsed"),
+        ({"minutes": 1}, 60, "the time limit of 1m00s has passed: 1m00s elapsed"),
+        ({"minutes": 90}, 5412.3, "the time limit of 1h30m has passed: 1h30m elapsed"),
+        ({"hours": 2, "minutes": 1, "seconds": 5}, 7265, "the time limit of 2h01m has passed: 2h01m elapsed"),
+        ({"hours": 0.5}, 1800, "the time limit of 30m00s has passed: 30m00s elapsed"),
+        ({"seconds": 0.25}, 0.26, "the time limit of 250 ms has passed: 260 ms elapsed"),
+        ({"hours": 1}, 3600.4, "the time limit of 1h00m has passed: 1h00m elapsed"),
     ],
 )
 def test_the_vote_gives_the_limit_and_the_time_elapsed(given_limit: dict[str, float], elapsed: float, message: str) -> None:
-    """Seconds, minutes and hours add up, and are said in the units that a person would use."""
+    """Seconds, minutes and hours add up, and are written as every duration is."""
     clock = Clock()
     run = train(TimeLimit(**given_limit, clock=clock), clock, epochs=1, batches=1, a_batch=elapsed)
     assert [reason.message for reason in run.stop_reasons] == [message]

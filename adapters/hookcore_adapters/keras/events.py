@@ -184,7 +184,7 @@ class KerasEvents:
         self._choose_batches()
         self._leave_no_trace()
         if self._model.stop_training and not session.stopping:
-            attrs.evolve(session.run, plugin="keras").stop("model.stop_training was set by something else than a plugin")
+            session.run.as_plugin("keras").stop("model.stop_training was set by something else than a plugin")
         session.end()
 
     def failed(self, error: BaseException) -> None:

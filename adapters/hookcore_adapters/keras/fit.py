@@ -44,7 +44,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     given = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
     more = {name: value for name, value in kwargs.items() if name not in signature.parameters}
     if "verbose" not in given.arguments:
-        given.arguments["verbose"] = 0 if any(getattr(one.plugin, "shows_progress", False) for one in engine.plugins) else "auto"
+        given.arguments["verbose"] = 0 if engine.shows_progress else "auto"
     complete = signature.bind(*given.args, **given.kwargs)
     complete.apply_defaults()
     given.arguments["callbacks"] = hooked = _hooked(engine, complete.arguments, resume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import traceback
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from hookcore.run import logger
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger("hookcore")
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class Job(Generic[T]):
             if work is not None:
                 self._results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is collected
-            logger.error("%s failed: %s", self.what, error)
+            logger.error("%s failed: %s", self.what, error)  # noqa: TRY400 - whoever collects the error has its traceback
             _release(error)
             self._error = error
         finally:

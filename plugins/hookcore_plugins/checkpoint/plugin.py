@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,30 +15,17 @@ import attrs
 # What the first checkpoint needs is imported now: by then the package may have been upgraded, or be out of reach.
 import hookcore.capture
 import hookcore.resume  # noqa: F401
-from hookcore import CheckpointError, DiskFullError, Monitor, ParameterError, Run, SavedCheckpoint, hookimpl, store
-from hookcore.errors import Preempted
-from hookcore.observing import Missing, direction_of, due, observe
-from hookcore.run import logger
-from hookcore.store.retention import Retention
-from hookcore.store.saved import name_of
-from hookcore.trainee import Capability
-from hookcore.validators import boolean, function, integer, one_of, reject, text
+from hookcore import CheckpointError, DiskFullError, Monitor, Preempted, Run, SavedCheckpoint, hookimpl, store
+from hookcore.authoring import Capability, Missing, direction_of, due, observe, validators
+from hookcore.store import Retention, name_of
 from hookcore_plugins.checkpoint.background import Background
 
 if TYPE_CHECKING:
     from hookcore import Capture
 
+logger = logging.getLogger("hookcore")
+
 _MONITOR = "val_loss"
-
-
-def _directory(value: str | os.PathLike[str]) -> Path:
-    try:
-        given = os.fspath(value)
-    except TypeError:
-        given = ""
-    if not given:
-        raise ParameterError(f"Checkpoint: directory must be a path, got {value!r}.")
-    return Path(given)
 
 
 @attrs.define(eq=False)
@@ -84,20 +71,22 @@ class Checkpoint:
 
     needs: ClassVar[tuple[Capability, ...]] = ("checkpoint",)
 
-    directory: Path = attrs.field(converter=_directory)
-    monitor: str = attrs.field(default=_MONITOR, validator=text())
-    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=one_of("auto", "min", "max"))
-    save_best_only: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
-    every_n_epochs: int | None = attrs.field(default=1, validator=integer(at_least=1, optional=True), kw_only=True)
-    every_n_steps: int | None = attrs.field(default=None, validator=integer(at_least=1, optional=True), kw_only=True)
-    keep_last: int | None = attrs.field(default=3, validator=integer(at_least=1, optional=True), kw_only=True)
-    keep_best: int | None = attrs.field(default=1, validator=integer(at_least=1, optional=True), kw_only=True)
-    keep_every: int | None = attrs.field(default=None, validator=integer(at_least=1, optional=True), kw_only=True)
+    directory: Path = attrs.field(converter=validators.as_path, validator=validators.directory())
+    monitor: str = attrs.field(default=_MONITOR, validator=validators.text())
+    mode: Literal["auto", "min", "max"] = attrs.field(default="auto", validator=validators.one_of("auto", "min", "max"))
+    save_best_only: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
+    every_n_epochs: int | None = attrs.field(default=1, validator=validators.integer(at_least=1, optional=True), kw_only=True)
+    every_n_steps: int | None = attrs.field(default=None, validator=validators.integer(at_least=1, optional=True), kw_only=True)
+    keep_last: int | None = attrs.field(default=3, validator=validators.integer(at_least=1, optional=True), kw_only=True)
+    keep_best: int | None = attrs.field(default=1, validator=validators.integer(at_least=1, optional=True), kw_only=True)
+    keep_every: int | None = attrs.field(default=None, validator=validators.integer(at_least=1, optional=True), kw_only=True)
     missing: Missing | None = attrs.field(default=None, kw_only=True)
-    asynchronous: bool = attrs.field(default=True, validator=boolean(), kw_only=True)
-    when_busy: Literal["wait", "skip"] = attrs.field(default="wait", validator=one_of("wait", "skip"), kw_only=True)
-    when_full: Literal["error", "prune"] = attrs.field(default="error", validator=one_of("error", "prune"), kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    asynchronous: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
+    when_busy: Literal["wait", "skip"] = attrs.field(default="wait", validator=validators.one_of("wait", "skip"), kw_only=True)
+    when_full: Literal["error", "prune"] = attrs.field(
+        default="error", validator=validators.one_of("error", "prune"), kw_only=True
+    )
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     _last_step: int = attrs.field(init=False, default=0)
@@ -114,16 +103,10 @@ class Checkpoint:
     _writes: Background[None] = attrs.field(init=False, factory=Background, repr=False)
     _lock: store.Lock | None = attrs.field(init=False, default=None, repr=False)
 
-    @directory.validator
-    def _no_file(self, attribute: Any, value: Path) -> None:
-        del attribute
-        if os.path.exists(value) and not os.path.isdir(value):  # noqa: PTH110, PTH112 - Path's raise where they may not look
-            reject(self, "directory", str(value), "a directory, and this is a file")
-
     @missing.validator
     def _known(self, attribute: Any, value: Missing | None) -> None:
         if value is not None:
-            one_of("error", "warn", "skip")(self, attribute, value)
+            validators.one_of("error", "warn", "skip")(self, attribute, value)
 
     @property
     def _retention(self) -> Retention:

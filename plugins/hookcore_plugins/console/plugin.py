@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 import attrs
 
 from hookcore import Outcome, Run, hookimpl
-from hookcore.text import format_count, format_duration, format_value
-from hookcore.validators import function, one_of, reject
+from hookcore.authoring import format_count, format_duration, format_value, learning_rate_of, validators
 from hookcore_plugins.console.screen import GAP, Screen
-from hookcore_plugins.log_file import learning_rate
 
 if TYPE_CHECKING:
     from rich.text import Text  # noqa: TC004 - importing the plugins does not import rich
@@ -46,15 +44,15 @@ class Console:
     shows_progress: ClassVar[bool] = True
     """Tells an adapter that the framework's own progress bar would be a second one."""
 
-    verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=one_of("auto", "bar", "lines"))
+    verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=validators.one_of("auto", "bar", "lines"))
     stream: TextIO | None = attrs.field(default=None, kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     _shown: _Shown | None = attrs.field(init=False, default=None, repr=False)
 
     @stream.validator
     def _writable(self, attribute: Any, value: TextIO | None) -> None:
         if value is not None and not hasattr(value, "write"):
-            reject(self, attribute.alias, value, "a text stream or None")
+            validators.reject(self, attribute.alias, value, "a text stream or None")
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
@@ -103,7 +101,7 @@ class Console:
     def read_learning_rate(self, run: Run) -> None:
         """Take note of the learning rate that the epoch was trained with, before a plugin changes it."""
         with self._showing() as shown:
-            shown.learning_rate = learning_rate(run)
+            shown.learning_rate = learning_rate_of(run)
 
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:

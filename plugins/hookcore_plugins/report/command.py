@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hookcore.errors import HookcoreError
+from hookcore import HookcoreError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

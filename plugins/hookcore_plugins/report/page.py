@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from hookcore import state
-from hookcore.text import format_count, format_duration, format_value, printable
+from hookcore.authoring import format_count, format_duration, format_value, printable, state
 from hookcore_plugins.report.picture import COLOURS, MARKED_CHANGES, curves
 from hookcore_plugins.report.run_report import ReportError
 from hookcore_plugins.report.summary import LARGE_SHARE
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE: Final = 5_000_000  # bytes
-_SHORT: Final = 0.95  # seconds
 
 
 def page(report: RunReport) -> str:
@@ -40,7 +39,7 @@ def page(report: RunReport) -> str:
         "count": format_count,
         "duration": format_duration,
         "json": state.dumps,
-        "short": lambda seconds: f"{1000 * seconds:.3g} ms" if seconds < _SHORT else format_duration(seconds),
+        "short": functools.partial(format_duration, milliseconds=True),
         "time": lambda seconds: datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         "value": lambda number: "none" if number is None else format_value(number),
     }

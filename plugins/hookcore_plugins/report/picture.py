@@ -9,8 +9,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from hookcore.run import Outcome
-from hookcore.text import format_count, printable
+from hookcore import Outcome
+from hookcore.authoring import format_count, printable
 from hookcore_plugins.report.run_report import ReportError
 
 if TYPE_CHECKING:

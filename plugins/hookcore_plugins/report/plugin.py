@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 
 import attrs
 
-from hookcore import Decision, HookcoreError, MetricError, Outcome, Run, StopReason, hookimpl, store
-from hookcore.errors import Preempted
-from hookcore.observing import direction_of
-from hookcore.text import describe
-from hookcore.trainee import Mode, reason_lacking
-from hookcore.validators import boolean, function, number, one_of, reject, text
+from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
+from hookcore.authoring import Mode, describe, direction_of, learning_rate_of, reason_lacking, validators
 from hookcore_plugins import log_file
 from hookcore_plugins.report.run_report import FILE, Failure, Kept, Part, RunReport, record
 
@@ -66,15 +62,15 @@ class Report:
 
     role: ClassVar[str] = "observer"
 
-    directory: Path = attrs.field(converter=log_file.to_path)
-    monitor: str | None = attrs.field(default=None, validator=text(optional=True))
-    mode: Mode | Literal["auto"] = attrs.field(default="auto", validator=one_of("min", "max", "auto"))
+    directory: Path = attrs.field(converter=validators.as_path, validator=validators.directory())
+    monitor: str | None = attrs.field(default=None, validator=validators.text(optional=True))
+    mode: Mode | Literal["auto"] = attrs.field(default="auto", validator=validators.one_of("min", "max", "auto"))
     graph: Literal["png"] | None = attrs.field(default=None, kw_only=True)
-    interval: float = attrs.field(default=5.0, validator=number(at_least=0), kw_only=True)
-    summary: bool = attrs.field(default=True, validator=boolean(), kw_only=True)
+    interval: float = attrs.field(default=5.0, validator=validators.number(at_least=0), kw_only=True)
+    summary: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
     stream: TextIO | None = attrs.field(default=None, kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=function(), kw_only=True)
-    now: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
+    now: Callable[[], float] = attrs.field(default=time.time, validator=validators.function(), kw_only=True)
     _past: _Past = attrs.field(init=False, repr=False)
     _live: _Live | None = attrs.field(init=False, default=None, repr=False)
 
@@ -82,15 +78,10 @@ class Report:
     def _nothing(self) -> _Past:
         return _Past()
 
-    @directory.validator
-    def _no_file(self, attribute: Any, value: Path) -> None:
-        if value.exists() and not value.is_dir():
-            reject(self, attribute.alias, str(value), "a directory, and this is a file")
-
     @graph.validator
     def _png(self, attribute: Any, value: Any) -> None:
         if value not in {None, "png"}:
-            reject(self, attribute.alias, value, "'png' or None")
+            validators.reject(self, attribute.alias, value, "'png' or None")
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
@@ -119,7 +110,7 @@ class Report:
         if live is None:
             return
         began, live.epoch_began, self._past.within = live.epoch_began, None, None
-        self._past.rates.append(log_file.learning_rate(run))
+        self._past.rates.append(learning_rate_of(run))
         self._past.seconds.append(None if began is None else self.clock() - began)
 
     @hookimpl(trylast=True)
@@ -173,7 +164,7 @@ class Report:
     def _write(self, live: _Live) -> RunReport:
         report = self._report(live)
         content = _without_home(report.dumps())
-        store.write_file(report.path, lambda path: _write_text(path, content))
+        store.write_bytes(report.path, content.encode())
         return report
 
     def _report(self, live: _Live) -> RunReport:
@@ -226,7 +217,7 @@ class Report:
             live.graph_hint = str(error) if isinstance(error, HookcoreError) else describe(error)
             return
         live.graph = f"model-{hashlib.sha256(drawn).hexdigest()[:16]}.png"
-        store.write_file(self.directory / live.graph, lambda path: _write_bytes(path, drawn))
+        store.write_bytes(self.directory / live.graph, drawn)
 
     def _so_far(self) -> _Past:
         """What was recorded up to now."""
@@ -325,11 +316,3 @@ def _without_home(text: str) -> str:
     """`text`, which is JSON, with `~` for the home directory: its name is the user's."""
     home = json.dumps(str(Path.home()))[1:-1]
     return text if len(home) <= 1 else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
-
-
-def _write_text(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

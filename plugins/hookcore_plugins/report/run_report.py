@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import attrs
 
-from hookcore import History, HookcoreError, state, store
-from hookcore.monitor import Monitor
-from hookcore.run import Decision, Outcome, Progress, StopReason
-from hookcore.text import did_you_mean
+from hookcore import Decision, History, HookcoreError, Monitor, Outcome, Progress, StopReason, store
+from hookcore.authoring import did_you_mean, state
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from hookcore.trainee import Mode
+    from hookcore.authoring import Mode
 
 Made = TypeVar("Made")
 
@@ -265,17 +263,13 @@ class RunReport:
         kind = target.suffix.removeprefix(".").lower() if kind is None else kind
         content = self.page().encode() if kind == "html" else self.picture(kind)
         try:
-            store.write_file(target, lambda aside: _write(aside, content))
+            store.write_bytes(target, content)
         except OSError as error:
             raise ReportError(f"{target} cannot be written: {error.strerror or error}.") from error
         return target
 
     def _repr_png_(self) -> bytes:
         return self.picture("png")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _text(value: Any) -> str | None:

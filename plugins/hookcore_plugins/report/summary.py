@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
-from hookcore.run import Outcome
-from hookcore.text import format_count, format_duration, format_value, printable
+from hookcore import Outcome
+from hookcore.authoring import format_count, format_duration, format_value, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 # What TensorBoard itself checks records with; it imports nothing else.
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
+from hookcore import store
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _STEM: Final = "events.out.tfevents."
-_ASIDE: Final = "earlier"
 # A record: its length, a checksum of the length, the event, a checksum of the event.
 _HEADER: Final = struct.Struct("<QI")
 _LENGTH: Final = struct.Struct("<Q")
@@ -45,13 +46,7 @@ def set_aside(root: Path, runs: Sequence[str], names: Sequence[str]) -> Path | N
     ]
     if not old:
         return None
-    numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(rf"{_ASIDE}-(\d+)", path.name, re.ASCII))]
-    aside = root / f"{_ASIDE}-{max(numbers, default=0) + 1:03d}"
-    for run, path in old:
-        if path.exists():
-            (aside / run).mkdir(parents=True, exist_ok=True)
-            path.rename(aside / run / path.name)
-    return aside
+    return store.move_aside(root, {path: f"{run}/{path.name}" for run, path in old if path.exists()})
 
 
 def cut(directory: Path, count: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import socket
 import threading
@@ -17,12 +18,13 @@ import attrs
 # Not its EventFileWriter, which imports TensorFlow where that is installed. This does not.
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 
-from hookcore.run import logger
 from hookcore_plugins.tensorboard.event_files import name_of_next
 from hookcore_plugins.tensorboard.records import framed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+logger = logging.getLogger("hookcore")
 
 Fill: TypeAlias = Callable[[Any], None]
 """Puts content into an event; called on the writer's thread."""
@@ -118,7 +120,7 @@ class EventWriter:
         try:
             self.close()
         except Exception as error:  # noqa: BLE001 - said in the log
-            logger.error("TensorBoard: not all could be written: %s", error)
+            logger.error("TensorBoard: not all could be written: %s", error)  # noqa: TRY400 - whoever collects the error has its traceback
 
     def _work(self) -> None:
         try:

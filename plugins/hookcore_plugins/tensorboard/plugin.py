@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 import attrs
 
 from hookcore import CapabilityError, LoadError, Metrics, Outcome, ParameterError, Run, hookimpl
-from hookcore.observing import due
-from hookcore.run import logger
-from hookcore.trainee import Capability, reason_lacking
-from hookcore.validators import boolean, function, integer, reject
-from hookcore_plugins.log_file import learning_rate
+from hookcore.authoring import Capability, due, learning_rate_of, reason_lacking, validators
 
 if TYPE_CHECKING:
-    from hookcore.trainee import Views
+    from hookcore.authoring import Views
     from hookcore_plugins.tensorboard.event_writer import EventWriter, Fill  # noqa: TC004 - importing the plugins does not import tensorboard
+
+logger = logging.getLogger("hookcore")
 
 _TRAIN: Final = "train"
 _VALIDATION: Final = "validation"
@@ -35,18 +33,6 @@ _KINDS: Final = {"stop": "stop: "}
 _LABELS: Final = "a list of words, the path of a file of them, or a mapping of layer names to either"
 _LONGEST: Final = 200  # characters
 _HUGE: Final = 1e300
-
-
-def _no_file(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, Path):
-        reject(instance, attribute.name, value, "a string or a path")
-    if value.exists() and not value.is_dir():
-        reject(instance, attribute.name, str(value), "a directory, and this is a file")
-
-
-def _to_path(value: str | os.PathLike[str]) -> Path:
-    given: Any = value
-    return Path(given) if isinstance(given, str | os.PathLike) else given
 
 
 @attrs.define(eq=False)
@@ -86,20 +72,20 @@ class TensorBoard:
     role: ClassVar[str] = "observer"
     name: ClassVar[str] = "tensorboard"
 
-    log_dir: Path = attrs.field(default=Path("logs"), converter=_to_path, validator=_no_file)
+    log_dir: Path = attrs.field(default=Path("logs"), converter=validators.as_path, validator=validators.directory())
     update_freq: Literal["epoch", "batch"] | int = attrs.field(default="epoch", kw_only=True)
-    histogram_freq: int = attrs.field(default=0, validator=integer(at_least=0), kw_only=True)
-    graph: bool = attrs.field(default=True, validator=boolean(), kw_only=True)
-    images: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
-    embeddings_freq: int = attrs.field(default=0, validator=integer(at_least=0), kw_only=True)
+    histogram_freq: int = attrs.field(default=0, validator=validators.integer(at_least=0), kw_only=True)
+    graph: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
+    images: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
+    embeddings_freq: int = attrs.field(default=0, validator=validators.integer(at_least=0), kw_only=True)
     embeddings_metadata: str | Path | Sequence[str] | Mapping[str, str | Path | Sequence[str]] | None = attrs.field(
         default=None, kw_only=True
     )
-    steps_per_second: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
-    hparams: bool = attrs.field(default=True, validator=boolean(), kw_only=True)
-    activations: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
-    gradients: bool = attrs.field(default=False, validator=boolean(), kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.time, validator=function(), kw_only=True)
+    steps_per_second: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
+    hparams: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
+    activations: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
+    gradients: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
+    clock: Callable[[], float] = attrs.field(default=time.time, validator=validators.function(), kw_only=True)
     _counts: Counter[str] = attrs.field(init=False, factory=Counter)
     """How many events there are, by run."""
     _file: str | None = attrs.field(init=False, default=None)
@@ -124,16 +110,16 @@ class TensorBoard:
     def _epoch_batch_or_number(self, attribute: Any, value: Any) -> None:
         number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not (number or (isinstance(value, str) and value in {"epoch", "batch"})):
-            reject(self, attribute.name, value, "'epoch', 'batch' or a number of steps of at least 1")
+            validators.reject(self, attribute.name, value, "'epoch', 'batch' or a number of steps of at least 1")
 
     @embeddings_metadata.validator
     def _labels(self, attribute: Any, value: Any) -> None:
         for labels in value.values() if isinstance(value, Mapping) else [] if value is None else [value]:
             if isinstance(labels, str | Path):
                 if not Path(labels).is_file():
-                    reject(self, attribute.name, str(labels), f"{_LABELS}; there is no such file")
+                    validators.reject(self, attribute.name, str(labels), f"{_LABELS}; there is no such file")
             elif not isinstance(labels, Sequence):
-                reject(self, attribute.name, labels, _LABELS)
+                validators.reject(self, attribute.name, labels, _LABELS)
 
     def __attrs_post_init__(self) -> None:
         for name, freq in {
@@ -255,7 +241,7 @@ class TensorBoard:
             return
         trained = {name: value for name, value in metrics.items() if not name.startswith(_OF_VALIDATION)}
         validated = {name: value for name, value in metrics.items() if name.startswith(_OF_VALIDATION)}
-        rate = learning_rate(run)
+        rate = learning_rate_of(run)
         if rate is not None:
             trained["learning_rate"] = rate
         began, step = self._began
@@ -409,7 +395,7 @@ _WHERE_AND_WHEN: Final = frozenset(
 
 def _hparams(run: Run) -> dict[str, bool | float | str]:
     """What the table of runs has of this one."""
-    rate = learning_rate(run)
+    rate = learning_rate_of(run)
     found: dict[str, Any] = {"framework": run.trainee.framework}
     found |= {"epochs": run.epochs} if run.epochs is not None else {}
     found |= {"learning_rate": rate} if rate is not None else {}

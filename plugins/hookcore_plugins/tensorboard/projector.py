@@ -11,8 +11,8 @@ import numpy as np
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from hookcore.errors import ParameterError
-from hookcore.text import did_you_mean
+from hookcore import ParameterError, store
+from hookcore.authoring import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -64,7 +64,7 @@ def _line(word: object) -> str:
 
 def labels(directory: Path, name: str, text: str) -> Job:
     """Writes the labels of an embedding."""
-    return lambda: _replace(directory / _file(name, _LABEL_FILE), text)
+    return lambda: store.write_bytes(directory / _file(name, _LABEL_FILE), text.encode())
 
 
 def vectors(directory: Path, name: str, when: str, matrix: Any) -> Job:
@@ -76,7 +76,8 @@ def vectors(directory: Path, name: str, when: str, matrix: Any) -> Job:
 
     def write() -> None:
         row = "\t".join(["%.9g"] * finite.shape[1]) + "\n"
-        _replace(directory / _file(name, when), "".join(row % tuple(values) for values in finite.tolist()))
+        text = "".join(row % tuple(values) for values in finite.tolist())
+        store.write_bytes(directory / _file(name, when), text.encode())
 
     return write
 
@@ -90,17 +91,9 @@ def config(directory: Path, entries: Sequence[tuple[str, str]], labelled: Collec
         if name in labelled:
             entry.metadata_path = _file(name, _LABEL_FILE)
     text = text_format.MessageToString(made)
-    return lambda: _replace(directory / CONFIG, text)
+    return lambda: store.write_bytes(directory / CONFIG, text.encode())
 
 
 def _file(name: str, what: str) -> str:
     plain = re.sub(r"[^\w.-]+", "-", f"{name}-{what}")
     return f"{DIRECTORY}/{plain}.tsv"
-
-
-def _replace(path: Path, text: str) -> None:
-    """So that a viewer never sees a part of the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)

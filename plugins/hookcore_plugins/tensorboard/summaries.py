@@ -19,7 +19,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hookcore.trainee import Node
+    from hookcore.authoring import Node
     from hookcore_plugins.tensorboard.event_writer import Fill
 
 BUCKETS: Final = 30  # as many as TensorBoard's own summaries have

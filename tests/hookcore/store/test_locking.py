@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hookcore import CheckpointError, store
+from hookcore.store import locking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
 def test_a_forked_child_keeps_no_lock_and_releases_none(tmp_path: Path) -> None:
     """The lock of a killed process is gone also where processes that it forked, such as data loaders, live on."""
     with process(FORKER, tmp_path) as forker:
+        forker.wait()  # it speaks before it dies
         store.lock(tmp_path).release()
         mine = store.lock(tmp_path)
         forker.communicate()  # now the child calls release
@@ -120,7 +122,7 @@ def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
         os.close(descriptor)
         return descriptor
 
-    before = lowest_free()
+    before, held = lowest_free(), dict(locking._held)
     first = store.lock(tmp_path)
     store.lock(tmp_path).release()
     first.release()
@@ -131,7 +133,7 @@ def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
         assert lowest_free() == within
         holder.communicate()
     assert lowest_free() == before
-    assert sys.modules["hookcore.store.locking"]._held == {}
+    assert locking._held == held
 
 
 def test_two_directories_have_two_locks(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ class Wordless(Sound):
 class Forger(Sound):
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
-        attrs.evolve(run, plugin="early_stopping").stop("it was not me")
+        run.as_plugin("early_stopping").stop("it was not me")
 
 
 @breaks(Clause.DETERMINISM)

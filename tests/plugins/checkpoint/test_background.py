@@ -121,7 +121,7 @@ def test_an_error_tells_where_it_was_raised() -> None:
     with pytest.raises(RuntimeError, match="not written") as caught:
         list(background.collect())
     (note,) = caught.value.__notes__
-    for part in ("raise error", "OSError: disk", "raise RuntimeError(msg) from error", "RuntimeError: not written"):
+    for part in ("raise error", "OSError: disk", 'raise RuntimeError("not written") from error', "RuntimeError: not written"):
         assert part in note
 
 

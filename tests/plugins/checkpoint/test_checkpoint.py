@@ -441,7 +441,7 @@ def test_a_parameter_outside_its_range_is_refused(tmp_path: Path, parameter: str
 @pytest.mark.parametrize("directory", ["", None, 3])
 def test_a_directory_that_is_no_path_is_refused(directory: Any) -> None:
     """An empty path would silently mean the current directory."""
-    with pytest.raises(ParameterError, match=f"Checkpoint: directory must be a path, got {directory!r}"):
+    with pytest.raises(ParameterError, match=f"Checkpoint: directory must be the path of a directory, got {directory!r}"):
         Checkpoint(directory)
 
 

@@ -142,7 +142,7 @@ def test_errors_of_plugins_with_their_tracebacks(tmp_path: Path) -> None:
 
     (failure,) = recorded(tmp_path, LOSSES, [("broken", Broken())]).failures
     assert (failure.plugin, failure.hook, failure.error, failure.disabled) == ("broken", "on_epoch_end", "OSError: no disk", True)
-    assert "raise OSError(msg)" in failure.traceback
+    assert 'raise OSError("no disk")' in failure.traceback
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""The front door for plugin authors: what a plugin needs besides the names in `hookcore` itself.
+
+* `observe`, `direction_of`, `due`, `learning_rate_of`: look at a metric, at the clock of steps and at the learning rate.
+* `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
+* `Plugin`: everything that a plugin may have besides hooks.
+* `Capability`, `Views` and their parts: what to ask of a trainee, and `reason_lacking` for why it cannot.
+* `format_count`, `format_duration` and the like: numbers as the shipped plugins write them.
+* `state`: JSON with NaN and the infinities.
+
+A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from hookcore import state, validators
+from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe
+from hookcore.text import (
+    describe,
+    did_you_mean,
+    format_count,
+    format_duration,
+    format_size,
+    format_value,
+    printable,
+)
+from hookcore.trainee import Arrays, Capability, Mode, Node, Snapshot, Views, reason_lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcore.store import SavedCheckpoint
+
+__all__ = [
+    "DIRECTIONS",
+    "Arrays",
+    "Capability",
+    "Missing",
+    "Mode",
+    "Node",
+    "Plugin",
+    "Snapshot",
+    "Views",
+    "describe",
+    "did_you_mean",
+    "direction_of",
+    "due",
+    "format_count",
+    "format_duration",
+    "format_size",
+    "format_value",
+    "learning_rate_of",
+    "observe",
+    "printable",
+    "reason_lacking",
+    "state",
+    "validators",
+]
+
+
+class Plugin(Protocol):
+    """Everything that a plugin may have besides hooks.
+
+    Each member is optional, and no plugin inherits from this: an object has the members that it needs. `hookcore.testing`
+    checks that they keep what is promised here.
+    """
+
+    name: str
+    """The name under which the plugin is registered; by default its class's or module's, in snake case."""
+
+    role: Literal["actor", "observer"]
+    """`"actor"`, the default, for a plugin that steers: its errors stop the run. `"observer"` for one that only watches: if it
+    raises, it is disabled and reported, and the run continues."""
+
+    needs: tuple[Capability, ...]
+    """What the trainee must be able to do. A trainee that cannot is refused, by the plugin's name, before the first batch."""
+
+    shows_progress: bool
+    """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
+
+    type_name: str
+    """The name under which checkpoints know the class, as `"package.module.Class"`; by default where the class is defined. A
+    class that moves keeps its old name here, so that a renamed plugin finds its state in checkpoints from before."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as numbers, strings, booleans, None, lists and dicts with string keys.
+
+        Called after each event that is captured. A plugin that has it has `load_state_dict` too.
+        """
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over `state`, which `state_dict` returned: at the start of every run, and of a resumed run with its checkpoint."""
+        ...
+
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """Return the trainee's snapshots that the plugin holds, by a key of its choice, for the checkpoint to hold them too."""
+        ...
+
+    def load_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Take over `snapshots`, which `snapshots` returned. Called after `load_state_dict`, and only if there are any."""
+        ...
+
+    def resumable(self) -> SavedCheckpoint | None:
+        """Return the newest checkpoint that `resume="auto"` can resume from, or None if there is none yet.
+
+        Raises `CheckpointError` if all that exist are damaged.
+        """
+        ...
