@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookcore import hookimpl
-from hookcore.timing import WHILE
+from hookcore.timing import FIRST_WINDOW
 from hookcore_adapters.keras import KerasAdapter
 from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.fit import HookedCallbackList
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STEPS, COLD = 50, 5
-WARM: Final = WHILE + STEPS
+WARM: Final = FIRST_WINDOW + STEPS
 FLOOR, NONE, FOUR, LOSS = "callbacks=[]", "fit, no batch plugin", "fit, 4 plugins", "fit, loss every step"
 ADAPTER, ADAPTER_FOUR = "KerasAdapter, no batch plugin", "KerasAdapter, 4 plugins"
 GATES: Final = {

@@ -1,6 +1,6 @@
 """The hot path: the implementations of one hook, compiled into one flat function.
 
-pluggy decides which implementations there are and their order. Calling them through pluggy costs 7 to 19 times a plain
+pluggy decides which implementations exist and their order. Calling them through pluggy costs 7 to 19 times a plain
 loop, and one error ends the call for everybody; the compiled function costs about what a plain loop does, and isolates errors.
 """
 
@@ -28,31 +28,33 @@ _FIRST_CALL: Final = 3
 """The line of a compiled function's first call."""
 
 
-class Report(Protocol):
-    """The error policy: takes note of a plugin's error, and returns what must be raised for it, if anything."""
+class ErrorPolicy(Protocol):
+    """Notes a plugin's error, and returns what must be raised for it, or None."""
 
     def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None:  # noqa: D102 - the class says it
         ...
 
 
 def compile_hook(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
 ) -> Call:
-    """One function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
+    """Return one function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
 
     Each implementation gets the arguments that it names; `run` is its plugin's own handle. An exception in one goes to
-    `report`, and the others are called all the same; what `report` returned is raised after the last.
+    `on_error`, and the others are still called; what `on_error` returned is raised after the last.
     """
     # pluggy lists implementations last-called first, wrappers after the rest.
     plain = [impl for impl in reversed(impls) if not impl.wrapper]
     wrappers = [impl for impl in reversed(impls) if impl.wrapper]
-    call = _flatten(hook, parameters, plain, handles, report)
-    return _wrap(hook, parameters, wrappers, call, handles=handles, report=report) if wrappers else call
+    call = _flatten(hook, parameters, plain, handles, on_error)
+    return _wrap(hook, parameters, wrappers, call, handles=handles, on_error=on_error) if wrappers else call
 
 
-def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report) -> Call:
+def _flatten(
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+) -> Call:
     arguments = ", ".join(parameters)
-    namespace: dict[str, Any] = {"recover": _recovery(hook, parameters, impls, handles, report)}
+    namespace: dict[str, Any] = {"recover": _recovery(hook, parameters, impls, handles, on_error)}
     lines = [f"def {hook}({arguments}):", "    try:"]
     for i, impl in enumerate(impls):
         namespace[f"call{i}"] = impl.function
@@ -76,31 +78,31 @@ def _flatten(hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], ha
 
 @functools.lru_cache
 def code_of(source: str) -> CodeType:
-    """Compiled once for the timed and the plain variant, and for every run over the same plugins."""
+    """Compile `source` once for the timed and the plain variant, and for every run over the same plugins."""
     return compile(source, "<hookcore>", "exec")
 
 
 def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], handle: Run) -> Any:
-    """Call an implementation with what it names. Arguments with a default go by keyword, as the hook need not give them all."""
+    """Call an implementation with the arguments that it names; those with a default by keyword, as the hook may not give them."""
     given = {**dict(zip(parameters, values, strict=True)), "run": handle}
     keywords = {name: given[name] for name in impl.kwargnames if name in given}
     return impl.function(*(given[name] for name in impl.argnames), **keywords)
 
 
 def _recovery(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], report: Report
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
 ) -> Call:
     def recover(error: Exception, *values: object) -> None:
-        """Report the error of the implementation that raised it, call those after it, then raise what the policy says."""
+        """ErrorPolicy the error of the implementation that raised it, call those after it, then raise what the policy says."""
         trace: Any = error.__traceback__  # begins in the compiled function, at the line of the call that failed
         failed = trace.tb_lineno - _FIRST_CALL
-        raising = [report(impls[failed].plugin_name, hook, error)]
+        raising = [on_error(impls[failed].plugin_name, hook, error)]
         for impl in impls[failed + 1 :]:
             try:
                 _call(impl, parameters, values, handles[impl.plugin_name])
             except Exception as another:  # noqa: BLE001 - whatever a plugin raises goes to the policy
                 _uncouple(another, error)
-                raising.append(report(impl.plugin_name, hook, another))
+                raising.append(on_error(impl.plugin_name, hook, another))
         _raise_first(raising)
 
     return recover
@@ -124,7 +126,13 @@ def _raise_first(raising: Sequence[BaseException | None]) -> None:
 
 
 def _wrap(
-    hook: str, parameters: Sequence[str], wrappers: Sequence[HookImpl], inner: Call, *, handles: Mapping[str, Run], report: Report
+    hook: str,
+    parameters: Sequence[str],
+    wrappers: Sequence[HookImpl],
+    inner: Call,
+    *,
+    handles: Mapping[str, Run],
+    on_error: ErrorPolicy,
 ) -> Call:
     def call(*values: object) -> None:
         """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
@@ -136,7 +144,7 @@ def _wrap(
             if failure is None:
                 entered.append((impl, wrapper))
             else:
-                raising.append(report(impl.plugin_name, hook, failure))
+                raising.append(on_error(impl.plugin_name, hook, failure))
         thrown: BaseException | None = None
         try:
             inner(*values)
@@ -145,7 +153,7 @@ def _wrap(
         for impl, wrapper in reversed(entered):
             thrown, failure = _leave(wrapper, thrown)
             if failure is not None:
-                raising.append(report(impl.plugin_name, hook, failure))
+                raising.append(on_error(impl.plugin_name, hook, failure))
         _raise_first([thrown, *raising])
 
     return call
@@ -202,9 +210,9 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
-def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], report: Report) -> Hooks:
-    """Every hook, compiled for one run."""
+def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: ErrorPolicy) -> Hooks:
+    """Compile every hook for one run."""
     hooks = Hooks()
     for hook, own in impls.items():
-        setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], own, handles, report))
+        setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], own, handles, on_error))
     return hooks

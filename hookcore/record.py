@@ -58,7 +58,12 @@ def record_of(
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
             "plugins": {
-                one.name: {"type": one.type_name, "parameters": one.parameters, "state": one.saved_state()} for one in plugins
+                registered.name: {
+                    "type": registered.type_name,
+                    "parameters": registered.parameters,
+                    "state": registered.saved_state(),
+                }
+                for registered in plugins
             },
             "held": [list(pair) for pair in held],
             "loop": dict(loop),
@@ -87,13 +92,17 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         loop: Mapping[str, Any] = dict(record["loop"])
         run.history.load_state_dict(record["history"])
         names = _matched(record["plugins"], plugins)
-        changed = {one.name for one in plugins if one.name in names and _changed(one, record["plugins"][names[one.name]])}
+        changed = {
+            registered.name
+            for registered in plugins
+            if registered.name in names and _changed(registered, record["plugins"][names[registered.name]])
+        }
         votes = _still_valid(votes, {old: name for name, old in names.items() if name not in changed})
-        for one in plugins:
-            if one.name in names:
-                before = names[one.name]
+        for registered in plugins:
+            if registered.name in names:
+                before = names[registered.name]
                 mine = {key: snapshot for (owner, key), snapshot in held.items() if owner == before}
-                _load(one, record["plugins"][before]["state"], mine)
+                _load(registered, record["plugins"][before]["state"], mine)
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -108,33 +117,35 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
 
 def _matched(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:
     """The plugins that there were, by the name they have now. Says what is new, missing or renamed."""
-    names = {one.name: one.name for one in plugins if one.name in record}
-    new = [one for one in plugins if one.name not in record]
+    names = {registered.name: registered.name for registered in plugins if registered.name in record}
+    new = [registered for registered in plugins if registered.name not in record]
     missing = [name for name in record if name not in names]
-    for one in list(new):
-        alike = [name for name in missing if record[name]["type"] == one.type_name]
-        if len(alike) == 1 and sum(other.type_name == one.type_name for other in new) == 1:
-            names[one.name] = alike[0]
-            new.remove(one)
+    for registered in list(new):
+        alike = [name for name in missing if record[name]["type"] == registered.type_name]
+        if len(alike) == 1 and sum(other.type_name == registered.type_name for other in new) == 1:
+            names[registered.name] = alike[0]
+            new.remove(registered)
             missing.remove(alike[0])
-            logger.warning("resumed: plugin %r is the earlier run's %r, by its class, and keeps its state", one.name, alike[0])
-    for one in new:
-        logger.warning("resumed: plugin %r is new and begins with fresh state", one.name)
+            logger.warning(
+                "resumed: plugin %r is the earlier run's %r, by its class, and keeps its state", registered.name, alike[0]
+            )
+    for registered in new:
+        logger.warning("resumed: plugin %r is new and begins with fresh state", registered.name)
     for name in missing:
         logger.warning("resumed: plugin %r of the earlier run is not there; what it knew is left out", name)
     return names
 
 
-def _changed(one: Registered, saved: Mapping[str, Any]) -> bool:
+def _changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
     """Whether the plugin's parameters are others now, and says which."""
-    before, now = saved["parameters"], one.parameters
+    before, now = saved["parameters"], registered.parameters
     differing = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted({*before, *now})
         if repr(before.get(name)) != repr(now.get(name))  # repr: NaN is NaN
     ]
     if differing:
-        logger.warning("resumed: the parameters of plugin %r have changed: %s", one.name, "; ".join(differing))
+        logger.warning("resumed: the parameters of plugin %r have changed: %s", registered.name, "; ".join(differing))
     return bool(differing)
 
 
@@ -150,16 +161,18 @@ def _still_valid(votes: Iterable[StopReason], valid: Mapping[str, str]) -> list[
     return kept
 
 
-def _load(one: Registered, saved: Any, held: Mapping[str, Any]) -> None:
+def _load(registered: Registered, saved: Any, held: Mapping[str, Any]) -> None:
     try:
-        if one.initial_state is not None and saved is not None:
-            one.plugin.load_state_dict(saved)
+        if registered.initial_state is not None and saved is not None:
+            registered.plugin.load_state_dict(saved)
         if held:
-            one.plugin.load_snapshots(held)
+            registered.plugin.load_snapshots(held)
     except Exception as error:
-        if not one.is_observer:
+        if not registered.is_observer:
             raise CheckpointError(
-                f"Plugin {one.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
+                f"Plugin {registered.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
             ) from error
-        logger.warning("resumed: plugin %r begins with fresh state, as it cannot go on from what it had: %r", one.name, error)
-        one.plugin.load_state_dict(one.initial_state)
+        logger.warning(
+            "resumed: plugin %r begins with fresh state, as it cannot go on from what it had: %r", registered.name, error
+        )
+        registered.plugin.load_state_dict(registered.initial_state)

@@ -14,7 +14,7 @@ from hookcore.errors import CapabilityError, PluginError, Preempted
 from hookcore.metrics import Metrics
 from hookcore.registry.inspection import implementations
 from hookcore.run import Outcome, PluginFailure, Position
-from hookcore.timing import BATCH_HOOKS, WHILE, Timing
+from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class Session:
 
     __slots__ = (
         "_active",
+        "_continues_epoch",
         "_ended",
-        "_goes_on",
         "_handles",
-        "_heard",
+        "_heard_batch_hooks",
         "_on_batch_begin",
         "_on_batch_end",
         "_on_error",
@@ -57,7 +57,7 @@ class Session:
         "_timed_batches",
         "_timing",
         "_timing_batches",
-        "_until_turn",
+        "_until_window",
         "_wants_metrics",
         "drops_latest",
         "ends_of_data",
@@ -93,17 +93,17 @@ class Session:
         costs the time that it takes to free it."""
         self.ends_of_data: tuple[str, ...] = ()
         """Errors, by name, that the loop takes for the end of its data, as it does `StopIteration`: no plugin may raise them."""
-        self._goes_on = False
+        self._continues_epoch = False
         self._plugins = plugins
         self._on_error = on_error
         self._active = list(self._plugins)
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         self._ended = False
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
-        self._timing, self._timing_batches, self._until_turn = Timing(run.shared.plugin_seconds, clock), False, 0
+        self._timing, self._timing_batches, self._until_window = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
-        run.shared.parameters = {one.name: one.parameters for one in plugins}
+        run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
         run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
         run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce
@@ -113,11 +113,11 @@ class Session:
         plain = implementations(self._active)
         timed = self._timing.timed(plain)
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batches = compile_hooks(batches, self._handles, self._report)
-        self._plain_batches = compile_hooks({hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._report)
-        self._heard = {hook for hook in BATCH_HOOKS if plain[hook]}
+        self._timed_batches = compile_hooks(batches, self._handles, self._apply_error_policy)
+        self._plain_batches = compile_hooks({hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._apply_error_policy)
+        self._heard_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
         self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
-        others = compile_hooks(timed, self._handles, self._report)
+        others = compile_hooks(timed, self._handles, self._apply_error_policy)
         for hook in timed:
             setattr(self.hooks, hook, getattr(others, hook))
         self._choose_batches(timed=self._timing_batches)
@@ -128,12 +128,12 @@ class Session:
             setattr(self.hooks, hook, getattr(chosen, hook))
         # None where nobody listens: in a training, where nothing is in the caches, even an empty call costs as much as a plugin.
         # The end of a batch is where windows are counted, for the beginning too.
-        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._heard else None
-        self._on_batch_end = chosen.on_batch_end if self._heard & {"on_batch_begin", "on_batch_end"} else None
+        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._heard_batch_hooks else None
+        self._on_batch_end = chosen.on_batch_end if self._heard_batch_hooks & {"on_batch_begin", "on_batch_end"} else None
 
-    def _turn(self) -> None:
+    def _begin_timing_window(self) -> None:
         """Time the hooks of the next batches, or do not any more."""
-        timed, self._until_turn = self._timing.next_window(timed=self._timing_batches)
+        timed, self._until_window = self._timing.next_window(timed=self._timing_batches)
         if timed != self._timing_batches:
             self._choose_batches(timed=timed)
 
@@ -157,18 +157,18 @@ class Session:
             for need in registered.needs:
                 reason = reason_lacking(self.run.trainee, need)
                 if reason is not None:
-                    self._never_began()
+                    self._fail_before_start()
                     raise CapabilityError(
                         f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
                     )
         self.hooks.on_train_begin()
-        self._until_turn = WHILE
+        self._until_window = FIRST_WINDOW
         self._choose_batches(timed=True)
 
     def epoch_begin(self, epoch: int) -> None:
         """`on_epoch_begin`, unless this epoch goes on where an earlier run was cut."""
-        goes_on, self._goes_on = self._goes_on and epoch == self.position.epoch, False
-        if not goes_on:
+        continues, self._continues_epoch = self._continues_epoch and epoch == self.position.epoch, False
+        if not continues:
             self.position, self.latest = Position(epoch), None
             self.run.progress.epoch, self.run.progress.batch = epoch, 0
             self.hooks.on_epoch_begin(epoch)
@@ -191,16 +191,16 @@ class Session:
         progress.step += steps
         if self._on_batch_end is not None:
             self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NONE)
-            self._until_turn -= 1
-            if not self._until_turn:
-                self._turn()
+            self._until_window -= 1
+            if not self._until_window:
+                self._begin_timing_window()
         if self.shared.interruption is not None:
             self.poll()
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the epoch to the history, then `on_epoch_end`."""
         self.run.history.append(epoch, metrics)
-        self.position, self._goes_on = Position(epoch + 1), False
+        self.position, self._continues_epoch = Position(epoch + 1), False
         self.hooks.on_epoch_end(epoch, metrics)
         self.poll()
 
@@ -211,9 +211,9 @@ class Session:
     def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """`on_evaluate_batch_end`. `metrics` are as the framework has them."""
         self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
-        self._until_turn -= 1
-        if not self._until_turn:
-            self._turn()
+        self._until_window -= 1
+        if not self._until_window:
+            self._begin_timing_window()
         if self.shared.interruption is not None:
             self.poll()
 
@@ -258,10 +258,10 @@ class Session:
 
         run = self.run
         held = {
-            (one.name, key): snapshot
-            for one in self._plugins
-            if one.holds_snapshots
-            for key, snapshot in one.plugin.snapshots().items()
+            (registered.name, key): snapshot
+            for registered in self._plugins
+            if registered.holds_snapshots
+            for key, snapshot in registered.plugin.snapshots().items()
         }
         text = record.record_of(run, self.position, self._plugins, list(held), self.loop_state())
         return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
@@ -274,7 +274,7 @@ class Session:
 
                 self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
         except BaseException:
-            self._never_began()
+            self._fail_before_start()
             raise
 
     def restore(self, capture: Capture) -> None:
@@ -282,26 +282,26 @@ class Session:
         from hookcore import record
 
         self.position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
-        self._goes_on = self.position.begun
+        self._continues_epoch = self.position.begun
 
-    def _never_began(self) -> None:
+    def _fail_before_start(self) -> None:
         self._ended = True  # nothing has begun, so nothing is to end
         self.shared.outcome = Outcome.FAILED
 
     def _announce(self, checkpoint: SavedCheckpoint) -> None:
         self.hooks.on_checkpoint(checkpoint)
 
-    def _report(self, plugin: str, hook: str, error: Exception) -> Exception | None:
+    def _apply_error_policy(self, plugin: str, hook: str, error: Exception) -> Exception | None:
         """The error policy: an observer is disabled for the rest of the run, an actor's error is raised."""
         if any(failure.error is error for failure in self.shared.failures):
             return error  # on its way out of an event within an event: somebody else's, and reported there
-        registered = next(one for one in self._plugins if one.name == plugin)
+        registered = next(registered for registered in self._plugins if registered.name == plugin)
         policy = self._on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
         text = "".join(traceback.format_exception(error))
         self.shared.failures.append(PluginFailure(plugin, hook, error, text, disabled=policy == "disable"))
         if policy == "disable":
             logger.error("plugin %r raised in %s and is disabled for the rest of the run:\n%s", plugin, hook, text)
-            self._active = [one for one in self._active if one is not registered]
+            self._active = [other for other in self._active if other is not registered]
             self._compile()
             return None
         error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")

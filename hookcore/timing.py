@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pluggy import HookImpl
 
 BATCH_HOOKS: Final = tuple(f"on_{kind}batch_{moment}" for kind in ("", "evaluate_", "predict_") for moment in ("begin", "end"))
-WHILE: Final = 1024
+FIRST_WINDOW: Final = 1024
 """So many batches are timed one after the other."""
-EVERY: Final = 61
+SAMPLED: Final = 61
 """Then one in so many: a prime, as what plugins do every n-th batch they do at round numbers."""
 SLOW: Final = 1e-3  # seconds
 
@@ -68,9 +68,9 @@ class Timing:
     def next_window(self, *, timed: bool) -> tuple[bool, int]:
         """After a window of batches that were `timed` or not: whether those of the next are, and how many they are."""
         if timed and not self.slow:
-            return False, EVERY - 1
-        self.weight = 1 if self.slow else EVERY
-        length, self.slow = WHILE if self.slow else 1, False
+            return False, SAMPLED - 1
+        self.weight = 1 if self.slow else SAMPLED
+        length, self.slow = FIRST_WINDOW if self.slow else 1, False
         return True, length
 
 

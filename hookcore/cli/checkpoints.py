@@ -100,8 +100,8 @@ def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_r
     """Prune `directory`; without a `retention` all that are whole stay."""
     paths = _paths(directory)
     whole, broken = _sorted_out(paths, contents=True)
-    kept = {one.path: ("whole",) for one in whole} if retention is None else retention.reasons(whole)
-    facts = {one.path: f"epoch {one.epoch + 1}, {_metric(one)}" for one in whole}
+    kept = {checkpoint.path: ("whole",) for checkpoint in whole} if retention is None else retention.reasons(whole)
+    facts = {checkpoint.path: f"epoch {checkpoint.epoch + 1}, {_metric(checkpoint)}" for checkpoint in whole}
     freed, removed = 0, 0
     for path in paths:
         nbytes = files.size(path)
@@ -130,7 +130,7 @@ def show(directory: Path, console: Console | None = None) -> int:
     console = console or open_console()
     paths = _paths(directory)
     whole, broken = _sorted_out(paths, contents=False)
-    by_path = {one.path: one for one in whole}
+    by_path = {checkpoint.path: checkpoint for checkpoint in whole}
     retention = whole[-1].retention if whole else None
     reasons = {} if retention is None else retention.reasons(whole)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
@@ -145,13 +145,13 @@ def show(directory: Path, console: Console | None = None) -> int:
     for title, options in columns.items():
         table.add_column(title, **options)
     for path in paths:
-        one = by_path.get(path)
-        if one is None:
+        checkpoint = by_path.get(path)
+        if checkpoint is None:
             epoch, metric, why = "-", "-", Text("damaged", "bold red")
         else:
-            epoch, metric = str(one.epoch + 1), _metric(one)
+            epoch, metric = str(checkpoint.epoch + 1), _metric(checkpoint)
             # The metric's name stands in the row already.
-            given = ["best" if reason == f"best {one.metric}" else reason for reason in reasons.get(path, ("-",))]
+            given = ["best" if reason == f"best {checkpoint.metric}" else reason for reason in reasons.get(path, ("-",))]
             why = Text(", ".join(given))
         size = format_size(files.size(path))
         table.add_row(path.name.removeprefix("step-").lstrip("0") or "0", epoch, Text(metric), size, _saved(path), why)
@@ -184,8 +184,8 @@ def _problem(path: Path, error: CheckpointError) -> str:
     return str(error).removeprefix(f"The checkpoint {path} ")
 
 
-def _metric(one: SavedCheckpoint) -> str:
-    return "-" if one.value is None else f"{printable(one.metric or '', 60)}={one.value:.6g}"
+def _metric(checkpoint: SavedCheckpoint) -> str:
+    return "-" if checkpoint.value is None else f"{printable(checkpoint.metric or '', 60)}={checkpoint.value:.6g}"
 
 
 def _saved(path: Path) -> str:

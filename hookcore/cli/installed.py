@@ -89,60 +89,64 @@ def installed(environ: Mapping[str, str] = os.environ) -> list[InstalledPlugin]:
 def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
     first: dict[str, InstalledPlugin] = {}
     for entry in discovery.entry_points(discovery.AUTOLOAD):
-        one = _listed(entry, "autoload")
+        plugin = _listed(entry, "autoload")
         if entry.name in discovery.blocked_names(environ):
-            one = attrs.evolve(one, status="blocked", reason=f"by {discovery.DISABLE}")
+            plugin = attrs.evolve(plugin, status="blocked", reason=f"by {discovery.DISABLE}")
         elif not discovery.autoload_allowed(environ):
-            one = attrs.evolve(one, status="off", reason=f"by {discovery.NO_AUTOLOAD}")
+            plugin = attrs.evolve(plugin, status="off", reason=f"by {discovery.NO_AUTOLOAD}")
         elif entry.name in first:
-            one = attrs.evolve(one, status="shadowed", reason=f"by the one of {first[entry.name].origin}")
+            plugin = attrs.evolve(plugin, status="shadowed", reason=f"by the one of {first[entry.name].origin}")
         else:
-            one = first[entry.name] = _loaded(one, entry)
-        yield one
+            plugin = first[entry.name] = _loaded(plugin, entry)
+        yield plugin
 
 
 def _catalogue(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
     entries = discovery.entry_points(discovery.CATALOGUE)
     for entry in entries:
-        one = _listed(entry, "catalogue")
+        plugin = _listed(entry, "catalogue")
         same = [other for other in entries if other.name == entry.name]
         rivals = [discovery.distribution(other) for other in same if other.value != entry.value]
         if entry.name in discovery.blocked_names(environ):
-            yield attrs.evolve(one, status="blocked", reason=f"by {discovery.DISABLE}")
+            yield attrs.evolve(plugin, status="blocked", reason=f"by {discovery.DISABLE}")
         elif rivals:
-            yield attrs.evolve(one, status="ambiguous", reason=f"offered by {', '.join(rivals)} too, so the name is refused")
+            yield attrs.evolve(plugin, status="ambiguous", reason=f"offered by {', '.join(rivals)} too, so the name is refused")
         elif entry is not same[0]:
-            yield attrs.evolve(one, status="shadowed", reason=f"the same target is offered by {discovery.distribution(same[0])}")
+            yield attrs.evolve(
+                plugin, status="shadowed", reason=f"the same target is offered by {discovery.distribution(same[0])}"
+            )
         else:
-            yield _loaded(one, entry)
+            yield _loaded(plugin, entry)
 
 
 def _listed(entry: metadata.EntryPoint, kind: Kind) -> InstalledPlugin:
     return InstalledPlugin(entry.name, kind, discovery.distribution(entry), entry.value)
 
 
-def _loaded(one: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugin:
+def _loaded(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugin:
     """`one` with what its import gave; an autoloaded plugin is made and registered too, since every run does that."""
     try:
         target = entry.load()
-        if one.kind == "autoload":
-            (registered,) = Engine([(one.name, target() if callable(target) else target)], autoload=False).plugins
-            return attrs.evolve(one, plugin=registered.plugin, methods=registered.hooks)
+        if plugin.kind == "autoload":
+            (registered,) = Engine([(plugin.name, target() if callable(target) else target)], autoload=False).plugins
+            return attrs.evolve(plugin, plugin=registered.plugin, methods=registered.hooks)
     except Exception as error:  # noqa: BLE001 - whatever a third party raises is what there is to report
-        return attrs.evolve(one, status="broken", reason=describe(error))
-    return attrs.evolve(one, plugin=target, methods=target)
+        return attrs.evolve(plugin, status="broken", reason=describe(error))
+    return attrs.evolve(plugin, plugin=target, methods=target)
 
 
 def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.environ) -> list[str]:
     """What is to be said beside the list: the environment's part, and hooks that are called in another order than the list's."""
-    names = {one.name for one in listed}
+    names = {plugin.name for plugin in listed}
     said = [
         f"{discovery.DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, names)}"
         for name in sorted(discovery.blocked_names(environ) - names)
     ]
     if not discovery.autoload_allowed(environ):
         said.append(f"{discovery.NO_AUTOLOAD} is set: nothing is autoloaded.")
-    engine = Engine([(one.name, one.plugin) for one in listed if one.kind == "autoload" and one.status == "ok"], autoload=False)
+    engine = Engine(
+        [(plugin.name, plugin.plugin) for plugin in listed if plugin.kind == "autoload" and plugin.status == "ok"], autoload=False
+    )
     for hook in HOOKS:
         order = engine.order(hook)
         if order != [name for name in engine.names if name in order]:

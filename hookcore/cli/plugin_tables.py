@@ -36,19 +36,19 @@ def show(name: str | None = None, console: Console | None = None, environ: Mappi
     console = console or open_console()
     listed = installed(environ)
     if name is not None:
-        names = {one.name for one in listed}
-        listed = [one for one in listed if one.name == name]
+        names = {plugin.name for plugin in listed}
+        listed = [plugin for plugin in listed if plugin.name == name]
         if not listed:
             there = ", ".join(sorted(names)) or "none"
             raise click.ClickException(f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}")
-        for one in listed:
-            _describe(console, one)
+        for plugin in listed:
+            _describe(console, plugin)
     else:
         narrow = console.is_terminal and console.width < _WIDE
         console.print(_entries(listed) if narrow else _columns(listed, "\n" if console.is_terminal else ", "))
         for note in notes(listed, environ):
             console.print(Text(note))
-    return int(any(one.kind == "autoload" and one.status == "broken" for one in listed))
+    return int(any(plugin.kind == "autoload" and plugin.status == "broken" for plugin in listed))
 
 
 def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
@@ -56,15 +56,15 @@ def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
     for title in ("plugin", "status", "kind", "role", "hooks", "what it does", "from"):
         # Where something must be broken over lines, it is what has spaces.
         table.add_column(title, overflow="fold", no_wrap=title not in {"status", "hooks", "what it does"})
-    for one in listed:
+    for plugin in listed:
         table.add_row(
-            Text(one.name, "bold"),
-            _status(one),
-            one.kind,
-            one.role,
-            one.hook_list,
-            Text(one.description),
-            f"{one.origin}{between}{one.target}",
+            Text(plugin.name, "bold"),
+            _status(plugin),
+            plugin.kind,
+            plugin.role,
+            plugin.hook_list,
+            Text(plugin.description),
+            f"{plugin.origin}{between}{plugin.target}",
         )
     return table
 
@@ -75,33 +75,35 @@ def _entries(listed: Sequence[InstalledPlugin]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for kind, title in _TITLES.items():
-        group = [one for one in listed if one.kind == kind]
+        group = [plugin for plugin in listed if plugin.kind == kind]
         if group:
             table.add_row(Text(kind, "underline"), Text(title, "underline"))
-        for one in group:
-            left = Text.assemble((one.name, "bold"), "\n  ", _status(one, one.status), f", {one.role}" if one.role else "")
-            right = (one.reason, one.description, one.hook_list, f"{one.origin}, {one.target}")
+        for plugin in group:
+            left = Text.assemble(
+                (plugin.name, "bold"), "\n  ", _status(plugin, plugin.status), f", {plugin.role}" if plugin.role else ""
+            )
+            right = (plugin.reason, plugin.description, plugin.hook_list, f"{plugin.origin}, {plugin.target}")
             table.add_row(left, "\n".join(filter(None, right)))
     return table
 
 
-def _status(one: InstalledPlugin, text: str | None = None) -> Text:
-    return Text(text or one.verdict, _STYLES.get(one.status, "yellow"))
+def _status(plugin: InstalledPlugin, text: str | None = None) -> Text:
+    return Text(text or plugin.verdict, _STYLES.get(plugin.status, "yellow"))
 
 
-def _describe(console: Console, one: InstalledPlugin) -> None:
-    facts = ", ".join(filter(None, (one.kind, one.role)))
-    console.print(Text.assemble((one.name, "bold"), f"  {facts}  ", _status(one)))
-    console.print(Text(f"{one.origin}, {one.target}"))
-    if one.doc:
+def _describe(console: Console, plugin: InstalledPlugin) -> None:
+    facts = ", ".join(filter(None, (plugin.kind, plugin.role)))
+    console.print(Text.assemble((plugin.name, "bold"), f"  {facts}  ", _status(plugin)))
+    console.print(Text(f"{plugin.origin}, {plugin.target}"))
+    if plugin.doc:
         console.print()
-        console.print(Text(one.doc))
-    parameters = _parameters(one)
+        console.print(Text(plugin.doc))
+    parameters = _parameters(plugin)
     if parameters.row_count:
         console.print(Text("\nParameters", "bold"))
         console.print(Padding(parameters, (0, 0, 0, 2), expand=False))
     hooks = Table.grid(padding=(0, 2, 0, 0))
-    for hook, (mark, doc) in one.hooks().items():
+    for hook, (mark, doc) in plugin.hooks().items():
         hooks.add_row(f"{hook} ({mark})" if mark else hook, Text(doc))
     if hooks.row_count:
         console.print(Text("\nHooks", "bold"))
@@ -109,11 +111,11 @@ def _describe(console: Console, one: InstalledPlugin) -> None:
     console.print()
 
 
-def _parameters(one: InstalledPlugin) -> Table:
+def _parameters(plugin: InstalledPlugin) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    if one.kind == "catalogue" and callable(one.plugin):
-        defaults = inspect.signature(one.plugin).parameters
-        for name, hint in spec_string.parameters_of(one.plugin).items():
+    if plugin.kind == "catalogue" and callable(plugin.plugin):
+        defaults = inspect.signature(plugin.plugin).parameters
+        for name, hint in spec_string.parameters_of(plugin.plugin).items():
             table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(defaults[name].default)))
     return table
 

@@ -104,7 +104,7 @@ class Registered:
     def parameters(self) -> dict[str, Any]:
         """What an attrs plugin was made with, as JSON-able values; what is none appears as the name of its type."""
         fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
-        return {one.alias: _plain(getattr(self.plugin, one.name)) for one in fields if one.init}
+        return {field.alias: _plain(getattr(self.plugin, field.name)) for field in fields if field.init}
 
 
 def _plain(value: Any) -> Any:
@@ -131,8 +131,8 @@ def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.Hook
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(_SPECS)
     # pluggy calls the last registered first; we call in the order listed.
-    for one in reversed(list(plugins)):
-        manager.register(one.hooks, one.name)
+    for registered in reversed(list(plugins)):
+        manager.register(registered.hooks, registered.name)
     return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
 
 

@@ -166,10 +166,10 @@ def prune(root: Path, retention: Retention, also: Iterable[SavedCheckpoint] = ()
     The newest and the best stay, and so does what has no readable manifest. Raises `CheckpointError` where one cannot be removed.
     """
     there = available(root)
-    kept = {path.name for path in [*retention.reasons(there), *(one.path for one in also)]}
-    removed = [one for one in there if one.path.name not in kept]
-    for one in removed:
-        remove(one.path)
+    kept = {path.name for path in [*retention.reasons(there), *(checkpoint.path for checkpoint in also)]}
+    removed = [checkpoint for checkpoint in there if checkpoint.path.name not in kept]
+    for checkpoint in removed:
+        remove(checkpoint.path)
     return removed
 
 

@@ -63,10 +63,10 @@ def syncing(paths: Iterable[Path]) -> Iterator[None]:
 
 def make_directory(path: Path) -> None:
     """Make `path` with its parents where it is not there, durably."""
-    made = [one for one in (path, *path.parents) if not one.exists()]
+    made = [directory for directory in (path, *path.parents) if not directory.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for one in made:
-        sync(one.parent)
+    for directory in made:
+        sync(directory.parent)
 
 
 def remove(path: Path) -> None:

@@ -70,22 +70,24 @@ class Retention:
 
     def reasons(self, checkpoints: Iterable[Ranked]) -> dict[Path, tuple[str, ...]]:
         """Why each of `checkpoints` that is kept is kept, by its path, oldest first."""
-        by_step = sorted(checkpoints, key=lambda one: one.step)
-        found: dict[Path, list[str]] = {one.path: [] for one in by_step}
-        for one in by_step[-1:]:
-            found[one.path].append("newest")
+        by_step = sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
+        found: dict[Path, list[str]] = {checkpoint.path: [] for checkpoint in by_step}
+        for checkpoint in by_step[-1:]:
+            found[checkpoint.path].append("newest")
         rankings = _rankings(by_step)
         for ranking in rankings:
             found[ranking[0].path].append(f"best {ranking[0].metric}")
-        for one in by_step[:-1] if self.last is None else by_step[-self.last : -1]:
-            found[one.path].append("all are kept" if self.last is None else f"one of the last {self.last}")
+        for checkpoint in by_step[:-1] if self.last is None else by_step[-self.last : -1]:
+            found[checkpoint.path].append("all are kept" if self.last is None else f"one of the last {self.last}")
         for ranking in rankings:
-            for one in ranking[1 : self.best]:
-                found[one.path].append(f"has a {one.metric}" if self.best is None else f"one of the {self.best} best")
+            for checkpoint in ranking[1 : self.best]:
+                found[checkpoint.path].append(
+                    f"has a {checkpoint.metric}" if self.best is None else f"one of the {self.best} best"
+                )
         if self.every is not None:
-            for one in {one.epoch: one for one in by_step}.values():  # the last of each epoch
-                if (one.epoch + 1) % self.every == 0:
-                    found[one.path].append("every epoch" if self.every == 1 else f"every {self.every} epochs")
+            for checkpoint in {checkpoint.epoch: checkpoint for checkpoint in by_step}.values():  # the last of each epoch
+                if (checkpoint.epoch + 1) % self.every == 0:
+                    found[checkpoint.path].append("every epoch" if self.every == 1 else f"every {self.every} epochs")
         return {path: tuple(why) for path, why in found.items() if why}
 
 
@@ -101,9 +103,12 @@ def ranked(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
 def _rankings(checkpoints: Iterable[Checkpoint]) -> list[list[Checkpoint]]:
     """One ranking for each metric and direction, that of the newest checkpoint last."""
     groups: dict[object, list[Checkpoint]] = {}
-    for one in sorted(checkpoints, key=lambda one: one.step):
-        if one.mode is not None and one.value is not None and not math.isnan(one.value):
-            kind = one.metric, one.mode
-            groups[kind] = [*groups.pop(kind, []), one]
+    for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.step):
+        if checkpoint.mode is not None and checkpoint.value is not None and not math.isnan(checkpoint.value):
+            kind = checkpoint.metric, checkpoint.mode
+            groups[kind] = [*groups.pop(kind, []), checkpoint]
     # Sorting is stable: the earlier of equals comes first.
-    return [sorted(group, key=lambda one: (one.value or 0.0) * (-1 if one.mode == "max" else 1)) for group in groups.values()]
+    return [
+        sorted(group, key=lambda checkpoint: (checkpoint.value or 0.0) * (-1 if checkpoint.mode == "max" else 1))
+        for group in groups.values()
+    ]

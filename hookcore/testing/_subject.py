@@ -98,16 +98,23 @@ class Subject:
         """What it has done to the run, in values that can be compared. Where a checkpoint is saved differs."""
         return {
             "decisions": [
-                (one.plugin, one.kind, one.epoch, one.step, _number(one.value), "" if one.kind == "checkpoint" else one.message)
-                for one in self.run.decisions[since:]
+                (
+                    decision.plugin,
+                    decision.kind,
+                    decision.epoch,
+                    decision.step,
+                    _number(decision.value),
+                    "" if decision.kind == "checkpoint" else decision.message,
+                )
+                for decision in self.run.decisions[since:]
             ],
             "votes to stop": [
-                (one.plugin, one.message, one.epoch, one.step, one.metric, _number(one.value), _number(one.best))
-                for one in self.run.stop_reasons
+                (vote.plugin, vote.message, vote.epoch, vote.step, vote.metric, _number(vote.value), _number(vote.best))
+                for vote in self.run.stop_reasons
             ],
             "learning rate": _number(self.trainee.inner.learning_rate),
             "weights": repr(self.trainee.inner.weights),
-            "errors": [(one.hook, type(one.error).__name__) for one in self.run.failures],
+            "errors": [(failure.hook, type(failure.error).__name__) for failure in self.run.failures],
         }
 
 

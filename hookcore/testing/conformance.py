@@ -346,12 +346,12 @@ class _PluginMachine(RuleBasedStateMachine):
             error = raised
         # An observer's errors, and those within an exception's own events, come out of the engine as failures alone.
         errors = [*([] if error is None else [error]), *(failure.error for failure in subject.run.failures[failed:])]
-        used = subject.trainee.undeclared + ["learning_rate" for one in errors if one in subject.trainee.refusals]
+        used = subject.trainee.undeclared + ["learning_rate" for error in errors if error in subject.trainee.refusals]
         if used:
             self.contract.breach(Clause.NEEDS, f"At {event} it used the trainee's {used[0]}, and its needs do not list it.")
-        for one in errors:
-            if not isinstance(one, self.contract.raises):
-                self.contract.breach(Clause.NO_EXCEPTION, f"At {event} it raised {one!r}.", one)
+        for error in errors:
+            if not isinstance(error, self.contract.raises):
+                self.contract.breach(Clause.NO_EXCEPTION, f"At {event} it raised {error!r}.", error)
         return error if isinstance(error, Exception) else None
 
     def _compare(self, event: Event, *, failed: bool) -> None:
@@ -375,13 +375,14 @@ class _PluginMachine(RuleBasedStateMachine):
             if not isinstance(message, str) or not message.strip():
                 self.contract.breach(Clause.VOTES, f"It voted to stop with the message {message!r}.")
 
-    def _same(self, event: Event, one: str, other: str, clause: Clause, *ignored: str) -> None:
-        first, second = self.subjects[one], self.subjects[other]
-        decided, expected = second.decided(second.own_decisions), first.decided(second.others_decisions)
+    def _same(self, event: Event, first: str, second: str, clause: Clause, *ignored: str) -> None:
+        reference, compared = self.subjects[first], self.subjects[second]
+        decided, expected = compared.decided(compared.own_decisions), reference.decided(compared.others_decisions)
         for what in decided.keys() - ignored:
             if decided[what] != expected[what]:
-                msg = f"At {event} the {what} of two differed: {expected[what]} ({one}) and {decided[what]} ({other})."
-                self.contract.breach(clause, msg)
+                self.contract.breach(
+                    clause, f"At {event} the {what} of two differed: {expected[what]} ({first}) and {decided[what]} ({second})."
+                )
 
     def _cut(self, event: Event) -> None:
         """Save the run and go on with a new plugin that loads the state, beside the others."""

@@ -59,7 +59,9 @@ def deliver(session: Session, event: Event) -> None:
         case "on_train_end":
             session.end()
         case hook:
-            getattr(session.hooks, hook)(*(Metrics(one) if isinstance(one, dict) else one for one in arguments))
+            getattr(session.hooks, hook)(
+                *(Metrics(argument) if isinstance(argument, dict) else argument for argument in arguments)
+            )
 
 
 def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -> Iterator[Event]:

@@ -137,7 +137,10 @@ def _disturbed(draw: DrawFn, legal: SearchStrategy[list[Event]]) -> list[Event]:
         case "move":
             events.insert(draw(st.integers(0, len(events) - 1)), events.pop(place))
         case "number":
-            arguments = [one + draw(st.sampled_from([-1, 1, 2])) if isinstance(one, int) else one for one in event.arguments]
+            arguments = [
+                argument + draw(st.sampled_from([-1, 1, 2])) if isinstance(argument, int) else argument
+                for argument in event.arguments
+            ]
             events[place] = attrs.evolve(event, arguments=tuple(arguments))
         case "break off":
             del events[place:]
@@ -182,12 +185,12 @@ def _epochs(
     values = {name: itertools.cycle(draw(metric_series(**{**kind.series, "max_size": 5}))) for name in kind.trained}
 
     def batch_metrics() -> dict[str, float]:
-        return _present({name: next(one) for name, one in values.items()})
+        return _present({name: next(column) for name, column in values.items()})
 
     events = list(before)
     for epoch in range(first, first + count):
         own = _epoch(draw, kind, epoch, batch_metrics)
-        metrics = _present({name: one[epoch - first] for name, one in series.items()})
+        metrics = _present({name: column[epoch - first] for name, column in series.items()})
         events += [*own, Event("on_epoch_end", (epoch, metrics))]
         if any(event.hook == "stop" for event in own):
             break

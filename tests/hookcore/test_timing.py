@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session, hookimpl
-from hookcore.timing import EVERY, SLOW, WHILE
+from hookcore.timing import FIRST_WINDOW, SAMPLED, SLOW
 from hookcore_adapters.loop import Loop
 
 QUICK = SLOW / 10
@@ -77,7 +77,7 @@ def test_hooks_that_are_rare_are_timed_at_each_call() -> None:
 def test_the_first_batches_are_timed_exactly() -> None:
     """Over a run of few batches nothing is estimated."""
     clock = Clock()
-    found = train(session_of(clock, one=Works(clock, begin=QUICK, end=lambda batch: QUICK * (batch % 7))), WHILE)
+    found = train(session_of(clock, one=Works(clock, begin=QUICK, end=lambda batch: QUICK * (batch % 7))), FIRST_WINDOW)
     assert found["one"] == pytest.approx(clock.now)
 
 
@@ -90,13 +90,13 @@ def test_quick_work_is_estimated_from_one_batch_in_many() -> None:
         looked += 1
         return clock()
 
-    batches = WHILE + 100 * EVERY
+    batches = FIRST_WINDOW + 100 * SAMPLED
     works = Works(clock, begin=QUICK, end=lambda _: 2 * QUICK)
     session = Session(Run(), Engine([("one", works)], autoload=False).plugins, {}, clock=counted)
     assert train(session, batches)["one"] == pytest.approx(clock.now)
     assert works.calls == batches
     # Two looks a call, for two hooks of the batches that are timed, and for one of the epoch.
-    assert looked == 2 * (2 * (WHILE + 100) + 1)
+    assert looked == 2 * (2 * (FIRST_WINDOW + 100) + 1)
 
 
 @pytest.mark.parametrize("period", [10, 64, 500, 1000])
@@ -109,18 +109,18 @@ def test_slow_work_every_so_many_batches_is_not_missed(period: int) -> None:
 
 def test_slow_work_that_begins_late_is_not_multiplied() -> None:
     """Where a sample meets a slow call, that counts once, and the batches that follow are all timed, each for itself."""
-    clock, first = Clock(), WHILE + EVERY - 1
+    clock, first = Clock(), FIRST_WINDOW + SAMPLED - 1
     works = Works(clock, end=lambda batch: 1.0 if batch in {first, first + 10} else QUICK)
     found = train(session_of(clock, one=works), first + 100)
     # Only the batches that the sample stands for are lost.
-    assert found["one"] == pytest.approx(clock.now - (EVERY - 1) * QUICK)
+    assert found["one"] == pytest.approx(clock.now - (SAMPLED - 1) * QUICK)
 
 
 def test_epochs_are_no_sample() -> None:
     """What is done for an epoch counts once, however few batches are timed by then."""
     clock = Clock()
     session = session_of(clock, one=Works(clock, epoch=2.0))
-    train(session, WHILE + 10 * EVERY)
+    train(session, FIRST_WINDOW + 10 * SAMPLED)
     session.epoch_begin(1)
     assert session.run.plugin_seconds == {"one": 4.0}
 
@@ -136,8 +136,8 @@ def test_estimates_go_on_when_slow_work_is_over() -> None:
 
     works = Works(clock, end=lambda batch: 1.0 if batch == 0 else 0.0)
     session = Session(Run(), Engine([("one", works)], autoload=False).plugins, {}, clock=counted)
-    train(session, 2 * WHILE + 10 * EVERY)
-    assert looked == 2 * (2 * (2 * WHILE + 10) + 1)
+    train(session, 2 * FIRST_WINDOW + 10 * SAMPLED)
+    assert looked == 2 * (2 * (2 * FIRST_WINDOW + 10) + 1)
 
 
 def test_time_in_another_plugin_is_its_own() -> None:
@@ -206,8 +206,8 @@ def test_a_plugin_that_is_disabled_takes_no_more() -> None:
 
     clock = Clock()
     works = Works(clock, end=lambda _: QUICK)
-    found = train(session_of(clock, broken=Broken(), works=works), WHILE + 10 * EVERY)
-    assert found == {"broken": pytest.approx(QUICK), "works": pytest.approx((WHILE + 10 * EVERY) * QUICK)}
+    found = train(session_of(clock, broken=Broken(), works=works), FIRST_WINDOW + 10 * SAMPLED)
+    assert found == {"broken": pytest.approx(QUICK), "works": pytest.approx((FIRST_WINDOW + 10 * SAMPLED) * QUICK)}
 
 
 def test_evaluation_batches_are_part_of_the_sample() -> None:
@@ -225,7 +225,7 @@ def test_evaluation_batches_are_part_of_the_sample() -> None:
         def on_evaluate_batch_end(self) -> None:
             clock.work(QUICK)
 
-    clock, watches, batches = Clock(), Watches(), WHILE + 10 * EVERY
+    clock, watches, batches = Clock(), Watches(), FIRST_WINDOW + 10 * SAMPLED
     session = session_of(clock, watches=watches)
     session.train_begin()
     for batch in range(batches):
