@@ -25,13 +25,15 @@ from hookcore.history import History
 from hookcore.markers import hookimpl, hookspec
 from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
-from hookcore.run import Decision, Outcome, PluginFailure, Progress, Run, StopReason
-from hookcore.session import Session
+from hookcore.registry.inspection import Registered
+from hookcore.run import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, Run, StopReason
+from hookcore.session import OnError, Session
 from hookcore.specs import HOOKS
 from hookcore.trainee import Trainee
 
 if typing.TYPE_CHECKING:
     from hookcore.capture import Capture
+    from hookcore.resume import Resume
     from hookcore.store import SavedCheckpoint
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Capture",
     "CheckpointError",
     "Decision",
+    "DecisionKind",
     "DiskFullError",
     "Engine",
     "History",
@@ -50,13 +53,17 @@ __all__ = [
     "MetricError",
     "Metrics",
     "Monitor",
+    "OnError",
     "Outcome",
     "ParameterError",
     "PluginError",
     "PluginFailure",
+    "Position",
     "Preempted",
     "Progress",
+    "Registered",
     "RegistrationError",
+    "Resume",
     "Run",
     "SavedCheckpoint",
     "Session",
@@ -67,7 +74,7 @@ __all__ = [
     "hookspec",
 ]
 
-_ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "SavedCheckpoint": "store"}
+_ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "Resume": "resume", "SavedCheckpoint": "store"}
 """What is as dear to import as all the rest together, and the module that has it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
 
-    OnError = Literal["raise", "disable"]
+OnError: TypeAlias = Literal["raise", "disable"]
+"""What an error in a plugin does: stop the run, or disable the plugin for the rest of it."""
 
 logger = logging.getLogger("hookcore")
 

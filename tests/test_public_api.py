@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import builtins
+import collections.abc
 import inspect
+import pathlib
+import re
 import subprocess
 import sys
+import typing
+from typing import TYPE_CHECKING, Any
 
+import hypothesis.stateful
 import pytest
 
 import hookcore
+import hookcore.authoring
+import hookcore.store
 import hookcore.testing
 import hookcore_plugins
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OTHERS = (builtins, collections.abc, hypothesis.stateful, hypothesis.strategies, pathlib, typing)
+ELSEWHERE = {name for module in OTHERS for name in dir(module)}
+"""Types that are not ours."""
+INTERNAL = {"Shared"}
+"""What the handles of a run have in common, for adapters alone."""
 HEAVY = {"click", "hypothesis", "jax", "keras", "numpy", "pandas", "rich", "sklearn", "tensorflow", "torch"}
 
 
@@ -35,6 +52,34 @@ def test_every_public_name_is_documented(name: str) -> None:
     if inspect.isclass(value) or inspect.isfunction(value):
         assert value.__doc__
         assert value.__module__.startswith("hookcore.")
+
+
+DOORS = (hookcore, hookcore.authoring, hookcore.store, hookcore.testing)
+
+
+def signatures(value: object) -> Iterator[str]:
+    """The annotations of a function, or of a class's fields and public methods, as they are written."""
+    if inspect.isfunction(value):
+        yield from map(str, value.__annotations__.values())
+    elif inspect.isclass(value):
+        yield from (str(hint) for name, hint in vars(value).get("__annotations__", {}).items() if not name.startswith("_"))
+        for name, member in vars(value).items():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+                yield from signatures(function)
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_every_type_in_a_public_signature_is_exported(door: Any) -> None:
+    """Whoever annotates a call of the public API finds each type of ours at one of its doors."""
+    exported = {name for each in DOORS for name in each.__all__}
+    unknown = {}
+    for name in door.__all__:
+        for hint in signatures(getattr(door, name)):
+            named = re.findall(r"(?<![\w.])[A-Z]\w+(?!\.)", re.sub(r"(['\"]).*?\1", "", hint))
+            if not exported.union(ELSEWHERE, INTERNAL).issuperset(named):
+                unknown[name] = hint
+    assert unknown == {}
 
 
 def imported(statement: str) -> set[str]:

@@ -50,7 +50,7 @@ class Ranked(Protocol):
         ...
 
 
-Checkpoint = TypeVar("Checkpoint", bound=Ranked)
+T = TypeVar("T", bound=Ranked)
 
 
 @attrs.frozen
@@ -91,7 +91,7 @@ class Retention:
         return {path: tuple(why) for path, why in found.items() if why}
 
 
-def ranked(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+def ranked(checkpoints: Iterable[T]) -> list[T]:
     """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals.
 
     Where the metric, or its direction, was changed in between, those with the metric of the newest.
@@ -100,9 +100,9 @@ def ranked(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     return rankings[-1] if rankings else []
 
 
-def _rankings(checkpoints: Iterable[Checkpoint]) -> list[list[Checkpoint]]:
+def _rankings(checkpoints: Iterable[T]) -> list[list[T]]:
     """One ranking for each metric and direction, that of the newest checkpoint last."""
-    groups: dict[object, list[Checkpoint]] = {}
+    groups: dict[object, list[T]] = {}
     for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.step):
         if checkpoint.mode is not None and checkpoint.value is not None and not math.isnan(checkpoint.value):
             kind = checkpoint.metric, checkpoint.mode

@@ -11,7 +11,7 @@ import typing
 from hookcore.errors import LoadError as _LoadError
 from hookcore.testing.doubles import RecordingPlugin, ScriptedTrainee
 from hookcore.testing.events import Event, check_events
-from hookcore.testing.playing import play
+from hookcore.testing.playing import Stop, play
 
 if typing.TYPE_CHECKING:
     from hookcore.testing.conformance import Clause, check_plugin, plugin_machine
@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "RecordingPlugin",
     "ScriptedTrainee",
+    "Stop",
     "check_events",
     "check_plugin",
     "event_sequences",

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hookcore import Capture
     from hookcore.testing.playing import Stop
 
-    Factory = Callable[[], Any]
 
 SETTINGS: Final = hypothesis.settings(
     derandomize=True,
@@ -57,7 +56,7 @@ class Clause(enum.StrEnum):
 
 
 def check_plugin(
-    factory: Factory,
+    factory: Callable[[], Any],
     *,
     metrics: Iterable[str] = ("loss", "val_loss"),
     raises: tuple[type[Exception], ...] = (),
@@ -92,7 +91,7 @@ def check_plugin(
 
 
 def plugin_machine(
-    factory: Factory,
+    factory: Callable[[], Any],
     *,
     metrics: Iterable[str] = ("loss", "val_loss"),
     raises: tuple[type[Exception], ...] = (),
@@ -110,7 +109,7 @@ def plugin_machine(
 
 
 def _contract(
-    factory: Factory,
+    factory: Callable[[], Any],
     metrics: Iterable[str],
     raises: tuple[type[Exception], ...],
     tick: Callable[[], object] | None,
@@ -123,7 +122,7 @@ def _contract(
 class _Contract:
     """What is to be checked, and the checks that need no run."""
 
-    factory: Factory
+    factory: Callable[[], Any]
     metrics: tuple[str, ...]
     raises: tuple[type[Exception], ...]
     tick: Callable[[], object] | None

@@ -35,7 +35,7 @@ def metric_series(
     nan: bool = False,
     infinity: bool = False,
     missing: bool = False,
-) -> SearchStrategy[Series]:
+) -> SearchStrategy[list[float | None]]:
     """One metric's values, an epoch each, as hard for a stopping rule as they can be.
 
     Every value is a float that float32 holds exactly, so that a framework that computes in float32 sees the same numbers.
