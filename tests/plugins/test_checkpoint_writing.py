@@ -18,7 +18,8 @@ from hookcore import CheckpointError, DiskFullError, MetricError, Outcome, Preem
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping
-from tests.plugins.checkpointing import PATIENCE, BadTrainee, SlowTrainee, in_a_process, on_a_slow_disk, settles, steps, train
+from tests.patience import PATIENCE
+from tests.plugins.checkpointing import BadTrainee, SlowTrainee, in_a_process, on_a_slow_disk, settles, steps, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -46,7 +46,7 @@ from hookcore_plugins import (
     _event_writer,
     _summaries,
 )
-from tests.plugins.checkpointing import PATIENCE
+from tests.patience import PATIENCE
 from tests.plugins.event_files import Logged, Visible, read, scalars, single, train, with_tests
 
 if TYPE_CHECKING:
