@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No deadlines: they fail tests for the load of the machine.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("dev", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=2000)
+# No deadlines, and nothing is too slow: they fail tests for the load of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("patient"), derandomize=True)
+settings.register_profile("dev", settings.get_profile("patient"))
+settings.register_profile("long", settings.get_profile("patient"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 # A shell has what it starts in the background ignore Ctrl-C, as nohup does with SIGHUP, and the children inherit it. What a

@@ -25,71 +25,14 @@ if TYPE_CHECKING:
     from hookcore import Run
     from tests.browser.looking import Browser
 
-POSITIVE = [
-    "wonderful",
-    "superb",
-    "brilliant",
-    "charming",
-    "moving",
-    "delightful",
-    "gripping",
-    "witty",
-    "beautiful",
-    "touching",
-    "clever",
-    "fresh",
-]
-NEGATIVE = [
-    "awful",
-    "dull",
-    "tedious",
-    "clumsy",
-    "boring",
-    "dreadful",
-    "shallow",
-    "wooden",
-    "stale",
-    "pointless",
-    "silly",
-    "bland",
-]
-NEUTRAL = [
-    "the",
-    "a",
-    "film",
-    "actor",
-    "scene",
-    "story",
-    "camera",
-    "music",
-    "director",
-    "plot",
-    "ending",
-    "dialogue",
-    "script",
-    "character",
-    "minute",
-    "screen",
-    "role",
-    "theatre",
-    "audience",
-    "year",
-    "town",
-    "night",
-    "train",
-    "letter",
-    "house",
-    "street",
-    "river",
-    "garden",
-    "winter",
-    "summer",
-    "window",
-    "table",
-    "morning",
-    "evening",
-    "picture",
-]
+POSITIVE = "wonderful superb brilliant charming moving delightful gripping witty beautiful touching clever fresh".split()  # noqa: SIM905
+NEGATIVE = "awful dull tedious clumsy boring dreadful shallow wooden stale pointless silly bland".split()  # noqa: SIM905
+NEUTRAL = (  # noqa: SIM905
+    "the a film actor scene story camera music director plot ending dialogue script character minute screen role "
+    "theatre audience year town night train letter house street river garden winter summer window table morning "
+    "evening picture"
+).split()
+TABS = ["timeseries", "scalars", "graphs", "histograms", "distributions", "projector", "hparams", "text"]
 WORDS = [*POSITIVE, *NEGATIVE, *NEUTRAL]
 EPOCHS = 8
 LENGTH = 24
@@ -157,38 +100,48 @@ def _reviews(seed: int, number: int) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def tensorboard(run: Run, directory: Path) -> Iterator[str]:
-    """The address of a TensorBoard server, which has read the run."""
+    """The address of a TensorBoard server that has read all of the run: pages show what it had read when they were opened."""
     from tests.browser.looking import fetch, wait
 
     del run
     log = directory / "tensorboard.log"
-    with log.open("wb") as output:
-        # Port 0: one that is free.
-        command = [
-            sys.executable,
-            "-m",
-            "tensorboard.main",
-            "--logdir",
-            str(directory / "logs"),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-        ]
-        server = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)
-    try:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(directory / "logs")]
+    command += ["--host", "127.0.0.1", "--port", "0"]  # one that is free
+    with log.open("wb") as output, subprocess.Popen(command, cwd=directory, stdout=output, stderr=output) as server:
+        try:
 
-        def address() -> str | None:
-            assert server.poll() is None, f"TensorBoard ended:\n{log.read_text()}"
-            found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
-            return found and found[0]
+            def address() -> str | None:
+                assert server.poll() is None, f"TensorBoard ended:\n{log.read_text()}"
+                found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
+                return found and found[0]
 
-        url = wait(address, "TensorBoard says where it is")
-        wait(lambda: len(fetch(f"{url}data/plugin/scalars/tags")) > 1, "TensorBoard has read two runs")
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
+            url = wait(address, "TensorBoard says where it is")
+            points = written(directory / "logs")
+            wait(
+                lambda: {part: len(fetch(f"{url}data/plugin/{part}")) for part in points} == points,
+                f"TensorBoard has read all points: {points}",
+            )
+            ended = 'hparams/session_groups?request={"allowedStatuses":["STATUS_SUCCESS","STATUS_FAILURE"]}'
+            wait(lambda: fetch(f"{url}data/plugin/{ended}")["totalSize"], "TensorBoard has read how the run ended")
+            listing = f"{url}data/plugins_listing"
+            wait(lambda: all(fetch(listing)[tab]["enabled"] for tab in TABS), f"TensorBoard shows all of {TABS}")
+            yield url
+        finally:
+            server.terminate()
+
+
+def written(logs: Path) -> dict[str, int]:
+    """How many points of each tag of each run are in the event files, by where a server shows them."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+    found = {}
+    for log in ("train", "validation"):
+        events = EventAccumulator(str(logs / log)).Reload()
+        for tag, metadata in events.summary_metadata.items():
+            plugin = metadata.plugin_data.plugin_name
+            if plugin in {"scalars", "histograms", "text"}:
+                found[f"{plugin}/{plugin}?run={log}&tag={tag}"] = len(events.Tensors(tag))
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.install_chromium import HINT, programs
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Found = TypeVar("Found")
-DEADLINE = 90.0  # seconds
 WINDOW = (1280, 860)
 
-# The elements that `a >> b` selects: every b anywhere within an a, also in open shadow roots.
+# The elements below `from` that `a >> b` selects: every b anywhere within an a, also in open shadow roots.
 _DEEP = """
-function deep(path) {
+function deep(path, from = document) {
   return path.split(' >> ').reduce((roots, selector) => {
     const found = new Set();
     const walk = root => {
@@ -39,12 +38,12 @@ function deep(path) {
       walk(root);
     }
     return [...found];
-  }, [document]);
+  }, [from]);
 }
 """
 
 
-def wait(condition: Callable[[], Found | None], what: str, deadline: float = DEADLINE) -> Found:
+def wait(condition: Callable[[], Found | None], what: str, deadline: float = PATIENCE) -> Found:
     """What `condition` returns once that is true. While a page is built, its elements come and go: that is no error."""
     nobody: Any = None
     waiting = WebDriverWait(nobody, deadline, poll_frequency=0.1, ignored_exceptions=(WebDriverException, OSError))
@@ -54,7 +53,7 @@ def wait(condition: Callable[[], Found | None], what: str, deadline: float = DEA
 
 def fetch(url: str) -> Any:
     """The JSON at `url`, on this machine."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the test's own server
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the test's own server
         return json.load(answer)
 
 
@@ -96,13 +95,19 @@ class Browser:
         self.driver.get(url)
 
     def ask(self, selector: str, expression: str = "e.innerText") -> list[Any]:
-        """The JavaScript `expression` of each element `e` that `selector` finds at any depth; `a >> b` finds b within a."""
+        """The JavaScript `expression` of each element `e` that `selector` finds at any depth; `a >> b` finds b within a.
+
+        Within `expression`, `deep(selector, e)` finds elements in the same way.
+        """
         script = f"{_DEEP} return deep(arguments[0]).map(e => ({expression}));"
         found: list[Any] = self.driver.execute_script(script, selector)
         return found
 
     def wait_for(self, selector: str, expected: Callable[[list[Any]], object], expression: str = "e.innerText") -> list[Any]:
-        """What `ask` finds once it is as `expected`; the error says what it was at last."""
+        """What `ask` finds once it is as `expected`; the error says what it was at last.
+
+        Pages go on changing: wait for all that you compare, and ask for nothing afterwards.
+        """
         last: list[Any] = []
 
         def found() -> bool:
@@ -117,15 +122,19 @@ class Browser:
         return last
 
     def type_into(self, selector: str, text: str) -> None:
-        """Type into the input that `selector` finds at any depth."""
-        self.wait_for(selector, bool, "e.tagName")
-        self.ask(selector, "e")[0].send_keys(text)
+        """Type into the input that `selector` finds at any depth, once that takes it."""
+        wait(lambda: [found.send_keys(text) for found in self.ask(selector, "e")[:1]], f"{selector} can be typed into")
 
     def enter_frames(self) -> None:
         """Go into the page within the page, as deep as it goes."""
-        for _ in range(2):
-            wait(lambda: self.driver.find_elements(By.TAG_NAME, "iframe"), "there is a frame")
-            self.driver.switch_to.frame(0)
+
+        def entered() -> bool:
+            self.driver.switch_to.default_content()
+            for _ in range(2):
+                self.driver.switch_to.frame(0)
+            return True
+
+        wait(entered, "there is a frame within a frame")
 
     def screenshot(self, name: str) -> None:
         """Save what is to be seen, once nothing moves any more."""

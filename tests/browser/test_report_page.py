@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from hookcore.cli.main import main
 from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
-from tests.browser.looking import WINDOW
+from tests.browser.looking import WINDOW, wait
 from tests.plugins.report.reporting import HOSTILE, ODD, Stops, recorded
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9
 def browser(browser: Browser) -> Any:
     """Chromium's driver, with nothing noted so far of what it loads and complains of."""
     driver = browser.driver
+    driver.get("about:blank")  # whose own notes end
     driver.set_window_size(*WINDOW)
     for log in ("browser", "performance"):
         driver.get_log(log)
@@ -65,6 +67,7 @@ def test_charts_are_seen(browser: Any, tmp_path: Path) -> None:
     page = opened(browser, recorded(tmp_path, LOSSES, plugins), tmp_path)
     for width in (360, 800, 1600):
         page.set_window_size(width, 900)
+        wait(functools.partial(page.execute_script, f"return innerWidth === {width}"), f"the page is {width} wide")
         sizes = page.execute_script(
             "return [...document.querySelectorAll('figure.chart svg')].map(svg => {"
             "const own = svg.getBoundingClientRect(), card = svg.closest('figure').getBoundingClientRect();"

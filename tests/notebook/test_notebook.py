@@ -10,6 +10,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from tests.patience import PATIENCE
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 
 _read: Any = nbformat.read
@@ -31,9 +33,9 @@ with Loop([Console({verbose!r}, clock=lambda: float(next(ticks)))], epochs=2, st
 def messages(code: str) -> list[dict[str, Any]]:
     """What a cell with `code` shows, message by message."""
     found: list[dict[str, Any]] = []
-    manager, client = start_new_kernel()
+    manager, client = start_new_kernel(startup_timeout=PATIENCE)
     try:
-        client.execute_interactive(code, output_hook=found.append, timeout=60)
+        client.execute_interactive(code, output_hook=found.append, timeout=PATIENCE)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -72,7 +74,8 @@ def test_lines_alone() -> None:
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The document, run from top to bottom but for the cells with the tag `skip-execution`, and where."""
     notebook, directory = _read(DOCUMENT, as_version=4), tmp_path_factory.mktemp("notebook")
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(directory)}}).execute()
+    patient: Any = {"timeout": PATIENCE, "startup_timeout": PATIENCE}
+    NotebookClient(notebook, **patient, resources={"metadata": {"path": str(directory)}}).execute()
     return notebook, directory
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from tests.parity import properties
 from tests.parity.protocol import EXAMPLES
 
-thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=EXAMPLES)
 
 
 @thorough

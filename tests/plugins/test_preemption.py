@@ -20,6 +20,7 @@ from hookcore import Engine, HookcoreWarning, Outcome, ParameterError, Preempted
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Preemption
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -129,7 +130,7 @@ def script(code: str) -> str:
 
 def child(code: str) -> subprocess.CompletedProcess[str]:
     """Run `script(code)` in a new interpreter."""
-    return subprocess.run([sys.executable, "-c", script(code)], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", script(code)], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 # The first signal
@@ -538,7 +539,7 @@ def test_a_signal_from_another_process_ends_the_run_after_the_batch() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "training\n"
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate("sent\n", timeout=60)
+        output, _ = process.communicate("sent\n", timeout=PATIENCE)
     assert output == "batch 0\n"
     assert process.returncode == 143
 

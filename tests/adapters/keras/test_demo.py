@@ -24,6 +24,7 @@ from numpy.lib import format as npy
 from hookcore import store
 from hookcore_adapters.demo import corpus, imdb
 from hookcore_adapters.keras import MODEL_FILE
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,9 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main(prog_
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
     """Three epochs end with status 0, with the best checkpoint equal to what was recorded, and with the files that it names."""
     out = tmp_path / "demo"
-    done = subprocess.run([*COMMAND, "--out", out, "--epochs", "3"], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [*COMMAND, "--out", out, "--epochs", "3"], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "equal to it" in done.stdout
     assert "NOT" not in done.stdout
@@ -66,7 +69,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
             if "val_loss" in line:  # an epoch is done, and many are left
                 break
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=120)
+        rest, _ = process.communicate(timeout=PATIENCE)
     text = "".join(lines) + rest
     assert process.returncode == 130, text
     assert "interrupted" in rest
@@ -81,7 +84,7 @@ def test_the_demo_without_keras_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "keras.py").write_text("raise ImportError('No module named keras', name='keras')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [*COMMAND, "--out", tmp_path / "demo"], capture_output=True, text=True, check=False, timeout=120, env=environment
+        [*COMMAND, "--out", tmp_path / "demo"], capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["Error: The demo needs keras: pip install 'hookcore[demo]'"]
@@ -97,7 +100,7 @@ def test_importing_the_adapter_without_keras_names_the_extra(tmp_path: Path) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         env=environment,
     )
     assert done.returncode == 1
@@ -127,7 +130,7 @@ def test_the_imdb_demo_trains_with_tensorboard_and_word_labels(tmp_path: Path, r
     """Two epochs on a file of one's own: it says how to watch, on what it trains, and leaves logs, words and checkpoints."""
     out = tmp_path / "out"
     command = [*COMMAND, "--model", "imdb", "--data", str(reviews), "--out", str(out), "--epochs", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"tensorboard --logdir {out / 'tensorboard'}" in done.stdout.partition("epoch ")[0]
     assert f"60 texts from {reviews}" in done.stdout
@@ -269,7 +272,7 @@ def test_words_without_names_are_numbered(
 
 def test_data_are_for_imdb(reviews: Path) -> None:
     """Another model does not take them, and says so before it loads anything."""
-    done = subprocess.run([*COMMAND, "--data", str(reviews)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*COMMAND, "--data", str(reviews)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 2
     assert "--data is for --model imdb" in done.stderr
 
@@ -282,5 +285,5 @@ def test_help_loads_no_framework() -> None:
         "assert '--model' in run(main, ['demo', '--help']).output; "
         "print([name for name in ('keras', 'numpy', 'tensorboard', 'tensorflow', 'sklearn') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout == "[]\n"

@@ -51,7 +51,7 @@ def damaged(whole: SavedCheckpoint, root: Path) -> Path:
     return root
 
 
-EVERY_EXAMPLE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+EVERY_EXAMPLE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @EVERY_EXAMPLE

@@ -153,7 +153,7 @@ def test_what_stays_is_the_union_of_the_policies(
 
 
 @given(retention=st.builds(Retention, FEW, FEW, FEW), writes=WRITES, mode=st.sampled_from(["min", "max"]))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_stays_on_disk_is_the_union_of_the_policies(
     tmp_path: Path, retention: Retention, writes: list[tuple[bool, float | None]], mode: Mode
 ) -> None:

@@ -17,6 +17,7 @@ from hookcore import Run, hookimpl, store
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins.checkpoint.background import Background
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     # What is raised in which batch of which epoch.
     Failure = tuple[int, int, BaseException]
-
-PATIENCE = 60
-"""Seconds after which a test gives up what it waits for; it comes at once, or the test fails."""
 
 
 def train(

@@ -19,11 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookcore_plugins.checkpoint.background import Background
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PATIENCE = 60
 
 
 def gated(gate: threading.Semaphore, done: list[int], number: int) -> Callable[[], int]:

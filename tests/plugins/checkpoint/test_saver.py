@@ -18,8 +18,8 @@ from hookcore import CheckpointError, DiskFullError, MetricError, Outcome, Preem
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping
+from tests.patience import PATIENCE
 from tests.plugins.checkpoint.checkpointing import (
-    PATIENCE,
     BadTrainee,
     SlowTrainee,
     in_a_process,

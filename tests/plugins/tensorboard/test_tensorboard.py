@@ -38,7 +38,7 @@ from hookcore.testing import RecordingPlugin, ScriptedTrainee, event_sequences, 
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, TensorBoard, TimeLimit
 from hookcore_plugins.tensorboard import event_files, event_writer, summaries
-from tests.plugins.checkpoint.checkpointing import PATIENCE
+from tests.patience import PATIENCE
 from tests.plugins.tensorboard.event_files import Logged, Visible, read, scalars, single, train, with_tests
 
 if TYPE_CHECKING:
