@@ -17,8 +17,8 @@ import attrs
 import pytest
 
 from hookcore import Engine, HookcoreError, ParameterError, Run, hookimpl, state
-from hookcore.errors import Preempted
 from hookcore.authoring import reason_lacking
+from hookcore.errors import Preempted
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Console, EarlyStopping, ReduceLROnPlateau, Report, RunReport
