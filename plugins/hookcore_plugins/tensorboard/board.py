@@ -94,16 +94,20 @@ class Board:
         """Hand over the graph of layers."""
         self._add(0, summaries.graph(nodes))
 
-    def image(self, epoch: int, tag: str, matrix: Any) -> None:
-        """Hand over `matrix` as an image."""
-        self._add(epoch, summaries.image(tag, matrix))
+    def weights(self, epoch: int, weights: Mapping[str, Any], *, images: bool) -> None:
+        """Hand over a histogram of each of `weights` and, with `images`, an image of each that is a matrix."""
+        for name, array in weights.items() if images else ():
+            if array.ndim == 2 and min(array.shape) > 1:  # noqa: PLR2004 - a matrix
+                self._add(epoch, summaries.image(f"{name}/image", array))
+        self.histograms(epoch, "", {f"{name}/histogram": array for name, array in weights.items()})
 
-    def histogram(self, epoch: int, tag: str, array: Any) -> None:
-        """Hand over a histogram of the finite values in `array`, and how many values are not finite if there are any."""
-        row, missing = summaries.finite(array)
-        self._add(epoch, summaries.histogram(tag, row))
-        if missing:
-            self.scalars(TRAIN, epoch, "nonfinite/", {tag: missing})
+    def histograms(self, epoch: int, prefix: str, arrays: Mapping[str, Any]) -> None:
+        """Hand over a histogram of the finite values in each of `arrays`, and how many others it has, if any."""
+        for name, array in arrays.items():
+            row, missing = summaries.finite(array)
+            self._add(epoch, summaries.histogram(prefix + name, row))
+            if missing:
+                self.scalars(TRAIN, epoch, "nonfinite/", {prefix + name: missing})
 
     def embeddings(self, matrices: Mapping[str, Any], when: str) -> None:
         """Hand over the vectors that each embedding has at `when`, and list them; without `matrices`, write the list alone."""

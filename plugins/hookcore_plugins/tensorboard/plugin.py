@@ -14,6 +14,7 @@ import attrs
 
 from hookcore import CapabilityError, LoadError, Metrics, Outcome, ParameterError, Run, hookimpl
 from hookcore.authoring import Capability, due, learning_rate_of, reason_lacking, validators
+from hookcore_plugins.tensorboard.hyperparameters import hyperparameters
 from hookcore_plugins.tensorboard.written import TRAIN, VALIDATION, Written
 
 if TYPE_CHECKING:
@@ -24,12 +25,9 @@ logger = logging.getLogger("hookcore")
 
 _VALIDATION_PREFIX: Final = "val_"
 _SAMPLES: Final = 32
-_SYNC_SECONDS: Final = 10.0
-"""How long a checkpoint waits for the files."""
+_SYNC_SECONDS: Final = 10.0  # how long a checkpoint waits for the files
 _STATUS: Final = {Outcome.COMPLETED: "SUCCESS", Outcome.STOPPED: "SUCCESS", Outcome.FAILED: "FAILURE"}
 _LABELS: Final = "a list of words, the path of a file of them, or a mapping of layer names to either"
-_LONGEST: Final = 200  # characters
-_LARGEST: Final = 1e300
 
 
 @attrs.define(eq=False)
@@ -115,12 +113,8 @@ class TensorBoard:
                 validators.reject(self, attribute.name, labels, _LABELS)
 
     def __attrs_post_init__(self) -> None:
-        for name, freq in {
-            "images": "histogram_freq",
-            "activations": "histogram_freq",
-            "gradients": "histogram_freq",
-            "embeddings_metadata": "embeddings_freq",
-        }.items():
+        histograms = dict.fromkeys(("images", "activations", "gradients"), "histogram_freq")
+        for name, freq in {**histograms, "embeddings_metadata": "embeddings_freq"}.items():
             if getattr(self, name) and not getattr(self, freq):
                 raise ParameterError(f"TensorBoard: {name} has no effect while {freq} is 0; give {freq}=1 for every epoch.")
         self._batch_freq = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
@@ -148,9 +142,7 @@ class TensorBoard:
             self._board.close_quietly()
             self._board = None
         if (self.activations or self.gradients) and run.validation_data is None:
-            raise CapabilityError(
-                "TensorBoard: activations and gradients are those of validation samples, and there is no validation data."
-            )
+            raise CapabilityError("TensorBoard: activations and gradients need validation data, and there is no validation data.")
         matrices = _views(run).embeddings() if self.embeddings_freq else {}
         resumed = run.resumed_from is not None
         self._board = board = Board(self.log_dir, self._written, self.clock, self.embeddings_metadata, matrices, resumed=resumed)
@@ -162,7 +154,7 @@ class TensorBoard:
         if matrices:  # before the first event: TensorBoard looks for the list when it first sees a run
             board.embeddings({} if board.continues else matrices, "before training")
         if self.hparams and not board.continues:
-            board.hyperparameters(_hyperparameters(run))
+            board.hyperparameters(hyperparameters(run))
         board.write_soon()
 
     @hookimpl
@@ -223,7 +215,7 @@ class TensorBoard:
                 board.scalars(TRAIN, epoch, "hparams/", validated)
         self._write_graph(board, run)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
-            self._write_arrays(board, run, epoch)
+            self._write_histograms(board, run, epoch)
         if self.embeddings_freq and epoch % self.embeddings_freq == 0:
             board.embeddings(_views(run).embeddings(), f"epoch {epoch:04d}")
         board.write_soon()
@@ -273,23 +265,13 @@ class TensorBoard:
         else:
             board.graph(nodes)
 
-    def _write_arrays(self, board: Board, run: Run, epoch: int) -> None:
-        """Write the histograms, and images of the weights."""
-        views = _views(run)
-        weights = views.weights()
-        arrays = {f"{name}/histogram": array for name, array in weights.items()}
-        if self.images:
-            for name, array in weights.items():
-                if array.ndim == 2 and min(array.shape) > 1:  # noqa: PLR2004 - a matrix
-                    board.image(epoch, f"{name}/image", array)
+    def _write_histograms(self, board: Board, run: Run, epoch: int) -> None:
+        views, data = _views(run), run.validation_data
+        board.weights(epoch, views.weights(), images=self.images)
         if self.activations:
-            activations = views.activations(run.validation_data, _SAMPLES)
-            arrays |= {f"activations/{name}": array for name, array in activations.items()}
+            board.histograms(epoch, "activations/", views.activations(data, _SAMPLES))
         if self.gradients:
-            gradients = views.gradients(run.validation_data, _SAMPLES)
-            arrays |= {f"gradients/{name}": array for name, array in gradients.items()}
-        for tag, array in arrays.items():
-            board.histogram(epoch, tag, array)
+            board.histograms(epoch, "gradients/", views.gradients(data, _SAMPLES))
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files are written, once that much is in them, for a resumed run to continue from there."""
@@ -314,27 +296,3 @@ class TensorBoard:
 def _views(run: Run) -> Views:
     """Return the trainee with the views that `needs` asked it for."""
     return cast("Views", run.trainee)
-
-
-# Parameters in which runs that should be compared do not differ: the table shows five columns, and hides the others.
-_NOT_COMPARED: Final = frozenset(
-    {"asynchronous", "clock", "deadline", "directory", "graph", "interval", "now", "path", "signals", "stream", "summary"}
-    | {"when_busy", "when_full", "keep_best", "keep_every", "keep_last", "missing", "style"}
-)
-
-
-def _hyperparameters(run: Run) -> dict[str, bool | float | str]:
-    """Return what TensorBoard's table shows of the run: short texts, and numbers that it does not leave out."""
-    rate = learning_rate_of(run)
-    values: dict[str, Any] = {"framework": run.trainee.framework}
-    values |= {"epochs": run.epochs} if run.epochs is not None else {}
-    values |= {"learning_rate": rate} if rate is not None else {}
-    for plugin, parameters in run.parameters.items():
-        if plugin != run.plugin:
-            values |= {f"{plugin}.{name}": value for name, value in parameters.items() if name not in _NOT_COMPARED}
-    return {name: value if _fits_table(value) else str(value)[:_LONGEST] for name, value in values.items()}
-
-
-def _fits_table(value: Any) -> bool:
-    """Whether the table can hold `value` as it is: it would leave out NaN and the infinities."""
-    return isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < _LARGEST)
