@@ -47,8 +47,8 @@ def set_aside(root: Path, runs: Sequence[str], names: Sequence[str]) -> Path | N
 def cut(directory: Path, count: int) -> int:
     """Keep the first `count` events in the event files in `directory`, remove the others, and return how many remain.
 
-    A record that a crash left torn at the end of a file is removed too. Each file is cut in place, which a crash cannot do in
-    part; no run adds to the file of another.
+    A record that a crash left torn at the end of a file is removed too. Each file is cut in place: a crash leaves it as it was or
+    cut, and a new run adds to no file that exists.
     """
     left = 0
     for path in named(directory):

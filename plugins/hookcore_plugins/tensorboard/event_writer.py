@@ -123,7 +123,7 @@ class EventWriter:
         try:
             self.close()
         except Exception as error:  # noqa: BLE001 - logged
-            logger.error("TensorBoard: not all could be written: %s", error)  # noqa: TRY400 - the message is enough at the end of a process
+            logger.error("TensorBoard: not all could be written: %s", error)  # noqa: TRY400 - an error of the disk needs no traceback
 
     def _work(self) -> None:
         try:

@@ -498,3 +498,10 @@ def test_the_latest_observation(tmp_path: Path) -> None:
     report = recorded(tmp_path, [{"loss": 1.0, "val_loss": 0.5, "none": math.nan}, {"loss": 2.0}])
     assert (report.last("loss"), report.last("val_loss")) == (2.0, 0.5)
     assert math.isnan(report.last("none"))
+
+
+def test_checkpoints_keep_the_name_of_the_class(tmp_path: Path) -> None:
+    """A checkpoint has the class under the name from before it moved, so that older checkpoints match it."""
+    recorded(tmp_path / "report", LOSSES[:1], [Checkpoint(tmp_path / "checkpoints")])
+    (record,) = (tmp_path / "checkpoints").glob("step-*/run.json")
+    assert json.loads(record.read_text())["plugins"]["report"]["type"] == "hookcore_plugins.report.Report"

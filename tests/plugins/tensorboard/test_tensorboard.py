@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import os
 import signal
@@ -859,3 +860,10 @@ def test_a_file_begins_as_tensorboard_expects(tmp_path: Path) -> None:
     first = next(iter(LegacyEventFileLoader(str(path)).Load()))
     assert first.file_version == "brain.Event:2"
     assert first.source_metadata.writer == "hookcore_plugins.tensorboard"
+
+
+def test_checkpoints_keep_the_name_of_the_class(tmp_path: Path) -> None:
+    """A checkpoint has the class under the name from before it moved, so that older checkpoints match it."""
+    train([TensorBoard(tmp_path / "logs"), Checkpoint(tmp_path / "saved")], [1.0])
+    (record,) = (tmp_path / "saved").glob("step-*/run.json")
+    assert json.loads(record.read_text())["plugins"]["tensorboard"]["type"] == "hookcore_plugins.tensorboard.TensorBoard"
