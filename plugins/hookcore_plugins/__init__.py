@@ -12,8 +12,7 @@ from hookcore_plugins.lr_schedule import LearningRateSchedule
 from hookcore_plugins.nan_guard import NaNGuard
 from hookcore_plugins.preemption import Preemption
 from hookcore_plugins.reduce_lr import ReduceLROnPlateau
-from hookcore_plugins.report import Report
-from hookcore_plugins.report.run_report import ReportError, RunReport
+from hookcore_plugins.report import Report, ReportError, RunReport
 from hookcore_plugins.tensorboard import TensorBoard
 from hookcore_plugins.time_limit import TimeLimit
 

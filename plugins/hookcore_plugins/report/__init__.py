@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hookcore_plugins.report.plugin import Report
-from hookcore_plugins.report.run_report import ReportError, RunReport
+from hookcore_plugins.report.record import ReportError
+from hookcore_plugins.report.run_report import RunReport
 
 __all__ = ["Report", "ReportError", "RunReport"]

@@ -13,7 +13,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--html", metavar="FILE", type=_FILE, help="Write one page that needs nothing else.")
+@click.option("--html", metavar="FILE", type=_FILE, help="Write one page that needs no other file.")
 @click.option("--svg", metavar="FILE", type=_FILE, help="Write the curves as a picture.")
 @click.option("--png", metavar="FILE", type=_FILE, help="Write the curves as a picture.")
 def report(run: Path, html: Path | None, svg: Path | None, png: Path | None) -> None:
@@ -21,15 +21,15 @@ def report(run: Path, html: Path | None, svg: Path | None, png: Path | None) -> 
 
     --html, --svg and --png need what `pip install 'hookcore[report]'` installs.
     """
-    # rich is imported where something is printed.
+    # Only this command needs them: `hookcore --help` imports every command.
     from hookcore_plugins.report.run_report import RunReport
     from hookcore_plugins.report.summary import show
 
     try:
-        found = RunReport.read(run)
-        show(found)
+        recorded = RunReport.read(run)
+        show(recorded)
         for kind, path in (("html", html), ("svg", svg), ("png", png)):
             if path is not None:
-                click.echo(f"written: {found.save(path, kind)}")
+                click.echo(f"written: {recorded.save(path, kind)}")
     except HookcoreError as error:
         raise click.ClickException(str(error)) from error

@@ -1,4 +1,4 @@
-"""The report as one HTML page."""
+"""Show a recorded run as one HTML page."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hookcore.authoring import format_count, format_duration, format_value, printable, state
 from hookcore_plugins.report.picture import COLOURS, MARKED_CHANGES, curves
-from hookcore_plugins.report.run_report import ReportError
-from hookcore_plugins.report.summary import LARGE_SHARE
+from hookcore_plugins.report.record import ReportError
 
 if TYPE_CHECKING:
-    from hookcore_plugins.report.run_report import Chart, RunReport
+    from hookcore_plugins.report.record import Chart, RunRecord
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE: Final = 5_000_000  # bytes
+_LARGE_SHARE: Final = 0.1
+"""The share of the time from which a plugin is named above the table."""
 
 
-def page(report: RunReport) -> str:
-    """The whole page, with everything in it: no script, and nothing that is loaded from elsewhere."""
+def page(report: RunRecord) -> str:
+    """Return the page: it has no script, and loads nothing. Raises `ReportError` if Jinja or Matplotlib is not installed."""
     try:
         import jinja2
         import markupsafe
@@ -43,7 +44,7 @@ def page(report: RunReport) -> str:
         "time": lambda seconds: datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         "value": lambda number: "none" if number is None else format_value(number),
     }
-    # Matplotlib escapes the texts that it draws, and there is none of the run's in a chart.
+    # Safe: Matplotlib escapes the texts that it draws, and no chart has a text from the run.
     charts = [(chart, _description(report, chart), markupsafe.Markup(_themed(svg))) for chart, svg in curves(report)]  # noqa: S704
     rendered: str = environment.get_template("report.html.jinja").render(
         report=report,
@@ -51,48 +52,48 @@ def page(report: RunReport) -> str:
         charts=charts,
         colours=COLOURS,
         metrics=[_row(report, name) for name in report.history],
-        model=_model(report),
-        large_share=LARGE_SHARE,
+        model=_model_picture(report),
+        large_share=_LARGE_SHARE,
         marked_changes=0 < len(report.rate_changes()) <= MARKED_CHANGES,
     )
     return rendered
 
 
 def _themed(svg: str) -> str:
-    """`svg` with the page's colours, which are others in the dark."""
+    """Return `svg` with the page's own colours, which differ in dark mode."""
     for name, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
     return svg
 
 
-def _description(report: RunReport, chart: Chart | None) -> str:
-    """What a chart shows, for who cannot see it."""
+def _description(report: RunRecord, chart: Chart | None) -> str:
+    """Describe a chart for a reader who cannot see it."""
     if chart is None:
         rates = [rate for rate in report.learning_rates if rate is not None]
         changes = format_count(len(report.rate_changes()), "change")
         return f"learning rate by epoch, from {rates[0]:.4g} to {rates[-1]:.4g}, with {changes}"
     parts = []
     for name, label in ((chart.training, "training"), (chart.validation, "validation")):
-        values = [one for one in report.history[name] if math.isfinite(one)] if name is not None else []
+        values = [value for value in report.history[name] if math.isfinite(value)] if name is not None else []
         if values:
             parts.append(f"{label} from {format_value(values[0])} to {format_value(values[-1])}")
     return f"{printable(chart.metric)} by epoch: {'; '.join(parts) or 'no finite value'}"
 
 
-def _row(report: RunReport, name: str) -> dict[str, Any]:
-    """What the table of metrics says of one."""
+def _row(report: RunRecord, name: str) -> dict[str, Any]:
+    """Return a metric's row in the table of metrics."""
     values = report.history[name]
     return {
         "name": name,
         "last": report.last(name),
         "best": report.best(name),
-        "missing": sum(math.isnan(one) for one in values),
-        "infinite": sum(math.isinf(one) for one in values),
+        "missing": sum(math.isnan(value) for value in values),
+        "infinite": sum(math.isinf(value) for value in values),
     }
 
 
-def _model(report: RunReport) -> str | None:
-    """The model's picture as a data URI."""
+def _model_picture(report: RunRecord) -> str | None:
+    """Return the model's picture as a data URI, or None if there is no such file or it is not a PNG of a sensible size."""
     path = None if report.graph is None else report.path.parent / report.graph
     if path is None or not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
         return None

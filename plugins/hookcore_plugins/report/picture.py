@@ -1,4 +1,4 @@
-"""The curves of a run, drawn with Matplotlib."""
+"""Draw the curves of a recorded run with Matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hookcore import Outcome
 from hookcore.authoring import format_count, printable
-from hookcore_plugins.report.run_report import ReportError
+from hookcore_plugins.report.record import ReportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from hookcore_plugins.report.run_report import Chart, RunReport
+    from hookcore_plugins.report.record import Chart, RunRecord
 
 COLOURS: Final = {
     "ink": "#1c2024",
@@ -33,20 +33,20 @@ COLOURS: Final = {
 }
 """By name, so that the page can replace each by its own for light and dark."""
 MARKED_CHANGES: Final = 12
-"""Up to so many changes of the learning rate are marked in every chart; a schedule that changes it each epoch is not."""
-_DOTTED: Final = 40
-"""Up to so many observations have a dot each: few would be hard to see, and one alone has no line."""
-_CHARTS: Final = 6
-"""So many charts are in a picture; all are on the page."""
-_SPREAD: Final = 20
-"""From this ratio of the largest learning rate to the smallest on, the axis is logarithmic."""
+"""The most changes of the learning rate that charts mark: a schedule that changes it each epoch would hide the curves."""
+_MOST_DOTS: Final = 40
+"""The most observations that have a dot each: a few are hard to see without, and a single one has no line."""
+_MOST_CHARTS: Final = 6
+"""The most charts in a picture; the page has all."""
+_LINEAR_RATIO: Final = 20
+"""The axis of learning rates is logarithmic if the largest is more than this many times the smallest."""
 
 
-def picture(report: RunReport, kind: str) -> bytes:
-    """The most important curves in one picture of the given kind, with a legend."""
-    charts, rate = report.charts(), len(_points(report, report.learning_rates)[0])
-    shown = charts[: _CHARTS - bool(rate)]
-    number = max(1, len(shown) + bool(rate))
+def picture(report: RunRecord, kind: str) -> bytes:
+    """Draw the most important curves in one picture of `kind`, `"svg"` or `"png"`, with a legend."""
+    charts, has_rates = report.charts(), bool(_points(report, report.learning_rates)[0])
+    shown = charts[: _MOST_CHARTS - has_rates]
+    number = max(1, len(shown) + has_rates)
     columns = min(number, 3)
     rows = -(-number // columns)
     with _figure(width=4 * columns, height=0.8 + (2.6 * rows if report.history.epochs else 0.4), text_as_paths=True) as figure:
@@ -54,10 +54,10 @@ def picture(report: RunReport, kind: str) -> bytes:
         for chart, ax in zip(shown, axes, strict=False):
             _draw(ax, report, chart)
             ax.set_title(printable(chart.metric, 40), loc="left", fontsize=10)
-        if rate:
+        if has_rates:
             _draw_rate(axes[len(shown)], report)
             axes[len(shown)].set_title("learning rate", loc="left", fontsize=10)
-        for ax in axes[len(shown) + bool(rate) :]:
+        for ax in axes[len(shown) + has_rates :]:
             ax.set_axis_off()
         if not report.history.epochs:
             axes[0].text(0, 1, "No epoch was finished.", va="top", transform=axes[0].transAxes)
@@ -72,8 +72,8 @@ def picture(report: RunReport, kind: str) -> bytes:
         return _saved(figure, kind, title)
 
 
-def curves(report: RunReport) -> list[tuple[Chart | None, str]]:
-    """Each chart as an SVG element in the colours of `COLOURS`, without a title; the learning rate's, last, is of None."""
+def curves(report: RunRecord) -> list[tuple[Chart | None, str]]:
+    """Draw each chart as an SVG element in `COLOURS`, without a title; the last one, with None, shows the learning rate."""
     drawn: list[tuple[Chart | None, str]] = []
     charts: list[Chart | None] = [*report.charts()]
     if _points(report, report.learning_rates)[0]:
@@ -91,32 +91,32 @@ def curves(report: RunReport) -> list[tuple[Chart | None, str]]:
     return drawn
 
 
-def _title(report: RunReport) -> str:
+def _title(report: RunRecord) -> str:
     best = report.best(report.monitor)
-    said = "" if best is None else f"; best {best.metric} {best.value:.4g} in epoch {best.epoch + 1}"
-    return f"{report.path.parent.name or report.path}: {report.outcome} after {format_count(len(report.history), 'epoch')}{said}"
+    best_text = "" if best is None else f"; best {best.metric} {best.value:.4g} in epoch {best.epoch + 1}"
+    epochs = format_count(len(report.history), "epoch")
+    return f"{report.path.parent.name or report.path}: {report.outcome} after {epochs}{best_text}"
 
 
-def _draw(ax: Axes, report: RunReport, chart: Chart) -> None:
-    """One metric in training and in validation, with the marks of the run."""
-    seen = 0
+def _draw(ax: Axes, report: RunRecord, chart: Chart) -> None:
+    """Draw a metric in training and in validation, with the marks of the run."""
+    drawn = 0
     for name, label in ((chart.training, "training"), (chart.validation, "validation")):
         if name is not None:
             x, y = _points(report, report.history[name])
-            seen, few = seen + len(x), len(x) <= _DOTTED
+            drawn, few = drawn + len(x), len(x) <= _MOST_DOTS
             ax.plot(x, y, label=label, color=COLOURS[label], marker="o" if few else "", markersize=3, linewidth=1.5)
-    if not seen:
+    if not drawn:
         ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", va="center", color=COLOURS["soft"])
         ax.set_yticks([])
     _mark(ax, report)
     _frame(ax, report)
 
 
-def _draw_rate(ax: Axes, report: RunReport) -> None:
+def _draw_rate(ax: Axes, report: RunRecord) -> None:
     x, y = _points(report, report.learning_rates)
     ax.step(x, y, where="mid", color=COLOURS["soft"], marker="o" if len(x) == 1 else "", markersize=3, linewidth=1.5)
-    above = [rate for rate in y if rate > 0]
-    if above and len(above) == len(y) and max(y) / min(y) > _SPREAD:
+    if y and min(y) > 0 and max(y) / min(y) > _LINEAR_RATIO:
         from matplotlib.ticker import FuncFormatter, NullFormatter
 
         ax.set_yscale("log")
@@ -127,8 +127,8 @@ def _draw_rate(ax: Axes, report: RunReport) -> None:
     _frame(ax, report)
 
 
-def _mark(ax: Axes, report: RunReport) -> None:
-    """The best epoch, the epoch in which the run was stopped, and the epochs from which on the learning rate was another."""
+def _mark(ax: Axes, report: RunRecord) -> None:
+    """Mark the best epoch, the epoch in which the run was stopped, and each epoch from which the learning rate differed."""
     changes = report.rate_changes()
     for epoch, _ in changes if len(changes) <= MARKED_CHANGES else ():
         ax.axvline(epoch + 0.5, label="learning rate changed", color=COLOURS["rate"], linestyle=":", linewidth=1, zorder=1)
@@ -141,7 +141,7 @@ def _mark(ax: Axes, report: RunReport) -> None:
         ax.axvline(stop, label="stopped", color=COLOURS["stop"], linestyle="-.", linewidth=1.2, zorder=1)
 
 
-def _frame(ax: Axes, report: RunReport) -> None:
+def _frame(ax: Axes, report: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = report.history.epochs
@@ -156,20 +156,20 @@ def _frame(ax: Axes, report: RunReport) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _points(report: RunReport, values: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """The epochs counted from one, and the finite values observed in them; the others are left out, and the line goes on."""
-    # Larger ones overflow where an axis is scaled.
+def _points(report: RunRecord, values: Sequence[float | None]) -> tuple[list[int], list[float]]:
+    """Return the epochs that have a finite value, counted from one, and these values: the line connects them across gaps."""
+    # Matplotlib overflows when it scales an axis for larger values.
     points = [
-        (epoch + 1, one)
-        for epoch, one in zip(report.history.epochs, values, strict=True)
-        if one is not None and math.isfinite(one) and abs(one) < 1e300  # noqa: PLR2004
+        (epoch + 1, value)
+        for epoch, value in zip(report.history.epochs, values, strict=True)
+        if value is not None and math.isfinite(value) and abs(value) < 1e300  # noqa: PLR2004
     ]
     return [x for x, _ in points], [y for _, y in points]
 
 
 @contextmanager
 def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "") -> Iterator[Figure]:
-    """A figure of our own style, whatever the user's is. No window, no state that others see."""
+    """Make a figure in our style whatever the user's is, without a window or a change to Matplotlib's state."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -181,7 +181,7 @@ def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "")
         **dict.fromkeys(("text.color", "axes.labelcolor"), COLOURS["ink"]),
         **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), COLOURS["soft"]),
         **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 9),
-        "font.family": "DejaVu Sans",  # Matplotlib's own, so that it is there
+        "font.family": "DejaVu Sans",  # comes with Matplotlib
         "svg.fonttype": "path" if text_as_paths else "none",
         "svg.hashsalt": f"hookcore{salt}",  # the same picture is the same file
         "text.parse_math": False,
@@ -189,7 +189,7 @@ def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "")
     }
     defaults: dict[Any, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
     with warnings.catch_warnings(), mpl.rc_context(defaults | style):
-        # A metric may have a name in letters that the font has not.
+        # The name of a metric may have letters that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         yield Figure(figsize=(width, height), layout="constrained")
 
@@ -197,8 +197,7 @@ def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "")
 def _saved(figure: Figure, kind: str, title: str | None) -> bytes:
     buffer = io.BytesIO()
     if kind == "svg":
-        told = {} if title is None else {"Title": title}
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) | told
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) | ({} if title is None else {"Title": title})
         figure.savefig(buffer, format="svg", metadata=metadata, transparent=title is None)
     else:
         figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None, "Title": title or ""})

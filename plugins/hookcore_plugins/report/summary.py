@@ -1,4 +1,4 @@
-"""The report in the terminal: one screen."""
+"""Sum up a recorded run on one screen of the terminal."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from hookcore.authoring import format_count, format_duration, format_value, prin
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hookcore_plugins.report.run_report import RunReport
+    from hookcore_plugins.report.record import RunRecord
 
     Row = tuple[str, str]
 
-_SHOWN: Final = 3
-"""So many of a kind are shown, with the number of those left out: the summary is one screen."""
-_RATES: Final = 4
-_LABEL: Final = 13  # columns
-_LONG: Final = 200
-"""So many characters of what others wrote."""
-LARGE_SHARE: Final = 0.1
-"""A plugin that takes this share of the time or more is named for it."""
-_BAD: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
+_MOST_SHOWN: Final = 3
+"""The most lines or names of a kind; the number of the others follows, so that the summary is one screen."""
+_MOST_RATES: Final = 4
+_LABEL_WIDTH: Final = 13  # columns
+_LONGEST: Final = 200
+"""The most characters of a text that is not ours."""
+_BAD_OUTCOMES: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
 
 
-def show(report: RunReport, stream: TextIO | None = None, *, beside_progress: bool = False) -> None:
+def show(report: RunRecord, stream: TextIO | None = None, *, beside_progress: bool = False) -> None:
     """Print the summary to `stream`; by default to standard output.
 
-    Beside a plugin that shows progress it has only what that one has not said.
+    Beside a plugin that shows progress it has only what that plugin does not print.
     """
     from rich.console import Console
     from rich.table import Table
@@ -40,32 +38,33 @@ def show(report: RunReport, stream: TextIO | None = None, *, beside_progress: bo
     console = Console(
         file=stream, highlight=False, markup=False, emoji=False, force_jupyter=False, force_terminal=False if plain else None
     )
-    rows = [*_rest(report)] if beside_progress else [*_ending(report), *_rest(report)]
+    rows = [*_details(report)]
     if not beside_progress:
-        style = "bold red" if report.outcome in _BAD else "bold"
-        console.print(Text(_head(report), style=style), soft_wrap=True)
+        rows = [*_result(report), *rows]
+        style = "bold red" if report.outcome in _BAD_OUTCOMES else "bold"
+        console.print(Text(_title(report), style=style), soft_wrap=True)
     if plain:
-        # What is piped is searched and cut by other tools: no breaks within a row.
+        # Other tools search and cut piped output: a row is one line.
         for label, text in rows:
-            console.print(f"{label:<{_LABEL}} {text}", soft_wrap=True)
+            console.print(f"{label:<{_LABEL_WIDTH}} {text}", soft_wrap=True)
         return
     table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(style="dim", no_wrap=True, width=_LABEL)
+    table.add_column(style="dim", no_wrap=True, width=_LABEL_WIDTH)
     table.add_column(overflow="fold")
     for label, text in rows:
         table.add_row(label, Text(text, style="red" if label == "errors" else ""))
     console.print(table)
 
 
-def _head(report: RunReport) -> str:
+def _title(report: RunRecord) -> str:
     voters = ", ".join(dict.fromkeys(vote.plugin or "loop" for vote in report.stop_reasons))
     by = f" by {voters}" if report.outcome == Outcome.STOPPED else ""
     return printable(f"{report.path.parent}: {'not ended' if report.outcome == Outcome.RUNNING else report.outcome}{by}")
 
 
-def _ending(report: RunReport) -> Iterator[Row]:
-    """What a plugin that shows progress says too."""
-    yield from _labelled("why", _first(report.why()))
+def _result(report: RunRecord) -> Iterator[Row]:
+    """Give the rows that a plugin that shows progress prints too."""
+    yield from _labelled("why", _shortened(report.why()))
     done, asked = len(report.history), "" if report.epochs is None else f" of {report.epochs}"
     facts = [f"{done}{asked}", format_count(report.progress.step, "step"), format_duration(report.total_seconds)]
     yield "epochs", ", ".join(facts)
@@ -82,37 +81,36 @@ def _ending(report: RunReport) -> Iterator[Row]:
         first = next(rate for rate in report.learning_rates if rate is not None)
         cuts = [f"{first:.4g}", *(f"{rate:.4g} from epoch {epoch + 1}" for epoch, rate in changes)]
         many = f"{first:.4g} to {changes[-1][1]:.4g}, changed {len(changes)} times"
-        yield "learning rate", ", ".join(cuts) if len(changes) <= _RATES else many
+        yield "learning rate", ", ".join(cuts) if len(changes) <= _MOST_RATES else many
 
 
-def _rest(report: RunReport) -> Iterator[Row]:
-    """What only the report says."""
-    # The newest and the best first, whatever else is kept.
-    kept = sorted(report.checkpoints, key=lambda one: (not one.reasons.startswith(("newest", "best")), -one.step))
-    yield from _labelled(
-        "checkpoints", _first([f"step {one.step}, epoch {one.epoch + 1}: {one.reasons or 'kept'}" for one in kept])
-    )
+def _details(report: RunRecord) -> Iterator[Row]:
+    """Give the rows that only the report has."""
+    # The newest and the best first: the others may not be shown.
+    kept = sorted(report.checkpoints, key=lambda saved: (not saved.reasons.startswith(("newest", "best")), -saved.step))
+    lines = [f"step {saved.step}, epoch {saved.epoch + 1}: {saved.reasons or 'kept'}" for saved in kept]
+    yield from _labelled("checkpoints", _shortened(lines))
     if kept:
-        yield "", f"in {printable(_directory(kept[0].path), _LONG)}"
+        yield "", f"in {printable(_directory(kept[0].path), _LONGEST)}"
     if len(report.parts) > 1:
         began = datetime.fromtimestamp(report.parts[0].began, UTC).astimezone()
         steps = _joined([str(part.step) for part in report.parts[1:]])
         yield "resumed", f"{format_count(len(report.parts) - 1, 'time')}, at step {steps}; begun {began:%Y-%m-%d %H:%M}"
-    shares = report.time_shares()
     if report.plugin_seconds and report.total_seconds:
-        said = [
+        shares = [
             f"{_name(name) if name is not None else 'training itself'} {share:.0%}"
-            for name, _, share in shares
+            for name, _, share in report.time_shares()
             if name is None or share >= 0.005  # noqa: PLR2004 - what rounds to 1 %
         ]
-        yield "time", _joined(said)
-    yield from _labelled(
-        "errors",
-        _first([f"{_name(one.plugin)} in {one.hook}: {one.error}{'; disabled' * one.disabled}" for one in report.failures]),
-    )
+        yield "time", _joined(shares)
+    errors = [
+        f"{_name(failure.plugin)} in {failure.hook}: {failure.error}{'; disabled' * failure.disabled}"
+        for failure in report.failures
+    ]
+    yield from _labelled("errors", _shortened(errors))
     if report.graph_hint is not None:
-        yield "model", printable(report.graph_hint, _LONG)
-    yield "report", printable(str(report.path), _LONG)
+        yield "model", printable(report.graph_hint, _LONGEST)
+    yield "report", printable(str(report.path), _LONGEST)
 
 
 def _labelled(label: str, lines: Iterable[str]) -> Iterator[Row]:
@@ -121,12 +119,12 @@ def _labelled(label: str, lines: Iterable[str]) -> Iterator[Row]:
         label = ""
 
 
-def _first(lines: Sequence[str]) -> list[str]:
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return [printable(line, _LONG) for line in lines[:_SHOWN]] + more
+def _shortened(lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+    return [printable(line, _LONGEST) for line in lines[:_MOST_SHOWN]] + more
 
 
-def _joined(items: Sequence[str], shown: int = _SHOWN) -> str:
+def _joined(items: Sequence[str], shown: int = _MOST_SHOWN) -> str:
     if len(items) <= shown + 1:
         return ", ".join(items)
     return ", ".join([*items[: shown - 1], "...", items[-1]]) + f" ({len(items)} in all)"

@@ -1,78 +1,62 @@
-"""The event files that are there already: what an earlier run left, and what of it a resumed run goes on with."""
+"""Find, name, cut and move aside event files: those of an earlier run, and those that a resumed run continues."""
 
 from __future__ import annotations
 
 import os
 import re
-import struct
 import uuid
 from typing import TYPE_CHECKING, Final
 
-# What TensorBoard itself checks records with; it imports nothing else.
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-
 from hookcore import store
+from hookcore_plugins.tensorboard import records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _STEM: Final = "events.out.tfevents."
-# A record: its length, a checksum of the length, the event, a checksum of the event.
-_HEADER: Final = struct.Struct("<QI")
-_LENGTH: Final = struct.Struct("<Q")
-_FOOTER: Final = 4
 
 
 def named(directory: Path) -> list[Path]:
-    """The event files in `directory`, in the order in which TensorBoard reads them."""
+    """List the event files in `directory`, in the order in which TensorBoard reads them."""
     return sorted(directory.glob(f"{_STEM}*"))
 
 
 def name_of_next(directory: Path, wall_time: float, host: str) -> str:
-    """A name that no other file has, and by which TensorBoard reads it after those that are there, whatever the clock says."""
+    """Return a name that no file has, and that TensorBoard reads after those in `directory`, even if the clock went back."""
     latest = [int(found[1]) for path in named(directory) if (found := re.match(rf"{re.escape(_STEM)}(\d+)", path.name))]
     seconds = max(int(wall_time), max(latest, default=0) + 1)
     return f"{_STEM}{seconds:010d}.{re.sub(r'[^A-Za-z0-9-]', '_', host)}.{uuid.uuid4().hex}"
 
 
 def set_aside(root: Path, runs: Sequence[str], names: Sequence[str]) -> Path | None:
-    """Move what an earlier run left into a new directory `earlier-001` under `root`, or the next number; None for nothing.
+    """Move the files of an earlier run into a new directory `earlier-001` under `root`, or the next number, and return it.
 
-    Of each of `runs` that has event files these go, and whatever is called one of `names`.
+    From each directory in `runs` that has event files, move these and whatever has one of `names`. None if there are no files.
     """
-    old = [
-        (run, path) for run in runs if named(root / run) for path in [*named(root / run), *(root / run / one for one in names)]
-    ]
-    if not old:
-        return None
-    return store.move_aside(root, {path: f"{run}/{path.name}" for run, path in old if path.exists()})
+    old = {
+        path: f"{run}/{path.name}"
+        for run in runs
+        if (events := named(root / run))
+        for path in [*events, *(root / run / name for name in names)]
+        if path.exists()
+    }
+    return store.move_aside(root, old) if old else None
 
 
 def cut(directory: Path, count: int) -> int:
-    """Keep the first `count` events in the event files in `directory` and remove the others; returns how many there are now.
+    """Keep the first `count` events in the event files in `directory`, remove the others, and return how many remain.
 
-    What a crash left torn at the end of a file goes too. Nothing is ever added to a file that is there, so each is cut in place:
-    a crash leaves it as it was or cut.
+    A record that a crash left torn at the end of a file is removed too. Each file is cut in place: a crash leaves it as it was or
+    cut, and a new run adds to no file that exists.
     """
     left = 0
     for path in named(directory):
-        ends = list(_record_ends(path.read_bytes()))
-        kept = min(len(ends) - 1, count - left)  # the first record says what the file is, and is no event
+        ends = list(records.ends(path.read_bytes()))
+        kept = min(len(ends) - 1, count - left)  # the first record describes the file, and is not an event
         if kept < 1:
             path.unlink()
             continue
         os.truncate(path, ends[kept])
         left += kept
     return left
-
-
-def _record_ends(content: bytes) -> Iterator[int]:
-    """Where each whole record ends, until the first that is none."""
-    at = 0
-    while at + _HEADER.size <= len(content):
-        length, checksum = _HEADER.unpack_from(content, at)
-        at += _HEADER.size + length + _FOOTER
-        if at > len(content) or masked_crc32c(_LENGTH.pack(length)) != checksum:
-            return
-        yield at

@@ -1,4 +1,4 @@
-"""Writes TensorBoard's event files on a thread of its own."""
+"""Write TensorBoard's event files on a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-# Not its EventFileWriter, which imports TensorFlow where that is installed. This does not.
+# Not its EventFileWriter, which imports TensorFlow if that is installed.
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 
 from hookcore_plugins.tensorboard.event_files import name_of_next
@@ -27,25 +27,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 Fill: TypeAlias = Callable[[Any], None]
-"""Puts content into an event; called on the writer's thread."""
+"""Fills an event; called on the writer's thread."""
 
 LIMIT: Final = 20_000
-"""How many events may wait. Then who hands over waits until they are written: nothing is lost, and memory stays bounded."""
-_HURRY: Final = 2_000  # so many events that wait are written at once
-_PART: Final = 1_000  # so many are encoded before they are written to the file
-_FORMS: Final = 16  # so many sets of names come again and again: of batches, of epochs, of evaluations
+"""How many events may wait: then the caller waits until they are written, so that memory is bounded and no event is lost."""
+_WRITE_AT: Final = 2_000
+"""How many waiting events are written without waiting for the interval."""
+_CHUNK: Final = 1_000
+"""How many events are encoded before they are written to the file."""
+_TEMPLATES: Final = 16
+"""How many templates are kept: more than there are sets of names that recur, for batches, epochs and evaluations."""
 
 
 class EventWriter:
     """Writes events into one file for each run below `directory`, on one thread, in the order in which they are handed over.
 
-    `counts` is how many events each run has in its files; it is kept up to date. What waits is written every `interval` seconds,
-    and when `hurry` or `flush` is called. `clock` gives seconds since 1970.
+    `counts` is how many events each run has in its files; it is kept up to date. Waiting events are written every `interval`
+    seconds, and when `hurry` or `flush` is called. `clock` gives seconds since 1970.
 
-    One thread hands over: the one that trains. To it an error of the writer is raised, at the next `add` or at `close`. A process
-    that is forked leaves the writing to its parent.
+    Only the thread that trains hands over. An error of the writer is raised to it, at a later `add` or at `close`. A forked
+    process leaves the writing to its parent.
 
-    Not the plugins' `Background`, which starts a thread for each piece of work: there would be one for each batch.
+    The plugins' `Background` would start a thread for each batch.
     """
 
     def __init__(self, directory: Path, counts: Counter[str], clock: Callable[[], float], interval: float = 2.0) -> None:
@@ -55,34 +58,34 @@ class EventWriter:
         self._interval = interval
         self._queue: deque[tuple[str, int, float, str | None, Any] | Callable[[], object]] = deque()
         self._files: dict[str, _File] = {}
-        self._form = functools.lru_cache(_FORMS)(_form)  # each writer its own, as an event is filled in again and again
+        self._template = functools.lru_cache(_TEMPLATES)(_template)  # its own: another writer must not fill the same events
         self._error: BaseException | None = None
-        self._look_at = _HURRY
+        self._check_at = _WRITE_AT
         self._wake = threading.Event()
         self._closing = False
         self._process = os.getpid()
-        # A daemon, so that a run which is never ended does not keep the process; what it left is written when the process ends.
+        # A daemon, so that a run that never ends does not keep the process alive; atexit writes what still waits.
         self._thread = threading.Thread(target=self._work, name="TensorBoard", daemon=True)
         self._thread.start()
         atexit.register(self.close_quietly)
 
     def add(self, run: str, step: int, prefix: str | None, values: Mapping[str, float] | Fill) -> None:
-        """Hand over an event: scalars with `prefix` before each name or, where that is None, what fills the event.
+        """Hand over an event: scalars with `prefix` before each name or, if it is None, the function that fills the event.
 
         `values` is read later, on the writer's thread.
         """
         queue = self._queue
         queue.append((run, step, self._clock(), prefix, values))
-        if len(queue) >= self._look_at:
-            self._look()
+        if len(queue) >= self._check_at:
+            self._check_queue()
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Hand over other work, to be done once what was handed over before is in the files."""
+        """Hand over other work, which is done when everything handed over before it is in the files."""
         self._queue.append(work)
-        if len(self._queue) >= self._look_at:
-            self._look()
+        if len(self._queue) >= self._check_at:
+            self._check_queue()
 
-    def _look(self) -> None:
+    def _check_queue(self) -> None:
         if self._error is not None:
             atexit.unregister(self.close_quietly)
             raise self._error
@@ -91,11 +94,11 @@ class EventWriter:
             self.flush()
 
     def hurry(self) -> None:
-        """Have what waits written now, and do not wait for it."""
+        """Have the waiting events written now, without waiting for it."""
         self._wake.set()
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that was handed over is in the files, or for so many seconds. Raises nothing of the writer's."""
+        """Wait until all that was handed over is in the files, or for `timeout` seconds. Does not raise the writer's error."""
         if self._process != os.getpid():
             return
         done = threading.Event()
@@ -116,11 +119,11 @@ class EventWriter:
             raise self._error
 
     def close_quietly(self) -> None:
-        """Close where nobody is left to raise an error to."""
+        """Close, and log an error instead of raising it: no caller is left that could handle it."""
         try:
             self.close()
-        except Exception as error:  # noqa: BLE001 - said in the log
-            logger.error("TensorBoard: not all could be written: %s", error)  # noqa: TRY400 - whoever collects the error has its traceback
+        except Exception as error:  # noqa: BLE001 - logged
+            logger.error("TensorBoard: not all could be written: %s", error)  # noqa: TRY400 - an error of the disk needs no traceback
 
     def _work(self) -> None:
         try:
@@ -129,12 +132,12 @@ class EventWriter:
                 self._wake.clear()
                 self._write_queued()
             self._write_queued()
-        except BaseException as error:  # noqa: BLE001 - raised where the next event is handed over
+        except BaseException as error:  # noqa: BLE001 - raised to the thread that trains
             self._error = error
-            self._look_at = 0
+            self._check_at = 0
         finally:
             for file in self._files.values():
-                with contextlib.suppress(OSError):  # after an error; else all is written
+                with contextlib.suppress(OSError):  # only after an error is there something left to write
                     file.write()
                 file.close()
 
@@ -151,7 +154,7 @@ class EventWriter:
                 event = Event()
                 values(event)
             else:
-                event, scalars = self._form(prefix, *values)
+                event, scalars = self._template(prefix, *values)
                 for scalar, (_, value) in zip(scalars, values.items(), strict=True):
                     scalar.simple_value = value
             event.wall_time, event.step = wall_time, step
@@ -160,7 +163,7 @@ class EventWriter:
             self._files[run].events.append(event.SerializeToString())
             self._counts[run] += 1
             encoded += 1
-            if encoded % _PART == 0:
+            if encoded % _CHUNK == 0:
                 self._write()
         self._write()
 
@@ -169,15 +172,15 @@ class EventWriter:
             file.write()
 
 
-def _form(prefix: str, *names: str) -> tuple[Any, Sequence[Any]]:
-    """An event with a scalar of each name, and these scalars, all to be filled in: two thirds of the time for it goes there."""
+def _template(prefix: str, *names: str) -> tuple[Any, Sequence[Any]]:
+    """Make an event with an empty scalar of each name, and return both: making it takes two thirds of the time of writing it."""
     event = Event()
     return event, [event.summary.value.add(tag=prefix + name) for name in names]
 
 
 @attrs.define(eq=False)
 class _File:
-    """One event file. Records are collected in memory, so that each write ends with a whole one."""
+    """An event file. It collects records in memory, so that each write ends with a whole record."""
 
     _descriptor: int
     events: list[bytes] = attrs.field(factory=list, init=False)
@@ -193,10 +196,10 @@ class _File:
         return file
 
     def write(self) -> None:
-        events, self.events = self.events, []  # before: what was written in part is not written again
-        rest = memoryview(framed(events))
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        events, self.events = self.events, []  # first, so that after an error no part is written twice
+        unwritten = memoryview(framed(events))
+        while unwritten:
+            unwritten = unwritten[os.write(self._descriptor, unwritten) :]
 
     def close(self) -> None:
         os.close(self._descriptor)

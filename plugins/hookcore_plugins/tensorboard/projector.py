@@ -1,4 +1,4 @@
-"""The files of TensorBoard's projector: vectors with their labels, and the list of them."""
+"""Make the files of TensorBoard's projector: vectors, their labels, and the list of both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 Labels: TypeAlias = "Sequence[str] | Path"
-"""The words of the rows in order, or a file of them: one a line or, with columns between tabs, a header and one row a line."""
+"""The labels of the rows in order, or a file with a label per line or, beneath a header, columns between tabs."""
 Job: TypeAlias = Callable[[], None]
 
 CONFIG: Final = "projector_config.pbtxt"
@@ -27,17 +27,17 @@ _LABEL_FILE: Final = "labels"
 
 
 def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
-    """The label file's text of each of the `embeddings` that `given` labels, by the embedding's name.
+    """Return the content of the label file of each of `embeddings` that `given` labels, by the embedding's name.
 
-    `given` is None, `Labels` for every embedding, or a mapping of names to `Labels`. Raises `ParameterError` where there are not
-    as many labels as rows, and for a name that no embedding has.
+    `given` is None, `Labels` for every embedding, or a mapping of names to `Labels`. Raises `ParameterError` if there are more or
+    fewer labels than rows, and for a name that no embedding has.
     """
     by_name = given if isinstance(given, Mapping) else {} if given is None else dict.fromkeys(embeddings, given)
     for name in by_name:
         if name not in embeddings:
-            there = ", ".join(embeddings) or "none"
+            known = ", ".join(embeddings) or "none"
             hint = did_you_mean(name, embeddings)
-            raise ParameterError(f"TensorBoard: embeddings_metadata names {name!r}, and the embeddings are: {there}.{hint}")
+            raise ParameterError(f"TensorBoard: embeddings_metadata names {name!r}, and the embeddings are: {known}.{hint}")
     texts = {}
     for name, labels in by_name.items():
         lines = _lines(labels) if isinstance(labels, str | Path) else [_line(word) for word in labels]
@@ -45,34 +45,34 @@ def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
         if len(lines) - header != rows:
             raise ParameterError(
                 f"TensorBoard: embeddings_metadata has {len(lines) - header} labels for {name!r}, which has {rows} rows. "
-                "Give each row its label, in the order of the rows: where the words begin at row 2, rows 0 and 1 need one too."
+                "Give each row its label, in the order of the rows: if the words begin at row 2, rows 0 and 1 need labels too."
             )
         texts[name] = "".join(f"{line}\n" for line in lines)
     return texts
 
 
 def _lines(path: str | Path) -> list[str]:
-    """The lines of a label file; the projector passes over blank ones."""
+    """Return the lines of a label file, without the blank ones, which the projector skips."""
     return [line for line in Path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def _line(word: object) -> str:
-    """A word as the projector can show it: it takes a tab for the next column, and passes over a line without letters."""
+    """Return `word` as a line of a label file: the projector takes a tab for the next column, and skips a blank line."""
     shown = re.sub(r"[\t\n\r]", lambda found: repr(found[0])[1:-1], str(word))
     return shown if shown.strip() else repr(shown)
 
 
 def labels(directory: Path, name: str, text: str) -> Job:
-    """Writes the labels of an embedding."""
+    """Return the job that writes the labels of an embedding."""
     return lambda: store.write_bytes(directory / _file(name, _LABEL_FILE), text.encode())
 
 
 def vectors(directory: Path, name: str, when: str, matrix: Any) -> Job:
-    """Writes the vectors that an embedding has now, so that 32-bit floats read back exactly.
+    """Return the job that writes the vectors that an embedding has now, so that 32-bit floats read back exactly.
 
-    What is no finite number becomes 0: the projector could draw none of the others.
+    A value that is not finite becomes 0: the projector would draw no vector at all.
     """
-    finite = np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0)  # a copy: training goes on
+    finite = np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0)  # a copy, as training changes the matrix
 
     def write() -> None:
         row = "\t".join(["%.9g"] * finite.shape[1]) + "\n"
@@ -83,14 +83,14 @@ def vectors(directory: Path, name: str, when: str, matrix: Any) -> Job:
 
 
 def config(directory: Path, entries: Sequence[tuple[str, str]], labelled: Collection[str]) -> Job:
-    """Writes the list of what there is to see, pairs of an embedding and when it was taken, the latest first."""
-    made = ProjectorConfig()
+    """Return the job that writes the list of `entries`, pairs of an embedding and when it was taken, the latest first."""
+    listed = ProjectorConfig()
     for name, when in reversed(entries):
-        # Paths are relative to the list, and must not lead out of its directory.
-        entry = made.embeddings.add(tensor_name=f"{name}, {when}", tensor_path=_file(name, when))
+        # A path is relative to the list, and must not leave its directory.
+        entry = listed.embeddings.add(tensor_name=f"{name}, {when}", tensor_path=_file(name, when))
         if name in labelled:
             entry.metadata_path = _file(name, _LABEL_FILE)
-    text = text_format.MessageToString(made)
+    text = text_format.MessageToString(listed)
     return lambda: store.write_bytes(directory / CONFIG, text.encode())
 
 

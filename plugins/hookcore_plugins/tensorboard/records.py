@@ -1,32 +1,46 @@
-"""The records that an event file consists of. TensorBoard's own checksum is made in Python, and took longer than all the rest."""
+"""The records that an event file consists of: a length, the length's checksum, an event and the event's checksum.
+
+They are described in https://www.tensorflow.org/tutorials/load_data/tfrecord.
+"""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Final
 
+# TensorBoard computes its checksums in Python, which took longer than everything else that writing does.
 import google_crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _MASK: Final = 0xA282EAD8
 _BITS: Final = 0xFFFFFFFF
+_LENGTH: Final = struct.Struct("<Q")
+_CHECKSUM: Final = struct.Struct("<I")
 
 
 def framed(events: Iterable[bytes]) -> bytes:
-    """`events` as TensorBoard's `RecordWriter` writes them, one after the other.
-
-    A record is the length, the length's checksum, the content and the content's checksum, as described in
-    https://www.tensorflow.org/tutorials/load_data/tfrecord.
-    """
+    """Return the records of `events`, one after the other, as TensorBoard's `RecordWriter` writes them."""
     parts: list[bytes] = []
     for event in events:
-        length = struct.pack("<Q", len(event))
+        length = _LENGTH.pack(len(event))
         parts += length, _checksum(length), event, _checksum(event)
     return b"".join(parts)
 
 
+def ends(content: bytes) -> Iterator[int]:
+    """Find the offset at which each whole record ends, up to the first that is torn."""
+    at = 0
+    while at + _LENGTH.size + _CHECKSUM.size <= len(content):
+        start = at + _LENGTH.size + _CHECKSUM.size
+        length = content[at : at + _LENGTH.size]
+        at = start + _LENGTH.unpack(length)[0] + _CHECKSUM.size
+        if at > len(content) or content[start - _CHECKSUM.size : start] != _checksum(length):
+            return
+        yield at
+
+
 def _checksum(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK) & _BITS)
+    return _CHECKSUM.pack(((crc >> 15 | crc << 17) + _MASK) & _BITS)

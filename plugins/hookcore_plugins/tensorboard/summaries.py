@@ -1,4 +1,4 @@
-"""What an event holds beside scalars, in the form in which TensorBoard's own summaries have it."""
+"""Fill events with what is not a scalar, in the form of TensorBoard's own summaries."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 BUCKETS: Final = 30  # as many as TensorBoard's own summaries have
 SIDE: Final = 512
 """The most pixels that an image of a matrix has on a side."""
-_LARGEST: Final = 1e300  # beyond, the width of the range could overflow
+_LARGEST: Final = 1e300  # the range of larger values could overflow
 
 
 def finite(values: Any) -> tuple[Any, int]:
-    """The values as 64-bit floats in one row, without those that are no finite number, and how many of these there were."""
+    """Return the finite values as 64-bit floats in one row, and how many other values there were."""
     row = np.asarray(values).astype(np.float64).ravel()
     usable = np.abs(row) <= _LARGEST
     return (row, 0) if usable.all() else (row[usable], int(row.size - usable.sum()))
 
 
 def histogram(tag: str, row: Any) -> Fill:
-    """How often the values of `row`, all finite, occur: 30 buckets, as `histogram_pb` makes them, in much less memory."""
+    """Count the values of `row`, all finite, in 30 buckets, as `histogram_pb` does with much more memory."""
     buckets = np.zeros((BUCKETS, 3))
     if row.size:
         low, high = row.min(), row.max()
@@ -58,9 +58,9 @@ def histogram(tag: str, row: Any) -> Fill:
 
 
 def image(tag: str, matrix: Any) -> Fill:
-    """A matrix as a grey image: black is its least value, white its greatest; what is no finite number is black.
+    """Show a matrix as a grey image: black is its least value, white its greatest; a value that is not finite is black.
 
-    Of a large one every n-th row or column is shown.
+    Of a large matrix every n-th row or column is shown.
     """
     shown = np.array(matrix[:: _stride(matrix.shape[0]), :: _stride(matrix.shape[1])], dtype=np.float64)
     usable = np.abs(shown) <= _LARGEST
@@ -86,34 +86,34 @@ def _stride(size: int) -> int:
 
 
 def text(tag: str, markdown: str) -> Fill:
-    """A text in Markdown."""
+    """Show a text in Markdown."""
     return lambda event: event.summary.MergeFrom(text_pb(tag, markdown))
 
 
 def graph(nodes: Sequence[Node]) -> Fill:
-    """A graph of layers."""
+    """Show a graph of layers."""
 
     def fill(event: Any) -> None:
         definition = GraphDef()
         definition.versions.producer = 22
-        for one in nodes:
-            node = definition.node.add(name=one.name, op=one.kind, input=one.inputs)
-            if one.shape:
-                sizes = [TensorShapeProto.Dim(size=-1 if size is None else size) for size in one.shape]
-                node.attr["_output_shapes"].list.shape.add(dim=sizes)
-            node.attr["parameters"].i = one.parameters
+        for node in nodes:
+            added = definition.node.add(name=node.name, op=node.kind, input=node.inputs)
+            if node.shape:
+                sizes = [TensorShapeProto.Dim(size=-1 if size is None else size) for size in node.shape]
+                added.attr["_output_shapes"].list.shape.add(dim=sizes)
+            added.attr["parameters"].i = node.parameters
         event.graph_def = definition.SerializeToString()
 
     return fill
 
 
 def session_start(name: str, parameters: Mapping[str, bool | float | str], started: float) -> Fill:
-    """The hyperparameters that a run begins with. Runs with the same `name` are one row in the table."""
+    """Show the hyperparameters with which a run begins. Runs with the same `name` are one row in the table."""
     return lambda event: event.summary.MergeFrom(hparams_pb(dict(parameters), trial_id=name, start_time_secs=started))
 
 
 def session_end(status: str, ended: float) -> Fill:
-    """How the run ended: `SUCCESS`, `FAILURE` or `UNKNOWN`."""
+    """Show how the run ended: `SUCCESS`, `FAILURE` or `UNKNOWN`."""
 
     def fill(event: Any) -> None:
         info = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.Value(f"STATUS_{status}"), end_time_secs=ended)

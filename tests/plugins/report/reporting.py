@@ -22,7 +22,7 @@ Epochs = Sequence[Mapping[str, float]]
 
 @attrs.define
 class Clock:
-    """Seconds that pass when a test says so."""
+    """Seconds that pass when a test adds them."""
 
     now: float = 1_700_000_000.0
 
@@ -39,7 +39,7 @@ def recorded(
     trainee: Any = None,
     **parameters: Any,
 ) -> RunReport:
-    """What is recorded of a run of one batch an epoch that logs each of `epochs`; an epoch that has none ends it by an error."""
+    """Record a run of one batch per epoch that logs each of `epochs`, and read it; an epoch beyond them ends it with an error."""
     report = Report(directory, stream=io.StringIO(), **parameters)
     trainee = ScriptedTrainee(learning_rate=0.1) if trainee is None else trainee
     try:
@@ -80,7 +80,7 @@ HOSTILE = [
     "l" * 400,
     "&amp;",
 ]
-"""Names that would do something where they are not escaped, and others that drawing might stumble over."""
+"""Names that would run or break the page if they were not escaped, and others that are hard to draw."""
 
 ODD: dict[str, Epochs] = {
     "no epoch": [],

@@ -1,4 +1,4 @@
-"""`hookcore report` and the summary, as somebody at a terminal sees them."""
+"""`hookcore report` and the summary, as a user at a terminal sees them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
 
 
 def on_terminal(report: RunReport, monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
-    """The lines that a terminal so wide shows, without styles."""
+    """Return the lines that a terminal with this many columns shows, without styles."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
@@ -56,12 +56,12 @@ def busy(directory: Path) -> RunReport:
         Checkpoint(directory / "checkpoints", keep_last=9),
         *((f"broken_{i}", Broken()) for i in range(7)),
     ]
-    epochs = [one | {f"metric_{i}": 0.5 for i in range(40)} for one in LOSSES]
+    epochs = [losses | {f"metric_{i}": 0.5 for i in range(40)} for losses in LOSSES]
     return recorded(directory / "report", epochs, plugins, asked=30, graph="png")
 
 
 def test_everything_is_summed_up(tmp_path: Path) -> None:
-    """Outcome and why, epochs, best, learning rates, checkpoints, time, errors; a row is a line where it is piped."""
+    """Outcome and why, epochs, best, learning rates, checkpoints, time, errors; in a pipe each row is one line."""
     busy(tmp_path)
     result = hookcore(tmp_path / "report")
     assert result.exit_code == 0
@@ -100,13 +100,13 @@ def test_a_summary_of_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
 
 
 def test_many_changes_of_the_rate_are_counted(tmp_path: Path) -> None:
-    """A schedule does not fill the screen."""
+    """The summary counts the changes of a schedule instead of listing them."""
     recorded(tmp_path, LOSSES, [LearningRateSchedule(lambda epoch: 0.1 / (epoch + 1))])
     assert "learning rate 0.1 to 0.01111, changed 8 times\n" in hookcore(tmp_path).output
 
 
 def test_a_run_that_was_resumed(tmp_path: Path) -> None:
-    """How often, and at which steps."""
+    """The summary says how often the run was resumed, and at which steps."""
     recorded(tmp_path, LOSSES)
     data = json.loads((tmp_path / "run.json").read_text())
     data["parts"] += [{"began": 0.0, "seconds": 1.0, "step": 12}, {"began": 0.0, "seconds": 1.0, "step": 70}]
@@ -115,7 +115,7 @@ def test_a_run_that_was_resumed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
-    """The summary says that it goes on or was killed."""
+    """The summary says that the run is still running or was killed."""
     seen = []
 
     class Looks:
@@ -124,12 +124,12 @@ def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
             seen.append(hookcore(tmp_path).output)
 
     recorded(tmp_path, LOSSES[:1], [Looks()])
-    assert seen[0].startswith(f"{tmp_path}: not ended\nwhy           it goes on, or was killed")
+    assert seen[0].startswith(f"{tmp_path}: not ended\nwhy           it is still running, or was killed")
 
 
 @pytest.mark.parametrize(("option", "begin"), [("--html", b"<!DOCTYPE html>"), ("--svg", b"<?xml"), ("--png", b"\x89PNG")])
 def test_pages_and_pictures_are_written(tmp_path: Path, option: str, begin: bytes) -> None:
-    """To the file that was named, whatever its suffix is, in a directory that is made; after the summary."""
+    """Each option writes the named file, whatever its suffix is, makes its directory, and names it after the summary."""
     recorded(tmp_path, LOSSES)
     target = tmp_path / "new" / "file.out"
     result = hookcore(tmp_path, option, target)
@@ -139,7 +139,7 @@ def test_pages_and_pictures_are_written(tmp_path: Path, option: str, begin: byte
 
 
 def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
-    """As one that was moved aside must be."""
+    """A report that was moved aside is shown by the name of its file."""
     recorded(tmp_path, LOSSES)
     recorded(tmp_path, LOSSES[:1])
     assert "epochs        9 of 9" in hookcore(tmp_path / "run.1.json").output
@@ -148,17 +148,17 @@ def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "There is no .*run.json. A run writes one where Report"),
-        ("{", "is no report of a run"),
-        ("[]", "is no report of a run"),
-        ('{"format": 1, "history": {}}', "is no report of a run: KeyError"),
+        (None, "There is no .*run.json. A run writes this file if Report"),
+        ("{", "is not a report of a run"),
+        ("[]", "is not a report of a run"),
+        ('{"format": 1, "history": {}}', "is not a report of a run: KeyError"),
         ('{"report": 2}', "its format is 2, and this version of hookcore reads format 1"),
         ("\ud800".encode("utf-8", "surrogatepass"), "cannot be read"),
-        ("[" * 100_000, "is no report of a run"),
+        ("[" * 100_000, "is not a report of a run"),
     ],
 )
-def test_what_is_no_report(tmp_path: Path, content: str | bytes | None, message: str) -> None:
-    """It is refused with what is wrong, a checkpoint's own run.json too."""
+def test_what_is_not_a_report(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+    """Another file is refused with what is wrong with it, also a checkpoint's own run.json."""
     if content is not None:
         (tmp_path / "run.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     result = hookcore(tmp_path)
@@ -185,16 +185,16 @@ def test_what_is_no_report(tmp_path: Path, content: str | bytes | None, message:
     ],
 )
 def test_a_report_of_another_shape(tmp_path: Path, change: dict[str, Any]) -> None:
-    """What was damaged, or made by hand, is refused before anything is shown."""
+    """A damaged file, or one made by hand, is refused before anything is shown."""
     recorded(tmp_path, [{"loss": 1.0}])
     data = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(data | change))
-    with pytest.raises(ReportError, match="is no report of a run"):
+    with pytest.raises(ReportError, match="is not a report of a run"):
         RunReport.read(tmp_path)
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
-    """The error says where and why."""
+    """The error names the file and the reason."""
     recorded(tmp_path, LOSSES)
     (tmp_path / "file").write_text("")
     result = hookcore(tmp_path, "--svg", tmp_path / "file" / "page.svg")
@@ -203,7 +203,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_saving_by_suffix(tmp_path: Path) -> None:
-    """Without a kind the suffix says it; one that says nothing is refused."""
+    """Without a kind the suffix decides what is written; an unknown suffix is refused."""
     report = recorded(tmp_path, LOSSES, clock=Clock())
     assert report.save(tmp_path / "x.SVG").read_bytes() == report.picture("svg")
     with pytest.raises(ReportError, match="not 'jpg'"):

@@ -1,4 +1,4 @@
-"""The report's page: whole, by itself, readable, and nothing in it that comes from the run and does something."""
+"""The report's page: complete, readable, without other files, and with nothing from the run that a browser would execute."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 
 from hookcore import hookimpl
 from hookcore.testing import ScriptedTrainee
-from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, ReportError
-from hookcore_plugins.report.run_report import RunReport
+from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, ReportError, RunReport
 from tests.plugins.report.reporting import HOSTILE, ODD, Epochs, Stops, recorded
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5, "accuracy": i / 
 
 @attrs.define
 class Page(HTMLParser):
-    """What a browser would make of the page, as far as the tests ask."""
+    """What a browser would find on the page, as far as the tests ask."""
 
     tags: list[tuple[str, dict[str, str | None]]] = attrs.field(factory=list)
     open: list[str] = attrs.field(factory=list)
@@ -63,7 +62,7 @@ def parsed(html: str) -> Page:
 
 
 def check_is_safe(html: str) -> Page:
-    """Nothing runs, nothing is loaded, no tag that the template has not."""
+    """Check that nothing on the page runs or is loaded."""
     page = parsed(html)
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "iframe", "object", "embed", "link", "base", "form", "a"}
@@ -83,14 +82,14 @@ def check_is_safe(html: str) -> Page:
 
 @pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
 def test_a_page_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
-    """Whatever was logged, there is a page, by itself, with a heading for each part."""
+    """Whatever was logged, there is a safe page with a heading for each part."""
     page = check_is_safe(recorded(tmp_path, epochs, asked=len(epochs) + 1).page())
     for heading in ("Curves", "Decisions", "Checkpoints", "Time", "Errors", "Plugins", "Environment"):
         assert heading in page.headings
 
 
 def test_names_from_the_run_are_text(tmp_path: Path) -> None:
-    """Metrics, plugins, reasons, errors and parameters stand there as they are, and are nothing else."""
+    """The names of metrics and plugins, reasons, errors and parameters appear as text, whatever is in them."""
 
     class Broken:
         role = "observer"
@@ -107,12 +106,12 @@ def test_names_from_the_run_are_text(tmp_path: Path) -> None:
         def on_epoch_end(self) -> None:
             pass
 
-    plugins: list[Any] = [(f"{one}.", Stops(at=1, message=one)) for one in HOSTILE]
-    plugins += [(f"broken {HOSTILE[0]}", Broken()), *((f"named {one}", Named(one)) for one in HOSTILE)]
+    plugins: list[Any] = [(f"{name}.", Stops(at=1, message=name)) for name in HOSTILE]
+    plugins += [(f"broken {HOSTILE[0]}", Broken()), *((f"named {name}", Named(name)) for name in HOSTILE)]
     page = check_is_safe(recorded(tmp_path / HOSTILE[5], ODD["names"], plugins).page())
-    visible = [one for one in HOSTILE if one.isprintable()]
-    for one in visible:
-        assert page.text.count(one) >= 4  # chart or metric, reason, decision, plugin
+    visible = [name for name in HOSTILE if name.isprintable()]
+    for name in visible:
+        assert page.text.count(name) >= 4  # chart or metric, reason, decision, plugin
     assert "\x1b" not in page.text
     assert "\x00" not in page.text
     labels = [attributes["aria-label"] for _, attributes in page.tags if "aria-label" in attributes]
@@ -120,7 +119,7 @@ def test_names_from_the_run_are_text(tmp_path: Path) -> None:
 
 
 def test_what_is_on_it(tmp_path: Path) -> None:
-    """Outcome and why, best epoch, decisions, checkpoints with reasons, time, errors, parameters."""
+    """The page has the outcome and why, the best epoch, decisions, checkpoints with reasons, time, errors and parameters."""
 
     class Broken:
         role = "observer"
@@ -145,14 +144,14 @@ def test_what_is_on_it(tmp_path: Path) -> None:
         "99 val_loss 4.5000 newest",
         "best val_loss",
         "training itself",
-        "broken in on_epoch_end; the run went on without it OSError: no disk",
+        "broken in on_epoch_end; the run continued without it OSError: no disk",
         "patience=4",
     ):
         assert part.replace(" ", "") in text.replace(" ", "")
 
 
 def test_each_chart_has_its_words(tmp_path: Path) -> None:
-    """Who cannot see a chart hears what it shows."""
+    """A screen reader reads what each chart shows."""
     page = parsed(recorded(tmp_path, LOSSES).page())
     labels = [attributes.get("aria-label") for _, attributes in page.tags if attributes.get("role") == "img"]
     assert labels == [
@@ -163,7 +162,7 @@ def test_each_chart_has_its_words(tmp_path: Path) -> None:
 
 
 def test_charts_take_the_colours_of_the_page(tmp_path: Path) -> None:
-    """No colour of a chart is fixed, so that it changes with the page in the dark."""
+    """No colour of a chart is fixed, so that charts change with the page in dark mode."""
     html = recorded(tmp_path, LOSSES, [EarlyStopping(patience=2)]).page()
     charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
     assert charts
@@ -175,7 +174,7 @@ def test_charts_take_the_colours_of_the_page(tmp_path: Path) -> None:
 
 
 def test_a_legend_of_what_is_drawn(tmp_path: Path) -> None:
-    """No key for what is in no chart: validation, a best epoch, a stop, or rates that change each epoch."""
+    """The legend has only what a chart shows: no validation, best epoch, stop or change of the rate that is not drawn."""
 
     def keys(report: RunReport) -> list[str]:
         found = re.search(r'<ul class="legend">.*?</ul>', report.page(), re.DOTALL)
@@ -191,7 +190,7 @@ def test_a_legend_of_what_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_picture_of_the_model_is_within(tmp_path: Path) -> None:
-    """As data; what is no PNG, or was removed, is left out; a report that names another file does not get it."""
+    """The page holds the picture as data, and leaves out a file that is not a PNG, was removed, or has another name."""
 
     class Draws(ScriptedTrainee):
         def picture(self) -> bytes:
@@ -211,12 +210,12 @@ def test_the_picture_of_the_model_is_within(tmp_path: Path) -> None:
 
 
 def test_why_there_is_no_picture_of_the_model(tmp_path: Path) -> None:
-    """The hint is on the page."""
+    """The page has the reason."""
     assert "No picture: there is no picture of the model" in recorded(tmp_path, LOSSES[:1], graph="png").page()
 
 
 def test_a_resumed_run_shows_its_parts(tmp_path: Path) -> None:
-    """When each part began and how long it took."""
+    """The page says when each part began and how long it took."""
     report = recorded(tmp_path, LOSSES)
     parts = [*report.parts, attrs.evolve(report.parts[0], step=5, seconds=75.0)]
     page = parsed(attrs.evolve(report, parts=parts).page())
@@ -226,7 +225,7 @@ def test_a_resumed_run_shows_its_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
 def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-    """The error names the extra, and the run needs none of it."""
+    """The error names the extra to install, and the run itself does not need it."""
     for name in list(sys.modules):
         if name.partition(".")[0] == module:
             monkeypatch.delitem(sys.modules, name)
@@ -237,6 +236,6 @@ def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_same_run_is_the_same_page(tmp_path: Path) -> None:
-    """Nothing on it depends on when it is made."""
+    """Nothing on the page depends on when it is made."""
     report = recorded(tmp_path, LOSSES)
     assert report.page() == report.page()

@@ -23,7 +23,7 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9
 
 @pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
 def test_a_picture_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
-    """Whatever was logged and whatever it is called: an SVG that parses and a PNG, neither of them huge."""
+    """Whatever was logged, there is an SVG that parses and a PNG, neither of them huge."""
     report = recorded(tmp_path, epochs, [Stops(at=1)], asked=len(epochs) + 1)
     svg = report.picture("svg")
     assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own
@@ -36,13 +36,13 @@ def test_a_picture_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
 
 
 def points(svg: str, colour: str) -> list[int]:
-    """How many points each path of this colour has."""
+    """Return how many points each path of this colour has."""
     paths = re.findall(r'<path d="([^"]*)"[^>]*style="[^"]*stroke: ' + re.escape(COLOURS[colour]), svg)
     return [len(re.findall("[ML]", path)) for path in paths]
 
 
 def test_curves_have_every_observation(tmp_path: Path) -> None:
-    """In training and in validation, on one chart; the learning rate's is the last."""
+    """A chart has every observation of a metric in training and in validation; the last chart has the learning rate."""
     (loss, svg), (rate, _) = curves(recorded(tmp_path, [{"loss": (-1.0) ** i, "val_loss": 2.0 * (-1.0) ** i} for i in range(7)]))
     assert loss is not None
     assert (loss.metric, loss.training, loss.validation) == ("loss", "loss", "val_loss")
@@ -58,7 +58,7 @@ def test_a_gap_does_not_break_the_line(tmp_path: Path) -> None:
 
 
 def test_best_stop_and_rate_are_marked(tmp_path: Path) -> None:
-    """By a line each, where there is one."""
+    """The best epoch, the stop and each change of the rate have a line; a run without them has no such line."""
     report = recorded(tmp_path / "1", LOSSES, [EarlyStopping(patience=4), ReduceLROnPlateau(patience=3, cooldown=9)], asked=30)
     ((_, svg), (_, rate)) = curves(report)
     assert (len(points(svg, "best")), len(points(svg, "stop")), len(points(svg, "rate"))) == (1, 1, 1)
@@ -68,31 +68,31 @@ def test_best_stop_and_rate_are_marked(tmp_path: Path) -> None:
 
 
 def test_the_picture_says_what_it_shows(tmp_path: Path) -> None:
-    """Its title has the outcome and the best epoch, for those too who do not see it."""
+    """The picture's title has the outcome and the best epoch, so that screen readers find them."""
     svg = recorded(tmp_path, LOSSES).picture("svg").decode()
     assert "completed after 9 epochs; best val_loss 0.5 in epoch 5" in svg
 
 
 def test_a_name_is_no_formula(tmp_path: Path) -> None:
-    """Not in the title, nor above a chart, nor in the legend."""
+    """A name with dollar signs is drawn as it is in the title, above a chart and in the legend."""
     name = "$\\frac{$"
     assert recorded(tmp_path, [{name: 1.0}], monitor=name, mode="min").picture("png")
 
 
 def test_a_name_with_control_characters(tmp_path: Path) -> None:
-    """They are not in the SVG, which could not be parsed with them."""
+    """The SVG has no control characters: it could not be parsed with them."""
     ET.fromstring(recorded(tmp_path, [{HOSTILE[6]: 1.0}]).picture("svg"))  # noqa: S314 - our own
 
 
 def test_epochs_without_a_rate(tmp_path: Path) -> None:
-    """What was not recorded is left out."""
+    """Epochs whose rate was not recorded are left out of its chart."""
     report = recorded(tmp_path, LOSSES)
     *_, (_, svg) = curves(attrs.evolve(report, learning_rates=[None, None, *report.learning_rates[2:]]))
     assert svg
 
 
 def test_a_rate_over_several_orders_has_plain_labels(tmp_path: Path) -> None:
-    """Powers of ten are written out, as text is never taken for a formula."""
+    """The axis writes out powers of ten, because text is never drawn as a formula."""
     schedule = LearningRateSchedule(lambda epoch: 10.0 ** -(1 + epoch))
     *_, (_, svg) = curves(recorded(tmp_path, LOSSES[:4], [schedule]))
     labels = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
@@ -101,33 +101,32 @@ def test_a_rate_over_several_orders_has_plain_labels(tmp_path: Path) -> None:
 
 
 def test_the_same_run_is_the_same_picture(tmp_path: Path) -> None:
-    """Byte for byte, so that a version control sees no change where there is none."""
+    """Two pictures of a run are equal byte for byte, so that version control sees no change."""
     report = recorded(tmp_path, LOSSES)
     assert report.picture("svg") == report.picture("svg")
     assert report.picture("png") == report.picture("png")
 
 
 def test_the_style_of_the_user_is_left_alone(tmp_path: Path) -> None:
-    """What the user has set for Matplotlib does not change the picture, and is as it was afterwards."""
+    """The user's settings of Matplotlib do not change the picture, and drawing does not change them."""
     import matplotlib as mpl
 
     report = recorded(tmp_path, LOSSES)
     expected = report.picture("svg")
     with mpl.rc_context({"axes.facecolor": "red", "svg.fonttype": "none"}):
-        before = {
-            name: mpl.rcParams[name] for name in mpl.rcParams if name != "backend"
-        }  # which is found out when it is asked for
+        # Reading the backend chooses one.
+        before = {name: mpl.rcParams[name] for name in mpl.rcParams if name != "backend"}
         assert report.picture("svg") == expected
         assert {name: mpl.rcParams[name] for name in before} == before
 
 
 def test_another_kind_of_picture(tmp_path: Path) -> None:
-    """It is refused with the kinds that there are."""
+    """An unknown kind is refused with the known ones and the nearest."""
     with pytest.raises(ReportError, match=r"shown as 'html', 'svg' or 'png', not 'pngg'\. Did you mean 'png'"):
         recorded(tmp_path, LOSSES).picture("pngg")
 
 
 def test_a_notebook_shows_the_curves(tmp_path: Path) -> None:
-    """By the method that IPython asks for."""
+    """IPython's method returns the picture."""
     report = recorded(tmp_path, LOSSES)
     assert report._repr_png_() == report.picture("png")

@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from hookcore import Engine, HookcoreError, ParameterError, Run, hookimpl, state
+from hookcore.authoring import reason_lacking
 from hookcore.errors import Preempted
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
@@ -37,26 +38,26 @@ def saved(directory: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
 def test_what_is_read_is_what_was_written(tmp_path: Path, epochs: Epochs) -> None:
-    """Whatever the metrics are, and whatever they are called: the file is standard JSON and reads back exactly."""
+    """For any metrics with any names, the file is standard JSON and reads back exactly."""
     report = recorded(tmp_path, epochs, asked=len(epochs) + 1)
     assert report.outcome == "failed"
     assert len(report.history) == len(epochs)
     for name in report.history:
-        values = [repr(one) for one in report.history[name]]
+        values = [repr(value) for value in report.history[name]]
         assert values == [repr(float(epoch.get(name, math.nan))) for epoch in epochs]
     assert report.dumps() == (tmp_path / "run.json").read_text()
     assert saved(tmp_path)["report"] == 1
 
 
 def test_the_outcome_and_every_decision(tmp_path: Path) -> None:
-    """Who stopped the run and why, what changed the learning rate, and the rate of each epoch before that."""
+    """The report has who stopped the run and why, what changed the learning rate, and the rate before each change."""
     plugins = [EarlyStopping(patience=3), ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0.0)]
     report = recorded(tmp_path, LOSSES, plugins, asked=20)
     assert report.outcome == "stopped"
     assert report.epochs == 20
     assert [vote.plugin for vote in report.stop_reasons] == ["early_stopping"]
     assert report.why() == [f"early_stopping, in epoch 5: {report.stop_reasons[0].message}"]
-    assert [(one.plugin, one.kind, one.epoch) for one in report.decisions] == [
+    assert [(decision.plugin, decision.kind, decision.epoch) for decision in report.decisions] == [
         ("reduce_lr_on_plateau", "learning_rate", 2),
         ("reduce_lr_on_plateau", "learning_rate", 3),
         ("early_stopping", "stop", 4),
@@ -68,7 +69,7 @@ def test_the_outcome_and_every_decision(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_is_that_of_the_monitor(tmp_path: Path) -> None:
-    """By default val_loss; the earliest of equals, NaN never; its direction is what is known, or what was said."""
+    """The monitor is val_loss by default; the earliest of equal values is best, and NaN never; `mode` overrides the direction."""
     epochs = [{"loss": -value, "val_loss": value, "gain": value} for value in (math.nan, 2.0, 1.0, 1.0, 3.0)]
     best = recorded(tmp_path / "1", epochs).best("val_loss")
     assert best is not None
@@ -83,7 +84,7 @@ def test_the_best_epoch_is_that_of_the_monitor(tmp_path: Path) -> None:
 
 
 def test_time_of_epochs_and_of_plugins(tmp_path: Path) -> None:
-    """Each epoch's seconds by the clock; the parts of the run; and every plugin is listed."""
+    """The report has the duration of each epoch, the parts of the run, and the time of every plugin."""
     clock = Clock()
 
     class Works:
@@ -107,7 +108,7 @@ def test_time_of_epochs_and_of_plugins(tmp_path: Path) -> None:
 
 
 def test_seconds_of_an_epoch(tmp_path: Path) -> None:
-    """From its begin to its end, what plugins that are called before do at its end included."""
+    """An epoch lasts from its begin event to its end event."""
     clock = Clock()
 
     class Works:
@@ -119,19 +120,19 @@ def test_seconds_of_an_epoch(tmp_path: Path) -> None:
 
 
 def test_checkpoints_that_are_kept_and_why(tmp_path: Path) -> None:
-    """Those that are there at the end, with the reasons of the retention that they were saved with."""
+    """The report lists the checkpoints that exist at the end, and why their retention keeps them."""
     checkpoint = Checkpoint(tmp_path / "checkpoints", keep_last=2)
     report = recorded(tmp_path / "report", LOSSES, [checkpoint])
-    assert [(one.epoch, one.value, one.reasons) for one in report.checkpoints] == [
+    assert [(kept.epoch, kept.value, kept.reasons) for kept in report.checkpoints] == [
         (1, 0.5, "best val_loss"),
         (3, 0.6, "one of the last 2"),
         (4, 0.8, "newest"),
     ]
-    assert [Path(one.path).name for one in report.checkpoints] == ["step-00000002", "step-00000004", "step-00000005"]
+    assert [Path(kept.path).name for kept in report.checkpoints] == ["step-00000002", "step-00000004", "step-00000005"]
 
 
 def test_errors_of_plugins_with_their_tracebacks(tmp_path: Path) -> None:
-    """An observer's error is in the report, and the report in the run to its end."""
+    """The report has the error of an observer, and is written to the end of the run."""
 
     class Broken:
         role: ClassVar[str] = "observer"
@@ -154,7 +155,7 @@ def test_errors_of_plugins_with_their_tracebacks(tmp_path: Path) -> None:
     ],
 )
 def test_what_ended_the_run(tmp_path: Path, *, error: BaseException, outcome: str, exception: str, has_traceback: bool) -> None:
-    """A run that an exception ends has its report, which says which; a traceback is there where something is to be mended."""
+    """The report of a run that an exception ended names the exception, with a traceback if there is an error to fix."""
     with contextlib.suppress(type(error)), Loop([Report(tmp_path, stream=io.StringIO())], epochs=3) as loop:
         for _ in loop.epochs():
             raise error
@@ -164,7 +165,7 @@ def test_what_ended_the_run(tmp_path: Path, *, error: BaseException, outcome: st
 
 
 def test_an_actor_that_fails_at_the_end(tmp_path: Path) -> None:
-    """What is raised in on_train_end fails the run, and the report says so."""
+    """An error in on_train_end fails the run, and the report has the error."""
 
     class Fails:
         @hookimpl
@@ -178,7 +179,7 @@ def test_an_actor_that_fails_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
-    """It is there from the begin of the run on, whole, and says that the run has not ended."""
+    """A complete report exists from the start of the run, and says that the run has not ended."""
     clock = Clock()
     seen = []
 
@@ -188,14 +189,14 @@ def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
             seen.append(RunReport.read(tmp_path))
 
     recorded(tmp_path, LOSSES, [Looks()], clock=clock)
-    assert [one.outcome for one in seen] == ["running"] * 5
-    # The clock stands still: after the first epoch it is not yet time again.
-    assert [len(one.history) for one in seen] == [0, 1, 1, 1, 1]
+    assert [report.outcome for report in seen] == ["running"] * 5
+    # The clock stands still, so no other epoch is written.
+    assert [len(report.history) for report in seen] == [0, 1, 1, 1, 1]
     assert "or was killed" in seen[0].why()[0]
 
 
 def test_how_often_it_is_written(tmp_path: Path) -> None:
-    """At an end of an epoch when `interval` is over since the last one."""
+    """The end of an epoch writes the file if the latest write was at least `interval` ago."""
     clock = Clock()
     seen = []
 
@@ -210,15 +211,15 @@ def test_how_often_it_is_written(tmp_path: Path) -> None:
 
 
 def test_parameters_of_every_plugin(tmp_path: Path) -> None:
-    """By name, as they were given."""
+    """The report has the parameters of each plugin, by its name, as they were given."""
     report = recorded(tmp_path, LOSSES, [("patient", EarlyStopping(patience=40))])
     assert list(report.plugins) == ["patient", "report"]
     assert report.plugins["patient"]["patience"] == 40
     assert report.plugins["report"]["interval"] == 5.0
 
 
-def test_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No user, no host, no environment variable; the home directory is `~`, and what only begins like it stays."""
+def test_no_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report has no user, host or environment variable, and `~` for the home directory."""
     monkeypatch.setenv("SECRET_TOKEN", "tok-en-0815")
     home = tmp_path / "ada"
     monkeypatch.setenv("HOME", str(home))
@@ -237,14 +238,14 @@ def test_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_directory_that_only_begins_like_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is another one, and stays as it is."""
+    """A directory whose name begins with that of the home directory keeps its own."""
     monkeypatch.setenv("HOME", str(tmp_path / "ada"))
     recorded(tmp_path / "adam", LOSSES)
     assert f'"{tmp_path / "adam"}"' in (tmp_path / "adam" / "run.json").read_text()
 
 
 def test_an_earlier_report_is_moved_aside(tmp_path: Path) -> None:
-    """A new run into the same directory does not overwrite what is there."""
+    """A new run in the same directory does not overwrite the report of an earlier one."""
     recorded(tmp_path, LOSSES)
     first = (tmp_path / "run.json").read_text()
     recorded(tmp_path, LOSSES[:1])
@@ -254,7 +255,7 @@ def test_an_earlier_report_is_moved_aside(tmp_path: Path) -> None:
 
 
 def test_what_was_decided_on_an_epoch_is_in_it(tmp_path: Path) -> None:
-    """Also while the run goes on, and also where the plugin that decided is listed behind the report."""
+    """A decision is in the file before the next epoch, also if the plugin that decided is listed after the report."""
     seen = []
 
     class Decides:
@@ -274,7 +275,7 @@ def test_what_was_decided_on_an_epoch_is_in_it(tmp_path: Path) -> None:
 
 
 class FailsOnce:
-    """An observer with an error in the first epoch, so that a run that goes on later has none."""
+    """An observer that fails in the first epoch, so that a run which is resumed later has no new error."""
 
     role: ClassVar[str] = "observer"
 
@@ -285,7 +286,7 @@ class FailsOnce:
 
 
 def run_with_checkpoints(directory: Path, clock: Clock, *, cut: bool, resume: Any = False) -> RunReport:
-    """Four epochs of two batches, a second each; where it is cut, by an error in the second batch of the third epoch."""
+    """Train four epochs of two batches, a second each; `cut` is an error in the second batch of the third epoch."""
     plugins = [
         Checkpoint(directory / "checkpoints", every_n_steps=1, monitor="loss", asynchronous=False),
         ReduceLROnPlateau("loss", patience=1, factor=0.5),
@@ -303,8 +304,8 @@ def run_with_checkpoints(directory: Path, clock: Clock, *, cut: bool, resume: An
     return RunReport.read(directory)
 
 
-def test_a_resumed_run_goes_on_with_its_report(tmp_path: Path) -> None:
-    """Rates and seconds of the epochs before, and time and errors, are there as if it had not been cut; and so are its parts."""
+def test_a_resumed_run_continues_its_report(tmp_path: Path) -> None:
+    """A resumed report has the rates, durations and errors of a run that was never cut, and the parts of the run."""
     clock, whole_clock = Clock(), Clock()
     cut = run_with_checkpoints(tmp_path / "cut", clock, cut=True)
     assert cut.outcome == "failed"
@@ -322,7 +323,7 @@ def test_a_resumed_run_goes_on_with_its_report(tmp_path: Path) -> None:
 
 
 def test_a_run_that_had_no_report_before(tmp_path: Path) -> None:
-    """What was not recorded is None, and what there is belongs to the right epochs."""
+    """Epochs from before the plugin was added have None, and later ones their own values."""
     checkpoint = Checkpoint(tmp_path / "checkpoints")
     with Loop([checkpoint], epochs=2, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
@@ -336,13 +337,13 @@ def test_a_run_that_had_no_report_before(tmp_path: Path) -> None:
     assert report.learning_rates[:2] == report.seconds[:2] == [None, None]
     assert report.learning_rates[2] is not None
     assert report.seconds[2] is not None
-    # Those that the run goes on from are its own, though it saves none.
-    assert [one.epoch for one in report.checkpoints] == [0, 1]
+    # The checkpoints that the run resumed from are its own, although it saves none.
+    assert [kept.epoch for kept in report.checkpoints] == [0, 1]
 
 
 @attrs.define(eq=False)
 class Draws(ScriptedTrainee):
-    """A trainee with a picture, or with a reason why there is none."""
+    """A trainee that draws a picture or raises."""
 
     drawn: bytes | Exception = b"\x89PNG\r\n\x1a\nmodel"
     times: int = 0
@@ -355,7 +356,7 @@ class Draws(ScriptedTrainee):
 
 
 def test_the_picture_of_the_model(tmp_path: Path) -> None:
-    """Drawn once where it is asked for, beside the report, which names it."""
+    """If asked for, the picture is drawn once and saved beside the report, which names it."""
     trainee = Draws()
     report = recorded(tmp_path, LOSSES, trainee=trainee, graph="png", interval=0)
     assert report.graph is not None
@@ -370,17 +371,17 @@ def test_the_picture_of_the_model(tmp_path: Path) -> None:
     [
         (Draws(drawn=HookcoreError("Install graphviz.")), "Install graphviz."),
         (Draws(drawn=OSError("no dot")), "OSError: no dot"),
-        (ScriptedTrainee(), "there is no picture of the model, as a scripted trainee has none"),
+        (ScriptedTrainee(), f"there is no picture of the model, as {reason_lacking(ScriptedTrainee(), 'picture')}"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn(tmp_path: Path, trainee: ScriptedTrainee, hint: str) -> None:
-    """The report says why, and the run goes on as it would."""
+    """The report has the reason, and the run continues."""
     report = recorded(tmp_path, LOSSES, trainee=trainee, graph="png")
     assert (report.graph, report.graph_hint, report.outcome, report.failures) == (None, hint, "completed", [])
 
 
 def test_one_plugin_serves_many_runs(tmp_path: Path) -> None:
-    """Each run begins its own report."""
+    """Each run of an engine begins its own report."""
     engine = Engine([Report(tmp_path, summary=False)])
     for _ in range(2):
         with Loop(engine, epochs=2) as loop:
@@ -392,7 +393,7 @@ def test_one_plugin_serves_many_runs(tmp_path: Path) -> None:
 
 
 def test_the_summary_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is printed once the run is over; beside a console, without what that has said."""
+    """The summary is printed when the run is over; beside a console, without what the console printed."""
     with Loop([Report(tmp_path)], epochs=1) as loop:
         for _ in loop.epochs():
             loop.log(loss=0.5)
@@ -410,8 +411,8 @@ def test_the_summary_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert end < len(lines) - 1
 
 
-def test_no_summary_where_none_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file is written all the same."""
+def test_the_summary_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a summary the file is still written."""
     with Loop([Report(tmp_path, summary=False)], epochs=1) as loop:
         for _ in loop.epochs():
             pass
@@ -420,7 +421,7 @@ def test_no_summary_where_none_is_asked_for(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_state_is_json(tmp_path: Path) -> None:
-    """What a checkpoint holds of it reads back to the same state, in the middle of an epoch too."""
+    """The state that a checkpoint holds reads back equal, also in the middle of an epoch."""
     clock = Clock()
     states: list[Mapping[str, Any]] = []
     report = Report(tmp_path, clock=clock, now=clock, summary=False)
@@ -436,9 +437,9 @@ def test_state_is_json(tmp_path: Path) -> None:
             for _ in loop.batches(range(2)):
                 loop.log(loss=1.0)
     other = Report(tmp_path / "other", clock=clock, now=clock)
-    for one in states:
-        other.load_state_dict(state.loads(state.dumps(one)))
-        assert other.state_dict() == one
+    for held in states:
+        other.load_state_dict(state.loads(state.dumps(held)))
+        assert other.state_dict() == held
     assert states[-1]["within"] == 2.0
 
 
@@ -453,20 +454,20 @@ def test_state_is_json(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_parameters(tmp_path: Path, parameters: dict[str, Any], message: str) -> None:
-    """Each is refused with what was expected."""
+    """A wrong parameter is refused with what was expected."""
     with pytest.raises(ParameterError, match=re.escape(message)):
         Report(tmp_path, **parameters)
 
 
 def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
-    """It is refused before the run."""
+    """A file in place of the directory is refused before the run."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match="directory must be a directory, and this is a file"):
         Report(tmp_path / "file")
 
 
 def test_a_run_whose_directory_cannot_be_written(tmp_path: Path) -> None:
-    """The run goes on without its report, as an observer's error never ends it."""
+    """A run whose report cannot be written continues: an observer's error never ends it."""
     directory = tmp_path / "report"
     report = Report(directory, summary=False)
     directory.write_text("in the way")
@@ -477,8 +478,8 @@ def test_a_run_whose_directory_cannot_be_written(tmp_path: Path) -> None:
     assert [failure.plugin for failure in loop.run.failures] == ["report"]
 
 
-def test_values_that_are_no_plain_numbers(tmp_path: Path) -> None:
-    """A plugin may record a decision with a number of another library, and JSON has it as a number."""
+def test_values_of_other_types_of_number(tmp_path: Path) -> None:
+    """A decision with a number of another library is recorded as a plain number."""
 
     class Number:
         def __float__(self) -> float:
@@ -493,7 +494,14 @@ def test_values_that_are_no_plain_numbers(tmp_path: Path) -> None:
 
 
 def test_the_latest_observation(tmp_path: Path) -> None:
-    """Of a metric that is not produced every epoch it is the last there was; NaN where there was none."""
+    """The latest observation of a metric may be from an earlier epoch; it is NaN if the metric has no observation."""
     report = recorded(tmp_path, [{"loss": 1.0, "val_loss": 0.5, "none": math.nan}, {"loss": 2.0}])
     assert (report.last("loss"), report.last("val_loss")) == (2.0, 0.5)
     assert math.isnan(report.last("none"))
+
+
+def test_checkpoints_keep_the_name_of_the_class(tmp_path: Path) -> None:
+    """A checkpoint has the class under the name from before it moved, so that older checkpoints match it."""
+    recorded(tmp_path / "report", LOSSES[:1], [Checkpoint(tmp_path / "checkpoints")])
+    (record,) = (tmp_path / "checkpoints").glob("step-*/run.json")
+    assert json.loads(record.read_text())["plugins"]["report"]["type"] == "hookcore_plugins.report.Report"

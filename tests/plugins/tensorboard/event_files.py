@@ -1,4 +1,4 @@
-"""What TensorBoard reads of a log directory, and a trainee that shows everything."""
+"""What TensorBoard reads in a log directory, and a trainee that shows everything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Logged: TypeAlias = dict[str, list[tuple[int, Any]]]
 
 
 def read(directory: Path) -> Logged:
-    """Everything in the event files of one run: floats, texts, and arrays as nested lists. Without the times."""
+    """Read the event files of one run: floats, texts, and arrays as nested lists, without the times."""
     found: Logged = defaultdict(list)
     for path in sorted(directory.glob("*tfevents*")):
         for event in EventFileLoader(str(path)).Load():
@@ -48,7 +48,7 @@ def read(directory: Path) -> Logged:
 
 
 def _session(content: bytes) -> Any:
-    """The start or the end of a session; not when, and not its name, which has the time in it."""
+    """Return the start or the end of a session without its times, and without its name, which has a time in it."""
     data = plugin_data_pb2.HParamsPluginData.FromString(content)
     session = data.session_start_info if data.HasField("session_start_info") else data.session_end_info
     for field in ("start_time_secs", "end_time_secs", "group_name"):
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 
 def scalars(directory: Path) -> Logged:
-    """The scalars of one run, as the accumulator behind TensorBoard has them."""
+    """Read the scalars of one run with the accumulator that TensorBoard uses."""
     accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
     return {
         tag: [(event.step, _plain(event.value)) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
@@ -74,20 +74,20 @@ def scalars(directory: Path) -> Logged:
 
 
 def single(value: float) -> Any:
-    """`value` as 32 bits hold it, which is what TensorBoard has of a scalar."""
+    """Return `value` as 32 bits hold it, which is how TensorBoard keeps a scalar."""
     with np.errstate(over="ignore"):
         return _plain(float(np.float32(value)))
 
 
 def with_tests() -> dict[str, str]:
-    """The environment of a Python that imports these helpers too, after all that is installed."""
+    """Return the environment of a Python that can import these helpers too."""
     root = str(Path(__file__).parents[3])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), root])}
 
 
 @attrs.define(eq=False)
 class Visible:
-    """A trainee that has every view; its values come from the step alone."""
+    """A trainee that has every view; its values depend only on the step."""
 
     rows: int = 4
     step: int = 0
@@ -147,7 +147,7 @@ def train(
     fail: Failure | None = None,
     resume: Resume = False,
 ) -> Run:
-    """A run whose metrics come from `values`, one an epoch, and from the step."""
+    """Run a loop whose metrics come from `values`, one for each epoch, and from the step."""
     trainee = Visible() if trainee is None else trainee
     with Loop(plugins, epochs=len(values), trainee=trainee, validation_data=[[1.0, 2.0]] * 40, resume=resume) as loop:
         for epoch in loop.epochs():

@@ -1,4 +1,4 @@
-"""The records of event files, beside those that TensorBoard's own writer makes."""
+"""The records of event files, compared with those that TensorBoard's own writer makes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from hookcore_plugins.tensorboard.records import framed
+from hookcore_plugins.tensorboard.records import ends, framed
 
 
 @given(st.lists(st.binary()))
 def test_records_are_tensorboards_own(events: list[bytes]) -> None:
-    """They are, one after the other, what its `RecordWriter` writes."""
+    """Records equal what TensorBoard's `RecordWriter` writes, and each ends where it says."""
     file = io.BytesIO()
     writer = RecordWriter(file)
     for event in events:
         writer.write(event)
-    assert framed(events) == file.getvalue()
+    written = framed(events)
+    assert written == file.getvalue()
+    assert list(ends(written + b"torn")) == [len(framed(events[: count + 1])) for count in range(len(events))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import os
 import signal
@@ -37,7 +38,7 @@ from hookcore import CapabilityError, Engine, LoadError, ParameterError, Run, ho
 from hookcore.testing import RecordingPlugin, ScriptedTrainee, event_sequences, play
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, TensorBoard, TimeLimit
-from hookcore_plugins.tensorboard import event_files, event_writer, summaries
+from hookcore_plugins.tensorboard import event_files, event_writer, records, summaries
 from tests.patience import PATIENCE
 from tests.plugins.tensorboard.event_files import Logged, Visible, read, scalars, single, train, with_tests
 
@@ -59,7 +60,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _where_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -71,7 +72,7 @@ def both(log_dir: Path) -> dict[str, Logged]:
 
 
 def test_both_curves_of_a_metric_are_in_one_chart(tmp_path: Path) -> None:
-    """An epoch's metrics have the same tag in both runs, and the epoch, counted from 0, for their step."""
+    """An epoch's metrics have the same tag in both runs, and as their step the epoch, counted from 0."""
     train([TensorBoard(tmp_path)], [0.75, 0.25])
     trained, validated = scalars(tmp_path / "train"), scalars(tmp_path / "validation")
     assert trained["epoch_loss"] == [(0, single(0.75 + 3 / 4)), (1, single(0.25 + 7 / 24))]
@@ -86,8 +87,8 @@ def test_both_curves_of_a_metric_are_in_one_chart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("update_freq", "expected"), [("epoch", []), ("batch", [1, 2, 3, 4, 5, 6]), (1, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6]), (4, [4])]
 )
-def test_batches_are_written_every_so_many_steps(tmp_path: Path, update_freq: Any, expected: list[int]) -> None:
-    """By step, whatever the number of batches; epochs are there in any case."""
+def test_batches_are_written_every_n_steps(tmp_path: Path, update_freq: Any, expected: list[int]) -> None:
+    """Batches are written by step, whatever the number of batches in an epoch; epochs are always written."""
     train([TensorBoard(tmp_path, update_freq=update_freq)], [0.5, 0.25], batches=3)
     found = scalars(tmp_path / "train")
     values = [0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
@@ -95,8 +96,8 @@ def test_batches_are_written_every_so_many_steps(tmp_path: Path, update_freq: An
     assert [step for step, _ in found["epoch_loss"]] == [0, 1]
 
 
-def test_several_batches_at_a_time_do_not_pass_over_what_is_due(tmp_path: Path) -> None:
-    """Where a multiple of the number is passed, the next event writes it."""
+def test_several_batches_at_a_time_do_not_skip_what_is_due(tmp_path: Path) -> None:
+    """If steps skip a multiple of the number, the next event is written."""
     session = Engine([TensorBoard(tmp_path, update_freq=4)], autoload=False).start(Run())
     session.train_begin()
     session.epoch_begin(0)
@@ -107,7 +108,7 @@ def test_several_batches_at_a_time_do_not_pass_over_what_is_due(tmp_path: Path) 
 
 
 def test_metrics_that_an_adapter_changes_later_are_written_as_they_were(tmp_path: Path) -> None:
-    """The thread that writes comes later than the next batch."""
+    """A mapping that changes with the next batch is written with the values of its own."""
     session = Engine([TensorBoard(tmp_path, update_freq="batch")], autoload=False).start(Run())
     session.train_begin()
     session.epoch_begin(0)
@@ -120,13 +121,13 @@ def test_metrics_that_an_adapter_changes_later_are_written_as_they_were(tmp_path
 
 
 def test_the_learning_rate_is_that_of_the_epoch(tmp_path: Path) -> None:
-    """Before a plugin reduced it, wherever that one is listed."""
+    """The rate is that from before a plugin reduced it, wherever that plugin is listed."""
     train([ReduceLROnPlateau(patience=1, factor=0.5), TensorBoard(tmp_path)], [1.0] * 4)
     assert scalars(tmp_path / "train")["epoch_learning_rate"] == [(0, 0.5), (1, 0.5), (2, 0.25), (3, 0.125)]
 
 
-def test_a_learning_rate_among_the_metrics_is_no_second_one(tmp_path: Path) -> None:
-    """Keras's own callbacks put it there."""
+def test_a_learning_rate_among_the_metrics_is_replaced(tmp_path: Path) -> None:
+    """Keras's own callbacks add a learning rate to the metrics; the trainee's is written in its place."""
 
     class Reports:
         @hookimpl
@@ -140,7 +141,7 @@ def test_a_learning_rate_among_the_metrics_is_no_second_one(tmp_path: Path) -> N
 
 
 def test_steps_per_second(tmp_path: Path) -> None:
-    """From the epoch's begin to its end, by the clock."""
+    """The steps of an epoch are divided by its duration."""
     now = 100.0
 
     class Passes:
@@ -154,7 +155,7 @@ def test_steps_per_second(tmp_path: Path) -> None:
 
 
 def test_without_a_trainee_there_are_metrics(tmp_path: Path) -> None:
-    """No learning rate and no graph is no error."""
+    """A run without a learning rate and a graph has its metrics and no error."""
     with Loop([TensorBoard(tmp_path)], epochs=1) as loop:
         for _ in loop.epochs():
             loop.log(loss=1.0, val_loss=2.0)
@@ -162,8 +163,8 @@ def test_without_a_trainee_there_are_metrics(tmp_path: Path) -> None:
     assert scalars(tmp_path / "train") == {"epoch_loss": [(0, 1.0)], "hparams/val_loss": [(0, 2.0)]}
 
 
-def test_an_evaluation_by_itself_is_no_run(tmp_path: Path) -> None:
-    """Neither before nor after training is there anything to write it to."""
+def test_an_evaluation_by_itself_is_not_written(tmp_path: Path) -> None:
+    """An evaluation before or after training writes nothing, and is not an error."""
     engine = Engine([TensorBoard(tmp_path)], autoload=False)
     for training in (False, True, False):
         session = engine.start(Run(), training=training)
@@ -178,7 +179,7 @@ def test_an_evaluation_by_itself_is_no_run(tmp_path: Path) -> None:
 
 
 def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[dict[str, Logged]]:
-    """What each run, resumed ones aside, should have in its charts."""
+    """Return what each run should have in its charts; no run is resumed."""
     runs: list[dict[str, Logged]] = []
     training = False
     for (hook, *arguments), step in zip(recorded, steps, strict=True):
@@ -200,10 +201,10 @@ def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[d
     return runs
 
 
-@settings(max_examples=settings().max_examples * 2 // 5)  # each is up to three runs with files
+@settings(max_examples=settings().max_examples * 2 // 5)  # each has up to three runs with files
 @given(events=event_sequences(min_runs=1, resumes=False, nan=True, infinity=True))
-def test_every_value_of_every_event_is_there(events: list[Happening]) -> None:
-    """For any runs: also those that end by an exception, each in files of its own, the earlier ones moved aside."""
+def test_every_value_of_every_event_is_written(events: list[Happening]) -> None:
+    """Every run has all its values in files of its own, also if an exception ended it; earlier files are moved aside."""
     with tempfile.TemporaryDirectory() as directory:
         recording = RecordingPlugin()
         steps: list[tuple[str, int]] = []
@@ -237,8 +238,8 @@ def test_every_value_of_every_event_is_there(events: list[Happening]) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])
-def test_nothing_is_lost_where_a_run_ends_by_an_exception(tmp_path: Path, error: BaseException) -> None:
-    """All batches before it are there, and how the run ended."""
+def test_nothing_is_lost_if_an_exception_ends_the_run(tmp_path: Path, error: BaseException) -> None:
+    """The files have all batches before the exception, and how the run ended."""
     with pytest.raises(type(error)):
         train([TensorBoard(tmp_path, update_freq="batch")], [1.0, 1.0], batches=3, fail=(1, 2, error))
     found = read(tmp_path / "train")
@@ -249,7 +250,7 @@ def test_nothing_is_lost_where_a_run_ends_by_an_exception(tmp_path: Path, error:
 
 
 def test_an_earlier_run_is_moved_aside(tmp_path: Path) -> None:
-    """One object serves three runs, and each has its own files, with its embeddings; what is not ours stays."""
+    """One plugin serves three runs: each has its own files and embeddings, and files of others stay."""
     board = TensorBoard(tmp_path, **EVERYTHING)
     for value in (1.0, 2.0, 3.0):
         train([board], [value])
@@ -261,8 +262,8 @@ def test_an_earlier_run_is_moved_aside(tmp_path: Path) -> None:
     assert [path.parent for path in tmp_path.rglob("notes.txt")] == [tmp_path / "train"]
 
 
-def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    """A directory called `train` without event files holds data, perhaps."""
+def test_a_directory_without_event_files_is_left_alone(tmp_path: Path) -> None:
+    """A directory called `train` without event files may hold data, and is not moved."""
     (tmp_path / "train" / "embeddings").mkdir(parents=True)
     (tmp_path / "train" / "embeddings" / "cat.jpg").write_text("cat")
     train([TensorBoard(tmp_path)], [1.0])
@@ -288,7 +289,7 @@ def test_a_resumed_log_reads_as_that_of_a_run_that_never_stopped(
     *,
     asynchronous: bool,
 ) -> None:
-    """After a crash anywhere, everything, value for value, wherever the plugin is listed; a torn end is no harm."""
+    """After a crash anywhere, every value is equal, wherever the plugin is listed, also if the files have a torn end."""
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
 
@@ -315,8 +316,8 @@ def test_a_resumed_log_reads_as_that_of_a_run_that_never_stopped(
         assert bool(list(parts.glob("earlier-*"))) == (not saved)
 
 
-def test_a_run_that_had_ended_goes_on(tmp_path: Path) -> None:
-    """Its end, with the outcome, gives way to the new one's."""
+def test_a_run_that_had_ended_is_resumed(tmp_path: Path) -> None:
+    """A resumed run removes the outcome that the files had, and writes its own."""
 
     def run(values: list[float]) -> None:
         train([TensorBoard(tmp_path / "logs", **EVERYTHING), Checkpoint(tmp_path / "saved")], values, resume="auto")
@@ -329,8 +330,8 @@ def test_a_run_that_had_ended_goes_on(tmp_path: Path) -> None:
     assert [text.count("the run ended") for _, text in found["decisions"]] == [0, 0, 1]
 
 
-def test_a_resumed_run_does_not_go_on_with_the_log_of_another(tmp_path: Path) -> None:
-    """Where another run wrote there meanwhile, that is moved aside; the decisions so far are written again."""
+def test_a_resumed_run_does_not_continue_the_log_of_another(tmp_path: Path) -> None:
+    """If another run wrote in the directory since, its files are moved aside and the decisions so far are written again."""
     saved = Checkpoint(tmp_path / "saved")
 
     def board() -> TensorBoard:
@@ -345,8 +346,8 @@ def test_a_resumed_run_does_not_go_on_with_the_log_of_another(tmp_path: Path) ->
     assert [step for step, _ in read(tmp_path / "logs" / "train")["decisions"]] == [2, 4, 6]
 
 
-def test_a_new_file_is_read_after_those_that_are_there(tmp_path: Path) -> None:
-    """Also where the clock goes back, or two runs begin within a second: TensorBoard reads by name."""
+def test_a_new_file_is_read_after_earlier_ones(tmp_path: Path) -> None:
+    """A new file has a later name, also if the clock goes back or two runs begin within a second: TensorBoard sorts by name."""
     now = 1000.0
 
     def run(epochs: int) -> None:
@@ -364,8 +365,8 @@ def test_a_new_file_is_read_after_those_that_are_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"\0" * 20, b"\1", b"\xff" * 40])
-def test_what_a_crash_left_is_no_event(tmp_path: Path, torn: bytes) -> None:
-    """Zeros after a loss of power, or a part of a record: it goes, and what is whole stays."""
+def test_what_a_crash_left_is_cut_off(tmp_path: Path, torn: bytes) -> None:
+    """Zeros after a loss of power, or a part of a record, are removed, and whole records stay."""
     train([TensorBoard(tmp_path)], [1.0, 2.0])
     before = read(tmp_path / "train")
     (path,) = event_files.named(tmp_path / "train")
@@ -414,7 +415,7 @@ def child(step: int, *, kill: bool) -> None:
 
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_after_a_kill_what_a_checkpoint_knows_of_is_in_the_files(tmp_path: Path, step: int) -> None:
-    """Without a word to the process: it reads back, and cut and resumed it reads as never cut."""
+    """The files of a killed run have what its checkpoint counts, and if it is resumed they read as if it was never killed."""
     for name, kills in (("whole", []), ("parts", [step])):
         (tmp_path / name).mkdir()
         with contextlib.chdir(tmp_path / name):
@@ -427,7 +428,7 @@ def test_after_a_kill_what_a_checkpoint_knows_of_is_in_the_files(tmp_path: Path,
 
 
 def test_a_run_that_is_left_without_its_end_is_written(tmp_path: Path) -> None:
-    """As where Keras's own fit raises: at the end of the process, or when the plugin begins another run."""
+    """A run without an end, as when Keras's fit raises, is written at the end of the process or when another run begins."""
     script = """
         from hookcore import Engine, Run
         from hookcore_plugins import TensorBoard
@@ -446,21 +447,21 @@ def test_a_run_that_is_left_without_its_end_is_written(tmp_path: Path) -> None:
 # The writer.
 
 
-def test_an_error_of_the_writer_is_the_plugins_and_the_run_goes_on(tmp_path: Path) -> None:
-    """It surfaces at the next event, and what is already encoded is written."""
+def test_an_error_of_the_writer_disables_the_plugin(tmp_path: Path) -> None:
+    """The error is raised at the next event, the run continues, and events that are encoded are written."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "validation").write_text("no directory")
     run = train([TensorBoard(tmp_path / "logs", update_freq="batch"), Checkpoint(tmp_path / "saved")], [1.0] * 5)
-    assert [(one.plugin, type(one.error)) for one in run.failures] == [("tensorboard", FileExistsError)]
+    assert [(failure.plugin, type(failure.error)) for failure in run.failures] == [("tensorboard", FileExistsError)]
     assert run.failures[0].hook != "on_train_end"
     assert len(run.history) == 5
     assert scalars(tmp_path / "logs" / "train")["batch_loss"][:2] == [(1, 2.0), (2, 1.5)]
 
 
 def test_no_more_than_the_limit_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who hands over too fast waits for the disk: memory stays bounded, and nothing is lost."""
+    """A caller that hands over too fast waits for the disk: memory stays bounded, and no event is lost."""
     monkeypatch.setattr(event_writer, "LIMIT", 20)
-    monkeypatch.setattr(event_writer, "_HURRY", 10)
+    monkeypatch.setattr(event_writer, "_WRITE_AT", 10)
     waiting = []
 
     def clock() -> float:
@@ -475,8 +476,8 @@ def test_no_more_than_the_limit_waits(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(scalars(tmp_path / "train")["batch_loss"]) == 2000
 
 
-def test_what_waits_is_written_by_itself(tmp_path: Path) -> None:
-    """Without a flush and without an end, as a viewer watches; other work comes after what was handed over before it."""
+def test_waiting_events_are_written_without_a_flush(tmp_path: Path) -> None:
+    """Events are written while the run lasts, so that a viewer sees them; other work comes after the events before it."""
     writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0, interval=0.0)
     writer.add("train", 1, "batch_", {"loss": 0.5})
     found, done = [], threading.Event()
@@ -488,19 +489,19 @@ def test_what_waits_is_written_by_itself(tmp_path: Path) -> None:
 
 
 def test_each_write_ends_with_a_whole_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a kill between two leaves nothing torn."""
+    """A kill between two writes leaves no torn record."""
     ends: list[int] = []
     write = os.write
 
     def watched(descriptor: int, content: Any) -> int:
         written = write(descriptor, content)
         path = next(tmp_path.rglob("*tfevents*"))
-        ends.append(len(list(event_files._record_ends(path.read_bytes()))))
-        assert list(event_files._record_ends(path.read_bytes()))[-1] == path.stat().st_size
+        ends.append(len(list(records.ends(path.read_bytes()))))
+        assert list(records.ends(path.read_bytes()))[-1] == path.stat().st_size
         return written
 
     monkeypatch.setattr("os.write", watched)
-    monkeypatch.setattr(event_writer, "_PART", 3)
+    monkeypatch.setattr(event_writer, "_CHUNK", 3)
     writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0)
     for step in range(10):
         writer.add("train", step, "batch_", {"loss": 0.5})
@@ -510,7 +511,7 @@ def test_each_write_ends_with_a_whole_record(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_forked_process_leaves_the_writing_to_its_parent(tmp_path: Path) -> None:
-    """It has the queue too, and no thread: it neither waits nor writes."""
+    """A forked process has the queue but no thread: it neither waits nor writes."""
     writer = event_writer.EventWriter(tmp_path, Counter(), lambda: 1.0, interval=10.0 * PATIENCE)
     writer._process -= 1  # as a child sees it
     writer.add("train", 1, "batch_", {"loss": 0.5})
@@ -526,7 +527,7 @@ def test_a_forked_process_leaves_the_writing_to_its_parent(tmp_path: Path) -> No
 
 
 def test_the_graph_has_the_layers(tmp_path: Path) -> None:
-    """With their kinds, inputs, shapes and parameters; once."""
+    """The graph is written once, with the kinds, inputs, shapes and parameters of the layers."""
     train([TensorBoard(tmp_path, update_freq="batch")], [1.0, 2.0])
     ((step, graph),) = read(tmp_path / "train")["__run_graph__"]
     assert step == 0
@@ -540,8 +541,8 @@ def test_the_graph_has_the_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["none", "lacking", "raising", "off"])
-def test_no_graph_is_no_error(tmp_path: Path, how: str) -> None:
-    """Where the trainee has none, says so or fails, all else is written."""
+def test_a_run_without_a_graph(tmp_path: Path, how: str) -> None:
+    """If the trainee has no graph, lacks it or fails, the rest is written."""
 
     class Failing(Visible):
         def graph(self) -> list[Node]:
@@ -549,7 +550,7 @@ def test_no_graph_is_no_error(tmp_path: Path, how: str) -> None:
 
     trainee: Any = {
         "none": ScriptedTrainee(),
-        "lacking": Visible(without={"graph": "it has none"}),
+        "lacking": Visible(without={"graph": "not built"}),
         "raising": Failing(),
         "off": Visible(),
     }[how]
@@ -562,7 +563,7 @@ def test_no_graph_is_no_error(tmp_path: Path, how: str) -> None:
 
 
 def test_histograms_of_weights_activations_and_gradients(tmp_path: Path) -> None:
-    """At every so many epochs from the first on; the values that are no number are counted beside."""
+    """Histograms are written every N epochs, beginning with the first; values that are not finite are counted."""
     train([TensorBoard(tmp_path, histogram_freq=2, activations=True, gradients=True)], [1.0] * 4)
     found = read(tmp_path / "train")
     for tag, values in {
@@ -590,7 +591,7 @@ NUMBERS = arrays.arrays(
 @example(values=np.array([1.0, np.inf, -np.inf, np.nan, 1.7e308, -1.7e308]))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of histogram_pb
 def test_a_histogram_is_tensorboards_own(values: Any) -> None:
-    """For any finite values, of any type and shape, none too; of others those that are finite."""
+    """A histogram of the finite values equals TensorBoard's, for any type and shape, also of an empty array."""
     row, missing = summaries.finite(values)
     event = Event()
     with np.errstate(all="raise", under="ignore"):
@@ -606,7 +607,7 @@ def test_a_histogram_is_tensorboards_own(values: Any) -> None:
 
 @given(matrix=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, min_side=2)))
 def test_an_image_of_any_matrix(matrix: Any) -> None:
-    """Its least value is black, its greatest white, and so are values that are no number black."""
+    """The least value is black and the greatest white; values that are not finite are black."""
     event = Event()
     with np.errstate(all="raise", under="ignore"):
         summaries.image("here", matrix)(event)
@@ -620,7 +621,7 @@ def test_an_image_of_any_matrix(matrix: Any) -> None:
 
 
 def test_images_are_of_matrices_and_bounded(tmp_path: Path) -> None:
-    """A bias is none; a large one is thinned out."""
+    """A bias has no image; a large matrix loses rows or columns."""
     train([TensorBoard(tmp_path, histogram_freq=1, images=True)], [1.0], trainee=Visible(rows=1200))
     found = read(tmp_path / "train")
     assert [tag for tag in found if tag.endswith("/image")] == ["words/embeddings/image"]
@@ -632,14 +633,14 @@ def test_images_are_of_matrices_and_bounded(tmp_path: Path) -> None:
 
 
 def tables(directory: Path) -> dict[str, str]:
-    """Every file of the projector that its list names, and the list."""
+    """Return the projector's list, and every file that it names."""
     config = text_format.Parse((directory / "projector_config.pbtxt").read_text(), ProjectorConfig())
     named = {path for entry in config.embeddings for path in (entry.tensor_path, entry.metadata_path) if path}
     return {"": str(config), **{path: (directory / path).read_text() for path in named}}
 
 
 def test_embeddings_with_their_words(tmp_path: Path) -> None:
-    """Before and after training and at every so many epochs from the first on, exactly; the latest is listed first."""
+    """Embeddings are written before training, every N epochs and after training, exactly; the latest is listed first."""
     words = ["the", "of", "", "a\tb"]
     train([TensorBoard(tmp_path, embeddings_freq=2, embeddings_metadata={"words": words})], [1.0] * 3)
     config = text_format.Parse((tmp_path / "train/projector_config.pbtxt").read_text(), ProjectorConfig())
@@ -655,7 +656,7 @@ def test_embeddings_with_their_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parent", [False, True])
 def test_the_projector_finds_them(tmp_path: Path, *, parent: bool) -> None:
-    """Where TensorBoard is started in the log directory, and above it."""
+    """The projector finds the embeddings if TensorBoard is started in the log directory or above it."""
     train([TensorBoard(tmp_path / "logs", embeddings_freq=1)], [1.0])
     root = tmp_path if parent else tmp_path / "logs"
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(root)).Reload()
@@ -670,7 +671,7 @@ def test_the_projector_finds_them(tmp_path: Path, *, parent: bool) -> None:
 @pytest.mark.parametrize("content", ["the\nof\nand\na\n", "the\nof\nand\na", "word\tcount\nthe\t4\nof\t3\nand\t2\na\t1\n"])
 @pytest.mark.parametrize("mapped", [False, True])
 def test_words_from_a_file(tmp_path: Path, content: str, *, mapped: bool) -> None:
-    """One word a line, or columns beneath a header."""
+    """A file has a word per line, or columns beneath a header."""
     (tmp_path / "words.tsv").write_text(content)
     given: Any = {"words": str(tmp_path / "words.tsv")} if mapped else tmp_path / "words.tsv"
     assert not train([TensorBoard(tmp_path / "logs", embeddings_freq=1, embeddings_metadata=given)], [1.0]).failures
@@ -686,7 +687,7 @@ def test_words_from_a_file(tmp_path: Path, content: str, *, mapped: bool) -> Non
     ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, metadata: Any, message: str) -> None:
-    """Before anything is trained, moved or written; the error says what is wrong."""
+    """Labels that do not fit are refused before anything is trained, moved or written."""
     train([TensorBoard(tmp_path / "logs")], [7.0])
     board = TensorBoard(tmp_path / "logs", embeddings_freq=1, embeddings_metadata=metadata)
     with pytest.raises(ParameterError, match=message):
@@ -694,8 +695,8 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, metadata: Any, messa
     assert scalars(tmp_path / "logs" / "validation")["epoch_loss"] == [(0, 7.0)]
 
 
-def test_an_embedding_that_is_no_number_somewhere(tmp_path: Path) -> None:
-    """The projector would draw none of the others: it becomes 0."""
+def test_an_embedding_with_values_that_are_not_finite(tmp_path: Path) -> None:
+    """Such a value becomes 0: the projector would draw no vector at all."""
 
     class Diverged(Visible):
         def embeddings(self) -> dict[str, Any]:
@@ -706,7 +707,7 @@ def test_an_embedding_that_is_no_number_somewhere(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_built_by_its_first_batch(tmp_path: Path) -> None:
-    """Its labels are checked when its embeddings are there, and its graph is that of the built one."""
+    """Labels are checked when the model has embeddings, and the graph is that of the built model."""
 
     class Lazy(Visible):
         def embeddings(self) -> dict[str, Any]:
@@ -728,7 +729,7 @@ def test_a_model_that_is_built_by_its_first_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("log_first", [True, False])
 def test_decisions_are_texts_at_their_steps(tmp_path: Path, *, log_first: bool) -> None:
-    """TensorBoard shows the last text of a step: it has all decisions of that step; the outcome comes last."""
+    """The latest text of a step has all decisions of that step; the outcome comes last."""
     others: list[object] = [ReduceLROnPlateau(patience=1, factor=0.5), EarlyStopping(patience=2)]
     board = TensorBoard(tmp_path)
     run = train([board, *others] if log_first else [*others, board], [1.0] * 5)
@@ -745,7 +746,7 @@ def test_decisions_are_texts_at_their_steps(tmp_path: Path, *, log_first: bool) 
 
 
 def test_a_message_stays_within_its_cell(tmp_path: Path) -> None:
-    """Bars and line ends do not break the table."""
+    """Bars and line ends in a message do not break the table."""
 
     class Stops:
         @hookimpl
@@ -757,9 +758,9 @@ def test_a_message_stays_within_its_cell(tmp_path: Path) -> None:
 
 
 def test_hyperparameters_are_those_of_the_other_plugins(tmp_path: Path) -> None:
-    """Numbers, truth values and texts as they are, anything else as text; with the learning rate at the start.
+    """Hyperparameters are numbers, booleans and texts; other values become text. The learning rate is that at the start.
 
-    Where a plugin writes and by which clock is no hyperparameter.
+    A plugin's paths and clocks are left out.
     """
     limit = TimeLimit(hours=1, clock=lambda: 1.0)
     train([TensorBoard(tmp_path), ReduceLROnPlateau(patience=1), Checkpoint(tmp_path / "saved"), limit], [1.0] * 3)
@@ -779,7 +780,7 @@ def test_hyperparameters_are_those_of_the_other_plugins(tmp_path: Path) -> None:
 
 
 def test_hyperparameters_can_be_left_out(tmp_path: Path) -> None:
-    """With the chart that is for their table."""
+    """Without hyperparameters, the charts for their table are left out too."""
     train([TensorBoard(tmp_path, hparams=False)], [1.0])
     assert not [tag for tag in read(tmp_path / "train") if "hparams" in tag]
 
@@ -788,17 +789,17 @@ def test_hyperparameters_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_needs_are_what_the_parameters_ask_for(tmp_path: Path) -> None:
-    """A graph is no need: it is left out where there is none."""
+    """The plugin needs the views that its parameters ask for; it does without a graph."""
     assert TensorBoard(tmp_path).needs == ()
     assert TensorBoard(tmp_path, **EVERYTHING).needs == ("weights", "activations", "gradients", "embeddings")
-    with pytest.raises(CapabilityError, match="'tensorboard' needs the trainee's weights, but it has none"):
-        train([TensorBoard(tmp_path, histogram_freq=1)], [1.0], trainee=Visible(without={"weights": "it has none"}))
+    with pytest.raises(CapabilityError, match="'tensorboard' needs the trainee's weights, but they are frozen"):
+        train([TensorBoard(tmp_path, histogram_freq=1)], [1.0], trainee=Visible(without={"weights": "they are frozen"}))
 
 
 def test_activations_need_validation_data(tmp_path: Path) -> None:
-    """Refused before anything is trained."""
+    """Activations without validation data are refused before training."""
     board = TensorBoard(tmp_path, histogram_freq=1, activations=True)
-    with pytest.raises(CapabilityError, match="there is no validation data"):
+    with pytest.raises(CapabilityError, match="need validation data"):
         Engine([board], on_error={"tensorboard": "raise"}).start(Run(trainee=Visible())).train_begin()
 
 
@@ -833,29 +834,36 @@ def test_bad_parameters_are_refused(parameters: Mapping[str, Any], message: str)
 
 
 def test_it_is_asked_for_by_name(tmp_path: Path) -> None:
-    """A spec string gives every parameter that a string can hold."""
+    """A spec string can set every parameter that a string can hold."""
     board = Engine([f"tensorboard:log_dir={tmp_path},update_freq=3,histogram_freq=1,images=true"])["tensorboard"]
     assert (board.log_dir, board.update_freq, board.histogram_freq, board.images) == (tmp_path, 3, 1, True)
     assert Engine(["tensorboard:update_freq=batch"])["tensorboard"].update_freq == "batch"
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to install."""
+    """The error names the extra to install."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(LoadError, match=r"pip install 'hookcore\[tensorboard\]'"):
         TensorBoard()
 
 
 def test_importing_the_plugins_imports_no_tensorboard() -> None:
-    """Nor NumPy: they come with the first run."""
+    """TensorBoard and NumPy are imported when the first run begins."""
     script = "import sys, hookcore_plugins; sys.exit(sorted({'tensorboard', 'numpy'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_file_begins_as_tensorboard_expects(tmp_path: Path) -> None:
-    """With the version of the format, and who wrote it."""
+    """The first record has the version of the format and the name of the writer."""
     train([TensorBoard(tmp_path)], [math.pi])
     (path,) = (tmp_path / "train").glob("*tfevents*")
     first = next(iter(LegacyEventFileLoader(str(path)).Load()))
     assert first.file_version == "brain.Event:2"
     assert first.source_metadata.writer == "hookcore_plugins.tensorboard"
+
+
+def test_checkpoints_keep_the_name_of_the_class(tmp_path: Path) -> None:
+    """A checkpoint has the class under the name from before it moved, so that older checkpoints match it."""
+    train([TensorBoard(tmp_path / "logs"), Checkpoint(tmp_path / "saved")], [1.0])
+    (record,) = (tmp_path / "saved").glob("step-*/run.json")
+    assert json.loads(record.read_text())["plugins"]["tensorboard"]["type"] == "hookcore_plugins.tensorboard.TensorBoard"
