@@ -90,8 +90,8 @@ class Session:
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
         self.drops_latest = False
-        """Whether `batch_begin` drops `latest`; only for loops in which every begun batch ends. Whoever holds the framework's values
-        last takes the time to free them, and that should not be the session."""
+        """Whether `batch_begin` drops `latest`; only for loops in which every begun batch ends. The last holder of a framework's
+        values takes the time to free them, and that should not be the session."""
         self.ends_of_data: tuple[str, ...] = ()
         """The names of the errors, besides `StopIteration`, that the loop takes for the end of its data. An actor's error of that
         name is raised as a `PluginError`."""
@@ -116,9 +116,8 @@ class Session:
         timed = self._timing.timed(plain)
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
         self._timed_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
-        self._plain_batch_hooks = compile_hooks(
-            {hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._apply_error_policy
-        )
+        batches = {hook: plain[hook] for hook in BATCH_HOOKS}
+        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
         self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
         self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
         others = compile_hooks(timed, self._handles, self._apply_error_policy)

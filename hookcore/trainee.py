@@ -169,7 +169,7 @@ class Views(Protocol):
 
     @abstractmethod
     def gradients(self, data: Any, samples: int = 32) -> Arrays:
-        """Return the gradient of the loss on the first `samples` samples of `data` for each trained weight, named as in `weights`."""
+        """Return the gradient of the loss on the first `samples` samples of `data` by the weight's name, for trained weights."""
         ...
 
     @abstractmethod

@@ -370,7 +370,7 @@ def test_the_picture_of_the_model(tmp_path: Path) -> None:
     [
         (Draws(drawn=HookcoreError("Install graphviz.")), "Install graphviz."),
         (Draws(drawn=OSError("no dot")), "OSError: no dot"),
-        (ScriptedTrainee(), "there is no picture of the model, as a scripted trainee has none"),
+        (ScriptedTrainee(), "there is no picture of the model, as a scripted trainee does not provide that"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn(tmp_path: Path, trainee: ScriptedTrainee, hint: str) -> None:
