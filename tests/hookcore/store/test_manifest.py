@@ -123,7 +123,7 @@ def test_symbolic_links_are_refused(tmp_path: Path) -> None:
     link = damaged(saved, tmp_path / "file")
     (link / "weights.bin").rename(outside)
     (link / "weights.bin").symlink_to(outside)
-    with pytest.raises(CheckpointError, match=r"holds weights\.bin, which is a symbolic link"):
+    with pytest.raises(CheckpointError, match=r"holds weights\.bin, which is a link"):
         store.verify(link)
     link = damaged(saved, tmp_path / "directory")
     (link / "assets").rename(tmp_path / "elsewhere")
