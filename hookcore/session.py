@@ -43,6 +43,8 @@ class Session:
 
     __slots__ = (
         "_active",
+        "_base_position",
+        "_base_step",
         "_batches_timed",
         "_continues_epoch",
         "_ended",
@@ -53,9 +55,7 @@ class Session:
         "_on_error",
         "_plain_batch_hooks",
         "_plugins",
-        "_position_set",
         "_progress",
-        "_step_when_set",
         "_timed_batch_hooks",
         "_timing",
         "_wants_metrics",
@@ -143,12 +143,12 @@ class Session:
     @property
     def position(self) -> Position:
         """The position from which training would continue if it were cut now."""
-        # Computed from the steps since it was set, so that batches count only `progress.step`.
-        return attrs.evolve(self._position_set, batch=self._position_set.batch + self._progress.step - self._step_when_set)
+        # Derived from the steps since it was set, so that a batch adds to `progress.step` only.
+        return attrs.evolve(self._base_position, batch=self._base_position.batch + self._progress.step - self._base_step)
 
     @position.setter
     def position(self, value: Position) -> None:
-        self._position_set, self._step_when_set = value, self._progress.step
+        self._base_position, self._base_step = value, self._progress.step
 
     @property
     def stopping(self) -> bool:
