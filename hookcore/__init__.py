@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 _ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "Resume": "resume", "SavedCheckpoint": "store"}
-"""What is as dear to import as all the rest together, and the module that has it."""
+"""Names that are imported on first use, each with its module: these modules take as long to import as all the others together."""
 
 
 def __getattr__(name: str) -> typing.Any:

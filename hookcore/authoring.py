@@ -1,13 +1,14 @@
 """The front door for plugin authors: what a plugin needs besides the names in `hookcore` itself.
 
-* `observe`, `direction_of`, `due`, `learning_rate_of`: look at a metric, at the clock of steps and at the learning rate.
+* `observe`, `direction_of`, `due`, `learning_rate_of`: read a metric, find which direction is better, act every N steps, and
+  read the learning rate.
 * `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
 * `Plugin`: everything that a plugin may have besides hooks.
-* `Capability`, `Views` and their parts: what to ask of a trainee, and `reason_lacking` for why it cannot.
-* `format_count`, `format_duration` and the like: numbers as the shipped plugins write them.
-* `state`: JSON with NaN and the infinities.
+* `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
+* `format_count`, `format_duration` and the like: format numbers as the shipped plugins do.
+* `state`: write and read JSON with NaN and the infinities.
 
-A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else.
+A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else of hookcore.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Plugin(Protocol):
     """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
 
     type_name: str
-    """The name under which checkpoints know the class, as `"package.module.Class"`; by default where the class is defined. A
-    class that moves keeps its old name here, so that a renamed plugin finds its state in checkpoints from before."""
+    """The name under which checkpoints know the class; by default `"package.module.Class"`, from the class's definition. A class
+    that moves keeps its old name here, so that it finds its state in older checkpoints."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings, booleans, None, lists and dicts with string keys.
@@ -95,16 +96,16 @@ class Plugin(Protocol):
         ...
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the trainee's snapshots that the plugin holds, by a key of its choice, for the checkpoint to hold them too."""
+        """Return the snapshots of the trainee that the plugin holds, by keys of its choice. The checkpoint stores them."""
         ...
 
     def load_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Take over `snapshots`, which `snapshots` returned. Called after `load_state_dict`, and only if there are any."""
+        """Take over what `snapshots` returned. Called after `load_state_dict`, and only if the mapping is not empty."""
         ...
 
     def resumable(self) -> SavedCheckpoint | None:
-        """Return the newest checkpoint that `resume="auto"` can resume from, or None if there is none yet.
+        """Return the newest checkpoint that `resume="auto"` can resume from, or None before the first checkpoint.
 
-        Raises `CheckpointError` if all that exist are damaged.
+        Raises `CheckpointError` if checkpoints exist and all of them are damaged.
         """
         ...

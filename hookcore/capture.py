@@ -34,34 +34,39 @@ class Capture:
 
     @property
     def nbytes(self) -> int:
-        """The disk space that writing it takes, as far as the snapshots tell."""
+        """The number of bytes that writing the capture takes; a snapshot without `nbytes` counts as 0."""
         return len(self.record) + sum(getattr(snapshot, "nbytes", 0) for snapshot in self.snapshots)
 
     def write(self, directory: Path) -> None:
         """Write the snapshots into `directory`. May run on any thread."""
         for number, snapshot in enumerate(self.snapshots):
-            place = _place(directory, number)
-            place.mkdir(parents=True, exist_ok=True)
-            self.trainee.write(snapshot, place)
+            own = _snapshot_directory(directory, number)
+            own.mkdir(parents=True, exist_ok=True)
+            self.trainee.write(snapshot, own)
 
     @classmethod
     def read(cls, checkpoint: SavedCheckpoint, trainee: Trainee) -> Self:
-        """The capture that `checkpoint` was made of. Raises `CheckpointError`."""
+        """Return the capture that `checkpoint` was written from.
+
+        Raises `CheckpointError` if the record cannot be read, or if `trainee` cannot read its snapshots.
+        """
         record = checkpoint.record_text()
         try:
             held = len(state.loads(record)["held"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise CheckpointError(
-                f"The checkpoint {checkpoint.path} holds no run that can be resumed: {error!r} in its record."
+                f"The checkpoint {checkpoint.path} cannot be resumed: its record cannot be read: {error!r}."
             ) from error
         try:
-            snapshots = [trainee.read(_place(checkpoint.path, number)) for number in range(1 + held)]
+            snapshots = [trainee.read(_snapshot_directory(checkpoint.path, number)) for number in range(1 + held)]
         except CheckpointError:
             raise
         except Exception as error:
-            raise CheckpointError(f"The trainee cannot be restored from {checkpoint.path}: {error!r}") from error
+            raise CheckpointError(
+                f"The checkpoint {checkpoint.path} cannot be resumed: the trainee could not read its snapshot: {error!r}."
+            ) from error
         return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots)
 
 
-def _place(directory: Path, number: int) -> Path:
+def _snapshot_directory(directory: Path, number: int) -> Path:
     return directory if number == 0 else directory / _HELD / str(number)

@@ -1,4 +1,4 @@
-"""The engine: holds the registered plugins, and begins one run after another over them."""
+"""The engine: holds the registered plugins, and starts the runs that they take part in."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Registered plugins, in order, and the runs that they steer.
+    """The registered plugins, in order. One engine serves many runs, one after the other; each starts from fresh plugin state.
 
-    `plugins` are plugin objects, names, spec strings such as `"early_stopping:patience=3"`, or pairs `(name, any of these)`.
-    `autoload` adds what is installed in the entry-point group `hookcore.autoload`. `on_error` overrides, by plugin name,
-    what an error in a plugin does: `"raise"` stops the run, `"disable"` reports it once and goes on without the plugin.
-    By default a plugin whose `role` is `"observer"` is disabled and any other raises.
+    * `plugins`: plugin objects, names, spec strings such as `"early_stopping:patience=3"`, or pairs `(name, any of these)`.
+    * `on_error`: by plugin name, what an error in that plugin does. `"raise"` stops the run; `"disable"` reports the error once
+      and continues without the plugin. By default a plugin whose `role` is `"observer"` is disabled, and any other raises.
+    * `autoload`: whether to add the plugins installed in the entry-point group `hookcore.autoload`; True by default.
 
-    One engine serves many runs, one after the other, each from fresh plugin state. Engines share nothing.
-    Raises `RegistrationError`, `SpecError`, `LoadError` or `ParameterError`.
+    Engines share nothing. Raises `RegistrationError` for a plugin with a mistake, `SpecError` or `LoadError` for a name or spec
+    string that gives no plugin, and `ParameterError` for `on_error`.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class Engine:
             plugins = [plugins]
         given: Any = plugins
         if not isinstance(given, Iterable):
-            raise RegistrationError(f"plugins must be a list of plugins, got {given!r}. Put it into one: [...].")
+            raise RegistrationError(f"plugins must be a list of plugins, got {given!r}. Put it into a list: [...].")
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
         for found in discovery.find(plugins, autoload=autoload):
             try:
-                self._registered.append(self._examined(found))
+                self._registered.append(self._examine(found))
             except RegistrationError as error:
                 if not found.autoloaded:
                     raise
-                discovery.warn_without(found.name, found.origin, error)
+                discovery.warn_left_out(found.name, found.origin, error)
         self.on_error = dict(on_error or {})
         for name, policy in self.on_error.items():
             if name not in {*self.names, *discovery.blocked_names()}:
@@ -79,48 +79,51 @@ class Engine:
         return tuple(self._registered)
 
     def __getitem__(self, name: str) -> Any:
-        """The plugin called `name`."""
+        """Return the plugin called `name`. Raises `RegistrationError`, which lists the names, for an unknown one."""
         for registered in self._registered:
             if registered.name == name:
                 return registered.plugin
         raise RegistrationError(f"No plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}")
 
     def register(self, plugin: object, name: str | None = None) -> str:
-        """Add a plugin after the others, from the next run on; returns its name."""
+        """Add a plugin after the others, from the next run on; return its name.
+
+        Raises `RegistrationError` if it cannot be registered or the environment blocks it, and for a string what `Engine` raises.
+        """
         given = plugin if name is None else (name, plugin)
         for found in discovery.find([given], autoload=False):
-            self._registered.append(self._examined(found))
+            self._registered.append(self._examine(found))
             return found.name
         raise RegistrationError(f"Plugin {name or plugin!r} is blocked by {discovery.DISABLE}.")
 
     def unregister(self, name: str) -> None:
-        """Take a plugin out, from the next run on."""
+        """Remove the plugin called `name`, from the next run on. Raises `RegistrationError` for an unknown name."""
         self[name]
         self._registered = [registered for registered in self._registered if registered.name != name]
         self.on_error.pop(name, None)
 
     def order(self, hook: str) -> list[str]:
-        """The names of the plugins that implement `hook`, in the order in which they are called; wrappers first."""
+        """Return the names of the plugins that implement `hook`, in the order in which they are called; wrappers first."""
         return [impl.plugin_name for impl in reversed(implementations(self._registered)[hook])]
 
     def start(self, run: Run, *, training: bool = True) -> Session:
-        """A session that drives `run` over the plugins: how an adapter begins. Nothing is called yet.
+        """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
 
-        Plugins get fresh state, except where it is not about `training`: an evaluation or a prediction by itself leaves
-        the state and the latest run as they are.
+        Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
+        by itself, plugins keep their state and the latest run stays.
         """
         if training:
             self.run = run
             for registered in self._registered:
                 if registered.initial_state is not None:
                     registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
-        # What is registered, unregistered or overridden during the run counts from the next run on.
+        # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
         return Session(run, self.plugins, dict(self.on_error))
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "none"
 
-    def _examined(self, found: discovery.Found) -> Registered:
+    def _examine(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
             raise RegistrationError(
                 f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."

@@ -1,4 +1,4 @@
-"""Every error that hookcore raises, under one base, and the "did you mean" that their messages share."""
+"""Every error that hookcore raises, under one base, and its warning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class HookcoreError(Exception):
 
 
 class RegistrationError(HookcoreError, TypeError):
-    """A plugin cannot be registered: a misspelt hook or argument, an unmarked method, a name taken."""
+    """A plugin cannot be registered: a hook or argument is misspelt, a method is not marked, or the name is taken."""
 
 
 class ParameterError(HookcoreError, ValueError):
@@ -21,23 +21,23 @@ class ParameterError(HookcoreError, ValueError):
 
 
 class SpecError(HookcoreError, ValueError):
-    """A plugin asked for in a string, `"name:key=value"`, is unknown or its parameters do not fit."""
+    """A spec string, `"name:key=value"`, names an unknown plugin or parameter, or has a value of the wrong type."""
 
 
 class LoadError(HookcoreError, ImportError):
-    """A plugin asked for by name could not be imported or made."""
+    """A plugin that was requested by name could not be imported or made."""
 
 
 class CapabilityError(HookcoreError, TypeError):
-    """A plugin needs something that this trainee cannot do."""
+    """A plugin needs a capability that the trainee lacks."""
 
 
 class MetricError(HookcoreError, LookupError):
-    """A metric is missing, is no number, or its direction is unknown."""
+    """A metric is missing, is not a number, or its direction is unknown."""
 
 
 class CheckpointError(HookcoreError, OSError):
-    """A checkpoint could not be written, or what is on disk does not verify."""
+    """A checkpoint could not be written, or one on disk does not verify."""
 
 
 class DiskFullError(CheckpointError):
@@ -49,9 +49,9 @@ class PluginError(HookcoreError, RuntimeError):
 
 
 class Preempted(SystemExit):
-    """The process was asked to end, and the run ended for it. Where nobody catches it the exit status is `code`.
+    """The run ended because the process was asked to end. If the program does not catch it, the exit status is `code`.
 
-    `remaining` returns the seconds that are left before the process is killed, or None where nobody knows.
+    `remaining` returns the seconds until the process is killed, or None, the default, if that is unknown.
     """
 
     def __init__(self, reason: str, code: int, remaining: Callable[[], float | None] = lambda: None) -> None:
@@ -64,4 +64,4 @@ class Preempted(SystemExit):
 
 
 class HookcoreWarning(UserWarning):
-    """Something was left out or switched off, and the run goes on."""
+    """Something was left out or disabled, and the run continues."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class History:
-    """The metrics of every finished epoch: `history["val_loss"]` is a list of floats, one an epoch.
+    """The metrics of every finished epoch: `history["val_loss"]` is a list of floats, one per epoch.
 
-    Where a metric was not produced in an epoch, its value there is NaN. `history.epochs` is the number of each epoch
-    in the same order, which begins later than 0 where a run was resumed elsewhere or given an initial epoch.
+    A metric that an epoch did not produce has the value NaN there. `history.epochs` lists the epochs' numbers in the same order.
+    They begin above 0 if the run was given an initial epoch, or was resumed without the earlier history.
     """
 
     epochs: list[int] = attrs.field(factory=list, init=False)
@@ -44,7 +44,7 @@ class History:
         return self._columns[name].tolist()
 
     def last(self) -> dict[str, float]:
-        """The metrics of the latest epoch; empty before the first."""
+        """Return the metrics of the latest epoch; an empty dict before the first epoch ends."""
         return {name: column[-1] for name, column in self._columns.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -57,11 +57,11 @@ class History:
         return len(self.epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole history as JSON-able values."""
+        """Return the whole history as JSON-able values."""
         return {"epochs": list(self.epochs), "metrics": {name: column.tolist() for name, column in self._columns.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Become the history that `state_dict` returned. Raises `ValueError` for columns that are not as long as the epochs."""
+        """Take over the history that `state_dict` returned. Raises `ValueError` if a column has not one value per epoch."""
         epochs = list(state["epochs"])
         columns = {name: array("d", values) for name, values in state["metrics"].items()}
         if any(len(column) != len(epochs) for column in columns.values()):

@@ -1,4 +1,4 @@
-"""Ctrl-C between two batches: TensorFlow can crash the process where `KeyboardInterrupt` is raised in the middle of its work."""
+"""Ctrl-C between two batches: TensorFlow can crash the process if `KeyboardInterrupt` is raised in the middle of its work."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class DelayedInterrupt:
-    """Within this context Ctrl-C is handed to `interrupt`, to be raised between two batches; a second one is raised at once.
+    """A context in which Ctrl-C is given to `interrupt`, which raises it between two batches; a second Ctrl-C is raised at once.
 
-    One that was not raised by then is raised at the end of the context. Does nothing outside of the main thread, nor where
-    the program handles SIGINT itself.
+    A Ctrl-C that is still pending at the end of the context is raised there. The context does nothing outside of the main
+    thread, or if the program handles SIGINT itself.
     """
 
     def __init__(self, interrupt: Callable[[BaseException], None]) -> None:
@@ -28,18 +28,18 @@ class DelayedInterrupt:
         main = threading.current_thread() is threading.main_thread()
         self._installed = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._installed:
-            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         pending = self._pending
-        # What was raised has a traceback, and where a plugin handles Ctrl-C too, that or what it stands for is on its way.
+        # An interrupt that was raised has a traceback. If a plugin handles Ctrl-C too, its own exception is propagating.
         if pending is not None and pending.__traceback__ is None and not isinstance(error, KeyboardInterrupt | SystemExit):
             raise pending
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._pending is not None:
             signal.default_int_handler(number, frame)
         self._pending = KeyboardInterrupt()

@@ -1,4 +1,4 @@
-"""Metrics as plugins see them: a lazily converted mapping, the history of a run, and how one metric is looked up."""
+"""Metrics as plugins see them: a mapping of floats that is converted from the framework's values when it is read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 
 class Metrics(Mapping[str, float]):
-    """A read-only mapping of floats over a framework's own values, each converted when it is read, and once.
+    """A read-only mapping of floats over a framework's own values. Each value is converted once, when it is first read.
 
-    A nested mapping is flattened without a prefix; a name in it gives way to the same one outside of it. A value with several
-    elements, such as a metric per class, appears as `name_0`, `name_1` and so on.
+    A nested mapping is flattened without a prefix; if a name is both inside and outside of it, the value outside counts. A value
+    with several elements, such as a metric per class, appears as `name_0`, `name_1` and so on. Reading raises `MetricError` for a
+    value that is not a number.
     """
 
     __slots__ = ("_floats", "_raw")
 
     def __init__(self, raw: Mapping[str, Any] | None = None) -> None:
-        self._raw = raw  # None from when all of them are in `_floats`
+        self._raw = raw  # None once every value is in `_floats`
         self._floats: dict[str, float] = {}
 
     def __getitem__(self, name: str) -> float:
@@ -32,7 +33,7 @@ class Metrics(Mapping[str, float]):
         number = _scalar(raw.get(name))
         if number is None:
             return self._all()[name]
-        floats[name] = number  # who reads one at each batch does not pay for all
+        floats[name] = number  # a plugin that reads one metric per batch does not pay for the others
         return number
 
     def __iter__(self) -> Iterator[str]:
@@ -42,7 +43,7 @@ class Metrics(Mapping[str, float]):
         return len(self._all())
 
     def items(self) -> ItemsView[str, float]:
-        """The names and values, at once: that of `Mapping` asks for each of them by itself."""
+        """Return the names and values. Faster than `Mapping.items`, which looks up each name."""
         return self._all().items()
 
     def __repr__(self) -> str:
@@ -55,17 +56,17 @@ class Metrics(Mapping[str, float]):
 
 
 _HAS_ITEM: Final[dict[type, bool]] = {}
-"""By type, as to ask a value of TensorFlow's takes longer than to convert it."""
+"""Whether values of a type have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
 
 
 def _scalar(value: Any) -> float | None:
-    """A number, or a framework's without dimensions, as a float by the quickest way; None for anything else."""
+    """Convert a number, or a framework's value without dimensions, to a float in the fastest way; None for anything else."""
     kind = type(value)
     if kind is float:
         number: float = value
         return number
     if kind is not int:
-        # NumPy deprecates float() of an array of one element, and has it drop what a complex number has besides.
+        # NumPy deprecates float() of an array with one element, and drops the imaginary part of a complex number.
         shape = getattr(value, "shape", None)
         if shape is None or len(shape):
             return None

@@ -1,4 +1,4 @@
-"""The monitor: decides whether a metric improved, and counts since when it has not. A pure value, no I/O."""
+"""The monitor: decides whether a metric improved, and counts the observations since it last did. A pure value, no I/O."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 
-@final  # as `_after` knows all fields
+@final  # `_after` lists the fields, and would lose a subclass's
 @attrs.frozen
 class Monitor:
-    """What was best so far, and how many observations ago.
+    """The best value of a metric so far, and the number of observations since it.
 
-    Better is strict: `value < best - min_delta` for `"min"`, `value > best + min_delta` for `"max"`. The first number
-    is always better than none. NaN is never better and never becomes best.
+    Better is strict: `value < best - min_delta` for `"min"`, `value > best + min_delta` for `"max"`. The first number always
+    improves. NaN is never better and never becomes best.
+
+    * `mode`: the direction that is better, `"min"` or `"max"`.
+    * `min_delta`: the change that does not yet count as an improvement; 0 by default.
     """
 
     mode: Mode = attrs.field(validator=one_of("min", "max"))
@@ -33,7 +36,7 @@ class Monitor:
     """Observations since the best one, or since `rest`."""
 
     def improves(self, value: float) -> bool:
-        """Whether `value` is better than `best`."""
+        """Return whether `value` is better than `best`."""
         if math.isnan(value):
             return False
         if self.best is None:
@@ -43,17 +46,17 @@ class Monitor:
         return value > self.best + self.min_delta
 
     def observe(self, value: float, epoch: int) -> Monitor:
-        """The monitor after one more observation. `waited` is 0 exactly where it improved."""
+        """Return the monitor after one more observation. Its `waited` is 0 if and only if the metric improved."""
         if self.improves(value):
             return self._after(value, epoch, 0)
         return self._after(self.best, self.best_epoch, self.waited + 1)
 
     def rest(self) -> Monitor:
-        """The same monitor, waiting from now on."""
+        """Return the same monitor with `waited` set to 0."""
         return self._after(self.best, self.best_epoch, 0)
 
     def _after(self, best: float | None, best_epoch: int | None, waited: int) -> Monitor:
-        # Without `__init__`: its validators, which saw these parameters already, take longer than all else here.
+        # Without `__init__`: its validators have checked these parameters before, and take longer than the rest of this method.
         after = object.__new__(Monitor)
         put = object.__setattr__
         put(after, "mode", self.mode)
@@ -64,14 +67,14 @@ class Monitor:
         return after
 
     def state_dict(self) -> dict[str, Any]:
-        """What was observed, as JSON-able values; the parameters are not part of it."""
+        """Return what was observed, as JSON-able values, without the parameters."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
-        """The same parameters with the observations of `state`."""
+        """Return a monitor with these parameters and the observations of `state`."""
         return attrs.evolve(self, **state)
 
     def __str__(self) -> str:
-        """How long it has waited, for a reason: `has not improved by more than 0.1 for 2 observations`."""
+        """Return how long it has waited, as part of a reason: `has not improved by more than 0.1 for 2 observations`."""
         by = f" by more than {self.min_delta:g}" if self.min_delta else ""
         return f"has not improved{by} for {format_count(self.waited, 'observation')}"

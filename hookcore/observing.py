@@ -1,4 +1,4 @@
-"""How a plugin looks at one metric: which value, in which direction, and when."""
+"""How a plugin observes one metric: its value, the direction that is better, and every how many steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 Missing: TypeAlias = Literal["error", "warn", "skip"]
-"""What a plugin does where the metric that it watches is not there."""
+"""What a plugin does if the metric that it observes is missing."""
 
 _SMALLER_IS_BETTER = (
     "loss error mse mae mape msle rmse nll perplexity wer cer "
@@ -34,30 +34,31 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
     **dict.fromkeys(_SMALLER_IS_BETTER.split(), "min"),
     **dict.fromkeys(_LARGER_IS_BETTER.split(), "max"),
 }
-"""The direction of well-known metric names, without their `val_`. Looked up whole, never by a part of the name."""
+"""The direction of well-known metric names, without `val_`. A name is looked up whole: a part of it never decides."""
 
 
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
-    """The direction in which `metric` gets better: `mode`, else what the trainee declares, else `DIRECTIONS`.
+    """Return the direction in which `metric` gets better: `mode` unless it is `"auto"`, the trainee's, or that of `DIRECTIONS`.
 
-    Raises `MetricError` where none of them knows.
+    Raises `MetricError` if all three leave it unknown.
     """
     if mode != "auto":
         return mode
     declared = run.trainee.direction(metric) or DIRECTIONS.get(metric.removeprefix("val_"))
     if declared is None:
+        hint = did_you_mean(metric.removeprefix("val_"), DIRECTIONS)
         raise MetricError(
-            f"{run.plugin}: it is not known whether {metric!r} is better when smaller or larger."
-            f"{did_you_mean(metric.removeprefix('val_'), DIRECTIONS)} If the name is right, say so: mode='min' or mode='max'."
+            f"{run.plugin}: monitor={metric!r} has no known direction.{hint}"
+            f" {'Otherwise set' if hint else 'Set'} mode='min' or mode='max'."
         )
     return declared
 
 
 def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing = "error") -> float | None:
-    """The value of the metric `name` at the end of an epoch, or None where there is nothing to observe.
+    """Return the value of the metric `name` at the end of an epoch, or None if the epoch has no value to observe.
 
-    A metric that was there in an earlier epoch, or a `val_` metric in an epoch without validation, is not missing: it was
-    not produced this time. Otherwise `missing` decides: `"error"` raises `MetricError`, `"warn"` warns, `"skip"` does neither.
+    A metric that an earlier epoch had, or a `val_` metric in an epoch without validation, is not missing: it was not produced
+    this time. Otherwise `missing` decides: `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
     """
     if name in metrics:
         return metrics[name]
@@ -69,8 +70,8 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
     msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch + 1}; there are: {there}.{did_you_mean(name, metrics)}"
     if name.startswith("val_") and not any(other.startswith("val_") for other in metrics):
         msg += (
-            " Nothing was validated: is there validation data? Where validation does not run every epoch, "
-            "fit, KerasAdapter and Loop take validation_freq=n."
+            " Nothing was validated: pass validation data. If validation does not run every epoch, "
+            "set validation_freq in fit, KerasAdapter or Loop."
         )
     if missing == "error":
         raise MetricError(msg)
@@ -79,16 +80,16 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
 
 
 def due(every: int, step: int, last: int) -> bool:
-    """Whether a multiple of `every` was reached after step `last`, up to and including `step`.
+    """Return whether a multiple of `every` lies after step `last` and not after `step`.
 
-    Steps may come several at a time; what was missed in between is due once.
+    If several steps come at a time and pass several multiples, they are due once.
     """
     return step // every > last // every
 
 
 def learning_rate_of(run: Run) -> float | None:
-    """Return the learning rate in use, or None if the trainee has none."""
-    # A trainee may have one that plugins cannot set, so `lacks` does not tell.
+    """Return the learning rate in use, or None if the trainee has no learning rate."""
+    # `lacks` does not tell: a trainee may have a learning rate that plugins can read but not set.
     try:
         return run.learning_rate
     except AttributeError:

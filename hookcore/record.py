@@ -1,4 +1,4 @@
-"""The record of a run that a checkpoint holds: what is written, and how a run takes it back."""
+"""The record of a run in a checkpoint: how it is written, and how a run is restored from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT: Final = 1
 
 @attrs.frozen
 class _Progress:
-    """A `Progress` as it is read: checked, which one that counts batches cannot afford to be."""
+    """A `Progress` with validators, for reading. `Progress` itself must be cheap to assign to, at each batch."""
 
     epoch: int = attrs.field(validator=integer(at_least=0))
     batch: int = attrs.field(validator=integer(at_least=0))
@@ -35,7 +35,7 @@ class _Progress:
 
 @attrs.frozen
 class _Position:
-    """A `Position` as it is read."""
+    """A `Position` with validators, for reading."""
 
     epoch: int = attrs.field(validator=integer(at_least=0))
     batch: int = attrs.field(validator=integer(at_least=0))
@@ -45,9 +45,12 @@ class _Position:
 def record_of(
     run: Run, position: Position, plugins: Sequence[Registered], held: Sequence[tuple[str, str]], loop: Mapping[str, Any]
 ) -> str:
-    """The JSON text of `run`: all that a resumed run needs, but for the snapshots.
+    """Return the JSON text of all that a resumed run needs, except the snapshots.
 
-    Raises `RegistrationError` where a plugin's state is not JSON-able.
+    * `held`: the plugin's name and the key of each snapshot that plugins hold, in the order of the snapshots.
+    * `loop`: the adapter's own state, JSON-able.
+
+    Raises `RegistrationError` if a plugin's state is not JSON-able.
     """
     return state.dumps(
         {
@@ -72,17 +75,17 @@ def record_of(
 
 
 def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[Position, Mapping[str, Any]]:
-    """Put `run` and `plugins` into the state of `capture`; returns where training goes on, and the loop's own state.
+    """Put `run` and `plugins` into the state of `capture`; return the position to continue from, and the loop's own state.
 
-    A plugin set that has changed is reported: a new plugin begins with fresh state, what a missing one knew is left out, and a
-    renamed one, told by its class, keeps its state. Raises `CheckpointError` for a record that does not hold what it should, with
-    the trainee as it was.
+    If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
+    one is left out, and a renamed one, recognised by its class, keeps its state. Raises `CheckpointError` if the record cannot be
+    read or an actor cannot load its state; the trainee is unchanged then.
     """
-    where = run.resumed_from.path if run.resumed_from is not None else "the capture"
+    source = run.resumed_from.path if run.resumed_from is not None else "the capture"
     try:
         record = state.loads(capture.record)
         if record["format"] != FORMAT:
-            raise ValueError(f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}")  # noqa: TRY301 - told like all that can be wrong with it
+            raise ValueError(f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}")  # noqa: TRY301 - gets the message below, as every other defect
         position = Position(**attrs.asdict(_Position(**record["position"])))
         progress = _Progress(**record["progress"])
         decisions = [Decision(**decision) for decision in record["decisions"]]
@@ -91,32 +94,32 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         held = dict(zip(((owner, key) for owner, key in record["held"]), snapshots, strict=True))
         loop: Mapping[str, Any] = dict(record["loop"])
         run.history.load_state_dict(record["history"])
-        names = _matched(record["plugins"], plugins)
+        saved_names = _match_plugins(record["plugins"], plugins)
         changed = {
             registered.name
             for registered in plugins
-            if registered.name in names and _changed(registered, record["plugins"][names[registered.name]])
+            if registered.name in saved_names and _has_changed(registered, record["plugins"][saved_names[registered.name]])
         }
-        votes = _still_valid(votes, {old: name for name, old in names.items() if name not in changed})
+        votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
         for registered in plugins:
-            if registered.name in names:
-                before = names[registered.name]
-                mine = {key: snapshot for (owner, key), snapshot in held.items() if owner == before}
-                _load(registered, record["plugins"][before]["state"], mine)
+            if registered.name in saved_names:
+                saved = saved_names[registered.name]
+                own_snapshots = {key: snapshot for (owner, key), snapshot in held.items() if owner == saved}
+                _load(registered, record["plugins"][saved]["state"], own_snapshots)
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"The run cannot be resumed from {where}: {error}.") from error
+        raise CheckpointError(f"The run cannot be resumed from {source}: {error}.") from error
     run.trainee.restore(own)
     for name, value in attrs.asdict(progress).items():
         setattr(run.progress, name, value)
     run.decisions[:], run.stop_reasons[:] = decisions, votes
-    logger.info("resumed from %s: on with epoch %d, batch %d", where, position.epoch + 1, position.batch + 1)
+    logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
     return position, loop
 
 
-def _matched(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:
-    """The plugins that there were, by the name they have now. Says what is new, missing or renamed."""
+def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:
+    """Return the name in `record` of each plugin that it holds, by the name now. Logs which are new, missing or renamed."""
     names = {registered.name: registered.name for registered in plugins if registered.name in record}
     new = [registered for registered in plugins if registered.name not in record]
     missing = [name for name in record if name not in names]
@@ -126,18 +129,16 @@ def _matched(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[s
             names[registered.name] = alike[0]
             new.remove(registered)
             missing.remove(alike[0])
-            logger.warning(
-                "resumed: plugin %r is the earlier run's %r, by its class, and keeps its state", registered.name, alike[0]
-            )
+            logger.warning("resumed: plugin %r was called %r, has the same class and keeps its state", registered.name, alike[0])
     for registered in new:
         logger.warning("resumed: plugin %r is new and begins with fresh state", registered.name)
     for name in missing:
-        logger.warning("resumed: plugin %r of the earlier run is not there; what it knew is left out", name)
+        logger.warning("resumed: plugin %r of the earlier run is missing; its state is left out", name)
     return names
 
 
-def _changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
-    """Whether the plugin's parameters are others now, and says which."""
+def _has_changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
+    """Return whether the plugin's parameters differ from the saved ones. Logs those that do."""
     before, now = saved["parameters"], registered.parameters
     differing = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
@@ -149,15 +150,15 @@ def _changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
     return bool(differing)
 
 
-def _still_valid(votes: Iterable[StopReason], valid: Mapping[str, str]) -> list[StopReason]:
-    """The votes of the plugins in `valid`, which maps their names then to their names now."""
+def _votes_to_keep(votes: Iterable[StopReason], unchanged: Mapping[str, str]) -> list[StopReason]:
+    """Return the votes of the plugins in `unchanged`, which maps their saved names to their names now. Logs each vote's fate."""
     kept = []
     for vote in votes:
-        if vote.plugin in valid:
-            logger.warning("resumed: the run was stopped by %s and stays so: %s", vote.plugin, vote.message)
-            kept.append(attrs.evolve(vote, plugin=valid[vote.plugin]))
+        if vote.plugin in unchanged:
+            logger.warning("resumed: the run was stopped by %s and stays stopped: %s", vote.plugin, vote.message)
+            kept.append(attrs.evolve(vote, plugin=unchanged[vote.plugin]))
         else:
-            logger.warning("resumed: the vote of %s to stop is dropped, as it is gone or changed: %s", vote.plugin, vote.message)
+            logger.warning("resumed: plugin %r is missing or changed; its vote to stop is dropped: %s", vote.plugin, vote.message)
     return kept
 
 
@@ -170,9 +171,9 @@ def _load(registered: Registered, saved: Any, held: Mapping[str, Any]) -> None:
     except Exception as error:
         if not registered.is_observer:
             raise CheckpointError(
-                f"Plugin {registered.name!r} cannot go on from the state that it had: {error!r}. It was {saved!r}."
+                f"Plugin {registered.name!r} could not load its saved state: {error!r}. State: {saved!r}."
             ) from error
         logger.warning(
-            "resumed: plugin %r begins with fresh state, as it cannot go on from what it had: %r", registered.name, error
+            "resumed: plugin %r could not load its saved state and begins with fresh state: %r", registered.name, error
         )
         registered.plugin.load_state_dict(registered.initial_state)

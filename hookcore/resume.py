@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
 from hookcore.errors import CapabilityError, ParameterError
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     from hookcore.trainee import Trainee
 
 Resume: TypeAlias = Literal[False] | str | os.PathLike[str] | None
-"""What a run goes on from: `"auto"`, the path of a checkpoint or of a directory of checkpoints, or False or None for nothing."""
-
-_HINT: Final = "'auto', the path of a checkpoint or of a directory of checkpoints, or False"
+"""What to resume: `"auto"`, the path of a checkpoint or of a directory of checkpoints, or False or None for nothing."""
 
 
 def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> SavedCheckpoint | None:
-    """The checkpoint that `resume` asks for, verified; None where a run begins anew.
+    """Return the checkpoint that `resume` asks for, verified, or None if the run starts from the beginning.
 
-    `"auto"` asks each plugin that has a method `resumable` for the newest checkpoint it would go on from, and takes the one
-    with the most steps; where none has one yet, the run begins anew. Raises `CheckpointError` where a path holds no checkpoint
-    that verifies, or where all that there are are damaged, `ParameterError`, and `CapabilityError` for a trainee that cannot.
+    For a directory of checkpoints it is the newest that verifies. `"auto"` asks each plugin with a method `resumable` for its
+    newest checkpoint, and takes the one with the most steps; before the first checkpoint, the run starts from the beginning.
+
+    Raises `CheckpointError` if a path holds no checkpoint that verifies, or all checkpoints of a plugin are damaged;
+    `ParameterError` for another value, or for `"auto"` without such a plugin; `CapabilityError` if the trainee cannot be saved.
     """
     if resume is None or resume is False:
         return None
     given: Any = resume
     if not isinstance(given, str | os.PathLike) or given == "":
-        raise ParameterError(f"resume must be {_HINT}, got {resume!r}.")
+        raise ParameterError(
+            f"resume must be 'auto', the path of a checkpoint or of a directory of checkpoints, or False, got {resume!r}."
+        )
     reason = trainee.lacks("checkpoint")
     if reason is not None:
         raise CapabilityError(f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}.")
@@ -43,7 +45,7 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
     able = [registered.resumable for registered in plugins if registered.resumable is not None]
     if not able:
         raise ParameterError(
-            f"resume='auto' needs a plugin that saves checkpoints, such as Checkpoint; there is none. Or give {_HINT}."
+            "resume='auto' needs a plugin that saves checkpoints, such as Checkpoint. Add one, or give the path of a checkpoint."
         )
     found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)

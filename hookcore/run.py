@@ -1,4 +1,4 @@
-"""One training run, as plugins see it: progress, history, the trainee, and the verbs that they may use."""
+"""One training run, as plugins see it: its progress, its history, its trainee, and what a plugin may ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hookcore.trainee import NoTrainee, Trainee
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
-    # Nobody evaluates the types of the classes here, and what only checkpoints need is dear to import.
+    # The annotations here are never evaluated, and modules that only checkpoints need are slow to import.
     from hookcore.capture import Capture  # noqa: TC004
     from hookcore.store import SavedCheckpoint  # noqa: TC004
 
@@ -26,7 +26,7 @@ DecisionKind: TypeAlias = Literal["stop", "learning_rate", "checkpoint"]
 
 
 class Outcome(enum.StrEnum):
-    """How a run ended, or that it has not."""
+    """How a run ended; `RUNNING` until it has."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -38,7 +38,7 @@ class Outcome(enum.StrEnum):
 
 @attrs.frozen
 class StopReason:
-    """One plugin's vote to stop, with what it saw."""
+    """One plugin's vote to stop: its message, when it was given, and the metric that led to it, if any."""
 
     plugin: str
     message: str
@@ -64,19 +64,19 @@ class Decision:
 
 @attrs.frozen
 class PluginFailure:
-    """An error that a plugin raised: in which hook, and its whole traceback."""
+    """An error that a plugin raised, with the hook that it was raised in and the formatted traceback."""
 
     plugin: str
     hook: str
     error: Exception
     traceback: str
     disabled: bool
-    """Whether the plugin was switched off, and the run went on without it."""
+    """Whether the plugin was disabled and the run continued without it."""
 
 
 @attrs.define
 class Progress:
-    """Where the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done."""
+    """How far the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done."""
 
     epoch: int = 0
     batch: int = 0
@@ -85,29 +85,25 @@ class Progress:
 
 @attrs.frozen
 class Position:
-    """Where training goes on: with batch `batch` of epoch `epoch`, both counted from zero."""
+    """The batch that is trained next: batch `batch` of epoch `epoch`, both counted from zero."""
 
     epoch: int = 0
     batch: int = 0
     begun: bool = False
-    """Whether plugins had this epoch's `on_epoch_begin`."""
+    """Whether this epoch's `on_epoch_begin` has been called."""
 
 
-def _nothing_captured() -> Capture:
-    raise HookcoreError("There is nothing to capture before the run begins.")
+def _no_capture_yet() -> Capture:
+    raise HookcoreError("There is nothing to capture before the run begins. Call capture in a hook.")
 
 
-def _is_rate(value: object) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value) and value >= 0
-
-
-def _nobody_told(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     pass
 
 
 @attrs.define(eq=False)
 class Shared:
-    """What the handles of one run have in common and may change. Adapters set it; plugins read it through `Run`."""
+    """The state that all handles of one run share. Adapters and the session set it; plugins read it through `Run`."""
 
     epochs: int | None = None
     steps_per_epoch: int | None = None
@@ -119,9 +115,9 @@ class Shared:
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     shows_progress: bool = False
     interruption: BaseException | None = None
-    capture: Callable[[], Capture] = _nothing_captured
-    on_checkpoint: Callable[[SavedCheckpoint], None] = _nobody_told
-    on_stop: Callable[[], None] = _nobody_told
+    capture: Callable[[], Capture] = _no_capture_yet
+    on_checkpoint: Callable[[SavedCheckpoint], None] = _do_nothing
+    on_stop: Callable[[], None] = _do_nothing
     """Called at each vote to stop."""
 
 
@@ -129,53 +125,53 @@ class Shared:
 class Run:
     """A plugin's handle on the run.
 
-    Each plugin gets its own, which knows the plugin's name, so that votes and decisions are recorded under it.
-    The handles of one run share everything else.
+    Each plugin gets its own handle, which has the plugin's name, so that votes and decisions are recorded under it. The handles
+    of one run share everything else.
     """
 
     plugin: str = ""
-    """The name of the plugin whose handle this is; empty on the handle that the caller of a loop gets."""
+    """The name of the plugin that the handle belongs to; empty on the handle that the caller of a loop gets."""
     trainee: Trainee = attrs.field(factory=NoTrainee, repr=False)
     model: Any = attrs.field(default=None, repr=False)
     """The framework's own object, for plugins written for one framework."""
     validation_data: Any = attrs.field(default=None, repr=False)
     """What the loop was given to validate on, or None."""
     validation_freq: int | Collection[int] = attrs.field(default=1)
-    """Validation runs every so many epochs, or after the epochs listed, counted from one as in Keras."""
+    """Validation runs every N epochs, 1 by default, or after the epochs in a collection, counted from one as in Keras."""
     resumed_from: SavedCheckpoint | None = None
-    """The checkpoint that this run goes on from, or None."""
+    """The checkpoint that this run continues, or None."""
     progress: Progress = attrs.field(factory=Progress)
     history: History = attrs.field(factory=History)
     shared: Shared = attrs.field(factory=Shared, repr=False)
 
     @validation_freq.validator
-    def _due_sometimes(self, attribute: attrs.Attribute[Any], value: object) -> None:
+    def _check_validation_freq(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if not (value >= 1 if isinstance(value, int) else isinstance(value, Collection)):
             reject(self, attribute.name, value, "a number of epochs of at least 1, or a collection of epochs")
 
     @property
     def epochs(self) -> int | None:
-        """The number of epochs asked for, or None when unknown."""
+        """The number of epochs that was asked for, or None if it is unknown."""
         return self.shared.epochs
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """The number of batches in an epoch, or None when unknown."""
+        """The number of batches in an epoch, or None if it is unknown."""
         return self.shared.steps_per_epoch
 
     @property
     def outcome(self) -> Outcome:
-        """How the run ended; `running` until then."""
+        """How the run ended; `Outcome.RUNNING` until it has."""
         return self.shared.outcome
 
     @property
     def stop_reasons(self) -> list[StopReason]:
-        """Every vote to stop, in the order in which they were given."""
+        """Every vote to stop, in the order in which it was given."""
         return self.shared.stop_reasons
 
     @property
     def decisions(self) -> list[Decision]:
-        """Every stop, learning-rate change and checkpoint so far, each with its reason."""
+        """Every vote to stop, change of the learning rate and checkpoint so far, each with its reason."""
         return self.shared.decisions
 
     @property
@@ -185,27 +181,32 @@ class Run:
 
     @property
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """What each plugin was made with, by its name, as JSON-able values; empty for what is no attrs class."""
+        """The parameters of each plugin, by its name, as JSON-able values; empty for a plugin that is not an attrs class."""
         return self.shared.parameters
 
     @property
     def plugin_seconds(self) -> Mapping[str, float]:
-        """The seconds that each plugin has taken so far; those in the hooks of batches are estimated from a sample."""
+        """The seconds that each plugin has taken so far, by its name; the hooks of batches are estimated from a sample."""
         return self.shared.plugin_seconds
 
     @property
     def shows_progress(self) -> bool:
-        """Whether some plugin shows progress, as `Console` does, and says how the run ended."""
+        """Whether some plugin shows the run's progress and its end, as `Console` does."""
         return self.shared.shows_progress
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in use now. Setting it where the framework has a schedule raises an error."""
+        """The learning rate in use now.
+
+        Setting it raises `ParameterError` for a value that is not a finite number of at least 0, and the trainee's error if the
+        framework has a schedule.
+        """
         return self.trainee.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not _is_rate(value):
+        given: Any = value
+        if not (isinstance(given, float | int) and math.isfinite(given) and given >= 0):
             raise ParameterError(f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}.")
         self.trainee.learning_rate = float(value)
 
@@ -214,44 +215,50 @@ class Run:
         return attrs.evolve(self, plugin=name)
 
     def validates(self, epoch: int) -> bool:
-        """Whether validation is due in `epoch`, as far as the loop said."""
+        """Return whether validation is due in `epoch`, counted from zero, by `validation_freq`."""
         if isinstance(self.validation_freq, int):
             return (epoch + 1) % self.validation_freq == 0
         return epoch + 1 in self.validation_freq
 
     def stop(self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None) -> None:
-        """Vote to stop the run. Every vote is kept; the run stops after the event in which the first was given."""
+        """Vote to stop the run, for the reason `message`. Every vote is kept; the loop stops after the event of the first one.
+
+        `metric`, its `value` and the `best` value so far are recorded with the vote; None, the default, if no metric led to it.
+        """
         self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
         self.decide("stop", message, value)
         self.shared.on_stop()
 
     def set_learning_rate(self, value: float, reason: str) -> None:
-        """Set the learning rate and record why."""
+        """Set the learning rate and record `reason`. Raises as assigning to `learning_rate` does."""
         before = self.learning_rate
         self.learning_rate = value
         self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
 
     def interrupt(self, exception: BaseException) -> None:
-        """Have `exception` raised once every plugin has had the event that is going on, or the next one.
+        """Have the session raise `exception` once every plugin has had the current event, or the next one.
 
-        The batch is finished, not the epoch; a resumed run goes on with the next batch. Of several the first counts. May be
-        called from a signal handler.
+        The batch is finished, the epoch is not; a resumed run continues with the next batch. Of several exceptions the first
+        counts. May be called from a signal handler.
         """
         if self.shared.interruption is None:
             self.shared.interruption = exception
 
     def checkpoint_saved(self, checkpoint: SavedCheckpoint) -> None:
-        """Tell every plugin of a checkpoint that is durable now (`on_checkpoint`)."""
+        """Call `on_checkpoint` of every plugin for a checkpoint that is durable now."""
         logger.info("%s: %s is on disk", self.plugin, checkpoint.path)
         self.shared.on_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
-        """Record a decision and log it."""
+        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one."""
         self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step, value))
         logger.info("%s: %s", self.plugin, message)
 
     def capture(self) -> Capture:
-        """Everything that a checkpoint holds, as it is now: the trainee, progress, history, decisions, every plugin's state."""
+        """Return what a checkpoint holds: the trainee, progress, history, decisions and every plugin's state, as they are now.
+
+        Raises `HookcoreError` before the run begins, and `RegistrationError` if a plugin's state is not JSON-able.
+        """
         return self.shared.capture()
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A session: one run being driven. What an adapter calls, and nobody else."""
+"""A session: one run being driven. Only adapters call it."""
 
 from __future__ import annotations
 
@@ -30,36 +30,37 @@ OnError: TypeAlias = Literal["raise", "disable"]
 
 logger = logging.getLogger("hookcore")
 
-_NONE: Final = Metrics()
+_NO_METRICS: Final = Metrics()
 
 _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
 
 
 class Session:
-    """One run being driven: what an adapter calls, and nobody else.
+    """Drives one run over its plugins: counts, keeps the history, calls the hooks and applies the error policy.
 
-    An adapter moves the run on with the methods here, and calls `hooks` itself for what needs no bookkeeping.
+    Only adapters call it. An adapter moves the run with the methods here, and calls `hooks` for the events that need no
+    bookkeeping. `clock` returns seconds, and times the plugins.
     """
 
     __slots__ = (
         "_active",
+        "_base_position",
+        "_base_step",
+        "_batches_timed",
         "_continues_epoch",
         "_ended",
         "_handles",
-        "_heard_batch_hooks",
+        "_implemented_batch_hooks",
         "_on_batch_begin",
         "_on_batch_end",
         "_on_error",
-        "_plain_batches",
+        "_plain_batch_hooks",
         "_plugins",
-        "_position",
-        "_position_step",
         "_progress",
-        "_timed_batches",
+        "_timed_batch_hooks",
         "_timing",
-        "_timing_batches",
-        "_until_window",
         "_wants_metrics",
+        "_window_left",
         "drops_latest",
         "ends_of_data",
         "hooks",
@@ -81,19 +82,20 @@ class Session:
         self.run = run
         self._progress = run.progress
         self.shared: Shared = run.shared
-        """What the handles of the run share."""
+        """The state that the run's handles share."""
         self.position = Position()
         self.loop_state: Callable[[], Mapping[str, Any]] = dict
-        """An adapter's own state, JSON-able, which a checkpoint holds too."""
+        """Returns the adapter's own state, JSON-able, which a checkpoint stores too."""
         self.resumed_loop_state: Mapping[str, Any] = {}
-        """What `loop_state` returned when the checkpoint was made that this run goes on from."""
+        """The result of `loop_state` in the checkpoint that this run continues."""
         self.latest: Mapping[str, Any] | None = None
-        """The metrics of the latest batch that was trained in this epoch, as the framework has them."""
+        """The metrics of this epoch's latest trained batch, as the framework has them."""
         self.drops_latest = False
-        """Whether `batch_begin` drops `latest`, which needs batches that all end. To be the last to hold what a framework made
-        costs the time that it takes to free it."""
+        """Whether `batch_begin` drops `latest`; only for loops in which every begun batch ends. The last holder of a framework's
+        values takes the time to free them, and that should not be the session."""
         self.ends_of_data: tuple[str, ...] = ()
-        """Errors, by name, that the loop takes for the end of its data, as it does `StopIteration`: no plugin may raise them."""
+        """The names of the errors, besides `StopIteration`, that the loop takes for the end of its data. An actor's error of that
+        name is raised as a `PluginError`."""
         self._continues_epoch = False
         self._plugins = plugins
         self._on_error = on_error
@@ -101,51 +103,53 @@ class Session:
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         self._ended = False
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
-        self._timing, self._timing_batches, self._until_window = Timing(run.shared.plugin_seconds, clock), False, 0
+        self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
         run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
         run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
         run.shared.capture = self.capture
-        run.shared.on_checkpoint = self._announce
+        run.shared.on_checkpoint = self._announce_checkpoint
 
     def _compile(self) -> None:
-        """Put the active plugins' implementations into `hooks`; those of batches in two variants."""
+        """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
         plain = implementations(self._active)
         timed = self._timing.timed(plain)
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batches = compile_hooks(batches, self._handles, self._apply_error_policy)
-        self._plain_batches = compile_hooks({hook: plain[hook] for hook in BATCH_HOOKS}, self._handles, self._apply_error_policy)
-        self._heard_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
+        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
+        batches = {hook: plain[hook] for hook in BATCH_HOOKS}
+        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
+        self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
         self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
         others = compile_hooks(timed, self._handles, self._apply_error_policy)
         for hook in timed:
             setattr(self.hooks, hook, getattr(others, hook))
-        self._choose_batches(timed=self._timing_batches)
+        self._use_batch_hooks(timed=self._batches_timed)
 
-    def _choose_batches(self, *, timed: bool) -> None:
-        self._timing_batches, chosen = timed, self._timed_batches if timed else self._plain_batches
+    def _use_batch_hooks(self, *, timed: bool) -> None:
+        self._batches_timed, chosen = timed, self._timed_batch_hooks if timed else self._plain_batch_hooks
         for hook in BATCH_HOOKS:
             setattr(self.hooks, hook, getattr(chosen, hook))
-        # None where nobody listens: in a training, where nothing is in the caches, even an empty call costs as much as a plugin.
-        # The end of a batch is where windows are counted, for the beginning too.
-        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._heard_batch_hooks else None
-        self._on_batch_end = chosen.on_batch_end if self._heard_batch_hooks & {"on_batch_begin", "on_batch_end"} else None
+        # None if no plugin implements it: in training, with cold processor caches, even an empty call costs as much as a plugin.
+        # The end of a batch counts the timing window for its beginning too.
+        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._implemented_batch_hooks else None
+        self._on_batch_end = chosen.on_batch_end if self._implemented_batch_hooks & {"on_batch_begin", "on_batch_end"} else None
 
     def _begin_timing_window(self) -> None:
-        """Time the hooks of the next batches, or do not any more."""
-        timed, self._until_window = self._timing.next_window(timed=self._timing_batches)
-        if timed != self._timing_batches:
-            self._choose_batches(timed=timed)
+        """Switch to timed or plain hooks for the next batches."""
+        timed, self._window_left = self._timing.next_window(timed=self._batches_timed)
+        if timed != self._batches_timed:
+            self._use_batch_hooks(timed=timed)
 
     @property
     def position(self) -> Position:
-        """Where training goes on, if it is cut now."""
-        return attrs.evolve(self._position, batch=self._position.batch + self._progress.step - self._position_step)
+        """The position from which training would continue if it were cut now."""
+        # Derived from the steps since it was set, so that a batch adds to `progress.step` only.
+        return attrs.evolve(self._base_position, batch=self._base_position.batch + self._progress.step - self._base_step)
 
     @position.setter
     def position(self, value: Position) -> None:
-        self._position, self._position_step = value, self._progress.step
+        self._base_position, self._base_step = value, self._progress.step
 
     @property
     def stopping(self) -> bool:
@@ -153,7 +157,7 @@ class Session:
         return bool(self.shared.stop_reasons)
 
     def train_begin(self) -> None:
-        """Refuse plugins whose needs the trainee cannot meet, then `on_train_begin`."""
+        """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`."""
         for registered in self._plugins:
             for need in registered.needs:
                 reason = reason_lacking(self.run.trainee, need)
@@ -163,11 +167,11 @@ class Session:
                         f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
                     )
         self.hooks.on_train_begin()
-        self._until_window = FIRST_WINDOW
-        self._choose_batches(timed=True)
+        self._window_left = FIRST_WINDOW
+        self._use_batch_hooks(timed=True)
 
     def epoch_begin(self, epoch: int) -> None:
-        """`on_epoch_begin`, unless this epoch goes on where an earlier run was cut."""
+        """Call `on_epoch_begin`, unless the run was resumed in the middle of this epoch."""
         continues, self._continues_epoch = self._continues_epoch and epoch == self.position.epoch, False
         if not continues:
             self.position, self.latest = Position(epoch), None
@@ -177,7 +181,7 @@ class Session:
         self.poll()
 
     def batch_begin(self, batch: int) -> None:
-        """`on_batch_begin`."""
+        """Call `on_batch_begin`."""
         self._progress.batch = batch
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
@@ -185,49 +189,49 @@ class Session:
             self.latest = None
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None, steps: int = 1) -> None:
-        """Count `steps` optimizer updates, then `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
+        """Count `steps` optimizer updates, then call `on_batch_end`. `metrics` are as the framework has them; see `Metrics`."""
         self.latest = metrics
         progress = self._progress
         progress.batch = batch
         progress.step += steps
         if self._on_batch_end is not None:
-            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NONE)
-            self._until_window -= 1
-            if not self._until_window:
+            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
+            self._window_left -= 1
+            if not self._window_left:
                 self._begin_timing_window()
         if self.shared.interruption is not None:
             self.poll()
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add the epoch to the history, then `on_epoch_end`."""
+        """Add the epoch to the history, then call `on_epoch_end`."""
         self.run.history.append(epoch, metrics)
         self.position, self._continues_epoch = Position(epoch + 1), False
         self.hooks.on_epoch_end(epoch, metrics)
         self.poll()
 
     def evaluate_batch_begin(self, batch: int) -> None:
-        """`on_evaluate_batch_begin`."""
+        """Call `on_evaluate_batch_begin`."""
         self.hooks.on_evaluate_batch_begin(batch)
 
     def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
-        """`on_evaluate_batch_end`. `metrics` are as the framework has them."""
+        """Call `on_evaluate_batch_end`. `metrics` are as the framework has them; see `Metrics`."""
         self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
-        self._until_window -= 1
-        if not self._until_window:
+        self._window_left -= 1
+        if not self._window_left:
             self._begin_timing_window()
         if self.shared.interruption is not None:
             self.poll()
 
     def poll(self) -> None:
-        """Raise what `Run.interrupt` was given, if anything."""
+        """Raise the exception that `Run.interrupt` was given, if any."""
         if self.shared.interruption is not None:
             interruption, self.shared.interruption = self.shared.interruption, None
             raise interruption
 
     def end(self, exception: BaseException | None = None) -> None:
-        """The end of training: `on_exception` where there is one, then `on_train_end`. A second call does nothing.
+        """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`. A second call does nothing.
 
-        An error that a plugin raises here goes on to the caller, unless an exception is already on its way there.
+        An error that a plugin raises here propagates to the caller; if there is an `exception`, it becomes a note on that.
         """
         if self._ended:
             return
@@ -253,7 +257,7 @@ class Session:
             logger.warning("disabled during the run: %s", listed)
 
     def capture(self) -> Capture:
-        """See `Run.capture`."""
+        """Return what a checkpoint holds; see `Run.capture`."""
         from hookcore import record
         from hookcore.capture import Capture
 
@@ -268,7 +272,7 @@ class Session:
         return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
 
     def resume(self) -> None:
-        """Go on from `run.resumed_from`, where there is one. The trainee must be ready to be restored."""
+        """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""
         try:
             if self.run.resumed_from is not None:
                 from hookcore.capture import Capture
@@ -279,23 +283,24 @@ class Session:
             raise
 
     def restore(self, capture: Capture) -> None:
-        """Go on from `capture`: before `train_begin`."""
+        """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
         self.position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
         self._continues_epoch = self.position.begun
 
     def _fail_before_start(self) -> None:
-        self._ended = True  # nothing has begun, so nothing is to end
+        self._ended = True  # no plugin had on_train_begin, so none may get on_train_end
         self.shared.outcome = Outcome.FAILED
 
-    def _announce(self, checkpoint: SavedCheckpoint) -> None:
+    def _announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        # Looked up at each call: disabling a plugin replaces the hook.
         self.hooks.on_checkpoint(checkpoint)
 
     def _apply_error_policy(self, plugin: str, hook: str, error: Exception) -> Exception | None:
-        """The error policy: an observer is disabled for the rest of the run, an actor's error is raised."""
+        """Record `error`. Disable an observer and return None; return the error of an actor, for the caller to raise."""
         if any(failure.error is error for failure in self.shared.failures):
-            return error  # on its way out of an event within an event: somebody else's, and reported there
+            return error  # it propagates from an event within this event, where it was recorded under the plugin that raised it
         registered = next(registered for registered in self._plugins if registered.name == plugin)
         policy = self._on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
         text = "".join(traceback.format_exception(error))
@@ -309,7 +314,8 @@ class Session:
         kind = type(error).__name__
         if isinstance(error, StopIteration) or kind in self.ends_of_data:
             wrapped = PluginError(
-                f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data."
+                f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data. "
+                "Raise another error, or call run.stop to end the run."
             )
             wrapped.__cause__ = error
             return wrapped

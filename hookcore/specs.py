@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @hookspec
 def on_train_begin(run: Run) -> None:
-    """Training is about to begin. Every plugin has fresh state, or the state of the checkpoint that is resumed.
+    """Training is about to begin. Every plugin has fresh state, or its state in the checkpoint that is resumed.
 
-    The place to refuse what cannot work: nothing has been trained yet.
+    Raise here what can be found wrong with the run: nothing has been trained yet.
     """
 
 
@@ -30,7 +30,7 @@ def on_train_begin(run: Run) -> None:
 def on_epoch_begin(run: Run, epoch: int) -> None:
     """Epoch `epoch` is about to begin. A learning rate set here holds for its first batch.
 
-    Once for each epoch: one that was cut in the middle and is resumed does not begin again.
+    Called once for each epoch: an epoch that was cut in the middle does not begin again when it is resumed.
     """
 
 
@@ -38,8 +38,8 @@ def on_epoch_begin(run: Run, epoch: int) -> None:
 def on_batch_begin(run: Run, batch: int) -> None:
     """Batch `batch` of the epoch is about to be trained.
 
-    Where the framework runs several batches at a time (`steps_per_execution` in Keras), once for all of them, with the
-    first one's number.
+    If the framework runs several batches at a time (`steps_per_execution` in Keras), called once for all of them, with the number
+    of the first.
     """
 
 
@@ -48,7 +48,8 @@ def on_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
     """Batch `batch` has been trained; `run.progress.step` counts it.
 
     `metrics` is what the framework reports at this point: in Keras the mean since the epoch began, in `Loop` what was
-    logged for this batch. Where the framework runs several batches at a time, once for all of them, with the last one's number.
+    logged for this batch. If the framework runs several batches at a time, called once for all of them, with the number of the
+    last.
     """
 
 
@@ -76,7 +77,7 @@ def on_evaluate_end(run: Run, metrics: Mapping[str, float]) -> None:
 def on_epoch_end(run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
     """Epoch `epoch` has ended, validation included: `metrics` holds `loss` and `val_loss`, and `run.history` holds them too.
 
-    Called also for an epoch that a stop cut short. Not called for one that an exception ended.
+    Called for an epoch that a vote to stop cut short, too; not for one that an exception ended.
     """
 
 
@@ -104,21 +105,21 @@ def on_predict_end(run: Run) -> None:
 def on_checkpoint(run: Run, checkpoint: SavedCheckpoint) -> None:
     """A checkpoint is durable now: it survives a crash from here on.
 
-    When that is depends on the disk, so what a plugin does here must not lead to a decision. Called on the training thread,
-    within some later event of the run.
+    The moment depends on how fast the disk is, so a plugin must not decide anything here. Called on the training thread, during a
+    later event of the run.
     """
 
 
 @hookspec
 def on_exception(run: Run, exception: BaseException) -> None:
-    """Training ends with an exception, Ctrl-C included. `on_train_end` follows, and then the exception goes on to the caller."""
+    """Training ends with an exception, Ctrl-C included. `on_train_end` follows; then the exception propagates to the caller."""
 
 
 @hookspec
 def on_train_end(run: Run) -> None:
-    """Training has ended, in whatever way: `run.outcome` says how, `run.stop_reasons` why.
+    """Training has ended: `run.outcome` is how, and `run.stop_reasons` holds the votes to stop.
 
-    Called last in every run that began; not for a plugin that was disabled on the way.
+    The last event of every run that began. Not called for a plugin that was disabled before.
     """
 
 

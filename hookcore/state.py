@@ -14,12 +14,15 @@ _MARK = "float"
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """`value` as standard JSON; `TypeError` for what is no JSON-able state."""
+    """Return `value` as standard JSON. Raises `TypeError`, with the value, if a part of it has another type."""
     return json.dumps(_encode(value), indent=indent, allow_nan=False)
 
 
 def loads(text: str) -> Any:
-    """What `dumps` was given; `ValueError` for what is no JSON, or has a key twice, of which readers take different ones."""
+    """Return the value that `dumps` was given; tuples come back as lists.
+
+    Raises `ValueError` if `text` is not JSON, or if an object has a key twice: readers differ in which value they take.
+    """
     return _decode(json.loads(text, object_pairs_hook=_unique))
 
 

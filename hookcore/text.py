@@ -1,4 +1,4 @@
-"""Numbers, durations, counts, errors and names, as messages and reports write them."""
+"""Format numbers, durations, counts, sizes, errors and names for messages and reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def format_value(value: float) -> str:
 
 
 def format_duration(seconds: float, *, milliseconds: bool = False) -> str:
-    """Format seconds as `12.3s`, `4m05s` or `2h07m`; with `milliseconds` less than a second as `123 ms`."""
+    """Format seconds as `12.3s`, `4m05s` or `2h07m`; with `milliseconds`, less than a second as `123 ms`."""
     minute, hour = 60, 3600
     if milliseconds and seconds < 0.95:  # noqa: PLR2004 - what does not round to a second
         return f"{1000 * seconds:.3g} ms"
@@ -55,12 +55,12 @@ def describe(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return a sentence that names the option nearest to `name`, with a leading space, or nothing."""
+    """Return `" Did you mean 'x'?"` with the option nearest to `name`, or an empty string if none is near."""
     import difflib
 
     known = list(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    # `accuracy` for `acc`: too far for difflib, and the commonest slip of all.
+    # difflib finds `accuracy` too far from `acc`, and that is the most common slip.
     longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
     close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,8 @@
-"""What the time of a run goes to: how long each plugin takes.
+"""How long each plugin takes.
 
-The hooks of epochs and the like are timed at every call. Those of batches are timed at every call for a while, and from then on
-at one batch in so many, as an untimed call costs no more than it ever did. Where one of them is slow, they are timed at every
-call for another while: what is slow and rare is not lost between two samples, nor multiplied where one catches it.
+The hooks of batches are timed for the first `FIRST_WINDOW` batches, and then for one batch in `SAMPLED`, so that the other calls
+cost no more than without timing. If a timed call is slow, every batch of another window is timed, and a slow call counts once:
+slow and rare work is neither missed between two samples nor multiplied by one. All other hooks are timed at every call.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ if TYPE_CHECKING:
 
 BATCH_HOOKS: Final = tuple(f"on_{kind}batch_{moment}" for kind in ("", "evaluate_", "predict_") for moment in ("begin", "end"))
 FIRST_WINDOW: Final = 1024
-"""So many batches are timed one after the other."""
+"""The number of successive batches that are timed, at the beginning and after a slow call."""
 SAMPLED: Final = 61
-"""Then one in so many: a prime, as what plugins do every n-th batch they do at round numbers."""
-SLOW: Final = 1e-3  # seconds
+"""One batch in this many is timed afterwards. A prime, so that samples do not coincide with what plugins do every N batches."""
+SLOW: Final = 1e-3
+"""Seconds from which a call counts as slow."""
 
 
 @attrs.define(eq=False)
 class Timing:
-    """Adds up how long each plugin takes, and decides which batches are timed."""
+    """Adds up how long each plugin takes, and decides which batches are timed. `clock` returns seconds."""
 
     seconds: dict[str, float]
-    """By plugin, without the time of plugins that were called meanwhile, as by the announcement of a checkpoint."""
+    """The seconds by plugin, without those of plugins that were called meanwhile, as `on_checkpoint` is during a save."""
     clock: Callable[[], float]
     weight: int = attrs.field(default=1, init=False)
-    """How many batches the one that is being timed stands for."""
+    """The number of batches that a timed batch stands for."""
     slow: bool = attrs.field(default=False, init=False)
     _measured: float = attrs.field(default=0.0, init=False)
 
     def timed(self, impls: Mapping[str, Sequence[HookImpl]]) -> dict[str, list[HookImpl]]:
-        """The same implementations, each with a function that takes the time."""
+        """Return the same implementations by hook, each with a function that takes the time."""
         return {hook: [self._timed(impl, batch=hook in BATCH_HOOKS) for impl in own] for hook, own in impls.items()}
 
     def _timed(self, impl: HookImpl, *, batch: bool) -> Any:
-        def take(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def call_timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             began, measured = self.clock(), self._measured
             try:
                 return function(*args, **kwargs)
             finally:
                 self._add(impl.plugin_name, self.clock() - began - (self._measured - measured), batch=batch)
 
-        def wrap(*args: Any, **kwargs: Any) -> _Wrapper:
-            made: Any = impl.function(*args, **kwargs)
-            return _Wrapper(take, made)
+        def wrap(*args: Any, **kwargs: Any) -> _TimedWrapper:
+            generator: Any = impl.function(*args, **kwargs)
+            return _TimedWrapper(call_timed, generator)
 
         timed: Any = copy.copy(impl)
-        timed.function = wrap if impl.wrapper else functools.partial(take, impl.function)
+        timed.function = wrap if impl.wrapper else functools.partial(call_timed, impl.function)
         return timed
 
     def _add(self, plugin: str, seconds: float, *, batch: bool) -> None:
@@ -66,7 +67,7 @@ class Timing:
         self.seconds[plugin] += seconds if slow or not batch else seconds * self.weight
 
     def next_window(self, *, timed: bool) -> tuple[bool, int]:
-        """After a window of batches that were `timed` or not: whether those of the next are, and how many they are."""
+        """Return whether the batches of the next window are timed, and how many there are; `timed` is that of the last window."""
         if timed and not self.slow:
             return False, SAMPLED - 1
         self.weight = 1 if self.slow else SAMPLED
@@ -75,20 +76,20 @@ class Timing:
 
 
 @attrs.define
-class _Wrapper:
-    """A wrapper's generator, of which each step is timed."""
+class _TimedWrapper:
+    """A wrapper's generator that times each of its steps."""
 
-    _take: Callable[..., Any]
+    _call_timed: Callable[..., Any]
     _generator: Generator[None, object, object]
 
     def __next__(self) -> None:
-        self._take(next, self._generator)
+        self._call_timed(next, self._generator)
 
     def send(self, value: object) -> None:
-        self._take(self._generator.send, value)
+        self._call_timed(self._generator.send, value)
 
     def throw(self, error: BaseException) -> None:
-        self._take(self._generator.throw, error)
+        self._call_timed(self._generator.throw, error)
 
     def close(self) -> None:
-        self._take(self._generator.close)
+        self._call_timed(self._generator.close)

@@ -1,4 +1,4 @@
-"""The trainee: the thing being trained, as an adapter presents it to portable plugins."""
+"""The trainee: what is trained, as an adapter presents it to portable plugins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mode: TypeAlias = Literal["min", "max"]
 """The direction in which a metric gets better."""
 
 Snapshot: TypeAlias = Any
-"""What `Trainee.snapshot` returned: opaque to everyone but the trainee that made it."""
+"""What `Trainee.snapshot` returned. Only the trainee that made it looks inside."""
 
 Capability: TypeAlias = Literal[
     "learning_rate", "snapshot", "checkpoint", "weights", "activations", "gradients", "graph", "embeddings", "picture"
@@ -31,10 +31,10 @@ Arrays: TypeAlias = "Mapping[str, Any]"
 
 
 class Trainee(Protocol):
-    """What portable plugins may do with the thing being trained. An adapter implements it.
+    """What portable plugins may do with what is trained. An adapter implements it.
 
-    A trainee need not be able to do everything: `lacks` says what it cannot do and why, and a plugin that
-    needs it is refused by name before the first batch.
+    A trainee need not have every capability: `lacks` gives the reason for a missing one, and a plugin that needs it is refused by
+    name before the first batch.
     """
 
     @property
@@ -55,15 +55,15 @@ class Trainee(Protocol):
 
     @abstractmethod
     def lacks(self, capability: Capability) -> str | None:
-        """Why `capability` is missing, as the end of a sentence, or None where it is there."""
+        """Return why `capability` is missing, as the end of a sentence, or None if the trainee has it."""
         ...
 
     @abstractmethod
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
-        """The weights and, unless told otherwise, the optimizer state and the random state, as they are now.
+        """Return the weights and, unless `optimizer` is False, the optimizer's state and the random state, as they are now.
 
-        Training on does not change it: it is a copy, or it refers to values that are never written to. It may have an
-        attribute `nbytes`, the disk space that writing it takes.
+        Further training does not change a snapshot: it is a copy, or refers to values that are never written to. It may have an
+        attribute `nbytes`, the number of bytes that it takes on disk.
         """
         ...
 
@@ -76,25 +76,25 @@ class Trainee(Protocol):
     def write(self, snapshot: Snapshot, directory: Path) -> None:
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
-        May be called on another thread while training goes on: reads the snapshot, and nothing that training changes.
+        May be called on another thread during training, so it reads the snapshot and nothing that training changes.
         """
         ...
 
     @abstractmethod
     def read(self, directory: Path) -> Snapshot:
-        """The snapshot that `write` wrote into `directory`, for `restore`. Changes nothing."""
+        """Return the snapshot that `write` wrote into `directory`, for `restore`. Does not change the trainee."""
         ...
 
     @abstractmethod
     def direction(self, metric: str) -> Mode | None:
-        """The direction that the framework declares for `metric`, or None where it declares none."""
+        """Return the direction that the framework declares for `metric`, or None if it declares no direction."""
         ...
 
 
 def reason_lacking(trainee: Trainee, capability: Capability) -> str | None:
-    """Why `trainee` lacks `capability`, as the end of a sentence, or None where it has it."""
+    """Return why `trainee` lacks `capability`, as the end of a sentence, or None if it has it."""
     if capability in _VIEWS and not hasattr(trainee, capability):
-        return f"a {trainee.framework} trainee has none"
+        return f"a {trainee.framework} trainee does not provide that"
     return trainee.lacks(capability)
 
 
@@ -103,17 +103,17 @@ _VIEWS: Final = frozenset({"weights", "activations", "gradients", "graph", "embe
 
 @attrs.define(eq=False)
 class NoTrainee:
-    """The trainee of a loop that was given none: every capability is missing."""
+    """The trainee of a loop that was given no trainee: every capability is missing."""
 
     framework: str = "none"
 
     def lacks(self, capability: Capability) -> str | None:
-        """Every capability, always."""
+        """Return the reason, which is the same for every capability."""
         return f"this loop was given no trainee, so it has no {capability.replace('_', ' ')}"
 
     @property
     def learning_rate(self) -> float:
-        """Not there."""
+        """Missing: raises `AttributeError`."""
         raise AttributeError("this loop was given no trainee, so it has no learning rate")
 
     @learning_rate.setter
@@ -121,20 +121,20 @@ class NoTrainee:
         raise AttributeError(f"this loop was given no trainee, so its learning rate cannot be set to {value!r}")
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
-        """Nothing to copy."""
+        """Return None: there is nothing to copy."""
         del optimizer
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Nothing to put back."""
+        """Do nothing: there is nothing to put back."""
 
     def write(self, snapshot: Snapshot, directory: Path) -> None:
-        """Nothing to write."""
+        """Do nothing: there is nothing to write."""
 
     def read(self, directory: Path) -> Snapshot:
-        """Nothing to read."""
+        """Return None: there is nothing to read."""
 
     def direction(self, metric: str) -> Mode | None:
-        """None: nothing is declared."""
+        """Return None: nothing is declared."""
         del metric
         return None
 
@@ -144,7 +144,7 @@ class Node:
     """One layer or operation of a graph."""
 
     name: str
-    """With slashes where it lies within another, as in `encoder/dense`."""
+    """The name, with a slash after each layer that it lies within, as in `encoder/dense`."""
     kind: str
     """The layer's class, as in `"Dense"`."""
     inputs: tuple[str, ...] = ()
@@ -155,34 +155,34 @@ class Node:
 
 
 class Views(Protocol):
-    """What a trainee may have besides, for plugins that look inside. Each method is there or not."""
+    """Optional methods of a trainee, for plugins that look inside. A trainee has any of them."""
 
     @abstractmethod
     def weights(self) -> Arrays:
-        """Every weight by layer and name, as in `dense/kernel`."""
+        """Return every weight by layer and name, as in `dense/kernel`."""
         ...
 
     @abstractmethod
     def activations(self, data: Any, samples: int = 1) -> Arrays:
-        """The output of each layer for the first samples of `data`, which is what `run.validation_data` holds."""
+        """Return the output of each layer for the first `samples` samples of `data`, such as `run.validation_data`."""
         ...
 
     @abstractmethod
     def gradients(self, data: Any, samples: int = 32) -> Arrays:
-        """The gradient of the loss on the first samples of `data` for each trained weight, by the names of `weights`."""
+        """Return the gradient of the loss on the first `samples` samples of `data` by the weight's name, for trained weights."""
         ...
 
     @abstractmethod
     def graph(self) -> Sequence[Node]:
-        """The layers or operations, those that are read before those that read them."""
+        """Return the layers or operations, each after those that it reads."""
         ...
 
     @abstractmethod
     def embeddings(self) -> Arrays:
-        """The matrix of each embedding layer by the layer's name: one row a word, one column a dimension."""
+        """Return the matrix of each embedding layer by the layer's name: one row per word, one column per dimension."""
         ...
 
     @abstractmethod
     def picture(self) -> bytes:
-        """A PNG of the model. Raises `HookcoreError` with a hint where a program for that is not installed."""
+        """Return a PNG of the model. Raises `HookcoreError`, with a hint, if a program that draws it is not installed."""
         ...

@@ -28,7 +28,7 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
 
 
 def reject(instance: object, parameter: str, value: object, expected: str) -> None:
-    """Raise the `ParameterError` that says `expected` of `parameter`."""
+    """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`."""
     raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.")
 
 
@@ -41,7 +41,7 @@ def _is_number(value: object) -> bool:
 
 
 def integer(*, at_least: int, optional: bool = False) -> Validator:
-    """An `int` (no bool) of at least `at_least`; None too where `optional`."""
+    """Accept an integer, not a bool, of at least `at_least`, and None if `optional`."""
     return _check(
         f"an integer of at least {at_least}" + (" or None" if optional else ""),
         lambda value: (optional and value is None) or (_is_integer(value) and value >= at_least),
@@ -55,7 +55,7 @@ def number(
     below: float | None = None,
     optional: bool = False,
 ) -> Validator:
-    """A finite `int` or `float` within the bounds given; None too where `optional`."""
+    """Accept a finite number, not a bool, within the bounds that are given, and None if `optional`."""
     bounds = [f"of at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
@@ -76,12 +76,12 @@ def number(
 
 
 def boolean() -> Validator:
-    """True or False, and nothing that only counts as one of them."""
+    """Accept True and False, but not the numbers 1 and 0 or other values with a truth value."""
     return _check("True or False", lambda value: isinstance(value, bool))
 
 
 def text(*, optional: bool = False) -> Validator:
-    """A string that is not empty or blank; None too where `optional`."""
+    """Accept a string that is not empty or blank, and None if `optional`."""
     return _check(
         "a non-empty string" + (" or None" if optional else ""),
         lambda value: (optional and value is None) or (isinstance(value, str) and bool(value.strip())),
@@ -89,12 +89,12 @@ def text(*, optional: bool = False) -> Validator:
 
 
 def function() -> Validator:
-    """Anything that can be called."""
+    """Accept anything that can be called."""
     return _check("a function", callable)
 
 
 def one_of(*options: str) -> Validator:
-    """One of the strings `options`; the error names the nearest."""
+    """Accept one of the strings `options`; the error names the nearest."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if value not in options:
@@ -106,9 +106,9 @@ def one_of(*options: str) -> Validator:
 
 
 def as_path(value: str | os.PathLike[str]) -> Path:
-    """Convert a string or path to a `Path`; leave anything else, and an empty string, to `file` or `directory` to refuse.
+    """Convert a string or path to a `Path`: an attrs converter. Anything else, and an empty string, is returned unchanged.
 
-    An attrs converter.
+    The validators `file` and `directory` refuse what is no path, with the parameter's name.
     """
     from pathlib import Path  # as slow to import as half of hookcore
 
@@ -117,7 +117,7 @@ def as_path(value: str | os.PathLike[str]) -> Path:
 
 
 def file() -> Validator:
-    """Accept a path at which a file is or can be made: no directory or device, and not beneath a file."""
+    """Accept a path at which a file exists or can be made: not a directory or device, and not beneath a file."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         _check_is_path(instance, attribute, value, "the path of a file")
@@ -132,7 +132,7 @@ def file() -> Validator:
 
 
 def directory() -> Validator:
-    """Accept a path at which a directory is or can be made."""
+    """Accept a path at which a directory exists or can be made."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         _check_is_path(instance, attribute, value, "the path of a directory")

@@ -1,4 +1,4 @@
-"""`hookcore checkpoints`: what a directory of checkpoints holds, whether that is whole, and what of it can go."""
+"""`hookcore checkpoints`: list, verify and prune the checkpoints in a directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
-class _Nothing(click.ClickException):
+class _NoCheckpoint(click.ClickException):
     exit_code = 2
 
 
@@ -39,7 +39,8 @@ def checkpoints() -> None:
 def ls(ctx: click.Context, directory: Path) -> None:
     """List the checkpoints in DIR: what each holds, and why it is kept.
 
-    Reads manifests and file sizes only; `verify` reads all. Exits with status 1 where one is damaged, and 2 where there is none.
+    Reads manifests and file sizes only; `verify` reads every file. Exits with status 1 if a checkpoint is damaged, and 2 if DIR
+    holds no checkpoint.
     """
     ctx.exit(show(directory))
 
@@ -49,18 +50,18 @@ def ls(ctx: click.Context, directory: Path) -> None:
 @click.argument("steps", metavar="[STEP]...", nargs=-1, type=click.IntRange(min=0))
 @click.pass_context
 def verify(ctx: click.Context, directory: Path, steps: tuple[int, ...]) -> None:
-    """Read every file of the checkpoints in DIR, or of those of the given STEPs, and compare it with the manifest.
+    """Compare every file of the checkpoints in DIR, or of those of the given STEPs, with the manifest.
 
-    Exits with status 1 where one is damaged or not there, and 2 where there is none at all.
+    Exits with status 1 if a checkpoint is damaged or missing, and 2 if DIR holds no checkpoint.
     """
-    there = _paths(directory)
+    paths = _paths(directory)
     failed = False
-    for path in [directory / store.name_of(step) for step in steps] or there:
+    for path in [directory / store.name_of(step) for step in steps] or paths:
         try:
             store.verify(path)
         except CheckpointError as error:
             failed = True
-            click.echo(f"{path.name} {_problem(path, error) if path in there else 'is not there.'}")
+            click.echo(f"{path.name} {_problem(path, error) if path in paths else 'does not exist.'}")
         else:
             click.echo(f"{path.name} is whole: {format_size(files.size(path))}.")
     ctx.exit(int(failed))
@@ -70,20 +71,21 @@ def verify(ctx: click.Context, directory: Path, steps: tuple[int, ...]) -> None:
 @_DIRECTORY
 @click.option("--keep-last", metavar="N", type=click.IntRange(min=1), help="Keep the N newest; 1 unless given.")
 @click.option("--keep-best", metavar="N", type=click.IntRange(min=1), help="Keep the N best of each metric; 1 unless given.")
-@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the last one of every N-th epoch.")
+@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the last one of every Nth epoch.")
 @click.option("--damaged", is_flag=True, help="Remove damaged ones too.")
-@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @click.pass_context
 def prune(ctx: click.Context, /, *, directory: Path, damaged: bool, dry_run: bool, **keep: int | None) -> None:
     """Remove the checkpoints in DIR that none of the options keeps.
 
-    Verifies all of them first. The newest that is whole and the best that is whole always stay, and damaged ones stay unless
-    you say --damaged. Exits with status 1 where a run trains into DIR or something cannot be removed, and 2 where there is none.
+    Verifies all of them first. The newest and the best of those that are whole always stay, and damaged ones stay unless you give
+    --damaged. Exits with status 1 if a run is writing into DIR or a checkpoint cannot be removed, and 2 if DIR holds no
+    checkpoint.
     """
     given = {name.removeprefix("keep_"): value for name, value in keep.items() if value is not None}
     if not given and not damaged:
         raise click.UsageError(
-            "Say what to keep: --keep-last, --keep-best or --keep-every. Or --damaged, to remove those and nothing else.", ctx
+            "Say what to keep: --keep-last, --keep-best or --keep-every. Or give only --damaged, to remove the damaged ones.", ctx
         )
     try:
         lock = None if dry_run else store.lock(directory)
@@ -97,9 +99,9 @@ def prune(ctx: click.Context, /, *, directory: Path, damaged: bool, dry_run: boo
 
 
 def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_run: bool) -> None:
-    """Prune `directory`; without a `retention` all that are whole stay."""
+    """Prune `directory`; without a `retention` every whole checkpoint stays."""
     paths = _paths(directory)
-    whole, broken = _sorted_out(paths, contents=True)
+    whole, broken = _whole_and_broken(paths, contents=True)
     kept = {checkpoint.path: ("whole",) for checkpoint in whole} if retention is None else retention.reasons(whole)
     facts = {checkpoint.path: f"epoch {checkpoint.epoch + 1}, {_metric(checkpoint)}" for checkpoint in whole}
     freed, removed = 0, 0
@@ -120,8 +122,8 @@ def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_r
 
 
 def show(directory: Path, console: Console | None = None) -> int:
-    """Print the list; returns 1 where a checkpoint is damaged, else 0. Raises `click.ClickException` where there is none."""
-    # rich is imported where something is printed.
+    """Print the list; return 1 if a checkpoint is damaged, else 0. Raises `click.ClickException` if there is no checkpoint."""
+    # Imported here, because only what prints needs rich.
     from rich.table import Table
     from rich.text import Text
 
@@ -129,7 +131,7 @@ def show(directory: Path, console: Console | None = None) -> int:
 
     console = console or open_console()
     paths = _paths(directory)
-    whole, broken = _sorted_out(paths, contents=False)
+    whole, broken = _whole_and_broken(paths, contents=False)
     by_path = {checkpoint.path: checkpoint for checkpoint in whole}
     retention = whole[-1].retention if whole else None
     reasons = {} if retention is None else retention.reasons(whole)
@@ -150,7 +152,7 @@ def show(directory: Path, console: Console | None = None) -> int:
             epoch, metric, why = "-", "-", Text("damaged", "bold red")
         else:
             epoch, metric = str(checkpoint.epoch + 1), _metric(checkpoint)
-            # The metric's name stands in the row already.
+            # The row has the metric's name in another column.
             given = ["best" if reason == f"best {checkpoint.metric}" else reason for reason in reasons.get(path, ("-",))]
             why = Text(", ".join(given))
         size = format_size(files.size(path))
@@ -164,13 +166,14 @@ def show(directory: Path, console: Console | None = None) -> int:
 def _paths(directory: Path) -> list[Path]:
     paths = store.named(directory)
     if not paths:
-        is_one = (directory / store.MANIFEST).exists()
-        raise _Nothing(f"{directory} holds no checkpoint." + (" It is one: give the directory that it is in." if is_one else ""))
+        is_checkpoint = (directory / store.MANIFEST).exists()
+        hint = " It is a checkpoint itself: give the directory that it is in." if is_checkpoint else ""
+        raise _NoCheckpoint(f"{directory} holds no checkpoint.{hint}")
     return paths
 
 
-def _sorted_out(paths: Iterable[Path], *, contents: bool) -> tuple[list[SavedCheckpoint], dict[Path, str]]:
-    """The checkpoints in `paths` that are whole, oldest first, and what is wrong with the others."""
+def _whole_and_broken(paths: Iterable[Path], *, contents: bool) -> tuple[list[SavedCheckpoint], dict[Path, str]]:
+    """Return the checkpoints in `paths` that are whole, in the order of `paths`, and the problem of each of the others."""
     whole, broken = [], {}
     for path in paths:
         try:
@@ -189,7 +192,7 @@ def _metric(checkpoint: SavedCheckpoint) -> str:
 
 
 def _saved(path: Path) -> str:
-    """When the last of it was written, in local time; the directory's own time where it has no manifest."""
+    """Return the local time at which the manifest, the last file, was written; without a manifest, that of the directory."""
     last = path / store.MANIFEST
     when = (last if os.path.lexists(last) else path).lstat().st_mtime
     return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

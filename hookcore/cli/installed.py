@@ -1,4 +1,4 @@
-"""The installed plugins: where they come from, and which of them would not run."""
+"""The installed plugins: where they come from, and why some of them would not run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Status = Literal["ok", "blocked", "off", "shadowed", "ambiguous", "broken"]
 
 @attrs.frozen(eq=False)
 class InstalledPlugin:
-    """One entry point, and what became of it."""
+    """One entry point, with the plugin that it gave or the reason why it gave no plugin."""
 
     name: str
     kind: Kind
@@ -35,13 +35,13 @@ class InstalledPlugin:
     status: Status = "ok"
     reason: str = ""
     plugin: Any = None
-    """The plugin where it is autoloaded, the factory where it is in the catalogue; None where it is broken or not imported."""
+    """The plugin if it is autoloaded, or the factory if it is in the catalogue; None if it is broken or not imported."""
     methods: Any = None
-    """What has the marked methods: the plugin's own as the engine registered them, or the factory."""
+    """The object with the marked methods: the plugin's as the engine registered them, or the factory."""
 
     @property
     def role(self) -> str:
-        """What the plugin declares, or the default."""
+        """The declared role, or the default; `"depends"` if instances differ, and empty without a plugin."""
         if self.plugin is None:
             return ""
         role = getattr(self.plugin, "role", "actor")
@@ -49,7 +49,7 @@ class InstalledPlugin:
 
     @property
     def doc(self) -> str:
-        """The plugin's docstring, cleaned; empty where it has none."""
+        """The plugin's docstring with its indentation removed; empty for a plugin without docstring."""
         is_instance = not isinstance(self.plugin, type | types.ModuleType | types.FunctionType)
         return (inspect.getdoc(type(self.plugin) if is_instance else self.plugin) or "") if self.plugin is not None else ""
 
@@ -60,11 +60,11 @@ class InstalledPlugin:
 
     @property
     def verdict(self) -> str:
-        """The status with its reason."""
+        """The status, with its reason if there is one."""
         return f"{self.status}: {self.reason}" if self.reason else self.status
 
     def hooks(self) -> dict[str, tuple[str, str]]:
-        """The hooks it implements, in the order of `HOOKS`, with the order mark and the first docstring line of each."""
+        """Return the hooks that it implements, in the order of `HOOKS`, with each one's marks and first line of the docstring."""
         reader = pluggy.PluginManager(PROJECT)
         found = {}
         for attribute in dir(self.methods):
@@ -82,14 +82,14 @@ class InstalledPlugin:
 
 
 def installed(environ: Mapping[str, str] = os.environ) -> list[InstalledPlugin]:
-    """Every plugin that an entry point offers: the autoload group in the order in which it is called, then the catalogue."""
+    """Return every plugin that an entry point offers: the autoload group, in the order of its calls, then the catalogue."""
     return [*_autoloaded(environ), *_catalogue(environ)]
 
 
 def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
     first: dict[str, InstalledPlugin] = {}
     for entry in discovery.entry_points(discovery.AUTOLOAD):
-        plugin = _listed(entry, "autoload")
+        plugin = _unloaded(entry, "autoload")
         if entry.name in discovery.blocked_names(environ):
             plugin = attrs.evolve(plugin, status="blocked", reason=f"by {discovery.DISABLE}")
         elif not discovery.autoload_allowed(environ):
@@ -97,14 +97,14 @@ def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
         elif entry.name in first:
             plugin = attrs.evolve(plugin, status="shadowed", reason=f"by the one of {first[entry.name].origin}")
         else:
-            plugin = first[entry.name] = _loaded(plugin, entry)
+            plugin = first[entry.name] = _load(plugin, entry)
         yield plugin
 
 
 def _catalogue(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
     entries = discovery.entry_points(discovery.CATALOGUE)
     for entry in entries:
-        plugin = _listed(entry, "catalogue")
+        plugin = _unloaded(entry, "catalogue")
         same = [other for other in entries if other.name == entry.name]
         rivals = [discovery.distribution(other) for other in same if other.value != entry.value]
         if entry.name in discovery.blocked_names(environ):
@@ -116,15 +116,15 @@ def _catalogue(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
                 plugin, status="shadowed", reason=f"the same target is offered by {discovery.distribution(same[0])}"
             )
         else:
-            yield _loaded(plugin, entry)
+            yield _load(plugin, entry)
 
 
-def _listed(entry: metadata.EntryPoint, kind: Kind) -> InstalledPlugin:
+def _unloaded(entry: metadata.EntryPoint, kind: Kind) -> InstalledPlugin:
     return InstalledPlugin(entry.name, kind, discovery.distribution(entry), entry.value)
 
 
-def _loaded(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugin:
-    """`one` with what its import gave; an autoloaded plugin is made and registered too, since every run does that."""
+def _load(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugin:
+    """Import `entry` and return `plugin` with the result. An autoloaded plugin is also made and registered, as every run does."""
     try:
         target = entry.load()
         if plugin.kind == "autoload":
@@ -136,19 +136,19 @@ def _loaded(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlu
 
 
 def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What is to be said beside the list: the environment's part, and hooks that are called in another order than the list's."""
+    """Return notes on the list: what the environment changes, and each hook that is called in another order than the list's."""
     names = {plugin.name for plugin in listed}
-    said = [
+    found = [
         f"{discovery.DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, names)}"
         for name in sorted(discovery.blocked_names(environ) - names)
     ]
     if not discovery.autoload_allowed(environ):
-        said.append(f"{discovery.NO_AUTOLOAD} is set: nothing is autoloaded.")
+        found.append(f"{discovery.NO_AUTOLOAD} is set: nothing is autoloaded.")
     engine = Engine(
         [(plugin.name, plugin.plugin) for plugin in listed if plugin.kind == "autoload" and plugin.status == "ok"], autoload=False
     )
     for hook in HOOKS:
         order = engine.order(hook)
         if order != [name for name in engine.names if name in order]:
-            said.append(f"{hook} is called in the order {', '.join(order)}.")
-    return said
+            found.append(f"{hook} is called in the order {', '.join(order)}.")
+    return found

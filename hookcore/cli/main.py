@@ -1,4 +1,4 @@
-"""The `hookcore` command. Its subcommands come from the entry-point group `hookcore.commands`, ours like anybody's."""
+"""The `hookcore` command. Its subcommands, our own included, come from the entry-point group `hookcore.commands`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from importlib import metadata
 
 COMMANDS: Final = "hookcore.commands"
-"""Entry-point group: name to click command."""
+"""The entry-point group that maps a name to a click command."""
 
 
 class EntryPointGroup(click.Group):
-    """A group whose commands are the entry points of `COMMANDS`, imported when they are needed."""
+    """A group whose commands are the entry points of `COMMANDS`, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names alone: nothing is imported."""
+        """Return the names of the commands, without importing them."""
         return sorted({*super().list_commands(ctx), *(entry.name for entry in discovery.entry_points(COMMANDS))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or one that says why it could not be imported, or None where nothing has that name."""
+        """Return the command, or one that fails with the error of its import; None if no command has that name."""
         for entry in discovery.entry_points(COMMANDS):
             if entry.name == cmd_name:
                 return _load(entry)
@@ -38,7 +38,7 @@ def _load(entry: metadata.EntryPoint) -> click.Command:
         return _broken(entry, describe(error))
     if isinstance(command, click.Command):
         return command
-    return _broken(entry, f"{entry.value!r} is no click command but {command!r}")
+    return _broken(entry, f"{entry.value!r} must be a click command, got {command!r}")
 
 
 def _broken(entry: metadata.EntryPoint, reason: str) -> click.Command:
@@ -47,7 +47,7 @@ def _broken(entry: metadata.EntryPoint, reason: str) -> click.Command:
     def fail() -> None:
         raise click.ClickException(text)
 
-    # Whatever options the command would have had, the error is about the import.
+    # Accepts any options, so that the error is about the import.
     lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
     return click.Command(entry.name, callback=fail, short_help=f"(broken: {reason})", help=text, context_settings=lenient)
 

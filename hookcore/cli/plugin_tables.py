@@ -1,4 +1,4 @@
-"""What `hookcore plugins` prints."""
+"""The tables that `hookcore plugins` prints."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _STYLES: Final[Mapping[Status, str]] = {"ok": "green", "broken": "bold red", "ambiguous": "red"}
 _TITLES: Final[Mapping[Kind, str]] = {"autoload": "in every run, in this order", "catalogue": "in a run that asks for it by name"}
 _WIDE: Final = 150
-"""From this many columns on, each thing that is said of a plugin has a column of its own."""
+"""From this width in characters, every fact about a plugin has a column of its own."""
 
 
 def show(name: str | None = None, console: Console | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Print the list, or the plugins called `name`; returns 1 where something autoloaded is broken, else 0.
+    """Print the list, or the plugins called `name`; return 1 if one of them is autoloaded and broken, else 0.
 
-    Raises `click.ClickException` where no plugin is called `name`.
+    Raises `click.ClickException` if no plugin is called `name`.
     """
     console = console or open_console()
     listed = installed(environ)
@@ -54,7 +54,7 @@ def show(name: str | None = None, console: Console | None = None, environ: Mappi
 def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
     for title in ("plugin", "status", "kind", "role", "hooks", "what it does", "from"):
-        # Where something must be broken over lines, it is what has spaces.
+        # If the table is too wide, break the cells that have spaces.
         table.add_column(title, overflow="fold", no_wrap=title not in {"status", "hooks", "what it does"})
     for plugin in listed:
         table.add_row(
@@ -70,7 +70,7 @@ def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
 
 
 def _entries(listed: Sequence[InstalledPlugin]) -> Table:
-    """For a narrow terminal: two columns, and a few lines for each plugin."""
+    """Return the table for a narrow terminal: two columns, and a few lines for each plugin."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

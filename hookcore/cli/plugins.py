@@ -11,10 +11,10 @@ import click
 def plugins(ctx: click.Context, name: str | None) -> None:
     """List the installed plugins, or describe the one called NAME.
 
-    For each: where it comes from, what it implements, in which order it is called, and whether it is blocked, broken or
-    shadowed. Exits with status 1 where a plugin that would run by itself is broken.
+    The list has the origin, the hooks, the call order and the status of each: ok, blocked, broken or shadowed, for example. Exits
+    with status 1 if a plugin that every run would load is broken.
     """
-    # rich is imported where something is printed.
+    # Imported here, because only what prints needs rich.
     from hookcore.cli import plugin_tables
 
     ctx.exit(plugin_tables.show(name))

@@ -1,4 +1,4 @@
-"""Which plugins there are: from objects, from names and spec strings, from entry points; and what is blocked or broken."""
+"""Find the plugins of an engine: objects, names and spec strings, and entry points; leave out what is blocked or broken."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 CATALOGUE: Final = "hookcore.plugins"
-"""Entry-point group: name to factory, used when a plugin is asked for by name."""
+"""The entry-point group of factories by name, for plugins that are requested by name."""
 AUTOLOAD: Final = "hookcore.autoload"
-"""Entry-point group: active in every run."""
+"""The entry-point group of the plugins that take part in every run."""
 DISABLE: Final = "HOOKCORE_DISABLE_PLUGINS"
-"""Environment variable: names, separated by commas, that are not imported and not run."""
+"""The environment variable with the names, separated by commas, of plugins that are neither imported nor run."""
 NO_AUTOLOAD: Final = "HOOKCORE_NO_AUTOLOAD"
-"""Environment variable: 1 loads nothing of the autoload group."""
+"""The environment variable that, set to 1, disables the autoload group."""
 
 
 @attrs.frozen
 class Found:
-    """A plugin, under which name, and where it came from."""
+    """A plugin with its name, and with the distribution or module that it comes from as `origin`."""
 
     name: str
     plugin: object
@@ -41,32 +41,32 @@ class Found:
 
 
 def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """The plugin names that the environment blocks."""
+    """Return the plugin names that the environment blocks."""
     return frozenset(name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip())
 
 
 def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment lets the autoload group load."""
+    """Return whether the environment allows the autoload group."""
     return environ.get(NO_AUTOLOAD, "").lower() in {"", "0", "false", "no"}
 
 
 def entry_points(group: str) -> list[metadata.EntryPoint]:
-    """The entry points of `group`, by name and then by distribution. Nothing is imported."""
-    from importlib import metadata  # as dear as the rest of the package together, and needed only where an engine is made
+    """Return the entry points of `group`, sorted by name and then by distribution. None of them is imported."""
+    from importlib import metadata  # as slow to import as the rest of the package, and only an engine needs it
 
     return sorted(metadata.entry_points(group=group), key=lambda entry: (entry.name, distribution(entry)))
 
 
 def distribution(entry: metadata.EntryPoint) -> str:
-    """The distribution and version that an entry point comes from, as in `hookcore 0.1.0`."""
+    """Return the distribution and version that an entry point comes from, as in `hookcore 0.1.0`."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
 
 
 def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
-    """The plugins asked for, in their order, then those of the autoload group, less what the environment blocks.
+    """Yield the plugins that are `asked` for, in that order, then the autoload group, without those that the environment blocks.
 
-    An item is a plugin, a spec string (see `from_spec`), or a pair `(name, either)` that names it. A plugin given
-    explicitly wins over an autoloaded one of the same name.
+    An item is a plugin, a spec string (see `from_spec`), or a pair `(name, either)` that names it. A plugin that is asked for
+    replaces an autoloaded one of the same name. An autoloaded plugin that cannot be loaded is left out with a warning.
     """
     blocked = blocked_names(environ)
     names = set()
@@ -95,13 +95,13 @@ def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
         target = entry.load()
         yield Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's import may do anything, and must not stop the run
-        warn_without(entry.name, distribution(entry), error)
+        warn_left_out(entry.name, distribution(entry), error)
 
 
-def warn_without(name: str, origin: str, error: BaseException) -> None:
-    """Say that an autoloaded plugin could not be loaded: a broken package must not break every run."""
+def warn_left_out(name: str, origin: str, error: BaseException) -> None:
+    """Warn that an autoloaded plugin could not be loaded: a broken package must not break every run."""
     warnings.warn(
-        f"Plugin {name!r} of {origin} could not be loaded, and the run goes on without it: {describe(error)}. "
+        f"Plugin {name!r} of {origin} could not be loaded, and runs continue without it: {describe(error)}. "
         f"To silence this, set {DISABLE}={name}.",
         HookcoreWarning,
         stacklevel=2,
@@ -109,7 +109,7 @@ def warn_without(name: str, origin: str, error: BaseException) -> None:
 
 
 def name_of(plugin: object) -> str:
-    """A plugin's own `name` where it has one, else its class's or module's name in snake case."""
+    """Return a plugin's own `name` if it has one, else its class's name in snake case or its module's name."""
     own = getattr(plugin, "name", None)
     if isinstance(own, str) and own:
         return own
@@ -128,10 +128,10 @@ def _origin(plugin: object) -> str:
 
 
 def from_spec(spec: str) -> Found:
-    """The plugin that a string asks for: `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`.
+    """Return the plugin that a string asks for: `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`.
 
-    Values are converted to the type of the factory's parameter. A value with a comma in it goes into double quotes. Raises
-    `SpecError` for an unknown plugin or parameter and for a value that does not fit, `LoadError` where the import fails.
+    Values are converted to the type of the factory's parameter. Put a value with a comma into double quotes. Raises `SpecError`
+    for an unknown plugin or parameter or a value of the wrong type, and `LoadError` if the plugin cannot be imported or made.
     """
     from hookcore.registry.spec_string import parse_arguments
 

@@ -1,4 +1,4 @@
-"""Registration: what a plugin implements, and every mistake that can be found before it runs."""
+"""Registration: find what a plugin implements, and every mistake that can be found before it runs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class _Marked:
-    """Holds marked functions: a plugin's methods, or the specs of the hooks.
+    """Holds marked functions as attributes: a plugin's methods, or the specs of the hooks.
 
-    Compared by identity, as pluggy refuses a second plugin that is equal to one it has.
+    Compared by identity, because pluggy refuses a second plugin that equals one that it has.
     """
 
     def __init__(self, functions: Mapping[str, Callable[..., object]]) -> None:
         vars(self).update(functions)
 
     def __dir__(self) -> Iterable[str]:
-        """Those alone: pluggy looks at everything that is listed, in every run that begins."""
+        """Return the functions' names only: pluggy inspects every listed attribute each time a run begins."""
         return vars(self)
 
 
@@ -47,28 +47,28 @@ _SPECS: Final[Any] = _Marked({hook: getattr(specs, hook) for hook in HOOKS})
 
 @attrs.frozen(eq=False)
 class Registered:
-    """A plugin in an engine, with what the engine found out about it."""
+    """A plugin in an engine, with what the engine found when it was registered."""
 
     name: str
     plugin: Any
     origin: str
     hooks: _Marked
-    """The marked methods alone: what pluggy sees, so that it never touches the plugin's other attributes."""
+    """The marked methods only. pluggy gets this object, so that it never touches the plugin's other attributes."""
     initial_state: Any
-    """What `state_dict` returned before the first run: what each run starts from. None where the plugin keeps no state."""
+    """The result of `state_dict` before the first run, from which each run starts; None if the plugin keeps no state."""
 
     @property
     def is_observer(self) -> bool:
-        """Whether an error in this plugin leaves the run going."""
+        """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
         return bool(getattr(self.plugin, "role", "actor") == "observer")
 
     @property
     def holds_snapshots(self) -> bool:
-        """Whether the plugin has snapshots of the trainee that a checkpoint holds too."""
+        """Whether the plugin may hold snapshots of the trainee, which a checkpoint stores too."""
         return hasattr(self.plugin, "snapshots") and hasattr(self.plugin, "load_snapshots")
 
     def saved_state(self) -> Any:
-        """The plugin's state now; None where it keeps none. `RegistrationError` for state that no checkpoint could hold."""
+        """Return the plugin's state, or None if it keeps no state. Raises `RegistrationError` if the state is not JSON-able."""
         if self.initial_state is None:
             return None
         saved = self.plugin.state_dict()
@@ -77,7 +77,7 @@ class Registered:
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """What the trainee must be able to do."""
+        """The capabilities that the trainee must have."""
         return tuple(getattr(self.plugin, "needs", ()))
 
     @property
@@ -87,7 +87,7 @@ class Registered:
 
     @property
     def resumable(self) -> Callable[[], SavedCheckpoint | None] | None:
-        """What returns the newest checkpoint to resume from, or None for a plugin that saves none."""
+        """The plugin's method that returns the newest checkpoint to resume from, or None if it has no such method."""
         found: Any = getattr(self.plugin, "resumable", None)
         return found if callable(found) else None
 
@@ -97,26 +97,26 @@ class Registered:
         if isinstance(self.plugin, types.ModuleType):
             return self.plugin.__name__
         kind = type(self.plugin)
-        # The class's own: one that inherits is another class.
+        # Not inherited: a subclass is another class.
         return str(vars(kind).get("type_name", f"{kind.__module__}.{kind.__qualname__}"))
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What an attrs plugin was made with, as JSON-able values; what is none appears as the name of its type."""
+        """The parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty."""
         fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
-        return {field.alias: _plain(getattr(self.plugin, field.name)) for field in fields if field.init}
+        return {field.alias: _jsonable(getattr(self.plugin, field.name)) for field in fields if field.init}
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_jsonable(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
 
 
 def examine(found: Found) -> Registered:
-    """The plugin with what can be found out about it; `RegistrationError` for any mistake in it."""
+    """Check a plugin and return it with what was found. Raises `RegistrationError` for any mistake in it."""
     hooks = _marked_methods(found.name, found.plugin)
     _check_declarations(found.name, found.plugin)
     try:
@@ -127,21 +127,21 @@ def examine(found: Found) -> Registered:
 
 
 def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
-    """The implementations of each hook in pluggy's order: the last is called first."""
+    """Return the implementations of each hook in pluggy's order: the last is called first."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(_SPECS)
-    # pluggy calls the last registered first; we call in the order listed.
+    # Reversed, because pluggy calls the last registered first, and plugins are called in the order listed.
     for registered in reversed(list(plugins)):
         manager.register(registered.hooks, registered.name)
     return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
 
 
 _INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], Any]]] = {}
-"""By the plugin's identity, as a plugin need not be hashable; an entry goes with its plugin."""
+"""Each plugin's state before its first run, by the plugin's id, as a plugin need not be hashable. Removed with the plugin."""
 
 
 def _initial_state(found: Found) -> Any:
-    """The state of a plugin before its first run, which an object that served another engine has behind it; None for no state."""
+    """Return a plugin's state before its first run, even if it was used in another engine; None if it keeps no state."""
     plugin: Any = found.plugin
     saves, loads = hasattr(plugin, "state_dict"), hasattr(plugin, "load_state_dict")
     if saves != loads:
@@ -153,19 +153,19 @@ def _initial_state(found: Found) -> Any:
     initial = copy.deepcopy(plugin.state_dict())
     check_state(found.name, initial)
     key = id(plugin)
-    with contextlib.suppress(TypeError):  # without weak references its state is what it is now
+    with contextlib.suppress(TypeError):  # without weak references, another engine would start from the state at that time
         _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
     return initial
 
 
 def check_state(name: str, given: Any) -> None:
-    """Refuse state that no checkpoint could hold."""
+    """Raise `RegistrationError` for state that is not JSON-able, since no checkpoint could store it."""
     from hookcore import state
 
     try:
         state.dumps(given)
     except TypeError as error:
-        raise RegistrationError(f"Plugin {name!r}: state_dict returned what cannot be saved. {error}") from error
+        raise RegistrationError(f"Plugin {name!r}: state_dict returned a value that cannot be saved. {error}") from error
 
 
 def _check_declarations(name: str, plugin: Any) -> None:
@@ -183,9 +183,9 @@ def _check_declarations(name: str, plugin: Any) -> None:
 
 
 def _marked_methods(name: str, plugin: object) -> _Marked:
-    """The methods of `plugin` that are marked with `@hookimpl`.
+    """Return the methods of `plugin` that are marked with `@hookimpl`.
 
-    Raises `RegistrationError` for what pluggy would pass over or say less well.
+    Raises `RegistrationError` for mistakes that pluggy would ignore, or report less clearly.
     """
     if inspect.isclass(plugin):
         raise RegistrationError(f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...).")
@@ -225,7 +225,8 @@ def _check_signature(plugin: str, method: str, function: Callable[..., object], 
         raise RegistrationError(f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True.")
     if not options.get("wrapper") and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
         raise RegistrationError(
-            f"Plugin {plugin!r}: {method} is a generator or a coroutine, which nobody would run. Is wrapper=True missing?"
+            f"Plugin {plugin!r}: {method} is a generator or a coroutine, which the engine would never run. "
+            "Make it a plain function; mark a wrapper with @hookimpl(wrapper=True)."
         )
     for name, parameter in inspect.signature(function).parameters.items():
         positional = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}

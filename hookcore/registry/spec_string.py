@@ -1,4 +1,4 @@
-"""The parameters in a spec string, `"name:key=value,key=value"`, converted to the types that the plugin's factory declares."""
+"""Read the parameters in a spec string, `"name:key=value,key=value"`, as the types that the plugin's factory declares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
-    """The arguments that `text`, `key=value,key=value`, gives to `factory`, converted by its type hints."""
+    """Return the arguments in `text`, `key=value,key=value`, converted to the types of the parameters of `factory`.
+
+    Raises `SpecError`, which quotes the whole `spec`, for an unknown or repeated parameter or a value of the wrong type.
+    """
     lexer = shlex.shlex(text, posix=True, punctuation_chars="")
     lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
     parameters = parameters_of(factory)
@@ -46,7 +49,7 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
 
 
 def parameters_of(factory: Any) -> dict[str, Any]:
-    """The parameters of a factory, by name, with their types (`Any` where it declares none)."""
+    """Return the types of a factory's parameters by name, `Any` for one without a type; empty if it cannot be called."""
     if not callable(factory):
         return {}
     function = factory.__init__ if inspect.isclass(factory) else factory
@@ -59,12 +62,12 @@ def parameters_of(factory: Any) -> dict[str, Any]:
 
 
 def _hint_of_first(converter: Any) -> Any:
-    # attrs gives the parameter the converter's type, and that may name what only the converter's module has.
+    # attrs copies the converter's annotation, which may use names that exist only in the converter's module.
     return _hint(converter, next(iter(inspect.signature(converter).parameters)))
 
 
 def _hint(function: Any, parameter: str) -> Any:
-    # One at a time: a name that exists only for type checkers must not cost the other parameters their types.
+    # One at a time, so that a name that exists only for type checkers costs no other parameter its type.
     annotation = getattr(function, "__annotations__", {}).get(parameter, Any)
     alone = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
@@ -74,7 +77,7 @@ def _hint(function: Any, parameter: str) -> Any:
 
 
 def _convert(text: str, hint: Any) -> Any:
-    """`text` as the type `hint`; `ValueError` where it is none."""
+    """Return `text` as the type `hint`. Raises `ValueError` if it does not convert."""
     options = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
         if text in options:

@@ -4,7 +4,7 @@ A checkpoint is one directory, `step-00001234`, with the trainee's files, `run.j
 and SHA-256 of every other file. It is written into a temporary sibling, synced, and renamed: under its own name it is whole or
 absent. Readers use JSON only, never pickle, and touch no file outside the directory.
 
-Whoever writes or removes checkpoints holds the directory's `lock`; reading needs none. README.md says why it is built so.
+Whoever writes or removes checkpoints holds the directory's `lock`; reading needs no lock. README.md explains the design.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from hookcore.errors import CheckpointError, DiskFullError
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
-from hookcore.store.manifest import complete, describe, verify
+from hookcore.store.manifest import read_unverified, seal, verify
 from hookcore.store.retention import ranked
 from hookcore.store.saved import NAME, SavedCheckpoint, name_of
 from hookcore.text import format_size
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _REPLACED: Final = f"{TEMPORARY}replaced-"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""How the name of a checkpoint begins that a new one of the same step is replacing."""
 
 
 def write(
@@ -43,13 +43,18 @@ def write(
     retention: Retention | None = None,
     space: int = 0,
 ) -> SavedCheckpoint:
-    """Write the checkpoint of `step` under `root`; it is durable when this returns.
+    """Write the checkpoint of `step` under `root` and return it; it is durable then. One of the same step is replaced.
 
-    `files` writes the trainee's files into the directory it is given, and `record` becomes `run.json`. `retention` is noted in
-    the manifest, for who prunes later. `space` is the number of bytes that it is expected to take: where fewer are free than
-    that, or than the newest checkpoint takes, nothing is begun. An earlier checkpoint of the same step is replaced.
-    Raises `DiskFullError` where the disk is full, and `CheckpointError`, with every other checkpoint untouched and nothing
-    half-written under a checkpoint's name.
+    * `epoch`, counted from zero, and `step`: what the checkpoint is of.
+    * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
+    * `record`: the text of `run.json`.
+    * `files`: writes the trainee's files into the directory that it is given.
+    * `retention`: is stored in the manifest, for a later prune.
+    * `space`: the bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if fewer are free
+      than that, or than the newest checkpoint takes.
+
+    Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
+    an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
     """
     final = root / name_of(step)
     temporary = root / f"{TEMPORARY}{final.name}"
@@ -59,21 +64,21 @@ def write(
         on_disk.make_directory(root)
         on_disk.remove(temporary)
         disk = shutil.disk_usage(root)
-        if disk.free < needed and disk.total:  # some file systems do not tell, and say that they have nothing
-            _refuse_full(final, needed, disk.free)
+        if disk.free < needed and disk.total:  # a file system that does not know reports a total of 0
+            _raise_disk_full(final, needed, disk.free)
         temporary.mkdir()
         files(temporary)
-        complete(checkpoint, temporary, record)
+        seal(checkpoint, temporary, record)
         for below in on_disk.directories(temporary):
             on_disk.sync(below)
-        _take_place(temporary, final)
+        _rename_into_place(temporary, final)
     except CheckpointError:
         raise
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        full = _full(error)
+        full = _disk_full_error(error)
         if full is not None:
-            _refuse_full(final, needed, shutil.disk_usage(root).free, full)
+            _raise_disk_full(final, needed, shutil.disk_usage(root).free, full)
         if isinstance(error, OSError):
             raise CheckpointError(
                 f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
@@ -84,12 +89,12 @@ def write(
     return checkpoint
 
 
-def _take_place(temporary: Path, final: Path) -> None:
+def _rename_into_place(temporary: Path, final: Path) -> None:
     """Give `temporary` the name `final`, durably."""
     replaced = final.parent / f"{_REPLACED}{final.name}"
     on_disk.remove(replaced)
     if os.path.lexists(final):
-        # A process that dies between the two leaves the old one here, and `open_directory` puts it back.
+        # If the process dies between the two renames, `open_directory` gives the old checkpoint its name back.
         final.rename(replaced)
         try:
             temporary.rename(final)
@@ -104,13 +109,14 @@ def _take_place(temporary: Path, final: Path) -> None:
 
 
 def open_directory(root: Path) -> None:
-    """Make `root` where it is not there, and make sure that it can be written to; `CheckpointError` where not.
+    """Make the directory `root` if it does not exist, repair what a crash left in it, and check that it can be written to.
 
-    What a crash left half-written or half-removed in it goes, and a checkpoint that it was about to replace is back in its
-    place. Only for who holds the directory's `lock`: another process may be writing what looks left behind.
+    Half-written and half-removed checkpoints are removed, and a checkpoint that was being replaced gets its name back. The caller
+    must hold the directory's `lock`: what looks left behind may be what another process is writing. Raises `CheckpointError` if
+    the directory cannot be made or written to.
     """
     probe = root / f"{TEMPORARY}probe"
-    with _errors(f"The checkpoint directory {root} cannot be written to"):
+    with _checkpoint_errors(f"The checkpoint directory {root} cannot be written to"):
         on_disk.make_directory(root)
         for left in root.glob(f"{TEMPORARY}*"):
             name = left.name.removeprefix(_REPLACED)
@@ -120,19 +126,19 @@ def open_directory(root: Path) -> None:
                     on_disk.sync(root)
                 else:
                     on_disk.remove(left)
-            except OSError as error:  # somebody on another machine still reads it; the probe finds out what matters
+            except OSError as error:  # for example, a process on another machine reads it; the probe below decides
                 logger.warning("%s was left behind and cannot be removed: %s", left, error)
         probe.mkdir(exist_ok=True)
         probe.rmdir()
 
 
 def named(root: Path) -> list[Path]:
-    """Whatever has a checkpoint's name under `root`, by step, oldest first; none where there is no such directory.
+    """Return every path under `root` with a checkpoint's name, by step, oldest first; an empty list if `root` does not exist.
 
-    Raises `CheckpointError` where the directory cannot be listed.
+    Raises `CheckpointError` if the directory cannot be listed.
     """
     try:
-        # What is being replaced is aside for a moment, and stays there where the process dies in it.
+        # A checkpoint that is being replaced has another name for a moment, and keeps it if the process dies in that moment.
         found = {path.name.removeprefix(_REPLACED): path for path in sorted(Path(root).iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -142,77 +148,81 @@ def named(root: Path) -> list[Path]:
 
 
 def available(root: Path) -> list[SavedCheckpoint]:
-    """The checkpoints under `root` by step, oldest first, those with an unreadable manifest left out. Not verified."""
+    """Return the checkpoints under `root` that have a readable manifest, by step, oldest first. Their files are not verified."""
     found = []
     for path in named(root):
         with contextlib.suppress(CheckpointError):
-            found.append(describe(path))
+            found.append(read_unverified(path))
     return found
 
 
 def newest(root: Path) -> SavedCheckpoint:
-    """The newest checkpoint under `root` that verifies; `CheckpointError` where there is none."""
-    return _first_whole(root, available(root)[::-1], "checkpoint")
+    """Return the newest checkpoint under `root` that verifies. Raises `CheckpointError` if no checkpoint does."""
+    return _first_that_verifies(root, available(root)[::-1], "checkpoint")
 
 
 def best(root: Path) -> SavedCheckpoint:
-    """The checkpoint under `root` with the best monitored value that verifies; the earliest of equals."""
-    return _first_whole(root, ranked(available(root)), "checkpoint with a monitored value")
+    """Return the checkpoint under `root` with the best monitored value that verifies; the earliest of equals.
+
+    Raises `CheckpointError` if no checkpoint with a value verifies.
+    """
+    return _first_that_verifies(root, ranked(available(root)), "checkpoint with a monitored value")
 
 
 def prune(root: Path, retention: Retention, also: Iterable[SavedCheckpoint] = ()) -> list[SavedCheckpoint]:
-    """Remove the checkpoints under `root` that `retention` has no reason to keep and that are not in `also`; returns those.
+    """Remove the checkpoints under `root` that neither `retention` nor `also` keeps; return the removed ones.
 
-    The newest and the best stay, and so does what has no readable manifest. Raises `CheckpointError` where one cannot be removed.
+    The newest and the best always stay, and so does one without a readable manifest. Raises `CheckpointError` if one cannot be
+    removed.
     """
-    there = available(root)
-    kept = {path.name for path in [*retention.reasons(there), *(checkpoint.path for checkpoint in also)]}
-    removed = [checkpoint for checkpoint in there if checkpoint.path.name not in kept]
+    candidates = available(root)
+    kept = {path.name for path in [*retention.reasons(candidates), *(checkpoint.path for checkpoint in also)]}
+    removed = [checkpoint for checkpoint in candidates if checkpoint.path.name not in kept]
     for checkpoint in removed:
         remove(checkpoint.path)
     return removed
 
 
 def clear(root: Path) -> None:
-    """Remove all checkpoints under `root`, damaged ones and what a crash left of them too, and nothing else.
+    """Remove all checkpoints under `root`, the damaged ones and what a crash left behind included, and nothing else.
 
-    Raises `CheckpointError` where one cannot be removed.
+    Raises `CheckpointError` if one cannot be removed.
     """
     for path in named(root):
         remove(path)
-    with _errors(f"The checkpoint directory {root} cannot be cleared"):
+    with _checkpoint_errors(f"The checkpoint directory {root} cannot be cleared"):
         for left in root.glob(f"{TEMPORARY}*"):
             on_disk.remove(left)
 
 
 def remove(path: Path) -> None:
-    """Remove the checkpoint `path`, whole or damaged; `CheckpointError` where that fails.
+    """Remove the checkpoint `path`, whole or damaged. Raises `CheckpointError` if it cannot be removed.
 
-    At no moment does half of it have a checkpoint's name.
+    It is renamed first, so that a half-removed one never has a checkpoint's name.
     """
     doomed = path.parent / f"{TEMPORARY}removed-{path.name}"
-    with _errors(f"The checkpoint {path} cannot be removed"):
+    with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
         on_disk.remove(doomed)
         path.rename(doomed)
         on_disk.remove(doomed)
 
 
 def set_aside(root: Path, after: int = -1) -> Path | None:
-    """Move the checkpoints of steps after `after` into a new directory `earlier-001` under `root`; None where there are none.
+    """Move the checkpoints of steps after `after` into a new directory `earlier-001` under `root`; return it, or None.
 
-    By the step in their names, so that damaged ones go too; -1, the default, moves all. Raises `CheckpointError` where they
-    cannot be moved.
+    None means that there is nothing to move. The step is that of the name, so that damaged checkpoints are moved too; -1, the
+    default, moves all. Raises `CheckpointError` if they cannot be moved.
     """
     old = [path for path in named(root) if _step(path) > after]
     if not old:
         return None
-    with _errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
+    with _checkpoint_errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
         return on_disk.move_aside(root, {path: name_of(_step(path)) for path in old})
 
 
 @contextlib.contextmanager
-def _errors(problem: str) -> Iterator[None]:
-    """What the file system refuses, or what is nested too deep to be walked, as a `CheckpointError` that says `problem`."""
+def _checkpoint_errors(problem: str) -> Iterator[None]:
+    """Raise a `CheckpointError` with `problem` for an error of the file system, or for directories too deep to walk."""
     try:
         yield
     except (OSError, RecursionError) as error:
@@ -224,8 +234,8 @@ def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:
-    """The first of `candidates` that verifies; every damaged one before it is named in the log, or in the error."""
+def _first_that_verifies(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:
+    """Return the first of `candidates` that verifies. The log names each damaged one before it, and so does the error."""
     listed = {checkpoint.path for checkpoint in available(root)}
     unreadable = [path for path in named(root) if path not in listed]
     damaged = []
@@ -241,21 +251,21 @@ def _first_whole(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str)
     raise CheckpointError(f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged))
 
 
-def _refuse_full(path: Path, needed: int, free: int, cause: OSError | None = None) -> NoReturn:
-    if cause is not None and cause.errno == errno.EDQUOT:  # which the free space of the disk says nothing about
+def _raise_disk_full(path: Path, needed: int, free: int, cause: OSError | None = None) -> NoReturn:
+    if cause is not None and cause.errno == errno.EDQUOT:  # the disk's free space does not tell what the quota leaves
         expected = f"about {format_size(needed)}" if needed else "more than it leaves"
         problem = f"The disk quota is used up: the checkpoint {path} needs {expected}"
     else:
-        # Where it ran out all the same, it was expected too small.
+        # If the disk became full although `needed` was free, the checkpoint needs more than that.
         expected = f"about {format_size(needed)}" if needed > free else f"more than {format_size(free)}"
         problem = f"The disk is full: the checkpoint {path} needs {expected}"
     raise DiskFullError(f"{problem}, and the disk has {format_size(free)} free. Earlier checkpoints are untouched.") from cause
 
 
-def _full(error: BaseException | None) -> OSError | None:
-    """The error of a full disk or quota that `error` comes from, if any: libraries wrap it in errors of their own."""
+def _disk_full_error(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk or quota that caused `error`, or None. Libraries wrap it in errors of their own."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return error
         error = error.__cause__ or error.__context__
     return None

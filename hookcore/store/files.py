@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 TEMPORARY: Final = ".writing-"
 """How the name of everything half-written begins."""
 
-# What reading must not do: follow a link, or wait for the other end of a pipe.
+# A read must not follow a link, nor wait for the other end of a pipe.
 _GUARDS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def sync(path: Path) -> None:
-    """Have what was written to the file or directory `path` on the disk when this returns."""
+    """Wait until what was written to the file or directory `path` is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,7 +37,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def syncing(paths: Iterable[Path]) -> Iterator[None]:
-    """Have the files `paths` on the disk when the block ends, which goes on meanwhile."""
+    """Sync the files `paths` on another thread while the block runs; all are on the disk when the block has ended."""
     errors: list[OSError] = []
 
     def work() -> None:
@@ -62,7 +62,7 @@ def syncing(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Make `path` with its parents where it is not there, durably."""
+    """Make the directory `path`, with its parents, durably, if it does not exist."""
     made = [directory for directory in (path, *path.parents) if not directory.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for directory in made:
@@ -70,7 +70,7 @@ def make_directory(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove whatever `path` is, a directory with all that is in it; a link goes, and not what it points to."""
+    """Remove the file, or the directory with its contents, at `path`, if it exists. A link is removed, and its target is not."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -78,9 +78,9 @@ def remove(path: Path) -> None:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Replace the file `path` by what `write` writes to the path that it gets, which has the same name in another directory.
+    """Replace the file `path` by the file that `write` writes. `write` gets a path with the same name in a temporary directory.
 
-    The file is the old one or the new one at every moment. A symbolic link stays, and what it points to is replaced. Makes the
+    At every moment the file is the old one or the new one, whole. If `path` is a symbolic link, its target is replaced. Makes the
     file's directory. Raises what `write` raises, and `OSError`.
     """
     path = path.resolve()
@@ -97,14 +97,14 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the file `path` by one with `content`, as `write_file` does."""
+    """Replace the file `path` by one that holds `content`, as `write_file` does."""
     write_file(path, lambda aside: aside.write_bytes(content))
 
 
 def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
-    """Move what an earlier run left into a new directory `earlier-001` under `root`, or the next number; return it.
+    """Move files of an earlier run into a new directory `earlier-001` under `root`, or the next number; return the directory.
 
-    `moves` has the new name of each path, relative to that directory. Raises `OSError`.
+    `moves` maps each path to its new name, relative to that directory. Raises `OSError`.
     """
     numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(r"earlier-(\d+)", path.name, re.ASCII))]
     aside = root / f"earlier-{max(numbers, default=0) + 1:03d}"
@@ -119,7 +119,7 @@ def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
 
 
 def move_file_aside(path: Path) -> Path:
-    """Rename `log.csv` to `log.1.csv`, or the first number that is free; return the new path. Raises `OSError`."""
+    """Rename `log.csv` to `log.1.csv`, or to the first number that is free; return the new path. Raises `OSError`."""
     number = 1
     while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
@@ -127,29 +127,29 @@ def move_file_aside(path: Path) -> Path:
 
 
 def contents(directory: Path) -> dict[str, int]:
-    """The size in bytes of each file below `directory`, by its name with `/` between the parts.
+    """Return the size in bytes of each file below `directory`, by its path relative to it, with `/` as separator.
 
-    Raises `ValueError` for a link or anything else that is no plain file, and for two names that some file systems take for
-    one; `OSError` for what cannot be listed.
+    Raises `ValueError` for a link or anything else that is not a plain file, and for two names that are one name on some file
+    systems; `OSError` for a directory that cannot be listed.
     """
     sizes = {}
     folded: dict[str, str] = {}
     for name, status in _walk(directory):
-        # Twice: some letters decompose further once their case is folded.
+        # Normalised twice: some letters decompose further once their case is folded.
         same = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
         other = folded.setdefault(same, name)
         if other != name:
-            raise ValueError(f"it holds {other} and {name}, which some file systems take for one")
+            raise ValueError(f"it holds {other} and {name}, which are one name on some file systems")
         if stat.S_ISDIR(status.st_mode):
             continue
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"it holds {name}, which is a symbolic link or no plain file")
+            raise ValueError(f"it holds {name}, which is a link or not a plain file")
         sizes[name] = status.st_size
     return sizes
 
 
 def size(path: Path) -> int:
-    """The bytes in all files below `path`, whatever else is there; what cannot be listed counts nothing."""
+    """Return the number of bytes in all plain files below `path`; 0 if it cannot be listed."""
     if path.is_symlink():
         return 0
     with contextlib.suppress(OSError):
@@ -158,12 +158,12 @@ def size(path: Path) -> int:
 
 
 def directories(path: Path) -> list[Path]:
-    """`path` and every directory below it."""
+    """Return `path` and every directory below it."""
     return [path, *(path / name for name, status in _walk(path) if stat.S_ISDIR(status.st_mode))]
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything below `directory` by name, links not followed."""
+    """Yield the relative path and the status of everything below `directory`. Links are not followed."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -175,22 +175,22 @@ def _walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of the plain file `path`, in hexadecimal."""
+    """Return the SHA-256 of the plain file `path`, in hexadecimal. Raises `ValueError` if it is not a plain file."""
     with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path, at_most: int) -> bytes:
-    """What is in the plain file `path`; `ValueError`, before anything is read, where that is more than `at_most` bytes."""
+    """Return the content of the plain file `path`. Raises `ValueError`, before it reads, for more than `at_most` bytes."""
     with _open(path) as file:
-        there = os.fstat(file.fileno()).st_size
-        if there > at_most:
-            raise ValueError(f"it holds {path.name} of {format_size(there)}, and no more than {format_size(at_most)} are read")
-        return file.read(there)
+        nbytes = os.fstat(file.fileno()).st_size
+        if nbytes > at_most:
+            raise ValueError(f"its {path.name} has {format_size(nbytes)}, and at most {format_size(at_most)} are read")
+        return file.read(nbytes)
 
 
 def _open(path: Path) -> BufferedReader:
-    # Opening a device can do something; so it is looked at first, and the guards hold where it is exchanged in between.
+    # Opening a device can have effects, so it is checked first; the guards cover a file that is exchanged in between.
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError(f"it holds {path.name}, which is a symbolic link or no plain file")
+        raise ValueError(f"it holds {path.name}, which is a link or not a plain file")
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _GUARDS))

@@ -1,4 +1,4 @@
-"""A directory's lock: one process at a time trains into it."""
+"""A directory's lock: one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ logger = logging.getLogger("hookcore")
 _NAME: Final = ".lock"
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
-# A lock is the process's: whoever asks again must find it. By device and inode, as one directory has many paths.
+# The locks that this process holds, so that asking again finds them. By device and inode, as one directory has many paths.
 _held: Final[dict[tuple[int, int], Lock]] = {}
 
 
 @attrs.define(eq=False)
 class Lock:
-    """The lock of a directory, this process's until `release`, or until the process dies."""
+    """A directory's lock, which this process holds until `release`, or until it dies."""
 
     _path: Path
     _descriptor: int | None = None
 
     def release(self) -> None:
-        """Let other processes in. Does nothing a second time, or after this process has asked for the lock again."""
+        """Let other processes in. Does nothing a second time, or after this process has asked for the lock again.
+
+        The lock file is removed, unless another process has replaced it.
+        """
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             del _held[_identity(os.fstat(descriptor))]
-            if _is_at(self._path, descriptor):
+            if _names(self._path, descriptor):
                 with contextlib.suppress(OSError):
                     self._path.unlink()
             os.close(descriptor)
 
 
 def lock(root: Path) -> Lock:
-    """The lock of the directory `root`, which is made where it is not there.
+    """Lock the directory `root`, which is made if it does not exist, and return the lock.
 
-    Where this process has it, it goes over to the new `Lock`: a notebook in which a run was interrupted can train again. A
-    process that dies gives it back, however it dies. Where the platform or the file system has no locks, everybody is let in.
-    Raises `CheckpointError` where another process has it, with the id of that process, and where `root` cannot be written to.
+    If this process holds the lock, it passes to the new `Lock`: a notebook in which a run was interrupted can train again. The
+    operating system frees the lock of a process that dies, however it dies. If the platform or the file system has no locks, the
+    directory is not locked, and the log notes that at level DEBUG.
+
+    Raises `CheckpointError` if another process holds the lock, with the id of that process, or if `root` cannot be written to.
     """
     path = root / _NAME
     try:
@@ -56,22 +61,22 @@ def lock(root: Path) -> Lock:
         with contextlib.suppress(FileNotFoundError):
             mine = _held.get(_identity(path.stat()))
             if mine is not None:
-                return _taken(path, mine)
-        return _acquired(path)
+                return _pass_on(path, mine)
+        return _acquire(path)
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"The checkpoint directory {root} cannot be written to: {error.strerror or error}.") from error
 
 
-def _taken(path: Path, earlier: Lock) -> Lock:
+def _pass_on(path: Path, earlier: Lock) -> Lock:
     lock = Lock(path, earlier._descriptor)  # noqa: SLF001 - of its own class
     earlier._descriptor = None  # noqa: SLF001
     _held[_identity(path.stat())] = lock
     return lock
 
 
-def _acquired(path: Path) -> Lock:
+def _acquire(path: Path) -> Lock:
     try:
         import fcntl
     except ImportError as error:  # Windows
@@ -81,12 +86,12 @@ def _acquired(path: Path) -> Lock:
         descriptor = os.open(path, _FLAGS, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                problem = "which is no plain file"
+                problem = "which is not a plain file. Remove it"
             else:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(path, descriptor):
+                if _names(path, descriptor):
                     break
-                problem = ""  # its holder has removed it since it was opened
+                problem = ""  # its holder removed the file after it was opened here: try again with the new one
         except BlockingIOError:
             holder = printable(os.read(descriptor, 200).decode(errors="replace").strip())
             problem = f"held by process {holder or '(unknown)'}. Stop it, or save into another directory"
@@ -97,7 +102,7 @@ def _acquired(path: Path) -> Lock:
         os.close(descriptor)
         if problem:
             raise CheckpointError(f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}.")
-    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+    with contextlib.suppress(OSError):  # on a full disk the lock is held, without the holder's name
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
     lock = _held[_identity(os.fstat(descriptor))] = Lock(path, descriptor)
@@ -108,16 +113,16 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the file that is open as `descriptor` is the one called `path`."""
+def _names(path: Path, descriptor: int) -> bool:
+    """Return whether `path` names the file that is open as `descriptor`."""
     try:
         return _identity(path.stat()) == _identity(os.fstat(descriptor))
     except OSError:
         return False
 
 
-def _forget() -> None:
-    """In a forked child: the lock is the parent's, and must be gone when the parent is, though the child lives on."""
+def _close_in_child() -> None:
+    """Close the parent's locks in a forked child: they must be freed when the parent dies, even if the child lives longer."""
     for lock in _held.values():
         if lock._descriptor is not None:  # noqa: SLF001
             os.close(lock._descriptor)  # noqa: SLF001
@@ -126,4 +131,4 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_close_in_child)

@@ -1,7 +1,7 @@
 """One checkpoint on disk: its manifest, and whether its files are those that the manifest lists.
 
-What is read here may be damaged, or made by somebody with bad intentions: it is refused with a `CheckpointError`, and nothing
-outside the checkpoint's directory is read, nothing is waited for, and nothing is unpickled.
+What is read here may be damaged or hostile. It is refused with a `CheckpointError`; nothing outside the checkpoint's directory is
+read, no read waits for another process, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 from hookcore import state
 from hookcore.store import files
 from hookcore.store.retention import Retention
-from hookcore.store.saved import MANIFEST, MOST_RECORD, NAME, RECORD, SavedCheckpoint, name_of, refuse, refusing
+from hookcore.store.saved import MANIFEST, MAX_RECORD_BYTES, NAME, RECORD, SavedCheckpoint, checkpoint_errors, name_of, refuse
 from hookcore.text import format_size
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = 1
-_MOST_MANIFEST: Final = 16 * 2**20
+_MAX_MANIFEST_BYTES: Final = 16 * 2**20
 
 
-def complete(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
-    """Add `record` and the manifest of `checkpoint` to the trainee's files in `directory`, and have each file on the disk.
+def seal(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
+    """Add `record` and then the manifest of `checkpoint` to the trainee's files in `directory`, and sync every file.
 
-    Raises `CheckpointError` for what would be refused when it is read, and `OSError`.
+    Raises `CheckpointError` for contents that a reader would refuse, and `OSError`.
     """
     try:
         written = files.contents(directory)
@@ -36,30 +36,33 @@ def complete(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
             refuse(checkpoint.path, "was not written: the trainee wrote no file")
         if written.keys() & {RECORD, MANIFEST}:
             refuse(checkpoint.path, f"was not written: the trainee wrote a {RECORD} or {MANIFEST} of its own")
-        written[RECORD] = _write_text(directory / RECORD, record, MOST_RECORD)
+        written[RECORD] = _write_text(directory / RECORD, record, MAX_RECORD_BYTES)
         with files.syncing([directory / name for name in written]):
             listed = {name: _fingerprint(directory / name, size) for name, size in sorted(written.items())}
         described = attrs.asdict(checkpoint, filter=attrs.filters.exclude("path"))
         sealed = _sealed({"format": FORMAT, "checkpoint": described, "files": listed})
-        _write_text(directory / MANIFEST, sealed, _MOST_MANIFEST)
+        _write_text(directory / MANIFEST, sealed, _MAX_MANIFEST_BYTES)
         files.sync(directory / MANIFEST)
     except ValueError as error:
         refuse(checkpoint.path, f"was not written: {error}", error)
 
 
-def describe(path: Path) -> SavedCheckpoint:
-    """The checkpoint that the manifest in `path` describes, its files unseen; `CheckpointError` where that cannot be read."""
-    with refusing(path):
-        return _described(path, _manifest(path))
+def read_unverified(path: Path) -> SavedCheckpoint:
+    """Return the checkpoint that the manifest in `path` describes, without a look at its files.
+
+    Raises `CheckpointError` if the manifest cannot be read.
+    """
+    with checkpoint_errors(path):
+        return _described(path, _read_manifest(path))
 
 
 def verify(path: Path, *, contents: bool = True) -> SavedCheckpoint:
-    """The checkpoint in `path`, every file of it compared with the manifest; `CheckpointError` where it differs.
+    """Return the checkpoint in `path`, after comparing every file with the manifest. Raises `CheckpointError` if one differs.
 
-    Reads every file; without `contents` the manifest alone, and compares names and sizes.
+    Reads every file. Without `contents` it reads the manifest only, and compares the names and sizes of the files.
     """
-    with refusing(path):
-        manifest = _manifest(path)
+    with checkpoint_errors(path):
+        manifest = _read_manifest(path)
         listed = manifest["files"]
         sizes = files.contents(path)
         del sizes[MANIFEST]
@@ -82,15 +85,15 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:
     retention = listed.get("retention")
     described = SavedCheckpoint(path, **{**listed, "retention": None if retention is None else Retention(**retention)})
     if NAME.fullmatch(path.name) and path.name != name_of(described.step):
-        refuse(path, f"says that it is of step {described.step}")
+        refuse(path, f"has a manifest of step {described.step}, and the name of another step")
     return described
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     if path.is_symlink() or not path.is_dir():
         refuse(path, "is not a directory")
     try:
-        text = files.read(path / MANIFEST, _MOST_MANIFEST).decode()
+        text = files.read(path / MANIFEST, _MAX_MANIFEST_BYTES).decode()
     except FileNotFoundError as error:
         refuse(path, f"has no {MANIFEST}", error)
     manifest: dict[str, Any] = state.loads(text)
@@ -102,7 +105,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _sealed(manifest: Mapping[str, Any]) -> str:
-    """The text of a manifest, with its own digest in it."""
+    """Return the text of `manifest` with its own digest added."""
     digest = hashlib.sha256(state.dumps(dict(manifest)).encode()).hexdigest()
     return state.dumps({**manifest, "sha256": digest}, indent=1)
 
@@ -110,9 +113,7 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
 def _write_text(path: Path, text: str, at_most: int) -> int:
     encoded = text.encode()
     if len(encoded) > at_most:
-        raise ValueError(
-            f"its {path.name} would have {format_size(len(encoded))}, and no more than {format_size(at_most)} are read"
-        )
+        raise ValueError(f"its {path.name} would have {format_size(len(encoded))}, and at most {format_size(at_most)} are read")
     return path.write_bytes(encoded)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ranked(Protocol):
-    """What a retention looks at in a checkpoint."""
+    """A checkpoint as far as a retention looks at it."""
 
     @property
     def path(self) -> Path:
@@ -26,12 +26,12 @@ class Ranked(Protocol):
 
     @property
     def epoch(self) -> int:
-        """The epoch it was taken in, counted from zero."""
+        """The epoch in which it was taken, counted from zero."""
         ...
 
     @property
     def step(self) -> int:
-        """The optimizer updates before it."""
+        """The number of optimizer updates before it."""
         ...
 
     @property
@@ -55,11 +55,11 @@ T = TypeVar("T", bound=Ranked)
 
 @attrs.frozen
 class Retention:
-    """What to keep of the checkpoints in a directory: what any of its policies keeps stays.
+    """Which checkpoints of a directory to keep: those that at least one of its policies keeps.
 
-    * `last`: so many of the newest; 3 by default, None for all.
-    * `best`: so many of the best, for each metric that checkpoints were ranked by; 1 by default, None for all that have a value.
-    * `every`: the last checkpoint of every so many-th epoch, counted from one; None, the default, for no such policy.
+    * `last`: the N newest; 3 by default, None for all.
+    * `best`: the N best of each metric that checkpoints were ranked by; 1 by default, None for all that have a value.
+    * `every`: the last checkpoint of every Nth epoch, counted from one; None, the default, for no such policy.
 
     The newest and the best always stay. Raises `ParameterError` for a value below one.
     """
@@ -69,7 +69,7 @@ class Retention:
     every: int | None = attrs.field(default=None, validator=integer(at_least=1, optional=True))
 
     def reasons(self, checkpoints: Iterable[Ranked]) -> dict[Path, tuple[str, ...]]:
-        """Why each of `checkpoints` that is kept is kept, by its path, oldest first."""
+        """Return why each of `checkpoints` is kept, by its path, oldest first, without those that are not kept."""
         by_step = sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
         found: dict[Path, list[str]] = {checkpoint.path: [] for checkpoint in by_step}
         for checkpoint in by_step[-1:]:
@@ -92,16 +92,16 @@ class Retention:
 
 
 def ranked(checkpoints: Iterable[T]) -> list[T]:
-    """Those of `checkpoints` that have a value, best first, NaN left out, earlier before later among equals.
+    """Return the `checkpoints` that have a value other than NaN, best first, and the earlier of equals first.
 
-    Where the metric, or its direction, was changed in between, those with the metric of the newest.
+    If their metrics or directions differ, only those with the metric and direction of the newest are returned.
     """
     rankings = _rankings(checkpoints)
     return rankings[-1] if rankings else []
 
 
 def _rankings(checkpoints: Iterable[T]) -> list[list[T]]:
-    """One ranking for each metric and direction, that of the newest checkpoint last."""
+    """Return one ranking for each metric and direction, that of the newest checkpoint last."""
     groups: dict[object, list[T]] = {}
     for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.step):
         if checkpoint.mode is not None and checkpoint.value is not None and not math.isnan(checkpoint.value):

@@ -1,4 +1,4 @@
-"""What is known of a checkpoint on disk: its place, its step, what ranks it, and the record in it."""
+"""A checkpoint on disk as a value: its path, its step, what ranks it, and how to read its record."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 RECORD: Final = "run.json"
-MOST_RECORD: Final = 2**30
+MAX_RECORD_BYTES: Final = 2**30
 NAME: Final = re.compile(r"step-\d{8,}", re.ASCII)
-"""What a checkpoint's directory is called."""
-# LookupError and its like: what is there has another shape than a checkpoint.
+"""The name of a checkpoint's directory."""
+# LookupError and its like are for JSON that has another shape than a checkpoint's.
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -39,7 +39,7 @@ def _number(instance: object, attribute: object, value: Any) -> None:
 
 @attrs.frozen
 class SavedCheckpoint:
-    """A checkpoint on disk."""
+    """A checkpoint on disk, as its manifest describes it. `epoch` counts from zero; `step` is the optimizer updates before it."""
 
     path: Path
     epoch: int = attrs.field(validator=[integer(at_least=0), attrs.validators.le(sys.maxsize)])
@@ -47,34 +47,34 @@ class SavedCheckpoint:
     metric: str | None = attrs.field(default=None, validator=text(optional=True))
     """The metric that ranks it, or None."""
     value: float | None = attrs.field(default=None, validator=attrs.validators.optional(_number))
-    """That metric's value, or None where there was none to observe."""
+    """The metric's value, or None if there was no value to observe."""
     mode: Mode | None = attrs.field(default=None, validator=attrs.validators.in_(("min", "max", None)))
-    """The direction in which the metric gets better."""
+    """The direction in which the metric gets better, or None."""
     retention: Retention | None = None
-    """What was to be kept in the directory when it was written, or None where it did not say."""
+    """The retention of its directory when it was written, or None."""
 
     def record_text(self) -> str:
-        """The text of `run.json`; `CheckpointError` for what is no plain file or more than a gibibyte."""
-        with refusing(self.path):
-            return files.read(self.path / RECORD, MOST_RECORD).decode()
+        """Return the text of `run.json`. Raises `CheckpointError` if it is not a plain file or larger than 1 GiB."""
+        with checkpoint_errors(self.path):
+            return files.read(self.path / RECORD, MAX_RECORD_BYTES).decode()
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` holds: progress, history and plugin state. `CheckpointError` where that is no state."""
-        with refusing(self.path, f"has a {RECORD} that cannot be read"):
+        """Return the content of `run.json`: progress, history and plugin state. Raises `CheckpointError` if it cannot be read."""
+        with checkpoint_errors(self.path, f"has a {RECORD} that cannot be read"):
             record = state.loads(self.record_text())
         if not isinstance(record, dict):
-            refuse(self.path, f"has a {RECORD} that holds no record of a run")
+            refuse(self.path, f"has a {RECORD} that is not the record of a run")
         return record
 
 
 def name_of(step: int) -> str:
-    """What the directory of the checkpoint of `step` is called."""
+    """Return the name of the directory of the checkpoint of `step`: `step-00001234`."""
     return f"step-{step:08d}"
 
 
 @contextlib.contextmanager
-def refusing(path: Path, what: str = "cannot be read") -> Iterator[None]:
-    """Turn whatever goes wrong in reading into a `CheckpointError`."""
+def checkpoint_errors(path: Path, what: str = "cannot be read") -> Iterator[None]:
+    """Raise a `CheckpointError` about the checkpoint at `path` for any error in reading it."""
     try:
         yield
     except CheckpointError:
@@ -84,6 +84,6 @@ def refusing(path: Path, what: str = "cannot be read") -> Iterator[None]:
 
 
 def refuse(path: Path, problem: str, cause: BaseException | None = None) -> NoReturn:
-    """Raise the `CheckpointError` that says `problem` of the checkpoint at `path`."""
-    # The problem may quote what an attacker wrote.
+    """Raise a `CheckpointError`: the checkpoint at `path`, then `problem`, which is the rest of the sentence."""
+    # The problem may quote text of an attacker, meant for the terminal.
     raise CheckpointError(f"The checkpoint {path} {printable(problem)}.") from cause

@@ -1,6 +1,6 @@
-"""For tests of plugins and adapters: doubles for both sides of the engine, events as values, and a check of a plugin's contract.
+"""Tools for tests of plugins and adapters: test doubles, events as values, and a check of a plugin's contract.
 
-What needs Hypothesis is imported when it is asked for: install `hookcore[testing]`.
+Names that need Hypothesis are imported on first use: install `hookcore[testing]` for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One instance of a plugin under test: its engine, its session, and a trainee that sees what is used of it."""
+"""One instance of a plugin under test: its engine, its session, and a trainee that records which capabilities it uses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class WatchedTrainee:
-    """A trainee that takes note of what a plugin uses without a word in its `needs`.
+    """A trainee that records the capabilities that a plugin uses and does not list in its `needs`.
 
-    A plugin that first asks whether the trainee can do it needs no word, and neither does one that only reads the learning rate
-    and copes with the `AttributeError` where there is none.
+    A plugin that first asks `lacks` need not list the capability. Neither need one that only reads the learning rate and handles
+    the `AttributeError` of a trainee without one.
     """
 
     inner: ScriptedTrainee
@@ -86,16 +86,16 @@ class Subject:
     session: Session
     trainee: WatchedTrainee
     own_decisions: int = 0
-    """How many decisions it had taken before it was compared."""
+    """The number of its decisions before the comparison began."""
     others_decisions: int = 0
-    """How many those had taken by then with which it is compared."""
+    """The number of decisions at that time of the subject that it is compared with."""
 
     @property
     def run(self) -> Run:
         return self.session.run
 
     def decided(self, since: int) -> dict[str, Any]:
-        """What it has done to the run, in values that can be compared. Where a checkpoint is saved differs."""
+        """Return what it has done to the run, as comparable values. Leaves out the path of a checkpoint, which differs."""
         return {
             "decisions": [
                 (
@@ -119,5 +119,5 @@ class Subject:
 
 
 def _number(value: Any) -> str:
-    """Equal where NaN is."""
+    """Return a text that is equal for equal numbers, NaN included."""
     return "None" if value is None else repr(float(value))

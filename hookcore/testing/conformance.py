@@ -1,4 +1,4 @@
-"""The contract that every plugin keeps, as a state machine which looks for a sequence of events that breaks it."""
+"""The contract of every plugin, as a state machine that looks for a sequence of events that breaks it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS: Final = hypothesis.settings(
     deadline=None,
     max_examples=40,
     stateful_step_count=8,
-    # Not Phase.explain, which takes minutes here and says little.
+    # Without Phase.explain, which takes minutes here and explains little.
     phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
@@ -66,14 +66,13 @@ def check_plugin(
 ) -> None:
     """Look for a legal sequence of events under which the plugin that `factory` makes breaks its contract.
 
-    `factory` returns a new plugin at each call, of the same parameters; one that writes files gets a directory of its own each
-    time.
-
-    * `metrics`: the metrics at each end of an epoch. Batches and evaluations have those that do not begin with `val_`. Their
-      values are those of `metric_series(**series)`, with NaN and infinities unless told otherwise.
-    * `raises`: errors that the plugin is documented to raise, such as `MetricError` where it ends a run that has gone bad.
-    * `tick`: called before each event, to move a clock on that all plugins made by `factory` read.
-    * `settings`: Hypothesis's. By default the examples are the same every time and take a few seconds.
+    * `factory`: returns a new plugin at each call, with the same parameters. A plugin that writes files gets a directory of its
+      own each time.
+    * `metrics`: the metrics at each end of an epoch. Batches and evaluations have those that do not begin with `val_`. The values
+      are those of `metric_series(**series)`, by default with NaN and infinities.
+    * `raises`: errors that the plugin is documented to raise, such as `MetricError` for a missing metric; none by default.
+    * `tick`: is called before each event, to advance a clock that all plugins made by `factory` read.
+    * `settings`: Hypothesis's settings. By default the examples are the same every time and take a few seconds.
 
     Raises `AssertionError`, which names the plugin and the `Clause`; Hypothesis adds the sequence of events.
     """
@@ -98,9 +97,9 @@ def plugin_machine(
     tick: Callable[[], object] | None = None,
     **series: Any,
 ) -> type[RuleBasedStateMachine]:
-    """The state machine behind `check_plugin`, which takes the same arguments.
+    """Return the state machine behind `check_plugin`, which takes the same arguments.
 
-    For settings of your own: `TestMine = plugin_machine(Mine).TestCase`. Raises `AssertionError` where the plugin cannot be
+    Use it for settings of your own: `TestMine = plugin_machine(Mine).TestCase`. Raises `AssertionError` if the plugin cannot be
     registered.
     """
     contract = _contract(factory, metrics, raises, tick, series)
@@ -120,7 +119,7 @@ def _contract(
 
 @attrs.frozen
 class _Contract:
-    """What is to be checked, and the checks that need no run."""
+    """The plugin to check, the options, and the checks that need no run."""
 
     factory: Callable[[], Any]
     metrics: tuple[str, ...]
@@ -141,12 +140,12 @@ class _Contract:
         return f"{type(plugin).__name__} ({name!r})"
 
     def check_registration(self) -> None:
-        """The engine takes the plugin, and each one is new."""
+        """Check that the engine takes the plugin, and that `factory` returns a new one each time."""
         plugin = self.factory()
         if plugin is self.factory():
             self.breach(Clause.REGISTRATION, "The factory returned the same object twice.")
         if hasattr(plugin, "state_dict"):
-            self._state_text(plugin)  # the engine looks at it too, and this is its own clause
+            self._state_text(plugin)  # before the engine checks it too, so that the breach is of JSON_STATE
         try:
             Engine([plugin], autoload=False)
         except HookcoreError as error:
@@ -154,7 +153,7 @@ class _Contract:
         self.check_state(plugin)
 
     def check_state(self, plugin: Any) -> None:
-        """The state is JSON, and a new plugin that loads it has it."""
+        """Check that the state is JSON, and that a new plugin that loads it has it."""
         if not hasattr(plugin, "state_dict"):
             return
         saved = self._state_text(plugin)
@@ -179,7 +178,7 @@ class _Contract:
 
 
 def _parameters(plugin: Any) -> dict[str, Any]:
-    """The parameters that a plugin was made with: a container's content, else the object itself."""
+    """Return a plugin's parameters by name: the `repr` of a built-in value, else the object itself."""
     if attrs.has(type(plugin)):
         names = [attribute.name for attribute in attrs.fields(type(plugin)) if attribute.init]
     else:
@@ -195,7 +194,7 @@ def _machine(contract: _Contract) -> type[_PluginMachine]:
 
 @attrs.frozen
 class _RunChoice:
-    """What a run is like. With `lacking`, its trainee can do only what the plugin needs; `before` comes before it, on its own."""
+    """The form of a run. With `lacking`, its trainee has only what the plugin needs; `before` comes before the run."""
 
     before: str
     first: int
@@ -220,10 +219,10 @@ _RUNS: Final = st.builds(
 
 
 class _PluginMachine(RuleBasedStateMachine):
-    """Drives several instances of a plugin through the same events: they must decide the same.
+    """Drives several instances of a plugin through the same events; their decisions must be equal.
 
-    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of an epoch, from the
-    state that one of the others had.
+    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of a batch or epoch
+    from the state of one of the others.
     """
 
     contract: ClassVar[_Contract]
@@ -241,19 +240,18 @@ class _PluginMachine(RuleBasedStateMachine):
         self.lacking = False
 
     def running(self) -> bool:
-        """Whether a run goes on."""
+        """Return whether a run is open."""
         return bool(self.subjects)
 
     def stopping(self) -> bool:
-        """Whether there was a vote to stop."""
+        """Return whether there was a vote to stop."""
         return self.subjects["used"].session.stopping
 
     def teardown(self) -> None:
-        """End a run that goes on, so that a plugin lets go of what it holds: files, signals."""
+        """End an open run, so that a plugin releases its files and signal handlers."""
         self._abort(*self.subjects)
 
-    # One rule, which does what comes next: of several, Hypothesis leaves some out of each example, and without epochs there is
-    # little to see.
+    # One rule only: of several, Hypothesis leaves some out of each example, and an example without epochs shows little.
     @rule(
         data=st.data(),
         before=_BETWEEN,
@@ -262,14 +260,14 @@ class _PluginMachine(RuleBasedStateMachine):
         stop=st.sampled_from(["batch", "epoch"]),
     )
     def train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
-        """Train some epochs, cut at some ends of batches and epochs, and perhaps end the run; begin one where there is none."""
+        """Train some epochs, cut at some ends of batches and epochs, and perhaps end the run; begin a run if none is open."""
         if not self.running() and not self._begin(data.draw(_RUNS)):
             return
         if self.epochs is not None:
             count = min(count, self.epochs - self.epoch)
         if self.stopping():
             count = 0
-        endings = ["end", "exception"] + (["go on"] * 5 + ["left"] if count else [])
+        endings = ["end", "exception"] + (["open"] * 5 + ["left"] if count else [])
         cut = iter(cuts)
         for event in obeying(data.draw(self.kind.events(self.epoch, count, endings, self._between(before))), self.stopping, stop):
             if not self._send(event):
@@ -313,7 +311,7 @@ class _PluginMachine(RuleBasedStateMachine):
         return Subject(plugin, engine, session, trainee)
 
     def _send(self, *events: Event) -> bool:
-        """Give events to every instance, and compare them after each. Returns whether the run goes on."""
+        """Deliver events to every instance, and compare the instances after each. Return whether the run is still open."""
         for event in events:
             self._send_one(event)
             if not self.running():
@@ -325,7 +323,7 @@ class _PluginMachine(RuleBasedStateMachine):
             self.contract.tick()
         errors = [self._deliver(subject, event) for subject in self.subjects.values()]
         error = next((error for error in errors if error is not None), None)
-        if error is not None:  # an actor's, and one that it is documented to raise: it ends the run
+        if error is not None:  # an actor's error that it is documented to raise: it ends the run
             for subject in self.subjects.values():
                 subject.session.end(error)
         self._compare(event, failed=error is not None or event.hook == "on_exception")
@@ -335,7 +333,7 @@ class _PluginMachine(RuleBasedStateMachine):
             self._close()
 
     def _deliver(self, subject: Subject, event: Event) -> Exception | None:
-        """Give an event to one instance; returns the error that it may raise."""
+        """Deliver an event to one instance; return the error, if it raises one that it may raise."""
         if event.hook == "on_batch_end":
             subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
         failed, error = len(subject.run.failures), None
@@ -343,7 +341,7 @@ class _PluginMachine(RuleBasedStateMachine):
             deliver(subject.session, event)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here
             error = raised
-        # An observer's errors, and those within an exception's own events, come out of the engine as failures alone.
+        # An observer's errors, and errors during on_exception, are not raised by the engine; they are in run.failures.
         errors = [*([] if error is None else [error]), *(failure.error for failure in subject.run.failures[failed:])]
         used = subject.trainee.undeclared + ["learning_rate" for error in errors if error in subject.trainee.refusals]
         if used:
@@ -359,8 +357,8 @@ class _PluginMachine(RuleBasedStateMachine):
         self._same(event, "new", "twin", Clause.DETERMINISM)
         self._same(event, "used", "new", Clause.FRESH_STATE if self.runs else Clause.DETERMINISM)
         if "resumed" in self.subjects:
-            # Snapshots are no state, so weights differ where a plugin puts back a snapshot from before the cut; and whether a run
-            # that fails is saved depends on the files that are there, which the resumed one did not write.
+            # Weights may differ: a snapshot is not part of the state, and a plugin may put back one from before the cut. Whether
+            # a failing run is saved may differ: it depends on files, and the resumed plugin did not write those of before.
             self._same(event, "used", "resumed", Clause.RESUME, "weights", *(["decisions"] if failed else []))
 
     def _check_votes(self, subject: Subject) -> None:
@@ -384,7 +382,7 @@ class _PluginMachine(RuleBasedStateMachine):
                 )
 
     def _cut(self, event: Event) -> None:
-        """Save the run and go on with a new plugin that loads the state, beside the others."""
+        """Save the run and add a new plugin that loads the state to the instances."""
         source = self.subjects.get("resumed", self.subjects["used"])
         if source.run.failures:  # it is disabled, and a new one is not
             return
@@ -405,7 +403,7 @@ class _PluginMachine(RuleBasedStateMachine):
                 self.subjects[name].session.end(KeyboardInterrupt())
 
     def _close(self) -> None:
-        """The run is over."""
+        """Check that the run has not changed the parameters, and forget its instances."""
         for name, value in _parameters(self.used).items():
             before = self.parameters[name]
             if before is not value and not (isinstance(value, str) and before == value):

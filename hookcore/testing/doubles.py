@@ -1,4 +1,4 @@
-"""Test doubles: a trainee that needs no framework, and a plugin that writes down what it sees."""
+"""Test doubles: a trainee that needs no framework, and a plugin that records the events it gets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class ScriptedTrainee:
-    """A trainee whose weights are a list of floats, and which can do everything except what `cannot` lists.
+    """A trainee whose weights are a list of floats, with every capability except the optional views and those in `cannot`.
 
-    `cannot` maps a capability to the reason that `lacks` gives. `directions` are the declared metric directions.
+    * `cannot`: maps a missing capability to the reason that `lacks` returns; empty by default.
+    * `directions`: maps a metric to the direction that the trainee declares; empty by default.
     """
 
     learning_rate: float = 0.1
@@ -29,126 +30,123 @@ class ScriptedTrainee:
     framework: str = "scripted"
 
     def lacks(self, capability: Capability) -> str | None:
-        """What `cannot` says."""
+        """Return the reason in `cannot`, or None."""
         return self.cannot.get(capability)
 
     def snapshot(self, *, optimizer: bool = True) -> dict[str, Any]:
-        """Copies of the lists, and the learning rate with the optimizer state."""
+        """Return copies of the weights and, with `optimizer`, of the optimizer's state and the learning rate."""
         taken: dict[str, Any] = {"weights": list(self.weights)}
         if optimizer:
             taken |= {"optimizer_state": list(self.optimizer_state), "learning_rate": self.learning_rate}
         return taken
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Put back what the snapshot holds."""
+        """Put back the values in `snapshot`."""
         for name, value in snapshot.items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
 
     def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
-        """One JSON file."""
+        """Write `snapshot` as one JSON file."""
         (directory / "trainee.json").write_text(state.dumps(snapshot))
 
     def read(self, directory: Path) -> dict[str, Any]:
-        """What `write` wrote."""
+        """Return the snapshot that `write` wrote."""
         snapshot: dict[str, Any] = state.loads((directory / "trainee.json").read_text())
         return snapshot
 
     def direction(self, metric: str) -> Mode | None:
-        """What `directions` says."""
+        """Return the direction in `directions`, or None."""
         return self.directions.get(metric)
 
 
 @attrs.define(eq=False)
 class RecordingPlugin:
-    """Implements every hook and appends `(hook, argument)` to `events`: the epoch, the batch, or what else the hook is about.
-
-    Metrics are recorded as a plain dict behind the epoch or batch.
-    """
+    """A plugin that implements every hook and appends `(hook, *arguments)` to `events`; metrics are recorded as a plain dict."""
 
     name: str = "recording"
     events: list[tuple[Any, ...]] = attrs.field(factory=list)
 
     @property
     def hooks(self) -> list[str]:
-        """The names of the hooks called, in order."""
+        """The names of the hooks that were called, in order."""
         return [event[0] for event in self.events]
 
     @hookimpl
     def on_train_begin(self) -> None:
-        """Recorded."""
+        """Record the event."""
         self.events.append(("on_train_begin",))
 
     @hookimpl
     def on_epoch_begin(self, epoch: int) -> None:
-        """Recorded with the epoch."""
+        """Record the event with the epoch."""
         self.events.append(("on_epoch_begin", epoch))
 
     @hookimpl
     def on_batch_begin(self, batch: int) -> None:
-        """Recorded with the batch."""
+        """Record the event with the batch."""
         self.events.append(("on_batch_begin", batch))
 
     @hookimpl
     def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:
-        """Recorded with the batch and the metrics."""
+        """Record the event with the batch and the metrics."""
         self.events.append(("on_batch_end", batch, dict(metrics)))
 
     @hookimpl
     def on_evaluate_begin(self) -> None:
-        """Recorded."""
+        """Record the event."""
         self.events.append(("on_evaluate_begin",))
 
     @hookimpl
     def on_evaluate_batch_begin(self, batch: int) -> None:
-        """Recorded with the batch."""
+        """Record the event with the batch."""
         self.events.append(("on_evaluate_batch_begin", batch))
 
     @hookimpl
     def on_evaluate_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:
-        """Recorded with the batch and the metrics."""
+        """Record the event with the batch and the metrics."""
         self.events.append(("on_evaluate_batch_end", batch, dict(metrics)))
 
     @hookimpl
     def on_evaluate_end(self, metrics: Mapping[str, float]) -> None:
-        """Recorded with the metrics."""
+        """Record the event with the metrics."""
         self.events.append(("on_evaluate_end", dict(metrics)))
 
     @hookimpl
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Recorded with the epoch and the metrics."""
+        """Record the event with the epoch and the metrics."""
         self.events.append(("on_epoch_end", epoch, dict(metrics)))
 
     @hookimpl
     def on_predict_begin(self) -> None:
-        """Recorded."""
+        """Record the event."""
         self.events.append(("on_predict_begin",))
 
     @hookimpl
     def on_predict_batch_begin(self, batch: int) -> None:
-        """Recorded with the batch."""
+        """Record the event with the batch."""
         self.events.append(("on_predict_batch_begin", batch))
 
     @hookimpl
     def on_predict_batch_end(self, batch: int) -> None:
-        """Recorded with the batch."""
+        """Record the event with the batch."""
         self.events.append(("on_predict_batch_end", batch))
 
     @hookimpl
     def on_predict_end(self) -> None:
-        """Recorded."""
+        """Record the event."""
         self.events.append(("on_predict_end",))
 
     @hookimpl
     def on_checkpoint(self, checkpoint: Any) -> None:
-        """Recorded with the checkpoint."""
+        """Record the event with the checkpoint."""
         self.events.append(("on_checkpoint", checkpoint))
 
     @hookimpl
     def on_exception(self, exception: BaseException) -> None:
-        """Recorded with the exception."""
+        """Record the event with the exception."""
         self.events.append(("on_exception", exception))
 
     @hookimpl
     def on_train_end(self, run: Run) -> None:
-        """Recorded with the outcome."""
+        """Record the event with the outcome."""
         self.events.append(("on_train_end", run.outcome))

@@ -29,8 +29,8 @@ _HOLDS_BATCHES: Final = {"batch": "epoch", "evaluate_batch": "evaluate", "predic
 class Event:
     """A hook's name, and its arguments after `run` in the hook's order; metrics are a dict.
 
-    Two events are no hooks: `Event("resume", (epoch,))`, before `on_train_begin`, says that the run goes on from the end of
-    `epoch` of the run before it, and `Event("stop", (message,))` that another plugin votes to stop.
+    Two events are not hooks. `Event("resume", (epoch,))`, before `on_train_begin`, resumes the run from the end of `epoch` of the
+    run before it. `Event("stop", (message,))` is a vote to stop by another plugin.
     """
 
     hook: str
@@ -41,15 +41,15 @@ class Event:
 
 
 def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
-    """Raise `AssertionError` at the first event that no loop gives where it stands, and where the events end within a run.
+    """Raise `AssertionError` for the first event that is out of order, or if the events end within a run.
 
-    Takes what `event_sequences` makes and what a `RecordingPlugin` has recorded. The rules:
+    Takes sequences of `event_sequences` and the events of a `RecordingPlugin`. The rules:
 
     * A run begins, then its epochs, and `on_train_end` is its last event. Each epoch is one more than the one before it.
     * The batches of an epoch, an evaluation or a prediction count from 0 without a gap. An `on_..._batch_end` may have a greater
       number than the begin before it: the loop did several batches at a time.
-    * The last batch may have no end, where a loop sees only by asking for it that there is none. So may the last epoch, where
-      the loop is left in the middle.
+    * The last batch may have no end, if a loop finds only by asking for a batch that its data has ended. The last epoch may have
+      no end, if the loop is left in the middle of it.
     * Evaluations and predictions may come anywhere, also outside of a run; there they may break off.
     * `on_exception` may come anywhere in a run. Nothing but checkpoints and `on_train_end` follows it.
     * A checkpoint comes within a run. After a vote to stop no epoch begins.
@@ -66,7 +66,7 @@ def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
 
 
 def is_legal(events: Iterable[Event | tuple[Any, ...]]) -> bool:
-    """Whether `check_events` passes."""
+    """Return whether `check_events` passes."""
     try:
         check_events(events)
     except AssertionError:
@@ -76,7 +76,7 @@ def is_legal(events: Iterable[Event | tuple[Any, ...]]) -> bool:
 
 @attrs.define
 class _Position:
-    """Where a sequence of events is."""
+    """What is open, and what comes next, after some events of a sequence."""
 
     open: list[tuple[str, Any]] = attrs.field(factory=list)
     """What has begun and not ended, outermost first, each with its number."""
@@ -84,7 +84,7 @@ class _Position:
     """The number that the next epoch must have, or None before a run's first."""
     next_batch: dict[str, int] = attrs.field(factory=dict)
     ended_epochs: set[int] = attrs.field(factory=set)
-    """The epochs that the latest run ended: where the next may go on from."""
+    """The epochs that the latest run ended, from each of which the next run may be resumed."""
     failed: bool = False
     stopped: bool = False
     resumed: bool = False
@@ -94,7 +94,7 @@ class _Position:
         return bool(self.open) and self.open[0][0] == "train"
 
     def take(self, event: Event) -> str | None:
-        """Move on by `event`; returns what is wrong with it."""
+        """Move on by `event`; return the problem with it, or None."""
         return self._misplaced(event.hook, event.arguments) or self._move(event.hook, event.arguments)
 
     def _misplaced(self, hook: str, arguments: tuple[Any, ...]) -> str | None:
@@ -123,7 +123,7 @@ class _Position:
 
     def _resume(self, epoch: Any) -> str | None:
         if self.training:
-            return "a run goes on already"
+            return "a run is open already"
         if epoch not in self.ended_epochs:
             return f"epoch {epoch} did not end in the run before"
         self.resumed, self.next_epoch = True, epoch + 1
@@ -131,7 +131,7 @@ class _Position:
 
     def _begin(self, what: str, number: Any) -> str | None:
         if self.open and not self.training and what in {"train", "evaluate", "predict"}:
-            self.open.clear()  # what went on outside of a run broke off
+            self.open.clear()  # outside of a run, an evaluation or a prediction may break off
         around = self.open[-1][0] if self.open else None
         if around not in _WITHIN[what]:
             return f"{'nothing' if around is None else around} is open"
@@ -152,7 +152,7 @@ class _Position:
 
     def _end(self, what: str, number: Any) -> str | None:
         if self.open and _HOLDS_BATCHES.get(self.open[-1][0]) == what:
-            self.open.pop()  # a batch that turned out not to be there
+            self.open.pop()  # a batch that was asked for and did not exist
         if not self.open or self.open[-1][0] != what:
             return f"{self.open[-1][0] if self.open else 'nothing'} is open"
         _, begun = self.open.pop()

@@ -1,4 +1,4 @@
-"""How a sequence of events is played to plugins, through a real engine."""
+"""Play a sequence of events to plugins, through a real engine."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Stop: TypeAlias = Literal["batch", "epoch"]
 """When a loop obeys a vote to stop: before the next batch, or once its epoch is done."""
 
 NEIGHBOUR: Final = "neighbour"
-"""Under whose name the events `stop` and `on_checkpoint` of a sequence are recorded."""
+"""The plugin's name under which the events `stop` and `on_checkpoint` of a sequence are recorded."""
 
 _ENDS: Final = frozenset({"on_exception", "on_train_end"})
 
 
 def start(engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epochs: int | None = None) -> Session:
-    """A session of `engine` on a new run, or on one that goes on from `saved`; nothing is called yet."""
+    """Return a session of `engine` for a new run, or for one that is resumed from `saved`. No hook is called yet."""
     resumed_from = None if saved is None else SavedCheckpoint(Path(f"step-{saved.step:08d}"), saved.epoch, saved.step)
     session = engine.start(Run(trainee=trainee, resumed_from=resumed_from))
     session.shared.epochs = epochs
@@ -35,7 +35,7 @@ def start(engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epo
 
 
 def deliver(session: Session, event: Event) -> None:
-    """Give one event to the plugins of `session`, as an adapter does. After `on_exception` the session has ended."""
+    """Deliver one event to the plugins of `session`, as an adapter does. After `on_exception` the session has ended."""
     arguments = event.arguments
     match event.hook:
         case "on_train_begin":
@@ -65,7 +65,7 @@ def deliver(session: Session, event: Event) -> None:
 
 
 def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -> Iterator[Event]:
-    """`events` without the batches and epochs that do not take place since a plugin voted to stop."""
+    """Yield `events` without the batches and epochs that a vote to stop prevents."""
     prevented = {"on_epoch_begin": _ENDS}
     if stop == "batch":
         prevented["on_batch_begin"] = _ENDS | {"on_batch_end", "on_epoch_end"}
@@ -86,13 +86,14 @@ def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -
 def play(
     events: Iterable[Event], plugins: Iterable[object] | Engine = (), *, trainee: Trainee | None = None, stop: Stop = "batch"
 ) -> list[Run]:
-    """Drive `events`, a legal sequence, through an engine with `plugins`; returns the runs, evaluations on their own excepted.
+    """Deliver `events`, a legal sequence, to `plugins` through an engine; return the runs, without evaluations outside of a run.
 
-    A vote to stop is obeyed: with `stop="batch"` no batch begins after it, with `"epoch"` the epoch is finished first; either way
-    no epoch begins. A run that would go on from an epoch which was not reached for this does not take place. `trainee` is a
-    `ScriptedTrainee` by default. An exception of the sequence ends its run; one that a plugin raises ends it too, and is raised.
+    * `trainee`: a new `ScriptedTrainee` by default.
+    * `stop`: how a vote to stop is obeyed. After it, `"batch"`, the default, begins no batch, and `"epoch"` finishes the epoch;
+      neither begins another epoch. A run that resumes from an epoch which was not reached for that reason is left out.
 
-    Raises `AssertionError` for an illegal sequence.
+    An exception in the sequence ends its run. An exception of a plugin ends it too, and is raised. Raises `AssertionError` for an
+    illegal sequence.
     """
     events = list(events)
     check_events(events)
@@ -101,17 +102,17 @@ def play(
     runs: list[Run] = []
     saved: dict[int, Capture] = {}
     for part in _parts(events):
-        going_on = part[0].hook == "resume"
-        if going_on and part[0].arguments[0] not in saved:
+        resumes = part[0].hook == "resume"
+        if resumes and part[0].arguments[0] not in saved:
             saved = {}
             continue
-        session = start(engine, trainee, saved[part[0].arguments[0]] if going_on else None)
-        training = part[going_on].hook == "on_train_begin"
+        session = start(engine, trainee, saved[part[0].arguments[0]] if resumes else None)
+        training = part[resumes].hook == "on_train_begin"
         if training:
             runs.append(session.run)
             saved = {}
         with _ending(session if training else None):
-            for event in obeying(part[going_on:], lambda session=session: session.stopping, stop):  # type: ignore[misc]
+            for event in obeying(part[resumes:], lambda session=session: session.stopping, stop):  # type: ignore[misc]
                 deliver(session, event)
                 if event.hook == "on_epoch_end":
                     saved[event.arguments[0]] = session.capture()
@@ -119,7 +120,7 @@ def play(
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """The events of one session after the other: a run, or an evaluation or prediction outside of one."""
+    """Yield the events of each session: of a run, or of an evaluation or prediction outside of one."""
     part: list[Event] = []
     training = False
     for event in events:
@@ -137,7 +138,7 @@ def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
 
 @contextlib.contextmanager
 def _ending(session: Session | None) -> Iterator[None]:
-    """End `session` by what is raised, as a loop does."""
+    """End `session` with the exception that is raised in the context, as a loop does."""
     try:
         yield
     except BaseException as error:

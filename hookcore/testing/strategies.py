@@ -36,11 +36,11 @@ def metric_series(
     infinity: bool = False,
     missing: bool = False,
 ) -> SearchStrategy[list[float | None]]:
-    """One metric's values, an epoch each, as hard for a stopping rule as they can be.
+    """Make lists of one metric's values, one per epoch, that are hard for a stopping rule.
 
-    Every value is a float that float32 holds exactly, so that a framework that computes in float32 sees the same numbers.
-    Beside new values there are plateaus, ties with earlier values, and values within two float32 steps of the best or the latest
-    plus or minus `min_delta`. `nan` and `infinity` mix those in, `missing` a None for an epoch that does not produce the metric.
+    Every value is exact in float32, so that a framework that computes in float32 gets the same numbers. Beside new values there
+    are plateaus, ties with earlier values, and values within two float32 steps of the best or the latest plus or minus
+    `min_delta`. `nan` and `infinity` add these, and `missing` adds None for an epoch that does not produce the metric.
     """
     moves = ["same", "same", "new", "tie", "near"]
     moves += ["nan"] * nan + ["infinity"] * infinity + ["missing"] * missing
@@ -75,7 +75,7 @@ def _value(draw: DrawFn, move: str, seen: Sequence[float], min_delta: float) -> 
 
 
 def near_float32(value: float, steps: int = 0) -> float:
-    """The float32 nearest to `value`, or the one `steps` further up, and never beyond the largest finite one."""
+    """Return the float32 nearest to `value`, or the one `steps` above it, but not beyond the largest finite one."""
     largest: float = struct.unpack("<f", struct.pack("<I", _LARGEST))[0]
     (bits,) = struct.unpack("<I", struct.pack("<f", max(-largest, min(largest, value))))
     # The bits of a float32 count up with its magnitude.
@@ -96,15 +96,16 @@ def event_sequences(
     resumes: bool = True,
     **series: Any,
 ) -> SearchStrategy[list[Event]]:
-    """Legal sequences of events, for `hookcore.testing.play`: what loops give, in every order that is allowed.
+    """Make legal sequences of events, for `hookcore.testing.play`: the events of loops, in every order that is allowed.
 
-    Runs in a row, of no epoch or more, with batches one or two at a time, evaluations and predictions in and out of epochs and
-    runs, checkpoints, votes to stop by another plugin, a last batch without an end, and an epoch that the loop leaves in the
-    middle. With `exceptions`, a run may end by one at any point, Ctrl-C included; with `resumes`, it may go on from the end of an
-    epoch of the run before.
+    A sequence has runs with any number of epochs, with batches one or two at a time, evaluations and predictions in and out of
+    epochs and runs, checkpoints, votes to stop by another plugin, a last batch without an end, and an epoch that the loop leaves
+    in the middle.
 
-    Each epoch ends with the `metrics` named, whose values are those of `metric_series(**series)`, and each batch with those
-    that do not begin with `val_`.
+    * `metrics`: the metrics at each end of an epoch, with values of `metric_series(**series)`. Batches have those that do not
+      begin with `val_`.
+    * `exceptions`: whether a run may end with an exception at any point, Ctrl-C included.
+    * `resumes`: whether a run may be resumed from the end of an epoch of the run before it.
     """
     return _sequences(
         runs=(min_runs, max_runs),
@@ -116,10 +117,10 @@ def event_sequences(
 
 
 def illegal_event_sequences(metrics: Sequence[str] = ("loss", "val_loss"), **options: Any) -> SearchStrategy[list[Event]]:
-    """Sequences of events that no loop gives: legal ones with an event lost, doubled, moved or misnumbered, or broken off.
+    """Make illegal sequences of events: legal ones with an event lost, doubled, moved or misnumbered, or that are cut.
 
-    For adapters, which must not go on as if nothing were wrong. `hookcore.testing.check_events` refuses each. The `options`
-    are those of `event_sequences`.
+    Use them to test that an adapter reports such a sequence. `hookcore.testing.check_events` refuses each. The `options` are
+    those of `event_sequences`.
     """
     return _disturbed(event_sequences(metrics, **{"min_runs": 1, **options})).filter(lambda events: not is_legal(events))
 
@@ -154,9 +155,9 @@ class Epochs:
     metrics: tuple[str, ...]
     max_batches: int = 3
     at_once: int = 1
-    """Batches that the loop does at a time."""
+    """The number of batches that the loop does at a time."""
     batches: int | None = None
-    """How often in each epoch, where the loop knows; else it may ask for one batch too many."""
+    """How often it does that in each epoch; None if the loop does not know, and may ask for one batch too many."""
     series: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -165,10 +166,10 @@ class Epochs:
         return [name for name in self.metrics if not name.startswith("val_")]
 
     def events(self, first: int, count: int, endings: Sequence[str], before: Sequence[Event] = ()) -> SearchStrategy[list[Event]]:
-        """The events of `count` epochs, `first` the first, after `before`, and how the run ends: one of `endings`.
+        """Make the events of `count` epochs from `first` on, after `before`, with one of `endings`; fewer after a vote to stop.
 
-        `"end"`, `"left"` for a loop that is left in its last epoch, `"exception"` anywhere, `"go on"` for a run that does not end
-        yet. The epochs are fewer where there is a vote to stop.
+        The endings are `"end"`, `"left"` for a loop that is left in its last epoch, `"exception"` at any point, and `"open"` for
+        a run that does not end yet.
         """
         return _epochs(self, first, count, endings=endings, before=before)
 
@@ -181,7 +182,7 @@ def _epochs(
         name: draw(metric_series(**{**kind.series, "min_size": count, "max_size": count}))  # an epoch each
         for name in kind.metrics
     }
-    # A few values round and round for the batches: fewer choices to make, and to shrink.
+    # Batches repeat a few values, so that Hypothesis has fewer choices to make and to shrink.
     values = {name: itertools.cycle(draw(metric_series(**{**kind.series, "max_size": 5}))) for name in kind.trained}
 
     def batch_metrics() -> dict[str, float]:
@@ -195,7 +196,7 @@ def _epochs(
         if any(event.hook == "stop" for event in own):
             break
     match draw(st.sampled_from(endings)):
-        case "go on":
+        case "open":
             return events
         case "left" if events and events[-1].hook == "on_epoch_end":
             del events[-1]
@@ -206,7 +207,7 @@ def _epochs(
 
 
 def _epoch(draw: DrawFn, kind: Epochs, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
-    """An epoch without its end."""
+    """Draw the events of an epoch without its end."""
     events = [Event("on_epoch_begin", (epoch,))]
     count = draw(st.integers(0, kind.max_batches)) if kind.batches is None else kind.batches
     for number in range(0, count * kind.at_once, kind.at_once):
@@ -229,7 +230,7 @@ _MOSTLY_NOTHING: Final = st.sampled_from([""] * 36 + ["evaluate", "predict", "ch
 
 
 def between(what: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
-    """What may happen between a loop's own events in `epoch`: an evaluation, a prediction, a checkpoint, a vote, or nothing."""
+    """Return what happens between a loop's own events: an evaluation, a prediction, a checkpoint, a vote to stop, or nothing."""
     match what:
         case "evaluate":
             batch = [Event("on_evaluate_batch_begin", (0,)), Event("on_evaluate_batch_end", (0, metrics()))]

@@ -92,7 +92,7 @@ def namesake(self: object) -> None:
         (bad("on_epoch_end", lambda *, epoch: epoch), r"keyword-only argument 'epoch'.* drop the '\*'"),
         (bad("on_epoch_end", generator(), hookwrapper=True), "hookwrapper=True, pluggy's old style; use wrapper=True"),
         (bad("on_epoch_end", lambda: None, wrapper=True), "wrapper=True .*not a generator"),
-        (bad("on_epoch_end", generator()), "a generator or a coroutine.* Is wrapper=True missing"),
+        (bad("on_epoch_end", generator()), "a generator or a coroutine.*wrapper=True"),
         (bad("on_epoch_end", coroutine), "a generator or a coroutine"),
         (SimpleNamespace(name="bad", on_epoch_end=print), "on_epoch_end is not marked with @hookimpl"),
         (SimpleNamespace(name="bad", on_epoch_ende=print), "on_epoch_ende is not marked .*Did you mean 'on_epoch_end'"),
@@ -697,11 +697,11 @@ def test_state_that_cannot_be_saved_is_refused_by_name() -> None:
     late = Keeps()
     session = Engine([("late", late)]).start(Run())
     session.epoch_end(0, {})
-    with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned what cannot be saved"):
+    with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned a value that cannot be saved"):
         session.capture()
     early = Keeps()
     early.kept = {1}
-    with pytest.raises(RegistrationError, match="Plugin 'early': state_dict returned what cannot be saved"):
+    with pytest.raises(RegistrationError, match="Plugin 'early': state_dict returned a value that cannot be saved"):
         Engine([("early", early)])
 
 

@@ -132,7 +132,7 @@ def test_a_new_plugin_begins_fresh_and_a_missing_one_is_named(caplog: pytest.Log
     assert plugin.seen == 0
     assert [record.getMessage() for record in caplog.records] == [
         "resumed: plugin 'counts' is new and begins with fresh state",
-        "resumed: plugin 'gone' of the earlier run is not there; what it knew is left out",
+        "resumed: plugin 'gone' of the earlier run is missing; its state is left out",
     ]
     assert not one.stopping
 
@@ -144,7 +144,7 @@ def test_a_renamed_plugin_keeps_its_state(caplog: pytest.LogCaptureFixture) -> N
         one = resumed(captured(("before", Counts()), batches=3), ("after", plugin))
     assert (plugin.seen, plugin.kept) == (3, {"best": {"weights": [7.0]}})
     assert [vote.plugin for vote in one.run.stop_reasons] == ["after"]
-    assert "plugin 'after' is the earlier run's 'before', by its class" in caplog.text
+    assert "plugin 'after' was called 'before', has the same class and keeps its state" in caplog.text
 
 
 def test_of_two_alike_none_is_taken_for_the_other() -> None:
@@ -160,7 +160,7 @@ def test_a_vote_to_stop_stays(caplog: pytest.LogCaptureFixture) -> None:
         one = resumed(captured(("counts", Counts()), batches=3), ("counts", Counts()))
     assert one.stopping
     assert one.run.decisions[0].kind == "stop"
-    assert "was stopped by counts and stays so: enough" in caplog.text
+    assert "was stopped by counts and stays stopped: enough" in caplog.text
 
 
 def test_a_vote_of_a_plugin_that_has_changed_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
@@ -169,7 +169,7 @@ def test_a_vote_of_a_plugin_that_has_changed_is_dropped(caplog: pytest.LogCaptur
         one = resumed(captured(("counts", Counts(limit=3)), batches=3), ("counts", Counts(limit=9)))
     assert not one.stopping
     assert "the parameters of plugin 'counts' have changed: limit was 3 and is 9" in caplog.text
-    assert "the vote of counts to stop is dropped" in caplog.text
+    assert "plugin 'counts' is missing or changed; its vote to stop is dropped" in caplog.text
 
 
 def test_a_vote_of_a_plugin_that_is_gone_is_dropped() -> None:
@@ -181,7 +181,7 @@ def test_a_plugin_that_cannot_go_on_from_its_state() -> None:
     """An actor's error is the resume's, with its name and the state; an observer begins with fresh state."""
     capture, refusing = captured(("counts", Counts())), Counts()
     refusing.refuses = True
-    with pytest.raises(CheckpointError, match=r"Plugin 'counts' cannot go on from the state that it had: ValueError.*'seen': 2"):
+    with pytest.raises(CheckpointError, match=r"Plugin 'counts' could not load its saved state: ValueError.*State: .*'seen': 2"):
         resumed(capture, ("counts", refusing))
     observer = Counts()
     observer.refuses, observer.role = True, "observer"

@@ -254,7 +254,7 @@ def test_an_unknown_direction_is_refused_before_training(monitor: str) -> None:
     """No guess is made from a part of the name; the error asks for a mode, and no epoch has begun."""
     recording = RecordingPlugin()
     loop = Loop([recording, EarlyStopping(monitor)], epochs=2)
-    with pytest.raises(MetricError, match=rf"whether '{monitor}' is better .* mode='min' or mode='max'"):
+    with pytest.raises(MetricError, match=rf"monitor='{monitor}' has no known direction.* mode='min' or mode='max'"):
         loop.__enter__()
     assert "on_epoch_begin" not in recording.hooks
     assert loop.run.outcome is Outcome.FAILED

@@ -150,7 +150,7 @@ def test_a_directory_that_is_not_there_or_holds_none_is_status_2(tmp_path: Path,
         result = call(*command, tmp_path / name)
         assert result.exit_code == 2
         assert "holds no checkpoint" in result.output or "does not exist" in result.output or "is a file" in result.output
-    assert "It is one: give the directory that it is in." in result.output
+    assert "It is a checkpoint itself: give the directory that it is in." in result.output
     assert names(tmp_path) == ["empty", "file", "runs"]
     assert names(tmp_path / "empty") == []
 
@@ -176,7 +176,7 @@ def test_verify_of_steps_looks_at_those_only(runs: Path) -> None:
     assert [line.split()[0] for line in result.output.splitlines()] == ["step-00000100", "step-00000600"]
     assert call("verify", runs, 100, 300).exit_code == 1
     result = call("verify", runs, 7)
-    assert (result.exit_code, result.output) == (1, "step-00000007 is not there.\n")
+    assert (result.exit_code, result.output) == (1, "step-00000007 does not exist.\n")
 
 
 def test_prune_keeps_what_it_is_told_and_says_what_it_freed(runs: Path) -> None:

@@ -100,7 +100,7 @@ def test_only_the_command_called_is_imported(install: Install) -> None:
     ("source", "reason"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("hello = 3", "is no click command but 3"),
+        ("hello = 3", "must be a click command, got 3"),
     ],
 )
 def test_broken_command(install: Install, source: str, reason: str) -> None:

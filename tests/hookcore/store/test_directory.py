@@ -192,7 +192,7 @@ def test_a_trainee_that_writes_what_is_the_stores_is_refused(tmp_path: Path, nam
 
 def test_a_trainee_that_writes_a_link_is_refused(tmp_path: Path) -> None:
     """What would be refused when it is read is refused when it is written."""
-    with pytest.raises(CheckpointError, match="was not written: it holds latest, which is a symbolic link or no plain file"):
+    with pytest.raises(CheckpointError, match="was not written: it holds latest, which is a link or not a plain file"):
         save(tmp_path, files=lambda directory: (directory / "latest").symlink_to("weights.bin"))
     assert names(tmp_path) == []
 

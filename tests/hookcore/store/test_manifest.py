@@ -123,7 +123,7 @@ def test_symbolic_links_are_refused(tmp_path: Path) -> None:
     link = damaged(saved, tmp_path / "file")
     (link / "weights.bin").rename(outside)
     (link / "weights.bin").symlink_to(outside)
-    with pytest.raises(CheckpointError, match=r"holds weights\.bin, which is a symbolic link"):
+    with pytest.raises(CheckpointError, match=r"holds weights\.bin, which is a link"):
         store.verify(link)
     link = damaged(saved, tmp_path / "directory")
     (link / "assets").rename(tmp_path / "elsewhere")
@@ -144,7 +144,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     saved = save(tmp_path)
     (saved.path / "assets" / "empty").unlink()
     os.mkfifo(saved.path / "assets" / "empty")
-    with pytest.raises(CheckpointError, match="no plain file"):
+    with pytest.raises(CheckpointError, match="not a plain file"):
         store.verify(saved.path)
 
 
@@ -194,7 +194,7 @@ def test_a_hostile_manifest_is_refused_and_harms_no_other(tmp_path: Path, manife
 
 
 DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "another step than in its name": ({"step": 3}, "says that it is of step 3"),
+    "another step than in its name": ({"step": 3}, "has a manifest of step 3, and the name of another step"),
     "more than there is to say": ({"path": "/etc"}, "path"),
     "an epoch of text": ({"epoch": "1"}, "epoch must be an integer"),
     "an epoch of true": ({"epoch": True}, "epoch must be an integer"),
@@ -304,13 +304,13 @@ def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path, o
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).touch()
 
-    with pytest.raises(CheckpointError, match=r"was not written: it holds .* and .*, which some file systems take for one"):
+    with pytest.raises(CheckpointError, match=r"was not written: it holds .* and .*, which are one name on some file systems"):
         save(tmp_path, files=both)
     assert names(tmp_path) == []
     saved = save(tmp_path, files=small)
     both(saved.path)
     forge(saved.path)
-    with pytest.raises(CheckpointError, match=r"cannot be read: it holds .* and .*, which some file systems take for one"):
+    with pytest.raises(CheckpointError, match=r"cannot be read: it holds .* and .*, which are one name on some file systems"):
         store.verify(saved.path)
 
 
@@ -387,7 +387,7 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
         os.mknod(saved.path / "manifest.json", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
     except PermissionError:
         pytest.skip("not even root makes devices here")
-    with pytest.raises(CheckpointError, match="no plain file"):
+    with pytest.raises(CheckpointError, match="not a plain file"):
         store.verify(saved.path)
 
 
@@ -450,9 +450,9 @@ def test_a_gigantic_record_is_refused_before_it_is_read(tmp_path: Path, monkeypa
     """More than a gibibyte is no record; and none is written that would not be read."""
     saved = save(tmp_path)
     os.truncate(saved.path / "run.json", 2**30 + 1)
-    with pytest.raises(CheckpointError, match=r"holds run\.json of 1\.1 GB, and no more than 1\.1 GB are read"):
+    with pytest.raises(CheckpointError, match=r"its run\.json has 1\.1 GB, and at most 1\.1 GB are read"):
         saved.record()
-    monkeypatch.setattr(manifest, "MOST_RECORD", 10)
+    monkeypatch.setattr(manifest, "MAX_RECORD_BYTES", 10)
     with pytest.raises(CheckpointError, match=r"step-00000002 was not written: its run\.json would have 11 B"):
         save(tmp_path, step=2, record="x" * 11)
     assert save(tmp_path, step=3, record="x" * 10).record_text() == "x" * 10
@@ -462,14 +462,14 @@ def test_a_gigantic_manifest_is_refused_before_it_is_read(tmp_path: Path) -> Non
     """More than 16 MiB is no manifest."""
     saved = save(tmp_path)
     os.truncate(saved.path / "manifest.json", 2**40)
-    with pytest.raises(CheckpointError, match=r"it holds manifest\.json of 1\.1 TB, and no more than 16\.8 MB are read"):
+    with pytest.raises(CheckpointError, match=r"its manifest\.json has 1\.1 TB, and at most 16\.8 MB are read"):
         store.verify(saved.path)
 
 
 def test_a_manifest_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved can be read: a trainee with too many files is told when it saves."""
-    monkeypatch.setattr(manifest, "_MOST_MANIFEST", 300)
-    with pytest.raises(CheckpointError, match=r"its manifest\.json would have .*, and no more than 300 B are read"):
+    monkeypatch.setattr(manifest, "_MAX_MANIFEST_BYTES", 300)
+    with pytest.raises(CheckpointError, match=r"its manifest\.json would have .*, and at most 300 B are read"):
         save(tmp_path)
     assert names(tmp_path) == []
 

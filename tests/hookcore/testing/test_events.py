@@ -179,7 +179,7 @@ def test_legal_numbers(legal: list[tuple[Any, ...]]) -> None:
         ([*run(*epoch(0)), ("resume", 0), *run(*epoch(0))], "epoch 1 is next"),
         ([*run(*epoch(0)), ("resume", 0), *run(), ("resume", 0), *run()], "epoch 0 did not end"),
         ([*run(*epoch(0)), ("resume", 0), ("on_evaluate_begin",)], "a resumed run begins at once"),
-        (run(*epoch(0), ("resume", 0)), "a run goes on already"),
+        (run(*epoch(0), ("resume", 0)), "a run is open already"),
         (run(("on_epoch_ende", 0)), "no such hook. Did you mean 'on_epoch_end'"),
         (run(("on_epoch_begin",)), "its arguments are epoch"),
         ([("on_train_begin",), ("on_train_end", Outcome.FAILED)], "ended without an exception"),

@@ -127,7 +127,7 @@ def test_missing_warn_warns(tmp_path: Path) -> None:
 def test_an_unknown_direction_is_refused_before_training(tmp_path: Path) -> None:
     """The error asks for a mode, and no epoch has begun."""
     recording = RecordingPlugin()
-    with pytest.raises(MetricError, match=r"whether 'profit' is better .* mode='min' or mode='max'"):
+    with pytest.raises(MetricError, match=r"monitor='profit' has no known direction. Set mode='min' or mode='max'"):
         train([recording, Checkpoint(tmp_path, "profit")], [1], metric="profit")
     assert "on_epoch_begin" not in recording.hooks
 
