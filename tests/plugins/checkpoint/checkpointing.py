@@ -111,6 +111,7 @@ def on_a_slow_disk(plugin: Checkpoint, trainee: SlowTrainee, seen: Callable[[int
             trainee.gate.release()
 
     plugin._writes = Watched(waiting)
+    plugin._saver = plugin._new_saver()
     return plugin
 
 

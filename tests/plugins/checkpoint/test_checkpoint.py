@@ -182,6 +182,26 @@ def test_each_save_is_a_decision_with_its_reason(tmp_path: Path) -> None:
     ]
 
 
+def test_the_first_checkpoint_imports_nothing(tmp_path: Path) -> None:
+    """What it needs is imported when training begins: later the package may have been upgraded, or be out of reach."""
+    told = in_a_process(
+        """
+        import json, sys
+        from hookcore.testing import ScriptedTrainee
+        from hookcore_adapters.loop import Loop
+        from hookcore_plugins import Checkpoint
+
+        with Loop([Checkpoint(sys.argv[1])], epochs=1, trainee=ScriptedTrainee()) as loop:
+            before = set(sys.modules)
+            for _ in loop.epochs():
+                pass
+        print(json.dumps(sorted(set(sys.modules) - before)))
+        """,
+        tmp_path,
+    )
+    assert (told, steps(tmp_path)) == ([], [1])
+
+
 def test_other_plugins_are_told_of_each_checkpoint_when_it_is_durable(tmp_path: Path) -> None:
     """on_checkpoint comes once for each, with a checkpoint that verifies at that moment."""
     verified = []
