@@ -66,7 +66,7 @@ class Saver:
         return self._writes.unfinished() > 1
 
     def save(self, run: Run, value: float | None, reason: str) -> None:
-        """Save the run as it is now, as soon as there is a place, with the `value` of the metric, or None if it has none.
+        """Save the run as it is now, as soon as there is a place, ranked by `value`, or not ranked if that is None.
 
         What goes wrong on another thread is raised by `announce`.
         """
