@@ -71,7 +71,9 @@ class Checkpoint:
     keep_last: int | None = attrs.field(default=3, validator=validators.integer(at_least=1, optional=True), kw_only=True)
     keep_best: int | None = attrs.field(default=1, validator=validators.integer(at_least=1, optional=True), kw_only=True)
     keep_every: int | None = attrs.field(default=None, validator=validators.integer(at_least=1, optional=True), kw_only=True)
-    missing: Missing | None = attrs.field(default=None, kw_only=True)
+    missing: Missing | None = attrs.field(
+        default=None, validator=attrs.validators.optional(validators.one_of("error", "warn", "skip")), kw_only=True
+    )
     asynchronous: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
     when_busy: Literal["wait", "skip"] = attrs.field(default="wait", validator=validators.one_of("wait", "skip"), kw_only=True)
     when_full: Literal["error", "prune"] = attrs.field(
@@ -86,11 +88,6 @@ class Checkpoint:
     """What is being written, for this run or still for one that was abandoned."""
     _saver: Saver = attrs.field(init=False, repr=False)
     """Saves the checkpoints of this run, or of the latest one."""
-
-    @missing.validator
-    def _known(self, attribute: Any, value: Missing | None) -> None:
-        if value is not None:
-            validators.one_of("error", "warn", "skip")(self, attribute, value)
 
     def __attrs_post_init__(self) -> None:
         self._saver = self._new_saver()
@@ -163,7 +160,7 @@ class Checkpoint:
     def _in_time(self, run: Run, exception: BaseException) -> bool:
         """Return whether another save can be done before the process is killed, as far as that is known."""
         left = exception.remaining() if isinstance(exception, Preempted) else None
-        needed, newest = self._saver.seconds, self._saver.newest
+        needed, newest = self._saver.seconds_to_save, self._saver.newest
         if left is None or needed is None or left >= needed:
             return True
         msg = "%s: not saved again: %.3g s are left, and the latest save took %.3g s; the newest checkpoint is %s"

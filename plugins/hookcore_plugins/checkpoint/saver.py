@@ -30,7 +30,7 @@ class Saver:
     * `in_background`: write on another thread. At most one checkpoint is being written while one more waits.
     * `makes_room`: on a full disk, remove all but the newest and the best and try once more.
     * `clock`: seconds, to measure how long a save takes.
-    * `writes`: does the writing, and holds what was not announced yet.
+    * `writes`: where the writing is handed over, and what went wrong in it is collected.
     """
 
     _directory: Path
@@ -45,7 +45,7 @@ class Saver:
     """The step of the latest snapshot that is a checkpoint or becomes one; None if there is no snapshot or its write failed."""
     newest: SavedCheckpoint | None = attrs.field(init=False, default=None)
     """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
-    seconds: float | None = attrs.field(init=False, default=None)
+    seconds_to_save: float | None = attrs.field(init=False, default=None)
     """How long the latest save took until it was durable, less what it waited for others."""
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
@@ -81,27 +81,28 @@ class Saver:
         run.decide("checkpoint", f"saving {name}: {reason}", value)
         capture = run.capture()
         self.latest_step = capture.step
-        write = functools.partial(self._write, run.plugin, capture, value, self._clock() - began)
+        write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - began)
         if self._in_background:
             self._writes.submit(f"{run.plugin}: writing {name}", write)
         else:
             write()
             self.announce(run)
 
-    def _write(self, plugin: str, capture: Capture, value: float | None, seconds: float) -> None:
+    def _make_checkpoint(self, plugin: str, capture: Capture, value: float | None, seconds: float) -> None:
         """Make `capture`, which took `seconds`, a checkpoint, and remove those that need not stay. Runs on any thread."""
         began = self._clock()
         try:
-            saved = self._written(plugin, capture, value)
+            saved = self._write(plugin, capture, value)
         except BaseException:
             if self.latest_step == capture.step:
                 self.latest_step = None
             raise
-        self.newest, self.seconds = saved, seconds + self._clock() - began
+        self.newest, self.seconds_to_save = saved, seconds + self._clock() - began
         self._unannounced.append(saved)
         store.prune(self._directory, self._retention, also=list(self._unannounced))
 
-    def _written(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
+    def _write(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
+        """Write `capture` to the disk; if that is full and it makes room, once more."""
         write = functools.partial(
             store.write,
             self._directory,
@@ -125,7 +126,7 @@ class Saver:
             return write()
 
     def _make_room(self) -> list[SavedCheckpoint]:
-        """Remove all checkpoints except the newest and the best, and those that verify if these are damaged."""
+        """Remove all checkpoints except the newest and the best, and the newest and the best of those that verify."""
         stay = list(self._unannounced)
         for find in (store.newest, store.best):
             with contextlib.suppress(CheckpointError):
