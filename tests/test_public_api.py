@@ -105,7 +105,7 @@ def test_importing_the_engine_imports_no_plugin_and_no_adapter() -> None:
 
 def test_importing_the_engine_leaves_out_what_only_checkpoints_need() -> None:
     """The store, hashing and copying files, paths and spec strings are imported by who uses them, and so are entry points."""
-    used = "hookcore.Engine(['checkpoint:directory=x', 'time_limit:hours=1']); import difflib"
+    used = "hookcore.Engine(['checkpoint:directory=x', 'time_limit:hours=1']); import difflib, hookcore.capture, hookcore.resume"
     dear = {"difflib", "hashlib", "importlib.metadata", "json", "pathlib", "shlex", "shutil"}
     dear |= {"hookcore.capture", "hookcore.resume", "hookcore.registry.spec_string", "hookcore.store"}
     assert (imported("import hookcore") - imported("import attrs, pluggy")) & dear == set()

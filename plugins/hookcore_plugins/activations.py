@@ -1,4 +1,4 @@
-"""Write what each layer makes of the first validation samples to a file, every so many epochs."""
+"""Write what each layer makes of the first validation samples to a file, every N epochs."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hookcore")
 
-_FILE: Final = re.compile(r"activations-epoch-(\d+)\.npz", re.ASCII)
+_FILE_NAME: Final = re.compile(r"activations-epoch-(\d+)\.npz", re.ASCII)
 _MEGABYTE: Final = 1_000_000
 
 
 @attrs.define(eq=False)
 class Activations:
-    """Write each layer's activations on the first validation samples into `directory`, one file an epoch.
+    """Write each layer's activations on the first validation samples into `directory`, one file per epoch.
 
     `activations-epoch-0001.npz` is of the first epoch, with the weights that it ended with. `numpy.load` opens it, without
-    pickle: one array a layer by the layer's name, in Keras `encoder/dense` for one within another. A file is whole or not there.
+    pickle: one array per layer, by the layer's name, which in Keras is `encoder/dense` for a layer within another. A file is
+    whole or absent.
 
-    * `every_n_epochs`: write after every so many epochs.
-    * `samples`: how many of the first validation samples; fewer where there are fewer.
+    * `every_n_epochs`: write after every N epochs.
+    * `samples`: how many of the first validation samples; fewer if there are fewer.
     * `max_megabytes`: the most that the arrays of one file take, in millions of bytes. A layer that takes more than those before
       it leave is left out, and the log names it once.
 
-    A run that is resumed goes on with its files, less those that came after the resumed checkpoint was taken. Files of an earlier
-    run are moved into `earlier-001` and so on. The file is written while training waits: it takes as long as its bytes, and it is
-    there for whoever looks when the epoch has ended.
+    A run that is resumed keeps its files, less those that came after the resumed checkpoint was taken. Files of an earlier run
+    are moved into `earlier-001` and so on. The file is written while training waits, so it exists when the epoch has ended.
 
     Needs the trainee's activations and validation data: give the loop its `validation_data`, and `KerasAdapter` too. Raises
     `ParameterError` for a value outside its range or a directory that is a file, and `HookcoreError` at the beginning of a run
-    without validation data; like any error of an observer, that leaves the run going without it.
+    without validation data; like any error of an observer, that disables the plugin, and the run continues.
     """
 
     role: ClassVar[str] = "observer"
@@ -51,7 +51,7 @@ class Activations:
     every_n_epochs: int = attrs.field(default=1, validator=validators.integer(at_least=1), kw_only=True)
     samples: int = attrs.field(default=1, validator=validators.integer(at_least=1), kw_only=True)
     max_megabytes: float = attrs.field(default=100, validator=validators.number(above=0), kw_only=True)
-    _began: bool = attrs.field(init=False, default=False)
+    _has_files: bool = attrs.field(init=False, default=False)
     """Whether this run has files in the directory, or may have."""
     _left_out: set[str] = attrs.field(init=False, factory=set)
     """The layers that the log has named."""
@@ -65,21 +65,21 @@ class Activations:
                 "KerasAdapter(plugins, validation_data=...)."
             )
         self._left_out.clear()
-        there = self._files()
-        if run.resumed_from is not None and self._began:
+        files = self._files()
+        if run.resumed_from is not None and self._has_files:
             done = max(run.history.epochs, default=-1) + 1
-            for epoch, path in there.items():
+            for epoch, path in files.items():
                 if epoch > done:
                     path.unlink()
-        elif there:
-            aside = store.move_aside(self.directory, {path: path.name for path in there.values()})
+        elif files:
+            aside = store.move_aside(self.directory, {path: path.name for path in files.values()})
             logger.info("%s: the files of an earlier run are now in %s", run.plugin, aside)
-        self._began = True
+        self._has_files = True
 
     # First: before a plugin puts other weights back, and so that a checkpoint of this moment comes after the file.
     @hookimpl(tryfirst=True)
     def on_epoch_end(self, run: Run, epoch: int) -> None:
-        """Write the epoch's file where one is due."""
+        """Write the epoch's file if one is due."""
         if (epoch + 1) % self.every_n_epochs:
             return
         trainee: Any = run.trainee
@@ -101,23 +101,23 @@ class Activations:
         return kept
 
     def _files(self) -> dict[int, Path]:
-        """The files that are there, by the epoch in their names."""
+        """Return the files in the directory, by the epoch in their names."""
         if not self.directory.is_dir():
             return {}
-        found = {path: _FILE.fullmatch(path.name) for path in self.directory.iterdir()}
+        found = {path: _FILE_NAME.fullmatch(path.name) for path in self.directory.iterdir()}
         return {int(match[1]): path for path, match in found.items() if match is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the files are this run's, so that a resumed run goes on with them."""
-        return {"began": self._began}
+        """Return whether the files are this run's, so that a resumed run keeps them."""
+        return {"began": self._has_files}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self._began = state["began"]
+        """Continue where `state` was taken."""
+        self._has_files = state["began"]
 
 
 def _write(arrays: Mapping[str, Any], path: Path) -> None:
-    """What `numpy.savez` writes, but for any name of a layer, `file` too, and never a pickle."""
+    """Write what `numpy.savez` does, but with any name of a layer, even `file`, and never a pickle."""
     from numpy.lib import format as npy
 
     with zipfile.ZipFile(path, "w") as archive:

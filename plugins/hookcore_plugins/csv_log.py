@@ -17,7 +17,7 @@ from hookcore_plugins import log_file
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_FIRST = ("epoch", "step", "learning_rate")
+_FIRST_COLUMNS = ("epoch", "step", "learning_rate")
 
 
 @attrs.define(eq=False)
@@ -25,19 +25,19 @@ class CSVLog:
     """Write one row per epoch to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
 
     Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
-    with, before any plugin reduced it; there is no such column where the trainee has none. Floats are written so that they read
-    back exactly. A metric that comes later than the first epoch gets a
-    column: the file is then replaced as a whole. Each row is in the file when its epoch ends.
+    with, before any plugin reduced it; if the trainee has no learning rate, there is no such column. Floats are written so that
+    they read back exactly. A metric that comes later than the first epoch gets a column: the file is then replaced as a whole.
+    Each row is in the file when its epoch ends.
 
     * `separator`: one character.
     * `absent`: what stands in a cell whose metric was not produced.
     * `only_metrics`: leave out the columns `step` and `learning_rate`.
-    * `append`: go on with the rows of an earlier run's file, under one header. By default that file is moved aside, to
-      `log.1.csv` beside `log.csv` and so on. A run that is resumed always goes on with its file, less the rows that came
+    * `append`: continue the file of an earlier run, under one header. By default that file is moved aside, to
+      `log.1.csv` beside `log.csv` and so on. A run that is resumed always continues its file, less the rows that came
       after the resumed checkpoint was taken.
 
-    A metric named like one of the first three columns is not written. A file without an `epoch` column is none of ours and is
-    moved aside. Raises `ParameterError` for a path where no file can be and for a value outside its range.
+    A metric named like one of the first three columns is not written. A file without an `epoch` column was not written by this
+    plugin and is moved aside. Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
     """
 
     role: ClassVar[str] = "observer"
@@ -58,15 +58,15 @@ class CSVLog:
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
-        """Make the file ready: rows to go on with, or empty."""
-        text = log_file.earlier(self.path, run, append=self.append)
+        """Make the file ready: the rows that the run continues, or empty."""
+        text = log_file.earlier_lines(self.path, run, append=self.append)
         columns, rows = self._read(text)
         if text and "epoch" not in columns:
             log_file.set_aside(self.path, run)
             columns, rows = [], []
         if run.resumed_from is not None:
-            # The step where the earlier run did not have this plugin: it does not tell whether an epoch was over.
-            rows = log_file.up_to(rows, run.resumed_from.step, _step) if self._rows is None else rows[: self._rows]
+            # By the step only if the earlier run did not have this plugin: it does not tell whether an epoch was over.
+            rows = log_file.rows_up_to(rows, run.resumed_from.step, _step_of) if self._rows is None else rows[: self._rows]
         self._columns, self._rows = columns, len(rows)
         log_file.replace(self.path, self._table(rows) if columns else "")
 
@@ -83,10 +83,10 @@ class CSVLog:
         if row.keys() <= set(self._columns) and log_file.add(self.path, self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return
-        # A column that is new, or a file that somebody removed meanwhile.
+        # A new column, or the file was removed meanwhile.
         _, rows = self._read(log_file.read(self.path) if self.path.exists() else "")
         names = {*self._columns, *row}
-        first = _FIRST[:1] if self.only_metrics else _FIRST
+        first = _FIRST_COLUMNS[:1] if self.only_metrics else _FIRST_COLUMNS
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
         rows.append(row)
         log_file.replace(self.path, self._table(rows))
@@ -106,15 +106,15 @@ class CSVLog:
         return line
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the file was written, so that a resumed run goes on there."""
+        """Return how far the file was written, so that a resumed run continues there."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue where `state` was taken."""
         self._rows = state["rows"]
 
 
-def _step(row: Mapping[str, Any]) -> float | None:
+def _step_of(row: Mapping[str, Any]) -> float | None:
     try:
         return float(row["step"])
     except (KeyError, TypeError, ValueError):

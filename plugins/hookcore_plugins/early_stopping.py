@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Vote to stop once `monitor` has not improved for `patience` observations in a row.
 
-    Parameters are those of `keras.callbacks.EarlyStopping`, less `verbose`, since `Console` and the log say it all:
+    Parameters are those of `keras.callbacks.EarlyStopping`, less `verbose`, since `Console` and the log tell it:
 
-    * `monitor`: the metric's name. `missing`: what to do where it is not there, `"error"`, `"warn"` or `"skip"`.
+    * `monitor`: the metric's name. `missing`: what to do if it is missing, `"error"`, `"warn"` or `"skip"`.
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
     * `patience`: observations without improvement before the vote; 0 and 1 both stop at the first.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the direction that the framework or a table of well-known names gives.
-    * `baseline`: an improvement that does not also beat this value does not reset the waiting. It delays the vote all the
-      same: a vote is given at an observation without improvement.
-    * `restore_best_weights`: put the weights of the best epoch back at the end of training, whatever ended it, an
-      exception excepted. The optimizer state stays as it is.
+    * `baseline`: an improvement that does not also beat this value does not reset the waiting. It still delays the vote,
+      which is given at an observation without improvement.
+    * `restore_best_weights`: put the weights of the best epoch back at the end of training, unless an exception ended it.
+      The optimizer state stays as it is.
     * `start_from_epoch`: epochs before this one, counted from 0, are not observed.
 
     Raises `ParameterError` for a value outside its range, and `MetricError` when training begins if the direction is unknown.
@@ -40,30 +40,30 @@ class EarlyStopping:
     restore_best_weights: bool = attrs.field(default=False, validator=validators.boolean())
     start_from_epoch: int = attrs.field(default=0, validator=validators.integer(at_least=0))
     missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
-    watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
     """The snapshot that will be restored, or None."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """Snapshots, where the best weights are to be restored."""
+        """Snapshots, if the plugin restores the best weights."""
         return ("snapshot",) if self.restore_best_weights else ()
 
     @property
     def best(self) -> float | None:
         """The best value seen in the latest run, or None."""
-        return self.watch.best
+        return self.observed.best
 
     @property
     def best_epoch(self) -> int | None:
         """The epoch of the best value, counted from 0, or None."""
-        return self.watch.best_epoch
+        return self.observed.best_epoch
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self.watch = attrs.evolve(self.watch, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
+        self.observed = attrs.evolve(self.observed, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -73,15 +73,16 @@ class EarlyStopping:
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
-        before, self.watch = self.watch, self.watch.observe(value, epoch)
-        if self.watch.waited == 0:
+        waited = self.observed.waited
+        self.observed = self.observed.observe(value, epoch)
+        if self.observed.waited == 0:
             if self.restore_best_weights:
                 self.best_weights = run.trainee.snapshot(optimizer=False)
             if not self._beats_baseline(value):
-                self.watch = attrs.evolve(self.watch, waited=before.waited + 1)
-        elif self.watch.waited >= self.patience:
+                self.observed = attrs.evolve(self.observed, waited=waited + 1)
+        elif self.observed.waited >= self.patience:
             run.stop(
-                f"{self.monitor} {self.watch}: {value:.6g}, best {self._best()}",
+                f"{self.monitor} {self.observed}: {value:.6g}, best {self._best_in_words()}",
                 metric=self.monitor,
                 value=value,
                 best=self.best,
@@ -95,27 +96,27 @@ class EarlyStopping:
         self.best_weights = None
 
     def _beats_baseline(self, value: float) -> bool:
-        return self.baseline is None or Monitor(self.watch.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
+        return self.baseline is None or Monitor(self.observed.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
 
-    def _best(self) -> str:
+    def _best_in_words(self) -> str:
         if self.best is None or self.best_epoch is None:
             return "none"
         baseline = "" if self.baseline is None else f", baseline {self.baseline:.6g}"
         return f"{self.best:.6g} at epoch {self.best_epoch + 1}{baseline}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The observations so far."""
-        return self.watch.state_dict()
+        """Return the observations so far."""
+        return self.observed.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the observations of `state`."""
-        self.watch = self.watch.load_state_dict(state)
+        """Continue from the observations of `state`."""
+        self.observed = self.observed.load_state_dict(state)
         self.best_weights = None
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The weights that will be restored, which a checkpoint holds too."""
+        """Return the weights that will be restored, which a checkpoint holds too."""
         return {} if self.best_weights is None else {"best": self.best_weights}
 
     def load_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Go on with the best weights of `snapshots`."""
+        """Take over the best weights of `snapshots`."""
         self.best_weights = snapshots["best"]

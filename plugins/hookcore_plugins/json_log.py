@@ -26,16 +26,16 @@ class JSONLog:
     * `{"event": "train_end", "time": ..., "epoch": 3, "step": 400, "outcome": "stopped"}`
 
     Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
-    with, before any plugin reduced it; it is left out where the trainee has none. Floats read back exactly; those that JSON does
-    not have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+    with, before any plugin reduced it; it is left out if the trainee does not have one. Floats read back exactly; those that JSON
+    does not have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
-    * `append`: go on after the lines of an earlier run's file. By default that file is moved aside, to `log.1.jsonl` beside
-      `log.jsonl` and so on. A run that is resumed always goes on with its file, less the lines that came after the resumed
+    * `append`: continue the file of an earlier run. By default that file is moved aside, to `log.1.jsonl` beside
+      `log.jsonl` and so on. A run that is resumed always continues its file, less the lines that came after the resumed
       checkpoint was taken.
     * `clock`: what gives `time`, in seconds since 1970.
 
-    A file whose first line is no JSON object is none of ours and is moved aside.
-    Raises `ParameterError` for a path where no file can be and for a value outside its range.
+    A file whose first line is no JSON object was not written by this plugin and is moved aside.
+    Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
     """
 
     role: ClassVar[str] = "observer"
@@ -50,16 +50,16 @@ class JSONLog:
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
-        """Make the file ready: lines to go on with, or empty."""
-        lines = log_file.earlier(self.path, run, append=self.append).split("\n")[:-1]
+        """Make the file ready: the lines that the run continues, or empty."""
+        lines = log_file.earlier_lines(self.path, run, append=self.append).split("\n")[:-1]
         if lines and not _parse(lines[0]):
             log_file.set_aside(self.path, run)
             lines = []
         if run.resumed_from is not None:
             if self._lines is None:  # the earlier run did not have this plugin, or it was another version's
                 self._decisions = len(run.decisions)
-                lines = log_file.up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
-                # The run that had ended goes on.
+                lines = log_file.rows_up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
+                # The run that had ended continues.
                 while lines and _parse(lines[-1]).get("event") == "train_end":
                     lines.pop()
             lines = lines[: self._lines]
@@ -109,16 +109,16 @@ class JSONLog:
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the file was written, so that a resumed run goes on there."""
+        """Return how far the file was written, so that a resumed run continues there."""
         return {"lines": self._lines, "decisions": self._decisions}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue where `state` was taken."""
         self._lines, self._decisions = state["lines"], state["decisions"]
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """The object in a line; empty where there is none."""
+    """Return the object in a line; an empty one if the line holds no object."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -127,7 +127,7 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | str:
-    """`value` as JSON has it; what JSON has no number for, as protobuf's JSON mapping has it."""
+    """Return `value`, or the string that protobuf's JSON mapping has for it if JSON has no such number."""
     value = float(value)
     if math.isfinite(value):
         return value

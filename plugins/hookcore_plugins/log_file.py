@@ -1,4 +1,4 @@
-"""What the plugins that write a log file share: reading, replacing and adding to it."""
+"""Read, replace and add to a log file, for the plugins that write one."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ logger = logging.getLogger("hookcore")
 Row = TypeVar("Row")
 
 # Bytes that are no UTF-8 are kept as they are.
-_ERRORS = "surrogateescape"
+_UNDECODABLE = "surrogateescape"
 
-_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
-def earlier(path: Path, run: Run, *, append: bool) -> str:
-    """The whole lines of the file at `path` that this run goes on with: none unless it is resumed or `append` says so.
+def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
+    """Return the whole lines of the file at `path` that this run continues: none unless it is resumed or `append` is True.
 
-    Makes the file's directory. A file that the run does not go on with is moved aside.
+    Makes the file's directory. A file that the run does not continue is moved aside.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -45,8 +45,8 @@ def earlier(path: Path, run: Run, *, append: bool) -> str:
 
 
 def read(path: Path) -> str:
-    """The file's content, line ends as they are."""
-    return path.read_bytes().decode(errors=_ERRORS)
+    """Return the file's content, line ends as they are."""
+    return path.read_bytes().decode(errors=_UNDECODABLE)
 
 
 def set_aside(path: Path, run: Run) -> None:
@@ -57,11 +57,11 @@ def set_aside(path: Path, run: Run) -> None:
 
 def replace(path: Path, text: str) -> None:
     """Make `text` the file's content, so that a crash leaves the old or the new content, never a part."""
-    store.write_bytes(path, text.encode(errors=_ERRORS))
+    store.write_bytes(path, text.encode(errors=_UNDECODABLE))
 
 
-def up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]) -> list[Row]:
-    """`rows` without those at the end that are past `step`.
+def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]) -> list[Row]:
+    """Return `rows` without those at the end that are past `step`.
 
     Only the last run's rows are dropped: where the step rises, seen from the end, an earlier run's rows begin.
     """
@@ -74,19 +74,19 @@ def up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]
 
 
 def add(path: Path, text: str, *, create: bool = True) -> bool:
-    """Add `text` at the end of the file, and return True; False where there is no file and `create` is False.
+    """Add `text` at the end of the file, and return True; False if the file does not exist and `create` is False.
 
     The file is not held open: an exception anywhere leaves nothing unwritten. Raises `OSError`.
     """
     # Not `Path.open`, whose buffers cost more than the system's calls.
     try:
-        file = os.open(path, _APPEND | os.O_CREAT if create else _APPEND, 0o666)
+        file = os.open(path, _APPEND_FLAGS | os.O_CREAT if create else _APPEND_FLAGS, 0o666)
     except FileNotFoundError:
         if create:
             raise
         return False
     try:
-        data = text.encode(errors=_ERRORS)
+        data = text.encode(errors=_UNDECODABLE)
         while data:
             data = data[os.write(file, data) :]
     finally:

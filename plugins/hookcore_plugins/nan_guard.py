@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class NaNGuard:
-    """Stop once `monitor` is NaN or infinite, after a batch or at the end of an epoch, or its `val_` twin is there.
+    """Stop once `monitor` is NaN or infinite, after a batch or, like its `val_` twin, at the end of an epoch.
 
     * `monitor`: the metric's name. After a batch it may be missing.
-    * `every_n_steps`: look at batches only once in so many steps. Reading a metric waits for the device, so on an accelerator
+    * `every_n_steps`: look at a batch only every N steps. Reading a metric waits for the device, so on an accelerator
       a larger number costs less and notices later.
     * `action`: `"stop"` votes to stop, and the epoch ends as it does for any stop; `"raise"` raises `MetricError`, and the run
       has failed.
-    * `missing`: what to do where `monitor` is not there at the end of an epoch, `"error"`, `"warn"` or `"skip"`.
+    * `missing`: what to do if `monitor` is missing at the end of an epoch, `"error"`, `"warn"` or `"skip"`.
 
     Raises `ParameterError` for a value outside its range.
     """
@@ -38,7 +38,7 @@ class NaNGuard:
 
     @hookimpl
     def on_batch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Look at the monitored metric where a multiple of `every_n_steps` was reached."""
+        """Look at the monitored metric if a multiple of `every_n_steps` was reached."""
         step, n = run.progress.step, self.every_n_steps
         look, self._last_step = due(n, step, self._last_step), step
         if look and self.monitor in metrics:
@@ -55,7 +55,7 @@ class NaNGuard:
             self._check(run, twin, metrics[twin])
 
     def _check(self, run: Run, name: str, value: float) -> None:
-        # One vote says it: a NaN batch makes the epoch's mean NaN too.
+        # One vote is enough: a NaN batch makes the epoch's mean NaN too.
         if math.isfinite(value) or any(vote.plugin == run.plugin for vote in run.stop_reasons):
             return
         message = f"{name} is {value} at epoch {run.progress.epoch + 1}, step {run.progress.step}"
@@ -64,9 +64,9 @@ class NaNGuard:
         run.stop(message, metric=name, value=value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the batches were last looked at."""
+        """Return the step of the latest batch."""
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the step of `state`."""
+        """Continue from the step of `state`."""
         self._last_step = state["last_step"]

@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 class ReduceLROnPlateau:
     """Multiply the learning rate by `factor` once `monitor` has not improved for `patience` observations in a row.
 
-    Parameters are those of `keras.callbacks.ReduceLROnPlateau`, less `verbose`, since `Console` and the log say it all:
+    Parameters are those of `keras.callbacks.ReduceLROnPlateau`, less `verbose`, since `Console` and the log tell it:
 
     * `monitor`, `mode`, `missing`: as in `EarlyStopping`.
     * `factor`: above 0 and below 1; new rate = old rate * `factor`.
     * `patience`: observations without improvement before a reduction; 0 and 1 both reduce at the first.
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
-    * `cooldown`: observations after a reduction in which nothing is counted. Exactly as many as it says, where Keras skips
-      one fewer.
+    * `cooldown`: how many observations after a reduction are not counted. Keras skips one fewer.
     * `min_lr`: the rate is never set below this.
 
-    Raises `ParameterError` for a value outside its range. Where the framework has a learning-rate schedule of its own the
+    Raises `ParameterError` for a value outside its range. If the framework has a learning-rate schedule of its own, the
     plugin is refused before the first batch.
     """
 
@@ -42,15 +41,15 @@ class ReduceLROnPlateau:
     cooldown: int = attrs.field(default=0, validator=validators.integer(at_least=0))
     min_lr: float = attrs.field(default=0.0, validator=validators.number(at_least=0))
     missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
-    watch: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
+    observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     cooling: int = attrs.field(init=False, default=0)
-    """Observations still to let pass after a reduction."""
+    """How many observations to skip from now on, after a reduction."""
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction, so that an unknown one is refused before anything is trained."""
-        self.watch = attrs.evolve(self.watch, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
+        self.observed = attrs.evolve(self.observed, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -58,11 +57,11 @@ class ReduceLROnPlateau:
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
-        self.watch = self.watch.observe(value, epoch)
+        self.observed = self.observed.observe(value, epoch)
         if self.cooling > 0:
             self.cooling -= 1
-            self.watch = self.watch.rest()
-        elif self.watch.waited >= max(self.patience, 1):
+            self.observed = self.observed.rest()
+        elif self.observed.waited >= max(self.patience, 1):
             self._reduce(run, value)
 
     def _reduce(self, run: Run, value: float) -> None:
@@ -70,17 +69,17 @@ class ReduceLROnPlateau:
         reduced = max(rate * self.factor, self.min_lr)
         # A rate kept as float32 differs from the parameter it was set from in the eighth digit.
         if reduced < rate and not math.isclose(reduced, rate, rel_tol=1e-6):
-            best = "none" if self.watch.best is None else f"{self.watch.best:.6g}"
-            run.set_learning_rate(reduced, f"{self.monitor} {self.watch}: {value:.6g}, best {best}")
+            best = "none" if self.observed.best is None else f"{self.observed.best:.6g}"
+            run.set_learning_rate(reduced, f"{self.monitor} {self.observed}: {value:.6g}, best {best}")
             self.cooling = self.cooldown
-            self.watch = self.watch.rest()
+            self.observed = self.observed.rest()
 
     def state_dict(self) -> dict[str, Any]:
-        """The observations so far, and what is left of the cooldown."""
-        return {**self.watch.state_dict(), "cooling": self.cooling}
+        """Return the observations so far, and what is left of the cooldown."""
+        return {**self.observed.state_dict(), "cooling": self.cooling}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the observations of `state`."""
-        observed = dict(state)
-        self.cooling = observed.pop("cooling")
-        self.watch = self.watch.load_state_dict(observed)
+        """Continue from the observations of `state`."""
+        observations = dict(state)
+        self.cooling = observations.pop("cooling")
+        self.observed = self.observed.load_state_dict(observations)

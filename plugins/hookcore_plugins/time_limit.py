@@ -19,8 +19,8 @@ class TimeLimit:
     * `seconds`, `minutes`, `hours`: the limit is their sum; at least one must be given, each above 0.
     * `clock`: a function that returns seconds and never goes back; `time.monotonic` by default.
 
-    A run that is resumed goes on with the time that it has used; the time between is not counted. Raises `ParameterError` for a
-    value outside its range, and where no limit is given.
+    A run that is resumed continues with the time that it has used; the time between is not counted. Raises `ParameterError` for
+    a value outside its range, and if no limit is given.
     """
 
     seconds: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
@@ -51,7 +51,7 @@ class TimeLimit:
 
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
-        """Vote where the limit has passed."""
+        """Vote if the limit has passed."""
         elapsed = self._elapsed
         # The epoch that this vote ends has an end too, and one vote is enough.
         if elapsed >= self._limit and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
@@ -60,13 +60,13 @@ class TimeLimit:
 
     @hookimpl
     def on_epoch_end(self, run: Run) -> None:
-        """Vote where the limit has passed: validation takes time too."""
+        """Vote if the limit has passed: validation takes time too."""
         self.on_batch_end(run)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many seconds have been used so far."""
+        """Return how many seconds have been used so far."""
         return {"elapsed": self._elapsed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the seconds of `state`."""
+        """Continue from the seconds of `state`."""
         self._used, self._since = state["elapsed"], None

@@ -1,4 +1,4 @@
-"""A run that goes on with the state of an earlier one, for the properties of stop and resume."""
+"""A run that continues with the state of an earlier one, for the properties of stop and resume."""
 
 from __future__ import annotations
 

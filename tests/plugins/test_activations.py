@@ -77,7 +77,7 @@ def test_every_n_epochs_and_samples(tmp_path: Path) -> None:
 
 
 def test_a_layer_over_the_limit_is_left_out_and_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What still fits is there; the next run says it again."""
+    """What still fits is written; the next run warns again."""
     activations = Activations(tmp_path, max_megabytes=7e-6)
     for _ in range(2):
         caplog.clear()
@@ -142,7 +142,7 @@ def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
 
 
 def test_a_resumed_run_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    """Also where it ends before it comes there again."""
+    """Even if it ends before it reaches that epoch again."""
     plugins = [Activations(tmp_path / "seen"), Checkpoint(tmp_path / "saved", every_n_epochs=2)]
     train(plugins, 4, crash=(3, 1))
     assert len(files(tmp_path / "seen")) == 3
@@ -172,7 +172,7 @@ def test_the_weights_are_those_that_the_epoch_ended_with(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_stored_without_pickle_is_no_file(tmp_path: Path) -> None:
-    """The plugin is disabled, the run goes on, and the file of the epoch before is whole."""
+    """The plugin is disabled, the run continues, and the file of the epoch before is whole."""
 
     @attrs.define(eq=False)
     class Odd(Layered):
@@ -186,8 +186,8 @@ def test_what_cannot_be_stored_without_pickle_is_no_file(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["activations-epoch-0001.npz"]
 
 
-def test_without_validation_data_the_run_goes_on_without_it(tmp_path: Path) -> None:
-    """The error says so at the beginning, and nothing is written."""
+def test_without_validation_data_the_run_continues_without_it(tmp_path: Path) -> None:
+    """The error names what is missing at the beginning, and nothing is written."""
     run = train([Activations(tmp_path)], 2, data=None)
     (failure,) = run.failures
     assert (failure.hook, type(failure.error)) == ("on_train_begin", HookcoreError)

@@ -39,7 +39,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: 
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int, batches: int = 2) -> Run:
-    """A run that goes on after `epoch`, -1 for within the first, and `step`, as an adapter drives it."""
+    """A run that continues after `epoch`, -1 for within the first, and `step`, as an adapter drives it."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), max(epoch, 0), step)
     run = Run(trainee=ScriptedTrainee(), resumed_from=checkpoint, progress=Progress(epoch=epoch, step=step))
     session = Engine(plugins).start(run)
@@ -67,7 +67,7 @@ def test_one_row_per_epoch(tmp_path: Path) -> None:
 
 
 def test_there_is_no_learning_rate_column_without_a_learning_rate(tmp_path: Path) -> None:
-    """A loop without a trainee has none."""
+    """A loop without a trainee has no such column."""
     train([CSVLog(tmp_path / "log.csv")], [{"loss": 0.5}], rate=None)
     assert rows(tmp_path / "log.csv")[0] == ["epoch", "step", "loss"]
 
@@ -139,7 +139,7 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path: Path) -> None:
 
 
 def test_no_handle_stays_open(tmp_path: Path) -> None:
-    """Neither after a run nor after an exception is there a file that nobody closed."""
+    """Neither after a run nor after an exception is a file still open."""
 
     def fail() -> None:
         with Loop([CSVLog(tmp_path / "log.csv")], epochs=3) as loop:
@@ -153,11 +153,11 @@ def test_no_handle_stays_open(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             fail()
         gc.collect()
-    assert [str(one.message) for one in caught] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_an_earlier_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Under the first number that is free, and the log says so; nothing is lost."""
+    """Under the first number that is free, which the log names; nothing is lost."""
     path = tmp_path / "log.csv"
     (tmp_path / "log.1.csv").write_text("taken")
     log = CSVLog(path)
@@ -176,8 +176,8 @@ def test_an_empty_file_is_not_moved_aside(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
-def test_append_goes_on_under_one_header(tmp_path: Path) -> None:
-    """The columns of both runs are there, and each value is under its own."""
+def test_append_continues_under_one_header(tmp_path: Path) -> None:
+    """The file has the columns of both runs, and each value is under its own."""
     path = tmp_path / "log.csv"
     train([CSVLog(path)], [{"loss": 1.0, "acc": 0.5}])
     train([CSVLog(path, append=True)], [{"loss": 2.0, "mae": 4.0}, {"loss": 3.0, "mae": 5.0}], rate=None)
@@ -273,7 +273,7 @@ def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
 
 
 def test_resuming_leaves_the_rows_of_a_run_before_alone(tmp_path: Path) -> None:
-    """Where a file holds several runs, only the last one is cut, though the first went further."""
+    """If a file holds several runs, only the last one is cut, though the first went further."""
     path = tmp_path / "log.csv"
     train([CSVLog(path)], [{"loss": 1.0}] * 5)
     train([CSVLog(path, append=True)], [{"loss": 2.0}] * 3)
@@ -303,7 +303,7 @@ def test_a_file_removed_during_the_run_gets_its_header_again(tmp_path: Path) -> 
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> None:
-    """It is an observer: reported once, and the run goes on without it."""
+    """It is an observer: reported once, and the run continues without it."""
 
     class Removes:
         @hookimpl

@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A run with the metrics of `series`, one mapping an epoch, in which the weights of epoch n are [n]."""
+    """A run with the metrics of `series`, one mapping for each epoch, in which the weights of epoch n are [n]."""
     trainee = trainee or ScriptedTrainee()
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -48,7 +48,7 @@ def train(
 
 
 def stop_epoch(plugin: EarlyStopping, values: Sequence[float], **kwargs: Any) -> int | None:
-    """The epoch of the vote over the monitored values `values`, or None where there was none."""
+    """The epoch of the vote over the monitored values `values`, or None if there was no vote."""
     run = train(plugin, [{plugin.monitor: value} for value in values], **kwargs)
     return run.stop_reasons[0].epoch if run.stop_reasons else None
 
@@ -128,7 +128,7 @@ def test_nan_is_an_observation_that_never_improves(
 
 
 def test_a_run_of_nothing_but_nan_restores_no_weights() -> None:
-    """Where no epoch was best, the weights stay as the last epoch left them, and the reason says that there is no best."""
+    """If no epoch was best, the weights stay as the last epoch left them, and the reason says that there is no best."""
     trainee = ScriptedTrainee()
     run = train(EarlyStopping("loss", patience=2, restore_best_weights=True), [{"loss": NAN}] * 4, trainee=trainee)
     assert trainee.weights == [1.0]
@@ -188,14 +188,14 @@ def test_the_best_weights_come_back_however_the_run_ended(values: list[float], o
     assert (trainee.weights, trainee.optimizer_state) == ([1.0], [float(run.progress.epoch)])
 
 
-def test_the_weights_stay_where_restoring_was_not_asked_for() -> None:
+def test_the_weights_stay_if_restoring_was_not_asked_for() -> None:
     """Without restore_best_weights the trainee is not touched, and needs no snapshots."""
-    trainee = ScriptedTrainee(cannot={"snapshot": "it has none"})
+    trainee = ScriptedTrainee(cannot={"snapshot": "it cannot copy its weights"})
     train(EarlyStopping("loss"), [{"loss": 1}, {"loss": 2}], trainee=trainee)
     assert trainee.weights == [1.0]
 
 
-def test_the_best_epoch_that_does_not_beat_the_baseline_is_restored_all_the_same() -> None:
+def test_the_best_epoch_that_does_not_beat_the_baseline_is_still_restored() -> None:
     """The baseline decides the waiting; what is best is best."""
     trainee = ScriptedTrainee()
     plugin = EarlyStopping("loss", patience=3, baseline=0.5, restore_best_weights=True)
@@ -272,7 +272,7 @@ def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
 
 
 def test_a_missing_validation_metric_asks_whether_there_was_validation() -> None:
-    """Where no val_ metric is there at all, validation itself is what is missing."""
+    """If there is no val_ metric at all, validation itself is what is missing."""
     with pytest.raises(MetricError, match=r"there are: loss\..* Nothing was validated: .*validation_freq"):
         train(EarlyStopping(), [{"loss": 1}])
 
@@ -285,22 +285,22 @@ def test_a_missing_metric_is_reported_under_the_name_that_the_plugin_was_given()
             pass
 
 
-def test_missing_warn_warns_and_goes_on() -> None:
-    """The run goes on without observations, and says so."""
+def test_missing_warn_warns_and_continues() -> None:
+    """The run continues without observations, and warns."""
     with pytest.warns(HookcoreWarning, match="early_stopping: no metric 'val_loss'"):
         run = train(EarlyStopping(missing="warn", patience=1), [{"loss": 1}] * 3)
     assert run.outcome is Outcome.COMPLETED
 
 
 def test_missing_skip_says_nothing() -> None:
-    """The run goes on without observations, silently: a warning would be an error in these tests."""
+    """The run continues without observations, silently: a warning would be an error in these tests."""
     plugin = EarlyStopping(missing="skip", patience=1)
     assert train(plugin, [{"loss": 1}] * 3).outcome is Outcome.COMPLETED
     assert plugin.best is None
 
 
 @pytest.mark.parametrize(("validation_freq", "validated"), [(2, {1, 3, 5, 7}), ([1, 4, 5], {0, 3, 4})])
-def test_patience_counts_observations_where_validation_is_not_every_epoch(
+def test_patience_counts_observations_if_validation_is_not_every_epoch(
     validation_freq: int | Collection[int], validated: set[int]
 ) -> None:
     """Epochs without validation neither use patience up nor are an error."""
@@ -317,7 +317,7 @@ def test_an_error_where_validation_was_due_and_its_metric_is_absent(validation_f
 
 
 def test_a_metric_that_was_there_once_is_not_missed_later() -> None:
-    """A metric that is logged only now and then is observed when it is there."""
+    """A metric that is logged only now and then is observed when it is logged."""
     run = train(EarlyStopping("auc", patience=2), [{"auc": 1}, {}, {"auc": 1}, {}, {}, {"auc": 1}, {"auc": 1}])
     assert [reason.epoch for reason in run.stop_reasons] == [5]
 
@@ -337,7 +337,7 @@ def test_one_object_serves_two_runs_from_fresh_state() -> None:
 
 
 def test_weights_kept_in_one_run_are_not_restored_in_the_next() -> None:
-    """A run in which nothing improved restores nothing, even where the run before it never came to its end."""
+    """A run in which nothing improved restores nothing, even if the run before it never came to its end."""
     plugin = EarlyStopping("loss", restore_best_weights=True, patience=5)
     abandoned = Loop([plugin], epochs=2, trainee=ScriptedTrainee())
     abandoned.__enter__()

@@ -37,7 +37,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int) -> None:
-    """A run that goes on after the checkpoint of `epoch` and `step`, as an adapter drives it."""
+    """A run that continues after the checkpoint of `epoch` and `step`, as an adapter drives it."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
     run = Run(trainee=ScriptedTrainee(), resumed_from=checkpoint, progress=Progress(epoch=epoch, step=step))
     session = Engine(plugins).start(run)
@@ -78,8 +78,8 @@ def test_one_line_per_epoch_and_one_for_the_end(tmp_path: Path) -> None:
     ]
 
 
-def test_the_learning_rate_is_left_out_where_there_is_none(tmp_path: Path) -> None:
-    """A loop without a trainee has none."""
+def test_the_learning_rate_is_left_out_if_there_is_none(tmp_path: Path) -> None:
+    """A loop without a trainee has no learning rate to write."""
     train([JSONLog(tmp_path / "log.jsonl")], [{"loss": 0.5}], rate=None)
     assert "learning_rate" not in lines(tmp_path / "log.jsonl")[0]
 
@@ -131,7 +131,7 @@ def test_a_decision_of_the_last_hook_is_written(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_says_so(tmp_path: Path) -> None:
-    """The epochs before the exception are there, and the outcome."""
+    """The file has the epochs before the exception, and the outcome."""
 
     def fail() -> None:
         with Loop([JSONLog(tmp_path / "log.jsonl")], epochs=2) as loop:
@@ -173,7 +173,7 @@ def test_an_earlier_file_is_moved_aside(tmp_path: Path) -> None:
         assert [line["event"] for line in lines(tmp_path / name)] == ["epoch", "epoch", "stop", "train_end"]
 
 
-def test_append_goes_on_after_whole_lines(tmp_path: Path) -> None:
+def test_append_continues_after_whole_lines(tmp_path: Path) -> None:
     """A torn last line is dropped."""
     path = tmp_path / "log.jsonl"
     train([JSONLog(path)], [{"loss": 1.0}])
@@ -220,7 +220,7 @@ def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: 
 def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
     values: list[float], cut: tuple[int, int], every_n_steps: int | None, place: int, *, append: bool, asynchronous: bool
 ) -> None:
-    """After a crash anywhere, byte for byte, decisions too, wherever the log is listed, however late a checkpoint is there."""
+    """After a crash anywhere, byte for byte, decisions too, wherever the log is listed, however late a checkpoint is durable."""
     with tempfile.TemporaryDirectory() as directory:
 
         def run(name: str, fail: tuple[int, int, BaseException] | None = None) -> None:
@@ -241,7 +241,7 @@ def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
         assert (here / "parts.jsonl").read_text() == (here / "whole.jsonl").read_text()
 
 
-def test_a_log_that_the_earlier_run_did_not_have_begins_where_it_goes_on(tmp_path: Path) -> None:
+def test_a_log_that_the_earlier_run_did_not_have_begins_where_the_run_continues(tmp_path: Path) -> None:
     """What was decided before is not told as if it were new."""
     checkpointing.train([Checkpoint(tmp_path / "c")], [2.0])
     checkpointing.train([Checkpoint(tmp_path / "c"), JSONLog(tmp_path / "log.jsonl")], [2.0, 1.0], resume="auto")
@@ -253,7 +253,7 @@ def test_a_log_that_the_earlier_run_did_not_have_begins_where_it_goes_on(tmp_pat
 
 
 def test_resuming_leaves_the_lines_of_a_run_before_alone(tmp_path: Path) -> None:
-    """Where a file holds several runs, only the last one is cut, though the first went further."""
+    """If a file holds several runs, only the last one is cut, though the first went further."""
     path = tmp_path / "log.jsonl"
     train([JSONLog(path)], [{"loss": 1.0}] * 5)
     train([JSONLog(path, append=True)], [{"loss": 2.0}] * 3)

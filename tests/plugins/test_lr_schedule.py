@@ -146,7 +146,7 @@ def test_anything_else_is_refused_with_plugin_epoch_and_value(returned: Any) -> 
 
 
 def test_the_rates_of_a_schedule_are_no_decisions() -> None:
-    """A decision an epoch would bury the others."""
+    """A decision for each epoch would bury the others."""
     with Loop([LearningRateSchedule(halved)], epochs=3, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
             pass
@@ -165,7 +165,7 @@ def test_what_cannot_be_called_with_epoch_and_rate_is_refused_at_once(schedule: 
 
 @pytest.mark.parametrize("trainee", [None, ScriptedTrainee(cannot={"learning_rate": "its optimizer has a schedule"})])
 def test_a_trainee_without_a_learning_rate_is_refused_before_training(trainee: ScriptedTrainee | None) -> None:
-    """The error names the plugin and says why there is none, and no hook was called."""
+    """The error names the plugin and says why the rate cannot be set, and no hook was called."""
     recording = RecordingPlugin()
     loop = Loop([recording, LearningRateSchedule(halved)], epochs=2, trainee=trainee)
     reason = "its optimizer has a schedule" if trainee else "this loop was given no trainee"

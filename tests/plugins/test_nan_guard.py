@@ -64,7 +64,7 @@ def test_a_bad_metric_at_the_end_of_an_epoch_stops_the_run() -> None:
 
 
 def test_the_monitored_metric_may_be_of_validation_only() -> None:
-    """Where the metric that was asked about is bad, the vote is about it, whatever others are."""
+    """If the metric that was asked about is bad, the vote is about it, whatever others are."""
     run = train(NaNGuard("val_loss"), [[1]], at_epoch_end={"a": NAN, "val_loss": INF})
     assert [reason.metric for reason in run.stop_reasons] == ["val_loss"]
 
@@ -129,7 +129,7 @@ def test_a_bad_loss_between_is_noticed_at_the_next_look() -> None:
 
 
 def test_steps_are_counted_across_executions_of_several_batches() -> None:
-    """Where a framework runs several batches at a time, a multiple that was passed counts as reached."""
+    """If a framework runs several batches at a time, a multiple that was passed counts as reached."""
     guard, run = NaNGuard(every_n_steps=5), Run()
     session = Engine([guard], autoload=False).start(run)
     session.batch_end(2, {"loss": NAN}, steps=3)
@@ -151,7 +151,7 @@ def test_a_metric_that_is_never_there_is_an_error() -> None:
 
 
 def test_missing_warn_and_skip_let_the_run_go_on() -> None:
-    """A guard that may watch nothing says so or keeps quiet, as it was asked to."""
+    """A guard that may watch nothing warns or keeps quiet, as it was asked to."""
     with pytest.warns(HookcoreWarning, match="nan_guard: no metric 'los'"):
         assert train(NaNGuard("los", missing="warn"), [[1]]).outcome is Outcome.COMPLETED
     assert train(NaNGuard("los", missing="skip"), [[NAN]]).outcome is Outcome.COMPLETED

@@ -31,7 +31,7 @@ USUAL = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @attrs.define
 class Clock:
-    """Seconds that pass when the test says so."""
+    """Seconds that pass when the test lets them."""
 
     now: float = 1000.0
 
@@ -197,7 +197,7 @@ def test_the_exception_says_which_signal_and_how_long_there_is(name: str, code: 
 
 
 def test_an_unknown_deadline_is_unknown_to_who_asks() -> None:
-    """Without a deadline `remaining` says that nobody knows."""
+    """Without a deadline `remaining` returns None."""
     _, exception = ended([Preemption(deadline=None), sending(signal.SIGTERM, at="on_batch_begin")])
     assert isinstance(exception, Preempted)
     assert exception.remaining() is None
@@ -212,7 +212,7 @@ def test_a_signal_after_the_last_event_reaches_the_caller() -> None:
 
 
 def test_a_run_that_fails_by_itself_fails_by_its_own_error() -> None:
-    """Where a plugin raises in the event in which the signal came, the caller gets that error."""
+    """If a plugin raises in the event in which the signal came, the caller gets that error."""
 
     def fail(_: Run) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -223,7 +223,7 @@ def test_a_run_that_fails_by_itself_fails_by_its_own_error() -> None:
 
 
 def test_one_object_serves_one_run_after_another() -> None:
-    """What a run left behind, the signal and the time, is not there in the next; the next can be preempted too."""
+    """What a run left behind, the signal and the time, is gone in the next; the next can be preempted too."""
     preemption = Preemption()
     times = [preemption.seconds_to_end]
     ended([preemption, sending(signal.SIGTERM, at="on_batch_begin")])
@@ -254,7 +254,7 @@ def test_ctrl_c_after_another_signal_is_raised_at_once() -> None:
 
 
 def test_ctrl_c_while_plugins_save_goes_through_and_the_first_signal_is_what_the_caller_gets() -> None:
-    """A second signal in `on_exception` ends what goes on there, and the run ends all the same."""
+    """A second signal in `on_exception` ends what happens there, and the run still ends."""
     recording = RecordingPlugin()
     saved: list[str] = []
 
@@ -272,24 +272,24 @@ def test_ctrl_c_while_plugins_save_goes_through_and_the_first_signal_is_what_the
 
 @pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM"), ("SIGINT", "SIGUSR1")])
 def test_a_second_signal_kills_where_it_would_have_without_us(first: str, second: str) -> None:
-    """Where the default action was there before, the second signal ends the process by that, at once."""
+    """If the default action was installed before, the second signal ends the process by that, at once."""
     done = child(f"""
         def twice(run):
             os.kill(os.getpid(), signal.{first})
-            print("going on", flush=True)
+            print("continuing", flush=True)
             os.kill(os.getpid(), signal.{second})
             print("not reached", flush=True)
         train(at("on_batch_begin", twice))
     """)
-    assert done.stdout == "going on\n"
+    assert done.stdout == "continuing\n"
     assert done.returncode == -getattr(signal, second)
 
 
-# What was there before
+# The handlers before
 
 
 def test_a_handler_of_the_programs_own_is_called_after_ours_each_time() -> None:
-    """It is called for the first signal, when the run is to be interrupted already, and for every later one, with its frame."""
+    """It is called for the first signal, after it has interrupted the run, and for every later one, with its frame."""
     seen: list[tuple[int, bool, bool]] = []
     engine = Engine([Preemption(), sending(*[signal.SIGTERM] * 3, at="on_batch_begin")], autoload=False)
 
@@ -303,7 +303,7 @@ def test_a_handler_of_the_programs_own_is_called_after_ours_each_time() -> None:
 
 
 def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
-    """Under `nohup` and its like nothing is handled, and the run goes on."""
+    """Under `nohup` and its like nothing is handled, and the run continues."""
     with handling(signal.SIGTERM, signal.SIG_IGN):
         run = train([Preemption(), sending(signal.SIGTERM, signal.SIGTERM, at="on_batch_begin")])
     assert run.outcome is Outcome.COMPLETED
@@ -340,7 +340,7 @@ def test_handlers_are_put_back_however_the_others_end(fails: bool) -> None:  # n
 
 
 def test_a_handler_that_was_installed_on_top_is_left_there(caplog: pytest.LogCaptureFixture) -> None:
-    """What a later one has put in place stays, the log says so, and ours passes on what that one passes to it."""
+    """What a later one has put in place stays, the log names it, and ours passes on what that one passes to it."""
     before = signal.getsignal(signal.SIGINT)
     ours: list[Any] = []
     passed: list[int] = []
@@ -389,7 +389,7 @@ def test_a_signal_after_the_inner_of_two_runs_ends_the_outer() -> None:
 
 
 def test_two_runs_that_end_in_the_order_in_which_they_began_leave_nothing_behind() -> None:
-    """The first to end cannot put back what was there, and the last one does it for both."""
+    """The first to end cannot put the earlier handler back, and the last one does it for both."""
     before = signal.getsignal(signal.SIGTERM)
     sessions = [Engine([Preemption()], autoload=False).start(Run()) for _ in range(3)]
     for session in sessions:
@@ -402,13 +402,13 @@ def test_two_runs_that_end_in_the_order_in_which_they_began_leave_nothing_behind
 
 
 def abandon(engine: Engine) -> None:
-    """A run that begins, and that nobody ends."""
+    """A run that begins, and is abandoned."""
     engine.start(Run(), training=False).train_begin()
     gc.collect()
 
 
 def test_the_handlers_of_a_run_that_is_gone_pass_everything_on() -> None:
-    """Where nobody has the run any more that nobody ended, the first signal does what it did before."""
+    """If an abandoned run no longer exists, the first signal does what it did before."""
     engine = Engine([preemption := Preemption()], autoload=False)
     abandon(engine)
     with pytest.raises(KeyboardInterrupt):
@@ -417,7 +417,7 @@ def test_the_handlers_of_a_run_that_is_gone_pass_everything_on() -> None:
 
 
 def test_a_run_after_one_that_is_gone_ends_in_order() -> None:
-    """What a run that nobody ended has left is no handler of the program's own: another plugin's run finishes its batch."""
+    """What an abandoned run has left is no handler of the program's own: another plugin's run finishes its batch."""
     abandon(Engine([Preemption()], autoload=False))
     recording = RecordingPlugin()
     ended([Preemption(), sending(signal.SIGINT, at="on_batch_begin"), recording], by=KeyboardInterrupt)
@@ -425,7 +425,7 @@ def test_a_run_after_one_that_is_gone_ends_in_order() -> None:
 
 
 def test_the_second_signal_to_an_abandoned_run_goes_through() -> None:
-    """Where somebody still has the run that nobody ended, one signal is lost, and no more."""
+    """If an abandoned run still exists, one signal is lost, and no more."""
     session = (engine := Engine([Preemption()], autoload=False)).start(Run())
     session.train_begin()
     signal.raise_signal(signal.SIGINT)
@@ -435,7 +435,7 @@ def test_the_second_signal_to_an_abandoned_run_goes_through() -> None:
 
 
 def test_the_next_run_of_the_plugin_puts_back_what_an_abandoned_one_left() -> None:
-    """It starts without the earlier one's signal, and its end leaves the handlers that were there before both."""
+    """It starts without the earlier one's signal, and its end leaves the handlers that were installed before both."""
     session = (engine := Engine([Preemption()], autoload=False)).start(Run())
     session.train_begin()
     signal.raise_signal(signal.SIGTERM)
@@ -474,7 +474,7 @@ def test_a_run_in_a_thread_says_that_it_handles_no_signals() -> None:
 
 
 def test_a_run_that_began_in_the_main_thread_may_end_in_another(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing can be put back there, the log says so, and signals pass through what is left."""
+    """Nothing can be put back there, the log tells why, and signals pass through what is left."""
     before = [signal.getsignal(number) for number in USUAL]
     session = Engine([Preemption()], autoload=False).start(Run())
     session.train_begin()
@@ -519,7 +519,7 @@ def test_the_process_exits_with_the_signals_status() -> None:
 
 
 def test_ctrl_c_ends_the_process_as_ever() -> None:
-    """SIGINT that nobody catches ends with a traceback and by the signal, after the batch."""
+    """SIGINT that is not caught ends with a traceback and by the signal, after the batch."""
     done = child("""train(at("on_batch_begin", lambda run: os.kill(os.getpid(), signal.SIGINT)))""")
     assert done.stdout == "batch 0\n"
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
@@ -631,7 +631,7 @@ def descend(directory: Path, *plugins: object, resume: bool = False) -> tuple[li
     ("hook", "next_batch"),
     [("on_epoch_begin", 3), ("on_batch_begin", 4), ("on_batch_end", 4), ("on_evaluate_batch_begin", 6), ("on_epoch_end", 6)],
 )
-def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(
+def test_a_resumed_run_continues_with_the_next_batch_and_reaches_the_same_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int, hook: str, next_batch: int
 ) -> None:
     """The one checkpoint is of the batch that was finished; with it no batch is trained twice, none is left out."""
@@ -646,10 +646,10 @@ def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(
     assert (weights, history) == expected[:2]
 
 
-def test_the_log_names_the_checkpoint_that_the_run_goes_on_from_where_there_is_none_newer(
+def test_the_log_names_the_checkpoint_that_the_run_resumed_from_if_none_is_newer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A resumed run that is preempted before its first batch has a checkpoint all the same: the earlier run's."""
+    """A resumed run that is preempted before its first batch still has a checkpoint: the earlier run's."""
     with pytest.raises(Preempted):
         descend(tmp_path, sending(signal.SIGTERM, at="on_batch_begin", epoch=1))
     (saved,) = tmp_path.glob("step-*")
@@ -679,7 +679,7 @@ def test_the_log_names_the_checkpoint_that_the_run_goes_on_from_where_there_is_n
     ],
 )
 def test_a_signal_that_cannot_be_handled_is_refused(signals: Any, message: str) -> None:
-    """The error names the value and, where there is one, the nearest name that is right."""
+    """The error names the value and, if one is near, the nearest name that is right."""
     with pytest.raises(ParameterError, match=r"^Preemption: ") as caught:
         Preemption(signals)
     assert message in str(caught.value)
@@ -693,7 +693,7 @@ def test_a_deadline_outside_its_range_is_refused(deadline: Any) -> None:
 
 
 def test_a_clock_must_be_a_function() -> None:
-    """The error says so before training."""
+    """The error is raised before training."""
     with pytest.raises(ParameterError, match=r"Preemption: clock must be a function, got 3\."):
         Preemption(clock=3)  # type: ignore[arg-type]  # on purpose
 

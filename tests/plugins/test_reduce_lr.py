@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> tuple[Run, list[float]]:
-    """A run with the metrics of `series`, one mapping an epoch, and the learning rate after each epoch."""
+    """A run with the metrics of `series`, one mapping for each epoch, and the learning rate after each epoch."""
     trainee = ScriptedTrainee(learning_rate=learning_rate)
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -117,7 +117,7 @@ def test_an_improvement_during_the_cooldown_becomes_best() -> None:
 
 
 def test_the_rate_is_never_set_below_min_lr() -> None:
-    """The last reduction lands on min_lr exactly, and there are none after it."""
+    """The last reduction lands on min_lr exactly, and no other follows."""
     run, rates = train(ReduceLROnPlateau("loss", factor=0.1, patience=1, min_lr=0.05), [{"loss": 1}] * 6)
     assert rates == [1.0, 0.1, 0.05, 0.05, 0.05, 0.05]
     assert len(run.decisions) == 2
@@ -130,15 +130,15 @@ def test_min_lr_never_raises_the_rate() -> None:
     assert not run.decisions
 
 
-def test_no_reduction_where_a_rate_kept_in_single_precision_is_min_lr() -> None:
+def test_no_reduction_if_a_rate_kept_in_single_precision_is_min_lr() -> None:
     """The float32 nearest to min_lr is min_lr: a reduction to it would repeat for ever."""
     float32_of_a_tenth = 0.10000000149011612
     run, _ = train(ReduceLROnPlateau("loss", patience=1, min_lr=0.1), [{"loss": 1}] * 3, learning_rate=float32_of_a_tenth)
     assert not run.decisions
 
 
-def test_no_cooldown_begins_where_nothing_was_reduced() -> None:
-    """At min_lr the waiting goes on, so that a rate raised from outside is reduced at once."""
+def test_no_cooldown_begins_if_nothing_was_reduced() -> None:
+    """At min_lr the waiting continues, so that a rate raised from outside is reduced at once."""
     plugin = ReduceLROnPlateau("loss", factor=0.5, patience=2, cooldown=9, min_lr=1.0)
     trainee = ScriptedTrainee(learning_rate=1.0)
     with Loop([plugin], epochs=6, trainee=trainee) as loop:
@@ -175,7 +175,7 @@ def test_an_unknown_direction_is_refused_before_training() -> None:
 
 @pytest.mark.parametrize("trainee", [None, ScriptedTrainee(cannot={"learning_rate": "its optimizer has a schedule"})])
 def test_a_trainee_without_a_learning_rate_is_refused_before_training(trainee: ScriptedTrainee | None) -> None:
-    """The error names the plugin and says why there is none, and no hook was called."""
+    """The error names the plugin and says why the rate cannot be set, and no hook was called."""
     recording = RecordingPlugin()
     loop = Loop([recording, ReduceLROnPlateau()], epochs=2, trainee=trainee)
     reason = "its optimizer has a schedule" if trainee else "this loop was given no trainee"
@@ -194,7 +194,7 @@ def test_a_missing_metric_is_an_error_under_the_plugins_name() -> None:
     )
 
 
-def test_patience_and_cooldown_count_observations_where_validation_is_not_every_epoch() -> None:
+def test_patience_and_cooldown_count_observations_if_validation_is_not_every_epoch() -> None:
     """Epochs without validation are no error, and use neither patience nor cooldown up."""
     series = [{"loss": 1.0} | ({"val_loss": 1.0} if epoch % 2 else {}) for epoch in range(16)]
     run, _ = train(ReduceLROnPlateau(patience=2, cooldown=1), series, validation_freq=2)

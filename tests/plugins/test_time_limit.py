@@ -18,7 +18,7 @@ from tests.plugins.resuming import resuming
 
 @attrs.define
 class Clock:
-    """Seconds that pass when the test says so, from an arbitrary beginning."""
+    """Seconds that pass when the test lets them, from an arbitrary beginning."""
 
     now: float = 1000.0
 
@@ -138,7 +138,7 @@ def test_no_limit_at_all_is_refused() -> None:
 
 
 def test_a_clock_must_be_a_function() -> None:
-    """The error says so before training."""
+    """The error is raised before training."""
     with pytest.raises(ParameterError, match=r"TimeLimit: clock must be a function, got 3\."):
         TimeLimit(seconds=1, clock=3)  # type: ignore[arg-type]  # on purpose
 

@@ -24,17 +24,17 @@ T = TypeVar("T")
 class Background(Generic[T]):
     """Does work on another thread, one piece after the other, in the order in which it is handed over.
 
-    One thread hands over, waits and collects: the one that trains. How much may be under way at a time is its affair (`wait`).
-    Each piece has a thread that ends with it, so nothing has to be closed: where a run is abandoned, what was handed over is
+    One thread hands over, waits and collects: the one that trains. It limits how much may be under way at a time (`wait`).
+    Each piece has a thread that ends with it, so nothing has to be closed: if a run is abandoned, what was handed over is
     still done, and the process ends after it. A process that is forked leaves the work to its parent.
     """
 
     jobs: deque[Job[T]] = attrs.field(factory=deque, init=False)
-    """What was handed over and not collected, oldest first: empty where there is nothing to ask for."""
+    """What was handed over and not collected, oldest first."""
     _process: int = attrs.field(factory=os.getpid, init=False)
 
     def submit(self, what: str, work: Callable[[], T]) -> None:
-        """Hand over `work`; `what` names it in the log. Where there can be no thread any more it is done at once."""
+        """Hand over `work`; `what` names it in the log. If no thread can be started, it is done at once."""
         self._leave_to_parent()
         job = Job(what, work, self.jobs[-1] if self.jobs else None)
         # Not a daemon, whatever the thread that trains is: the end of the process waits for it.
@@ -46,18 +46,18 @@ class Background(Generic[T]):
             job.do()
 
     def unfinished(self) -> int:
-        """How many pieces are being done or wait."""
+        """Return how many pieces are being done or wait."""
         return sum(not job.done.is_set() for job in self.jobs)
 
     def wait(self, unfinished: int = 0) -> None:
-        """Wait until no more than so many pieces are unfinished. Raises nothing of theirs."""
+        """Wait until at most `unfinished` pieces are unfinished. Raises none of their errors."""
         self._leave_to_parent()
-        going = [job for job in self.jobs if not job.done.is_set()]
-        for job in going[: max(0, len(going) - unfinished)]:
+        waiting = [job for job in self.jobs if not job.done.is_set()]
+        for job in waiting[: max(0, len(waiting) - unfinished)]:
             job.done.wait()
 
     def collect(self) -> Iterator[T]:
-        """What the finished pieces returned, in order, each once. Raises what one raised; those after it are left."""
+        """Yield what the finished pieces returned, in order, each once. Raises what one raised; those after it are left."""
         while self.jobs and self.jobs[0].done.is_set():
             yield self.jobs.popleft().result()
 
@@ -79,9 +79,9 @@ class Job(Generic[T]):
     _error: BaseException | None = attrs.field(default=None, init=False)
 
     def do(self) -> None:
-        """Wait for the piece before, and do this one. Nothing that the work holds is held any longer when it is done."""
+        """Wait for the piece before, and do this one. Afterwards nothing that the work held is held here."""
         after, self._after = self._after, None
-        # By its event: a join that Ctrl-C interrupts takes a thread for ended that is not.
+        # Not by `join`: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
         if after is not None:
             after.done.wait()
         work, self._work = self._work, None
@@ -90,21 +90,21 @@ class Job(Generic[T]):
                 self._results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is collected
             logger.error("%s failed: %s", self.what, error)  # noqa: TRY400 - whoever collects the error has its traceback
-            _release(error)
+            _drop_frames(error)
             self._error = error
         finally:
             del work, after
             self.done.set()
 
     def result(self) -> T:
-        """What the work returned. Raises what it raised."""
+        """Return what the work returned. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._results.pop()
 
 
-def _release(error: BaseException) -> None:
-    """Let go of what the frames hold in which `error` was raised: a snapshot is as large as the model. Their text stays."""
+def _drop_frames(error: BaseException) -> None:
+    """Free what is held by the frames in which `error` was raised: a snapshot is as large as the model. Their text stays."""
     text = "".join(traceback.format_exception(error)).rstrip()
     error.add_note(f"On the thread where it was raised:\n{text}")
     link: BaseException | None = error

@@ -17,9 +17,9 @@ from hookcore_plugins.console.screen import GAP, Screen
 if TYPE_CHECKING:
     from rich.text import Text  # noqa: TC004 - importing the plugins does not import rich
 
-_REFRESH = 0.1  # seconds between two pictures of the bar: reading a metric may wait for a device
-_SAVED = "*"
-_CALLER = "loop"  # who decides where no plugin does: the code that runs the loop
+_REFRESH = 0.1  # seconds from one drawing of the bar to the next: reading a metric may wait for a device
+_SAVED_MARK = "*"
+_CALLER = "loop"  # who decided if no plugin did: the code that runs the loop
 
 
 @attrs.define(eq=False)
@@ -30,16 +30,17 @@ class Console:
     bar shows the batches done in the epoch, the latest metrics as far as they fit, and the time left in the epoch. It is drawn at
     most ten times a second, and metrics are read only then.
 
-    * `verbose`: `"bar"`, `"lines"` for plain lines without control characters, or `"auto"`: the bar where `stream` is a
+    * `verbose`: `"bar"`, `"lines"` for plain lines without control characters, or `"auto"`: the bar if `stream` is a
       terminal or a notebook's output, and lines in a file, a pipe, or beneath another live display of rich. In a notebook the
       bar stands above the lines.
-    * `stream`: where to write; by default what `sys.stdout` is when training begins. While the bar is there, what
-      is printed to `sys.stdout` appears above it.
+    * `stream`: where to write; by default what `sys.stdout` is when training begins. What is printed to
+      `sys.stdout` meanwhile appears above the bar.
     * `clock`: seconds, for durations.
 
     Raises `ParameterError` for another `verbose`, a stream that cannot be written to or a clock that cannot be called.
     """
 
+    type_name: ClassVar[str] = "hookcore_plugins.console.Console"
     role: ClassVar[str] = "observer"
     shows_progress: ClassVar[bool] = True
     """Tells an adapter that the framework's own progress bar would be a second one."""
@@ -47,7 +48,7 @@ class Console:
     verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=validators.one_of("auto", "bar", "lines"))
     stream: TextIO | None = attrs.field(default=None, kw_only=True)
     clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
-    _shown: _Shown | None = attrs.field(init=False, default=None, repr=False)
+    _display: _Display | None = attrs.field(init=False, default=None, repr=False)
 
     @stream.validator
     def _writable(self, attribute: Any, value: TextIO | None) -> None:
@@ -56,127 +57,127 @@ class Console:
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
-        """Find out where to write."""
-        if self._shown is not None:  # the loop never said that its run was over
-            self._shown.screen.close()
+        """Open the screen."""
+        if self._display is not None:  # of a run that was abandoned
+            self._display.screen.close()
         screen = Screen(sys.stdout if self.stream is None else self.stream, self.verbose)
         now = self.clock()
-        self._shown = _Shown(screen, began=now, epoch_began=now)  # a resumed run may go on within an epoch
+        self._display = _Display(screen, began=now, epoch_began=now)  # a resumed run may begin within an epoch
         if run.resumed_from is not None:
-            self._shown.decisions = len(run.decisions)  # shown by the run before
-            with self._showing():
+            self._display.decisions = len(run.decisions)  # shown in the earlier run
+            with self._displaying():
                 screen.line([screen.text(f"resumed from {run.resumed_from.path}, step {run.resumed_from.step}")])
 
     @hookimpl(trylast=True)
     def on_epoch_begin(self, run: Run) -> None:
         """Begin the epoch's bar."""
-        with self._showing() as shown:
-            shown.epoch_began, shown.batches, shown.metrics = self.clock(), 0, {}
-            self._print_news(run, shown)
-            self._draw(run, shown)
+        with self._displaying() as display:
+            display.epoch_began, display.batches, display.metrics = self.clock(), 0, {}
+            self._print_news(run, display)
+            self._draw(run, display)
 
     @hookimpl(trylast=True)
     def on_batch_end(self, run: Run, batch: int, metrics: Mapping[str, float]) -> None:
-        """Move the bar, where it is time to."""
-        shown = self._shown
-        if shown is None:
+        """Move the bar, if it was not drawn for a while."""
+        display = self._display
+        if display is None:
             return
-        shown.batches = batch + 1
-        due = shown.screen.has_bar and self.clock() - shown.drawn >= _REFRESH
-        if due or len(run.decisions) > shown.decisions:
-            with self._showing():
-                self._print_news(run, shown)
+        display.batches = batch + 1
+        due = display.screen.has_bar and self.clock() - display.drawn >= _REFRESH
+        if due or len(run.decisions) > display.decisions:
+            with self._displaying():
+                self._print_news(run, display)
                 if due:
-                    shown.metrics = dict(metrics)
-                    self._draw(run, shown)
+                    display.metrics = dict(metrics)
+                    self._draw(run, display)
 
     @hookimpl
     def on_evaluate_begin(self, run: Run) -> None:
-        """Say that the epoch is being validated."""
-        if self._shown is not None:
-            with self._showing() as shown:
-                self._draw(run, shown, "validating")
+        """Show that the epoch is being validated."""
+        if self._display is not None:
+            with self._displaying() as display:
+                self._draw(run, display, "validating")
 
     @hookimpl(specname="on_epoch_end", tryfirst=True)
     def read_learning_rate(self, run: Run) -> None:
-        """Take note of the learning rate that the epoch was trained with, before a plugin changes it."""
-        with self._showing() as shown:
-            shown.learning_rate = learning_rate_of(run)
+        """Note the learning rate that the epoch was trained with, before a plugin changes it."""
+        with self._displaying() as display:
+            display.learning_rate = learning_rate_of(run)
 
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Make up the epoch's line. It is printed at the next event, when it is known whether the epoch was saved."""
-        with self._showing() as shown:
-            styled, shown.finished = shown.screen.text, epoch
-            shown.line = [styled((_epoch(run, epoch), "bold")), *_items(shown.screen, metrics)]
-            if shown.learning_rate is not None:
-                shown.line.append(styled(("lr ", "dim"), f"{shown.learning_rate:.4g}"))
-            shown.line.append(styled((format_duration(self.clock() - shown.epoch_began), "dim")))
+        """Make the epoch's line. It is printed at the next event, when it is known whether the epoch was saved."""
+        with self._displaying() as display:
+            styled, display.finished = display.screen.text, epoch
+            display.line = [styled((_epoch(run, epoch), "bold")), *_items(display.screen, metrics)]
+            if display.learning_rate is not None:
+                display.line.append(styled(("lr ", "dim"), f"{display.learning_rate:.4g}"))
+            display.line.append(styled((format_duration(self.clock() - display.epoch_began), "dim")))
 
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
-        """Take the bar away and say how the run ended."""
-        with self._showing() as shown:
-            self._print_news(run, shown)
-            shown.screen.close()
-            shown.screen.line(self._summary(run, shown), indent=GAP)
-        self._shown = None
+        """Take the bar away and print how the run ended."""
+        with self._displaying() as display:
+            self._print_news(run, display)
+            display.screen.close()
+            display.screen.line(self._summary(run, display), indent=GAP)
+        self._display = None
 
     @contextlib.contextmanager
-    def _showing(self) -> Iterator[_Shown]:
-        """What is shown. After an error this plugin is called no more, so the bar is taken away at once."""
-        if self._shown is None:
+    def _displaying(self) -> Iterator[_Display]:
+        """Yield the display, and close it at an error, after which this plugin is not called again."""
+        if self._display is None:
             raise RuntimeError("an event of a run came before its on_train_begin")
         try:
-            yield self._shown
+            yield self._display
         except Exception:
-            self._shown.screen.close()
-            self._shown = None
+            self._display.screen.close()
+            self._display = None
             raise
 
-    def _print_news(self, run: Run, shown: _Shown) -> None:
+    def _print_news(self, run: Run, display: _Display) -> None:
         """Print the line of an epoch that ended, then what was decided; a checkpoint at its end is a mark on its line."""
-        news, shown.decisions = run.decisions[shown.decisions :], len(run.decisions)
-        if shown.line is not None:
-            ended = [one for one in news if one.kind == "checkpoint" and one.epoch == shown.finished]
-            news = [one for one in news if one not in ended]
-            shown.line += [shown.screen.text(_SAVED)] * bool(ended)
-            shown.any_saved |= bool(ended)
-            shown.screen.clear_bar()
-            shown.screen.line(shown.line, indent=shown.line[0].cell_len + GAP)
-            shown.line = None
+        news, display.decisions = run.decisions[display.decisions :], len(run.decisions)
+        if display.line is not None:
+            saves = [decision for decision in news if decision.kind == "checkpoint" and decision.epoch == display.finished]
+            news = [decision for decision in news if decision not in saves]
+            display.line += [display.screen.text(_SAVED_MARK)] * bool(saves)
+            display.any_saved |= bool(saves)
+            display.screen.clear_bar()
+            display.screen.line(display.line, indent=display.line[0].cell_len + GAP)
+            display.line = None
         for decision in news:
-            place = "" if decision.epoch == shown.finished else f" in epoch {decision.epoch + 1}, step {decision.step}"
+            place = "" if decision.epoch == display.finished else f" in epoch {decision.epoch + 1}, step {decision.step}"
             stop = "stop, " if decision.kind == "stop" else ""
-            shown.screen.note(decision.plugin or _CALLER, f"{place}: {stop}{decision.message}")
+            display.screen.note(decision.plugin or _CALLER, f"{place}: {stop}{decision.message}")
 
-    def _draw(self, run: Run, shown: _Shown, doing: str = "") -> None:
-        if not shown.screen.has_bar:
+    def _draw(self, run: Run, display: _Display, doing: str = "") -> None:
+        if not display.screen.has_bar:
             return
-        shown.drawn = self.clock()
-        done, total, elapsed = shown.batches, run.steps_per_epoch, shown.drawn - shown.epoch_began
+        display.drawn = self.clock()
+        done, total, elapsed = display.batches, run.steps_per_epoch, display.drawn - display.epoch_began
         if not doing and total is not None and 0 < done < total:
             doing = f"{format_duration(elapsed * (total - done) / done)} left"
         count = format_count(done, "batch", "batches") if total is None else f"{done}/{total}"
         head, tail = _epoch(run, run.progress.epoch), doing or format_duration(elapsed)
-        shown.screen.bar(head, count, _items(shown.screen, shown.metrics), tail, done=done, total=total)
+        display.screen.bar(head, count, _items(display.screen, display.metrics), tail, done=done, total=total)
 
-    def _summary(self, run: Run, shown: _Shown) -> list[Text]:
-        styled = shown.screen.text
+    def _summary(self, run: Run, display: _Display) -> list[Text]:
+        styled = display.screen.text
         voters = ", ".join(dict.fromkeys(reason.plugin or _CALLER for reason in run.stop_reasons))
         head = f"{run.outcome} by {voters}:" if run.outcome is Outcome.STOPPED else f"{run.outcome}:"
         items = [styled((head, "bold red" if run.outcome is Outcome.FAILED else "bold"))]
         items.append(styled(format_count(len(run.history), "epoch", "epochs")))
         if run.progress.step:
             items.append(styled(format_count(run.progress.step, "step", "steps")))
-        items.append(styled(format_duration(self.clock() - shown.began)))
+        items.append(styled(format_duration(self.clock() - display.began)))
         bests = {f"best {reason.metric}": reason.best for reason in run.stop_reasons if reason.best is not None}
-        items += _items(shown.screen, bests)
-        return items + [styled((f"{_SAVED} saved", "dim"))] * shown.any_saved
+        items += _items(display.screen, bests)
+        return items + [styled((f"{_SAVED_MARK} saved", "dim"))] * display.any_saved
 
 
 @attrs.define(eq=False)
-class _Shown:
+class _Display:
     """What is shown of one run, and how far."""
 
     screen: Screen

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 GAP: Final = 2
 """Spaces between two items of a line."""
 
-
-_CELL: Final = 100
+_NOTEBOOK_WIDTH: Final = 100
 """The width of the bar in a notebook, in characters."""
 
 
@@ -34,22 +33,22 @@ class Screen:
         # Two live displays on one terminal would overwrite each other.
         notebook = RichConsole(file=stream).is_jupyter
         alone = not (notebook or isinstance(stream, FileProxy))
-        self._cell = _Cell() if notebook and stream is sys.stdout and verbose != "lines" else None
+        self._cell = _NotebookCell() if notebook and stream is sys.stdout and verbose != "lines" else None
         self.has_bar = self._cell is not None or verbose == "bar" or (verbose == "auto" and terminal and alone)
         self._wraps = terminal or self.has_bar
         self._stream = stream
         on_terminal = self.has_bar and self._cell is None
         self._rich = RichConsole(file=stream, force_terminal=on_terminal, force_jupyter=False, highlight=False, markup=False)
-        self._live: Live | _Cell
+        self._live: Live | _NotebookCell
         if self._cell is not None:
-            self._live, self._rich.width = self._cell, _CELL
+            self._live, self._rich.width = self._cell, _NOTEBOOK_WIDTH
         elif self.has_bar:
             own = stream is sys.stdout
             # Errors sent elsewhere, as by 2>errors.log, stay there.
             errors = own and sys.stderr is not None and sys.stderr.isatty()
             self._live = Live(console=self._rich, auto_refresh=False, transient=True, redirect_stdout=own, redirect_stderr=errors)
             self._live.start()
-            # Where a loop dies without a word to its plugins, the cursor still comes back.
+            # The cursor comes back even if a loop dies and no plugin hears of it.
             atexit.register(self._live.stop)
 
     def close(self) -> None:
@@ -59,7 +58,7 @@ class Screen:
             self._live.stop()
 
     def text(self, *parts: str | tuple[str, str]) -> Text:
-        """A text of `parts`, each with a style or without, in characters that the stream can show."""
+        """Return a text of `parts`, each with a style or without, in characters that the stream can show."""
         from rich.text import Text
 
         styled = [(part, "") if isinstance(part, str) else part for part in parts]
@@ -71,7 +70,7 @@ class Screen:
         return "".join(character if character.isprintable() else " " for character in shown)
 
     def line(self, items: list[Text], indent: int = 0) -> None:
-        """Print `items` with a gap between them; an item that does not fit any more goes to a new line, after `indent` spaces."""
+        """Print `items` with a gap between them; an item that no longer fits goes to a new line, after `indent` spaces."""
         from rich.text import Text
 
         line, used = Text(), 0
@@ -136,7 +135,7 @@ class Screen:
             self._live.update("", refresh=True)
 
 
-class _Cell:
+class _NotebookCell:
     """A place in the output of a notebook's cell that is updated: IPython's own, as rich's needs ipywidgets."""
 
     def __init__(self) -> None:
@@ -144,13 +143,13 @@ class _Cell:
         self._shown = ""
 
     def update(self, picture: RenderableType, *, refresh: bool) -> None:
-        """Show `picture` in place of what was there."""
+        """Show `picture` in place of the one before."""
         del refresh  # always
         import IPython.display
         from rich.console import Console as RichConsole
 
         drawn = io.StringIO()
-        RichConsole(file=drawn, width=_CELL, force_jupyter=False, force_terminal=False).print(picture)
+        RichConsole(file=drawn, width=_NOTEBOOK_WIDTH, force_jupyter=False, force_terminal=False).print(picture)
         text = drawn.getvalue().rstrip()
         if self._handle is None:
             display: Any = IPython.display.display
@@ -160,6 +159,6 @@ class _Cell:
         self._shown = text
 
     def stop(self) -> None:
-        """Leave nothing there."""
+        """Take the picture away."""
         if self._handle is not None:
             self._handle.update({"text/plain": ""}, raw=True)

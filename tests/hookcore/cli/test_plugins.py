@@ -271,7 +271,7 @@ def test_details() -> None:
     assert "mode Literal['auto', 'min', 'max'] 'auto'" in lines
     assert "keep_last int | None 3" in lines
     assert any(line.startswith("on_epoch_end (trylast) ") for line in lines)
-    assert "On Ctrl-C, and where the process is preempted" in result.output
+    assert "On Ctrl-C, and if the process is preempted" in result.output
 
 
 def test_details_say_how_defaults_are_made(install: Install) -> None:

@@ -40,7 +40,7 @@ def train(
     fail: Failure | None = None,
     resume: Resume = False,
 ) -> Run:
-    """A run with `values` as the metric, None for not there; the weights are the steps."""
+    """Train a run with `values` as the metric, None for an epoch without it; the weights are the steps."""
     trainee = trainee or ScriptedTrainee()
     with Loop(plugins, epochs=len(values), trainee=trainee, resume=resume) as loop:
         for epoch in loop.epochs():
@@ -54,13 +54,13 @@ def train(
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps of the checkpoints in `directory`, every one of which verifies."""
+    """Return the steps of the checkpoints in `directory`, every one of which verifies."""
     return [store.verify(saved.path).step for saved in store.available(directory)]
 
 
 @attrs.define(eq=False)
 class BadTrainee(ScriptedTrainee):
-    """Raises what `errors` says for the weights that it is to write, as often as that."""
+    """Raises the errors that `errors` has for the weights that it writes, each once."""
 
     errors: dict[float, list[BaseException]] = attrs.field(factory=dict)
 
@@ -73,7 +73,7 @@ class BadTrainee(ScriptedTrainee):
 
 @attrs.define(eq=False)
 class SlowTrainee(BadTrainee):
-    """Writes only what it is let, one checkpoint for each release of `gate`; `begun` is released when it would begin."""
+    """Writes one checkpoint for each release of `gate`; `begun` is released when it would begin."""
 
     gate: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
     begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
@@ -81,7 +81,7 @@ class SlowTrainee(BadTrainee):
     """The weights of each checkpoint that it wrote."""
 
     def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
-        """When it is let."""
+        """When the gate is open."""
         self.begun.release()
         assert self.gate.acquire(timeout=PATIENCE)
         super().write(snapshot, directory)
@@ -90,7 +90,7 @@ class SlowTrainee(BadTrainee):
 
 @attrs.define(eq=False)
 class Watched(Background[None]):
-    """Calls `waiting` each time that somebody is about to wait until no more than so many writes are unfinished."""
+    """Calls `waiting` each time, before a wait until at most `unfinished` writes are unfinished."""
 
     waiting: Callable[[int], object]
 
@@ -101,7 +101,7 @@ class Watched(Background[None]):
 
 
 def on_a_slow_disk(plugin: Checkpoint, trainee: SlowTrainee, seen: Callable[[int], object] = lambda _: None) -> Checkpoint:
-    """`plugin`, each write of which is let only when somebody waits for it; `seen` is told of the waiting before."""
+    """Return `plugin`, whose writes each wait until training waits for them; `seen` is told of the waiting before."""
 
     def waiting(unfinished: int) -> None:
         seen(unfinished)
@@ -109,11 +109,12 @@ def on_a_slow_disk(plugin: Checkpoint, trainee: SlowTrainee, seen: Callable[[int
             trainee.gate.release()
 
     plugin._writes = Watched(waiting)
+    plugin._saver = plugin._new_saver()
     return plugin
 
 
 def settles(plugin: Checkpoint, *hooks: str) -> object:
-    """A plugin that lets all writes of `plugin` finish at the events `hooks`."""
+    """Return a plugin that waits for all writes of `plugin` at the events `hooks`."""
 
     def settle() -> None:
         plugin._writes.wait()
@@ -122,7 +123,7 @@ def settles(plugin: Checkpoint, *hooks: str) -> object:
 
 
 def in_a_process(script: str, *arguments: object) -> Any:
-    """What `script` printed as JSON, run in a Python of its own, in which limits and rights can be given up."""
+    """Return what `script` printed as JSON, run in a Python of its own, in which limits and rights can be given up."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def gated(gate: threading.Semaphore, done: list[int], number: int) -> Callable[[], int]:
-    """Work that waits until it is let."""
+    """Return work that waits for `gate`."""
 
     def work() -> int:
         assert gate.acquire(timeout=PATIENCE)
@@ -43,7 +43,7 @@ def fails(error: BaseException) -> Callable[[], int]:
     return work
 
 
-def test_whoever_hands_over_goes_on() -> None:
+def test_whoever_hands_over_continues() -> None:
     """Nothing is done by then, and what was done is collected in the order in which it was handed over, each once."""
     gate, done, background = threading.Semaphore(0), list[int](), Background[int]()
     for number in range(3):
@@ -76,7 +76,7 @@ def test_one_piece_at_a_time() -> None:
 
 
 def test_it_is_done_on_a_thread_that_ends_with_it() -> None:
-    """Not on the one that hands it over; and the process waits for it even where that one is a daemon."""
+    """Not on the one that hands it over; and the process waits for it even if that one is a daemon."""
     seen: list[threading.Thread] = []
     background = Background[None]()
 
@@ -93,7 +93,7 @@ def test_it_is_done_on_a_thread_that_ends_with_it() -> None:
 
 
 def test_an_error_is_raised_where_it_is_collected(caplog: pytest.LogCaptureFixture) -> None:
-    """In its place in the order; what was handed over after it is done all the same, and the log names the work."""
+    """In its place in the order; what was handed over after it is still done, and the log names the work."""
     background = Background[int]()
     for work in (lambda: 1, fails(OSError("disk")), lambda: 3):
         background.submit("writing something", work)
@@ -126,7 +126,7 @@ def test_an_error_tells_where_it_was_raised() -> None:
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_what_is_no_exception_is_raised_there_too(error: BaseException) -> None:
-    """Work that ends its thread is not lost in silence."""
+    """Work that ends its thread is not lost silently."""
     background = Background[int]()
     background.submit("work", fails(error))
     background.wait()
@@ -141,7 +141,7 @@ class Large:
 
 @pytest.mark.parametrize("error", [None, ValueError("bad")])
 def test_work_that_is_done_holds_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the work held is gone when it is said to be done, before it is collected, also where it failed."""
+    """What the work held is gone when it counts as done, before it is collected, even if it failed."""
     background, large = Background[None](), Large()
     known, there = weakref.ref(large), list[object]()
     set_event = threading.Event.set

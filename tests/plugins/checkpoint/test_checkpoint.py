@@ -44,7 +44,7 @@ def test_every_epoch_is_saved_and_the_newest_and_the_best_are_kept(tmp_path: Pat
     mode=st.sampled_from(["min", "max"]),
     every=st.integers(1, 3),
 )
-def test_what_stays_is_the_union_of_the_newest_the_best_and_every_so_many_epochs(
+def test_what_stays_is_the_union_of_the_newest_the_best_and_every_nth_epoch(
     values: list[float | None], keep: tuple[int | None, int | None, int | None], mode: Any, every: int
 ) -> None:
     """Of all that were saved: the last, the best by value, the earlier of equals, NaN and None never, and the n-th epochs'."""
@@ -71,8 +71,8 @@ def test_what_stays_is_the_union_of_the_newest_the_best_and_every_so_many_epochs
         assert [path.name for path in root.iterdir() if not path.name.startswith("step-")] == []
 
 
-def test_a_checkpoint_says_what_is_to_be_kept(tmp_path: Path) -> None:
-    """Who removes checkpoints later knows why each is there."""
+def test_a_checkpoint_says_what_must_be_kept(tmp_path: Path) -> None:
+    """Who removes checkpoints later knows why each was kept."""
     train([plugin := Checkpoint(tmp_path, keep_last=2, keep_best=4, keep_every=5)], [1])
     assert plugin.newest().retention == Retention(last=2, best=4, every=5)
 
@@ -87,9 +87,7 @@ def test_a_checkpoint_says_what_is_to_be_kept(tmp_path: Path) -> None:
         ("min", [NAN, 3, 4], [2]),
     ],
 )
-def test_save_best_only_saves_where_the_metric_improved(
-    tmp_path: Path, mode: Any, values: list[float], expected: list[int]
-) -> None:
+def test_save_best_only_saves_if_the_metric_improved(tmp_path: Path, mode: Any, values: list[float], expected: list[int]) -> None:
     """Better is strict, and NaN is never best, neither first nor later."""
     run = train([Checkpoint(tmp_path, mode=mode, save_best_only=True, keep_last=None)], values)
     assert steps(tmp_path) == expected
@@ -103,14 +101,14 @@ def test_save_best_only_keeps_to_improvements_whatever_every_n_epochs_says(tmp_p
 
 
 def test_save_best_only_needs_its_metric(tmp_path: Path) -> None:
-    """Where it is not there, nothing is saved in its place: the error names the plugin and the nearest metric."""
+    """If it is missing, nothing is saved in its place: the error names the plugin and the nearest metric."""
     with pytest.raises(MetricError, match=r"checkpoint: no metric 'val_los' .* Did you mean 'val_loss'\?"):
         train([Checkpoint(tmp_path, "val_los", "min", save_best_only=True)], [1])
     assert steps(tmp_path) == []
 
 
 def test_without_save_best_only_a_missing_metric_leaves_no_best(tmp_path: Path) -> None:
-    """The newest are kept all the same, and who asks for the best is told that there is none."""
+    """The newest are still kept, and who asks for the best gets an error."""
     plugin = Checkpoint(tmp_path, keep_last=2)
     train([plugin], [None, None, None])
     assert steps(tmp_path) == [2, 3]
@@ -119,7 +117,7 @@ def test_without_save_best_only_a_missing_metric_leaves_no_best(tmp_path: Path) 
 
 
 def test_missing_warn_warns(tmp_path: Path) -> None:
-    """Who wants to know of a missing metric without an error says so."""
+    """Who wants to know of a missing metric gets a warning instead of an error."""
     with pytest.warns(HookcoreWarning, match="checkpoint: no metric 'val_loss'"):
         train([Checkpoint(tmp_path, save_best_only=True, missing="warn")], [None])
 
@@ -154,7 +152,7 @@ def test_saves_by_steps_and_by_epochs_do_not_delay_each_other(tmp_path: Path) ->
 
 
 def test_an_epochs_value_ranks_the_checkpoint_that_steps_had_saved(tmp_path: Path) -> None:
-    """Where a step's save and an epoch's fall on the same step, the epoch's stays, with its value."""
+    """If a step's save and an epoch's fall on the same step, the epoch's stays, with its value."""
     plugin = Checkpoint(tmp_path, every_n_steps=2, keep_last=1)
     train([plugin], [1, 3], batches=2)
     assert steps(tmp_path) == [2, 4]
@@ -175,11 +173,31 @@ def test_each_save_is_a_decision_with_its_reason(tmp_path: Path) -> None:
     by_epoch = train([Checkpoint(tmp_path / "a")], [1]).decisions
     by_value = train([Checkpoint(tmp_path / "b", save_best_only=True)], [0.25]).decisions
     by_step = train([Checkpoint(tmp_path / "c", every_n_steps=1, every_n_epochs=None)], [1]).decisions
-    assert [(one.plugin, one.kind, one.message) for one in (*by_epoch, *by_value, *by_step)] == [
+    assert [(made.plugin, made.kind, made.message) for made in (*by_epoch, *by_value, *by_step)] == [
         ("checkpoint", "checkpoint", "saving step-00000001: end of epoch 1"),
         ("checkpoint", "checkpoint", "saving step-00000001: val_loss improved to 0.25"),
         ("checkpoint", "checkpoint", "saving step-00000001: every 1 steps"),
     ]
+
+
+def test_the_first_checkpoint_imports_nothing(tmp_path: Path) -> None:
+    """What it needs is imported when training begins: later the package may have been upgraded, or be out of reach."""
+    told = in_a_process(
+        """
+        import json, sys
+        from hookcore.testing import ScriptedTrainee
+        from hookcore_adapters.loop import Loop
+        from hookcore_plugins import Checkpoint
+
+        with Loop([Checkpoint(sys.argv[1])], epochs=1, trainee=ScriptedTrainee()) as loop:
+            before = set(sys.modules)
+            for _ in loop.epochs():
+                pass
+        print(json.dumps(sorted(set(sys.modules) - before)))
+        """,
+        tmp_path,
+    )
+    assert (told, steps(tmp_path)) == ([], [1])
 
 
 def test_other_plugins_are_told_of_each_checkpoint_when_it_is_durable(tmp_path: Path) -> None:
@@ -218,7 +236,7 @@ def test_the_epoch_of_a_vote_to_stop_is_saved(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_an_earlier_run_are_set_aside_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each new run moves what it finds into the next earlier-00n, says so, and keeps to its own checkpoints."""
+    """Each new run moves what it finds into the next earlier-00n, logs its name, and keeps to its own checkpoints."""
     caplog.set_level(logging.INFO, "hookcore")
     plugin = Checkpoint(tmp_path, keep_last=None)
     train([plugin], [1, 2])
@@ -261,7 +279,7 @@ def test_a_run_that_is_cut_and_resumed_saves_and_keeps_what_one_never_cut_does(
     """Wherever it is cut, new objects save the same steps for the same reasons; after a crash the same checkpoints are left."""
 
     def left(directory: Path) -> list[tuple[object, ...]]:
-        return [(one.step, one.epoch, repr(one.value), one.retention) for one in store.available(directory)]
+        return [(saved.step, saved.epoch, repr(saved.value), saved.retention) for saved in store.available(directory)]
 
     def reasons(run: Any) -> list[str]:
         return [decision.message for decision in run.decisions if not decision.message.endswith("interrupted")]
@@ -446,7 +464,7 @@ def test_a_directory_that_is_no_path_is_refused(directory: Any) -> None:
 
 
 def test_a_metric_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
-    """A misspelt monitor would otherwise keep no best, and nobody would know."""
+    """A misspelt monitor would otherwise keep no best, without a message."""
     loop = Loop([Checkpoint(tmp_path, "val_los", mode="min")], epochs=1, trainee=ScriptedTrainee())
     with pytest.raises(MetricError, match="Did you mean 'val_loss'"), loop:  # noqa: PT012 - the error comes out of the loop
         for _ in loop.epochs():
@@ -459,12 +477,12 @@ def test_epochs_without_batches_have_checkpoints_of_their_own(tmp_path: Path) ->
     with Loop([checkpoint], epochs=3, trainee=ScriptedTrainee()) as loop:
         for epoch in loop.epochs():
             loop.log(val_loss=[1.0, 0.5, 2.0][epoch])
-    assert [one.value for one in store.available(tmp_path)] == [1.0, 0.5, 2.0]
+    assert [saved.value for saved in store.available(tmp_path)] == [1.0, 0.5, 2.0]
     assert checkpoint.best().epoch == 1
 
 
 def test_the_best_is_found_by_an_object_that_saw_no_run(tmp_path: Path) -> None:
-    """Another script finds the best checkpoint of a metric that is to be large without saying so again."""
+    """Another script finds the best checkpoint of a metric that should be large, without giving the mode again."""
     with Loop([Checkpoint(tmp_path, "val_acc", keep_last=None)], epochs=3, trainee=ScriptedTrainee()) as loop:
         for epoch in loop.epochs():
             loop.log(val_acc=[0.1, 0.9, 0.5][epoch])

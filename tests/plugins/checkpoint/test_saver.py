@@ -48,7 +48,7 @@ def announced(recording: RecordingPlugin) -> list[int]:
 # Beside training.
 
 
-def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+def test_training_continues_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     """And what is written is the trainee as it was at that step."""
     trainee, recording = SlowTrainee(), RecordingPlugin()
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_epochs=2), trainee)
@@ -60,7 +60,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
                 assert trainee.begun.acquire(timeout=PATIENCE)
                 assert (trainee.weights, trainee.written, steps(tmp_path), announced(recording)) == ([10.0], [], [], [])
     assert steps(tmp_path) == announced(recording) == trainee.written == [4, 8]
-    assert [trainee.read(one.path)["weights"] for one in store.available(tmp_path)] == [[4.0], [8.0]]
+    assert [trainee.read(saved.path)["weights"] for saved in store.available(tmp_path)] == [[4.0], [8.0]]
 
 
 def test_a_third_save_waits_for_a_place(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_third_save_waits_for_a_place(tmp_path: Path) -> None:
     assert steps(tmp_path) == trainee.written == [1, 2, 3]
 
 
-def test_a_third_save_is_left_out_where_it_is_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_third_save_is_left_out_if_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The log says which, it is no decision, and it is not made up for at the next step; the one after it has a place again."""
     trainee = SlowTrainee()
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_steps=2, every_n_epochs=None, when_busy="skip"), trainee)
@@ -264,7 +264,7 @@ def test_what_was_written_after_an_error_is_announced_too(tmp_path: Path, bad: t
 def test_an_error_in_writing_while_an_exception_is_on_its_way_is_in_its_notes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, stop: BaseException
 ) -> None:
-    """And in the log, as nobody sees the notes of an exit."""
+    """And in the log, as the notes of an exit are not printed."""
     trainee = SlowTrainee(errors=bad_disk(1).errors)
     with pytest.raises(type(stop)) as caught:
         train([on_a_slow_disk(Checkpoint(tmp_path), trainee)], [1, 2], trainee=trainee, fail=(1, 0, stop))
@@ -274,7 +274,7 @@ def test_an_error_in_writing_while_an_exception_is_on_its_way_is_in_its_notes(
 
 
 def test_an_interrupt_saves_again_what_could_not_be_written(tmp_path: Path) -> None:
-    """A save of this very step counts only where it became a checkpoint."""
+    """A save of this very step counts only if it became a checkpoint."""
     trainee = bad_disk(1)
     plugin = Checkpoint(tmp_path)
     with pytest.raises(Preempted):
@@ -315,7 +315,7 @@ def test_a_second_ctrl_c_goes_through_and_what_is_written_is_finished(tmp_path: 
     assert steps(tmp_path) == [1]
 
 
-def test_an_error_of_another_plugin_in_on_checkpoint_keeps_nobody_from_hearing_of_the_next(tmp_path: Path) -> None:
+def test_after_an_error_of_another_plugin_in_on_checkpoint_the_next_is_announced_too(tmp_path: Path) -> None:
     """At the end of training the rest is told, and the lock is given back."""
 
     class Uploader:
@@ -362,7 +362,7 @@ class Usage(NamedTuple):
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
-    """Make the disk one on which so many checkpoints have room."""
+    """Return a function that makes the disk one on which the given number of checkpoints have room."""
 
     def limit(checkpoints: int) -> None:
         def usage(path: Path) -> Usage:
@@ -385,7 +385,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, room: Callable[[int], None]) -
 def test_a_disk_without_room_for_a_snapshot_is_full_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the snapshot says how much it takes, the very first save knows."""
+    """If the snapshot tells how much it takes, the very first save knows."""
 
     class Sized(dict[str, Any]):
         nbytes = 10**6
@@ -403,7 +403,7 @@ def test_a_disk_without_room_for_a_snapshot_is_full_before_anything_is_written(
         train([Checkpoint(tmp_path)], [1], trainee=Trainee())
 
 
-def test_a_full_disk_is_pruned_where_that_is_asked_for(
+def test_a_full_disk_is_pruned_if_that_is_asked_for(
     tmp_path: Path, room: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Down to the best and the newest, and the log says what was removed."""
@@ -414,7 +414,7 @@ def test_a_full_disk_is_pruned_where_that_is_asked_for(
 
 
 def test_what_says_in_writing_that_the_disk_is_full_is_tried_once_more(tmp_path: Path) -> None:
-    """The second failure is raised, and the best and the newest are there."""
+    """The second failure is raised, and the best and the newest are kept."""
     full: list[BaseException] = [OSError(errno.ENOSPC, "No space left on device") for _ in range(2)]
     trainee = BadTrainee(errors={4.0: full})
     with pytest.raises(DiskFullError):
@@ -434,7 +434,7 @@ def test_a_full_disk_costs_no_checkpoint_that_is_whole_for_one_that_is_damaged(
                 for damaged in (2, 5):
                     (tmp_path / f"step-{damaged:08d}" / "trainee.json").write_text("bad")
             loop.log(val_loss=[2, 1, 3, 4, 5, 6][epoch])
-    assert [one.step for one in store.available(tmp_path)] == [1, 2, 4, 5, 6]
+    assert [saved.step for saved in store.available(tmp_path)] == [1, 2, 4, 5, 6]
 
 
 # Preemption.
@@ -460,10 +460,10 @@ class TimedTrainee(ScriptedTrainee):
 
 @pytest.mark.parametrize(("left", "saved"), [(None, True), (11.0, True), (10.5, False), (0.0, False)])
 @pytest.mark.parametrize("asynchronous", [True, False])
-def test_a_preempted_run_saves_where_there_is_time(
+def test_a_preempted_run_saves_if_there_is_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, left: float | None, *, saved: bool, asynchronous: bool
 ) -> None:
-    """As much as the latest save took, snapshot and writing, or where nobody knows; else the log says why it does not."""
+    """As much as the latest save took, snapshot and writing, or if that is unknown; else the log tells why it does not."""
     trainee = TimedTrainee()
     plugin = Checkpoint(tmp_path, clock=trainee.clock, asynchronous=asynchronous)
     stop = Preempted("SIGTERM", 143, lambda: left)
@@ -496,7 +496,7 @@ def test_the_time_left_is_asked_for_when_what_is_being_written_is_done(tmp_path:
 
 
 def test_a_run_that_is_preempted_before_its_first_save_saves(tmp_path: Path) -> None:
-    """Nobody knows how long that takes, and there is nothing to lose."""
+    """It is unknown how long that takes, and there is nothing to lose."""
     with pytest.raises(Preempted):
         train([Checkpoint(tmp_path)], [1], batches=2, fail=(0, 1, Preempted("SIGTERM", 143, lambda: 0.0)))
     assert steps(tmp_path) == [1]
@@ -505,8 +505,8 @@ def test_a_run_that_is_preempted_before_its_first_save_saves(tmp_path: Path) -> 
 # One run after another.
 
 
-def test_what_resume_auto_goes_on_from(tmp_path: Path) -> None:
-    """The newest that verifies; nothing where there is no directory or no checkpoint; an error where all are damaged."""
+def test_what_resume_auto_resumes_from(tmp_path: Path) -> None:
+    """The newest that verifies; nothing if there is no directory or no checkpoint; an error if all are damaged."""
     plugin = Checkpoint(tmp_path / "runs")
     assert plugin.resumable() is None
     assert not (tmp_path / "runs").exists()
@@ -524,7 +524,7 @@ def test_what_resume_auto_goes_on_from(tmp_path: Path) -> None:
         plugin.resumable()
 
 
-def test_a_checkpoint_that_was_about_to_be_replaced_is_gone_on_from(tmp_path: Path) -> None:
+def test_a_run_resumes_from_a_checkpoint_that_was_about_to_be_replaced(tmp_path: Path) -> None:
     """A crash in between leaves it under another name."""
     train([plugin := Checkpoint(tmp_path)], [1, 2])
     (tmp_path / "step-00000002").rename(tmp_path / ".writing-replaced-step-00000002")
@@ -534,7 +534,7 @@ def test_a_checkpoint_that_was_about_to_be_replaced_is_gone_on_from(tmp_path: Pa
 
 
 def test_a_resumed_run_sets_only_newer_checkpoints_aside(tmp_path: Path) -> None:
-    """Those before the one that it goes on from stay, and so does that; nothing is moved before the first save."""
+    """Those before the one that it resumes from stay, and so does that; nothing is moved before the first save."""
     train([Checkpoint(tmp_path, keep_last=None)], [5, 4, 3, 2])
     trainee = ScriptedTrainee()
     with Loop([Checkpoint(tmp_path, keep_last=None)], epochs=3, trainee=trainee, resume=tmp_path / "step-00000002") as loop:
@@ -553,7 +553,7 @@ def test_a_run_resumed_from_elsewhere_sets_all_aside(tmp_path: Path) -> None:
     assert (steps(tmp_path / "here"), steps(tmp_path / "here" / "earlier-001")) == ([2], [1, 2, 3])
 
 
-def test_the_checkpoint_gone_on_from_is_replaced_where_its_step_is_saved_again(tmp_path: Path) -> None:
+def test_the_checkpoint_resumed_from_is_replaced_if_its_step_is_saved_again(tmp_path: Path) -> None:
     """A save within the epoch has no value; the epoch's, of the same step, has."""
     loop = Loop([Checkpoint(tmp_path, every_n_steps=2)], epochs=1, trainee=ScriptedTrainee())
     with pytest.raises(ZeroDivisionError), loop:  # noqa: PT012 - within the epoch
@@ -561,9 +561,9 @@ def test_the_checkpoint_gone_on_from_is_replaced_where_its_step_is_saved_again(t
             for _ in loop.batches(range(2)):
                 pass
             1 / 0  # noqa: B018 - before it ends
-    assert [one.value for one in store.available(tmp_path)] == [None]
+    assert [saved.value for saved in store.available(tmp_path)] == [None]
     train([Checkpoint(tmp_path, every_n_steps=2)], [1.0], batches=2, resume="auto")
-    assert [(one.step, one.value) for one in store.available(tmp_path)] == [(2, 1.0)]
+    assert [(saved.step, saved.value) for saved in store.available(tmp_path)] == [(2, 1.0)]
     assert not list(tmp_path.glob("earlier-*"))
 
 
@@ -572,11 +572,11 @@ def test_a_resumed_run_that_is_interrupted_at_once_saves_nothing(tmp_path: Path)
     train([Checkpoint(tmp_path)], [1.0])
     with pytest.raises(KeyboardInterrupt):
         train([Checkpoint(tmp_path)], [1.0, 1.0], resume="auto", fail=(1, 0, KeyboardInterrupt()))
-    assert [(one.step, one.value) for one in store.available(tmp_path)] == [(1, 1.0)]
+    assert [(saved.step, saved.value) for saved in store.available(tmp_path)] == [(1, 1.0)]
 
 
 def test_one_process_at_a_time_trains_into_a_directory(tmp_path: Path) -> None:
-    """Another is refused before its first epoch, and nothing there is touched; when training has ended it is let in."""
+    """Another is refused before its first epoch, and nothing there is touched; when training has ended it is admitted."""
 
     def another() -> Any:
         return in_a_process(
@@ -605,7 +605,7 @@ def test_one_process_at_a_time_trains_into_a_directory(tmp_path: Path) -> None:
     assert steps(tmp_path) == [1]
 
 
-def test_the_lock_is_given_back_where_training_fails_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_given_back_if_training_fails_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By another plugin, or by the directory itself."""
     with pytest.raises(MetricError), Loop([Checkpoint(tmp_path), EarlyStopping("odd")], epochs=1, trainee=ScriptedTrainee()):
         pass
@@ -640,7 +640,7 @@ def test_an_object_whose_run_was_left_without_its_end_begins_clean(tmp_path: Pat
             loop.log(val_loss=7.0)
     assert "writing step-00000002 failed" in caplog.text
     assert announced(recording) == steps(tmp_path) == [1]
-    assert [one.value for one in store.available(tmp_path)] == [7.0]
+    assert [saved.value for saved in store.available(tmp_path)] == [7.0]
     assert steps(tmp_path / "earlier-001") == [1]
 
 

@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 @attrs.define
 class Clock:
-    """Seconds that pass when the test says so, from an arbitrary beginning."""
+    """Seconds that pass when the test lets them, from an arbitrary beginning."""
 
     now: float = 1000.0
 
@@ -96,7 +96,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.replace("\r", "\n"))
 
 
-def test_lines_where_the_stream_is_no_terminal() -> None:
+def test_lines_if_the_stream_is_no_terminal() -> None:
     """One line per epoch and one for the end, without control characters, however long."""
     out, clock = io.StringIO(), Clock()
     train([Console(stream=out, clock=clock)], clock, [{f"metric_{i}": i / 8 for i in range(8)}, {"val_loss": 0.00001234}])
@@ -142,7 +142,7 @@ def test_durations_are_short(seconds: float, shown: str) -> None:
 
 
 def test_a_loop_that_knows_neither_its_end_nor_its_length() -> None:
-    """No total is made up, and there is no learning rate where there is none."""
+    """No total is made up, and no learning rate is shown if the trainee has no such thing."""
     out, clock = Terminal(), Clock()
     train([Console(stream=out, clock=clock), Talks("enough")], clock, [{}], known=False, rate=None)
     shown = plain(out.getvalue())
@@ -358,7 +358,7 @@ def test_the_bar_says_when_it_validates() -> None:
 
 
 def test_when_an_epoch_has_ended_its_line_and_its_decisions_stand_alone() -> None:
-    """Before the first batch of the next epoch both are there, and no bar of the epoch that is over stands between them."""
+    """Before the first batch of the next epoch both are printed, and no bar of the epoch that is over stands between them."""
 
     class Looks:
         seen = ""
@@ -401,7 +401,7 @@ def test_the_cursor_comes_back_after_an_exception(error: type[BaseException]) ->
 
 
 def test_the_cursor_comes_back_when_the_console_itself_fails() -> None:
-    """The engine calls it no more then, and the run goes on without it."""
+    """The engine no longer calls it then, and the run continues without it."""
 
     class Broken:
         def __radd__(self, other: float) -> float:
@@ -437,7 +437,7 @@ def test_what_the_loop_prints_appears_above_the_bar(monkeypatch: pytest.MonkeyPa
 
 
 def test_beneath_another_live_display_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a run trains other runs: two bars on one terminal would overwrite each other."""
+    """As when a run trains other runs: two bars on one terminal would overwrite each other."""
     out, clock = Terminal(), Clock()
     monkeypatch.setattr(sys, "stdout", out)
     with Loop([Console(clock=clock)], epochs=1) as loop:
@@ -484,7 +484,7 @@ def test_verbose_overrides_what_the_stream_says(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_console_shows_two_runs() -> None:
-    """The second begins anew: its decisions, its time, its bar."""
+    """The second starts from zero: its decisions, its time, its bar."""
     clock, stream = Clock(), Terminal()
     engine = Engine([Console(stream=stream, clock=clock), Talks("enough")])
     for _ in range(2):
@@ -496,7 +496,7 @@ def test_one_console_shows_two_runs() -> None:
 
 
 def test_a_run_that_never_said_that_it_was_over_is_cleared_by_the_next() -> None:
-    """Keras calls no end hook after an exception, where the adapter is a plain callback."""
+    """Keras calls no end hook after an exception if the adapter is a plain callback."""
     clock, stream = Clock(), Terminal()
     engine = Engine([Console(stream=stream, clock=clock)])
     lost = engine.start(Run())

@@ -159,11 +159,11 @@ def observed(field: str, *, absent: Any = None) -> Any:
     """An attribute of a face that is a field of its plugin's monitor; `absent` stands for None."""
 
     def read(face: Face) -> Any:
-        value = getattr(face.plugin.watch, field)
+        value = getattr(face.plugin.observed, field)
         return absent if value is None else value
 
     def write(face: Face, value: Any) -> None:
-        face.plugin.watch = attrs.evolve(face.plugin.watch, **{field: value})
+        face.plugin.observed = attrs.evolve(face.plugin.observed, **{field: value})
 
     return property(read, write)
 

@@ -68,7 +68,7 @@ class ReduceLROnPlateau(Face):
     @property
     def monitor_op(self) -> Any:
         """`keras.ops.less` or `greater`; None before training."""
-        return comparison(self.plugin.watch if self.run is not None else None)
+        return comparison(self.plugin.observed if self.run is not None else None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Keras's."""

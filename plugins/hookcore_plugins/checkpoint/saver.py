@@ -1,0 +1,194 @@
+"""Save the checkpoints of one run, beside training and in order."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hookcore import CheckpointError, DiskFullError, Run, SavedCheckpoint, store
+from hookcore.authoring import Mode
+from hookcore.store import Retention
+from hookcore_plugins.checkpoint.background import Background
+
+if TYPE_CHECKING:
+    from hookcore import Capture
+
+logger = logging.getLogger("hookcore")
+
+
+@attrs.define(eq=False)
+class Saver:
+    """Saves the checkpoints of one run into `directory`, one after the other, and removes those that need not stay.
+
+    * `retention`: what stays. A checkpoint stays in any case until it was announced.
+    * `in_background`: write on another thread. At most one checkpoint is being written while one more waits.
+    * `makes_room`: on a full disk, remove all but the newest and the best and try once more.
+    * `clock`: seconds, to measure how long a save takes.
+    * `writes`: where the writing is handed over, and what went wrong in it is collected.
+    """
+
+    _directory: Path
+    _retention: Retention = attrs.field(kw_only=True)
+    _in_background: bool = attrs.field(kw_only=True)
+    _makes_room: bool = attrs.field(kw_only=True)
+    _clock: Callable[[], float] = attrs.field(kw_only=True)
+    _writes: Background[None] = attrs.field(kw_only=True)
+    _metric: str | None = attrs.field(init=False, default=None)
+    _mode: Mode | None = attrs.field(init=False, default=None)
+    latest_step: int | None = attrs.field(init=False, default=None)
+    """The step of the latest snapshot that is a checkpoint or becomes one; None if there is no snapshot or its write failed."""
+    newest: SavedCheckpoint | None = attrs.field(init=False, default=None)
+    """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
+    seconds_to_save: float | None = attrs.field(init=False, default=None)
+    """How long the latest save took until it was durable, less what it waited for others."""
+    _earlier_set_aside: bool = attrs.field(init=False, default=False)
+    _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
+    _lock: store.Lock | None = attrs.field(init=False, default=None)
+
+    def open(self, resumed_from: SavedCheckpoint | None, *, metric: str, mode: Mode) -> None:
+        """Lock the directory and make it ready for a run whose checkpoints are ranked by `metric`, in the direction `mode`.
+
+        Raises `CheckpointError` if it cannot be written to, or if another process trains into it.
+        """
+        self._lock = lock_and_repair(self._directory)
+        self._metric, self._mode = metric, mode
+        if resumed_from is not None and resumed_from.path.parent.resolve() == self._directory.resolve():
+            self.newest, self.latest_step = resumed_from, resumed_from.step
+
+    def is_busy(self) -> bool:
+        """Return whether the next save would have to wait."""
+        return self._writes.unfinished() > 1
+
+    def save(self, run: Run, value: float | None, reason: str) -> None:
+        """Save the run as it is now, as soon as there is a place, ranked by `value`, or not ranked if that is None.
+
+        What goes wrong on another thread is raised by `announce`.
+        """
+        if self.is_busy():
+            self._writes.wait(unfinished=1)
+        if not self._earlier_set_aside:  # not in `open`: a run that fails at its start leaves the earlier run's in place
+            aside = store.set_aside(self._directory, after=-1 if self.newest is None else self.newest.step)
+            if aside is not None:
+                logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
+            self._earlier_set_aside = True
+        began, name = self._clock(), store.name_of(run.progress.step)
+        run.decide("checkpoint", f"saving {name}: {reason}", value)
+        capture = run.capture()
+        self.latest_step = capture.step
+        write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - began)
+        if self._in_background:
+            self._writes.submit(f"{run.plugin}: writing {name}", write)
+        else:
+            write()
+            self.announce(run)
+
+    def _make_checkpoint(self, plugin: str, capture: Capture, value: float | None, seconds: float) -> None:
+        """Make `capture`, which took `seconds`, a checkpoint, and remove those that need not stay. Runs on any thread."""
+        began = self._clock()
+        try:
+            saved = self._write(plugin, capture, value)
+        except BaseException:
+            if self.latest_step == capture.step:
+                self.latest_step = None
+            raise
+        self.newest, self.seconds_to_save = saved, seconds + self._clock() - began
+        self._unannounced.append(saved)
+        store.prune(self._directory, self._retention, also=list(self._unannounced))
+
+    def _write(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
+        """Write `capture` to the disk; if that is full and it makes room, once more."""
+        write = functools.partial(
+            store.write,
+            self._directory,
+            epoch=capture.epoch,
+            step=capture.step,
+            metric=self._metric,
+            value=value,
+            mode=self._mode,
+            record=capture.record,
+            files=capture.write,
+            retention=self._retention,
+            space=capture.nbytes,
+        )
+        try:
+            return write()
+        except DiskFullError as error:
+            if not self._makes_room:
+                raise
+            removed = ", ".join(checkpoint.path.name for checkpoint in self._make_room()) or "nothing"
+            logger.warning("%s: %s Removed: %s. Trying once more.", plugin, error, removed)
+            return write()
+
+    def _make_room(self) -> list[SavedCheckpoint]:
+        """Remove all checkpoints except the newest and the best, and the newest and the best of those that verify."""
+        stay = list(self._unannounced)
+        for find in (store.newest, store.best):
+            with contextlib.suppress(CheckpointError):
+                stay.append(find(self._directory))
+        return store.prune(self._directory, Retention(last=1, best=1), also=stay)
+
+    def announce(self, run: Run) -> None:
+        """Tell all plugins of what has become durable. Raises what went wrong in writing."""
+        try:
+            for _ in self._writes.collect():
+                pass
+        finally:
+            while self._unannounced:
+                try:
+                    run.checkpoint_saved(self._unannounced[0])
+                finally:
+                    del self._unannounced[0]  # not before: until then it is not removed
+
+    def finish(self, run: Run) -> None:
+        """Wait until all is written, announce it, remove what need not stay, and unlock the directory.
+
+        Raises the first of the errors in it, with the others in its notes, after everything else is done.
+        """
+        errors: list[Exception] = []
+        try:
+            self._writes.wait()
+            while self._writes.jobs or self._unannounced:
+                try:
+                    self.announce(run)
+                except Exception as error:  # noqa: BLE001 - raised below, when all is told
+                    errors.append(error)
+            if self._earlier_set_aside:
+                try:
+                    store.prune(self._directory, self._retention)
+                except CheckpointError as error:
+                    errors.append(error)
+        finally:
+            # If Ctrl-C ended the waiting, what is being written still needs the lock; it ends with the process.
+            if not self._writes.unfinished():
+                self._unlock()
+        for other in errors[1:]:
+            errors[0].add_note(f"Then, at the end of training: {other!r}")
+        if errors:
+            raise errors[0]
+
+    def abandon(self) -> None:
+        """Wait for what a run that never ended is still writing, announce none of it, and unlock the directory."""
+        self._writes.wait()
+        self._writes.jobs.clear()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def lock_and_repair(directory: Path) -> store.Lock:
+    """Lock `directory`, which is made if it does not exist, and put right what a crash left half done in it."""
+    lock = store.lock(directory)
+    try:
+        store.open_directory(directory)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
