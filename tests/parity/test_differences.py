@@ -242,7 +242,7 @@ def test_several_optimizers_are_refused() -> None:
     several = optimizers.MultiOptimizer(optimizers.OptimizerMap(keras.optimizers.SGD(1.0)))
     for name, argument in (("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 0.5)):
         fit(stock(name, argument), StandIn(several), epochs_of("loss", [1.0]))
-        with pytest.raises(TypeError, match="MultiOptimizer has none to set"):
+        with pytest.raises(TypeError, match="MultiOptimizer has no learning rate to set"):
             fit(drop_in(name, argument), StandIn(several), epochs_of("loss", [1.0]))
 
 

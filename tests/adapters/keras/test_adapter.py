@@ -137,7 +137,7 @@ def test_validation_data_are_those_the_adapter_was_given(model: Any, data: Any) 
 
 
 def test_there_is_no_run_before_the_first(data: Any) -> None:
-    """`adapter.run` is None until something is trained, and a hook out of place is an error that says so."""
+    """`adapter.run` is None until something is trained, and a hook outside of training is an error."""
     del data
     adapter = KerasAdapter()
     assert adapter.run is None
@@ -166,7 +166,7 @@ def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(mod
 
 
 def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: Any) -> None:
-    """One adapter in a fit within a fit: the inner run ends whole, and the outer is told that it is in two places at once."""
+    """One adapter in a fit within a fit: the inner run is complete, and in the outer an error asks for a second adapter."""
     recording = RecordingPlugin()
     adapter = KerasAdapter([recording])
     inner = make()
@@ -178,6 +178,6 @@ def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: A
             recording.events.clear()
 
     within = keras.callbacks.LambdaCallback(on_train_batch_end=train_within)
-    with pytest.raises(HookcoreError, match="in two places at once"):
+    with pytest.raises(HookcoreError, match="give each its own adapter"):
         model.fit(*data, batch_size=6, callbacks=[adapter, within], verbose=0)
     assert recording.events == []

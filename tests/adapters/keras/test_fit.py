@@ -281,7 +281,7 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
         (lambda: None, "compiled without an optimizer"),
         (
             lambda: keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))),
-            "MultiOptimizer has none to set",
+            "MultiOptimizer has no learning rate to set",
         ),
     ],
     ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],

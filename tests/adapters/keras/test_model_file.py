@@ -217,7 +217,7 @@ def test_weights_alone_are_read_back(kind: str, data: Any, tmp_path: Path) -> No
     snapshot = KerasTrainee(model).snapshot(optimizer=False)
     KerasTrainee(model).write(snapshot, tmp_path)
     read = KerasTrainee(made(kind)).read(tmp_path)
-    assert not read.whole
+    assert read.weights_only
     assert [np.array(value).tobytes() for value in read.values] == [weight.tobytes() for weight in model.get_weights()]
     KerasTrainee(model).restore(read)
 
@@ -413,7 +413,7 @@ HOSTILE: dict[Callable[[Any, str], None], str] = {
     external: "not stored as plain numbers",
     filtered: "not stored as plain numbers",
     chunked: "not stored as plain numbers",
-    gigantic: "bytes that are not there",
+    gigantic: "bytes that it does not hold",
     objects: "not stored as plain numbers",
     compound: "not stored as plain numbers",
     null: "not stored as plain numbers",

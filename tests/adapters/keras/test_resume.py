@@ -583,14 +583,14 @@ def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCapt
     arguments: dict[str, Any] = {"plugins": [Checkpoint("runs")], "steps_per_epoch": 3, "shuffle": False, "verbose": 0}
     fit(small(), *endless, epochs=1, **arguments)
     fit(small(), *endless, epochs=2, resume="auto", **arguments)
-    assert "the data may go on from epoch to epoch" in caplog.text
+    assert "the data may continue from epoch to epoch" in caplog.text
 
 
 def test_another_backend_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """Where the batches cannot be passed over, the log says that the epoch begins again, and all its batches are trained."""
     # No other backend is installed here; what it cannot do is all that differs.
-    for module in ("events", "pass_over"):
-        monkeypatch.setattr(f"hookcore_adapters.keras.{module}.can_pass_over", lambda: False)
+    for module in ("events", "skip_batches"):
+        monkeypatch.setattr(f"hookcore_adapters.keras.{module}.can_skip_batches", lambda: False)
     after(small(), data)
     run = after(small(), data, resume=step(6))
     assert "epoch 2 begins again with its first batch, although 2 were trained" in caplog.text

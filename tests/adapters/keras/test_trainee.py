@@ -159,7 +159,7 @@ def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
     KerasTrainee(model).restore(snapshot)
     assert equal(model.get_weights(), weights)
     assert equal([variable.numpy() for variable in model.optimizer.variables], optimizer)
-    assert not snapshot.whole
+    assert snapshot.weights_only
 
 
 class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
