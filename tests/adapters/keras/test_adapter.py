@@ -1,4 +1,4 @@
-"""`KerasAdapter` where it differs from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
+"""What differs in `KerasAdapter` from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any
         model.evaluate(*data, batch_size=24, callbacks=[adapter, breaking], verbose=0)
     other = make()
     other.evaluate(*data, batch_size=24, callbacks=[adapter], verbose=0)
-    assert [one is other for one in seen] == [False, True]
+    assert [model is other for model in seen] == [False, True]
 
 
 def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
@@ -110,7 +110,7 @@ def test_callbacks_before_and_after_the_adapter_work(model: Any, data: Any, watc
     model.fit(*data, batch_size=12, epochs=5, callbacks=[before, adapter, after], verbose=0)
     assert before.batches == after.batches
     assert len(before.batches) == 2
-    assert all(isinstance(value, float) for one in before.batches for value in one.values())
+    assert all(isinstance(value, float) for logs in before.batches for value in logs.values())
 
 
 def test_a_learning_rate_callback_beside_the_adapter_is_seen_in_the_metrics(model: Any, data: Any) -> None:

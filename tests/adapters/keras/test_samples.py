@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 )
 @pytest.mark.parametrize("samples", [1, 7, 99])
 def test_samples_come_from_whatever_fit_takes(data: Any, samples: int) -> None:
-    """The first ones, out of several batches where one is too small, and all where there are fewer."""
+    """The first samples, out of several batches if a batch is too small, and all samples if the data have fewer."""
     if isinstance(data, Batches) and data.endless and samples > len(X):
         samples = len(X)
     model = small()
