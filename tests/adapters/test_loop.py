@@ -60,7 +60,7 @@ class StopAt:
 
 
 def events_of(*plugins: object, **options: Any) -> list[str]:
-    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` where one ends."""
+    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` when a batch ends."""
     recording = RecordingPlugin()
     with Loop([*plugins, recording], **{"epochs": 2, **options}) as loop:
         for _ in loop.epochs():
@@ -89,7 +89,7 @@ def test_initial_epoch_begins_later() -> None:
 
 
 def test_a_loop_without_a_number_of_epochs_ends_by_a_vote() -> None:
-    """With `epochs=None` the loop goes on until a plugin stops it."""
+    """With `epochs=None` the loop continues until a plugin stops it."""
     seen = events_of(StopAt("on_epoch_end", 3), epochs=None)
     assert [event for event in seen if event.startswith("/e")] == ["/e0", "/e1", "/e2", "/e3"]
 
@@ -130,7 +130,7 @@ def test_progress_and_steps_are_counted() -> None:
 
 
 def test_an_epoch_without_batches_is_one_step() -> None:
-    """A body that trains a whole epoch at once, and asks for no batches, counts one step an epoch; no data counts none."""
+    """A body that trains a whole epoch at once, and asks for no batches, counts one step per epoch; no data counts no step."""
     with Loop(epochs=2) as loop:
         for epoch in loop.epochs():
             assert loop.run.progress.step == 3 * epoch
@@ -159,12 +159,12 @@ def test_an_epoch_without_batches_is_one_step() -> None:
     ],
 )
 def test_a_vote_stops_before_the_next_batch(hook: str, number: int, expected: str) -> None:
-    """After a vote no batch begins any more; what has begun ends, the epoch too."""
+    """After a vote no other batch begins; what has begun ends, the epoch too."""
     assert " ".join(events_of(StopAt(hook, number))) == expected
 
 
 def test_a_vote_in_a_begin_hook_of_a_batch_leaves_that_batch_to_the_body() -> None:
-    """A vote given at the begin of a batch lets the body train that batch, since it has begun."""
+    """A vote given at the beginning of a batch lets the body train that batch, since it has begun."""
     with Loop([StopAt("on_batch_begin", 1)], epochs=2) as loop:
         trained = [batch for _ in loop.epochs() for batch in loop.batches(range(5))]
     assert trained == [0, 1]
@@ -255,7 +255,7 @@ class Failing:
 
 @pytest.mark.parametrize("how", ["goes on", "break", "break twice", "log", "evaluate"])
 def test_an_actors_error_is_raised_however_the_batch_is_left(how: str) -> None:
-    """An actor that raises at the end of a batch stops the run also where the body left the batch by `break`."""
+    """An actor that raises at the end of a batch stops the run even if the body left the batch by `break`."""
     recording = RecordingPlugin()
     loop = Loop([Failing(), recording], epochs=2)
 
@@ -288,7 +288,7 @@ def test_an_actors_error_is_raised_however_the_batch_is_left(how: str) -> None:
 )
 @pytest.mark.parametrize("batch", [0, 1])
 def test_an_exception_in_the_body_ends_the_run_where_it_is(error: BaseException, outcome: Outcome, batch: int) -> None:
-    """An exception ends neither batch nor epoch, counts no step, and goes on after on_exception and on_train_end."""
+    """An exception ends neither batch nor epoch, counts no step, and propagates after on_exception and on_train_end."""
     recording = RecordingPlugin()
     loop = Loop([recording], epochs=2)
 
@@ -348,7 +348,7 @@ def test_a_plugin_that_needs_a_trainee_is_refused_by_name() -> None:
 
 
 def test_the_epochs_metrics_are_the_means_of_the_batches() -> None:
-    """What batches log is theirs, and its mean over those that logged it is the epoch's; the next epoch begins anew."""
+    """What batches log is theirs, and its mean over those that logged it is the epoch's; the next epoch starts again."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=2) as loop:
         for epoch in loop.epochs():
@@ -387,7 +387,7 @@ def test_an_epoch_without_metrics_has_none() -> None:
 
 
 def test_logging_converts_nothing() -> None:
-    """A value is not converted when it is logged, and a batch's not before the end of the epoch, where no plugin reads it."""
+    """A value is not converted when it is logged, and a batch's not before the end of the epoch, if no plugin reads it."""
 
     @attrs.define
     class Tensor:
@@ -467,7 +467,7 @@ def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
 
 
 def test_an_evaluation_within_a_batch_leaves_the_batch_as_it_was() -> None:
-    """An evaluation in the middle of an epoch's batches is the epoch's, and the batch goes on."""
+    """An evaluation in the middle of an epoch's batches is the epoch's, and the batch continues."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -556,7 +556,7 @@ def test_a_break_in_an_evaluation_ends_its_batch() -> None:
 
 @pytest.mark.parametrize("method", ["log", "batches", "evaluation"])
 def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None:
-    """A metric logged before the first epoch or after the last would be lost without a word."""
+    """A metric logged before the first epoch or after the last would be lost silently: it is an error."""
     calls: dict[str, Callable[[Loop], object]] = {
         "log": Loop.log,
         "batches": lambda loop: next(loop.batches([1])),
@@ -622,7 +622,7 @@ class JaxLike(Half):
 
 @pytest.mark.parametrize("kind", [NumPyLike, TorchLike, JaxLike])
 def test_means_are_not_taken_in_half_precision(kind: type[Half]) -> None:
-    """A long epoch's sum would stand still; and a tensor is let go of its graph, which would keep every batch alive."""
+    """A long epoch's sum would stand still; and a tensor is detached from its graph, which would keep every batch alive."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             for _batch in loop.batches(range(1000)):

@@ -200,7 +200,9 @@ def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(sc
         assert whole[len(whole) - len(second_part) :] == second_part
         assert len(first_part) + len(second_part) >= len(whole)
         assert cut.rates + resumed.rates == learner.rates
-        kept = [one for one in second.decisions if not (one.kind == "checkpoint" and "interrupted" in one.message)]
+        kept = [
+            decision for decision in second.decisions if not (decision.kind == "checkpoint" and "interrupted" in decision.message)
+        ]
         second.decisions[:] = kept
         assert outcome(second, resumed) == outcome(run, learner)
         counted["cut"] += 1

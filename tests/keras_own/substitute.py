@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where a substitute was never built."""
+    """Fail if a substitute was never built."""
     if any(not built[substitute.__name__] for substitute in SUBSTITUTES.values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -1,4 +1,4 @@
-"""The parity tests need Keras. They say how much they compared, and fail where that was less than they promise."""
+"""The parity tests need Keras. They say how much they compared, and fail if that was less than they promise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if importlib.util.find_spec("keras") is None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where a property ran fewer examples than it must."""
+    """Fail if a property ran fewer examples than it must."""
     protocol: Any = sys.modules.get("tests.parity.protocol")
     if protocol is not None and any(count < protocol.EXAMPLES for count in protocol.ran.values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

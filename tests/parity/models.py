@@ -21,7 +21,7 @@ def tiny(**more: Any) -> Any:
 
 
 class Breaks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Ends training by an exception, as a crash does, once it has seen so many batches or before an epoch."""
+    """Ends training by an exception, as a crash does, once it has seen a number of batches or before an epoch."""
 
     def __init__(self, *, batches: int | None = None, epoch: int | None = None) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def trained(model: Any, callbacks: list[Any], *, epochs: int = 4, **more: Any) -
     place = {"epoch": -1}
     see = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, _: place.update(epoch=epoch),
-        # A batch that is passed over has no logs.
+        # A batch that is skipped has no logs.
         on_train_batch_end=lambda batch, logs: seen.extend([(place["epoch"], batch)] if logs else []),
     )
     with contextlib.suppress(RuntimeError):

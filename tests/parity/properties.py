@@ -35,7 +35,7 @@ class Example:
     first: int = 0
     """The number of each fit's first epoch."""
     steps: int | None = None
-    """Batches in each epoch, where Keras knows; else they may be of any length."""
+    """Batches in each epoch, if Keras knows; else they may be of any length."""
     rate: float = 0.1
 
 
@@ -116,7 +116,7 @@ def _models(rate: float) -> tuple[StandIn, StandIn]:
 
 @st.composite
 def reduce_lr_examples(draw: DrawFn) -> Example:
-    """Any parameters that Keras takes, but for a factor of 0 or less: test_parameters_out_of_range_are_refused."""
+    """Any parameters that Keras takes, except a factor of 0 or less: test_parameters_out_of_range_are_refused."""
     metric = draw(monitored())
     rate = draw(st.sampled_from([1.0, 0.1, 1e-3, 0.0]) | st.floats(2**-20, 8, width=32))
     factor = draw(st.sampled_from([0.1, 0.5]) | st.floats(1e-3, 0.99999))
@@ -137,7 +137,7 @@ def reduce_lr_examples(draw: DrawFn) -> Example:
 def _reduces_by_nothing(rate: float, factor: float, min_lr: float) -> bool:
     """Whether Keras reduces a rate by a rounding error, or 0 to 0: test_a_reduction_by_nothing_is_none."""
     if min_lr < 0:
-        return rate == 0 or factor < 0.1  # where a rate in float32 soon is 0
+        return rate == 0 or factor < 0.1  # for which a rate in float32 soon is 0
     for _ in range(_MOST_REDUCTIONS):
         if rate != min_lr and math.isclose(rate, min_lr, rel_tol=1e-5):
             return True
@@ -193,7 +193,7 @@ TEMPLATES: Final = ("best", "{epoch}", "{epoch:02d}-{loss:.3f}", "new/{epoch}/he
 
 @st.composite
 def checkpoint_examples(draw: DrawFn) -> Example:
-    """Any parameters that Keras takes: at the ends of epochs, and after every so many batches."""
+    """Any parameters that Keras takes: at the ends of epochs, and after every N batches."""
     metric = draw(monitored(fits=2, epochs=5, deltas=False))
     weights_only, by_batch = draw(st.booleans()), draw(st.booleans())
     templates = (*TEMPLATES, "{epoch}-{batch}") if by_batch else TEMPLATES
@@ -214,7 +214,7 @@ def checkpoint_examples(draw: DrawFn) -> Example:
         fits = [_cut(draw, metric, values, steps) for values in _first_is_a_number(metric, by_batch=True)]
     else:
         fits = [epochs_of(metric.monitor, values) for values in _first_is_a_number(metric, by_batch=False)]
-        fits = [[attrs.evolve(one, logs={"loss": 1.0} | one.logs) for one in epochs] for epochs in fits]
+        fits = [[attrs.evolve(epoch, logs={"loss": 1.0} | epoch.logs) for epoch in epochs] for epochs in fits]
     return Example(parameters, fits, steps=steps if by_batch else 1)
 
 
@@ -346,7 +346,8 @@ def check_csv(example: Example) -> None:
             compared({row[name] for row in keras_own for name in phantoms} - {"NA"}, set())
             # As pairs, whose order is that of the columns.
             compared(
-                [list(row.items()) for row in own], [[one for one in row.items() if one[0] not in phantoms] for row in keras_own]
+                [list(row.items()) for row in own],
+                [[pair for pair in row.items() if pair[0] not in phantoms] for row in keras_own],
             )
     finally:
         shutil.rmtree(directory)

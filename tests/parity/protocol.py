@@ -129,7 +129,7 @@ def said() -> Iterator[list[str]]:
         warnings.simplefilter("always")
         yield messages
     # NumPy 2 deprecates how Keras's TensorFlow backend converts a tensor.
-    messages += [str(one.message) for one in caught if one.category is not DeprecationWarning]
+    messages += [str(warning.message) for warning in caught if warning.category is not DeprecationWarning]
     messages += printed.getvalue().splitlines()
 
 

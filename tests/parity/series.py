@@ -26,7 +26,7 @@ _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 
 @attrs.frozen
 class Monitored:
-    """A metric, what it is to be compared by, and its values: those of several fits in a row, None where it is missing."""
+    """A metric, what it is compared by, and its values: those of several fits in a row, None where it is missing."""
 
     monitor: str
     mode: str
@@ -38,7 +38,7 @@ class Monitored:
 @st.composite
 def monitored(draw: DrawFn, *, fits: int = 3, epochs: int = 8, deltas: bool = True) -> Monitored:
     """A metric with finite values only, or with NaN, infinities and missing ones among them."""
-    # Keras knows the direction of no other name where nothing is compiled.
+    # Keras knows the direction of no other name if nothing is compiled.
     modes = [("val_loss", "auto"), ("loss", "auto"), ("val_loss", "max"), ("accuracy", "max"), ("score", "min")]
     monitor, mode = draw(st.sampled_from(modes))
     min_delta = draw(st.sampled_from([0.0, 0.0, 0.125, 0.5, 2.0])) if deltas else 0.0
@@ -52,7 +52,7 @@ def monitored(draw: DrawFn, *, fits: int = 3, epochs: int = 8, deltas: bool = Tr
     drawn = draw(st.lists(series, min_size=1, max_size=fits))
     if not _float32_decides_alike(itertools.chain(*drawn), baseline, min_delta):
         min_delta = 0.0  # then it does
-    return Monitored(monitor, mode, min_delta, baseline, [[_normal(value) for value in one] for one in drawn])
+    return Monitored(monitor, mode, min_delta, baseline, [[_normal(value) for value in values] for values in drawn])
 
 
 def _float32_decides_alike(values: Iterable[float | None], baseline: float | None, min_delta: float) -> bool:

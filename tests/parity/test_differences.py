@@ -80,7 +80,7 @@ def test_nan_never_becomes_best(tmp_path: Path) -> None:
     assert stopped_at(ours, values) is None
     assert ours.best == 1.0
     checkpoints = [make("ModelCheckpoint", tmp_path / "{epoch}.keras", "loss", save_best_only=True) for make in (stock, drop_in)]
-    assert [saved_by(one, values) for one in checkpoints] == [["1.keras"], ["2.keras", "3.keras", "4.keras"]]
+    assert [saved_by(checkpoint, values) for checkpoint in checkpoints] == [["1.keras"], ["2.keras", "3.keras", "4.keras"]]
     theirs, ours = (make("ReduceLROnPlateau", "loss", patience=2, factor=0.5) for make in (stock, drop_in))
     assert rates_of(theirs, values) == [1.0, 1.0, 0.5, 0.5]
     assert rates_of(ours, values) == [1.0, 1.0, 1.0, 1.0]
@@ -135,7 +135,7 @@ def model_of(model: Any) -> Any:
 
 
 def test_a_missing_metric(tmp_path: Path) -> None:
-    """Keras and the drop-ins warn and go on, and save all the same; the plugins raise an error."""
+    """Keras and the drop-ins warn, continue, and still save; the plugins raise an error."""
     for make in (stock, drop_in):
         for name in ("EarlyStopping", "ReduceLROnPlateau"):
             messages = fit(make(name, "accurcy", mode="max"), StandIn(keras.optimizers.SGD()), epochs_of("accuracy", [1.0, 1.0]))
@@ -183,7 +183,7 @@ def test_unknown_keywords_are_refused() -> None:
 
 
 def test_min_delta_keeps_its_sign() -> None:
-    """Keras turns the attribute `min_delta` into a negative number in training, where smaller is better."""
+    """Keras turns the attribute `min_delta` into a negative number in training if smaller is better."""
     theirs, ours = (make("EarlyStopping", "loss", min_delta=0.5) for make in (stock, drop_in))
     for callback in (theirs, ours):
         fit(callback, StandIn(), epochs_of("loss", [1.0]))
@@ -214,7 +214,7 @@ def test_cooldown_counts_what_it_says() -> None:
 
 
 def test_a_reduction_by_nothing_is_none() -> None:
-    """Keras says that it reduces, and begins to cool down, where the rate changes by less than one in a million."""
+    """Keras says that it reduces, and begins to cool down, if the rate changes by less than one in a million."""
     said_so = []
     for make in (stock, drop_in):
         callback = make("ReduceLROnPlateau", "loss", patience=1, factor=1 - 1e-9, verbose=1)
@@ -225,7 +225,7 @@ def test_a_reduction_by_nothing_is_none() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), [("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 1.0)])
 def test_a_schedule_is_refused_before_training(name: str, argument: Any) -> None:
-    """Where the optimizer has a schedule, Keras fails once it wants to set the rate, however long that takes."""
+    """If the optimizer has a schedule, Keras fails once it wants to set the rate, however long that takes."""
     trained_before = []
     for make in (stock, drop_in):
         callback = make(name, argument, **({"patience": 2} if name == "ReduceLROnPlateau" else {}))
@@ -242,7 +242,7 @@ def test_several_optimizers_are_refused() -> None:
     several = optimizers.MultiOptimizer(optimizers.OptimizerMap(keras.optimizers.SGD(1.0)))
     for name, argument in (("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 0.5)):
         fit(stock(name, argument), StandIn(several), epochs_of("loss", [1.0]))
-        with pytest.raises(TypeError, match="MultiOptimizer has none to set"):
+        with pytest.raises(TypeError, match="MultiOptimizer has no learning rate to set"):
             fit(drop_in(name, argument), StandIn(several), epochs_of("loss", [1.0]))
 
 
@@ -291,7 +291,7 @@ def test_a_schedules_second_argument_with_a_default() -> None:
 
 @pytest.mark.parametrize("kind", [{"filepath": "a.keras"}, {"filepath": "a.weights.h5", "save_weights_only": True}])
 def test_a_checkpoint_is_atomic(tmp_path: Path, kind: dict[str, Any]) -> None:
-    """A save that fails in the middle has destroyed Keras's file; here the earlier one is still there, and nothing else."""
+    """A save that fails in the middle has destroyed Keras's file; here the earlier file stays, and nothing else."""
 
     def save(path: Any) -> None:
         with Path(path).open("w") as file:
@@ -355,7 +355,7 @@ def test_executions_of_several_batches_are_counted(
 
 
 def test_a_monitor_that_is_not_used_is_not_checked(tmp_path: Path) -> None:
-    """Keras wants to know the direction of `monitor` also where every epoch is saved."""
+    """Keras wants to know the direction of `monitor` even if every epoch is saved."""
     with pytest.raises(ValueError, match="mode='min'"):
         saved_by(stock("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0])
     assert saved_by(drop_in("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0]) == ["1.keras", "2.keras"]
@@ -373,11 +373,11 @@ def test_which_checkpoints_are_kept(tmp_path: Path) -> None:
     assert [saved.epoch for saved in store.available(tmp_path / "kept")] == [1, 2, 3, 4]
 
 
-# Going on after a crash
+# Restarts after a crash
 
 
 def test_state_survives_a_restart(tmp_path: Path) -> None:
-    """An EarlyStopping that had waited waits anew in Keras; here it goes on counting where it was."""
+    """An EarlyStopping that had waited waits from the start in Keras; here it continues to count."""
     waited = []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -468,7 +468,7 @@ def test_backups_stay_when_the_loss_is_nan(tmp_path: Path) -> None:
 
 
 def test_a_backup_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a backup that failed in the middle Keras cannot go on; here the last whole one is used."""
+    """After a backup that failed in the middle Keras cannot restart; here the last whole one is used."""
 
     def tear(self: Any, filepath: Any, **kwargs: Any) -> None:
         del self, kwargs
@@ -502,7 +502,7 @@ def test_a_backup_of_the_other_kind_is_not_read(tmp_path: Path) -> None:
 
 
 def test_stop_iteration_is_not_the_end_of_the_data() -> None:
-    """Keras takes a StopIteration in a callback for the end of the data, and goes on as if nothing were wrong."""
+    """Keras takes a StopIteration in a callback for the end of the data, and continues as if nothing were wrong."""
 
     class Stops:
         @hookimpl
@@ -546,7 +546,7 @@ def logged(make: Callable[..., Any], path: Path, *fits: list[Epoch], **parameter
 
 
 def test_no_phantom_validation_columns(tmp_path: Path) -> None:
-    """Where nothing is validated, Keras writes a `val_` column for each metric, always empty."""
+    """If nothing is validated, Keras writes a `val_` column for each metric, always empty."""
     epochs = [Epoch({"loss": 1.5, "mae": 0.5})]
     assert logged(stock, tmp_path / "a.csv", epochs) == "epoch,loss,mae,val_loss,val_mae\n0,1.5,0.5,NA,NA\n"
     assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,loss,mae\n0,1.5,0.5\n"
@@ -569,7 +569,7 @@ def test_an_earlier_log_is_moved_aside(tmp_path: Path) -> None:
 
 
 def test_appending_other_columns(tmp_path: Path) -> None:
-    """Keras appends other columns under the header that is there; here each value stands under its name."""
+    """Keras appends other columns under the header of the file; here each value stands under its name."""
     fits = [[Epoch({"loss": 1.0, "val_loss": 2.0})], [Epoch({"acc": 0.5, "loss": 3.0, "val_loss": 4.0})]]
     assert logged(stock, tmp_path / "a.csv", *fits, append=True) == "epoch,loss,val_loss\n0,1.0,2.0\n0,0.5,3.0,4.0\n"
     assert logged(drop_in, tmp_path / "b.csv", *fits, append=True) == "epoch,acc,loss,val_loss\n0,NA,1.0,2.0\n0,0.5,3.0,4.0\n"

@@ -33,7 +33,7 @@ def test_no_cell_is_empty() -> None:
 
 
 def test_comments_name_tests_that_are_there() -> None:
-    """Where a property leaves a difference out, its comment names a test of test_differences.py."""
+    """If a property leaves a difference out, its comment names a test of test_differences.py."""
     text = TESTS.read_text(encoding="utf-8")
     for file in TESTS.parent.glob("*.py"):
         for name in re.findall(r": (test_\w+)", file.read_text(encoding="utf-8")):

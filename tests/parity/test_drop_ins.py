@@ -60,13 +60,13 @@ def test_which_callbacks_there_are() -> None:
 
 @pytest.mark.parametrize("name", callbacks.__all__)
 def test_the_signature_is_keras_own(name: str) -> None:
-    """Same parameters in the same order with the same defaults, but for the keywords that Keras would swallow."""
+    """Same parameters in the same order with the same defaults, except the keywords that Keras would swallow."""
 
     def parameters(callback: Any) -> list[tuple[str, Any]]:
         return [
-            (one.name, one.default)
-            for one in inspect.signature(callback).parameters.values()
-            if one.kind is not one.VAR_KEYWORD or callback is keras.callbacks.LambdaCallback
+            (parameter.name, parameter.default)
+            for parameter in inspect.signature(callback).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD or callback is keras.callbacks.LambdaCallback
         ]
 
     assert parameters(getattr(callbacks, name)) == parameters(getattr(keras.callbacks, name))
@@ -74,7 +74,7 @@ def test_the_signature_is_keras_own(name: str) -> None:
 
 @BOTH
 def test_a_model_is_freed(make: Callable[..., Any], tmp_path: Path) -> None:
-    """No callback keeps a model that nobody else keeps."""
+    """No callback keeps a model alive."""
     model = tiny()
     trained(model, [make("EarlyStopping", "loss"), make("BackupAndRestore", tmp_path / "backup")], epochs=1)
     gone = weakref.ref(model)
@@ -169,7 +169,7 @@ def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path,
     """The state is that of the end of the epoch, whether BackupAndRestore is called before the others or after."""
     model, before = tiny(), patient()
     trained(model, [*in_order(before, tmp_path, first=first), Breaks(epoch=3)])
-    # In a notebook what was there before is still there.
+    # In a notebook the objects from before still exist.
     model = tiny() if again == "nothing" else model
     stopper = before if again == "model and callback" else patient()
     waits = Waits(stopper)
@@ -179,7 +179,7 @@ def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path,
 
 
 def test_states_are_not_mixed_up(tmp_path: Path) -> None:
-    """Two callbacks of a class keep their places in the list, also where one of them served an earlier fit."""
+    """Two callbacks of a class keep their places in the list, even if one of them served an earlier fit."""
     model, falling = tiny(), drop_in("EarlyStopping", "loss", patience=50)
     trained(model, [falling], epochs=1)
     trained(model, [patient(), falling, drop_in("BackupAndRestore", tmp_path), Breaks(epoch=3)])
@@ -191,7 +191,7 @@ def test_states_are_not_mixed_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
 def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path, first: bool) -> None:  # noqa: FBT001 - a parameter
-    """The state that was brought back counts in that fit, and the next one begins anew."""
+    """The state that was brought back counts in that fit, and the next one starts again."""
     trained(tiny(), [*in_order(patient(), tmp_path, first=first), Breaks(epoch=2)])
     model, stopper = tiny(), patient()
     trained(model, in_order(stopper, tmp_path, first=first))
@@ -227,7 +227,7 @@ def test_batches_passed_over_are_not_saved_again(tmp_path: Path) -> None:
 
 
 def test_a_restart_that_is_broken_off_again_leaves_the_model_whole(tmp_path: Path) -> None:
-    """An exception while batches are passed over does not make the model's next fit pass over any."""
+    """An exception while batches are skipped does not make the model's next fit skip any."""
     trained(tiny(), [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=3)], batch_size=2)
     model = tiny()
     trained(model, [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=1)], batch_size=2)

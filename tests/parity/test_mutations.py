@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import hookcore_plugins as plugins
 from hookcore import Monitor
-from hookcore_adapters.keras.callbacks import batches
+from hookcore_adapters.keras.callbacks import batch_counter
 from tests.parity import properties, test_differences
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_nan_as_the_first_best_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_changed_save_freq_is_caught(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
     """Saving after one batch more or fewer than said is caught."""
-    monkeypatch.setattr(batches, "due", lambda every, step, last: step // max(every + by, 1) > last // max(every + by, 1))
+    monkeypatch.setattr(batch_counter, "due", lambda every, step, last: step // max(every + by, 1) > last // max(every + by, 1))
     assert_caught(*CHECKPOINT)
 
 

@@ -43,11 +43,11 @@ INTERRUPTED = 130
 def demo(name: str, data: Path | None, out: Path | None, epochs: int | None) -> None:
     """Train a real model under plugins.
 
-    digits: a convolutional network on handwritten digits. The learning rate is cut where the validation loss stops improving,
-    and training stops where that no longer helps. Takes about a quarter of a minute on two cores.
+    digits: a convolutional network on handwritten digits. The learning rate is cut when the validation loss stops improving, and
+    training stops when that no longer helps. Takes about a quarter of a minute on two cores.
 
-    imdb: a convolutional network over words that overfits, and TensorBoard shows where: metrics, histograms, the graph, and the
-    words in the projector. Without a network it trains on texts that are on this machine, in about a minute, and says so.
+    imdb: a convolutional network over words that overfits, and TensorBoard shows when: metrics, histograms, the graph, and the
+    words in the projector. If IMDB cannot be downloaded, it trains on texts that are on this machine, in about a minute.
 
     Both load the best checkpoint again in the end, and score it.
     """
@@ -57,22 +57,21 @@ def demo(name: str, data: Path | None, out: Path | None, epochs: int | None) -> 
     try:
         task = digits.prepare() if name == "digits" else imdb.prepare(out, data)
         checkpoint = Checkpoint(out / "checkpoints")
-        # As it is listed: what steers, what saves, what shows.
         engine = Engine([*task.plugins, checkpoint, Console(), CSVLog(out / "metrics.csv")])
         _train(task, engine, epochs)
     except HookcoreError as error:
         raise click.ClickException(str(error)) from error
     run: Run = engine.run  # type: ignore[assignment]  # fit began one
-    whole = _score(checkpoint, task, run)
+    is_verified = _score(checkpoint, task, run)
     click.echo(f"Metrics by epoch:  {out / 'metrics.csv'}")
     click.echo(f"Checkpoints:       {out / 'checkpoints'}")
     if run.outcome is Outcome.INTERRUPTED:
         sys.exit(INTERRUPTED)
-    sys.exit(0 if whole else 1)
+    sys.exit(0 if is_verified else 1)
 
 
 def _train(task: Task, engine: Engine, epochs: int | None) -> None:
-    """Train; a run that is interrupted has ended as such, and is told about with the others."""
+    """Train. Ctrl-C ends the run, which is then reported like any other, unless no run has begun."""
     from hookcore_adapters.keras import fit
 
     try:
@@ -85,12 +84,12 @@ def _train(task: Task, engine: Engine, epochs: int | None) -> None:
             plugins=engine,
         )
     except KeyboardInterrupt:
-        if engine.run is None:  # before there was a run to interrupt
+        if engine.run is None:
             raise
 
 
 def _score(checkpoint: Checkpoint, task: Task, run: Run) -> bool:
-    """Load the best checkpoint again, say what it scores, and whether that is what was recorded."""
+    """Load the best checkpoint again, print its score, and return whether that is the recorded score."""
     import keras
 
     from hookcore_adapters.keras import MODEL_FILE
@@ -98,13 +97,13 @@ def _score(checkpoint: Checkpoint, task: Task, run: Run) -> bool:
     try:
         best = checkpoint.best()
     except CheckpointError:
-        # Interrupted before the first validation: there is one checkpoint, and nothing that ranks it.
+        # Interrupted before the first validation: there is one checkpoint, and no metric that ranks it.
         newest = checkpoint.newest()
         keras.models.load_model(newest.path / MODEL_FILE)
         click.echo(f"\nNo epoch was finished. The checkpoint of step {newest.step} verifies and loads: {newest.path}")
         return True
     loaded = keras.models.load_model(best.path / MODEL_FILE)
-    # In the batches of the training, as another order of the sums gives another last digit.
+    # In the batches of the training: another order of the sums gives another last digit.
     scores = loaded.evaluate(*task.validation, batch_size=task.batch_size, verbose=0, return_dict=True)
     recorded = min(run.history["val_loss"])
     equal = bool(scores["loss"] == recorded)

@@ -17,25 +17,25 @@ NETWORK: Final = """
     _pyio asyncio concurrent ftplib http imaplib multiprocessing nntplib poplib queue sched selectors signal smtplib socket
     socketserver ssl subprocess telnetlib threading urllib webbrowser wsgiref xmlrpc
 """
-"""The modules of class 1: networks, processes and concurrency. Not every Python has all."""
+"""The modules of class 1: networks, processes and concurrency. Not every Python has all of them."""
 TEXT: Final = """
     _pydecimal ast codecs configparser csv difflib email encodings fractions gettext html json mailbox optparse pickletools
     plistlib pprint quopri re shlex statistics string stringprep textwrap tokenize xml
 """
 """The modules of class 0: text and data."""
-_SHORTEST: Final = 8
+_MIN_WORDS: Final = 8
 SPECIAL: Final = ("<pad>", "<start>", "<unknown>", "<unused>")
 """The first indices, as in Keras's IMDB."""
 
 
 def paragraphs() -> list[tuple[list[str], int]]:
-    """The words of each paragraph of at least eight, with its class: each text once, in an order that is always the same."""
+    """Return the words and the class of each paragraph of at least eight words: each text once, in a fixed random order."""
     found: dict[tuple[str, ...], int] = {}
     for label, modules in [(1, NETWORK), (0, TEXT)]:
         for text in _docstrings(modules.split()):
             for paragraph in re.split(r"\n\s*\n", text):
                 words = tuple(re.findall(r"[a-z]+(?:'[a-z]+)?", paragraph.lower()))
-                if len(words) >= _SHORTEST:
+                if len(words) >= _MIN_WORDS:
                     found.setdefault(words, label)
     pairs = [(list(words), label) for words, label in found.items()]
     random.Random(0).shuffle(pairs)  # noqa: S311 - no secret
@@ -52,12 +52,12 @@ def _docstrings(modules: Sequence[str]) -> Iterator[str]:
 
 
 def vocabulary(texts: Sequence[Sequence[str]], size: int) -> list[str]:
-    """The commonest words by index; the first four are the special ones of Keras's IMDB."""
+    """Return the `size` commonest words by index; the first four are the special words of Keras's IMDB."""
     counted = Counter(word for text in texts for word in text)
     common = sorted(counted, key=lambda word: (-counted[word], word))
     return [*SPECIAL, *common[: size - len(SPECIAL)]]
 
 
 def encode(text: Sequence[str], index: dict[str, int]) -> list[int]:
-    """The indices of the words, as Keras's IMDB has them: 1 at the start, 2 for a word that has none."""
+    """Return the indices of the words, as Keras's IMDB has them: 1 at the start, 2 for a word without an index."""
     return [1, *(index.get(word, 2) for word in text)]

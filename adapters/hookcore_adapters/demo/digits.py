@@ -9,7 +9,7 @@ from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
 
 
 def prepare() -> Task:
-    """1,797 handwritten digits from scikit-learn, four fifths of them to train on."""
+    """Return the task: 1,797 handwritten digits from scikit-learn, four fifths of them to train on."""
     click.echo("Loading Keras and the digits (1,797 images of 8 x 8 pixels, from scikit-learn) ...")
     with loading():
         import keras
@@ -29,7 +29,7 @@ def prepare() -> Task:
         ]
     )
     model.compile(keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    split = 1437  # four fifths
+    split = len(images) * 4 // 5
     return Task(
         model,
         train=(images[:split], labels[:split]),

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FEATURES: Final = 2000
-"""The words that have a vector: the commonest."""
+"""How many words have a vector: the commonest."""
 MAX_LENGTH: Final = 500
-"""The words of a text that are looked at: the last."""
-_SECONDS: Final = 5.0
-"""How long a download may say nothing."""
+"""How many words of a text the model sees: the last."""
+_TIMEOUT: Final = 5.0
+"""Seconds that a download may wait for data."""
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class Texts:
 
 
 def prepare(out: Path, data: Path | None) -> Task:
-    """The model, and IMDB's reviews from `data` or as Keras downloads them, or else texts that are on this machine."""
+    """Return the task: IMDB's reviews from `data` or as Keras downloads them, or else texts that are on this machine."""
     click.echo("Loading Keras ...")
     with loading():
         import keras
@@ -73,7 +73,7 @@ def _model() -> Any:
             layers.MaxPooling1D(5),
             layers.Conv1D(32, 7, activation="relu"),
             layers.GlobalMaxPooling1D(),
-            # With a sigmoid: what binary_crossentropy compares are probabilities.
+            # A sigmoid, as binary_crossentropy compares probabilities.
             layers.Dense(1, activation="sigmoid"),
         ]
     )
@@ -81,18 +81,15 @@ def _model() -> Any:
     return model
 
 
-# IMDB, in Keras's own format.
-
-
 def _downloaded() -> Texts | None:
-    """IMDB's reviews as `keras.datasets.imdb` gives them, or None where it cannot."""
+    """Return IMDB's reviews as `keras.datasets.imdb` downloads them, or None if it cannot."""
     import keras
 
     try:
-        with _timeout(_SECONDS):
+        with _timeout(_TIMEOUT):
             (reviews, labels), _ = keras.datasets.imdb.load_data(num_words=MAX_FEATURES)
             index = keras.datasets.imdb.get_word_index()
-    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception where there is no network
+    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception without a network
         click.echo(f"IMDB cannot be downloaded here: {error}")
         return None
     click.echo(f"The data: {len(reviews):,} film reviews, keras.datasets.imdb. Class 1 likes the film.")
@@ -100,15 +97,15 @@ def _downloaded() -> Texts | None:
 
 
 def _from_file(path: Path) -> Texts:
-    """The reviews in `path`, a file like Keras's `imdb.npz`."""
+    """Return the reviews in `path`, a file like Keras's `imdb.npz`."""
     import numpy as np
 
     try:
         reviews, labels = _array(path, "x_train"), _array(path, "y_train")
         fits = len(reviews) == len(labels) > 1 and set(np.unique(labels)) == {0, 1}
         order = np.random.RandomState(113).permutation(len(reviews))  # as Keras's load_data
-        # As there too: 1 at the start, 2 for a word that has no vector, and room for three special indices.
-        encoded = [[1, *(int(word) + 3 if 0 <= word + 3 < MAX_FEATURES else 2 for word in reviews[at])] for at in order]
+        # Also as there: 1 at the start, 2 for a word that has no vector, and room for three special indices.
+        encoded = [[1, *(int(word) + 3 if 0 <= word + 3 < MAX_FEATURES else 2 for word in reviews[number])] for number in order]
     except (OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise click.ClickException(f"{path} cannot be read as Keras's imdb.npz: {error}") from error
     if not fits:
@@ -118,47 +115,47 @@ def _from_file(path: Path) -> Texts:
 
 
 def _array(path: Path, name: str) -> Any:
-    """One array of an `.npz` file. IMDB's texts are a pickle of lists, of which nothing but lists is read."""
+    """Return one array of an `.npz` file. IMDB's texts are a pickle of lists, so nothing but lists is unpickled."""
     from numpy.lib import format as npy
 
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         _, _, dtype = headers[npy.read_magic(file)](file)
         if dtype.hasobject:
-            return _Lists(file).load()
+            return _ListUnpickler(file).load()
         file.seek(0)
         return npy.read_array(file, allow_pickle=False)
 
 
-class _Lists(pickle.Unpickler):
-    """Reads the pickle of an array of lists of numbers, and refuses any other: a pickle can call whatever it names."""
+class _ListUnpickler(pickle.Unpickler):
+    """Reads the pickle of an array of lists of numbers. It refuses any other: a pickle can call whatever it names."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What NumPy's arrays are made by."""
+        """Return what makes NumPy's arrays. Raises `UnpicklingError` for any other name."""
         import numpy as np
 
-        made_by = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
-        if module.partition(".")[0] != "numpy" or name not in made_by:
+        constructors = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
+        if module.partition(".")[0] != "numpy" or name not in constructors:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no array of lists needs")
-        return made_by[name]
+        return constructors[name]
 
 
 def _words_for(path: Path) -> list[str]:
-    """The words by index; numbers where nobody knows them."""
+    """Return the words by index, or numbers for names if there is no word index."""
     import keras
 
     beside = path.with_name("imdb_word_index.json")
     try:
-        with _timeout(_SECONDS):
+        with _timeout(_TIMEOUT):
             index = json.loads(beside.read_text()) if beside.exists() else keras.datasets.imdb.get_word_index()
         return _labels(index)
-    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception where there is no network
+    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception without a network
         click.echo(f"The words have numbers for names, as there is no {beside}, and Keras cannot get it: {error}")
         return _labels({})
 
 
 def _labels(index: dict[str, int]) -> list[str]:
-    """What each index stands for, as IMDB has them: three later than in its word index."""
+    """Return the word of each index. In IMDB's texts the indices are three higher than in its word index."""
     words = {number + 3: word for word, number in index.items()}
     return [*SPECIAL, *(words.get(number, f"word {number}") for number in range(len(SPECIAL), MAX_FEATURES))]
 
@@ -173,11 +170,8 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-# Where there is no IMDB.
-
-
 def _standard_library() -> Texts:
-    """Paragraphs of the standard library's docstrings."""
+    """Return paragraphs of the standard library's docstrings."""
     import numpy as np
 
     found = paragraphs()

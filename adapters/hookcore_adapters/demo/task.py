@@ -24,14 +24,14 @@ class Task:
     validation: Any
     batch_size: int
     epochs: int
-    """The most epochs, unless told otherwise."""
+    """The most epochs, unless the command is given a number."""
     plugins: Sequence[object]
-    """Those that this demo has besides."""
+    """Those of this demo, beside the ones that every demo has."""
 
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """For the imports of a demo: quiet, and one line that says what to install where something is missing."""
+    """Import a demo's libraries within this: quietly, and with an error that names what to install if a library is missing."""
     try:
         with _quiet_libraries():
             yield
@@ -41,14 +41,14 @@ def loading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """TensorFlow's native libraries write to standard error while they load, whatever its log level; an error still raises."""
+    """Hide what TensorFlow's native libraries write to standard error while they load, whatever its log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)

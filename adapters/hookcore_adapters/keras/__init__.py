@@ -8,8 +8,8 @@ except ImportError as error:
     raise ImportError("The Keras adapter needs Keras and a backend for it: pip install 'hookcore[keras]'.") from error
 
 from hookcore_adapters.keras.adapter import KerasAdapter
-from hookcore_adapters.keras.callback_plugin import from_keras
 from hookcore_adapters.keras.fit import fit
+from hookcore_adapters.keras.hosted_callback import from_keras
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
 __all__ = ["MODEL_FILE", "KerasAdapter", "KerasTrainee", "fit", "from_keras"]

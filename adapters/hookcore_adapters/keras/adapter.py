@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import keras
 
-from hookcore import Metrics
-from hookcore_adapters.keras.events import KerasEvents, engine_of
+from hookcore import Engine, Metrics
+from hookcore_adapters.keras.events import KerasEvents
+from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
-    from hookcore import Engine, Run
+    from hookcore import Run
     from hookcore.resume import Resume
-
-    Logs = Mapping[str, Any] | None
+    from hookcore_adapters.keras.events import Logs
 
 P = ParamSpec("P")
 
@@ -24,7 +24,7 @@ P = ParamSpec("P")
 def _reporting_errors(
     method: Callable[Concatenate[KerasAdapter, P], None],
 ) -> Callable[Concatenate[KerasAdapter, P], None]:
-    """An error that a plugin raised ends the run for the others too: Keras calls nobody after it."""
+    """End the run for every plugin if `method` raises an error: Keras calls no callback after it."""
 
     def guarded(self: KerasAdapter, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -40,12 +40,13 @@ def _reporting_errors(
 class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Runs plugins in `model.fit`, `evaluate` and `predict`: `callbacks=[KerasAdapter(plugins)]`.
 
-    `plugins` is what `Engine` takes, or an `Engine`. Other callbacks beside it work as ever. Keras converts the metrics of
-    every batch before it calls any callback, and tells none of an exception: `hookcore_adapters.keras.fit` does better in
-    both. Here a run that an exception ended is ended for the plugins when the next one begins, except where a plugin raised it.
+    * `plugins`: what `Engine` takes, or an `Engine`.
+    * `validation_data` and `validation_freq`: those of `fit`, for plugins that look at them. Keras does not tell a callback.
+    * `resume`: that of `hookcore_adapters.keras.fit`. The model must be built, and nothing is known of the order of its data.
 
-    `validation_data` and `validation_freq` are those of `fit`, for plugins that look at them: Keras does not pass them on.
-    `resume` is that of `hookcore_adapters.keras.fit`; the model must be built, and nothing is known of the order of its data.
+    Other callbacks beside it work as before. Keras converts the metrics of every batch before it calls any callback, and tells no
+    callback of an exception: `hookcore_adapters.keras.fit` does better in both. Here a run that an exception ended ends for the
+    plugins when the next run begins, unless a plugin raised the exception.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
         resume: Resume = False,
     ) -> None:
         super().__init__()
-        self.engine = engine_of(plugins)
+        self.engine = Engine.of(refuse_callbacks(plugins))
         self.events = KerasEvents(self.engine, validation_data, validation_freq, resume)
 
     @property
@@ -67,19 +68,16 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
 
     @_reporting_errors
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Begin a run."""
         del logs
         self.events.train_begin(self.model, self.params or {})
 
     @_reporting_errors
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.epoch_begin(epoch)
 
-    # Not `_reporting_errors` here: a call more costs as much as a plugin.
+    # Not `_reporting_errors` for batches: one more call costs as much as a plugin.
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         try:
             self.events.batch_begin(batch)
@@ -88,7 +86,6 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
             raise
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         try:
             self.events.batch_end(batch, logs)
         except BaseException as error:
@@ -97,56 +94,46 @@ class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras shi
 
     @_reporting_errors
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         self.events.epoch_end(epoch, Metrics(logs))
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """End the run."""
         del logs
         self.events.train_end()
 
     @_reporting_errors
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.evaluate_begin(self.model)
 
     @_reporting_errors
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.evaluate_batch_begin(batch)
 
     @_reporting_errors
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         self.events.evaluate_batch_end(batch, logs)
 
     @_reporting_errors
     def on_test_end(self, logs: Logs = None) -> None:
-        """Pass it on."""
         self.events.evaluate_end(logs)
 
     @_reporting_errors
     def on_predict_begin(self, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.predict_begin(self.model)
 
     @_reporting_errors
     def on_predict_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.predict_batch_begin(batch)
 
     @_reporting_errors
     def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.predict_batch_end(batch)
 
     @_reporting_errors
     def on_predict_end(self, logs: Logs = None) -> None:
-        """Pass it on."""
         del logs
         self.events.predict_end()

@@ -1,4 +1,4 @@
-"""What `fit` can tell of its data: what validates, how many batches there are, and whether they come again in the same order."""
+"""What the arguments of `fit` tell of its data: the validation data, the number of batches, and whether their order repeats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def steps_per_epoch(arguments: Mapping[str, Any]) -> int | None:
-    """The number of batches in an epoch, as Keras will count them, or None where only the first epoch can tell."""
+    """Return the number of batches in an epoch, as Keras will count them, or None if only the first epoch can tell."""
     data, steps = arguments["x"], arguments["steps_per_epoch"]
     if steps:
         return int(steps)
@@ -24,47 +24,48 @@ def steps_per_epoch(arguments: Mapping[str, Any]) -> int | None:
     if hasattr(data, "cardinality"):  # tf.data: negative for unknown and for infinite
         cardinality = int(data.cardinality())
         return cardinality if cardinality >= 0 else None
-    samples = _samples(data)
+    samples = _sample_count(data)
     if samples is not None:
         if arguments["validation_data"] is None:
-            samples = _split_at(samples, arguments["validation_split"])
+            samples = _split_index(samples, arguments["validation_split"])
         return math.ceil(samples / (arguments["batch_size"] or 32))
     return len(data) if hasattr(data, "__len__") else None
 
 
 def validation_data(arguments: Mapping[str, Any]) -> Any:
-    """What was given to validate on, or the part that `validation_split` takes off the end of the data."""
+    """Return the validation data given, or the part that `validation_split` takes off the end of the training data."""
     data, fraction = arguments["validation_data"], arguments["validation_split"]
-    samples = _samples(arguments["x"])
+    samples = _sample_count(arguments["x"])
     if data is not None or not fraction or samples is None:
         return data
-    at = _split_at(samples, fraction)
+    start = _split_index(samples, fraction)
 
     def tail(part: Any) -> Any:
-        return None if part is None else getattr(part, "iloc", part)[at:]  # iloc: pandas takes numbers for labels
+        return None if part is None else getattr(part, "iloc", part)[start:]  # iloc: pandas takes numbers for labels
 
     try:
-        return keras.tree.map_structure(tail, _parts(arguments))
+        return keras.tree.map_structure(tail, _training_data(arguments))
     except TypeError:  # Keras can split sparse tensors, which have no slices of their own
         return None
 
 
-def build(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Make the variables of a model that has none yet, as Keras does at the first batch, where the data tell their shapes."""
+def build_model(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Make the variables of an unbuilt model, as Keras does at the first batch, if the data tell their shapes."""
     data = arguments["x"]
-    if _samples(data) is not None:
-        batch: Any = keras.tree.map_structure(lambda part: part.to_numpy() if hasattr(part, "iloc") else part, _parts(arguments))
+    if _sample_count(data) is not None:
+        arrays = _training_data(arguments)
+        batch: Any = keras.tree.map_structure(lambda part: part.to_numpy() if hasattr(part, "iloc") else part, arrays)
     elif isinstance(data, keras.utils.PyDataset):
         batch = data[0]
     elif hasattr(data, "element_spec"):  # tf.data
         batch = data.element_spec
     else:
         return
-    build_by(model, batch)
+    build_from_batch(model, batch)
 
 
-def build_by(model: Any, batch: Any) -> None:
-    """Make what Keras makes at the first batch, of the model as of its metrics; nothing where it is there."""
+def build_from_batch(model: Any, batch: Any) -> None:
+    """Make what the model and its metrics lack of what Keras makes at the first batch."""
 
     def symbolic(part: Any) -> Any:
         if part is None:
@@ -75,13 +76,13 @@ def build_by(model: Any, batch: Any) -> None:
     model._symbolic_build(data_batch=keras.tree.map_structure(symbolic, batch))  # noqa: SLF001
 
 
-def doubts(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[str]:
-    """Why the batches from `position` on may be others than they would have been, as far as can be told."""
+def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[str]:
+    """Yield each known reason why a run that is resumed at `position` may get other batches than the run that was cut."""
     if arguments is None:
         return
     if arguments["steps_per_epoch"] and position.epoch > arguments["initial_epoch"]:
-        yield "with steps_per_epoch the data may go on from epoch to epoch, and now they begin again with their first batch"
-    shuffled = arguments["shuffle"] and _samples(arguments["x"]) is not None
+        yield "with steps_per_epoch the data may continue from epoch to epoch, and now they begin again with their first batch"
+    shuffled = arguments["shuffle"] and _sample_count(arguments["x"]) is not None
     if shuffled and position.batch and get_random_seed() is None:
         yield (
             "the data are shuffled without a seed, so that some samples of this epoch are trained twice and others not at all; "
@@ -89,19 +90,19 @@ def doubts(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[
         )
 
 
-def _parts(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+def _training_data(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     parts = [arguments["x"], arguments["y"], arguments["sample_weight"]]
     while parts[-1] is None:
         parts.pop()
     return tuple(parts)
 
 
-def _samples(data: Any) -> int | None:
-    """The number of samples in arrays, or None where `data` is none."""
+def _sample_count(data: Any) -> int | None:
+    """Return the number of samples in arrays, or None if `data` has no arrays."""
     leaves: Sequence[Any] = keras.tree.flatten(data) if data is not None else []
     shape = getattr(leaves[0], "shape", None) if leaves else None
     return int(shape[0]) if shape is not None and len(shape) else None
 
 
-def _split_at(samples: int, fraction: float) -> int:
+def _split_index(samples: int, fraction: float) -> int:
     return math.floor(samples * (1.0 - fraction)) if fraction else samples

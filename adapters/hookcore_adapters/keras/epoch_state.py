@@ -1,4 +1,4 @@
-"""What Keras itself knows in the middle of an epoch, so that an epoch that was cut goes on as it would have."""
+"""What Keras itself holds in the middle of an epoch, so that an epoch that was cut continues as it would have."""
 
 from __future__ import annotations
 
@@ -23,47 +23,48 @@ class EpochState:
     """The metrics so far, and the random numbers with which the epoch's data began."""
 
     logs: Mapping[str, Any] | None = None
-    """Those of the latest batch before the run was cut, as read from its checkpoint."""
+    """The logs of the latest batch before the run was cut, as read from its checkpoint."""
     random: RandomState = attrs.field(factory=RandomState.now)
     metrics: list[Any] | None = None
-    """The values of the metrics' variables where they are held: during validation, which uses the same ones, and when read."""
+    """The values of the metrics' variables, or None if these hold them. A validation uses the same variables."""
 
     def hold_metrics(self, model: Any) -> None:
-        """Keep the metrics of training, as those of a validation take their place."""
+        """Keep the values of the metrics' variables, before a validation overwrites them."""
         self.metrics = [value_of(variable) for variable in model.metrics_variables]
 
     def state_dict(self, model: Any, logs: Mapping[str, Any] | None) -> dict[str, Any]:
-        """It and the logs of the latest batch, as JSON-able values."""
+        """Return the state, with the logs of the latest batch, as JSON-able values."""
         metrics = model.metrics_variables if self.metrics is None else self.metrics
         return {
-            "metrics": [_listed(value) for value in metrics],
+            "metrics": [_as_list(value) for value in metrics],
             "logs": dict(Metrics(logs)),
             "random": self.random.state_dict(),
         }
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Self:
-        """What `state_dict` returned. Raises `CheckpointError` for what is no such state."""
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Return the state that `state_dict` returned. Raises `CheckpointError` for anything else."""
         try:
             logs = {str(name): float(value) for name, value in state["logs"].items()}
-            return cls(logs, RandomState.of(state["random"]), [np.asarray(value, dtype="float64") for value in state["metrics"]])
+            metrics = [np.asarray(value, dtype="float64") for value in state["metrics"]]
+            return cls(logs, RandomState.from_state_dict(state["random"]), metrics)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CheckpointError(
                 f"The checkpoint cannot be resumed by Keras within an epoch: {error!r}. Resume from one of an epoch's end."
             ) from error
 
     def restore_metrics(self, model: Any) -> None:
-        """Put the metrics that were held back into their variables."""
-        held, self.metrics = self.metrics or [], None
+        """Put the values that were kept back into the metrics' variables."""
+        values, self.metrics = self.metrics or [], None
         variables = model.metrics_variables
-        if [tuple(variable.shape) for variable in variables] != [value.shape for value in held]:
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
             logger.warning("resumed: the metrics have changed, and are those of the rest of the epoch, not of all of it")
             return
-        for variable, value in zip(variables, held, strict=True):
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value.astype(variable.dtype))
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     array = np.asarray(keras.ops.convert_to_numpy(value))
-    # Every number of a smaller type is one of these too, and as such JSON-able.
+    # float64 holds every number of a smaller type, and becomes JSON.
     return array.astype("float64").tolist()

@@ -5,45 +5,25 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
-import keras
 
-from hookcore import Engine, HookcoreError, Metrics, RegistrationError, Run, Session
+from hookcore import Engine, HookcoreError, Metrics, Run, Session
 from hookcore.resume import Resume, find
 from hookcore.run import logger
-from hookcore_adapters.keras.data import build, build_by, doubts
+from hookcore_adapters.keras.data import build_from_batch, build_model, order_warnings
 from hookcore_adapters.keras.epoch_state import EpochState
-from hookcore_adapters.keras.pass_over import PassOver, can_pass_over
+from hookcore_adapters.keras.skip_batches import BatchSkipper, can_skip_batches
 from hookcore_adapters.keras.trainee import KerasTrainee
 from hookcore_adapters.random_state import RandomState
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 Logs: TypeAlias = Mapping[str, Any] | None
-_ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends have not
+_ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends lack
 
 
-def engine_of(plugins: Iterable[object] | Engine) -> Engine:
-    """The engine given, or one of the plugins given; `RegistrationError` for a Keras callback among them, and says what to do."""
-    if isinstance(plugins, Engine):
-        return plugins
-    listed = [plugins] if isinstance(plugins, str | keras.callbacks.Callback) else list(plugins)
-    for one in listed:
-        plugin = one[-1] if isinstance(one, tuple) and one else one
-        if isinstance(plugin, keras.callbacks.Callback):
-            name = type(plugin).__name__
-            raise RegistrationError(
-                f"{name} is a Keras callback, not a plugin. Give it to fit as one, callbacks=[{name}(...)], "
-                f"or make it a plugin: hookcore_adapters.keras.from_keras({name}(...))."
-            )
-    return Engine(listed)
-
-
-class _Epoch(int):
-    """An epoch to begin with, the first one too: Keras takes `_initial_epoch or initial_epoch`."""
+class _InitialEpoch(int):
+    """An initial epoch that is true even if it is 0: Keras takes `_initial_epoch or initial_epoch`."""
 
     def __bool__(self) -> bool:
         return True
@@ -53,7 +33,7 @@ class _Epoch(int):
 class KerasEvents:
     """Receives what Keras calls, and drives a session with it.
 
-    `validation_data` and `validation_freq` are what plugins see of them: Keras 3 does not tell a callback.
+    `validation_data` and `validation_freq` are for plugins that look at them: Keras 3 does not tell a callback.
     """
 
     engine: Engine
@@ -61,34 +41,34 @@ class KerasEvents:
     validation_freq: int | Collection[int] = 1
     resume: Resume = False
     arguments: Mapping[str, Any] | None = None
-    """What `fit` was given, where that is known."""
+    """The arguments of `fit`, or None if they are unknown."""
     _model: Any = None
     _session: Session | None = None
-    _alone: bool = False
-    """Whether the session is an evaluation or a prediction outside of `fit`, which the next one replaces."""
+    _outside_fit: bool = False
+    """Whether the session is an evaluation or a prediction outside of `fit`, which the next session replaces."""
     _steps_per_execution: int = 1
-    _base_step: int = 0
-    _iterations: int | None = None
-    """The optimizer's count before the execution, where an execution may be several batches; None without an optimizer."""
-    _epoch: EpochState = attrs.field(factory=EpochState)
-    _goes_on_with: RandomState | None = None
+    _steps_before_epoch: int = 0
+    _iterations_before: int | None = None
+    """The optimizer's count before the execution, if an execution may be several batches; None without an optimizer."""
+    _epoch_state: EpochState = attrs.field(factory=EpochState)
+    _resumed_random: RandomState | None = None
     """The random numbers of the checkpoint, from `train_begin` of a resumed run until its first epoch."""
-    _cut_short: bool | None = None
+    _stopped_early: bool | None = None
     """Whether this epoch's training was stopped before its data ended; None until that is known."""
     _interruption: BaseException | None = None
-    """What is to be raised as soon as there is a run."""
-    _passing: PassOver | None = None
-    """What lets the batches of the epoch go by that were trained before the run was cut."""
+    """The exception that the next run raises, between two batches."""
+    _skipper: BatchSkipper | None = None
+    """Skips the batches of the epoch that were trained before the run was cut."""
     batch_begin: Callable[[int], None] = attrs.field(init=False)
     batch_end: Callable[[int, Logs], None] = attrs.field(init=False)
-    """To be called when a batch begins, and when it ends: the session's own, where nothing else is to do. In a training nothing
-    is in the processor's caches, and each call in between costs as much as a plugin."""
+    """Called when a batch begins, and when it ends: the session's own methods, if they suffice. During training nothing is in the
+    processor's caches, and each call in between costs as much as a plugin."""
 
     def __attrs_post_init__(self) -> None:
         self._choose_batches()
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
-        """A new run, or one that goes on from a checkpoint; one that never ended was ended by an exception."""
+        """Begin a run, or resume one; end an earlier run that an exception has ended."""
         self._close_abandoned()
         self._model = model
         trainee = KerasTrainee(model)
@@ -102,139 +82,141 @@ class KerasEvents:
         run.shared.epochs = params.get("epochs")
         run.shared.steps_per_epoch = params.get("steps")
         if run.resumed_from is not None and not model.built and self.arguments is not None:
-            build(model, self.arguments)
+            build_model(model, self.arguments)
         session = self.engine.start(run)
-        session.loop_state = functools.partial(self._state, session)
+        session.loop_state = functools.partial(self._loop_state, session)
         session.resume()
-        within = session.position.batch and can_pass_over()
-        self._epoch = EpochState.of(session.resumed_loop_state.get("epoch", {})) if within else EpochState()
-        session.latest = self._epoch.logs
-        # Not where a batch may begin that never ends; see `_execution_begin`.
+        within = session.position.batch and can_skip_batches()
+        resumed = session.resumed_loop_state
+        self._epoch_state = EpochState.from_state_dict(resumed.get("epoch", {})) if within else EpochState()
+        session.latest = self._epoch_state.logs
+        # Unless a batch may begin that never ends; see `_execution_begin`.
         session.drops_latest = params.get("steps") is not None
         session.ends_of_data = _ENDS_OF_DATA
         run.shared.on_stop = functools.partial(self._obey, session)
         self._session = session
         self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
         if run.resumed_from is not None:
-            self._go_on(session)
+            self._choose_first_epoch(session)
         session.train_begin()
         if self._interruption is not None:
             run.interrupt(self._interruption)
 
     def epoch_begin(self, epoch: int) -> None:
-        """Remember where the epoch began, to count its steps."""
+        """Begin an epoch, and skip its batches that were trained before the run was cut."""
         session = self._current()
-        random, self._goes_on_with = self._goes_on_with, None
+        random, self._resumed_random = self._resumed_random, None
         if random is not None:
-            self._model._initial_epoch = None  # noqa: SLF001 - the next fit begins where it is told to
-            random.restore()  # whatever was drawn since it was read; what the hooks of this epoch draw comes after it
+            self._model._initial_epoch = None  # noqa: SLF001 - the next fit begins with its own initial_epoch
+            random.restore()  # whatever was drawn since it was read; before the hooks of this epoch draw
         session.epoch_begin(epoch)
-        self._base_step = session.run.progress.step - session.position.batch
-        self._cut_short = None
+        self._steps_before_epoch = session.run.progress.step - session.position.batch
+        self._stopped_early = None
         if session.position.batch:
-            self._pass_over(session, random or RandomState.now())
+            self._skip_trained_batches(session, random or RandomState.now())
         else:
-            self._epoch = EpochState()
+            self._epoch_state = EpochState()
             self._obey(session)
         self._choose_batches()
 
     def _choose_batches(self) -> None:
         session = self._session
-        if session is not None and self._passing is None and self._steps_per_execution == 1:
+        if session is not None and self._skipper is None and self._steps_per_execution == 1:
             self.batch_begin, self.batch_end = session.batch_begin, session.batch_end
         else:
             self.batch_begin, self.batch_end = self._execution_begin, self._execution_end
 
     def _execution_begin(self, batch: int) -> None:
-        """`batch` is the first one of an execution.
+        """Begin an execution, whose first batch is `batch`.
 
-        Where the length of the data is unknown, Keras begins one execution too many in each epoch, which has no end.
+        If the length of the data is unknown, Keras begins one execution too many in each epoch, and never ends it.
         """
         session = self._current()
-        if self._passing is not None:
-            self._passing.start()
+        if self._skipper is not None:
+            self._skipper.start()
             return
         session.batch_begin(batch)
         if self._steps_per_execution > 1:
-            self._iterations = KerasTrainee(self._model).iterations
+            self._iterations_before = KerasTrainee(self._model).iterations
 
     def _execution_end(self, batch: int, logs: Logs) -> None:
-        """`batch` is the last one of a whole execution, whether the data reached that far or not."""
+        """End an execution. `batch` is its last batch, or would be if the data were longer."""
         session = self._current()
-        if self._passing is not None:
-            self._passed(session, self._passing)
+        if self._skipper is not None:
+            self._end_skipped_execution(session, self._skipper)
             return
         session.batch_end(batch, logs, 1 if self._steps_per_execution == 1 else self._steps_done(session, batch))
 
     def epoch_end(self, epoch: int, metrics: Metrics) -> None:
-        """The epoch's own metrics and, with `val_`, those of its validation."""
+        """End an epoch. `metrics` are its own and, with the prefix `val_`, those of its validation."""
         session = self._current()
-        if self._passing is not None:
-            _tell_of_missing(self._passing.left, epoch)
-            self._leave_no_trace()
+        if self._skipper is not None:
+            _warn_of_missing(self._skipper.left, epoch)
+            self._clean_up_model()
         shared = session.run.shared
-        if shared.steps_per_epoch is None and not (self._model.stop_training if self._cut_short is None else self._cut_short):
-            shared.steps_per_epoch = session.run.progress.step - self._base_step
+        stopped = self._model.stop_training if self._stopped_early is None else self._stopped_early
+        if shared.steps_per_epoch is None and not stopped:
+            shared.steps_per_epoch = session.run.progress.step - self._steps_before_epoch
         session.epoch_end(epoch, metrics)
         self._obey(session)
 
     def train_end(self) -> None:
-        """The end that Keras reports: all epochs done, or stopped."""
+        """End the run as completed or stopped, which Keras reports."""
         session, self._session = self._current(), None
         self._choose_batches()
-        self._leave_no_trace()
+        self._clean_up_model()
         if self._model.stop_training and not session.stopping:
             session.run.as_plugin("keras").stop("model.stop_training was set by something else than a plugin")
         session.end()
 
     def failed(self, error: BaseException) -> None:
-        """The end that Keras does not report."""
-        session, alone = self._session, self._alone
-        self._session, self._alone = None, False
+        """End the run with `error`, which Keras does not report to callbacks."""
+        session, alone = self._session, self._outside_fit
+        self._session, self._outside_fit = None, False
         self._choose_batches()
-        self._leave_no_trace()
+        self._clean_up_model()
         if session is not None and not alone:
             session.end(error)
 
     def evaluate_begin(self, model: Any) -> None:
-        """Validation within training, or an evaluation of its own."""
-        session = self._any(model)
-        if not self._alone:
-            self._cut_short = bool(model.stop_training)  # and not by a vote that is given from here on
-            if can_pass_over():
-                self._epoch.hold_metrics(model)
+        """Begin a validation within training, or an evaluation outside of it."""
+        session = self._session_of(model)
+        if not self._outside_fit:
+            self._stopped_early = bool(model.stop_training)  # and not by a vote during or after validation
+            if can_skip_batches():
+                self._epoch_state.hold_metrics(model)
         session.hooks.on_evaluate_begin()
 
     def evaluate_batch_begin(self, batch: int) -> None:
-        """One batch."""
+        """Begin a batch of an evaluation."""
         self._current().hooks.on_evaluate_batch_begin(batch)
 
     def evaluate_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """One batch."""
+        """End a batch of an evaluation."""
         self._current().evaluate_batch_end(batch, logs)
 
     def evaluate_end(self, logs: Logs = None) -> None:
-        """All batches."""
+        """End an evaluation."""
         self._current().hooks.on_evaluate_end(Metrics(logs))
 
     def predict_begin(self, model: Any) -> None:
-        """A prediction."""
-        self._any(model).hooks.on_predict_begin()
+        """Begin a prediction."""
+        self._session_of(model).hooks.on_predict_begin()
 
     def predict_batch_begin(self, batch: int) -> None:
-        """One batch."""
+        """Begin a batch of a prediction."""
         self._current().hooks.on_predict_batch_begin(batch)
 
     def predict_batch_end(self, batch: int) -> None:
-        """One batch."""
+        """End a batch of a prediction."""
         self._current().hooks.on_predict_batch_end(batch)
 
     def predict_end(self) -> None:
-        """All batches."""
+        """End a prediction."""
         self._current().hooks.on_predict_end()
 
     def interrupt(self, exception: BaseException) -> None:
-        """Have `exception` raised between two batches."""
+        """Have `exception` raised between two batches; if no run has begun, of the next one."""
         if self._session is None:
             self._interruption = exception
         else:
@@ -242,100 +224,103 @@ class KerasEvents:
 
     def _current(self) -> Session:
         if self._session is None:
-            raise HookcoreError("Keras called a hook outside of fit, evaluate and predict; is the adapter in two places at once?")
+            raise HookcoreError(
+                "Keras called a hook outside of fit, evaluate and predict. "
+                "If one fit runs within another, give each its own adapter."
+            )
         return self._session
 
-    def _any(self, model: Any) -> Session:
-        if self._session is None or self._alone:
+    def _session_of(self, model: Any) -> Session:
+        if self._session is None or self._outside_fit:
             self._model = model
             self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model), training=False)
             self._session.ends_of_data = _ENDS_OF_DATA
-            self._alone = True
+            self._outside_fit = True
         return self._session
 
     def _close_abandoned(self) -> None:
         if self._session is not None:
-            msg = (
+            error = HookcoreError(
                 "An earlier fit ended by an exception, which Keras does not tell its callbacks. "
                 "hookcore_adapters.keras.fit tells plugins of it when it happens."
             )
-            self.failed(HookcoreError(msg))
+            self.failed(error)
 
-    def _state(self, session: Session) -> Mapping[str, Any]:
-        """What a checkpoint holds of Keras itself."""
+    def _loop_state(self, session: Session) -> Mapping[str, Any]:
+        """Return what a checkpoint holds of Keras itself."""
         state = {"steps_per_epoch": session.run.steps_per_epoch}
-        within = session.position.batch and can_pass_over()
-        return state | {"epoch": self._epoch.state_dict(self._model, session.latest)} if within else state
+        within = session.position.batch and can_skip_batches()
+        return state | {"epoch": self._epoch_state.state_dict(self._model, session.latest)} if within else state
 
-    def _go_on(self, session: Session) -> None:
-        """Have Keras begin with the epoch that comes next, where any does."""
-        self._goes_on_with = RandomState.now()
+    def _choose_first_epoch(self, session: Session) -> None:
+        """Have Keras begin with the epoch in which the run is resumed, or with none if no epoch is left."""
+        self._resumed_random = RandomState.now()
         position, shared = session.position, session.run.shared
-        # An epoch that has begun is finished, even where a plugin has voted to stop in it.
+        # An epoch that has begun is finished, even if a plugin has voted to stop in it.
         nothing_left = session.stopping and not position.begun
-        self._model._initial_epoch = _Epoch(sys.maxsize if nothing_left else position.epoch)  # noqa: SLF001 - the only door
+        self._model._initial_epoch = _InitialEpoch(sys.maxsize if nothing_left else position.epoch)  # noqa: SLF001 - no public way
         if shared.steps_per_epoch is None:
             shared.steps_per_epoch = session.resumed_loop_state.get("steps_per_epoch")
-        for doubt in doubts(self.arguments, position):
-            logger.warning("resumed: %s", doubt)
+        for warning in order_warnings(self.arguments, position):
+            logger.warning("resumed: %s", warning)
 
-    def _pass_over(self, session: Session, now: RandomState) -> None:
-        """Let the batches go by that were trained before; `now` is the random state to go on with after them."""
+    def _skip_trained_batches(self, session: Session, after: RandomState) -> None:
+        """Skip the batches that were trained before; `after` is the random state to continue with after them."""
         position, model = session.position, self._model
-        if not can_pass_over():
-            msg = (
-                "resumed: epoch %d begins again with its first batch, although %d were trained: this backend cannot pass over any"
+        if not can_skip_batches():
+            logger.warning(
+                "resumed: epoch %d begins again with its first batch, although %d were trained: this backend cannot skip batches",
+                position.epoch + 1,
+                position.batch,
             )
-            logger.warning(msg, position.epoch + 1, position.batch)
             session.position = attrs.evolve(position, batch=0)
             self._obey(session)
             return
-        cut = self._epoch
+        state = self._epoch_state
 
-        def go_on(batch: Any) -> Mapping[str, Any]:
-            build_by(model, batch)  # the metrics, which Keras makes at the first batch that is trained
-            cut.restore_metrics(model)
-            now.restore()
-            return cut.logs or {}
+        def restore(batch: Any) -> Mapping[str, Any]:
+            build_from_batch(model, batch)  # the metrics, which Keras makes at the first batch that is trained
+            state.restore_metrics(model)
+            after.restore()
+            return state.logs or {}
 
-        cut.random.restore()
-        there = min(position.batch, session.run.steps_per_epoch or position.batch)
-        if there < position.batch:
-            _tell_of_missing(position.batch - there, position.epoch)
-        self._passing = PassOver(model, there, go_on)
+        state.random.restore()
+        available = min(position.batch, session.run.steps_per_epoch or position.batch)
+        if available < position.batch:
+            _warn_of_missing(position.batch - available, position.epoch)
+        self._skipper = BatchSkipper(model, available, restore)
 
-    def _passed(self, session: Session, passing: PassOver) -> None:
-        """After an execution that trained nothing."""
-        if not passing.left:
-            self._passing = None
+    def _end_skipped_execution(self, session: Session, skipper: BatchSkipper) -> None:
+        if not skipper.left:
+            self._skipper = None
             self._obey(session)
         session.poll()
 
-    def _leave_no_trace(self) -> None:
-        """Take out of the model what resuming has put there."""
-        if self._goes_on_with is not None:
-            self._model._initial_epoch = self._goes_on_with = None  # noqa: SLF001
-        if self._passing is not None:
-            self._passing.stop()
-            self._passing = None
+    def _clean_up_model(self) -> None:
+        """Remove from the model what resuming has put there."""
+        if self._resumed_random is not None:
+            self._model._initial_epoch = self._resumed_random = None  # noqa: SLF001
+        if self._skipper is not None:
+            self._skipper.stop()
+            self._skipper = None
 
     def _obey(self, session: Session) -> None:
-        # Keras looks at the ends of batches and epochs. Not before the batches of an epoch that was cut have gone by.
-        if session.stopping and self._passing is None and self._goes_on_with is None:
+        # Keras looks at the ends of batches and epochs. Not before the trained batches of an epoch that was cut are skipped.
+        if session.stopping and self._skipper is None and self._resumed_random is None:
             self._model.stop_training = True
 
     def _steps_done(self, session: Session, last: int) -> int:
-        """How many batches there were in an execution. The optimizer knows; the numbers that Keras gives do not tell.
+        """Return the number of batches in an execution. The optimizer knows it; the numbers that Keras gives do not tell.
 
-        The last execution of an epoch ends where finite data do, and goes past `steps_per_epoch` where they do not end.
+        The last execution of an epoch ends with finite data, and goes past `steps_per_epoch` if the data are infinite.
         """
         iterations = KerasTrainee(self._model).iterations
         skips = hasattr(self._model.optimizer, "inner_optimizer")  # LossScaleOptimizer, after an overflow
-        if iterations is not None and self._iterations is not None and not skips:
-            return iterations - self._iterations
+        if iterations is not None and self._iterations_before is not None and not skips:
+            return iterations - self._iterations_before
         known = session.run.steps_per_epoch
         return (last + 1 if known is None else min(last + 1, known)) - session.run.progress.batch
 
 
-def _tell_of_missing(batches: int, epoch: int) -> None:
+def _warn_of_missing(batches: int, epoch: int) -> None:
     logger.warning("epoch %d had %d batches more when it was cut than its data have now", epoch + 1, batches)

@@ -1,6 +1,6 @@
-"""The layers of a Keras model: what each is called by, and what reads what.
+"""The layers of a Keras model: their names, and which layer reads which.
 
-Keras tells the latter only by names with an underscore, which its own `plot_model` uses too.
+Only attributes with an underscore tell the latter; Keras's own `plot_model` uses them too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def functional_of(layer: Any) -> Any:
-    """The model that has the graph of `layer`'s layers: itself, or a Sequential's inner one; None where there is none."""
+    """Return the model with the graph of `layer`'s layers: itself, or a Sequential's inner model; None if it has no graph."""
     if isinstance(layer, keras.Sequential):
         return layer._functional  # noqa: SLF001
     return layer if isinstance(layer, keras.Function) and isinstance(layer, keras.Model) else None
 
 
-def calls(functional: Any) -> list[tuple[str, Any]]:
-    """Each use of a layer or an operation, in the order of the computation, by the name that it goes by."""
+def named_nodes(functional: Any) -> list[tuple[str, Any]]:
+    """Return each use of a layer or an operation with its name, in the order of the computation."""
     depths = functional._nodes_by_depth  # noqa: SLF001
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
     names = [node.operation.name for node in nodes]
@@ -35,15 +35,15 @@ def calls(functional: Any) -> list[tuple[str, Any]]:
     return [(name if uses[name] == 1 else f"{name}/{next(numbers[name])}", node) for name, node in zip(names, nodes, strict=True)]
 
 
-def _direct(layer: Any) -> list[Any]:
-    """The layers directly within `layer`, a model or not."""
+def _direct_layers(layer: Any) -> list[Any]:
+    """Return the layers directly within `layer`, a model or not."""
     return layer._flatten_layers(include_self=False, recursive=False)  # type: ignore[no-any-return]  # noqa: SLF001
 
 
 def layers_of(layer: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Every layer within `layer` by its path, those of nested ones too; one that is in several places is in the first."""
+    """Yield every layer within `layer`, nested ones too, with its path; a layer that is in several places with the first."""
     seen = {id(layer)} if seen is None else seen
-    for inner in _direct(layer):
+    for inner in _direct_layers(layer):
         if id(inner) not in seen:
             seen.add(id(inner))
             yield f"{prefix}{inner.name}", inner
@@ -51,68 +51,71 @@ def layers_of(layer: Any, prefix: str = "", seen: set[int] | None = None) -> Ite
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """Every weight's variable by layer and name, each once."""
+    """Return every weight's variable by layer and name, each once."""
     found: dict[str, Any] = {}
     for path, layer in [("", model), *layers_of(model)]:
-        within = {id(variable) for inner in _direct(layer) for variable in inner.weights}
+        within = {id(variable) for inner in _direct_layers(layer) for variable in inner.weights}
         for variable in layer.weights:
             if id(variable) not in within:
-                found[unique(f"{path}/{variable.name}" if path else variable.name, found)] = variable
+                found[unique_name(f"{path}/{variable.name}" if path else variable.name, found)] = variable
     return found
 
 
 def embeddings_of(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every embedding layer by its path."""
+    """Yield every embedding layer with its path."""
     found: set[str] = set()
     for path, layer in layers_of(model):
         if isinstance(layer, keras.layers.Embedding):
-            name = unique(path, found)
+            name = unique_name(path, found)
             found.add(name)
             yield name, layer
 
 
-def unique(name: str, taken: Container[str]) -> str:
-    """`name`, or with the first number that makes it another: names of layers in subclassed models are no one's to check."""
-    return next(one for one in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if one not in taken)
+def unique_name(name: str, taken: Container[str]) -> str:
+    """Return `name`, with a number if it is taken: Keras does not check the names of layers in subclassed models."""
+    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 @attrs.define
-class Nodes:
-    """The nodes of a graph, as they are found."""
+class GraphBuilder:
+    """Collects the nodes of a model's graph."""
 
     nodes: list[Node] = attrs.field(factory=list)
     _counted: set[int] = attrs.field(factory=set)
-    """The layers whose parameters are counted: a shared one's once."""
+    """The layers whose parameters are counted already: those of a shared layer count once."""
 
     def add_graph(self, functional: Any, prefix: str, sources: Mapping[int, str]) -> dict[int, str]:
-        """The nodes of a model, whose inputs are the outputs of `sources`; returns the node of each tensor, by its id."""
+        """Add a model's nodes, and return the name of the node of each tensor, by its id. `sources` has those of the inputs."""
         origins: dict[int, str] = {}
-        for name, node in calls(functional):
-            read, given = (node.output_tensors, sources) if node.is_input else (node.input_tensors, origins)
-            inputs = tuple(dict.fromkeys(given[id(tensor)] for tensor in read if id(tensor) in given))
+        for name, node in named_nodes(functional):
+            read, origins_of_read = (node.output_tensors, sources) if node.is_input else (node.input_tensors, origins)
+            inputs = tuple(dict.fromkeys(origins_of_read[id(tensor)] for tensor in read if id(tensor) in origins_of_read))
             inner = functional_of(node.operation)
             if inner is not None:
-                feeds = {id(one): origins[id(tensor)] for one, tensor in zip(inner.inputs, node.input_tensors, strict=False)}
+                inputs_of_inner = zip(inner.inputs, node.input_tensors, strict=False)
+                feeds = {id(inside): origins[id(outside)] for inside, outside in inputs_of_inner}
                 within = self.add_graph(inner, f"{prefix}{name}/", feeds)
-                origins |= {id(tensor): within[id(one)] for tensor, one in zip(node.output_tensors, inner.outputs, strict=True)}
+                outputs_of_inner = zip(inner.outputs, node.output_tensors, strict=True)
+                origins |= {id(outside): within[id(inside)] for inside, outside in outputs_of_inner}
                 continue
             self._add(node.operation, f"{prefix}{name}", inputs, node.output_tensors)
             origins |= {id(tensor): f"{prefix}{name}" for tensor in node.output_tensors}
         return origins
 
     def add_layers(self, model: Any) -> None:
-        """The nodes of a model whose graph nobody knows. That of an unbuilt Sequential is a chain all the same."""
+        """Add the nodes of a model without a known graph. An unbuilt Sequential is a chain; of another, no edges are known."""
         taken: set[str] = set()
-        before: tuple[str, ...] = ()
+        previous: tuple[str, ...] = ()
         for layer in model.layers:
-            name = unique(layer.name, taken)
+            name = unique_name(layer.name, taken)
             taken.add(name)
             inner = functional_of(layer)
             if inner is not None and not isinstance(model, keras.Sequential):
                 self.add_graph(inner, f"{name}/", {})
                 continue
-            self._add(layer, name, before, ())
-            before = (name,) if isinstance(model, keras.Sequential) else ()
+            self._add(layer, name, previous, ())
+            previous = (name,) if isinstance(model, keras.Sequential) else ()
 
     def _add(self, operation: Any, name: str, inputs: tuple[str, ...], outputs: Any) -> None:
         parameters = 0

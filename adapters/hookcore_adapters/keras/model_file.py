@@ -1,4 +1,4 @@
-"""A model's files in a checkpoint: written from values that are not the live ones, and read by who does not trust them."""
+"""A model's files in a checkpoint: written from copies of the model's values, and read without trust in the file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 _WEIGHTS: Final = "model.weights.h5"
 _MEMBERS: Final = {"config.json", "metadata.json", _WEIGHTS}
-_PLAIN: Final = {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}
-_CHUNK: Final = 1 << 18
-_NAMED: Final = 5
+_PLAIN_LAYOUTS: Final = {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}
+_CHUNK_SIZE: Final = 1 << 18
+_MAX_DIFFERENCES: Final = 5
 """How many differences an error message names."""
 
 
 def write_model(model: Any, values: Iterable[tuple[Any, Any]], path: Path) -> None:
-    """Write `model` with these values of its variables into `path`, a `.keras` file. Any thread may; the model stays as it is."""
+    """Write `model` with these values of its variables to `path`, a `.keras` file, from any thread. The model stays as it is."""
     # Unzipped at first, as Keras would make the whole file in memory. Absolute, as it loses the assets of a relative path.
     unzipped = path.absolute().with_suffix("")
-    _know_optimizers()
+    _cache_optimizer_attributes()
     # The CPU, as another copy of the values may be more than a GPU has room for.
     with keras.device("cpu"), keras.StatelessScope(list(values)):
         model.save(unzipped, zipped=False)
@@ -42,21 +42,21 @@ def write_model(model: Any, values: Iterable[tuple[Any, Any]], path: Path) -> No
                 # Not by `archive.write`, which copies 8 KiB at a time and takes half as long again.
                 member = zipfile.ZipInfo.from_file(file, file.relative_to(unzipped).as_posix())
                 with file.open("rb") as content, archive.open(member, "w") as packed:
-                    shutil.copyfileobj(content, packed, _CHUNK)
+                    shutil.copyfileobj(content, packed, _CHUNK_SIZE)
     shutil.rmtree(unzipped)
 
 
 def read_model(model: Any, variables: Iterable[Any], path: Path) -> list[Any]:
-    """The values that `write_model` wrote for `variables`. The model must be complete, and stays as it is.
+    """Return the values that `write_model` wrote for `variables`. The model must have all its variables, and stays as it is.
 
     Raises `CheckpointError` for a file of another model, or one that holds what `write_model` does not write.
     """
-    with _told(path), tempfile.TemporaryDirectory() as place:
-        # Out of the archive, where reading here and there means to read from the start each time.
-        weights = Path(place, _WEIGHTS)
-        _extract(path, weights)
-        _check(weights, _layout(model), path)
-        _know_optimizers()
+    with _errors_of(path), tempfile.TemporaryDirectory() as directory:
+        # Out of the archive, in which a read at another place starts again from the beginning.
+        weights = Path(directory, _WEIGHTS)
+        _extract_weights(path, weights)
+        _check_datasets(weights, _layout(model), path)
+        _cache_optimizer_attributes()
         with keras.device("cpu"), keras.StatelessScope() as scope:
             model.load_weights(weights)
     values = [scope.get_current_value(variable) for variable in variables]
@@ -75,26 +75,27 @@ def write_arrays(values: Iterable[Any], path: Path) -> None:
 
 
 def read_arrays(variables: Sequence[Any], path: Path) -> list[Any]:
-    """The values that `write_arrays` wrote, for `variables` or arrays of their shapes. Raises `CheckpointError`."""
+    """Return the values that `write_arrays` wrote, for `variables` or arrays of their shapes. Raises `CheckpointError`."""
     names = [f"arrays/vars/{number}" for number in range(len(variables))]
-    with _told(path):
-        _check(path, {name: _labelled(name, one) for name, one in zip(names, variables, strict=True)}, path)
+    with _errors_of(path):
+        expected = {name: _path_and_shape(name, variable) for name, variable in zip(names, variables, strict=True)}
+        _check_datasets(path, expected, path)
         with contextlib.closing(saving_lib.H5IOStore(path, mode="r")) as store:
             entry = store.get("arrays")
             return [entry[str(number)] for number in range(len(variables))]
 
 
-def _know_optimizers() -> None:
-    # At each save and load Keras makes an optimizer to see what attributes it has, since what it found before it keeps under
-    # another key than it looks under. A StatelessScope allows no such new variables; so it is to find what it looks for.
-    # Each thread has its own.
+def _cache_optimizer_attributes() -> None:
+    # At each save and load Keras makes an optimizer to see what attributes it has, since it keeps what it found under another key
+    # than it looks under. A StatelessScope allows no new variables, so this puts the attributes under the key that Keras looks
+    # under. Each thread has its own keys.
     global_state.set_global_attribute("saving_attr_skiplist_Optimizer", saving_lib.get_attr_skipset("Optimizer"))
 
 
 class _Layout(saving_lib.H5IOStore):  # type: ignore[misc]  # Keras ships no types
     """Stands in for the file into which Keras writes a model's variables, and notes their names and shapes."""
 
-    def __init__(self) -> None:  # nothing is opened
+    def __init__(self) -> None:  # unlike its base, it opens no file
         self.found: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._path = ""
 
@@ -108,15 +109,15 @@ class _Layout(saving_lib.H5IOStore):  # type: ignore[misc]  # Keras ships no typ
 
     def __setitem__(self, key: str, value: Any) -> None:
         name = str(PurePosixPath(self._path, "vars", key))
-        self.found[name] = _labelled(name, value)
+        self.found[name] = _path_and_shape(name, value)
 
 
-def _labelled(name: str, value: Any) -> tuple[str, tuple[int, ...]]:
+def _path_and_shape(name: str, value: Any) -> tuple[str, tuple[int, ...]]:
     return getattr(value, "path", name), tuple(value.shape)
 
 
 def _layout(model: Any) -> Mapping[str, tuple[str, tuple[int, ...]]]:
-    """For each dataset of the model's file the name of the variable that it is for, and its shape."""
+    """Return, for each dataset of the model's file, the path and the shape of its variable."""
     layout = _Layout()
     saving_lib._save_state(  # noqa: SLF001 - nothing public tells how Keras names what it saves
         model, weights_store=layout, assets_store=None, inner_path="", visited_saveables=set()
@@ -124,7 +125,7 @@ def _layout(model: Any) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     return layout.found
 
 
-def _extract(path: Path, weights: Path) -> None:
+def _extract_weights(path: Path, weights: Path) -> None:
     """Take the weights out of the archive at `path`, if it is one that `write_model` could have written."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -143,26 +144,26 @@ def _extract(path: Path, weights: Path) -> None:
             shutil.copyfileobj(packed, file)
 
 
-def _check(file: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]], path: Path) -> None:
-    """Refuse an HDF5 file that holds other datasets than those `expected`, or any that are not simply there."""
+def _check_datasets(file: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]], path: Path) -> None:
+    """Refuse an HDF5 file that holds other datasets than those `expected`, or any that is not plain numbers."""
     size = file.stat().st_size
     with h5py.File(file, "r") as opened:
-        there = {name: _shape(dataset, size, path) for name, dataset in _datasets(opened, path)}
+        found = {name: _plain_shape(dataset, size, path) for name, dataset in _datasets(opened, path)}
     differences = [
-        f"{variable} has shape {there[name]} in the file and {shape} in the model"
-        if name in there
+        f"{variable} has shape {found[name]} in the file and {shape} in the model"
+        if name in found
         else f"{variable}, of shape {shape}, is not in the file"
         for name, (variable, shape) in expected.items()
-        if there.get(name) != shape
+        if found.get(name) != shape
     ]
-    differences += [f"{name}, of shape {shape}, is not in the model" for name, shape in there.items() if name not in expected]
+    differences += [f"{name}, of shape {shape}, is not in the model" for name, shape in found.items() if name not in expected]
     if differences:
-        more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
-        _refuse(path, f"is of another model: {'; '.join(differences[:_NAMED])}{more}")
+        more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
+        _refuse(path, f"is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}")
 
 
 def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Every dataset in an HDF5 file by its name, none of them read. Refuses links, and a group that contains itself."""
+    """Yield every dataset in an HDF5 file with its name, unread. Refuses links, and a group that contains itself."""
     waiting, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
     while waiting:
         prefix, group = waiting.pop()
@@ -181,15 +182,15 @@ def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
             waiting.append((f"{name}/", item))
 
 
-def _shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
-    """The shape of a dataset that holds plain numbers, all of them in the file itself, of `size` bytes."""
-    made = dataset.id.get_create_plist()
+def _plain_shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
+    """Return the shape of a dataset. Refuses one that is not plain numbers, all of them in the file itself, of `size` bytes."""
+    properties = dataset.id.get_create_plist()
     shape = dataset.shape
     plain = (
         shape is not None
-        and made.get_layout() in _PLAIN
-        and not made.get_external_count()
-        and not made.get_nfilters()
+        and properties.get_layout() in _PLAIN_LAYOUTS
+        and not properties.get_external_count()
+        and not properties.get_nfilters()
         # bfloat16 and its like are raw bytes to HDF5.
         and (dataset.dtype.kind in "biufc" or dataset.dtype.str in {"|V1", "|V2"})
     )
@@ -197,13 +198,13 @@ def _shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
         _refuse(path, f"holds {dataset.name!r}, which is not stored as plain numbers")
     declared = math.prod(shape) * dataset.dtype.itemsize
     if declared > size or declared != dataset.id.get_storage_size():
-        _refuse(path, f"holds {dataset.name!r}, which declares {declared} bytes that are not there")
+        _refuse(path, f"holds {dataset.name!r}, which declares {declared} bytes that it does not hold")
     return tuple(shape)
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the libraries raise for a file that they cannot read becomes a `CheckpointError`."""
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a file that they cannot read into a `CheckpointError`."""
     try:
         yield
     except CheckpointError:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def first(data: Any, samples: int) -> tuple[Any, Any, Any]:
-    """The first samples of validation data, anything that `fit` takes: inputs, targets and sample weights in NumPy arrays.
+def first_samples(data: Any, samples: int) -> tuple[Any, Any, Any]:
+    """Return the first samples of validation data in NumPy arrays: inputs, targets and sample weights.
 
-    Raises `HookcoreError` for None and for data that reading would use up.
+    `data` is anything that `fit` takes. Raises `HookcoreError` for None and for data that reading would use up.
     """
     if data is None:
         raise HookcoreError(
@@ -32,13 +32,13 @@ def first(data: Any, samples: int) -> tuple[Any, Any, Any]:
             "tf.data.Dataset or a keras.utils.PyDataset."
         )
     if all(hasattr(part, "shape") for part in keras.tree.flatten(x)):
-        return _sliced((x, *others), samples)
+        return _first_rows((x, *others), samples)
     batches: list[tuple[Any, Any, Any]] = []
-    there = 0
+    count = 0
     for batch in _batches(x):
-        batches.append(_sliced(keras.utils.unpack_x_y_sample_weight(batch), samples - there))
-        there += len(keras.tree.flatten(batches[-1][0])[0])
-        if there >= samples:
+        batches.append(_first_rows(keras.utils.unpack_x_y_sample_weight(batch), samples - count))
+        count += len(keras.tree.flatten(batches[-1][0])[0])
+        if count >= samples:
             break
     if not batches:
         raise HookcoreError("The validation data have no batch to take samples from.")
@@ -60,8 +60,8 @@ def _batches(data: Any) -> Iterator[Any]:
     return iter(data)
 
 
-def _sliced(parts: Any, samples: int) -> tuple[Any, Any, Any]:
-    """The first samples of each array, in the types in which Keras gives them to a model."""
+def _first_rows(parts: Any, samples: int) -> tuple[Any, Any, Any]:
+    """Return the first samples of each array, in the types in which Keras gives them to a model."""
 
     def head(part: Any) -> Any:
         if part is None:

@@ -31,24 +31,24 @@ MODEL_FILE: Final = "model.keras"
 
 _ARRAYS_FILE: Final = "arrays.h5"
 _RANDOM_FILE: Final = "random.json"
-_AT_MOST: Final = 1_000_000
-"""Bytes of JSON: the state of two generators is a hundredth of it."""
+_MAX_RANDOM_FILE_SIZE: Final = 1_000_000
+"""In bytes: the state of two generators takes a hundredth of it."""
 
 
 @attrs.frozen(eq=False)
 class KerasSnapshot:
-    """Values of a model's variables, in its own order: of its weights alone, or of all that training goes on from."""
+    """Values of a model's variables, in its own order: of its weights alone, or of all that training continues with."""
 
     values: list[Any] = attrs.field(repr=False)
     random: RandomState | None = attrs.field(default=None, repr=False)
-    """The state of the random numbers; None where there are the weights alone."""
+    """The state of the random numbers; None in a snapshot of the weights alone."""
     nbytes: int = 0
     """The disk space that writing it takes."""
 
     @property
-    def whole(self) -> bool:
-        """Whether there is more than the weights."""
-        return self.random is not None
+    def weights_only(self) -> bool:
+        """Whether it holds the weights alone."""
+        return self.random is None
 
 
 @attrs.define(eq=False)
@@ -60,11 +60,11 @@ class KerasTrainee:
     _views: KerasViews = attrs.field(init=False, repr=False)
 
     @_views.default
-    def _of_the_model(self) -> KerasViews:
+    def _make_views(self) -> KerasViews:
         return KerasViews(self.model)
 
     def lacks(self, capability: Capability) -> str | None:
-        """A learning rate is missing where there is no optimizer, or a `LearningRateSchedule` sets it; views by `KerasViews`."""
+        """Return why the model lacks a settable learning rate, or a view; None if it has it."""
         if capability != "learning_rate":
             return self._views.lacks(capability)
         if self.model.optimizer is None:
@@ -74,7 +74,7 @@ class KerasTrainee:
             if isinstance(optimizer.learning_rate, keras.Variable):
                 return None
         except AttributeError as error:  # a MultiOptimizer has several
-            return f"{type(optimizer).__name__} has none to set: {error}".removesuffix(".")
+            return f"{type(optimizer).__name__} has no learning rate to set: {error}".removesuffix(".")
         schedule = getattr(optimizer, "_learning_rate", None)
         name = getattr(schedule, "__name__", type(schedule).__name__)
         return (
@@ -93,26 +93,26 @@ class KerasTrainee:
 
     @property
     def iterations(self) -> int | None:
-        """The updates that the optimizer has done, or None where the model was compiled without one."""
+        """The updates that the optimizer has done, or None if the model was compiled without an optimizer."""
         optimizer = self._synced().optimizer
         return None if optimizer is None else int(optimizer.iterations)
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
-        """The model's weights and, unless told otherwise, what its optimizer and its random numbers go on from."""
+        """Return the model's weights and, if `optimizer`, the state of its optimizer and of the random numbers."""
         if not optimizer and _has_own_weights(self.model):
             return KerasSnapshot(copy.deepcopy(self._synced().get_weights()))
-        variables = self._variables(whole=optimizer)
+        variables = self._variables(weights_only=not optimizer)
         nbytes = sum(math.prod(variable.shape) * _itemsize(variable) for variable in variables)
         random = RandomState.now() if optimizer else None
-        # A whole model is there twice until its parts are in one file.
+        # A whole model takes its space twice until its parts are in one file.
         return KerasSnapshot([value_of(variable) for variable in variables], random, 2 * nbytes if optimizer else nbytes)
 
     def restore(self, snapshot: KerasSnapshot) -> None:
-        """Put the values back. Raises `HookcoreError` where they are of another model, or of this one before it was built."""
-        if not snapshot.whole and _has_own_weights(self.model):
+        """Put the values back. Raises `HookcoreError` if they are of another model, or of this one before it was built."""
+        if snapshot.weights_only and _has_own_weights(self.model):
             self._synced().set_weights(snapshot.values)
             return
-        variables = self._variables(whole=snapshot.whole)
+        variables = self._variables(weights_only=snapshot.weights_only)
         fits = len(variables) == len(snapshot.values) and all(
             tuple(variable.shape) == tuple(value.shape) for variable, value in zip(variables, snapshot.values, strict=True)
         )
@@ -127,20 +127,20 @@ class KerasTrainee:
             snapshot.random.restore()
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot`: a whole one as a `.keras` model with its optimizer's state, and beside it what that does not hold."""
+        """Write `snapshot`: the weights alone, or a `.keras` model with its optimizer's state, and what that file cannot hold."""
         if snapshot.random is None:
             write_arrays(snapshot.values, directory / _ARRAYS_FILE)
             return
-        variables = _whole(self.model)  # not by `_variables`, which looks into the training
+        variables = _all_variables(self.model)  # not by `_variables`, which looks into the training: this may be another thread
         write_model(self.model, zip(variables, snapshot.values, strict=True), directory / MODEL_FILE)
-        values = {id(one): value for one, value in zip(variables, snapshot.values, strict=True)}
-        write_arrays([values[id(one)] for one in _beside(self.model)], directory / _ARRAYS_FILE)
+        values = {id(variable): value for variable, value in zip(variables, snapshot.values, strict=True)}
+        write_arrays([values[id(variable)] for variable in _not_in_model_file(self.model)], directory / _ARRAYS_FILE)
         (directory / _RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict()))
 
     def read(self, directory: Path) -> KerasSnapshot:
-        """The snapshot that `write` wrote; the model stays as it is, and its configuration in the file is not looked at.
+        """Return the snapshot that `write` wrote. The model stays as it is, and its configuration in the file is not read.
 
-        Raises `CheckpointError` for a checkpoint of another model, which names what differs, and for one that holds anything
+        Raises `CheckpointError`, which names the differences, for a checkpoint of another model, and for one that holds anything
         that `write` does not write.
         """
         if not self.model.built:
@@ -148,24 +148,25 @@ class KerasTrainee:
                 f"{self.model.name} cannot be resumed before it is built. Build it first: give it an Input, or call it on "
                 "a batch of data."
             )
-        whole = (directory / MODEL_FILE).exists()
-        variables = self._variables(whole=whole)
-        if not whole:
-            held = self._synced().get_weights() if _has_own_weights(self.model) else variables
-            return KerasSnapshot(read_arrays(held, directory / _ARRAYS_FILE))
-        beside = _beside(self.model)
-        values = {id(one): value for one, value in zip(beside, read_arrays(beside, directory / _ARRAYS_FILE), strict=True)}
-        others = [one for one in variables if id(one) not in values]
+        weights_only = not (directory / MODEL_FILE).exists()
+        variables = self._variables(weights_only=weights_only)
+        if weights_only:
+            weights = self._synced().get_weights() if _has_own_weights(self.model) else variables
+            return KerasSnapshot(read_arrays(weights, directory / _ARRAYS_FILE))
+        beside = _not_in_model_file(self.model)
+        arrays = read_arrays(beside, directory / _ARRAYS_FILE)
+        values = {id(variable): value for variable, value in zip(beside, arrays, strict=True)}
+        others = [variable for variable in variables if id(variable) not in values]
         in_model = read_model(self.model, others, directory / MODEL_FILE)
-        values |= {id(one): value for one, value in zip(others, in_model, strict=True)}
+        values |= {id(variable): value for variable, value in zip(others, in_model, strict=True)}
         try:
-            random = RandomState.of(json.loads(files.read(directory / _RANDOM_FILE, _AT_MOST)))
+            random = RandomState.from_state_dict(json.loads(files.read(directory / _RANDOM_FILE, _MAX_RANDOM_FILE_SIZE)))
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise CheckpointError(f"{directory / _RANDOM_FILE} cannot be read: {error!r}") from error
-        return KerasSnapshot([values[id(one)] for one in variables], random)
+        return KerasSnapshot([values[id(variable)] for variable in variables], random)
 
     def direction(self, metric: str) -> Mode | None:
-        """`min` for losses; for a compiled metric what Keras declares of it. Names of several outputs are matched whole."""
+        """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
         wanted = metric.removeprefix("val_")
         prefixes = ["", *(f"{output}_" for output in _outputs(self.model))]
         if wanted in {f"{prefix}loss" for prefix in prefixes}:
@@ -203,13 +204,12 @@ class KerasTrainee:
         """See `KerasViews.picture`."""
         return self._views.picture()
 
-    def _variables(self, *, whole: bool) -> list[Any]:
-        """What a snapshot holds the values of, in order."""
-        return _whole(self._complete()) if whole else list(self._synced().weights)
+    def _variables(self, *, weights_only: bool) -> list[Any]:
+        """Return the variables whose values a snapshot holds, in order."""
+        return list(self._synced().weights) if weights_only else _all_variables(self._with_built_optimizer())
 
-    def _complete(self) -> Any:
-        # An optimizer makes most of its variables at the first update. Without them Keras loads none of its state, and only
-        # warns.
+    def _with_built_optimizer(self) -> Any:
+        # An optimizer makes most variables at the first update. Without them Keras loads none of its state, and only warns.
         model = self._synced()
         if model.built and model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -222,32 +222,33 @@ class KerasTrainee:
         return self.model
 
 
-def _whole(model: Any) -> list[Any]:
-    """All that training goes on from: weights, the states of seed generators, and the optimizer's variables."""
+def _all_variables(model: Any) -> list[Any]:
+    """Return all that training continues with: weights, the states of seed generators, and the optimizer's variables."""
     return [*model.variables, *(model.optimizer.variables if model.optimizer is not None else ())]
 
 
 def _has_own_weights(model: Any) -> bool:
-    """Whether the model says itself what its weights are, and takes them back: what Keras's own callbacks go by."""
+    """Return whether the model overrides `get_weights`, which Keras's own callbacks call to keep its weights."""
     return getattr(type(model), "get_weights", None) is not keras.Model.get_weights
 
 
-def _beside(model: Any) -> list[Any]:
-    """The variables whose values a `.keras` file does not hold as they are."""
-    weights = {id(one) for one in model.weights}
-    seeds = [one for one in model.variables if id(one) not in weights]
+def _not_in_model_file(model: Any) -> list[Any]:
+    """Return the variables whose values a `.keras` file does not hold as they are."""
+    weights = {id(variable) for variable in model.weights}
+    seeds = [variable for variable in model.variables if id(variable) not in weights]
     layers = model._flatten_layers(include_self=False)  # noqa: SLF001 - nothing public lists those within others
     # Keras adds low-rank updates to the weights that it saves.
-    adapted = {id(one): one for layer in layers if getattr(layer, "lora_enabled", False) for one in layer.variables}
-    return [*seeds, *(one for key, one in adapted.items() if key in weights)]
+    with_lora = [layer for layer in layers if getattr(layer, "lora_enabled", False)]
+    adapted = {id(variable): variable for layer in with_lora for variable in layer.variables}
+    return [*seeds, *(variable for key, variable in adapted.items() if key in weights)]
 
 
 def value_of(variable: Any) -> Any:
-    """A variable's value now, which stays as it is when training goes on."""
+    """Return a variable's value now, which stays as it is when training continues."""
     if keras.backend.backend() != "tensorflow":
         # PyTorch trains in place, and JAX gives away the memory.
         return np.array(keras.ops.convert_to_numpy(variable.value))
-    # TensorFlow copies on write: what was read is not written to. On an accelerator that would take its memory; so not there.
+    # TensorFlow copies on write, so a value that was read does not change. On an accelerator the copy would take its memory.
     return variable.value.read_value() if "CPU" in variable.value.device else variable.numpy()
 
 
@@ -257,12 +258,12 @@ def _itemsize(variable: Any) -> int:
 
 
 def _innermost(optimizer: Any) -> Any:
-    # LossScaleOptimizer wraps the one that has the rate.
+    # LossScaleOptimizer wraps the optimizer that has the rate.
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _outputs(model: Any) -> set[str]:
-    """The outputs' names, as far as they are known before the first batch."""
+    """Return the outputs' names, as far as they are known before the first batch."""
     names = set(getattr(model, "output_names", None) or [])
     for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
         by_output = getattr(getattr(model, compiled, None), given, None)
@@ -271,21 +272,21 @@ def _outputs(model: Any) -> set[str]:
 
 
 def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
-    """The name of each compiled metric and the direction that Keras declares for it."""
-    for one in metrics:
-        # Compiled metrics are made at the first batch; until then there is what was given to `compile`.
-        given = [getattr(one, "_user_metrics", None), getattr(one, "_user_weighted_metrics", None)]
-        inner = getattr(one, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
+    """Yield the name of each compiled metric and the direction that Keras declares for it."""
+    for metric in metrics:
+        # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
+        given = [getattr(metric, "_user_metrics", None), getattr(metric, "_user_weighted_metrics", None)]
+        inner = getattr(metric, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
         if inner:
             yield from _directions(inner)
-        elif isinstance(one, str):
-            yield one, DIRECTIONS.get(one.lower()) or _declared(_by_name(one))
+        elif isinstance(metric, str):
+            yield metric, DIRECTIONS.get(metric.lower()) or _declared(_metric_called(metric))
         else:
-            yield getattr(one, "name", ""), _declared(one)
+            yield getattr(metric, "name", ""), _declared(metric)
 
 
-def _by_name(metric: str) -> Any:
-    with contextlib.suppress(TypeError, ValueError):  # what Keras does not know, it refuses itself
+def _metric_called(metric: str) -> Any:
+    with contextlib.suppress(TypeError, ValueError):  # `fit` refuses a name that Keras does not know
         return keras.metrics.get(metric)
     return None
 

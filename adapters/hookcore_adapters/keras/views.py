@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from hookcore import HookcoreError
-from hookcore_adapters.keras.layers import Nodes, calls, embeddings_of, functional_of, unique, weights_of
-from hookcore_adapters.keras.samples import first
+from hookcore_adapters.keras.layers import GraphBuilder, embeddings_of, functional_of, named_nodes, unique_name, weights_of
+from hookcore_adapters.keras.samples import first_samples
 from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ PICTURE_DPI: Final = 96
 
 @attrs.define(eq=False)
 class KerasViews:
-    """`hookcore.views.Views` of a Keras model, on any backend. Looking changes nothing: no weight, metric or random number.
+    """The `hookcore.trainee.Views` of a Keras model, on any backend. Looking changes no weight, metric or random number.
 
-    A layer is named as in the model, with slashes where it lies within another. Where a layer is called several times, or has
-    several outputs, they are numbered: `lstm/0`, `lstm/1`.
+    A layer is named as in the model, with slashes if it is nested in another. If a layer is called several times, or has several
+    outputs, they are numbered: `lstm/0`, `lstm/1`.
     """
 
     model: Any
     _data: Any = attrs.field(init=False, default=None, repr=False)
     _samples: dict[int, tuple[Any, Any, Any]] = attrs.field(init=False, factory=dict, repr=False)
-    """What was read of `_data`, by the number of samples: shuffled data begin with others each time."""
+    """The first samples of `_data`, by their number: shuffled data begin with other samples each time."""
 
     def lacks(self, capability: Capability) -> str | None:
-        """Why this model has no such view; None where it has, or will once its first batch has built it."""
+        """Return why this model lacks a view; None if it has it, or will have it once its first batch has built it."""
         model = self.model
         if capability == "activations" and not isinstance(model, keras.Sequential) and functional_of(model) is None:
             return (
@@ -60,72 +60,71 @@ class KerasViews:
         return None
 
     def weights(self) -> dict[str, Any]:
-        """A copy of every weight by layer and name. None where a model is not built yet."""
-        return {name: _host(variable) for name, variable in weights_of(self.model).items()}
+        """Return a copy of every weight by layer and name; no weights if the model is not built yet."""
+        return {name: _host_copy(variable) for name, variable in weights_of(self.model).items()}
 
     def activations(self, data: Any, samples: int = 1) -> dict[str, Any]:
-        """The output of each layer for the first samples of `data`, as float32; layers of nested models one by one.
+        """Return the output of each layer for the first samples of `data`, as float32; layers of nested models one by one.
 
         Computed as in validation, with `training=False`. Layers that only take the input, and outputs that are no numbers, are
-        left out. `data` is read once, also where others would come first the next time. Raises `HookcoreError` where `data` is
-        None or cannot be read without using it up, or where the model has no graph.
+        left out. `data` is read once, so shuffled data give the same samples each time. Raises `HookcoreError` if `data` is None
+        or cannot be read without using it up, or if the model has no graph.
         """
-        inputs, _, _ = self._first(data, samples)
+        inputs, _, _ = self._first_samples(data, samples)
         model = functional_of(self.model)
         if model is None:
             reason = self.lacks("activations") or f"{self.model.name} is not built yet, or its layers do not tell their shapes"
             raise HookcoreError(f"There are no activations: {reason}.")
-        with _without_a_trace(), _quiet(), keras.StatelessScope():
-            outputs = _outputs(model, inputs, "", training=False)
+        with _random_numbers_kept(), _without_warnings(), keras.StatelessScope():
+            outputs = _layer_outputs(model, inputs, "", training=False)
             arrays = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
         return {name: np.array(array, "float32") for name, array in arrays.items() if array.dtype.kind in "biufV"}
 
     def gradients(self, data: Any, samples: int = 32) -> dict[str, Any]:
-        """The gradient of the compiled loss on the first samples of `data` for each trained weight, by the names of `weights`.
+        """Return the gradient of the compiled loss on the first samples of `data` for each trained weight, named as in `weights`.
 
         Computed as in validation, with `training=False`; zeros for a weight that the loss does not depend on. TensorFlow only.
-        Raises `HookcoreError` where `data` is None or cannot be read without using it up, or the model is not built.
+        Raises `HookcoreError` if `data` is None or cannot be read without using it up, or if the model is not built.
         """
         import tensorflow as tf
 
         model = self.model
         if not model.built:
             raise HookcoreError(f"There are no gradients of {model.name} before it is built: give it an Input, or train a batch.")
-        x, y, sample_weight = self._first(data, samples)
+        x, y, sample_weight = self._first_samples(data, samples)
         trained = {id(variable) for variable in model.trainable_variables}
         variables = {name: variable for name, variable in weights_of(model).items() if id(variable) in trained}
         values = [tf.convert_to_tensor(variable.value) for variable in variables.values()]
-        with _without_a_trace(), _quiet(), tf.GradientTape(watch_accessed_variables=False) as tape:
+        with _random_numbers_kept(), _without_warnings(), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             with keras.StatelessScope(list(zip(variables.values(), values, strict=True)), collect_losses=True):
                 # Not compute_loss: an overridden one may lack the argument `training`.
                 loss = model._compute_loss(x, y, model(x, training=False), sample_weight, training=False)  # noqa: SLF001
         gradients = tape.gradient(loss, values, unconnected_gradients="zero")
-        return {name: _host(gradient) for name, gradient in zip(variables, gradients, strict=True)}
+        return {name: _host_copy(gradient) for name, gradient in zip(variables, gradients, strict=True)}
 
     def graph(self) -> list[Node]:
-        """The layers, each after those that it reads; of nested models their layers.
+        """Return the layers, each after those that it reads; a nested model is replaced by its layers.
 
-        A subclassed model has its direct layers, and no edges between them: only its own call method knows those.
+        A subclassed model has its direct layers without edges between them: only its own call method knows those.
         """
-        nodes = Nodes()
+        builder = GraphBuilder()
         functional = functional_of(self.model)
         if functional is not None:
-            nodes.add_graph(functional, "", {})
+            builder.add_graph(functional, "", {})
         else:
-            nodes.add_layers(self.model)
-        return nodes.nodes
+            builder.add_layers(self.model)
+        return builder.nodes
 
     def embeddings(self) -> dict[str, Any]:
-        """The matrix of each built `keras.layers.Embedding` by the layer's name."""
-        return {name: _host(layer.embeddings) for name, layer in embeddings_of(self.model) if layer.built}
+        """Return the matrix of each built `keras.layers.Embedding` by the layer's name."""
+        return {name: _host_copy(layer.embeddings) for name, layer in embeddings_of(self.model) if layer.built}
 
     def picture(self) -> bytes:
-        """A PNG by `keras.utils.plot_model`, with shapes, names and, where Keras can, what is within nested models.
+        """Return a PNG by `keras.utils.plot_model`, with shapes, names and, if Keras can draw them, the layers of nested models.
 
         A subclassed model is a single box.
-
-        Raises `HookcoreError` where pydot or Graphviz is not installed, and where the model is not built yet.
+        Raises `HookcoreError` if pydot or Graphviz is not installed, or if the model is not built.
         """
         if not self.model.built:
             raise HookcoreError(
@@ -137,16 +136,16 @@ class KerasViews:
             is None,
         }
         if any(missing.values()):
-            needed = " and ".join(what for what, is_missing in missing.items() if is_missing)
+            needed = " and ".join(program for program, is_missing in missing.items() if is_missing)
             raise HookcoreError(f"A picture of the model needs {needed}.")
         try:
             with contextlib.suppress(IndexError):  # Keras draws some nested models only as a box
-                return self._drawn(expand_nested=True)
-            return self._drawn(expand_nested=False)
+                return self._draw(expand_nested=True)
+            return self._draw(expand_nested=False)
         except Exception as error:  # pydot raises what it likes
             raise HookcoreError(f"pydot and Graphviz could not draw {self.model.name}: {error}") from error
 
-    def _drawn(self, *, expand_nested: bool) -> bytes:
+    def _draw(self, *, expand_nested: bool) -> bytes:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "model.png")
             keras.utils.plot_model(
@@ -154,19 +153,19 @@ class KerasViews:
             )
             return path.read_bytes()
 
-    def _first(self, data: Any, samples: int) -> tuple[Any, Any, Any]:
+    def _first_samples(self, data: Any, samples: int) -> tuple[Any, Any, Any]:
         if data is not self._data:
             self._data = data
             self._samples.clear()
         if samples not in self._samples:
-            with _without_a_trace():
-                self._samples[samples] = first(data, samples)
+            with _random_numbers_kept():
+                self._samples[samples] = first_samples(data, samples)
         return self._samples[samples]
 
 
 @contextlib.contextmanager
-def _without_a_trace() -> Iterator[None]:
-    """What is drawn of Python's and NumPy's random numbers within is drawn again after it."""
+def _random_numbers_kept() -> Iterator[None]:
+    """Restore the state of Python's and NumPy's random numbers at the end."""
     random = RandomState.now()
     try:
         yield
@@ -174,34 +173,34 @@ def _without_a_trace() -> Iterator[None]:
         random.restore()
 
 
-def _quiet() -> contextlib.AbstractContextManager[Any]:
-    """What Keras warns of when a model is called, it has said when that was trained."""
+def _without_warnings() -> contextlib.AbstractContextManager[Any]:
+    """Hide what Keras warns of when a model is called: it has warned when the model was trained."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)
 
 
-def _host(value: Any) -> Any:
-    """A copy in host memory, in a type that NumPy itself has."""
+def _host_copy(value: Any) -> Any:
+    """Return a copy in host memory, in a type that NumPy itself has."""
     array = np.array(keras.ops.convert_to_numpy(value))
     return array.astype("float32") if array.dtype.kind == "V" else array  # bfloat16 and its like
 
 
-def _outputs(functional: Any, inputs: Any, prefix: str, *, training: bool) -> dict[str, Any]:
-    """The outputs of all layers of a model, by name."""
-    uses = [(name, node) for name, node in calls(functional) if not node.is_input]
+def _layer_outputs(functional: Any, inputs: Any, prefix: str, *, training: bool) -> dict[str, Any]:
+    """Return the outputs of all layers of a model, by name."""
+    uses = [(name, node) for name, node in named_nodes(functional) if not node.is_input]
     tensors = [*functional.inputs, *(tensor for _, node in uses for tensor in node.output_tensors)]
-    # With a name of its own, or it would take the number of a model that is made later.
-    whole = keras.Model(functional.input, tensors, name="activations")
-    values = dict(zip(map(id, tensors), keras.tree.flatten(whole(inputs, training=training)), strict=True))
+    # Named, as an automatic name would take the number of a model that is made later.
+    all_outputs = keras.Model(functional.input, tensors, name="activations")
+    values = dict(zip(map(id, tensors), keras.tree.flatten(all_outputs(inputs, training=training)), strict=True))
     found: dict[str, Any] = {}
     for name, node in uses:
         inner = functional_of(node.operation)
         if inner is not None:
             args, kwargs = node.arguments.fill_in(values)
             given = args[0] if args else kwargs["inputs"]
-            own = kwargs.get("training")
-            found |= _outputs(inner, given, f"{prefix}{name}/", training=training if own is None else own)
+            fixed = kwargs.get("training")
+            found |= _layer_outputs(inner, given, f"{prefix}{name}/", training=training if fixed is None else fixed)
             continue
         several = len(node.output_tensors) > 1
         for number, tensor in enumerate(node.output_tensors):
-            found[unique(f"{prefix}{name}/{number}" if several else f"{prefix}{name}", found)] = values[id(tensor)]
+            found[unique_name(f"{prefix}{name}/{number}" if several else f"{prefix}{name}", found)] = values[id(tensor)]
     return found

@@ -28,7 +28,7 @@ SAMPLES = 24
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let pass what Keras itself warns of, and nobody else."""
+    """Ignore what Keras itself warns of, and nothing else."""
     # Keras's TensorFlow backend converts tensors in a way that NumPy 2 deprecates, whenever a stock callback compares metrics.
     numpy_copy = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
     for item in items:

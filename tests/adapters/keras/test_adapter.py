@@ -1,4 +1,4 @@
-"""`KerasAdapter` where it differs from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
+"""What differs in `KerasAdapter` from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any
         model.evaluate(*data, batch_size=24, callbacks=[adapter, breaking], verbose=0)
     other = make()
     other.evaluate(*data, batch_size=24, callbacks=[adapter], verbose=0)
-    assert [one is other for one in seen] == [False, True]
+    assert [model is other for model in seen] == [False, True]
 
 
 def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
@@ -110,7 +110,7 @@ def test_callbacks_before_and_after_the_adapter_work(model: Any, data: Any, watc
     model.fit(*data, batch_size=12, epochs=5, callbacks=[before, adapter, after], verbose=0)
     assert before.batches == after.batches
     assert len(before.batches) == 2
-    assert all(isinstance(value, float) for one in before.batches for value in one.values())
+    assert all(isinstance(value, float) for logs in before.batches for value in logs.values())
 
 
 def test_a_learning_rate_callback_beside_the_adapter_is_seen_in_the_metrics(model: Any, data: Any) -> None:
@@ -137,7 +137,7 @@ def test_validation_data_are_those_the_adapter_was_given(model: Any, data: Any) 
 
 
 def test_there_is_no_run_before_the_first(data: Any) -> None:
-    """`adapter.run` is None until something is trained, and a hook out of place is an error that says so."""
+    """`adapter.run` is None until something is trained, and a hook outside of training is an error."""
     del data
     adapter = KerasAdapter()
     assert adapter.run is None
@@ -166,7 +166,7 @@ def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(mod
 
 
 def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: Any) -> None:
-    """One adapter in a fit within a fit: the inner run ends whole, and the outer is told that it is in two places at once."""
+    """One adapter in a fit within a fit: the inner run is complete, and in the outer an error asks for a second adapter."""
     recording = RecordingPlugin()
     adapter = KerasAdapter([recording])
     inner = make()
@@ -178,6 +178,6 @@ def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: A
             recording.events.clear()
 
     within = keras.callbacks.LambdaCallback(on_train_batch_end=train_within)
-    with pytest.raises(HookcoreError, match="in two places at once"):
+    with pytest.raises(HookcoreError, match="give each its own adapter"):
         model.fit(*data, batch_size=6, callbacks=[adapter, within], verbose=0)
     assert recording.events == []

@@ -56,7 +56,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
 
 @needs_digits
 def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    """Ctrl-C in the middle ends with status 130, says so, and the newest checkpoint verifies and loads."""
+    """Ctrl-C in the middle ends with status 130 and a message, and the newest checkpoint verifies and loads."""
     out = tmp_path / "demo"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -80,7 +80,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
 
 
 def test_the_demo_without_keras_names_the_extra(tmp_path: Path) -> None:
-    """Where Keras cannot be imported, the demo ends with status 1 and one line that says what to install."""
+    """If Keras cannot be imported, the demo ends with status 1 and one line that says what to install."""
     (tmp_path / "keras.py").write_text("raise ImportError('No module named keras', name='keras')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
@@ -92,7 +92,7 @@ def test_the_demo_without_keras_names_the_extra(tmp_path: Path) -> None:
 
 
 def test_importing_the_adapter_without_keras_names_the_extra(tmp_path: Path) -> None:
-    """Where Keras cannot be imported, importing its adapter is an ImportError that says what to install."""
+    """If Keras cannot be imported, importing its adapter is an ImportError that says what to install."""
     (tmp_path / "keras.py").write_text("raise ImportError('No module named keras', name='keras')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
@@ -263,7 +263,7 @@ def test_the_texts_of_the_standard_library_are_always_the_same() -> None:
 def test_words_without_names_are_numbered(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where there is no word index beside the file and no network, it says so."""
+    """If there is no index of words beside the file, and no network, the words are numbers, and the demo says why."""
     (reviews.parent / "imdb_word_index.json").unlink()
     monkeypatch.setattr(keras.datasets.imdb, "get_word_index", offline)
     assert imdb._from_file(reviews).words[4:6] == ["word 4", "word 5"]
@@ -271,7 +271,7 @@ def test_words_without_names_are_numbered(
 
 
 def test_data_are_for_imdb(reviews: Path) -> None:
-    """Another model does not take them, and says so before it loads anything."""
+    """Another model refuses them before it loads anything."""
     done = subprocess.run([*COMMAND, "--data", str(reviews)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 2
     assert "--data is for --model imdb" in done.stderr

@@ -1,4 +1,4 @@
-"""How runs end in `fit` and under `KerasAdapter`: votes to stop, exceptions, Ctrl-C; and that the next run starts afresh."""
+"""How runs end in `fit` and under `KerasAdapter`: votes to stop, exceptions, Ctrl-C; and that the next run starts again."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_vote_of_an_event_is_kept(train: Train, model: Any, data: Any, cal
 
 
 def test_a_stop_by_a_callback_has_a_reason(train: Train, model: Any, data: Any) -> None:
-    """Where a callback sets `model.stop_training`, the run has stopped, and the one reason says that no plugin did it."""
+    """If a callback sets `model.stop_training`, the run has stopped, and the one reason says that no plugin did it."""
 
     class Stopping(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -121,7 +121,7 @@ def test_a_second_fit_with_the_same_objects_starts_afresh(model: Any, data: Any)
 
 
 def test_an_engine_serves_one_fit_after_another(model: Any, data: Any) -> None:
-    """`fit` takes an `Engine`, whose plugins start each run afresh, and returns that run."""
+    """`fit` takes an `Engine`, whose plugins start each run with fresh state, and returns that run."""
     engine = Engine([EarlyStopping("loss", min_delta=10.0, patience=1)])
     runs = [fit(model, *data, batch_size=24, epochs=5, plugins=engine, verbose=0) for _ in range(2)]
     assert [run.history.epochs for run in runs] == [[0, 1], [0, 1]]
@@ -219,7 +219,7 @@ def test_ctrl_c_after_the_last_event_is_not_lost(train_by_fit: Any, model: Any, 
 
 
 def test_a_program_that_handles_ctrl_c_itself_goes_on_doing_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
-    """Where SIGINT has a handler that is not Python's own, `fit` leaves it alone."""
+    """If SIGINT has a handler that is not Python's own, `fit` leaves it alone."""
     handled: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: handled.append(number))
     try:

@@ -65,11 +65,11 @@ def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(t
     epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]
     evaluations = [event[1] for event in recording.events if event[0] == "on_evaluate_end"]
     assert set(epochs[0]) == {"loss", "acc", "val_loss", "val_acc"}
-    assert [{f"val_{name}": value for name, value in one.items()} for one in evaluations] == [
-        {name: value for name, value in one.items() if name.startswith("val_")} for one in epochs
+    assert [{f"val_{name}": value for name, value in metrics.items()} for metrics in evaluations] == [
+        {name: value for name, value in metrics.items() if name.startswith("val_")} for metrics in epochs
     ]
     assert {name: run.history[name] for name in run.history} == model.history.history
-    assert [one["val_loss"] for one in epochs] == run.history["val_loss"]
+    assert [metrics["val_loss"] for metrics in epochs] == run.history["val_loss"]
 
 
 def test_plugins_are_called_before_the_callbacks(train_by_fit: Train, model: Any, data: Any, calls: Any) -> None:
@@ -87,13 +87,13 @@ def test_plugins_are_called_before_the_callbacks(train_by_fit: Train, model: Any
     every = [*hooks, "on_batch_begin", "on_batch_end", "on_evaluate_begin", "on_evaluate_batch_end", "on_evaluate_end"]
     plugin = calls(**{hook: lambda _, hook=hook: order.append(f"plugin {hook}") for hook in every})
     train_by_fit(model, *data, validation_data=data, batch_size=24, plugins=[plugin], callbacks=[callback])
-    assert order[1::2] == [one.replace("plugin", "callback") for one in order[::2]]
+    assert order[1::2] == [call.replace("plugin", "callback") for call in order[::2]]
     assert len(order) == 2 * len(every)
 
 
 @pytest.mark.parametrize(("initial_epoch", "epochs"), [(0, 0), (3, 3), (5, 2)])
 def test_zero_epochs_begin_and_end_a_run(train: Train, model: Any, data: Any, initial_epoch: int, epochs: int) -> None:
-    """Where no epoch is left to do, training begins and ends, completed, and the history is empty."""
+    """If no epoch is left to do, training begins and ends, completed, and the history is empty."""
     recording = RecordingPlugin()
     run = train(model, *data, epochs=epochs, initial_epoch=initial_epoch, plugins=[recording])
     assert recording.events == [("on_train_begin",), ("on_train_end", Outcome.COMPLETED)]
@@ -158,7 +158,7 @@ def test_the_bar_shows_batches_and_metrics(capsys: pytest.CaptureFixture[str], m
 def test_a_plugin_that_shows_progress_replaces_the_bar(
     capsys: pytest.CaptureFixture[str], model: Any, data: Any, calls: Any, arguments: dict[str, Any], *, shown: bool
 ) -> None:
-    """Where a plugin has `shows_progress`, Keras's bar is shown only when it is asked for."""
+    """If a plugin has `shows_progress`, Keras's bar is shown only when it is asked for."""
     plugin = calls(on_train_end=lambda run: None)  # noqa: ARG005 - a plugin needs a hook
     plugin.shows_progress = True
     fit(model, *data, plugins=[plugin], **arguments)
@@ -176,8 +176,8 @@ def test_fit_trains_as_keras_does(make: Any, data: Any) -> None:
     run = fit(ours, *data, 6, 2, 0, **weighted)
     keras.utils.set_random_seed(5)
     history = theirs.fit(*data, 6, 2, 0, **weighted)
-    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(our_weight, their_weight)
     assert run.history["val_loss"] == history.history["val_loss"]
 
 
@@ -253,7 +253,7 @@ def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any
 
 
 def test_validation_data_of_sparse_tensors_are_left_out() -> None:
-    """Sparse tensors, which Keras can split and nobody else slice, train all the same, without `run.validation_data`."""
+    """Sparse tensors, which Keras can split but which have no slices, are trained, without `run.validation_data`."""
     x = tf.sparse.from_dense(np.eye(8, dtype="float32"))
     model = keras.Sequential([keras.layers.Input((8,), sparse=True), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
@@ -281,7 +281,7 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
         (lambda: None, "compiled without an optimizer"),
         (
             lambda: keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))),
-            "MultiOptimizer has none to set",
+            "MultiOptimizer has no learning rate to set",
         ),
     ],
     ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],
@@ -301,8 +301,8 @@ def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: 
     ours, theirs = make(optimizer=keras.optimizers.SGD(0.9)), make(optimizer=keras.optimizers.SGD(0.125))
     run = train(ours, *data, batch_size=12, shuffle=False, plugins=[LearningRateSchedule(lambda epoch: 0.125)])  # noqa: ARG005
     theirs.fit(*data, batch_size=12, shuffle=False, verbose=0)
-    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(our_weight, their_weight)
     assert run.learning_rate == 0.125
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def loop_over(losses: Sequence[float], *plugins: object, model: Any = None) -> Run:
-    """A hand-written loop with one batch an epoch."""
+    """A hand-written loop with one batch per epoch."""
     with Loop(plugins, epochs=len(losses), steps_per_epoch=1, model=model) as loop:
         for epoch in loop.epochs():
             for _ in loop.batches([0]):
@@ -143,7 +143,7 @@ class StopsAtOne(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
 @pytest.mark.parametrize("voter_first", [True, False])
 def test_a_hosted_vote_is_kept_beside_another_of_the_same_event(model: Any, data: Any, *, voter_first: bool) -> None:
-    """Where a plugin votes at the event at which a hosted callback stops, both votes are kept."""
+    """If a plugin votes at the event at which a hosted callback stops, both votes are kept."""
 
     class Voter:
         @hookimpl
@@ -159,7 +159,7 @@ def test_a_hosted_vote_is_kept_beside_another_of_the_same_event(model: Any, data
 
 
 def test_somebody_elses_stop_is_not_a_hosted_callbacks_vote(train: Train, model: Any, data: Any, watch: Watch) -> None:
-    """Where a callback beside the plugins stops training, the hosted callbacks called after it are not named as the cause."""
+    """If a callback beside the plugins stops training, the hosted callbacks called after it are not named as the cause."""
     stops = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: setattr(model, "stop_training", True))
     run = train(model, *data, batch_size=12, epochs=9, plugins=[from_keras(watch())], callbacks=[stops])
     assert [reason.plugin for reason in run.stop_reasons] == ["keras"]
@@ -174,7 +174,7 @@ def test_a_stop_of_an_earlier_fit_is_not_a_vote(model: Any) -> None:
 
 
 def test_a_hosted_callback_works_in_an_evaluation_of_its_own(model: Any, data: Any) -> None:
-    """In `model.evaluate` there is no training to begin, and a hosted callback has its model all the same."""
+    """In `model.evaluate` there is no training to begin, and a hosted callback has its model anyway."""
     models: list[Any] = []
 
     class Look(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -210,8 +210,8 @@ def test_hosted_callbacks_change_the_model(train: Train, make: Any, data: Any) -
     )
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1))
     theirs.fit(*data, batch_size=24, epochs=2, callbacks=[scheduler], verbose=0)
-    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(our_weight, their_weight)
 
 
 @pytest.mark.parametrize("given", [keras.callbacks.TerminateOnNaN, print, None, object()])

@@ -112,7 +112,7 @@ def test_what_a_node_reads_comes_before_it(make_model: Callable[[], Any]) -> Non
     """Every input is the name of an earlier node, and no name comes twice."""
     nodes = KerasViews(make_model()).graph()
     for number, node in enumerate(nodes):
-        assert set(node.inputs) <= {one.name for one in nodes[:number]}
+        assert set(node.inputs) <= {earlier.name for earlier in nodes[:number]}
         assert node.inputs or node.kind == "InputLayer"
     assert len({node.name for node in nodes}) == len(nodes)
 
@@ -129,7 +129,7 @@ def test_a_model_called_twice_is_there_twice() -> None:
 
 
 def test_the_graph_of_an_unbuilt_sequential_is_a_chain() -> None:
-    """Without shapes and parameters; after the first batch they are there."""
+    """Without shapes and parameters, which come with the first batch."""
     model = keras.Sequential([layers.Dense(2, name="one"), layers.Dense(1, name="two")])
     views = KerasViews(model)
     assert views.graph() == [Node("one", "Dense"), Node("two", "Dense", ("one",))]

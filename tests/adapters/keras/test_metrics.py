@@ -94,7 +94,7 @@ def test_a_plugin_reads_the_floats_that_callbacks_get(train: Train, model: Any, 
     assert metrics("on_evaluate_end") == seen.evaluations
     assert metrics("on_epoch_end") == seen.epochs
     everything = [*metrics("on_batch_end"), *metrics("on_epoch_end"), *seen.batches, *seen.epochs]
-    assert {type(value) for one in everything for value in one.values()} == {float}
+    assert {type(value) for metrics_or_logs in everything for value in metrics_or_logs.values()} == {float}
     assert len(seen.batches) == 4
 
 
@@ -123,10 +123,10 @@ def test_a_history_of_ones_own_class_gets_its_batches(train: Train, model: Any, 
 
 def several_outputs(**compile_arguments: Any) -> Any:
     """Two inputs and two outputs."""
-    one, two = keras.Input((3,), name="one"), keras.Input((3,), name="two")
-    both = keras.layers.Concatenate()([one, two])
+    first, second = keras.Input((3,), name="one"), keras.Input((3,), name="two")
+    both = keras.layers.Concatenate()([first, second])
     outputs = [keras.layers.Dense(1, activation="sigmoid", name=name)(both) for name in ("out1", "out2")]
-    model = keras.Model({"one": one, "two": two}, outputs)
+    model = keras.Model({"one": first, "two": second}, outputs)
     model.compile("sgd", loss=["binary_crossentropy", "mse"], run_eagerly=True, **compile_arguments)
     return model
 
@@ -136,11 +136,11 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
     def __init__(self) -> None:
         super().__init__()
-        self.one = keras.layers.Dense(1, activation="sigmoid")
-        self.two = keras.layers.Dense(1, activation="sigmoid")
+        self.first = keras.layers.Dense(1, activation="sigmoid")
+        self.second = keras.layers.Dense(1, activation="sigmoid")
 
     def call(self, x: Any) -> dict[str, Any]:
-        return {"out1": self.one(x), "out2": self.two(x)}
+        return {"out1": self.first(x), "out2": self.second(x)}
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_out1_loss", "val_out1_acc", "val_out2_pr"])
@@ -194,7 +194,7 @@ def test_an_unknown_direction_is_refused_before_the_first_batch(train: Train, mo
 
 
 def test_an_absent_metric_is_refused_at_the_end_of_the_first_epoch(train: Train, model: Any, data: Any) -> None:
-    """A metric that is not there is a `MetricError` with what is there and the nearest name, at the first end of an epoch."""
+    """A missing metric is a `MetricError` with those that exist and the nearest name, at the first end of an epoch."""
     with pytest.raises(MetricError, match=r"there are: acc, loss\. Did you mean 'acc'\?"):
         train(model, *data, epochs=3, plugins=[EarlyStopping("accc", mode="max")])
     assert train.run.progress.epoch == 0  # type: ignore[attr-defined]  # Train is a Form

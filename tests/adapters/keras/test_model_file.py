@@ -156,7 +156,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """What another thread writes of a snapshot while training goes on is what `model.save` wrote at the time of the snapshot."""
+    """What another thread writes of a snapshot during training is what `model.save` wrote at the time of the snapshot."""
     model = made(kind)
     train(model, kind, data)
     trainee = KerasTrainee(model)
@@ -186,13 +186,13 @@ def test_keras_opens_it(kind: str, data: Any, tmp_path: Path) -> None:
     x, _ = batches(kind, data)
     keras.tree.map_structure(np.testing.assert_array_equal, loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     if kind != "low-rank updates":  # which Keras adds to the weights
-        assert [one.numpy().tobytes() for one in loaded.optimizer.variables] == [
-            one.numpy().tobytes() for one in model.optimizer.variables
+        assert [variable.numpy().tobytes() for variable in loaded.optimizer.variables] == [
+            variable.numpy().tobytes() for variable in model.optimizer.variables
         ]
 
 
 def test_what_was_written_is_read_back(kind: str, data: Any, tmp_path: Path) -> None:
-    """A new model of the same make goes on as the first did; reading alone changes neither of them."""
+    """A new model of the same make continues as the first did; reading alone changes neither of them."""
     model = made(kind)
     train(model, kind, data)
     snapshot = KerasTrainee(model).snapshot()
@@ -217,7 +217,7 @@ def test_weights_alone_are_read_back(kind: str, data: Any, tmp_path: Path) -> No
     snapshot = KerasTrainee(model).snapshot(optimizer=False)
     KerasTrainee(model).write(snapshot, tmp_path)
     read = KerasTrainee(made(kind)).read(tmp_path)
-    assert not read.whole
+    assert read.weights_only
     assert [np.array(value).tobytes() for value in read.values] == [weight.tobytes() for weight in model.get_weights()]
     KerasTrainee(model).restore(read)
 
@@ -236,7 +236,7 @@ def test_a_snapshot_says_what_disk_space_it_takes(data: Any, tmp_path: Path) -> 
 
 
 def test_writing_changes_nothing_where_it_fails(data: Any, tmp_path: Path) -> None:
-    """Where the disk refuses, the error comes out and the model in training is as it was."""
+    """If the disk refuses, the error comes out and the model in training is as it was."""
     model = made("Sequential")
     trainee = KerasTrainee(model)
     snapshot = trainee.snapshot()
@@ -263,7 +263,7 @@ def written(_written: Path, tmp_path: Path) -> Path:
 
 
 def refused(directory: Path, match: str, kind: str = "Sequential") -> None:
-    """Reading `directory` says so, and the model is as it was."""
+    """Reading `directory` raises an error with the text `match`, and the model is as it was."""
     model = made(kind)
     trainee = KerasTrainee(model)
     before = [value.tobytes() for value in model.get_weights()]
@@ -273,7 +273,7 @@ def refused(directory: Path, match: str, kind: str = "Sequential") -> None:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None] = lambda _: None, **options: Any) -> None:
-    """Put the archive together anew, of members that `change` may have changed."""
+    """Put the archive together again, of members that `change` may have changed."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -413,7 +413,7 @@ HOSTILE: dict[Callable[[Any, str], None], str] = {
     external: "not stored as plain numbers",
     filtered: "not stored as plain numbers",
     chunked: "not stored as plain numbers",
-    gigantic: "bytes that are not there",
+    gigantic: "bytes that it does not hold",
     objects: "not stored as plain numbers",
     compound: "not stored as plain numbers",
     null: "not stored as plain numbers",
@@ -461,7 +461,6 @@ def test_truncated_weights_are_refused(written: Path) -> None:
         lambda state: state["numpy"]["state"].update(key=[1]),
         lambda state: state.update(padding="x" * 10**6),
     ],
-    ids=str,
 )
 def test_random_numbers_that_are_none_are_refused(written: Path, change: Callable[[Any], None]) -> None:
     """The state of the random numbers is looked at before it is used: NumPy would read past the end of its own."""
@@ -533,7 +532,7 @@ class Forgetful(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no typ
 
 
 def test_a_variable_that_the_file_does_not_give_is_named(tmp_path: Path) -> None:
-    """A value that no layer takes out of the file is an error: it would be a new model's in the run that goes on."""
+    """A value that no layer takes out of the file is an error: it would be a new model's in the resumed run."""
     model = keras.Sequential([layers.Input((3,)), Forgetful(), layers.Dense(1)])
     model.compile("sgd", "mse")
     trainee = KerasTrainee(model)

@@ -104,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 results.append(json.loads(rest))
             else:
                 process.send_signal(getattr(signal, rest.strip()))
-                # Also where the signal is to end it: one that arrives just before the read begins does not interrupt that.
+                # Even if the signal should end it: one that arrives just before the read begins does not interrupt that.
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write("\n")
                     process.stdin.flush()
@@ -156,5 +156,5 @@ def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(trai
 
 
 def test_the_process_exits_with_the_signals_status(trained: Any) -> None:
-    """Where nobody catches it, SIGUSR1 ends the process with 128 and its number."""
+    """If the program does not catch it, SIGUSR1 ends the process with 128 and its number."""
     assert trained["status"] == 128 + signal.SIGUSR1

@@ -1,4 +1,4 @@
-"""Stop and resume with real models: a run that was cut and goes on ends as one that was never cut, bit for bit."""
+"""Stop and resume with real models: a run that was cut and is resumed ends as one that was never cut, bit for bit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def scrambled(model: Any) -> Any:
 
 
 def rates(epoch: int, rate: float) -> float:
-    """A schedule that goes by the rate there is, as the plateau changes it too."""
+    """A schedule that starts from the current rate, since the plateau changes it too."""
     return rate * (0.9 if epoch else 1.0)
 
 
@@ -222,7 +222,7 @@ def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, 
     assert whole.run is not None
     shutil.move(tmp_path / "runs", tmp_path / "whole")
     saved = store.available(tmp_path / "whole")
-    assert [one.step for one in saved] == list(range(1, 1 + whole.run.progress.step))
+    assert [checkpoint.step for checkpoint in saved] == list(range(1, 1 + whole.run.progress.step))
     for number in shared_out(len(saved), traced):
         for earlier in saved[: number + 1]:
             shutil.copytree(earlier.path, tmp_path / "runs" / earlier.path.name)
@@ -238,7 +238,7 @@ def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, 
 @pytest.mark.parametrize("form", ["fit", "adapter"])
 @pytest.mark.parametrize("at", [0, 2, 6, 9, 23])
 def test_a_new_model_object_goes_on(data: Any, form: str, at: int) -> None:
-    """So it does in a model that was made anew, whose metrics do not exist yet, in both forms."""
+    """So it does in a new model, whose metrics do not exist yet, in both forms."""
 
     def new() -> Any:
         return new_model(optimizers.Adam(0.05, use_ema=True), run_eagerly=True)
@@ -291,7 +291,7 @@ def test_a_new_process_goes_on(tmp_path: Path) -> None:
 
     whole, cut = process("whole", 0), process("cut", 6)
     resumed = process("cut", 0)
-    assert [one[0] for one in (whole, cut, resumed)] == ["completed", "interrupted", "completed"]
+    assert [ended[0] for ended in (whole, cut, resumed)] == ["completed", "interrupted", "completed"]
     assert resumed == whole
     assert cut[1] != whole[1]
 
@@ -306,7 +306,7 @@ def small(*, built: bool = True, **compile_arguments: Any) -> Any:
 
 
 def cut_and_resumed(model: Callable[[], Any], data: Callable[[], tuple[Any, ...]], at: int, **kwargs: Any) -> tuple[Life, Life]:
-    """A run that was never cut, and one that was at a moment, and went on in a new model with new data."""
+    """A run that was never cut, and one that was cut at a moment and resumed in a new model with new data."""
     arguments: dict[str, Any] = {"validation_split": 0.0, "monitor": "loss", "batch_size": None, "patience": 99} | kwargs
     whole = live(model(), data(), **arguments)
     shutil.rmtree("runs", ignore_errors=True)
@@ -358,7 +358,7 @@ KINDS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("at", [3, 4, 8])
 def test_every_kind_of_data_goes_on(data: Any, kind: str, at: int) -> None:
-    """Data whose order is the same in each process go on with the batch that comes next, in a model that is not built, too."""
+    """Data whose order is the same in each process continue with the next batch, in an unbuilt model too."""
     arguments = {"batch_size": 6} if kind in {"arrays", "pandas"} else {"shuffle": kind == "a PyDataset"}
     whole, resumed = cut_and_resumed(lambda: small(built=False), lambda: KINDS[kind](data), at, **arguments)
     assert resumed.ended == whole.ended
@@ -453,7 +453,7 @@ def test_a_run_with_nothing_left_trains_nothing(data: Any, train_by_fit: Any) ->
 
 
 def test_a_run_goes_on_for_more_epochs(data: Any) -> None:
-    """With a larger `epochs` a completed run goes on."""
+    """With a larger `epochs` a completed run continues."""
     after(small(), data)
     run = after(small(), data, epochs=3, resume="auto")
     assert (run.outcome, run.progress.step, run.history.epochs) == ("completed", 12, [0, 1, 2])
@@ -471,7 +471,7 @@ def test_a_stopped_run_stays_stopped(data: Any) -> None:
 
 
 def test_an_epoch_in_which_the_run_was_stopped_is_ended(data: Any) -> None:
-    """Keras validates and ends an epoch that is stopped after a batch, and so does the run that goes on there."""
+    """Keras validates and ends an epoch that is stopped after a batch, and so does the run that is resumed there."""
 
     def stopping() -> Any:
         @hookimpl
@@ -505,14 +505,14 @@ def test_the_models_next_fit_begins_where_it_is_told_to(data: Any) -> None:
 
 
 def test_an_earlier_epoch_wins_over_initial_epoch(data: Any) -> None:
-    """A run that was cut in its first epoch goes on there, whatever `initial_epoch` says."""
+    """A run that was cut in its first epoch is resumed there, whatever `initial_epoch` says."""
     after(small(), data)
     run = after(small(), data, resume=step(2), initial_epoch=1)
     assert (run.history.epochs, run.progress.step) == ([0, 1], 8)
 
 
 def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any) -> None:
-    """A plugin that raises when the run begins, or a callback while batches are passed over, leaves the model as it was."""
+    """A plugin that raises when the run begins, or a callback while batches are skipped, leaves the model as it was."""
     after(small(), data)
     model = small()
     own = model.make_train_function() or model.train_function
@@ -529,7 +529,7 @@ def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any
 
 
 def test_callbacks_see_batches_that_are_passed_over_without_logs(data: Any, watch: Any) -> None:
-    """A Keras callback sees the batches go by without logs, and the last of them with those that it had."""
+    """A Keras callback sees the skipped batches without logs, and the last of them with the logs that it had."""
     first, second = watch(), watch()
     after(small(), data, callbacks=[first])
     after(small(), data, callbacks=[second], resume=step(6))
@@ -539,7 +539,7 @@ def test_callbacks_see_batches_that_are_passed_over_without_logs(data: Any, watc
 
 
 def test_a_drop_in_saves_no_batch_twice(data: Any) -> None:
-    """`ModelCheckpoint` beside a run that goes on writes no file of a batch that is passed over with the weights of another."""
+    """`ModelCheckpoint` beside a resumed run writes no file of a skipped batch with the weights of another."""
     after(small(), data)
     saving = ModelCheckpoint("b{batch}.weights.h5", save_freq=1, save_weights_only=True)
     after(small(), data, epochs=1, callbacks=[saving], resume=step(2))
@@ -554,7 +554,7 @@ def test_a_drop_in_saves_no_batch_twice(data: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
 @pytest.mark.parametrize("kind", ["arrays", "a dataset of unknown length"])
 def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """Where there are fewer batches than were trained before, the log says so, and the run goes on with the next epoch."""
+    """If the data have fewer batches than were trained before, the log warns, and the run continues with the next epoch."""
     before = after(small(), data)
     short = KINDS[kind]((data[0][:12], data[1][:12]))
     arguments = {"batch_size": 6} if kind == "arrays" else {"shuffle": False}
@@ -565,7 +565,7 @@ def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptur
 
 
 def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
-    """Data that are shuffled without a seed, and data that go on from epoch to epoch, come in another order: the log says so."""
+    """Data that are shuffled without a seed, or continue from epoch to epoch, come in another order: the log warns."""
     caplog.set_level(logging.WARNING, logger="hookcore")
     after(small(), data)
     after(small(), data, resume=step(6))
@@ -583,14 +583,14 @@ def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCapt
     arguments: dict[str, Any] = {"plugins": [Checkpoint("runs")], "steps_per_epoch": 3, "shuffle": False, "verbose": 0}
     fit(small(), *endless, epochs=1, **arguments)
     fit(small(), *endless, epochs=2, resume="auto", **arguments)
-    assert "the data may go on from epoch to epoch" in caplog.text
+    assert "the data may continue from epoch to epoch" in caplog.text
 
 
 def test_another_backend_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
-    """Where the batches cannot be passed over, the log says that the epoch begins again, and all its batches are trained."""
+    """If the batches cannot be skipped, the log says that the epoch begins again, and all its batches are trained."""
     # No other backend is installed here; what it cannot do is all that differs.
-    for module in ("events", "pass_over"):
-        monkeypatch.setattr(f"hookcore_adapters.keras.{module}.can_pass_over", lambda: False)
+    for module in ("events", "skip_batches"):
+        monkeypatch.setattr(f"hookcore_adapters.keras.{module}.can_skip_batches", lambda: False)
     after(small(), data)
     run = after(small(), data, resume=step(6))
     assert "epoch 2 begins again with its first batch, although 2 were trained" in caplog.text
@@ -646,7 +646,7 @@ def test_what_keras_cannot_go_on_from_is_refused(data: Any, change: dict[str, An
 
 
 def test_a_damaged_checkpoint_is_passed_over(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """`resume="auto"` goes on from the newest that verifies, and names the damaged one."""
+    """`resume="auto"` resumes from the newest that verifies, and names the damaged one."""
     after(small(), data)
     with (step(8) / "model.keras").open("ab") as file:
         file.write(b"x")

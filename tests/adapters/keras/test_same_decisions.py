@@ -73,8 +73,8 @@ def test_the_same_metrics_lead_to_the_same_decisions(make: Callable[..., Any], d
     assert kinds.count("learning_rate") >= 2, "the learning rate must be reduced for this test to tell"
     assert "stop" in kinds, "the run must be stopped for this test to tell"
     assert trained.history.epochs == replayed.history.epochs
-    assert [(one.plugin, one.kind, one.epoch, one.step, one.message) for one in trained.decisions] == [
-        (one.plugin, one.kind, one.epoch, one.step, one.message) for one in replayed.decisions
+    assert [(made.plugin, made.kind, made.epoch, made.step, made.message) for made in trained.decisions] == [
+        (made.plugin, made.kind, made.epoch, made.step, made.message) for made in replayed.decisions
     ]
     assert trained.stop_reasons == replayed.stop_reasons
     assert trained.outcome is replayed.outcome

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from hookcore import HookcoreError
-from hookcore_adapters.keras.samples import first
+from hookcore_adapters.keras.samples import first_samples
 from hookcore_adapters.keras.views import KerasViews
 from tests.adapters.keras.viewed import Batches, X, Y, dataset, layers, small
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 )
 @pytest.mark.parametrize("samples", [1, 7, 99])
 def test_samples_come_from_whatever_fit_takes(data: Any, samples: int) -> None:
-    """The first ones, out of several batches where one is too small, and all where there are fewer."""
+    """The first samples, out of several batches if a batch is too small, and all samples if the data have fewer."""
     if isinstance(data, Batches) and data.endless and samples > len(X):
         samples = len(X)
     model = small()
@@ -60,9 +60,9 @@ def test_samples_come_from_whatever_fit_takes(data: Any, samples: int) -> None:
 
 def test_samples_are_as_keras_gives_them_to_a_model() -> None:
     """Floats in its own precision, other numbers as they are, a column of pandas as a matrix, and None as None."""
-    x, y, weights = first((pd.Series([1.5, 2.5, 3.5]), np.arange(3)), 2)
+    x, y, weights = first_samples((pd.Series([1.5, 2.5, 3.5]), np.arange(3)), 2)
     assert (x.tolist(), x.dtype, y.tolist(), y.dtype, weights) == ([[1.5], [2.5]], "float32", [0, 1], "int64", None)
-    assert first(tf.data.Dataset.from_tensor_slices(X).batch(2), 3)[1:] == (None, None)
+    assert first_samples(tf.data.Dataset.from_tensor_slices(X).batch(2), 3)[1:] == (None, None)
 
 
 def test_inputs_by_name_and_in_a_list() -> None:

@@ -41,7 +41,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
 
 
 def generator(data: tuple[Any, Any], batches: int | None = None) -> Iterator[tuple[Any, Any]]:
-    """Batches of the data, so many or without end."""
+    """Batches of the data, a number of them or without end."""
     number = 0
     while batches is None or number < batches:
         yield data[0][:6], data[1][:6]
@@ -159,7 +159,7 @@ def test_steps_are_right_after_a_plugin_put_back_an_older_optimizer(
 @ENDS_EARLY
 @pytest.mark.parametrize("kind", ["dataset", "generator"])
 def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: Any, data: Any, calls: Any, kind: str) -> None:
-    """Where Keras cannot know the length, `run.steps_per_epoch` is None in the first epoch and the number of batches after it."""
+    """If Keras cannot know the length, `run.steps_per_epoch` is None in the first epoch and the number of batches after it."""
     lengths: list[int | None] = []
     recording = RecordingPlugin()
     plugin = calls(on_batch_end=lambda run: lengths.append(run.steps_per_epoch))
@@ -167,7 +167,7 @@ def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: An
     run = train(make(), given, shuffle=False, epochs=2 if kind == "dataset" else 1, plugins=[plugin, recording])
     assert lengths == ([None] * 4 + [4] * 4 if kind == "dataset" else [None] * 4)
     assert run.steps_per_epoch == 4
-    # Keras begins one batch too many before it finds that there is none; it has no end and is not counted.
+    # Keras begins one batch too many before it finds the end of the data; it never ends and is not counted.
     begun = [event[1] for event in recording.events if event[0] == "on_batch_begin"]
     assert begun[:5] == [0, 1, 2, 3, 4]
     assert run.progress.step == len(lengths)
@@ -191,7 +191,7 @@ class Untrained(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
 
 def test_steps_without_an_optimizer_are_counted_by_the_batch_numbers(train: Train, data: Any) -> None:
-    """Where there is no optimizer to ask, an execution counts as many steps as batches are left in the epoch."""
+    """Without an optimizer to ask, an execution counts as many steps as batches are left in the epoch."""
     model = Untrained()
     model.compile(optimizer=None, loss="mse", steps_per_execution=3)
     run = train(model, data[0][:20], data[1][:20], batch_size=2, epochs=2)

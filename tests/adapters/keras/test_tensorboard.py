@@ -82,7 +82,7 @@ def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: 
 
 
 def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Value for value, weights and all: steps go on, and nothing is there twice."""
+    """Value for value, weights and all: steps continue, and nothing comes twice."""
     x, y = texts()
 
     def run(name: str, *epochs: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pyte
 
 
 def test_it_imports_no_tensorflow() -> None:
-    """Where it is installed, a run that does not use it stays without it."""
+    """Even if it is installed, a run that does not use it stays without it."""
     script = """
         import sys, tempfile
         from tests.plugins.tensorboard.event_files import train

@@ -48,7 +48,7 @@ def values(model: Any) -> list[Any]:
 
 def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
     """Whether the values are the same, bit for bit."""
-    return len(ours) == len(theirs) and all(one.tobytes() == other.tobytes() for one, other in zip(ours, theirs, strict=True))
+    return len(ours) == len(theirs) and all(our.tobytes() == their.tobytes() for our, their in zip(ours, theirs, strict=True))
 
 
 @pytest.fixture(params=OPTIMIZERS)
@@ -159,7 +159,7 @@ def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
     KerasTrainee(model).restore(snapshot)
     assert equal(model.get_weights(), weights)
     assert equal([variable.numpy() for variable in model.optimizer.variables], optimizer)
-    assert not snapshot.whole
+    assert snapshot.weights_only
 
 
 class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
@@ -173,7 +173,7 @@ class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
 
 
 def test_the_weights_are_what_the_model_says_they_are(data: Any, tmp_path: Path) -> None:
-    """Where a model overrides `get_weights` and `set_weights`, snapshots of the weights go by them, as Keras's callbacks do."""
+    """If a model overrides `get_weights` and `set_weights`, snapshots of the weights use them, as Keras's callbacks do."""
     model = Rounded([keras.layers.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
     trainee = KerasTrainee(model)
@@ -200,7 +200,7 @@ def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
 
 
 def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:
-    """Restoring a snapshot that does not fit says so, where Keras would stop half-way."""
+    """Restoring a snapshot that does not fit raises an error; Keras would stop half-way."""
     unbuilt = keras.Sequential([keras.layers.Dense(1)])
     unbuilt.compile("sgd", "mse", run_eagerly=True)
     snapshot = KerasTrainee(unbuilt).snapshot()
@@ -233,7 +233,7 @@ def test_a_schedules_rate_can_be_read(data: Any) -> None:
 
 
 def closeness(labels: Any, predictions: Any) -> Any:
-    """A user's metric, of which Keras knows no direction."""
+    """A user's metric, whose direction Keras does not know."""
     return 1.0 - keras.ops.abs(labels - predictions)
 
 

@@ -97,7 +97,7 @@ def test_what_is_no_number_is_left_out_of_the_activations() -> None:
 
 
 def test_activations_of_an_unbuilt_sequential_come_with_its_first_batch() -> None:
-    """Nothing is lacking before it, an earlier look says so, and afterwards they are there."""
+    """Nothing is lacking before it, an earlier look is an error, and after it the views work."""
     model = keras.Sequential([layers.Dense(2, name="one"), layers.Dense(1, name="two")], name="unbuilt")
     model.compile("sgd", "mse")
     views = KerasViews(model)
@@ -121,7 +121,7 @@ class Counting(layers.Layer):  # type: ignore[misc]  # Keras ships no types
         self.mean = keras.metrics.Mean(name="seen")
 
     def call(self, inputs: Any) -> Any:
-        """Add noise that is none."""
+        """Add noise of zero."""
         self.count.assign_add(1.0)
         self.mean.update_state(keras.ops.mean(inputs))
         random.random()  # noqa: S311 - what others draw from
@@ -161,7 +161,7 @@ def watched(look: Callable[[KerasViews], object]) -> tuple[Any, ...]:
 
     look(views)
     run = fit(model, X, Y, validation_data=Batches(), epochs=2, batch_size=4, verbose=0, plugins=[Looks()])
-    state = [keras.ops.convert_to_numpy(one).tolist() for one in (*model.variables, *model.optimizer.variables)]
+    state = [keras.ops.convert_to_numpy(variable).tolist() for variable in (*model.variables, *model.optimizer.variables)]
     drawn = (random.random(), np.random.random(), np.asarray(keras.random.normal((2,))).tolist())  # noqa: NPY002, S311
     history = {name: run.history[name] for name in ("loss", "mae", "val_loss", "val_mae")}
     later = keras.Input((3,))
@@ -181,7 +181,7 @@ LOOKS: dict[str, Callable[[KerasViews], object]] = {
 
 @pytest.fixture(scope="module")
 def unwatched() -> tuple[Any, ...]:
-    """The training that nobody looks into."""
+    """The training without views."""
     return watched(lambda _: None)
 
 
@@ -241,11 +241,11 @@ def test_gradients_of_a_model_of_several_outputs() -> None:
 
 
 def test_gradients_of_frozen_and_unused_weights() -> None:
-    """A frozen layer has none, and a weight that the loss does not depend on has zeros."""
+    """A frozen layer has no gradients, and a weight that the loss does not depend on has zeros."""
     inputs = keras.Input((3,))
     frozen = layers.Dense(2, trainable=False, name="frozen")
-    one, two = layers.Dense(1, name="one")(frozen(inputs)), layers.Dense(1, name="two")(inputs)
-    model = keras.Model(inputs, {"one": one, "two": two})
+    outputs = {"one": layers.Dense(1, name="one")(frozen(inputs)), "two": layers.Dense(1, name="two")(inputs)}
+    model = keras.Model(inputs, outputs)
     model.compile("sgd", {"one": "mse"})
     gradients = KerasViews(model).gradients((X, {"one": Y}))
     assert sorted(gradients) == ["one/bias", "one/kernel", "two/bias", "two/kernel"]
@@ -254,7 +254,7 @@ def test_gradients_of_frozen_and_unused_weights() -> None:
 
 
 def test_a_subclassed_model_with_a_loss_of_its_own_has_gradients() -> None:
-    """Also where its compute_loss does not know the argument `training`."""
+    """Even if its compute_loss does not know the argument `training`."""
 
     class Own(Subclassed):
         def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
@@ -274,7 +274,7 @@ def test_a_subclassed_model_with_a_loss_of_its_own_has_gradients() -> None:
 
 
 def test_embeddings_are_matrices_by_the_layers_names() -> None:
-    """Those of nested models too, and nothing where a layer is not built."""
+    """Those of nested models too, and none of a layer that is not built."""
     nested = keras.Sequential([layers.Input((6,)), layers.Embedding(10, 2, name="words")], name="nested")
     model = keras.Sequential([layers.Input((6,)), nested, layers.Dense(1)])
     found = KerasViews(model).embeddings()
@@ -303,7 +303,7 @@ def test_what_a_model_lacks_is_said() -> None:
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_a_picture_is_a_png() -> None:
-    """Drawn by Keras with pydot and Graphviz, nested models opened; as boxes where Keras fails to open them."""
+    """Drawn by Keras with pydot and Graphviz, nested models opened; as boxes if Keras fails to open them."""
     pytest.importorskip("pydot")
     small_one, large_one = KerasViews(small()).picture(), KerasViews(large()).picture()
     assert small_one.startswith(b"\x89PNG\r\n\x1a\n")
@@ -312,7 +312,7 @@ def test_a_picture_is_a_png() -> None:
     assert height > 400
     assert KerasViews(small()).picture() == small_one
     opened = keras.Sequential([layers.Input((3,)), small()])
-    heights = [int.from_bytes(KerasViews(one).picture()[20:24], "big") for one in (opened, small())]
+    heights = [int.from_bytes(KerasViews(model).picture()[20:24], "big") for model in (opened, small())]
     assert heights[0] > heights[1]
 
 
@@ -320,7 +320,7 @@ def test_a_picture_is_a_png() -> None:
 def test_without_pydot_or_graphviz_the_error_says_what_to_install(
     there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each that is missing, and nothing that is there."""
+    """Each that is missing, and nothing that is installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "pydot", raising=False)

@@ -80,7 +80,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
 
     @property
     def num_batches(self) -> int | None:
-        """Three, or nobody knows."""
+        """Three, or None for endless data."""
         return None if self.endless else 3
 
     def __getitem__(self, index: int) -> Any:

@@ -9,14 +9,22 @@ import keras
 
 import hookcore_plugins as plugins
 from hookcore import Metrics
-from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, numbers, observed, parameter, say, whole
+from hookcore_adapters.keras.callbacks.arguments import as_count, mode_or_auto
+from hookcore_adapters.keras.callbacks.plugin_callback import (
+    PluginCallback,
+    comparison,
+    monitor_field,
+    numeric_logs,
+    plugin_parameter,
+    print_message,
+)
 from hookcore_adapters.keras.trainee import KerasSnapshot
 
 if TYPE_CHECKING:
-    from hookcore_adapters.keras.callbacks.face import Logs
+    from hookcore_adapters.keras.events import Logs
 
 
-class EarlyStopping(Face):
+class EarlyStopping(PluginCallback):
     """Keras's `EarlyStopping`: same parameters, defaults and attributes."""
 
     def __init__(
@@ -33,36 +41,36 @@ class EarlyStopping(Face):
         plugin = plugins.EarlyStopping(
             monitor,
             min_delta=abs(float(min_delta)),
-            patience=max(whole(patience), 0),
-            mode=known_mode(self, mode),
+            patience=max(as_count(patience), 0),
+            mode=mode_or_auto(self, mode),
             baseline=None if baseline is None else float(baseline),
             restore_best_weights=bool(restore_best_weights),
-            start_from_epoch=max(whole(start_from_epoch), 0),
+            start_from_epoch=max(as_count(start_from_epoch), 0),
             missing="skip",
         )
         super().__init__(plugin, verbose)
         self.stopped_epoch = 0
 
-    monitor = parameter("monitor")
-    min_delta = parameter("min_delta", abs)
-    patience = parameter("patience")
-    mode = parameter("mode")
-    baseline = parameter("baseline")
-    restore_best_weights = parameter("restore_best_weights")
-    start_from_epoch = parameter("start_from_epoch")
-    wait = observed("waited")
-    best = observed("best")
-    best_epoch = observed("best_epoch", absent=0)
+    monitor = plugin_parameter("monitor")
+    min_delta = plugin_parameter("min_delta", abs)
+    patience = plugin_parameter("patience")
+    mode = plugin_parameter("mode")
+    baseline = plugin_parameter("baseline")
+    restore_best_weights = plugin_parameter("restore_best_weights")
+    start_from_epoch = plugin_parameter("start_from_epoch")
+    wait = monitor_field("waited")
+    best = monitor_field("best")
+    best_epoch = monitor_field("best_epoch", absent=0)
 
     @property
     def best_weights(self) -> Any:
         """The best epoch's weights, as `model.get_weights()` gave them, or None."""
 
-        def given(value: Any) -> Any:
+        def without_tensors(value: Any) -> Any:
             return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
 
-        kept = self.plugin.best_weights
-        return None if kept is None else keras.tree.map_structure(given, kept.values)
+        snapshot = self.plugin.best_weights
+        return None if snapshot is None else keras.tree.map_structure(without_tensors, snapshot.values)
 
     @best_weights.setter
     def best_weights(self, value: Any) -> None:
@@ -74,29 +82,26 @@ class EarlyStopping(Face):
         return comparison(self.plugin.observed if self.run is not None else None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Keras's."""
         self.stopped_epoch = 0
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Keras's warning where the metric is missing, then the plugin."""
         logs = logs or {}
-        if self.monitor not in Metrics(numbers(logs)):
+        if self.monitor not in Metrics(numeric_logs(logs)):
             warnings.warn(
                 f"Early stopping conditioned on metric `{self.monitor}` which is not available. "
                 f"Available metrics are: {','.join(logs)}",
                 stacklevel=2,
             )
         super().on_epoch_end(epoch, logs)
-        if self.latest.stop_reasons:
+        if self.current_run.stop_reasons:
             self.stopped_epoch = epoch
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Keras's messages, then the plugin."""
         if self.verbose > 0 and self.stopped_epoch > 0:
-            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            print_message(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.verbose > 0 and self.restore_best_weights and self.best_weights is not None:
-            say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
-        kept = self.plugin.best_weights
+            print_message(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+        snapshot = self.plugin.best_weights
         super().on_train_end(logs)
-        self.plugin.best_weights = kept  # where scripts look for them
+        self.plugin.best_weights = snapshot  # the plugin resets it, and scripts read it after training

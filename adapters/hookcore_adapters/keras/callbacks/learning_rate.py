@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import hookcore_plugins as plugins
 from hookcore import Metrics
-from hookcore_adapters.keras.callbacks.face import Face, comparison, known_mode, numbers, observed, parameter, say, whole
+from hookcore_adapters.keras.callbacks.arguments import as_count, mode_or_auto
+from hookcore_adapters.keras.callbacks.plugin_callback import (
+    PluginCallback,
+    comparison,
+    monitor_field,
+    numeric_logs,
+    plugin_parameter,
+    print_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hookcore_adapters.keras.callbacks.face import Logs
+    from hookcore_adapters.keras.events import Logs
 
 
-class ReduceLROnPlateau(Face):
+class ReduceLROnPlateau(PluginCallback):
     """Keras's `ReduceLROnPlateau`: same parameters, defaults and attributes. A keyword that Keras would swallow is refused."""
 
     def __init__(
@@ -35,10 +43,10 @@ class ReduceLROnPlateau(Face):
         plugin = plugins.ReduceLROnPlateau(
             monitor,
             factor=float(factor),
-            patience=max(whole(patience), 0),
-            mode=known_mode(self, mode),
+            patience=max(as_count(patience), 0),
+            mode=mode_or_auto(self, mode),
             min_delta=abs(float(min_delta)),
-            cooldown=_skipped(cooldown),
+            cooldown=_skipped_observations(cooldown),
             min_lr=max(float(min_lr), 0.0),
             missing="skip",
         )
@@ -46,24 +54,24 @@ class ReduceLROnPlateau(Face):
         self._cooldown = cooldown
         self.cooldown_counter = 0
 
-    monitor = parameter("monitor")
-    factor = parameter("factor")
-    patience = parameter("patience")
-    mode = parameter("mode")
-    min_delta = parameter("min_delta", abs)
-    min_lr = parameter("min_lr")
-    wait = observed("waited")
-    best = observed("best")
+    monitor = plugin_parameter("monitor")
+    factor = plugin_parameter("factor")
+    patience = plugin_parameter("patience")
+    mode = plugin_parameter("mode")
+    min_delta = plugin_parameter("min_delta", abs)
+    min_lr = plugin_parameter("min_lr")
+    wait = monitor_field("waited")
+    best = monitor_field("best")
 
     @property
     def cooldown(self) -> int:
-        """As given. Keras lets one observation fewer pass than it says, and so does this."""
+        """The cooldown as given. As in Keras, one observation fewer than this number is skipped."""
         return self._cooldown
 
     @cooldown.setter
     def cooldown(self, value: int) -> None:
         self._cooldown = value
-        self.plugin.cooldown = _skipped(value)
+        self.plugin.cooldown = _skipped_observations(value)
 
     @property
     def monitor_op(self) -> Any:
@@ -71,21 +79,18 @@ class ReduceLROnPlateau(Face):
         return comparison(self.plugin.observed if self.run is not None else None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Keras's."""
         self.cooldown_counter = 0
         super().on_train_begin(logs)
 
     def in_cooldown(self) -> bool:
-        """Whether observations are let pass."""
         return bool(self.cooldown_counter > 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Log the learning rate that the epoch had, warn as Keras does where the metric is missing, then the plugin."""
         logs = {} if logs is None else logs
-        run = self.latest
+        run = self.current_run
         logs["learning_rate"] = run.learning_rate
-        there = self.monitor in Metrics(numbers(logs))
-        if not there:
+        is_available = self.monitor in Metrics(numeric_logs(logs))
+        if not is_available:
             warnings.warn(
                 f"Learning rate reduction is conditioned on metric `{self.monitor}` which is not available. "
                 f"Available metrics are: {','.join(logs)}.",
@@ -94,20 +99,20 @@ class ReduceLROnPlateau(Face):
         before = len(run.decisions)
         super().on_epoch_end(epoch, logs)
         reductions = run.decisions[before:]
-        # Keras's number, which is one more than what the plugin still lets pass.
+        # Keras's number, which is one more than the observations that the plugin still skips.
         if reductions:
             self.cooldown_counter = self.cooldown
-        elif there and self.in_cooldown():
+        elif is_available and self.in_cooldown():
             self.cooldown_counter -= 1
         for reduction in reductions if self.verbose > 0 else ():
-            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {reduction.value}.")
+            print_message(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {reduction.value}.")
 
 
-def _skipped(cooldown: int) -> int:
-    return max(whole(cooldown) - 1, 0)
+def _skipped_observations(cooldown: int) -> int:
+    return max(as_count(cooldown) - 1, 0)
 
 
-class LearningRateScheduler(Face):
+class LearningRateScheduler(PluginCallback):
     """Keras's `LearningRateScheduler`: `schedule(epoch, learning_rate)` or `schedule(epoch)`, as its signature says."""
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -125,15 +130,13 @@ class LearningRateScheduler(Face):
         return self._rate
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """The plugin, then Keras's message."""
         super().on_epoch_begin(epoch, logs)
         if self.verbose > 0:
-            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {self._rate}.")
+            print_message(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {self._rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Log the learning rate, as Keras does."""
         logs = {} if logs is None else logs
-        logs["learning_rate"] = self.latest.learning_rate
+        logs["learning_rate"] = self.current_run.learning_rate
         super().on_epoch_end(epoch, logs)
 
 

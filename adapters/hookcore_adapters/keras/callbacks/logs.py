@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 import hookcore_plugins as plugins
 from hookcore import MetricError
-from hookcore_adapters.keras.callbacks.face import Face, local, parameter, say
+from hookcore_adapters.keras.callbacks.arguments import local_path
+from hookcore_adapters.keras.callbacks.plugin_callback import PluginCallback, plugin_parameter, print_message
 
 if TYPE_CHECKING:
     import os
 
-    from hookcore_adapters.keras.callbacks.face import Logs
+    from hookcore_adapters.keras.events import Logs
 
 
-class CSVLogger(Face):
-    """Keras's `CSVLogger`: same parameters; `NA` where a metric was not produced."""
+class CSVLogger(PluginCallback):
+    """Keras's `CSVLogger`: same parameters; `NA` for a metric that an epoch did not produce."""
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        super().__init__(plugins.CSVLog(local(filename), separator, append=bool(append), absent="NA", only_metrics=True))
+        super().__init__(plugins.CSVLog(local_path(filename), separator, append=bool(append), absent="NA", only_metrics=True))
 
-    sep = parameter("separator")
-    append = parameter("append")
+    sep = plugin_parameter("separator")
+    append = plugin_parameter("append")
 
     @property
     def filename(self) -> str:
@@ -29,7 +30,7 @@ class CSVLogger(Face):
         return str(self.plugin.path)
 
 
-class TerminateOnNaN(Face):
+class TerminateOnNaN(PluginCallback):
     """Keras's `TerminateOnNaN`: looks at the loss after each batch."""
 
     def __init__(self, raise_error: bool = False) -> None:
@@ -37,11 +38,10 @@ class TerminateOnNaN(Face):
         super().__init__(plugins.NaNGuard("loss", action="raise" if raise_error else "stop", missing="skip"))
 
     def state_dict(self) -> None:
-        """None: it looks at one batch after the other, and counts anew after a restart."""
+        """Return None: nothing that it saw before a restart matters after it."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """The plugin, with Keras's message or its error."""
-        votes = len(self.latest.stop_reasons)
+        votes = len(self.current_run.stop_reasons)
         try:
             super().on_train_batch_end(batch, logs)
         except MetricError as error:
@@ -49,10 +49,9 @@ class TerminateOnNaN(Face):
             raise RuntimeError(
                 f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating training immediately."
             ) from error
-        if len(self.latest.stop_reasons) > votes:
-            say(f"Batch {batch}: Invalid loss, terminating training")
+        if len(self.current_run.stop_reasons) > votes:
+            print_message(f"Batch {batch}: Invalid loss, terminating training")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Keras looks at batches only."""
         del logs
-        super().on_epoch_end(epoch, {})
+        super().on_epoch_end(epoch, {})  # as Keras looks at batches only

@@ -11,18 +11,20 @@ import attrs
 from hookcore import MetricError, Monitor, Run, store
 from hookcore.metrics import Metrics
 from hookcore.observing import direction_of
-from hookcore_adapters.keras.callbacks.batches import Batches, known_frequency, length_of
-from hookcore_adapters.keras.callbacks.face import Listed, comparison, known_mode, local, numbers, say
+from hookcore_adapters.keras.callbacks.arguments import local_path, mode_or_auto, valid_save_freq
+from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
+from hookcore_adapters.keras.callbacks.plugin_callback import comparison, numeric_logs, print_message
+from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.callbacks.face import Logs
+    from hookcore_adapters.keras.events import Logs
 
 
-class ModelCheckpoint(Listed):
+class ModelCheckpoint(StatefulCallback):
     """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced as a whole, or not at all."""
 
     def __init__(
@@ -37,18 +39,18 @@ class ModelCheckpoint(Listed):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.filepath = local(filepath)
+        self.filepath = local_path(filepath)
         self.monitor = monitor
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
-        self.mode = known_mode(self, mode)
-        self.save_freq = known_frequency(
+        self.mode = mode_or_auto(self, mode)
+        self.save_freq = valid_save_freq(
             "Unrecognized save_freq: {}. Expected save_freq are 'epoch' or integer values", save_freq
         )
         self.best = initial_value_threshold
-        self._watch: Monitor | None = None
-        self._batches = Batches()
+        self._best_monitor: Monitor | None = None
+        self._batches = BatchCounter()
         self._epoch = 0
         endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
@@ -59,40 +61,35 @@ class ModelCheckpoint(Listed):
     @property
     def monitor_op(self) -> Any:
         """`keras.ops.less` or `greater`; None before the first comparison."""
-        return comparison(self._watch)
+        return comparison(self._best_monitor)
 
     def state_dict(self) -> Mapping[str, Any]:
-        """The best value, and the batches seen in earlier epochs."""
         return {"best": self.best, "batches": self._batches.total - self._batches.in_epoch}
 
-    def carry(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; an epoch that goes on in the middle is counted again from its first batch."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        # An epoch that is resumed in the middle is counted again from its first batch: those that are skipped have hooks too.
         self.best = state["best"]
-        self._batches = Batches(total=state["batches"])
+        self._batches = BatchCounter(total=state["batches"])
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Settle the direction, so that an unknown one is refused before anything is trained."""
         del logs
-        if self.save_best_only:
-            self._watch = self._watch or self._make_watch()
+        if self.save_best_only:  # now, so that an unknown direction is refused before anything is trained
+            self._best_monitor = self._best_monitor or self._make_monitor()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Remember the epoch, for the names of files saved within it."""
         del logs
         self._epoch = epoch
-        self._batches.epoch_begins()
+        self._batches.epoch_begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Save where a multiple of `save_freq` batches was reached."""
-        # A batch that `BackupAndRestore` passes over was trained, and saved, before: it has no logs.
-        if self._batches.reached(self.save_freq, batch, length_of(self)) and logs != {}:
+        # A batch that `BackupAndRestore` skips was trained, and saved, before: it has no logs.
+        if self._batches.reached(self.save_freq, batch, batches_per_epoch(self)) and logs != {}:
             self._save(self._epoch, self._batches.in_epoch - 1, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Save where epochs are to be saved."""
         if self.save_freq == "epoch":
             self._save(epoch, None, logs or {})
-        self.epoch_ended()
+        self.run_after_epoch_end()
 
     def _save(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> None:
         path = self._path(epoch, batch, logs)
@@ -106,12 +103,12 @@ class ModelCheckpoint(Listed):
                 f"Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an existing directory: {path}"
             ) from error
         if self.verbose > 0:
-            say(f"\nEpoch {epoch + 1}: finished saving model to {path}")
+            print_message(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
     def _path(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
-        numbers = {"epoch": epoch + 1} | ({} if batch is None or "batch" in logs else {"batch": batch + 1})
+        counts = {"epoch": epoch + 1} | ({} if batch is None or "batch" in logs else {"batch": batch + 1})
         try:
-            return self.filepath.format(**{**logs, **numbers})
+            return self.filepath.format(**{**logs, **counts})
         except KeyError as error:
             raise KeyError(f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}') from error
 
@@ -119,12 +116,12 @@ class ModelCheckpoint(Listed):
         prefix = f"\nEpoch {epoch + 1}: "
         if not self.save_best_only:
             if self.verbose > 0:
-                say(f"{prefix}saving model to {path}")
+                print_message(f"{prefix}saving model to {path}")
             return True
         if logs.get(self.monitor) is None:
             warnings.warn(f"Can save best model only with {self.monitor} available.", stacklevel=2)
             return True
-        metrics = Metrics(numbers(logs))
+        metrics = Metrics(numeric_logs(logs))
         if self.monitor not in metrics:
             warnings.warn(
                 f"Can save best model only when `monitor` is a scalar value. Received: {logs[self.monitor]}. "
@@ -135,17 +132,17 @@ class ModelCheckpoint(Listed):
         return self._improves(metrics[self.monitor], prefix, path)
 
     def _improves(self, value: float, prefix: str, path: str) -> bool:
-        watch = attrs.evolve(self._watch or self._make_watch(), best=self.best)
-        before = "None" if watch.best is None else f"{watch.best:.5f}"
-        self._watch = watch = watch.observe(value, self._epoch)
-        self.best = watch.best
-        if self.verbose > 0 and watch.waited == 0:
-            say(f"{prefix}{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
+        monitor = attrs.evolve(self._best_monitor or self._make_monitor(), best=self.best)
+        before = "None" if monitor.best is None else f"{monitor.best:.5f}"
+        self._best_monitor = monitor = monitor.observe(value, self._epoch)
+        self.best = monitor.best
+        if self.verbose > 0 and monitor.waited == 0:
+            print_message(f"{prefix}{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
         elif self.verbose > 0:
-            say(f"{prefix}{self.monitor} did not improve from {before}")
-        return watch.waited == 0
+            print_message(f"{prefix}{self.monitor} did not improve from {before}")
+        return monitor.waited == 0
 
-    def _make_watch(self) -> Monitor:
+    def _make_monitor(self) -> Monitor:
         try:
             return Monitor(direction_of(Run("ModelCheckpoint", KerasTrainee(self.model)), self.monitor, self.mode))
         except MetricError as error:

@@ -1,4 +1,4 @@
-"""The other way round: an existing Keras callback as a plugin, in any loop."""
+"""An existing Keras callback as a plugin, in any loop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
-from hookcore import Outcome, ParameterError, Run, hookimpl
+from hookcore import Engine, Outcome, ParameterError, RegistrationError, Run, hookimpl
 from hookcore.registry.discovery import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_train_begin": (),
@@ -29,16 +29,16 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_predict_end": ("on_predict_end",),
     "on_train_end": ("on_train_end",),
 }
-"""Our hook, and the methods of a Keras callback of which it must override one for the hook to be of use."""
+"""For each hook, the methods of a Keras callback that it calls: it is used if the callback overrides any of them."""
 
 
 def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespace:
-    """A plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
+    """Return a plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
 
     It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
-    predictions. Where the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not
-    called after an exception. `name` is the callback's class in snake case by default.
-    Raises `ParameterError` for what is no callback.
+    predictions. If the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called
+    after an exception. `name` is by default the name of the callback's class in snake case.
+    Raises `ParameterError` if `callback` is not a Keras callback.
     """
     if not isinstance(callback, keras.callbacks.Callback):
         raise ParameterError(f"from_keras: expected an instance of keras.callbacks.Callback, got {callback!r}.")
@@ -47,6 +47,22 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
         hook: getattr(hosted, hook) for hook, methods in _METHODS.items() if not methods or any(map(hosted.overrides, methods))
     }
     return types.SimpleNamespace(name=name or name_of(callback), callback=callback, **hooks)
+
+
+def refuse_callbacks(plugins: Iterable[object] | Engine) -> Iterable[object] | Engine:
+    """Return `plugins`, for `Engine.of`. Raises `RegistrationError` for a Keras callback among them, with what to do instead."""
+    if isinstance(plugins, str | Engine):
+        return plugins
+    listed = [plugins] if isinstance(plugins, keras.callbacks.Callback) else list(plugins)
+    for given in listed:
+        plugin = given[-1] if isinstance(given, tuple) and given else given
+        if isinstance(plugin, keras.callbacks.Callback):
+            name = type(plugin).__name__
+            raise RegistrationError(
+                f"{name} is a Keras callback, not a plugin. Give it to fit as one, callbacks=[{name}(...)], "
+                f"or make it a plugin: hookcore_adapters.keras.from_keras({name}(...))."
+            )
+    return listed
 
 
 class _Hosted:
@@ -66,10 +82,10 @@ class _Hosted:
         self.callback.set_model(self._model)
 
     def _call(self, run: Run, method: str, *args: Any) -> None:
-        if run is not self._run:  # an evaluation of its own has no on_train_begin
+        if run is not self._run:  # an evaluation outside of a run has no on_train_begin
             self._begin(run)
         model = self._model
-        # Others set it too, and an earlier fit leaves it set: only what this call does is this callback's vote.
+        # Others set it too, and an earlier fit leaves it set: it is this callback's vote only if this call sets it.
         before, model.stop_training = getattr(model, "stop_training", False), False
         try:
             getattr(self.callback, method)(*args)

@@ -1,4 +1,4 @@
-"""What the callbacks that save share: counting batches, and `save_freq`."""
+"""Count batches over epochs, for the callbacks that save every N batches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hookcore.observing import due
 
 
 @attrs.define
-class Batches:
+class BatchCounter:
     """Counts batches over epochs. Keras gives the number of an execution's last batch, which may lie past the epoch's end."""
 
     total: int = 0
     in_epoch: int = 0
 
-    def epoch_begins(self) -> None:
+    def epoch_begin(self) -> None:
         """Count from the epoch's first batch."""
         self.in_epoch = 0
 
     def reached(self, every: Literal["epoch"] | int | None, batch: int, length: int | None) -> bool:
-        """Count the batches up to `batch`, and say whether they reached a multiple of `every`."""
+        """Count the batches up to `batch`, and return whether they reached a multiple of `every`."""
         done = batch + 1 if length is None else min(batch + 1, length)
         if done <= self.in_epoch:  # driven without on_epoch_begin
             self.in_epoch = 0
@@ -31,16 +31,7 @@ class Batches:
         return isinstance(every, int) and due(every, self.total, before)
 
 
-def length_of(callback: Any) -> int | None:
-    """The batches of an epoch, as Keras told the callback, or None where it does not know."""
+def batches_per_epoch(callback: Any) -> int | None:
+    """Return the batches of an epoch, as Keras told the callback, or None if it does not know."""
     steps = (callback.params or {}).get("steps")
     return None if steps is None else int(steps)
-
-
-def known_frequency(text: str, value: Any) -> Literal["epoch"] | int:
-    """`value` as a `save_freq`; `ValueError`, with Keras's `text`, for what is none."""
-    if value == "epoch":
-        return "epoch"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(text.format(value))
-    return value

@@ -1,0 +1,41 @@
+"""The arguments of Keras's callbacks, checked and converted as Keras does."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import warnings
+from typing import Any, Literal
+
+
+def as_count(value: float) -> int:
+    """Return a count as an int. Keras takes any number, infinity too, which stands for a count that is never reached."""
+    return sys.maxsize if value == math.inf else math.ceil(value)
+
+
+def local_path(path: str | os.PathLike[str]) -> str:
+    """Return `path` as a string. Raises `ValueError` for an address such as `gs://…`."""
+    plain = os.fspath(path)
+    if "://" in plain:
+        raise ValueError(
+            f"{plain} is no path of this computer, and only there can a file be replaced as a whole. Use keras.callbacks for it."
+        )
+    return plain
+
+
+def mode_or_auto(owner: object, mode: str) -> Literal["auto", "min", "max"]:
+    """Return `mode`, or `"auto"` with Keras's warning if it is unknown."""
+    if mode in {"auto", "min", "max"}:
+        return mode  # type: ignore[return-value]  # one of the three
+    warnings.warn(f"{type(owner).__name__} mode '{mode}' is unknown, fallback to auto mode.", stacklevel=3)
+    return "auto"
+
+
+def valid_save_freq(text: str, value: Any) -> Literal["epoch"] | int:
+    """Return `value` as a `save_freq`. Raises `ValueError`, with Keras's `text`, if it is neither `"epoch"` nor a count."""
+    if value == "epoch":
+        return "epoch"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(text.format(value))
+    return value

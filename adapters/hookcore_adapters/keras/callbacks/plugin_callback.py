@@ -1,0 +1,116 @@
+"""A Keras callback that runs one plugin: what most drop-in callbacks have in common."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import keras
+
+from hookcore import CapabilityError, Engine, HookcoreError, MetricError
+from hookcore_adapters.keras.adapter import KerasAdapter
+from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hookcore import Monitor, Run
+    from hookcore_adapters.keras.events import Logs
+
+
+class PluginCallback(StatefulCallback, KerasAdapter):
+    """A Keras callback that runs one plugin, with the attributes and messages of Keras's own."""
+
+    def __init__(self, plugin: Any, verbose: int = 0) -> None:
+        super().__init__(Engine([plugin], autoload=False))
+        self.plugin = plugin
+        self.verbose = verbose
+        self._has_begun = False
+        self._restored_state: Mapping[str, Any] | None = None
+
+    @property
+    def current_run(self) -> Run:
+        """The run that Keras began last."""
+        if self.run is None:
+            raise HookcoreError(f"{type(self).__name__}: Keras called a hook before on_train_begin.")
+        return self.run
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._has_begun, self._restored_state = False, None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        try:
+            super().on_train_begin(logs)
+        except CapabilityError as error:
+            # Keras's own words, which scripts may look for.
+            raise TypeError(
+                f"This optimizer was created with a `LearningRateSchedule`, or cannot be set for another reason: {error}"
+            ) from error
+        except MetricError as error:
+            raise ValueError(*error.args) from error
+        self._has_begun = True
+        if self._restored_state is not None:
+            self.plugin.load_state_dict(self._restored_state)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_end(batch, numeric_logs(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, numeric_logs(logs))
+        self.run_after_epoch_end()
+
+    def state_dict(self) -> Mapping[str, Any] | None:
+        return self.plugin.state_dict() if hasattr(self.plugin, "state_dict") else None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        # `BackupAndRestore` may be listed before this callback or after it, and on_train_begin gives the plugin fresh state.
+        if self._has_begun:
+            self.plugin.load_state_dict(state)
+        else:
+            self._restored_state = state
+
+
+def numeric_logs(logs: Logs) -> dict[str, Any]:
+    """Return the numbers and arrays in `logs`. Other callbacks may add anything else, which Keras ignores."""
+    return {
+        name: value for name, value in (logs or {}).items() if isinstance(value, int | float | Mapping) or hasattr(value, "shape")
+    }
+
+
+def plugin_parameter(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Any:
+    """Return a property for the parameter `name` of a callback's plugin."""
+    return property(
+        lambda callback: getattr(callback.plugin, name),
+        lambda callback, value: setattr(callback.plugin, name, convert(value)),
+    )
+
+
+def monitor_field(name: str, *, absent: Any = None) -> Any:
+    """Return a property for the field `name` of the monitor of a callback's plugin; `absent` stands for None."""
+
+    def read(callback: PluginCallback) -> Any:
+        value = getattr(callback.plugin.observed, name)
+        return absent if value is None else value
+
+    def write(callback: PluginCallback, value: Any) -> None:
+        callback.plugin.observed = attrs.evolve(callback.plugin.observed, **{name: value})
+
+    return property(read, write)
+
+
+def comparison(monitor: Monitor | None) -> Any:
+    """Return Keras's `monitor_op` for a monitor: `keras.ops.less` or `greater`, or None without a monitor."""
+    return None if monitor is None else keras.ops.less if monitor.mode == "min" else keras.ops.greater
+
+
+def print_message(message: str) -> None:
+    """Print a message as Keras does: to the terminal, or to absl's log if interactive logging is off."""
+    if keras.config.is_interactive_logging_enabled():
+        sys.stdout.write(f"{message}\n")
+        sys.stdout.flush()
+    else:
+        logging.getLogger("absl").info(message)

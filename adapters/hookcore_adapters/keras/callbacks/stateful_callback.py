@@ -1,0 +1,59 @@
+"""The callbacks of one `fit` whose state `BackupAndRestore` saves and restores."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_CALLBACKS_OF_MODEL: Final[weakref.WeakKeyDictionary[Any, list[weakref.ref[StatefulCallback]]]] = weakref.WeakKeyDictionary()
+"""In the order in which Keras was given the callbacks: it does not tell them of one another."""
+
+
+class StatefulCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """A callback that finds the others of this package in its `fit`, and whose state `BackupAndRestore` saves."""
+
+    after_epoch_end: Callable[[], None] | None = None
+    """Called once, after this callback's next `on_epoch_end`."""
+
+    def set_model(self, model: Any) -> None:
+        # Keras calls this for each callback before any training begins.
+        super().set_model(model)
+        others = [reference for reference in _CALLBACKS_OF_MODEL.get(model, []) if reference() not in {None, self}]
+        _CALLBACKS_OF_MODEL[model] = [*others, weakref.ref(self)]
+        self.after_epoch_end = None
+
+    def callbacks_of_fit(self) -> list[StatefulCallback]:
+        """Return the callbacks of the same `fit`, in order, this one included."""
+        callbacks = [reference() for reference in _CALLBACKS_OF_MODEL.get(self.model, [])]
+        # Keras gives all callbacks of a fit the same dict.
+        return [callback for callback in callbacks if callback is not None and callback.params is self.params]
+
+    def named_callbacks(self) -> dict[str, StatefulCallback]:
+        """Return the callbacks of the same `fit` that have state, by names that are the same in a restarted process."""
+        numbers: Counter[str] = Counter()
+        named = {}
+        for callback in self.callbacks_of_fit():
+            if callback.state_dict() is not None:
+                name = type(callback).__name__
+                numbers[name] += 1
+                named[f"{name}_{numbers[name]}"] = callback
+        return named
+
+    def state_dict(self) -> Mapping[str, Any] | None:
+        """Return the state to save, or None if there is nothing to save."""
+        return None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over `state`, which `state_dict` returned before the restart, in the `fit` that begins now."""
+
+    def run_after_epoch_end(self) -> None:
+        """Call `after_epoch_end`, if it is set."""
+        function, self.after_epoch_end = self.after_epoch_end, None
+        if function is not None:
+            function()
