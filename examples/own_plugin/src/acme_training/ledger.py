@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from hookcore import hookimpl
-from hookcore.validators import text
+from hookcore.authoring import validators
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -44,7 +44,7 @@ class RunLedger:
     role: ClassVar[str] = "observer"
 
     path: Path = attrs.field(converter=_path)
-    project: str = attrs.field(default="unnamed", validator=text())
+    project: str = attrs.field(default="unnamed", validator=validators.text())
     _now: Callable[[], dt.datetime] = attrs.field(default=_now, alias="now", repr=False)
 
     @hookimpl
