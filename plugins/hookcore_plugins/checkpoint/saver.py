@@ -30,7 +30,7 @@ class Saver:
     * `in_background`: write on another thread. At most one checkpoint is being written while one more waits.
     * `makes_room`: on a full disk, remove all but the newest and the best and try once more.
     * `clock`: seconds, to measure how long a save takes.
-    * `writes`: where the writing is handed over, and what went wrong in it is collected.
+    * `writes`: does the writing, and keeps what went wrong until it is announced or abandoned.
     """
 
     _directory: Path
