@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from hookcore import Engine, HookcoreError, MetricError, Metrics, Run
 from hookcore.resume import find
-from hookcore.run import logger
 from hookcore.trainee import NoTrainee
 from hookcore.validators import reject
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from hookcore import Session, Trainee
     from hookcore.resume import Resume
+
+logger = logging.getLogger("hookcore")
 
 Batch = TypeVar("Batch")
 

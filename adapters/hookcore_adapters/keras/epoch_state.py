@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ import keras
 import numpy as np
 
 from hookcore import CheckpointError, Metrics
-from hookcore.run import logger
 from hookcore_adapters.keras.trainee import value_of
 from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from typing import Self
+
+logger = logging.getLogger("hookcore")
 
 
 @attrs.define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
@@ -11,12 +12,13 @@ import attrs
 
 from hookcore import Engine, HookcoreError, Metrics, Run, Session
 from hookcore.resume import Resume, find
-from hookcore.run import logger
 from hookcore_adapters.keras.data import build_from_batch, build_model, order_warnings
 from hookcore_adapters.keras.epoch_state import EpochState
 from hookcore_adapters.keras.skip_batches import BatchSkipper, can_skip_batches
 from hookcore_adapters.keras.trainee import KerasTrainee
 from hookcore_adapters.random_state import RandomState
+
+logger = logging.getLogger("hookcore")
 
 Logs: TypeAlias = Mapping[str, Any] | None
 _ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends lack
