@@ -63,8 +63,8 @@ __all__ = [
 class Plugin(Protocol):
     """Everything that a plugin may have besides hooks.
 
-    Each member is optional, and no plugin inherits from this: an object has the members that it needs. `hookcore.testing`
-    checks that they keep what is promised here.
+    Each member is optional, and no plugin inherits from this: an object has the members that it needs.
+    `hookcore.testing.check_plugin` checks `role`, `needs` and the four methods of state.
     """
 
     name: str
@@ -81,8 +81,9 @@ class Plugin(Protocol):
     """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
 
     type_name: str
-    """The name under which checkpoints know the class; by default `"package.module.Class"`, from the class's definition. A class
-    that moves keeps its old name here, so that it finds its state in older checkpoints."""
+    """The name under which checkpoints know the class, as `"package.module.Class"`; by default its module and qualified name. If a
+    class moves, its old name here lets a renamed plugin find its state in earlier checkpoints. It is read from the class itself:
+    a subclass does not inherit it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings, booleans, None, lists and dicts with string keys.

@@ -128,4 +128,8 @@ class Engine:
             raise RegistrationError(
                 f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
             )
-        return examine(found)
+        registered = examine(found)
+        if "checkpoint" in registered.needs:
+            # By the first checkpoint the package may have been upgraded, or be out of reach.
+            from hookcore import capture, record  # noqa: F401
+        return registered

@@ -166,9 +166,6 @@ class Session:
                     raise CapabilityError(
                         f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
                     )
-        if any("checkpoint" in registered.needs for registered in self._plugins):
-            # By the first capture the package may have been upgraded, or be out of reach.
-            from hookcore import capture, record  # noqa: F401
         self.hooks.on_train_begin()
         self._window_left = FIRST_WINDOW
         self._use_batch_hooks(timed=True)

@@ -106,9 +106,9 @@ def one_of(*options: str) -> Validator:
 
 
 def as_path(value: str | os.PathLike[str]) -> Path:
-    """Convert a string or path to a `Path`: an attrs converter. Anything else, and an empty string, is returned unchanged.
+    """Convert a string or path to a `Path`: an attrs converter. What is no path, and an empty string, stays what it is.
 
-    The validators `file` and `directory` refuse what is no path, with the parameter's name.
+    The validators `file` and `directory` refuse that, with the parameter's name.
     """
     from pathlib import Path  # as slow to import as half of hookcore
 
@@ -118,31 +118,25 @@ def as_path(value: str | os.PathLike[str]) -> Path:
 
 def file() -> Validator:
     """Accept a path at which a file exists or can be made: not a directory or device, and not beneath a file."""
-
-    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        _check_is_path(instance, attribute, value, "the path of a file")
-        if os.path.exists(value) and not os.path.isfile(value):
-            found = "a directory" if os.path.isdir(value) else "neither a file nor a directory"
-            reject(instance, attribute.alias or attribute.name, str(value), f"a file, and this is {found}")
-        parent = next(parent for parent in value.absolute().parents if os.path.exists(parent))
-        if not os.path.isdir(parent):
-            reject(instance, attribute.alias or attribute.name, str(value), f"in a directory, and {parent} is a file")
-
-    return validate
+    return _check_path("file", os.path.isfile)
 
 
 def directory() -> Validator:
-    """Accept a path at which a directory exists or can be made."""
+    """Accept a path at which a directory exists or can be made: not a file, and not beneath one."""
+    return _check_path("directory", os.path.isdir)
 
+
+def _check_path(kind: str, is_kind: Callable[[str], bool]) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        _check_is_path(instance, attribute, value, "the path of a directory")
+        parameter = attribute.alias or attribute.name
+        if not isinstance(value, os.PathLike):
+            reject(instance, parameter, value, f"the path of a {kind}")
         # Not `Path.exists`, which raises for a directory that may not be searched.
-        if os.path.exists(value) and not os.path.isdir(value):
-            reject(instance, attribute.alias or attribute.name, str(value), "a directory, and this is a file")
+        if os.path.exists(value) and not is_kind(os.fspath(value)):
+            found = "a directory" if os.path.isdir(value) else "a file" if os.path.isfile(value) else "a device or pipe"
+            reject(instance, parameter, str(value), f"the path of a {kind}, not of {found}")
+        parent = next(parent for parent in value.absolute().parents if os.path.exists(parent))
+        if not os.path.isdir(parent):
+            reject(instance, parameter, str(value), f"a path in a directory, and {parent} is a file")
 
     return validate
-
-
-def _check_is_path(instance: Any, attribute: Attribute[Any], value: Any, expected: str) -> None:
-    if not isinstance(value, os.PathLike):
-        reject(instance, attribute.alias or attribute.name, value, expected)

@@ -97,8 +97,9 @@ class Registered:
         if isinstance(self.plugin, types.ModuleType):
             return self.plugin.__name__
         kind = type(self.plugin)
-        # Not inherited: a subclass is another class.
-        return str(vars(kind).get("type_name", f"{kind.__module__}.{kind.__qualname__}"))
+        # Not inherited: a subclass is another class. A property or method of that name is something else.
+        declared = vars(kind).get("type_name")
+        return declared if isinstance(declared, str) else f"{kind.__module__}.{kind.__qualname__}"
 
     @property
     def parameters(self) -> dict[str, Any]:

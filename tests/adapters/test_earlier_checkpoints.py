@@ -174,7 +174,15 @@ class Special(Moved):
     """A class that inherits from the one that moved."""
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [(Moved, 3), (Undeclared, 1), (Special, 1)])
+class Other(Counting):
+    """A class that calls something else `type_name`."""
+
+    @property
+    def type_name(self) -> str:
+        return f"{__name__}.Counter"
+
+
+@pytest.mark.parametrize(("kind", "epochs"), [(Moved, 3), (Undeclared, 1), (Special, 1), (Other, 1)])
 def test_a_third_partys_class_that_moved_is_recognised_if_it_declares_its_name(
     kind: type[Counting], epochs: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -210,7 +210,7 @@ def test_bad_parameters_are_refused(tmp_path: Path) -> None:
     for name, value in bad:
         with pytest.raises(ParameterError, match=f"Activations: {name} must be .*, got {value!r}"):
             Activations(**{"directory": tmp_path, name: value})
-    with pytest.raises(ParameterError, match="directory must be a directory, and this is a file"):
+    with pytest.raises(ParameterError, match="directory must be the path of a directory, not of a file"):
         Activations(tmp_path / "file")
 
 

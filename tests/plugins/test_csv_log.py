@@ -329,11 +329,11 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
 def test_bad_parameters_are_refused(tmp_path: Path) -> None:
     """The error names the parameter, the value and what was expected."""
     (tmp_path / "file").touch()
-    with pytest.raises(ParameterError, match=r"CSVLog: path must be a file, and this is a directory, got '.*'\."):
+    with pytest.raises(ParameterError, match=r"CSVLog: path must be the path of a file, not of a directory, got '.*'\."):
         CSVLog(tmp_path)
-    with pytest.raises(ParameterError, match=r"path must be in a directory, and .*file is a file"):
+    with pytest.raises(ParameterError, match=r"path must be a path in a directory, and .*file is a file"):
         CSVLog(tmp_path / "file" / "log.csv")
-    with pytest.raises(ParameterError, match="path must be a file, and this is neither"):
+    with pytest.raises(ParameterError, match="path must be the path of a file, not of a device or pipe"):
         CSVLog("/dev/null")
     bad: list[tuple[str, Any]] = [("path", 5), ("path", None), ("separator", ""), ("separator", ",,"), ("separator", '"')]
     bad += [("separator", None), ("append", 1), ("append", "yes")]

@@ -265,7 +265,7 @@ def test_resuming_leaves_the_lines_of_a_run_before_alone(tmp_path: Path) -> None
 
 def test_bad_parameters_are_refused(tmp_path: Path) -> None:
     """The error names the parameter, the value and what was expected."""
-    with pytest.raises(ParameterError, match="JSONLog: path must be a file, and this is a directory"):
+    with pytest.raises(ParameterError, match="JSONLog: path must be the path of a file, not of a directory"):
         JSONLog(tmp_path)
     bad: list[tuple[str, Any]] = [("path", 5), ("append", "yes"), ("clock", 3)]
     for name, value in bad:

@@ -173,10 +173,12 @@ class Saver:
             raise errors[0]
 
     def abandon(self) -> None:
-        """Wait for what a run that never ended is still writing, announce none of it, and unlock the directory."""
+        """Wait for what a run that never ended is still writing, and announce none of it.
+
+        The lock stays: the next run of this process takes it over, and no other process comes between.
+        """
         self._writes.wait()
         self._writes.jobs.clear()
-        self._unlock()
 
     def _unlock(self) -> None:
         if self._lock is not None:

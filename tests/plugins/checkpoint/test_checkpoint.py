@@ -342,7 +342,7 @@ def test_a_directory_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(ParameterError) as caught:
         Checkpoint(path)
-    assert str(caught.value) == f"Checkpoint: directory must be a directory, and this is a file, got {str(path)!r}."
+    assert str(caught.value) == f"Checkpoint: directory must be the path of a directory, not of a file, got {str(path)!r}."
 
 
 def test_the_directory_is_made_with_its_parents_when_training_begins(tmp_path: Path) -> None:
@@ -354,13 +354,15 @@ def test_the_directory_is_made_with_its_parents_when_training_begins(tmp_path: P
 
 
 def test_a_directory_that_cannot_be_made_is_refused_before_training(tmp_path: Path) -> None:
-    """The error names it and gives the system's reason, and no epoch has begun."""
+    """The error names it and gives the system's reason, and no epoch has begun; a file that exists already is refused first."""
+    recording, plugin = RecordingPlugin(), Checkpoint(tmp_path / "file" / "runs")
     (tmp_path / "file").touch()
-    recording = RecordingPlugin()
     with pytest.raises(
         CheckpointError, match=rf"checkpoint directory {tmp_path}/file/runs cannot be written to: Not a directory"
     ):
-        train([recording, Checkpoint(tmp_path / "file" / "runs")], [1])
+        train([recording, plugin], [1])
+    with pytest.raises(ParameterError, match=rf"directory must be a path in a directory, and {tmp_path}/file is a file"):
+        Checkpoint(tmp_path / "file" / "runs")
     assert "on_epoch_begin" not in recording.hooks
 
 

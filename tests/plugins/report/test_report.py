@@ -462,7 +462,7 @@ def test_wrong_parameters(tmp_path: Path, parameters: dict[str, Any], message: s
 def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
     """A file in place of the directory is refused before the run."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ParameterError, match="directory must be a directory, and this is a file"):
+    with pytest.raises(ParameterError, match="directory must be the path of a directory, not of a file"):
         Report(tmp_path / "file")
 
 

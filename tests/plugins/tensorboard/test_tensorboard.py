@@ -805,7 +805,7 @@ def test_activations_need_validation_data(tmp_path: Path) -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"log_dir": 5}, "log_dir must be the path of a directory, got 5"),
-    ({"log_dir": __file__}, "log_dir must be a directory, and this is a file"),
+    ({"log_dir": __file__}, "log_dir must be the path of a directory, not of a file"),
     ({"update_freq": 0}, "update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got 0"),
     ({"update_freq": True}, "update_freq must be"),
     ({"update_freq": "step"}, "update_freq must be"),

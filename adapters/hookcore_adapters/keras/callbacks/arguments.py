@@ -19,7 +19,8 @@ def local_path(path: str | os.PathLike[str]) -> str:
     plain = os.fspath(path)
     if "://" in plain:
         raise ValueError(
-            f"{plain} is no path of this computer, and only there can a file be replaced as a whole. Use keras.callbacks for it."
+            f"{plain} is not a local path, and only a local file can be replaced as a whole. "
+            "Give a local path, or use keras.callbacks."
         )
     return plain
 
