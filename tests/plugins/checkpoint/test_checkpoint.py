@@ -354,7 +354,7 @@ def test_the_directory_is_made_with_its_parents_when_training_begins(tmp_path: P
 
 
 def test_a_directory_that_cannot_be_made_is_refused_before_training(tmp_path: Path) -> None:
-    """The error names it and gives the system's reason, and no epoch has begun; a file that exists already is refused first."""
+    """The error names it and gives the system's reason, before any epoch; a file that exists already is refused first."""
     recording, plugin = RecordingPlugin(), Checkpoint(tmp_path / "file" / "runs")
     (tmp_path / "file").touch()
     with pytest.raises(
