@@ -81,9 +81,11 @@ class Plugin(Protocol):
     """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
 
     type_name: str
-    """The name under which checkpoints know the class, as `"package.module.Class"`; by default its module and qualified name. If a
-    class moves, its old name here lets a renamed plugin find its state in earlier checkpoints. It is read from the class itself:
-    a subclass does not inherit it."""
+    """The name under which checkpoints know the class, as `"package.module.Class"`; by default its module and qualified name.
+
+    If a class moves, its old name here lets a renamed plugin find its state in earlier checkpoints. It is read from the class
+    itself: a subclass does not inherit it.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings, booleans, None, lists and dicts with string keys.
