@@ -13,7 +13,7 @@ from side_by_side import SCRIPTS
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Take fewer rounds, and fail where a gate is missed by much.")
+@click.option("--check", is_flag=True, help="Take fewer rounds, and fail if a gate is missed by much.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the results there, as JSON.")
 @click.pass_context
 def main(ctx: click.Context, out: Path | None, *, check: bool) -> None:

@@ -6,9 +6,9 @@ three layers and 64; both have two metrics. The way changes every 50 steps, and 
 that change at every step would all stay cold. A figure is the median step of such a block.
 
 `callbacks=[]` is Keras's own list as `fit` makes it, with its History; it stands twice in the table: how far the second is from
-1 is noise. The plugins and the counting callbacks count the ends of batches, and ask for nothing but where it is said; the
-counts and the loss that was read are checked against the real ones. The length of the data is known. hookcore's sessions have
-their first batches, of which all are timed by hookcore itself, behind them.
+1 is noise. The plugins and the counting callbacks count the ends of batches, and read a metric only if their name says which.
+The counts and the loss that was read are checked against the real ones. The length of the data is known. hookcore's sessions
+have their first batches, of which all are timed by hookcore itself, behind them.
 """
 
 from __future__ import annotations

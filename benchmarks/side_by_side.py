@@ -202,7 +202,7 @@ def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Co
     file = click.Path(dir_okay=False, path_type=Path)
     json_option = click.option("--json", "path", type=file, help="Write everything there too.")
     check_option = click.option(
-        "--check", is_flag=True, help=f"Fail where a gate is missed by more than {ROOM} times, or its own room."
+        "--check", is_flag=True, help=f"Fail if a gate is missed by more than {ROOM} times, or its own room."
     )
     return click.command(json_option(check_option(click.pass_context(command))))
 

@@ -15,7 +15,7 @@ def format_count(number: int, singular: str, plural: str | None = None) -> str:
 
 def format_value(value: float) -> str:
     """Format a metric's value: with four decimals from 0.001 to 1000, with fewer or more digits beyond."""
-    if value == 0 or 0.001 <= abs(value) < 1000:  # noqa: PLR2004 - where they do
+    if value == 0 or 0.001 <= abs(value) < 1000:  # noqa: PLR2004 - the bounds that the docstring names
         return f"{value:.4f}"
     return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
 

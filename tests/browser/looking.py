@@ -106,7 +106,7 @@ class Browser:
     def wait_for(self, selector: str, expected: Callable[[list[Any]], object], expression: str = "e.innerText") -> list[Any]:
         """What `ask` finds once it is as `expected`; the error says what it was at last.
 
-        Pages go on changing: wait for all that you compare, and ask for nothing afterwards.
+        Pages keep changing: wait for all that you compare, and ask for nothing afterwards.
         """
         last: list[Any] = []
 

@@ -26,7 +26,7 @@ def test_a_keras_model_comes_to_the_same_end(tmp_path: Path) -> None:
         training = Training("keras", tmp_path / str(case))
         for _ in range(2):
             after_a_checkpoint = seconds_after(chance.randrange(2, 5), chance.uniform(0, 0.1))
-            # One that came to its end before its moment is none.
+            # A run that ended before its moment was not killed.
             killed += training.live(after_a_checkpoint, moment="with a Keras model").result is None
             keras.models.load_model(store.newest(training.directory / "checkpoints").path / "model.keras")
         assert training.live(to_the_end).result == wanted
