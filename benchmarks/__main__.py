@@ -13,21 +13,28 @@ from side_by_side import SCRIPTS
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Take fewer rounds, and fail if a gate is missed by much.")
+@click.option("--check", is_flag=True, help="Take fewer rounds, and fail if a gate is missed by much, twice.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the results there, as JSON.")
 @click.pass_context
 def main(ctx: click.Context, out: Path | None, *, check: bool) -> None:
-    """Run every benchmark."""
+    """Run every benchmark.
+
+    Under --check, a script that misses a gate is measured a second time: what else the machine does can only make a figure worse.
+    """
     failed = []
     for script, quick in SCRIPTS.items():
         command = [sys.executable, str(Path(__file__).with_name(f"{script}.py"))]
         command += ["--check", *quick.split()] if check else []
         command += ["--json", str(out / f"{script}.json")] if out is not None else []
         click.secho(f"== {script} ==", bold=True)
-        began = time.monotonic()
-        if subprocess.run(command, check=False).returncode:  # noqa: S603 - the scripts beside this one
+        for _ in range(1 + check):
+            began = time.monotonic()
+            status = subprocess.run(command, check=False).returncode  # noqa: S603 - the scripts beside this one
+            click.echo(f"{script} took {time.monotonic() - began:.0f} s\n")
+            if status == 0:
+                break
+        else:
             failed.append(script)
-        click.echo(f"{script} took {time.monotonic() - began:.0f} s\n")
     click.echo(f"Failed: {', '.join(failed)}." if failed else "All ran.")
     ctx.exit(int(bool(failed)))
 

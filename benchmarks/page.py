@@ -21,8 +21,8 @@ $ tox -e benchmarks
 ```
 
 runs every script of [benchmarks/](../benchmarks/README.md) and leaves the figures in `.tox/benchmarks/tmp/`. A script by itself
-is `python benchmarks/dispatch.py`. CI runs them beside fewer peers, in fewer rounds and with `--check`, which fails where a
-gate is missed by more than {ROOM} times, or by more than it is missed here.
+is `python benchmarks/dispatch.py`. CI runs them beside fewer peers, in fewer rounds and with `--check`, which fails if a
+gate is missed by more than {ROOM} times, or by more than it is missed here, in two runs of its script.
 
 ## How to read the tables
 
