@@ -22,6 +22,7 @@ from hookcore.errors import (
     SpecError,
 )
 from hookcore.history import History
+from hookcore.host import Host, NoHost
 from hookcore.markers import hookimpl, hookspec
 from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
@@ -49,10 +50,12 @@ __all__ = [
     "HookcoreError",
     "HookcoreWarning",
     "Hooks",
+    "Host",
     "LoadError",
     "MetricError",
     "Metrics",
     "Monitor",
+    "NoHost",
     "OnError",
     "Outcome",
     "ParameterError",

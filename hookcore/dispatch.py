@@ -104,7 +104,7 @@ def _recover_from(
             except Exception as another:  # noqa: BLE001 - the policy decides on whatever a plugin raises
                 _remove_from_context(another, error)
                 raising.append(on_error(impl.plugin_name, hook, another))
-        _raise_first(raising)
+        raise_first(raising)
 
     return recover
 
@@ -118,7 +118,8 @@ def _remove_from_context(error: BaseException, other: Exception) -> None:
         error = error.__context__
 
 
-def _raise_first(raising: Sequence[BaseException | None]) -> None:
+def raise_first(raising: Sequence[BaseException | None]) -> None:
+    """Raise the first error in `raising`, with the others as notes, if there is any."""
     errors = [error for error in raising if error is not None]
     for other in errors[1:]:
         errors[0].add_note(f"Then, in the same event: {other!r}")
@@ -155,7 +156,7 @@ def _wrap(
             thrown, failure = _leave(wrapper, thrown)
             if failure is not None:
                 raising.append(on_error(impl.plugin_name, hook, failure))
-        _raise_first([thrown, *raising])
+        raise_first([thrown, *raising])
 
     return call
 

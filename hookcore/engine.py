@@ -13,8 +13,9 @@ from hookcore.session import Session
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from hookcore.host import Host
     from hookcore.run import Run
     from hookcore.session import OnError
 
@@ -106,7 +107,9 @@ class Engine:
         """Return the names of the plugins that implement `hook`, in the order in which they are called; wrappers first."""
         return [impl.plugin_name for impl in reversed(implementations(self._registered)[hook])]
 
-    def start(self, run: Run, *, training: bool = True) -> Session:
+    def start(
+        self, run: Run, *, training: bool = True, host: Host | None = None, on_vote: Callable[[], None] | None = None
+    ) -> Session:
         """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
@@ -118,7 +121,7 @@ class Engine:
                 if registered.initial_state is not None:
                     registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
-        return Session(run, self.plugins, dict(self.on_error))
+        return Session(run, self.plugins, dict(self.on_error), host=host, on_vote=on_vote)
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "none"

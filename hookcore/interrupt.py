@@ -1,4 +1,4 @@
-"""Ctrl-C between two batches: TensorFlow can crash the process if `KeyboardInterrupt` is raised in the middle of its work."""
+"""Ctrl-C once what is trained is whole: within a batch it would tear weights from record, or crash a framework."""
 
 from __future__ import annotations
 
@@ -13,34 +13,57 @@ if TYPE_CHECKING:
 
 
 class DelayedInterrupt:
-    """A context in which Ctrl-C is given to `interrupt`, which raises it between two batches; a second Ctrl-C is raised at once.
+    """From `install` to `uninstall`, or within this context, hands Ctrl-C to `interrupt`; a second one is raised at once.
 
-    A Ctrl-C that is still pending at the end of the context is raised there. The context does nothing outside of the main
-    thread, or if the program handles SIGINT itself.
+    `interrupt` gets the `KeyboardInterrupt` to raise when the time has come, and returns the exception that will be raised then:
+    an earlier one, if there is one. If that is no `KeyboardInterrupt`, another signal has asked for the end, and Ctrl-C is the
+    second. One that was not raised by then is raised at the end of the context, or by `raise_pending`.
+    Does nothing outside of the main thread, or if the program handles SIGINT itself.
     """
 
-    def __init__(self, interrupt: Callable[[BaseException], None]) -> None:
+    def __init__(self, interrupt: Callable[[BaseException], BaseException]) -> None:
         self._interrupt = interrupt
-        self._pending: KeyboardInterrupt | None = None
+        self._pending: BaseException | None = None
         self._installed = False
+        self._delays = False
 
-    def __enter__(self) -> Self:
+    def install(self) -> None:
+        """Handle Ctrl-C from now on."""
         main = threading.current_thread() is threading.main_thread()
-        self._installed = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._installed = self._delays = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._installed:
             signal.signal(signal.SIGINT, self._handle)
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._installed:
+    def let_through(self) -> None:
+        """Delay no longer: raise each Ctrl-C at once."""
+        self._delays = False
+
+    def uninstall(self) -> None:
+        """Put the earlier handler back, unless another was put in place since."""
+        self.let_through()
+        if self._installed and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._installed = False
+
+    def raise_pending(self, error: BaseException | None) -> None:
+        """Raise the Ctrl-C that was not raised yet, unless `error` on its way out stands for it."""
         pending = self._pending
-        # An interrupt that was raised has a traceback. If a plugin handles Ctrl-C too, its own exception is propagating.
+        # What was raised has a traceback; and if a plugin handles Ctrl-C too, that or what it stands for is on its way.
         if pending is not None and pending.__traceback__ is None and not isinstance(error, KeyboardInterrupt | SystemExit):
             raise pending
 
+    def __enter__(self) -> Self:
+        self.install()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.uninstall()
+        self.raise_pending(error)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._pending is not None:
+        if not self._delays or self._pending is not None:
             signal.default_int_handler(number, frame)
-        self._pending = KeyboardInterrupt()
-        self._interrupt(self._pending)
+        pending = self._interrupt(KeyboardInterrupt())
+        if not isinstance(pending, KeyboardInterrupt):
+            signal.default_int_handler(number, frame)
+        self._pending = pending

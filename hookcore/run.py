@@ -117,7 +117,8 @@ class Shared:
     interruption: BaseException | None = None
     capture: Callable[[], Capture] = _no_capture_yet
     on_checkpoint: Callable[[SavedCheckpoint], None] = _do_nothing
-    on_stop: Callable[[], None] = _do_nothing
+    when_settled: Callable[[str, Callable[[Capture], None]], None] = _do_nothing
+    on_vote: Callable[[], None] = _do_nothing
     """Called at each vote to stop."""
 
 
@@ -148,6 +149,26 @@ class Run:
     def _check_validation_freq(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if not (value >= 1 if isinstance(value, int) else isinstance(value, Collection)):
             reject(self, attribute.name, value, "a number of epochs of at least 1, or a collection of epochs")
+
+    @classmethod
+    def of(
+        cls,
+        trainee: Trainee | None = None,
+        *,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        model: Any = None,
+        validation_data: Any = None,
+        validation_freq: int | Collection[int] = 1,
+    ) -> Run:
+        """Make the run that an adapter is about to begin, with what it knows of it."""
+        return cls(
+            trainee=NoTrainee() if trainee is None else trainee,
+            model=model,
+            validation_data=validation_data,
+            validation_freq=validation_freq,
+            shared=Shared(epochs=epochs, steps_per_epoch=steps_per_epoch),
+        )
 
     @property
     def epochs(self) -> int | None:
@@ -227,7 +248,7 @@ class Run:
         """
         self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
         self.decide("stop", message, value)
-        self.shared.on_stop()
+        self.shared.on_vote()
 
     def set_learning_rate(self, value: float, reason: str) -> None:
         """Set the learning rate and record `reason`. Raises as assigning to `learning_rate` does."""
@@ -235,14 +256,15 @@ class Run:
         self.learning_rate = value
         self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
 
-    def interrupt(self, exception: BaseException) -> None:
-        """Have the session raise `exception` once every plugin has had the current event, or the next one.
+    def interrupt(self, exception: BaseException) -> BaseException:
+        """Have `exception` raised once this moment is settled: every plugin has had every event of it.
 
-        The batch is finished, the epoch is not; a resumed run continues with the next batch. Of several exceptions the first
-        counts. May be called from a signal handler.
+        The batch is finished, an accumulation too, the epoch is not; a resumed run continues with the next batch. Of several
+        exceptions the first counts, which is returned. May be called from a signal handler.
         """
         if self.shared.interruption is None:
             self.shared.interruption = exception
+        return self.shared.interruption
 
     def checkpoint_saved(self, checkpoint: SavedCheckpoint) -> None:
         """Call `on_checkpoint` of every plugin for a checkpoint that is durable now."""
@@ -260,6 +282,15 @@ class Run:
         Raises `HookcoreError` before the run begins, and `RegistrationError` if a plugin's state is not JSON-able.
         """
         return self.shared.capture()
+
+    def when_settled(self, then: Callable[[Capture], None]) -> None:
+        """Have `then(capture)` called once every plugin has had every hook of this moment.
+
+        A moment is from a batch's end through the evaluations held for it, or through its epoch's end. So the capture holds what
+        the moment led to, in whatever order the plugins are called. All who ask share it. While gradients are accumulated no
+        moment is over. If an exception cuts a batch, no capture is taken, and the log names the batch.
+        """
+        self.shared.when_settled(self.plugin, then)
 
     def __str__(self) -> str:
         progress = self.progress

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from hookcore.dispatch import Hooks, compile_hooks
+from hookcore.dispatch import Hooks, compile_hooks, raise_first
 from hookcore.errors import CapabilityError, PluginError, Preempted
+from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.registry.inspection import implementations
 from hookcore.run import Outcome, PluginFailure, Position
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hookcore.capture import Capture
+    from hookcore.host import Host
     from hookcore.registry.inspection import Registered
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
@@ -43,13 +45,17 @@ class Session:
     """
 
     __slots__ = (
+        "_accumulates",
         "_active",
-        "_base_position",
-        "_base_step",
+        "_asked",
+        "_batch",
         "_batches_timed",
+        "_begun",
         "_continues_epoch",
         "_ended",
+        "_epoch",
         "_handles",
+        "_host",
         "_implemented_batch_hooks",
         "_on_batch_begin",
         "_on_batch_end",
@@ -62,13 +68,12 @@ class Session:
         "_wants_metrics",
         "_window_left",
         "drops_latest",
-        "ends_of_data",
         "hooks",
         "latest",
-        "loop_state",
         "resumed_loop_state",
         "run",
         "shared",
+        "whole",
     )
 
     def __init__(
@@ -77,25 +82,29 @@ class Session:
         plugins: Sequence[Registered],
         on_error: Mapping[str, OnError],
         *,
+        host: Host | None = None,
+        on_vote: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.run = run
         self._progress = run.progress
         self.shared: Shared = run.shared
         """The state that the run's handles share."""
-        self.position = Position()
-        self.loop_state: Callable[[], Mapping[str, Any]] = dict
-        """Returns the adapter's own state, JSON-able, which a checkpoint stores too."""
+        self._host: Host = NoHost() if host is None else host
+        self._epoch, self._batch, self._begun = 0, 0, False
+        """Where training continues: the epoch, how many of its batches are done, and whether plugins had its `on_epoch_begin`."""
+        self.whole = True
+        """Whether what was trained is whole: no batch is open or held, and no accumulated gradient waits for its update."""
+        self._accumulates = False
+        self._asked: list[tuple[str, Callable[[Capture], None]]] = []
+        """Who wants a capture of this moment, by plugin."""
         self.resumed_loop_state: Mapping[str, Any] = {}
-        """The result of `loop_state` in the checkpoint that this run continues."""
+        """The host's state in the checkpoint that this run continues."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
         self.drops_latest = False
         """Whether `batch_begin` drops `latest`; only for loops in which every begun batch ends. The last holder of a framework's
         values takes the time to free them, and that should not be the session."""
-        self.ends_of_data: tuple[str, ...] = ()
-        """The names of the errors, besides `StopIteration`, that the loop takes for the end of its data. An actor's error of that
-        name is raised as a `PluginError`."""
         self._continues_epoch = False
         self._plugins = plugins
         self._on_error = on_error
@@ -110,6 +119,9 @@ class Session:
         run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
         run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce_checkpoint
+        run.shared.when_settled = self._when_settled
+        if on_vote is not None:
+            run.shared.on_vote = on_vote
 
     def _compile(self) -> None:
         """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
@@ -143,13 +155,13 @@ class Session:
 
     @property
     def position(self) -> Position:
-        """The position from which training would continue if it were cut now."""
-        # Derived from the steps since it was set, so that a batch adds to `progress.step` only.
-        return attrs.evolve(self._base_position, batch=self._base_position.batch + self._progress.step - self._base_step)
+        """Where training continues if the run is cut now."""
+        return Position(self._epoch, self._batch, self._begun)
 
-    @position.setter
-    def position(self, value: Position) -> None:
-        self._base_position, self._base_step = value, self._progress.step
+    @property
+    def batch(self) -> int:
+        """The next batch of the epoch, counted from zero."""
+        return self._batch
 
     @property
     def stopping(self) -> bool:
@@ -162,71 +174,140 @@ class Session:
             for need in registered.needs:
                 reason = reason_lacking(self.run.trainee, need)
                 if reason is not None:
-                    self._fail_before_start()
+                    self.refuse()
                     raise CapabilityError(
                         f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
                     )
         self.hooks.on_train_begin()
+        if self._asked:
+            self._hand_out_capture()
         self._window_left = FIRST_WINDOW
         self._use_batch_hooks(timed=True)
 
     def epoch_begin(self, epoch: int) -> None:
-        """Call `on_epoch_begin`, unless the run was resumed in the middle of this epoch."""
-        continues, self._continues_epoch = self._continues_epoch and epoch == self.position.epoch, False
-        if not continues:
-            self.position, self.latest = Position(epoch), None
-            self.run.progress.epoch, self.run.progress.batch = epoch, 0
-            self.hooks.on_epoch_begin(epoch)
-            self.position = attrs.evolve(self.position, begun=True)
-        self.poll()
+        """Begin `epoch` with `on_epoch_begin`, unless it began in the run that this one resumes."""
+        if self._continues_epoch and epoch == self._epoch:
+            self.epoch_continues()
+            return
+        self._epoch, self._batch, self._begun, self._continues_epoch, self.latest = epoch, 0, False, False, None
+        self.run.progress.epoch, self.run.progress.batch = epoch, 0
+        self.hooks.on_epoch_begin(epoch)
+        self._begun = True
+        self.settle()
 
-    def batch_begin(self, batch: int) -> None:
-        """Call `on_batch_begin`."""
+    def epoch_continues(self) -> None:
+        """Continue the epoch in which the resumed run was cut."""
+        self._continues_epoch = False
+        self.settle()
+
+    def begin_again(self) -> None:
+        """Take the batches of the open epoch for not trained: the loop cannot skip them."""
+        self._batch = 0
+
+    def batch_begin(self, batch: int | None = None) -> None:
+        """Begin a batch, by default the next one, with `on_batch_begin`."""
+        if batch is None:
+            batch = self._batch
         self._progress.batch = batch
+        self.whole = False
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
         if self.drops_latest:
             self.latest = None
 
-    def batch_end(self, batch: int, metrics: Mapping[str, Any] | None, steps: int = 1) -> None:
-        """Count `steps` optimizer updates, then call `on_batch_end`. `metrics` are as the framework has them; see `Metrics`."""
+    def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
+        """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
         self.latest = metrics
         progress = self._progress
         progress.batch = batch
-        progress.step += steps
+        progress.step += 1
+        self._batch += 1
         if self._on_batch_end is not None:
             self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
             self._window_left -= 1
             if not self._window_left:
                 self._begin_timing_window()
-        if self.shared.interruption is not None:
-            self.poll()
+        self.whole = True
+        if self._asked or self.shared.interruption is not None:
+            self.settle()
+
+    def batches_end(self, metrics: Mapping[str, Any] | None, updates: int, batches: int) -> None:
+        """End `batches` batches, which were `updates` updates, with one `on_batch_end`. `settled` follows."""
+        self.latest = metrics
+        self._progress.step += updates
+        self._batch += batches
+        batch = self._progress.batch = self._batch - 1
+        self._accumulates = not updates
+        if self._on_batch_end is not None:
+            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
+            self._window_left -= 1
+            if not self._window_left:
+                self._begin_timing_window()
+
+    def update(self) -> None:
+        """Count an update of the optimizer that no batch tells of. The epoch's end settles it."""
+        self._progress.step += 1
+        self.whole = False
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add the epoch to the history, then call `on_epoch_end`."""
+        """Add the epoch to the history, then `on_epoch_end`."""
+        metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
+        self._accumulates = False
         self.run.history.append(epoch, metrics)
-        self.position, self._continues_epoch = Position(epoch + 1), False
+        self._epoch, self._batch, self._begun, self._continues_epoch = epoch + 1, 0, False, False
         self.hooks.on_epoch_end(epoch, metrics)
-        self.poll()
+        self.settle()
+
+    def settled(self) -> None:
+        """Note that all that the latest batch led to is done: within an accumulation that settles nothing."""
+        if not self._accumulates:
+            self.settle()
+
+    def settle(self) -> None:
+        """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
+        self.whole = True
+        if self._asked:
+            self._hand_out_capture()
+        if self.shared.interruption is not None:
+            interruption, self.shared.interruption = self.shared.interruption, None
+            raise interruption
+
+    def evaluate_begin(self) -> None:
+        """Begin an evaluation with `on_evaluate_begin`."""
+        self.hooks.on_evaluate_begin()
 
     def evaluate_batch_begin(self, batch: int) -> None:
-        """Call `on_evaluate_batch_begin`."""
+        """Begin a batch of an evaluation with `on_evaluate_batch_begin`."""
         self.hooks.on_evaluate_batch_begin(batch)
 
     def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
-        """Call `on_evaluate_batch_end`. `metrics` are as the framework has them; see `Metrics`."""
+        """End a batch of an evaluation with `on_evaluate_batch_end`. `metrics` are as the framework has them."""
         self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
         self._window_left -= 1
         if not self._window_left:
             self._begin_timing_window()
-        if self.shared.interruption is not None:
-            self.poll()
+        if self.shared.interruption is not None and self.whole:
+            self.settle()
 
-    def poll(self) -> None:
-        """Raise the exception that `Run.interrupt` was given, if any."""
-        if self.shared.interruption is not None:
-            interruption, self.shared.interruption = self.shared.interruption, None
-            raise interruption
+    def evaluate_end(self, metrics: Mapping[str, Any] | None) -> None:
+        """End an evaluation with `on_evaluate_end`."""
+        self.hooks.on_evaluate_end(Metrics(metrics))
+
+    def predict_begin(self) -> None:
+        """Begin a prediction with `on_predict_begin`."""
+        self.hooks.on_predict_begin()
+
+    def predict_batch_begin(self, batch: int) -> None:
+        """Begin a batch of a prediction with `on_predict_batch_begin`."""
+        self.hooks.on_predict_batch_begin(batch)
+
+    def predict_batch_end(self, batch: int) -> None:
+        """End a batch of a prediction with `on_predict_batch_end`."""
+        self.hooks.on_predict_batch_end(batch)
+
+    def predict_end(self) -> None:
+        """End a prediction with `on_predict_end`."""
+        self.hooks.on_predict_end()
 
     def end(self, exception: BaseException | None = None) -> None:
         """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`. A second call does nothing.
@@ -242,10 +323,12 @@ class Session:
             self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
             try:
                 self.hooks.on_exception(exception)
+                self._settle_at_end()
             except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
                 exception.add_note(f"Then, in on_exception: {error!r}")
         try:
             self.hooks.on_train_end()
+            self._settle_at_end()
         except Exception as error:
             if exception is None:
                 self.shared.outcome = Outcome.FAILED
@@ -255,6 +338,28 @@ class Session:
         if disabled:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
             logger.warning("disabled during the run: %s", listed)
+
+    def _settle_at_end(self) -> None:
+        if self._asked and self.whole:
+            self._hand_out_capture()
+        for plugin, _ in self._asked:
+            logger.warning("%s: no capture: batch %d was cut, so weights and record differ", plugin, self._batch + 1)
+        self._asked.clear()
+
+    def _when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
+        self._asked.append((plugin, then))
+
+    def _hand_out_capture(self) -> None:
+        """Take one capture, and hand it to every plugin that asked."""
+        asked, self._asked = self._asked, []
+        capture = self.capture()
+        raising = []
+        for plugin, then in asked:
+            try:
+                then(capture)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+                raising.append(self._apply_error_policy(plugin, "when_settled", error))
+        raise_first(raising)
 
     def capture(self) -> Capture:
         """Return what a checkpoint holds; see `Run.capture`."""
@@ -268,7 +373,7 @@ class Session:
             if registered.holds_snapshots
             for key, snapshot in registered.plugin.snapshots().items()
         }
-        text = record.record_of(run, self.position, self._plugins, list(held), self.loop_state())
+        text = record.record_of(run, self.position, self._plugins, list(held), self._host.state_dict())
         return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
 
     def resume(self) -> None:
@@ -279,17 +384,19 @@ class Session:
 
                 self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
         except BaseException:
-            self._fail_before_start()
+            self.refuse()
             raise
 
     def restore(self, capture: Capture) -> None:
         """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
-        self.position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
-        self._continues_epoch = self.position.begun
+        position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
+        self._epoch, self._batch, self._begun = attrs.astuple(position)
+        self._continues_epoch = self._begun
 
-    def _fail_before_start(self) -> None:
+    def refuse(self) -> None:
+        """Fail the run before it begins: no plugin is called."""
         self._ended = True  # no plugin had on_train_begin, so none may get on_train_end
         self.shared.outcome = Outcome.FAILED
 
@@ -312,7 +419,7 @@ class Session:
             return None
         error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
         kind = type(error).__name__
-        if isinstance(error, StopIteration) or kind in self.ends_of_data:
+        if isinstance(error, StopIteration) or kind in self._host.ends_of_data:
             wrapped = PluginError(
                 f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data. "
                 "Raise another error, or call run.stop to end the run."

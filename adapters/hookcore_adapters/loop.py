@@ -6,20 +6,19 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
-from hookcore import Engine, HookcoreError, MetricError, Metrics, Run
-from hookcore.resume import find
-from hookcore.trainee import NoTrainee
+from hookcore import Engine, HookcoreError, Run
+from hookcore.driver import Driver
+from hookcore.means import Means
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from hookcore import Session, Trainee
-    from hookcore.resume import Resume
+    from hookcore import Position, Resume, Trainee
+
+logger = logging.getLogger("hookcore")
 
 logger = logging.getLogger("hookcore")
 
@@ -69,55 +68,65 @@ class Loop:
         given: Any = trainee
         if isinstance(given, type):
             reject(self, "trainee", given, f"an instance, {given.__name__}(...)")
-        self._engine = Engine.of(plugins)
-        self.run = Run(
-            trainee=NoTrainee() if trainee is None else trainee,
+        self._driver = Driver(plugins, resume=resume, host=self)
+        self.run = Run.of(
+            trainee,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
             model=model,
             validation_data=validation_data,
             validation_freq=validation_freq,
         )
-        self.run.shared.epochs = epochs
-        self.run.shared.steps_per_epoch = steps_per_epoch
-        self._session: Session | None = None
         self._initial_epoch = initial_epoch
-        self._resume = resume
+        self._entered = False
+        self._open = False
+        self._epoch: Means | None = None
+        """The metrics of the open epoch; before `epochs` is called, those of the epoch in which the resumed run was cut."""
+        self._evaluation: Means | None = None
         self._to_skip = 0
-        self._is_open = False
-        self._epoch_metrics: _LoggedMetrics | None = None
-        self._evaluation_metrics: _LoggedMetrics | None = None
+        """The batches of the open epoch that were trained before the run was cut."""
+        self._updates: int | None = None
+        """The updates of the open batch, 0 within an accumulation; None if no batch is open."""
+        self._left_batch = False
+        """Whether the body left the open batch by `break`."""
         self._left_early = False
-        self._left_batch: Callable[[], None] | None = None
-        self._has_batches = False
+        self._batched = False
+
+    # What the driver asks of its host
+
+    name = "loop"
+    ends_of_data = ()
+
+    def stop(self) -> None:
+        """Do nothing: the loop looks at the votes before each batch and each epoch."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the metrics of an epoch that is not over."""
+        return {"epoch": None if self._epoch is None else self._epoch.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
+        """Take over the metrics of an epoch that was cut, and skip its batches."""
+        self._epoch = Means.of(state["epoch"]) if state.get("epoch") else None
+        self._to_skip = position.batch
 
     def __enter__(self) -> Self:
-        if self._session is not None:
+        if self._entered:
             raise HookcoreError("A Loop is one run. Make another for the next; they may share an Engine.")
-        self.run.resumed_from = find(self._resume, self._engine.plugins, self.run.trainee)
-        self._session = session = self._engine.start(self.run)
-        session.loop_state = self._loop_state
-        session.resume()
-        try:
-            session.train_begin()
-        except BaseException as error:
-            session.end(error)
-            raise
-        self._is_open = True
+        self._entered = True
+        self._driver.begin(self.run, initial_epoch=self._initial_epoch)
+        self._open = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        session = self._session
-        assert session is not None  # noqa: S101 - __enter__ made it
-        if error is None:
-            try:
-                self._finish_left_batch()
-            except BaseException as raised:
-                self._is_open = False
-                session.end(raised)
-                raise
-        self._is_open = False
-        if error is None and self._left_early:
-            self.run.as_plugin("loop").stop("the loop was left before its last epoch")
-        session.end(error)
+        try:
+            if error is None:
+                self._end_left_batch()
+                if self._epoch is not None:
+                    self._driver.leave()
+        finally:
+            self._open = False
+        early = "the loop was left before its last epoch" if self._left_early else None
+        self._driver.end(error, by=early)
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs, counted from zero, until all are done or a plugin votes to stop.
@@ -125,63 +134,90 @@ class Loop:
         An epoch that you leave by `break` has not ended: no `on_epoch_end`, and the run is stopped. To end the run after an
         epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
         """
-        session = self._current("epochs")
-        epoch = self._initial_epoch if self.run.resumed_from is None else session.position.epoch
-        self._to_skip, cut = session.position.batch, session.resumed_loop_state.get("epoch")
+        self._current("epochs")
+        driver, run = self._driver, self.run
         # An epoch that was cut is finished, even if a plugin has voted in it.
-        while (self.run.epochs is None or epoch < self.run.epochs) and (cut is not None or not session.stopping):
-            self._epoch_metrics, cut = _LoggedMetrics() if cut is None else _LoggedMetrics.from_state_dict(cut), None
-            self._has_batches = self._to_skip > 0
-            session.epoch_begin(epoch)
-            self._left_early = self.run.epochs is not None
-            yield epoch
+        while self._epoch is not None or ((run.epochs is None or driver.epoch + 1 < run.epochs) and not driver.stopping):
+            if self._epoch is None:
+                self._epoch = Means()
+            self._batched = self._to_skip > 0
+            driver.epoch_begin()
+            self._left_early = run.epochs is not None
+            yield driver.epoch
             self._left_early = False
-            self._finish_left_batch()
+            self._end_left_batch()
             if self._to_skip:
-                logger.warning("epoch %d had %d batches more when it was cut than its data has now", epoch + 1, self._to_skip)
+                logger.warning(
+                    "epoch %d had %d batches more when it was cut than its data has now", driver.epoch + 1, self._to_skip
+                )
                 self._to_skip = 0
-            metrics, self._epoch_metrics = self._epoch_metrics.metrics(), None
-            if not self._has_batches:
-                self.run.progress.step += 1
-            session.epoch_end(epoch, Metrics(metrics))
-            epoch += 1
+            if not self._batched:
+                driver.update()
+            metrics = self._epoch.metrics()
+            self._epoch = None
+            driver.epoch_end(metrics)
 
-    def batches(self, data: Iterable[Batch]) -> Iterator[Batch]:
+    def batches(self, data: Iterable[Batch], accumulate: int = 1) -> Iterator[Batch]:
         """Yield the items of `data`, until they end or a plugin votes to stop. Your loop's body trains each as one batch.
+
+        If the body adds up the gradients of several batches, say of how many: `accumulate=4` counts one step for every four
+        batches, and one for a shorter rest at the end. A checkpoint is never taken in between.
 
         Within `evaluation`, the body evaluates each as one batch, and no vote ends them.
         """
-        session, logged = self._current("batches"), self._current_metrics("batches")
-        training = self._evaluation_metrics is None
-        self._has_batches |= training
-        begin = session.batch_begin if training else session.evaluate_batch_begin
-        end = session.batch_end if training else session.evaluate_batch_end
-        for number, batch in enumerate(data):
-            if training and self._to_skip:
+        self._current("batches")
+        means = self._means("batches")
+        given: Any = accumulate
+        if not isinstance(given, int) or given < 1:
+            reject(self, "accumulate", given, "an integer of at least 1")
+        if self._evaluation is not None:
+            yield from self._evaluated(data, means)
+            return
+        self._batched = True
+        # Without accumulation nothing is drawn ahead: data may be endless, or draw random numbers.
+        items = _with_last(data) if accumulate > 1 else ((item, False) for item in data)
+        for number, (batch, is_last) in enumerate(items, 1):
+            if self._to_skip:
                 self._to_skip -= 1
                 continue
-            if training and session.stopping:
+            begins_update = accumulate == 1 or number % accumulate == 1
+            if begins_update and self._driver.stopping:
                 return
-            begin(number)
-            logged.begin_batch()
+            self._driver.batch_begin()
+            means.begin_batch()
+            self._updates = int(number % accumulate == 0 or is_last)
             try:
                 yield batch
             except GeneratorExit:
                 # Either a `break`, after the body worked on this batch, or an exception, before it had: which of them shows when
                 # the loop continues or ends. And Python drops what a plugin raises here.
-                self._left_batch = lambda number=number: end(number, logged.end_batch())
+                self._left_batch = True
                 raise
-            end(number, logged.end_batch())
+            self._end_batch(means)
 
-    def _loop_state(self) -> Mapping[str, Any]:
-        """Return what a checkpoint holds of the loop itself: the metrics of an epoch that has not ended."""
-        return {"epoch": None if self._epoch_metrics is None else self._epoch_metrics.state_dict()}
+    def _evaluated(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
+        for batch in data:
+            self._driver.evaluate_batch_begin()
+            means.begin_batch()
+            try:
+                yield batch
+            except GeneratorExit:
+                self._left_batch = True
+                raise
+            self._driver.evaluate_batch_end(means.end_batch())
 
-    def _finish_left_batch(self) -> None:
+    def _end_batch(self, means: Means) -> None:
+        updates, self._updates = self._updates, None
+        self._driver.batch_end(means.end_batch(), updates=updates or 0)
+
+    def _end_left_batch(self) -> None:
         """End the batch that the body left by `break`."""
-        finish, self._left_batch = self._left_batch, None
-        if finish is not None:
-            finish()
+        left, self._left_batch = self._left_batch, False
+        if left and self._evaluation is not None:
+            self._driver.evaluate_batch_end(self._evaluation.end_batch())
+        elif left and self._epoch is not None:
+            self._updates = 1  # what was accumulated by then is all that there will be
+            self._end_batch(self._epoch)
 
     @contextlib.contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[None]:
@@ -189,17 +225,18 @@ class Loop:
 
         As in training, what is logged within one of its `batches` counts with its mean.
         """
-        session, epoch = self._current("evaluation"), self._current_metrics("evaluation")
-        session.hooks.on_evaluate_begin()
-        self._evaluation_metrics = logged = _LoggedMetrics()
+        self._current("evaluation")
+        epoch = self._means("evaluation")
+        self._driver.evaluate_begin()
+        self._evaluation = means = Means()
         try:
             yield
-            self._finish_left_batch()
-            metrics = logged.metrics()
-            session.hooks.on_evaluate_end(Metrics(metrics))
+            self._end_left_batch()
+            metrics = means.metrics()
             epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
+            self._driver.evaluate_end(metrics)
         finally:
-            self._evaluation_metrics = None
+            self._evaluation = None
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Record metrics: within a batch those of the batch, whose means the epoch gets, and elsewhere those of the epoch.
@@ -208,68 +245,26 @@ class Loop:
         epoch, or when a plugin reads it; until then it is added up in its own framework, detached and in at least 32 bits.
         """
         self._current("log")
-        self._current_metrics("log").log({**(metrics or {}), **more})
+        self._means("log").log({**(metrics or {}), **more})
 
-    def _current_metrics(self, method: str) -> _LoggedMetrics:
-        logged = self._epoch_metrics if self._evaluation_metrics is None else self._evaluation_metrics
-        if logged is None:
+    def _means(self, method: str) -> Means:
+        means = self._epoch if self._evaluation is None else self._evaluation
+        if means is None:
             raise HookcoreError(f"Loop.{method} works only within an epoch: `for epoch in loop.epochs():`.")
-        return logged
+        return means
 
-    def _current(self, method: str) -> Session:
-        if self._session is None or not self._is_open:
+    def _current(self, method: str) -> None:
+        if not self._open:
             raise HookcoreError(f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`.")
-        self._finish_left_batch()
-        return self._session
+        self._end_left_batch()
 
 
-@attrs.define
-class _LoggedMetrics:
-    """The metrics of an epoch or of an evaluation: means over its batches, and what was logged outside of a batch.
-
-    Tensors are added up where they are, so that nothing waits for a device.
-    """
-
-    own: dict[str, Any] = attrs.field(factory=dict)
-    _batch: dict[str, Any] | None = None
-    _sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Return the metrics that `state_dict` returned."""
-        return cls(own=dict(state["own"]), sums={name: (total, count) for name, (total, count) in state["sums"].items()})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the metrics so far, as JSON-able values."""
-        sums = {
-            part: [value, count] for name, (total, count) in self._sums.items() for part, value in Metrics({name: total}).items()
-        }
-        return {"own": dict(Metrics(self.own)), "sums": sums}
-
-    def log(self, given: Mapping[str, Any]) -> None:
-        (self.own if self._batch is None else self._batch).update(given)
-
-    def begin_batch(self) -> None:
-        self._batch = {}
-
-    def end_batch(self) -> dict[str, Any]:
-        batch, self._batch = self._batch or {}, None
-        for name, value in batch.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            try:
-                self._sums[name] = (total + _widened(value), count + 1)
-            except TypeError as error:
-                raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error
-        return batch
-
-    def metrics(self) -> dict[str, Any]:
-        return {name: total / count for name, (total, count) in self._sums.items()} | self.own
-
-
-def _widened(value: Any) -> Any:
-    """Return `value` in a type whose sums stay exact. A tensor stays on its device, so that nothing waits for it."""
-    if hasattr(value, "__array_interface__"):  # NumPy
-        return float(value)
-    if hasattr(value, "detach"):  # PyTorch
-        return value.detach().float()
-    return value.astype("float32") if hasattr(value, "astype") else value
+def _with_last(data: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each item of `data` with whether it is the last: the item after it is drawn first."""
+    waiting: list[Batch] = []
+    for item in data:
+        if waiting:
+            yield waiting.pop(), False
+        waiting.append(item)
+    for last in waiting:
+        yield last, True

@@ -46,7 +46,8 @@ def deliver(session: Session, event: Event) -> None:
             session.batch_begin(*arguments)
         case "on_batch_end":
             batch, metrics = arguments
-            session.batch_end(batch, metrics, batch + 1 - session.run.progress.batch)
+            session.batches_end(metrics, batch + 1 - session.batch, batch + 1 - session.batch)
+            session.settled()
         case "on_epoch_end":
             epoch, metrics = arguments
             session.epoch_end(epoch, Metrics(metrics))

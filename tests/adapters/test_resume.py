@@ -28,9 +28,45 @@ if TYPE_CHECKING:
 
 # Hypothesis draws from the constants of all modules that are imported so far, so the runs, and how many checkpoints they have,
 # depend on what was tested before in the same process.
-EXAMPLES = 280
+EXAMPLES = 400
 CASES = 1000
 counted: Counter[str] = Counter()
+
+
+@attrs.define(eq=False)
+class Trylast:
+    """Votes to stop after nine batches, counted after every other plugin had its turn."""
+
+    batches: int = attrs.field(init=False, default=0)
+
+    @hookimpl(trylast=True)
+    def on_batch_end(self, run: Run) -> None:
+        self.count(run)
+
+    def count(self, run: Run) -> None:
+        self.batches += 1
+        if self.batches == 9:
+            run.stop("nine batches")
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches = state["batches"]
+
+
+class Wrapper(Trylast):
+    """The same, around all others."""
+
+    @hookimpl(wrapper=True, specname="on_batch_end")
+    def around(self, run: Run) -> Iterator[None]:
+        yield
+        self.count(run)
+
+    on_batch_end = None  # type: ignore[assignment]  # not the other one too
+
+
+LATE = {"trylast": Trylast, "wrapper": Wrapper}
 
 
 @attrs.frozen
@@ -44,6 +80,9 @@ class Script:
     plateau: dict[str, Any]
     schedule: bool
     checkpoint: dict[str, Any]
+    accumulate: int
+    late: str | None
+    """How a plugin that counts batches, listed before `Checkpoint`, is called after it: `"trylast"`, `"wrapper"` or not."""
     cut: tuple[str, int]
     """The event at which the run is cut, and which one of its kind."""
 
@@ -56,6 +95,7 @@ class Script:
             NaNGuard("loss"),
             EarlyStopping("val_score", mode="max", missing="skip", **self.stopping),
             ReduceLROnPlateau("val_score", mode="max", missing="skip", **self.plateau),
+            *([LATE[self.late]()] if self.late is not None else []),
             Checkpoint(directory, "val_score", mode="max", missing="skip", keep_last=None, keep_best=None, **self.checkpoint),
         ]
 
@@ -88,6 +128,8 @@ def scripts(draw: DrawFn) -> Script:
             "save_best_only": draw(st.sampled_from([False, False, True])),
             "asynchronous": draw(st.booleans()),
         },
+        accumulate=draw(st.sampled_from([1, 1, 2, 3])),
+        late=draw(st.sampled_from([None, "trylast", "wrapper"])),
         cut=draw(
             st.tuples(
                 st.sampled_from(["on_batch_end", "on_evaluate_batch_end", "on_epoch_begin", "on_epoch_end"]), st.integers(0, 12)
@@ -102,12 +144,18 @@ class Learner(ScriptedTrainee):
 
     rates: list[float] = attrs.field(factory=list)
 
-    def train(self, value: float) -> float:
-        """One update; returns the loss."""
-        self.rates.append(self.learning_rate)
-        momentum = 0.9 * self.optimizer_state[0] + (self.weights[0] - value)
-        self.optimizer_state = [momentum]
-        self.weights = [self.weights[0] - self.learning_rate * momentum]
+    gradient: float = 0.0
+    """What was accumulated since the latest update: no snapshot has it."""
+
+    def train(self, value: float, *, update: bool) -> float:
+        """Add up one batch's gradient, and make the update if it is time; returns the loss."""
+        self.gradient += self.weights[0] - value
+        if update:
+            self.rates.append(self.learning_rate)
+            momentum = 0.9 * self.optimizer_state[0] + self.gradient
+            self.gradient = 0.0
+            self.optimizer_state = [momentum]
+            self.weights = [self.weights[0] - self.learning_rate * momentum]
         return (self.weights[0] - value) ** 2
 
 
@@ -129,8 +177,9 @@ def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Ru
     loop = Loop(engine, epochs=len(script.series), trainee=learner, resume=resume)
     with contextlib.suppress(KeyboardInterrupt), loop:
         for epoch in loop.epochs():
-            for value in loop.batches(script.data):
-                loop.log(loss=learner.train(value))
+            for number, value in loop.batches(list(enumerate(script.data, 1)), accumulate=script.accumulate):
+                update = number % script.accumulate == 0 or number == len(script.data)
+                loop.log(loss=learner.train(value, update=update))
             with loop.evaluation():
                 for value in loop.batches(script.validation):
                     loop.log(loss=(learner.weights[0] - value) ** 2)

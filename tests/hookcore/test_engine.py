@@ -486,7 +486,7 @@ def test_progress_counts_epochs_batches_and_steps() -> None:
         assert session.run.progress.batch == 0
         for batch in (0, 1):
             session.batch_begin(batch)
-            session.batch_end(batch, {}, steps=batch + 1)
+            session.batches_end({}, batch + 1, 1)
     assert seen == [(3, 0, 1), (3, 1, 3), (4, 0, 4), (4, 1, 6)]
 
 
@@ -765,13 +765,13 @@ def test_batches_that_nobody_hears_of_are_counted() -> None:
     session.epoch_begin(2)
     session.drops_latest = True
     for batch in range(3):
-        session.batch_begin(batch)
+        session.batch_begin()
         assert session.latest is None
-        session.batch_end(batch, {"loss": batch}, steps=2)
+        session.batches_end({"loss": batch}, 1, 2)
         assert session.latest == {"loss": batch}
-    assert (session.run.progress.batch, session.run.progress.step) == (2, 6)
+    assert (session.run.progress.batch, session.run.progress.step) == (5, 3)
     assert attrs.astuple(session.position) == (2, 6, True)
-    session.batch_begin(3)
+    session.batch_begin(6)
     session.run.interrupt(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        session.batch_end(3, None)
+        session.batch_end(6, None)

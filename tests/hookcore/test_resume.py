@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from hookcore import CapabilityError, Capture, CheckpointError, Engine, ParameterError, Run, Session, hookimpl, state, store
+from hookcore.host import NoHost
 from hookcore.resume import find
 from hookcore.testing import ScriptedTrainee
 from hookcore.trainee import NoTrainee
@@ -118,9 +119,13 @@ def test_a_cut_epoch_goes_on_without_a_second_beginning() -> None:
 
 
 def test_a_loops_own_state_comes_back() -> None:
-    """What an adapter puts into `loop_state` is there after a resume as `resumed_loop_state`."""
-    one = session(Other())
-    one.loop_state = lambda: {"sum": float("inf")}
+    """What a host's `state_dict` returns is there after a resume as `resumed_loop_state`."""
+
+    class Summing(NoHost):
+        def state_dict(self) -> dict[str, float]:
+            return {"sum": float("inf")}
+
+    one = Engine([Other()], autoload=False).start(Run(trainee=ScriptedTrainee()), host=Summing())
     assert resumed(one.capture(), Other()).resumed_loop_state == {"sum": float("inf")}
 
 

@@ -132,9 +132,9 @@ def test_steps_are_counted_across_executions_of_several_batches() -> None:
     """If a framework runs several batches at a time, a multiple that was passed counts as reached."""
     guard, run = NaNGuard(every_n_steps=5), Run()
     session = Engine([guard], autoload=False).start(run)
-    session.batch_end(2, {"loss": NAN}, steps=3)
+    session.batches_end({"loss": NAN}, 3, 3)
     assert not run.stop_reasons
-    session.batch_end(5, {"loss": NAN}, steps=3)
+    session.batches_end({"loss": NAN}, 3, 3)
     assert [reason.step for reason in run.stop_reasons] == [6]
 
 

@@ -708,12 +708,12 @@ def test_a_usual_signal_that_the_platform_lacks_is_left_out(monkeypatch: pytest.
 
 
 def test_only_the_signals_asked_for_are_handled() -> None:
-    """The others do what they did before."""
+    """The others do what they did before; Ctrl-C is handled by the loop, in every run."""
     during: list[Any] = []
     watch = calling(lambda _: during.extend(signal.getsignal(number) for number in USUAL), at="on_batch_begin")
     before = [signal.getsignal(number) for number in USUAL]
     train([Preemption("SIGUSR1"), watch], epochs=1)
-    assert [now is then for now, then in zip(during, before * 2, strict=True)] == [True, True, False] * 2
+    assert [now is then for now, then in zip(during, before * 2, strict=True)] == [True, False, False] * 2
 
 
 def test_it_can_be_asked_for_by_a_spec_string() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
-from hookcore import Engine, HookcoreError, Metrics, Run, Session
+from hookcore import Engine, HookcoreError, Metrics, Position, Run, Session
 from hookcore.resume import Resume, find
 from hookcore_adapters.keras.data import build_from_batch, build_model, order_warnings
 from hookcore_adapters.keras.epoch_state import EpochState
@@ -21,7 +20,6 @@ from hookcore_adapters.random_state import RandomState
 logger = logging.getLogger("hookcore")
 
 Logs: TypeAlias = Mapping[str, Any] | None
-_ENDS_OF_DATA: Final = ("OutOfRangeError",)  # of tensorflow.errors, which other backends lack
 
 
 class _InitialEpoch(int):
@@ -48,10 +46,10 @@ class KerasEvents:
     _session: Session | None = None
     _outside_fit: bool = False
     """Whether the session is an evaluation or a prediction outside of `fit`, which the next session replaces."""
-    _steps_per_execution: int = 1
-    _steps_before_epoch: int = 0
-    _iterations_before: int | None = None
-    """The optimizer's count before the execution, if an execution may be several batches; None without an optimizer."""
+    _counts_updates: bool = False
+    """Whether an execution may be several batches, or none or several updates, so that the optimizer must be asked."""
+    _counts_before: tuple[int, int] | None = None
+    """The optimizer's updates and the batches that it has seen, before the execution; None without an optimizer."""
     _epoch_state: EpochState = attrs.field(factory=EpochState)
     _resumed_random: RandomState | None = None
     """The random numbers of the checkpoint, from `train_begin` of a resumed run until its first epoch."""
@@ -74,30 +72,26 @@ class KerasEvents:
         self._close_abandoned()
         self._model = model
         trainee = KerasTrainee(model)
-        run = Run(
-            trainee=trainee,
+        run = Run.of(
+            trainee,
+            epochs=params.get("epochs"),
+            steps_per_epoch=params.get("steps"),
             model=model,
             validation_data=self.validation_data,
             validation_freq=self.validation_freq,
-            resumed_from=find(self.resume, self.engine.plugins, trainee),
         )
-        run.shared.epochs = params.get("epochs")
-        run.shared.steps_per_epoch = params.get("steps")
+        run.resumed_from = find(self.resume, self.engine.plugins, trainee)
         if run.resumed_from is not None and not model.built and self.arguments is not None:
             build_model(model, self.arguments)
-        session = self.engine.start(run)
-        session.loop_state = functools.partial(self._loop_state, session)
+        session = self.engine.start(run, host=self, on_vote=self.stop)
         session.resume()
-        within = session.position.batch and can_skip_batches()
-        resumed = session.resumed_loop_state
-        self._epoch_state = EpochState.from_state_dict(resumed.get("epoch", {})) if within else EpochState()
+        self.load_state_dict(session.resumed_loop_state, session.position)
         session.latest = self._epoch_state.logs
         # Unless a batch may begin that never ends; see `_execution_begin`.
         session.drops_latest = params.get("steps") is not None
-        session.ends_of_data = _ENDS_OF_DATA
-        run.shared.on_stop = functools.partial(self._obey, session)
         self._session = session
-        self._steps_per_execution = int(getattr(model, "steps_per_execution", 1) or 1)
+        accumulates = getattr(getattr(model, "optimizer", None), "gradient_accumulation_steps", None)
+        self._counts_updates = int(getattr(model, "steps_per_execution", 1) or 1) > 1 or bool(accumulates)
         if run.resumed_from is not None:
             self._choose_first_epoch(session)
         session.train_begin()
@@ -112,7 +106,6 @@ class KerasEvents:
             self._model._initial_epoch = None  # noqa: SLF001 - the next fit begins with its own initial_epoch
             random.restore()  # whatever was drawn since it was read; before the hooks of this epoch draw
         session.epoch_begin(epoch)
-        self._steps_before_epoch = session.run.progress.step - session.position.batch
         self._stopped_early = None
         if session.position.batch:
             self._skip_trained_batches(session, random or RandomState.now())
@@ -123,7 +116,7 @@ class KerasEvents:
 
     def _choose_batches(self) -> None:
         session = self._session
-        if session is not None and self._skipper is None and self._steps_per_execution == 1:
+        if session is not None and self._skipper is None and not self._counts_updates:
             self.batch_begin, self.batch_end = session.batch_begin, session.batch_end
         else:
             self.batch_begin, self.batch_end = self._execution_begin, self._execution_end
@@ -138,8 +131,8 @@ class KerasEvents:
             self._skipper.start()
             return
         session.batch_begin(batch)
-        if self._steps_per_execution > 1:
-            self._iterations_before = KerasTrainee(self._model).iterations
+        if self._counts_updates:
+            self._counts_before = KerasTrainee(self._model).counts
 
     def _execution_end(self, batch: int, logs: Logs) -> None:
         """End an execution. `batch` is its last batch, or would be if the data were longer."""
@@ -147,7 +140,12 @@ class KerasEvents:
         if self._skipper is not None:
             self._end_skipped_execution(session, self._skipper)
             return
-        session.batch_end(batch, logs, 1 if self._steps_per_execution == 1 else self._steps_done(session, batch))
+        if not self._counts_updates:
+            session.batch_end(batch, logs)
+        else:
+            updates, batches = self._done_by_execution(session, batch)
+            session.batches_end(logs, updates, batches)
+            session.settled()
 
     def epoch_end(self, epoch: int, metrics: Metrics) -> None:
         """End an epoch. `metrics` are its own and, with the prefix `val_`, those of its validation."""
@@ -158,27 +156,31 @@ class KerasEvents:
         shared = session.run.shared
         stopped = self._model.stop_training if self._stopped_early is None else self._stopped_early
         if shared.steps_per_epoch is None and not stopped:
-            shared.steps_per_epoch = session.run.progress.step - self._steps_before_epoch
+            shared.steps_per_epoch = session.batch
         session.epoch_end(epoch, metrics)
         self._obey(session)
 
     def train_end(self) -> None:
         """End the run as completed or stopped, which Keras reports."""
-        session, self._session = self._current(), None
-        self._choose_batches()
+        session = self._current()
         self._clean_up_model()
         if self._model.stop_training and not session.stopping:
-            session.run.as_plugin("keras").stop("model.stop_training was set by something else than a plugin")
-        session.end()
+            session.run.as_plugin(self.name).stop("model.stop_training was set by something else than a plugin")
+        self._end(session)
 
     def failed(self, error: BaseException) -> None:
         """End the run with `error`, which Keras does not report to callbacks."""
-        session, alone = self._session, self._outside_fit
-        self._session, self._outside_fit = None, False
-        self._choose_batches()
         self._clean_up_model()
-        if session is not None and not alone:
-            session.end(error)
+        if self._session is not None:
+            self._end(self._session, error)
+
+    def _end(self, session: Session, error: BaseException | None = None) -> None:
+        try:
+            if not self._outside_fit:
+                session.end(error)
+        finally:  # not before: plugins may capture in on_exception
+            self._session, self._outside_fit = None, False
+            self._choose_batches()
 
     def evaluate_begin(self, model: Any) -> None:
         """Begin a validation within training, or an evaluation outside of it."""
@@ -217,12 +219,12 @@ class KerasEvents:
         """End a prediction."""
         self._current().hooks.on_predict_end()
 
-    def interrupt(self, exception: BaseException) -> None:
-        """Have `exception` raised between two batches; if no run has begun, of the next one."""
-        if self._session is None:
-            self._interruption = exception
-        else:
-            self._session.run.interrupt(exception)
+    def interrupt(self, exception: BaseException) -> BaseException:
+        """Have `exception` raised between two batches, if no run has begun, of the next one; return what will be raised."""
+        if self._session is not None:
+            return self._session.run.interrupt(exception)
+        self._interruption = exception
+        return exception
 
     def _current(self) -> Session:
         if self._session is None:
@@ -235,8 +237,8 @@ class KerasEvents:
     def _session_of(self, model: Any) -> Session:
         if self._session is None or self._outside_fit:
             self._model = model
-            self._session = self.engine.start(Run(trainee=KerasTrainee(model), model=model), training=False)
-            self._session.ends_of_data = _ENDS_OF_DATA
+            run = Run.of(KerasTrainee(model), model=model)
+            self._session = self.engine.start(run, training=False, host=self, on_vote=self.stop)
             self._outside_fit = True
         return self._session
 
@@ -248,11 +250,27 @@ class KerasEvents:
             )
             self.failed(error)
 
-    def _loop_state(self, session: Session) -> Mapping[str, Any]:
+    # What the engine asks of its host
+
+    name = "keras"
+    ends_of_data = ("OutOfRangeError",)  # of tensorflow.errors, which other backends do not have
+
+    def stop(self) -> None:
+        """Have Keras stop after this batch."""
+        if self._session is not None:
+            self._obey(self._session)
+
+    def state_dict(self) -> Mapping[str, Any]:
         """Return what a checkpoint holds of Keras itself."""
+        session = self._current()
         state = {"steps_per_epoch": session.run.steps_per_epoch}
         within = session.position.batch and can_skip_batches()
         return state | {"epoch": self._epoch_state.state_dict(self._model, session.latest)} if within else state
+
+    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
+        """Take over the running metrics of an epoch that was cut, if its batches can be skipped."""
+        within = position.batch and can_skip_batches()
+        self._epoch_state = EpochState.from_state_dict(state.get("epoch", {})) if within else EpochState()
 
     def _choose_first_epoch(self, session: Session) -> None:
         """Have Keras begin with the epoch in which the run is resumed, or with none if no epoch is left."""
@@ -275,7 +293,7 @@ class KerasEvents:
                 position.epoch + 1,
                 position.batch,
             )
-            session.position = attrs.evolve(position, batch=0)
+            session.begin_again()
             self._obey(session)
             return
         state = self._epoch_state
@@ -296,7 +314,7 @@ class KerasEvents:
         if not skipper.left:
             self._skipper = None
             self._obey(session)
-        session.poll()
+        session.settle()
 
     def _clean_up_model(self) -> None:
         """Remove from the model what resuming has put there."""
@@ -311,17 +329,19 @@ class KerasEvents:
         if session.stopping and self._skipper is None and self._resumed_random is None:
             self._model.stop_training = True
 
-    def _steps_done(self, session: Session, last: int) -> int:
-        """Return the number of batches in an execution. The optimizer knows it; the numbers that Keras gives do not tell.
+    def _done_by_execution(self, session: Session, last: int) -> tuple[int, int]:
+        """Return the updates and the batches of an execution. The optimizer knows them; the numbers that Keras gives do not tell.
 
-        The last execution of an epoch ends with finite data, and goes past `steps_per_epoch` if the data are infinite.
+        The last execution of an epoch ends with finite data, and goes past `steps_per_epoch` if the data are infinite. With an
+        optimizer that is not the model's, or that skips updates, each batch counts as one update.
         """
-        iterations = KerasTrainee(self._model).iterations
-        skips = hasattr(self._model.optimizer, "inner_optimizer")  # LossScaleOptimizer, after an overflow
-        if iterations is not None and self._iterations_before is not None and not skips:
-            return iterations - self._iterations_before
         known = session.run.steps_per_epoch
-        return (last + 1 if known is None else min(last + 1, known)) - session.run.progress.batch
+        batches = (last + 1 if known is None else min(last + 1, known)) - session.batch
+        counts, before = KerasTrainee(self._model).counts, self._counts_before
+        skips = hasattr(self._model.optimizer, "inner_optimizer")  # LossScaleOptimizer, after an overflow
+        if counts is None or before is None or skips or counts == before:
+            return batches, batches
+        return counts[0] - before[0], min(counts[1] - before[1], batches)
 
 
 def _warn_of_missing(batches: int, epoch: int) -> None:

@@ -92,10 +92,16 @@ class KerasTrainee:
         self._synced().optimizer.learning_rate = value
 
     @property
-    def iterations(self) -> int | None:
-        """The updates that the optimizer has done, or None if the model was compiled without an optimizer."""
+    def counts(self) -> tuple[int, int] | None:
+        """The updates that the optimizer has done and the batches that it has seen; None if the model has no optimizer.
+
+        They differ if it accumulates gradients.
+        """
         optimizer = self._synced().optimizer
-        return None if optimizer is None else int(optimizer.iterations)
+        if optimizer is None:
+            return None
+        updates = int(optimizer.iterations)
+        return updates, int(getattr(optimizer, "_iterations", updates))
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
         """Return the model's weights and, if `optimizer`, the state of its optimizer and of the random numbers."""

@@ -66,7 +66,7 @@ class Saver:
         return self._writes.unfinished() > 1
 
     def save(self, run: Run, value: float | None, reason: str) -> None:
-        """Save the run as it is now, as soon as there is a place, ranked by `value`, or not ranked if that is None.
+        """Save the run once this moment is settled and there is a place, ranked by `value`, or not ranked if that is None.
 
         What goes wrong on another thread is raised by `announce`.
         """
@@ -77,13 +77,14 @@ class Saver:
             if aside is not None:
                 logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
             self._earlier_set_aside = True
-        began, name = self._clock(), store.name_of(run.progress.step)
-        run.decide("checkpoint", f"saving {name}: {reason}", value)
-        capture = run.capture()
-        self.latest_step = capture.step
-        write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - began)
+        run.decide("checkpoint", f"saving {store.name_of(run.progress.step)}: {reason}", value)
+        self.latest_step = run.progress.step
+        run.when_settled(functools.partial(self._write_capture, run, value, self._clock()))
+
+    def _write_capture(self, run: Run, value: float | None, asked: float, capture: Capture) -> None:
+        write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - asked)
         if self._in_background:
-            self._writes.submit(f"{run.plugin}: writing {name}", write)
+            self._writes.submit(f"{run.plugin}: writing {store.name_of(capture.step)}", write)
         else:
             write()
             self.announce(run)

@@ -196,7 +196,7 @@ def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
     train_on(model, data)
     trainee.restore(snapshot)
     assert equal(values(model), before)
-    assert trainee.iterations == 0
+    assert trainee.counts == (0, 0)
 
 
 def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:

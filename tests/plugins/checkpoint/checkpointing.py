@@ -20,13 +20,13 @@ from hookcore_plugins.checkpoint.background import Background
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hookcore.resume import Resume
     from hookcore_plugins import Checkpoint
 
-    # What is raised in which batch of which epoch.
+    # What is raised before which batch of which epoch.
     Failure = tuple[int, int, BaseException]
 
 
@@ -40,13 +40,21 @@ def train(
     fail: Failure | None = None,
     resume: Resume = False,
 ) -> Run:
-    """Train a run with `values` as the metric, None for an epoch without it; the weights are the steps."""
+    """Train a run with `values` as the metric, None for an epoch without it; the weights are the steps.
+
+    `fail` is raised between two batches, as a delayed Ctrl-C is: within a batch nothing would be saved.
+    """
     trainee = trainee or ScriptedTrainee()
+
+    def data(epoch: int) -> Iterator[int]:
+        for batch in range(batches):
+            if fail is not None and fail[:2] == (epoch, batch):
+                raise fail[2]
+            yield batch
+
     with Loop(plugins, epochs=len(values), trainee=trainee, resume=resume) as loop:
         for epoch in loop.epochs():
-            for batch in loop.batches(range(batches)):
-                if fail is not None and fail[:2] == (epoch, batch):
-                    raise fail[2]
+            for _ in loop.batches(data(epoch)):
                 trainee.weights = [loop.run.progress.step + 1.0]
             if values[epoch] is not None:
                 loop.log({metric: values[epoch]})

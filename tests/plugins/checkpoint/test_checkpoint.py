@@ -500,3 +500,21 @@ def test_a_run_that_fails_at_its_start_leaves_the_earlier_checkpoints(tmp_path: 
     with pytest.raises(MetricError), Loop([Checkpoint(tmp_path), EarlyStopping("odd")], epochs=1, trainee=ScriptedTrainee()):
         pass
     assert store.newest(tmp_path) == before
+
+
+def test_a_batch_that_an_exception_cut_is_not_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its weights are of a step that no record counts; the log says why."""
+    trainee = ScriptedTrainee()
+
+    def cut() -> None:
+        with Loop([Checkpoint(tmp_path)], epochs=1, trainee=trainee) as loop:
+            for _ in loop.epochs():
+                for batch in loop.batches(range(3)):
+                    trainee.weights = [batch + 1.0]
+                    if batch == 1:
+                        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut()
+    assert steps(tmp_path) == []
+    assert "checkpoint: no capture: batch 2 was cut, so weights and record differ" in caplog.text

@@ -235,9 +235,9 @@ def test_an_error_in_writing_ends_the_run_at_the_next_event(tmp_path: Path, even
 
 
 def test_without_another_thread_an_error_is_raised_at_once(tmp_path: Path) -> None:
-    """In the very hook in which the save was due."""
+    """At the end of the very moment in which the save was due."""
     run = evaluate([Checkpoint(tmp_path, asynchronous=False)], bad_disk(2))
-    assert (run.progress.epoch, [failure.hook for failure in run.failures]) == (1, ["on_epoch_end"])
+    assert (run.progress.epoch, [failure.hook for failure in run.failures]) == (1, ["when_settled"])
     assert steps(tmp_path) == [1]
 
 

@@ -102,7 +102,7 @@ def test_several_batches_at_a_time_do_not_skip_what_is_due(tmp_path: Path) -> No
     session.train_begin()
     session.epoch_begin(0)
     for batch in (2, 5, 8, 11):
-        session.batch_end(batch, {"loss": float(batch)}, steps=3)
+        session.batches_end({"loss": float(batch)}, 3, 1)
     session.end()
     assert scalars(tmp_path / "train")["batch_loss"] == [(6, 5.0), (9, 8.0), (12, 11.0)]
 

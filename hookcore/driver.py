@@ -1,0 +1,272 @@
+"""What an adapter holds: it tells the driver what it hears, in whatever order, and plugins get a legal sequence of events.
+
+The driver joins the sequence (which events), the session (who is called, and the position) and the policy: which checkpoint
+is resumed, when a loop is told to stop, and how a run ends. It ends wherever anything raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hookcore.engine import Engine
+from hookcore.errors import HookcoreError, MetricError, ParameterError
+from hookcore.host import Host, NoHost
+from hookcore.interrupt import DelayedInterrupt
+from hookcore.resume import find
+from hookcore.run import Run
+from hookcore.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hookcore.resume import Resume
+    from hookcore.sequence import Events
+    from hookcore.session import Session
+    from hookcore.store import SavedCheckpoint
+    from hookcore.trainee import Trainee
+
+logger = logging.getLogger("hookcore")
+
+
+class Driver:
+    """One adapter's engine, and the runs that it drives one after the other.
+
+    `plugins` is what `Engine` takes, or an `Engine`. `resume` is what each run resumes from, as in `Loop`. `host` is the loop.
+    The methods named for facts may be called in any order: see `hookcore.sequence`. Whatever one of them raises has ended the run
+    for the plugins first; so has `end(error)`, which the adapter calls for what its framework raises. Outside of a run, a fact of
+    training is a `HookcoreError` that names the loop and the fact; evaluations and predictions need `outside` first.
+    """
+
+    def __init__(self, plugins: Iterable[object] | Engine = (), *, resume: Resume = False, host: Host | None = None) -> None:
+        self.engine = Engine.of(plugins)
+        self._resume = resume
+        self._host: Host = NoHost() if host is None else host
+        self._session: Session | None = None
+        self._outside = False
+        self._sequence = Sequence()
+        self._interrupt: DelayedInterrupt | None = None
+        self._min_epochs = 0
+        self._votes = 0
+        """How many votes the loop was told of."""
+        self._is_over = False
+        """Whether training is over, so that no vote is passed on."""
+
+    @property
+    def run(self) -> Run | None:
+        """The latest run."""
+        return self.engine.run
+
+    @property
+    def stopping(self) -> bool:
+        """Whether some plugin has voted to stop."""
+        return self._session is not None and not self._outside and self._session.stopping
+
+    @property
+    def epoch(self) -> int:
+        """The latest epoch that began, counted from zero; one less than the first before that."""
+        return self._sequence.epoch
+
+    def find(self, trainee: Trainee) -> SavedCheckpoint | None:
+        """Return the checkpoint that the next `begin` resumes, or None: for a framework that must build its model first."""
+        return find(self._resume, self.engine.plugins, trainee)
+
+    def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0) -> None:
+        """Begin `run`, from a checkpoint if one is found: restore it, tell the host, then `on_train_begin`.
+
+        An earlier run that its framework abandoned ends first, as failed. Votes to stop before `min_epochs` epochs are over are
+        overruled and logged; they count later only if the plugin votes again.
+        """
+        self._close_abandoned()
+        run.resumed_from = self.find(run.trainee)
+        session = self.engine.start(run, host=self._host, on_vote=self._obey)
+        session.resume()
+        position = session.position
+        self._sequence = Sequence(initial_epoch - 1)
+        if run.resumed_from is not None:
+            self._sequence = Sequence(position.epoch - 1)
+            if position.begun:
+                self._sequence = Sequence(position.epoch, continues=True, open=["epoch"])
+        self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
+        self._interrupt = DelayedInterrupt(run.interrupt)
+        self._interrupt.install()
+        try:
+            try:
+                self._host.load_state_dict(session.resumed_loop_state, position)
+            except BaseException:
+                session.refuse()
+                raise
+            session.train_begin()
+            self._obey()
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def outside(self, trainee: Trainee, model: Any = None) -> None:
+        """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""
+        if self._session is None or self._outside:
+            run = Run(trainee=trainee, model=model)
+            self._session = self.engine.start(run, training=False, host=self._host)
+            self._sequence, self._outside = Sequence(), True
+
+    def end(self, error: BaseException | None = None, *, by: str | None = None) -> None:
+        """End the run, by `error` if one is given; else what is open ends first. A second call does nothing.
+
+        `by` says why the run is stopped if no plugin voted: recorded under the host's name.
+        """
+        session, outside = self._session, self._outside
+        if session is None:
+            return
+        if error is None and not outside:
+            self._deliver("end", self._sequence.finish())  # which ends the run if something raises
+        if self._interrupt is not None:
+            self._interrupt.let_through()
+        self._is_over = True
+        try:
+            if not outside:
+                if error is None and by is not None and not session.stopping:
+                    session.run.as_plugin(self._host.name).stop(by)
+                session.end(error)
+        finally:  # not before: a plugin may capture in on_exception
+            self._session, self._outside, self._sequence = None, False, Sequence()
+            interrupt, self._interrupt = self._interrupt, None
+            if interrupt is not None:
+                interrupt.uninstall()
+                interrupt.raise_pending(error)
+
+    def _close_abandoned(self) -> None:
+        if self._session is not None and not self._outside:
+            self.end(HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of."))
+
+    def batches(self) -> tuple[Callable[[int], None], Callable[[int, Mapping[str, Any] | None], None]]:
+        """Return the session's own methods for the beginning and the end of a batch: the shortest way, for each batch.
+
+        To be called with the batch's number, in an open epoch, if each batch is one update and nothing is held. What they
+        raise, the adapter must hand to `end`.
+        """
+        session = self._running("batches")
+        return session.batch_begin, session.batch_end
+
+    # Facts of training
+
+    def epoch_begin(self) -> None:
+        """Tell that an epoch begins."""
+        self._deliver("epoch_begin", self._sequence.epoch_begin())
+
+    def batch_begin(self) -> None:
+        """Tell that a batch is about to be trained."""
+        self._deliver("batch_begin", self._sequence.batch_begin())
+
+    def batch_end(self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1) -> None:
+        """Tell that `batches` batches were trained by `updates` updates of the optimizer."""
+        self._check_counts("batch_end", updates, batches)
+        self._deliver("batch_end", self._sequence.batch_end(metrics, updates=updates, batches=batches), metrics)
+
+    def batch_held(self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1) -> None:
+        """Tell the same, if evaluations that belong to the batch may follow."""
+        self._check_counts("batch_held", updates, batches)
+        self._deliver("batch_held", self._sequence.batch_held(metrics, updates=updates, batches=batches), metrics)
+
+    def settled(self) -> None:
+        """Tell that the evaluations of the held batch are done, or did not come."""
+        self._deliver("settled", self._sequence.settled())
+
+    def update(self) -> None:
+        """Tell that an update was made without batches that the loop tells of."""
+        self._running("update").update()
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Tell metrics of the open epoch."""
+        self._deliver("log", self._sequence.log(metrics), metrics)
+
+    def epoch_end(self, metrics: Mapping[str, Any] | None = None, *, hold: int = 0) -> None:
+        """Tell that the epoch is over, except for `hold` evaluations that are still to come."""
+        self._deliver("epoch_end", self._sequence.epoch_end(metrics, hold=hold), metrics)
+
+    def leave(self) -> None:
+        """Tell that the loop leaves the open epoch in the middle: if `end` follows, it has no end."""
+        self._deliver("leave", self._sequence.leave())
+
+    # Facts of evaluations and predictions
+
+    def evaluate_begin(self) -> None:
+        """Tell that an evaluation begins."""
+        self._deliver("evaluate_begin", self._sequence.evaluate_begin(), anywhere=True)
+
+    def evaluate_batch_begin(self) -> None:
+        """Tell that a batch is about to be evaluated."""
+        self._deliver("evaluate_batch_begin", self._sequence.evaluate_batch_begin(), anywhere=True)
+
+    def evaluate_batch_end(self, metrics: Mapping[str, Any] | None = None) -> None:
+        """Tell that a batch was evaluated."""
+        self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics), metrics, anywhere=True)
+
+    def evaluate_end(self, metrics: Mapping[str, Any] | None = None, *, named: Mapping[str, Any] | None = None) -> None:
+        """Tell that an evaluation ended with `metrics`, under their plain names; `named` is what the epoch calls them."""
+        self._deliver("evaluate_end", self._sequence.evaluate_end(metrics, named), metrics, named, anywhere=True)
+
+    def predict_begin(self) -> None:
+        """Tell that a prediction begins."""
+        self._deliver("predict_begin", self._sequence.predict_begin(), anywhere=True)
+
+    def predict_batch_begin(self) -> None:
+        """Tell that a batch is about to be predicted."""
+        self._deliver("predict_batch_begin", self._sequence.predict_batch_begin(), anywhere=True)
+
+    def predict_batch_end(self) -> None:
+        """Tell that a batch was predicted."""
+        self._deliver("predict_batch_end", self._sequence.predict_batch_end(), anywhere=True)
+
+    def predict_end(self) -> None:
+        """Tell that a prediction ended."""
+        self._deliver("predict_end", self._sequence.predict_end(), anywhere=True)
+
+    # Delivery and policy
+
+    def _running(self, fact: str, *, anywhere: bool = False) -> Session:
+        """Return the session that `fact` is about: a run's, or with `anywhere` one that `outside` made."""
+        if self._session is None or (self._outside and not anywhere):
+            outside = ", or Driver.outside for an evaluation or a prediction by itself" if anywhere else ""
+            raise HookcoreError(f"{self._host.name} told of {fact} outside of a run. Call Driver.begin first{outside}.")
+        return self._session
+
+    def _check_counts(self, fact: str, updates: int, batches: int) -> None:
+        if updates < 0 or batches < 1:
+            self._running(fact)
+            error = ParameterError(
+                f"{self._host.name} told of {fact} with updates={updates!r} and batches={batches!r}; these are at least 0 and 1."
+            )
+            self.end(error)
+            raise error
+
+    def _deliver(self, fact: str, events: Events, *given: Mapping[str, Any] | None, anywhere: bool = False) -> None:
+        session = self._running(fact, anywhere=anywhere)
+        try:
+            for metrics in given:
+                # The first two are almost all, and cheap.
+                if not (metrics is None or type(metrics) is dict or isinstance(metrics, Mapping)):
+                    raise MetricError(  # noqa: TRY301 - it ends the run as any other
+                        f"{self._host.name} told of {fact} with metrics that do not map names to numbers: {metrics!r}."
+                    )
+            for name, *arguments in events:
+                getattr(session, name)(*arguments)
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def _obey(self) -> None:
+        """Tell the loop to stop, unless it does not have its least number of epochs yet."""
+        session = self._session
+        if session is None or self._is_over or not session.stopping:
+            return
+        votes = session.run.stop_reasons
+        if self._sequence.epoch + ("epoch" not in self._sequence.open) < self._min_epochs:
+            for vote in votes:
+                logger.info(
+                    "%s: overruled: %s does %d epochs at least: %s", vote.plugin, self._host.name, self._min_epochs, vote.message
+                )
+            votes.clear()
+        elif len(votes) > self._votes:
+            self._votes = len(votes)
+            self._host.stop()

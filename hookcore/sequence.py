@@ -1,0 +1,237 @@
+"""Which events a loop's facts stand for. Pure: facts in, legal events out; no plugin, no I/O, no votes.
+
+The rule: what begins first closes whatever cannot contain it, and opens whatever must contain it. What ends first closes
+whatever is open inside, and begins if it never did. A batch that began and never ended was not trained.
+
+A loop may tell of an end before the evaluations that belong to it: it *holds* the end. A held batch is settled when that is told,
+or at the next batch or the epoch's end; a held epoch ends after as many evaluations as it was held for, or at the next
+fact of training. Frameworks repeat themselves: an epoch's end is heard once. Its end and its metrics are heard only while it is
+open.
+
+Each fact is a generator: what it yields is delivered before it continues. An event is a tuple of its name and arguments:
+
+    epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics)
+    batch_begin()           batches_end(metrics, updates, batches)                settled()
+    evaluate_begin()        evaluate_batch_begin(batch)     evaluate_batch_end(batch, metrics)     evaluate_end(metrics)
+
+and `predict_...` like `evaluate_...`, without metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+Event: TypeAlias = tuple[Any, ...]
+Events: TypeAlias = Iterator[Event]
+Metrics: TypeAlias = Mapping[str, Any] | None
+Scope: TypeAlias = Literal["epoch", "batch", "evaluate", "evaluate_batch", "predict", "predict_batch"]
+
+CONTAINERS: Final[Mapping[Scope, tuple[Scope | None, ...]]] = {
+    "epoch": (None,),
+    "batch": ("epoch",),
+    "evaluate": ("batch", "epoch", None),
+    "evaluate_batch": ("evaluate",),
+    "predict": ("batch", "epoch", None),
+    "predict_batch": ("predict",),
+}
+"""What each scope may be open in, None for the run itself. If none of them is open, the first is opened."""
+
+
+@attrs.define
+class Sequence:
+    """Where a run is, and how each fact moves it on."""
+
+    epoch: int = -1
+    """The latest epoch that began, counted from zero."""
+    continues: bool = False
+    """Whether the open epoch began in the run that this one resumes: the loop will begin it once more."""
+    open: list[Scope] = attrs.field(factory=list)
+    """The scopes that are open, outermost first."""
+    held: Scope | None = None
+    """`"batch"` or `"epoch"` if its end was told and is held."""
+    evaluations: int = 0
+    """How many evaluations the held epoch still waits for."""
+    batch: int = 0
+    """The next batch of the open evaluation or prediction."""
+    metrics: dict[str, Any] = attrs.field(factory=dict)
+    """The open epoch's own metrics so far."""
+    left: bool = False
+    """Whether the loop has left the open epoch in the middle."""
+
+    # Facts of training
+
+    def epoch_begin(self) -> Events:
+        """An epoch begins; the one that is open ends."""
+        if self.continues:
+            self.continues = self.left = False
+            yield from self._close("epoch")
+            yield ("epoch_continues",)
+        else:
+            yield from self._close()
+            yield from self._begin("epoch")
+
+    def batch_begin(self) -> Events:
+        """A batch is about to be trained."""
+        yield from self._release()
+        yield from self._begin("batch")
+
+    def batch_end(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1) -> Events:
+        """`batches` batches were trained, by `updates` updates of the optimizer."""
+        yield from self.batch_held(metrics, updates=updates, batches=batches)
+        yield from self._settle()
+
+    def batch_held(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1) -> Events:
+        """The same, and evaluations that belong to the batch may follow."""
+        if "batch" not in self.open:
+            yield from self.batch_begin()
+        yield from self._close("batch")
+        self.open.remove("batch")
+        self.held = "batch"
+        yield "batches_end", metrics, updates, batches
+
+    def settled(self) -> Events:
+        """All that the held batch led to is done."""
+        if self.held == "batch":
+            yield from self._close("epoch")
+            yield from self._settle()
+
+    def log(self, metrics: Mapping[str, Any]) -> Events:
+        """Metrics of the open epoch become known."""
+        if "epoch" in self.open:
+            self.metrics |= metrics
+        yield from ()
+
+    def epoch_end(self, metrics: Metrics = None, *, hold: int = 0) -> Events:
+        """The epoch ends, after `hold` evaluations that are still to come."""
+        if "epoch" in self.open and self.held != "epoch":
+            self.continues = self.left = False
+            yield from self._close("epoch")
+            yield from self._settle()
+            self.metrics |= metrics or {}
+            self.held, self.evaluations = "epoch", hold
+            if not hold:
+                yield from self._close()
+
+    def leave(self) -> Events:
+        """The loop leaves the open epoch in the middle: if training is over with that, the epoch has no end."""
+        self.left = "epoch" in self.open and self.held != "epoch"
+        yield from ()
+
+    def finish(self) -> Events:
+        """Training is over; what is open ends, except an epoch that the loop has left."""
+        if self.left:
+            yield from self._close("epoch")
+            yield from self._settle()
+            self.open.clear()
+            self.metrics, self.continues, self.left = {}, False, False
+        yield from self._close()
+
+    # Facts of evaluations and predictions
+
+    def evaluate_begin(self) -> Events:
+        """An evaluation begins, of the batch or the epoch that is open or held, or by itself."""
+        yield from self._begin("evaluate")
+
+    def evaluate_batch_begin(self) -> Events:
+        """A batch is about to be evaluated."""
+        yield from self._begin("evaluate_batch")
+
+    def evaluate_batch_end(self, metrics: Metrics = None) -> Events:
+        """A batch was evaluated."""
+        yield from self._end("evaluate_batch", metrics)
+
+    def evaluate_end(self, metrics: Metrics = None, named: Metrics = None) -> Events:
+        """An evaluation ends with `metrics` under their plain names; `named` is what the epoch calls them."""
+        yield from self._end("evaluate", metrics, named=named)
+
+    def predict_begin(self) -> Events:
+        """A prediction begins."""
+        yield from self._begin("predict")
+
+    def predict_batch_begin(self) -> Events:
+        """A batch is about to be predicted."""
+        yield from self._begin("predict_batch")
+
+    def predict_batch_end(self) -> Events:
+        """A batch was predicted."""
+        yield from self._end("predict_batch")
+
+    def predict_end(self) -> Events:
+        """A prediction ends."""
+        yield from self._end("predict")
+
+    # What the facts have in common
+
+    def _begin(self, scope: Scope) -> Events:
+        while self.open and not _can_hold(self.open[-1], scope):
+            yield from self._pop(followed_by=scope)
+        container = CONTAINERS[scope][0]
+        if (self.open[-1] if self.open else None) not in CONTAINERS[scope] and container is not None:
+            yield from self._begin(container)
+        self.open.append(scope)
+        if scope == "epoch":
+            self.epoch += 1
+            yield "epoch_begin", self.epoch
+        elif scope == "batch":
+            self.continues = self.left = False
+            yield ("batch_begin",)
+        elif scope in {"evaluate", "predict"}:
+            self.batch = 0
+            yield (f"{scope}_begin",)
+        else:
+            yield f"{scope}_begin", self.batch
+
+    def _end(self, scope: Scope, *metrics: Metrics, named: Metrics = None) -> Events:
+        if scope not in self.open:
+            yield from self._begin(scope)
+        yield from self._close(scope)
+        yield from self._pop(*metrics, named=named)
+
+    def _close(self, *kept: Scope) -> Events:
+        """End what is open, innermost first, as far as a scope in `kept`."""
+        while self.open and self.open[-1] not in kept:
+            yield from self._pop()
+
+    def _pop(self, metrics: Metrics = None, *, named: Metrics = None, followed_by: Scope | None = None) -> Events:
+        """End the innermost scope."""
+        if self.open[-1] == "epoch":
+            yield from self._settle()
+        scope = self.open.pop()
+        if scope == "epoch":
+            own, self.metrics, self.held, self.continues, self.left = self.metrics, {}, None, False, False
+            yield "epoch_end", self.epoch, own
+        elif scope == "batch":
+            if followed_by == "batch":  # the loop skipped it, and a resumed run must skip it too
+                yield "batches_end", None, 0, 1
+        elif scope in {"evaluate_batch", "predict_batch"}:
+            self.batch += 1
+            yield (f"{scope}_end", self.batch - 1, *([metrics] if scope == "evaluate_batch" else []))
+        else:
+            yield (f"{scope}_end", *([metrics] if scope == "evaluate" else []))
+        if scope == "evaluate" and "epoch" in self.open:
+            self.metrics |= named or {}
+            if self.held == "epoch":
+                self.evaluations -= 1
+                if self.evaluations <= 0 and self.open == ["epoch"]:
+                    yield from self._close()
+
+    def _release(self) -> Events:
+        """End what is held, as training continues."""
+        if self.held == "epoch":
+            yield from self._close()
+        elif self.held == "batch":
+            yield from self._close("epoch")
+            yield from self._settle()
+
+    def _settle(self) -> Events:
+        if self.held == "batch":
+            self.held = None
+            yield ("settled",)
+
+
+def _can_hold(outer: Scope, scope: Scope) -> bool:
+    """Whether `scope` can be open somewhere within `outer`."""
+    return any(container is not None and (container == outer or _can_hold(outer, container)) for container in CONTAINERS[scope])

@@ -1,0 +1,120 @@
+"""Ctrl-C at any line, of the loop's own code and of hookcore's: a resumed run ends as one that was never interrupted."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import hookcore
+import hookcore_adapters
+from hookcore import Outcome, Run, hookimpl
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint, EarlyStopping
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+DATA = [1.0, -2.0, 3.0]
+CODE = (__file__, *(str(Path(str(package.__file__)).parent) for package in (hookcore, hookcore_adapters)))
+STRIDE = 41
+"""Ctrl-C comes at every N-th line: a prime, so that no loop is met at the same place each time."""
+
+
+def train(directory: Path, trainee: ScriptedTrainee) -> Run:
+    """Train two epochs of three batches, each update by two batches and a rest."""
+    plugins = [RecordingPlugin(), EarlyStopping("val_loss", patience=5), Checkpoint(directory, asynchronous=False)]
+    gradient = 0.0
+    with Loop(plugins, epochs=2, trainee=trainee, resume="auto") as loop:
+        for _ in loop.epochs():
+            for number, value in loop.batches(list(enumerate(DATA, 1)), accumulate=2):
+                gradient += value - trainee.weights[0]
+                if number % 2 == 0 or number == len(DATA):
+                    trainee.weights = [trainee.weights[0] + trainee.learning_rate * gradient]
+                    trainee.optimizer_state = [trainee.optimizer_state[0] + 1]
+                    gradient = 0.0
+                loop.log(loss=gradient)
+            with loop.evaluation():
+                loop.log(loss=abs(trainee.weights[0]))
+    return loop.run
+
+
+def interrupted(directory: Path, at: int) -> int:
+    """Train, with Ctrl-C at the `at`-th line; returns how many lines there were until the end."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines
+        del argument
+        if not frame.f_code.co_filename.startswith(CODE):
+            return None
+        lines += event == "line"
+        if lines == at and event == "line":
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        train(directory, ScriptedTrainee())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing loses its power here, and a sync costs more than all the rest."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+def test_ctrl_c_at_any_line_loses_and_tears_nothing(tmp_path: Path) -> None:
+    """However the run is interrupted, the run that resumes it has the weights, the steps and the history of an uncut one."""
+    uncut = ScriptedTrainee()
+    expected = train(tmp_path / "uncut", uncut)
+    total, at, resumed = interrupted(tmp_path / "counted", 0), 1, 0
+    assert total > 1000
+    while at < total:
+        directory = tmp_path / str(at)
+        interrupted(directory, at)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        trainee = ScriptedTrainee()
+        run = train(directory, trainee)
+        assert run.outcome is Outcome.COMPLETED
+        assert (trainee.weights, trainee.optimizer_state) == (uncut.weights, uncut.optimizer_state), at
+        assert run.progress == expected.progress, at
+        assert run.history.state_dict() == expected.history.state_dict(), at
+        resumed += run.resumed_from is not None
+        at += STRIDE
+    assert resumed > 10
+
+
+def test_a_second_ctrl_c_is_raised_at_once_and_saves_nothing_of_the_cut_batch(tmp_path: Path) -> None:
+    """The first waits for the end of the batch; the second does not, and the checkpoint before stays the newest."""
+    seen: list[str] = []
+
+    class Telling:
+        @hookimpl
+        def on_exception(self, run: Run, exception: BaseException) -> None:
+            seen.append(f"{type(exception).__name__} at step {run.progress.step}")
+
+    def cut() -> None:
+        with Loop([Telling(), Checkpoint(tmp_path, every_n_epochs=None)], epochs=1, trainee=ScriptedTrainee()) as loop:
+            for _ in loop.epochs():
+                for batch in loop.batches(range(3)):
+                    if batch == 1:
+                        signal.raise_signal(signal.SIGINT)
+                        seen.append("the first was delayed")
+                        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        cut()
+    assert seen == ["the first was delayed", "KeyboardInterrupt at step 1"]
+    assert not list(tmp_path.glob("step-*"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,862 @@
+"""The driver: whatever an adapter tells it, plugins get whole runs, and whoever asks gets one clear answer."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from hookcore import (
+    HOOKS,
+    CheckpointError,
+    Engine,
+    HookcoreError,
+    MetricError,
+    Outcome,
+    ParameterError,
+    Position,
+    Run,
+    SavedCheckpoint,
+    hookimpl,
+    state,
+    store,
+)
+from hookcore.driver import Driver
+from hookcore.host import NoHost
+from hookcore.testing import RecordingPlugin, ScriptedTrainee, check_events
+from hookcore_plugins import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from hookcore import Capture
+
+
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    """Some of the runs here are never ended, as those of a framework that forgets them."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class BoomError(Exception):
+    """What a plugin, a host or a framework raises here."""
+
+
+@attrs.define(eq=False)
+class Tiny(NoHost):
+    """A loop that notes what it is asked."""
+
+    name: str = "tiny"
+    stops: int = 0
+    refuses: bool = False
+    loaded: list[tuple[Mapping[str, Any], Position]] = attrs.field(factory=list)
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return {"shuffled": 3}
+
+    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
+        self.loaded.append((state, position))
+        if self.refuses:
+            raise BoomError("the loop's state")
+
+
+@attrs.define(eq=False)
+class Counting(ScriptedTrainee):
+    """A trainee that counts how often it is snapshotted."""
+
+    snapshots: int = 0
+
+    def snapshot(self, *, optimizer: bool = True) -> dict[str, Any]:
+        self.snapshots += 1
+        return super().snapshot(optimizer=optimizer)
+
+
+def plugin(name: str, **hooks: Callable[..., Any]) -> SimpleNamespace:
+    """A plugin of plain functions."""
+    return SimpleNamespace(name=name, **{hook: hookimpl(function) for hook, function in hooks.items()})
+
+
+def driver_of(*plugins: object, host: NoHost | None = None, **options: Any) -> Driver:
+    return Driver(Engine(plugins, autoload=False), host=host or Tiny(), **options)
+
+
+def a_run(trainee: ScriptedTrainee | None = None) -> Run:
+    return Run.of(trainee or ScriptedTrainee())
+
+
+def begun(*plugins: object, host: NoHost | None = None, trainee: ScriptedTrainee | None = None, **options: Any) -> Driver:
+    """A driver in a run that has begun."""
+    driver = driver_of(*plugins, host=host)
+    driver.begin(a_run(trainee), **options)
+    return driver
+
+
+def run_of(driver: Driver) -> Run:
+    assert driver.run is not None
+    return driver.run
+
+
+def train(driver: Driver, run: Run | None = None, epochs: int = 1) -> Run:
+    """A whole run that has every hook except `on_exception`."""
+    run = run or a_run()
+    driver.begin(run)
+    for _ in range(epochs):
+        driver.epoch_begin()
+        driver.batch_begin()
+        driver.batch_end({"loss": 2.0})
+        driver.evaluate_begin()
+        driver.evaluate_batch_begin()
+        driver.evaluate_batch_end({"loss": 3.0})
+        driver.evaluate_end({"loss": 3.0}, named={"val_loss": 3.0})
+        driver.predict_begin()
+        driver.predict_batch_begin()
+        driver.predict_batch_end()
+        driver.predict_end()
+        driver.epoch_end({"loss": 2.0})
+    driver.end()
+    return run
+
+
+TRAINING: dict[str, Callable[[Driver], object]] = {
+    "epoch_begin": Driver.epoch_begin,
+    "batch_begin": Driver.batch_begin,
+    "batch_end": Driver.batch_end,
+    "batch_held": Driver.batch_held,
+    "settled": Driver.settled,
+    "update": Driver.update,
+    "log": lambda driver: driver.log({"loss": 1.0}),
+    "epoch_end": Driver.epoch_end,
+    "leave": Driver.leave,
+    "batches": Driver.batches,
+}
+OBSERVING: dict[str, Callable[[Driver], object]] = {
+    name: getattr(Driver, name)
+    for name in [
+        "evaluate_begin",
+        "evaluate_batch_begin",
+        "evaluate_batch_end",
+        "evaluate_end",
+        "predict_begin",
+        "predict_batch_begin",
+        "predict_batch_end",
+        "predict_end",
+    ]
+}
+
+# Facts outside of a run
+
+
+@pytest.mark.parametrize("fact", TRAINING)
+def test_a_fact_of_training_outside_of_a_run_is_an_error_that_names_loop_and_fact(fact: str) -> None:
+    """Before a run, after it, and beside an evaluation by itself: the loop must begin a run first, and no plugin hears of it."""
+    recording = RecordingPlugin()
+    driver = driver_of(recording)
+    message = rf"^tiny told of {fact} outside of a run\. Call Driver\.begin first\.$"
+    with pytest.raises(HookcoreError, match=message):
+        TRAINING[fact](driver)
+    run = train(driver)
+    heard, steps = list(recording.events), run.progress.step
+    with pytest.raises(HookcoreError, match=message):
+        TRAINING[fact](driver)
+    driver.outside(ScriptedTrainee())
+    with pytest.raises(HookcoreError, match=message):
+        TRAINING[fact](driver)
+    assert (recording.events, run.progress.step, run.outcome) == (heard, steps, Outcome.COMPLETED)
+    driver.evaluate_end()
+    assert recording.hooks[-2:] == ["on_evaluate_begin", "on_evaluate_end"]
+
+
+@pytest.mark.parametrize("fact", OBSERVING)
+def test_an_evaluation_outside_of_a_run_needs_to_be_announced(fact: str) -> None:
+    """Evaluations and predictions need a run or `outside`, and the error names both."""
+    driver = driver_of(RecordingPlugin())
+    with pytest.raises(
+        HookcoreError, match=rf"^tiny told of {fact} outside of a run\. Call Driver\.begin first, or Driver\.outside"
+    ):
+        OBSERVING[fact](driver)
+    driver.outside(ScriptedTrainee())
+    OBSERVING[fact](driver)
+
+
+def test_an_evaluation_by_itself_leaves_run_and_plugins_alone() -> None:
+    """The latest run stays the latest and as it is, plugins keep their state, no vote reaches the loop, and a run may follow."""
+
+    @attrs.define(eq=False)
+    class Counts:
+        epochs: int = 0
+
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            self.epochs += 1
+
+        @hookimpl
+        def on_evaluate_end(self, run: Run) -> None:
+            if self.epochs == 2:
+                run.stop("seen enough")
+
+        def state_dict(self) -> dict[str, int]:
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state: Mapping[str, int]) -> None:
+            self.epochs = state["epochs"]
+
+    counts, recording, host = Counts(), RecordingPlugin(), Tiny()
+    driver = driver_of(counts, recording, host=host)
+    run = train(driver, epochs=2)
+    for _ in range(2):
+        driver.outside(ScriptedTrainee())
+        driver.evaluate_begin()
+        driver.evaluate_end({"loss": 1.0})
+        assert not driver.stopping
+    driver.end()
+    assert (driver.run, run.outcome, run.stop_reasons, counts.epochs, host.stops) == (run, Outcome.COMPLETED, [], 2, 0)
+    assert run.history["val_loss"] == [3.0, 3.0]
+    driver.outside(ScriptedTrainee())
+    driver.evaluate_begin()  # breaks off
+    second = train(driver)
+    assert (driver.run, second.outcome, counts.epochs) == (second, Outcome.COMPLETED, 1)
+    check_events(recording.events)
+
+
+def test_a_vote_in_an_evaluation_by_itself_is_not_passed_on() -> None:
+    """There is no training that the loop could stop."""
+    host = Tiny()
+    driver = driver_of(plugin("votes", on_evaluate_end=lambda run: run.stop("seen enough")), host=host)
+    driver.outside(ScriptedTrainee())
+    driver.evaluate_end()
+    assert host.stops == 0
+
+
+def test_a_run_that_goes_on_is_not_left_for_an_evaluation() -> None:
+    """`outside` does nothing while a run is going on: what follows is an evaluation of that run."""
+    driver = begun(RecordingPlugin())
+    driver.epoch_begin()
+    driver.outside(ScriptedTrainee())
+    driver.evaluate_end({"loss": 1.0}, named={"val_loss": 1.0})
+    driver.epoch_end()
+    driver.end()
+    assert run_of(driver).history["val_loss"] == [1.0]
+
+
+def test_an_error_in_an_evaluation_by_itself_ends_only_that() -> None:
+    """The error reaches the caller, and the next evaluation must be announced again."""
+    errors = [BoomError()]
+
+    def raises() -> None:
+        if errors:
+            raise errors.pop()
+
+    recording = RecordingPlugin()
+    driver = driver_of(plugin("raising", on_evaluate_begin=raises), recording)
+    driver.outside(ScriptedTrainee())
+    with pytest.raises(BoomError):
+        driver.evaluate_begin()
+    with pytest.raises(HookcoreError, match="told of evaluate_end outside of a run"):
+        driver.evaluate_end()
+    assert recording.hooks == ["on_evaluate_begin"]
+    assert train(driver).outcome is Outcome.COMPLETED
+
+
+# How a run ends
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "on_exception"])
+def test_a_plugin_that_raises_ends_the_run_in_order(hook: str) -> None:
+    """Whichever hook raises: the run failed, the other plugins hear its end, the caller gets the error, another run works."""
+    errors = [BoomError(hook)]
+
+    def raises() -> None:
+        if errors:
+            raise errors.pop()
+
+    def announce(run: Run) -> None:
+        run.checkpoint_saved(SavedCheckpoint(path=Path("step-1"), epoch=0, step=1))
+
+    before, after = RecordingPlugin("before"), RecordingPlugin("after")
+    driver = driver_of(before, plugin("raising", **{hook: raises}), plugin("saving", on_epoch_end=announce), after)
+    run = a_run()
+    with pytest.raises(BoomError, match=hook) as raised:
+        train(driver, run)
+    assert run.outcome is Outcome.FAILED
+    assert "Raised by plugin 'raising'" in raised.value.__notes__[0]
+    for recording in (before, after):
+        assert recording.hooks[0] == "on_train_begin"
+        assert recording.hooks[-1] == "on_train_end"
+        assert hook in recording.hooks
+        assert ("on_exception" in recording.hooks) == (hook != "on_train_end")
+    with pytest.raises(HookcoreError, match="outside of a run"):
+        driver.epoch_end()
+    assert train(driver).outcome is Outcome.COMPLETED
+    check_events(before.events)
+    check_events(after.events)
+
+
+def test_an_error_in_on_exception_is_a_note_on_the_first() -> None:
+    """What the framework raised reaches plugins, and what one of them raises then does not replace it."""
+
+    def raises() -> None:
+        raise ValueError("second")
+
+    recording = RecordingPlugin()
+    driver = begun(plugin("raising", on_exception=raises), recording)
+    driver.epoch_begin()
+    error = BoomError("first")
+    driver.end(error)
+    assert recording.events[-2:] == [("on_exception", error), ("on_train_end", Outcome.FAILED)]
+    assert "ValueError('second')" in error.__notes__[0]
+    assert train(driver_of(recording)).outcome is Outcome.COMPLETED
+
+
+def test_the_second_end_does_nothing() -> None:
+    """Neither an error nor a reason that comes after the end changes the run."""
+    recording = RecordingPlugin()
+    driver = begun(recording)
+    driver.end()
+    for again in ({}, {"error": BoomError()}, {"by": "too late"}):
+        driver.end(**again)
+    run = run_of(driver)
+    assert (run.outcome, run.stop_reasons, recording.hooks) == (Outcome.COMPLETED, [], ["on_train_begin", "on_train_end"])
+
+
+def test_the_end_of_a_run_ends_what_is_open() -> None:
+    """Batch, evaluation and epoch that are open at the end of the run are closed, in order."""
+    recording = RecordingPlugin()
+    driver = begun(recording)
+    driver.batch_begin()
+    driver.batch_held({"loss": 1.0})
+    driver.evaluate_batch_begin()
+    driver.end()
+    assert recording.hooks == [
+        "on_train_begin",
+        "on_epoch_begin",
+        "on_batch_begin",
+        "on_batch_end",
+        "on_evaluate_begin",
+        "on_evaluate_batch_begin",
+        "on_evaluate_batch_end",
+        "on_evaluate_end",
+        "on_epoch_end",
+        "on_train_end",
+    ]
+
+
+def test_an_abandoned_run_ends_when_the_next_begins(tmp_path: Path) -> None:
+    """A run whose framework never told of its end ends as failed, for every plugin, and the locks that it held are free."""
+    recording = RecordingPlugin()
+    driver = begun(recording, Checkpoint(tmp_path))
+    driver.epoch_begin()
+    driver.batch_end()
+    first = run_of(driver)
+    assert (tmp_path / ".lock").exists()
+    driver.engine.unregister("checkpoint")
+    driver.begin(a_run())
+    assert first.outcome is Outcome.FAILED
+    assert not (tmp_path / ".lock").exists()
+    _, (_, error), _, _ = recording.events[-4:]
+    assert "An earlier run of tiny ended by an exception that it did not tell of" in str(error)
+    assert recording.hooks[-3:] == ["on_exception", "on_train_end", "on_train_begin"]
+    driver.end()
+    assert run_of(driver).outcome is Outcome.COMPLETED
+    check_events(recording.events)
+
+
+def test_a_run_begins_in_the_directory_of_the_abandoned_one(tmp_path: Path) -> None:
+    """The same driver with the same Checkpoint begins again after a run without an end."""
+    driver = begun(Checkpoint(tmp_path))
+    driver.epoch_begin()
+    driver.epoch_end()
+    assert train(driver).outcome is Outcome.COMPLETED
+    assert [saved.step for saved in store.available(tmp_path)] == [1]
+
+
+def test_a_stop_by_something_other_than_a_plugin_is_named() -> None:
+    """`end(by=...)` records the reason under the loop's name, after every plugin had its say, and tells the loop nothing."""
+    host = Tiny()
+    driver = begun(RecordingPlugin(), host=host, min_epochs=9)
+    driver.epoch_begin()
+    driver.end(by="max_time is over")
+    run = run_of(driver)
+    assert [(vote.plugin, vote.message) for vote in run.stop_reasons] == [("tiny", "max_time is over")]
+    assert (run.outcome, host.stops) == (Outcome.STOPPED, 0)
+
+
+@pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end"])
+def test_a_plugin_that_voted_stopped_the_run(hook: str) -> None:
+    """A vote, given in the last epoch's end too, is the reason, and the loop's own is left out."""
+    driver = begun(plugin("voting", **{hook: lambda run: run.stop("enough")}))
+    driver.batch_end()
+    driver.end(by="max_time is over")
+    assert [vote.plugin for vote in run_of(driver).stop_reasons] == ["voting"]
+
+
+# Votes
+
+
+def test_the_loop_is_told_to_stop_once_for_each_vote() -> None:
+    """Each vote that counts tells the loop once, at the moment of the vote."""
+    host = Tiny()
+    votes = plugin("votes", on_train_begin=lambda run: run.stop("first"), on_batch_end=lambda run: run.stop("again"))
+    driver = begun(votes, host=host)
+    assert (host.stops, driver.stopping) == (1, True)
+    driver.batch_end()
+    assert host.stops == 2
+    driver.epoch_end()
+    assert host.stops == 2
+    driver.end()
+    assert (host.stops, driver.stopping, run_of(driver).outcome) == (2, False, Outcome.STOPPED)
+
+
+def test_a_vote_when_training_is_over_is_not_passed_on() -> None:
+    """In `on_train_end` the loop has nothing left to stop, and the outcome stays."""
+    host = Tiny()
+    run = train(driver_of(plugin("late", on_train_end=lambda run: run.stop("late")), host=host))
+    assert (host.stops, run.outcome) == (0, Outcome.COMPLETED)
+
+
+def test_votes_before_the_least_number_of_epochs_are_overruled(caplog: pytest.LogCaptureFixture) -> None:
+    """Before `min_epochs` a vote is dropped and logged; it counts from the end of the last of these epochs, if given again."""
+    host, voting = Tiny(), {0, 1}
+    driver = begun(
+        plugin("once", on_epoch_end=lambda run, epoch: run.stop(f"epoch {epoch}") if epoch in voting else None),
+        plugin("early", on_train_begin=lambda run: run.stop("at once")),
+        host=host,
+        min_epochs=3,
+    )
+    with caplog.at_level(logging.INFO, "hookcore"):
+        for _ in range(3):
+            assert not driver.stopping
+            driver.epoch_begin()
+            driver.batch_end()
+            driver.epoch_end()
+    assert (host.stops, driver.stopping) == (0, False)
+    assert [record.getMessage() for record in caplog.records if "overruled" in record.getMessage()] == [
+        f"once: overruled: tiny does 3 epochs at least: epoch {epoch}" for epoch in (0, 1)
+    ]
+    voting.add(3)
+    driver.epoch_begin()
+    driver.epoch_end()
+    assert (host.stops, driver.stopping) == (1, True)
+    driver.end()
+    assert [vote.message for vote in run_of(driver).stop_reasons] == ["epoch 3"]
+
+
+def test_the_end_of_the_last_of_the_least_epochs_may_stop() -> None:
+    """With `min_epochs=1` a vote in a batch of the first epoch is overruled, and one at its end counts."""
+    host = Tiny()
+    votes = plugin("votes", on_batch_end=lambda run: run.stop("batch"), on_epoch_end=lambda run: run.stop("epoch"))
+    driver = begun(votes, host=host, min_epochs=1)
+    driver.batch_end()
+    assert host.stops == 0
+    driver.epoch_end()
+    assert [vote.message for vote in run_of(driver).stop_reasons] == ["epoch"]
+    assert host.stops == 1
+
+
+# Beginning and resuming
+
+
+def saved_by(directory: Path, *plugins: object) -> SavedCheckpoint:
+    """The checkpoint of a run that was cut after two batches of its second epoch."""
+    driver = driver_of(Checkpoint(directory), *plugins)
+    driver.begin(a_run())
+    driver.epoch_begin()
+    driver.epoch_end()
+    driver.epoch_begin()
+    driver.batch_end()
+    driver.batch_end()
+    driver.end(KeyboardInterrupt())
+    return store.newest(directory)
+
+
+def test_a_resumed_run_tells_the_loop_where_it_is(tmp_path: Path) -> None:
+    """The loop gets its own state and the position before `on_train_begin`, and the epoch that was cut does not begin twice."""
+    saved = saved_by(tmp_path)
+    recording, host = RecordingPlugin(), Tiny()
+    driver = driver_of(recording, host=host, resume=saved.path)
+    assert driver.find(ScriptedTrainee()) == saved
+    driver.begin(a_run(), initial_epoch=7)
+    ((loaded, position),) = host.loaded
+    assert (loaded, position.epoch, position.batch, position.begun) == ({"shuffled": 3}, 1, 2, True)
+    assert driver.epoch == 1
+    driver.epoch_begin()
+    driver.batch_end({"loss": 1.0})
+    driver.epoch_end()
+    driver.epoch_begin()
+    driver.end()
+    assert recording.events == [
+        ("on_train_begin",),
+        ("on_batch_begin", 2),
+        ("on_batch_end", 2, {"loss": 1.0}),
+        ("on_epoch_end", 1, {}),
+        ("on_epoch_begin", 2),
+        ("on_epoch_end", 2, {}),
+        ("on_train_end", Outcome.COMPLETED),
+    ]
+    assert run_of(driver).resumed_from == saved
+
+
+def test_a_resumed_run_that_was_stopped_stops(tmp_path: Path) -> None:
+    """The vote in the checkpoint is passed on to the loop when the run begins."""
+    votes, host = plugin("votes", on_batch_end=lambda run: run.stop("enough")), Tiny()
+    saved = saved_by(tmp_path, votes)
+    driver = driver_of(votes, host=host, resume=saved.path)
+    driver.begin(a_run())
+    assert (host.stops, driver.stopping) == (1, True)
+
+
+def test_a_run_begins_at_its_initial_epoch() -> None:
+    """Epochs count from `initial_epoch`, and the loop is told of no state."""
+    recording, host = RecordingPlugin(), Tiny()
+    driver = begun(recording, host=host, initial_epoch=4)
+    assert driver.epoch == 3
+    driver.epoch_begin()
+    assert recording.events[-1] == ("on_epoch_begin", 4)
+    assert host.loaded[0][0] == {}
+
+
+@pytest.mark.parametrize("what", ["loop", "no checkpoint", "record"])
+def test_a_run_that_cannot_begin_is_no_run_for_the_plugins(tmp_path: Path, what: str) -> None:
+    """If the loop's state, the checkpoint or its record cannot be taken, no plugin hears of the run, and another may begin."""
+    recording, host = RecordingPlugin(), Tiny()
+    resume: Any = False
+    if what == "loop":
+        host.refuses = True
+    else:
+        resume = tmp_path
+    if what == "record":
+        store.write(tmp_path, epoch=0, step=1, metric=None, value=None, record="{}", files=lambda to: (to / "weights").touch())
+    driver = driver_of(recording, host=host, resume=resume)
+    run = a_run()
+    with pytest.raises(BoomError if what == "loop" else CheckpointError):
+        driver.begin(run)
+    assert recording.events == []
+    assert run.outcome is not Outcome.COMPLETED
+    with pytest.raises(HookcoreError, match="outside of a run"):
+        driver.epoch_begin()
+    driver.end()
+    host.refuses = False
+    if not resume:
+        assert run.outcome is Outcome.FAILED
+        assert train(driver).outcome is Outcome.COMPLETED
+
+
+# Metrics
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        lambda driver, metrics: driver.log(metrics),
+        lambda driver, metrics: driver.batch_end(metrics),
+        lambda driver, metrics: driver.batch_held(metrics),
+        lambda driver, metrics: driver.evaluate_batch_end(metrics),
+        lambda driver, metrics: driver.evaluate_end(metrics),
+        lambda driver, metrics: driver.evaluate_end(named=metrics),
+        lambda driver, metrics: driver.epoch_end(metrics),
+    ],
+    ids=["log", "batch_end", "batch_held", "evaluate_batch_end", "evaluate_end", "evaluate_end, named", "epoch_end"],
+)
+@pytest.mark.parametrize("value", ["high", None, object()])
+def test_a_metric_that_is_no_number_is_one_clear_error(fact: Callable[[Driver, Any], None], value: object) -> None:
+    """The error names the metric and its value, whichever fact brought it, and ends the run."""
+    driver = begun(RecordingPlugin())
+    driver.epoch_begin()
+    with pytest.raises(MetricError, match="Metric 'accuracy' must be a number, got"):  # noqa: PT012 - some wait for the end
+        fact(driver, {"loss": 1.0, "accuracy": value})
+        driver.epoch_end()
+    assert run_of(driver).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("fact", ["log", "batch_end", "batch_held", "evaluate_batch_end", "evaluate_end", "epoch_end"])
+def test_metrics_without_names_are_one_clear_error(fact: str) -> None:
+    """The error names the loop, the fact and what was given."""
+    driver = begun(RecordingPlugin())
+    with pytest.raises(MetricError, match=rf"^tiny told of {fact} with metrics that do not map names to numbers: 0\.5\.$"):
+        getattr(driver, fact)(0.5)
+    assert run_of(driver).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("fact", ["batch_end", "batch_held"])
+@pytest.mark.parametrize("counts", [{"batches": 0}, {"updates": -1}])
+def test_a_batchs_end_stands_for_a_batch_at_least(fact: str, counts: dict[str, int]) -> None:
+    """No batches, or fewer updates than none, are an error that names the loop and the fact, and ends the run."""
+    driver = begun(RecordingPlugin())
+    with pytest.raises(ParameterError, match=f"^tiny told of {fact} with updates="):
+        getattr(driver, fact)(**counts)
+    assert run_of(driver).outcome is Outcome.FAILED
+
+
+def test_metrics_that_come_after_an_epochs_end_are_in_no_epoch() -> None:
+    """What a framework logs between two epochs does not become the metric of the next."""
+    driver = begun()
+    driver.log({"early": 1.0})
+    driver.epoch_begin()
+    driver.log({"loss": 2.0})
+    driver.epoch_end({"lr": 0.1})
+    driver.log({"late": 1.0})
+    driver.epoch_begin()
+    driver.epoch_end()
+    driver.end()
+    history = run_of(driver).history
+    assert sorted(history) == ["loss", "lr"]
+    assert history.epochs == [0, 1]
+
+
+# Settling
+
+
+def asking(name: str, hook: str, captures: list[Capture], **more: Any) -> SimpleNamespace:
+    """A plugin that asks for a capture in `hook`."""
+    return plugin(name, **{hook: lambda run: run.when_settled(captures.append)}, **more)
+
+
+@attrs.define(eq=False)
+class Stateful:
+    """Counts the batches and epochs that ended, called in whatever order a test wants."""
+
+    seen: int = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.seen = state["seen"]
+
+
+class Last(Stateful):
+    @hookimpl(trylast=True)
+    def on_batch_end(self) -> None:
+        self.seen += 1
+
+
+class Around(Stateful):
+    @hookimpl(wrapper=True)
+    def on_batch_end(self) -> Generator[None]:
+        yield
+        self.seen += 1
+
+
+def state_in(capture: Capture, name: str) -> Any:
+    return state.loads(capture.record)["plugins"][name]["state"]
+
+
+def test_all_who_ask_share_one_capture_of_the_whole_moment() -> None:
+    """The capture is taken once, after the last `trylast` implementation and the last half of each wrapper."""
+    captures: list[Capture] = []
+    trainee = Counting()
+    driver = begun(
+        ("last", Last()),
+        ("around", Around()),
+        asking("one", "on_batch_end", captures),
+        asking("two", "on_batch_end", captures),
+        trainee=trainee,
+    )
+    driver.batch_end()
+    driver.batch_end()
+    assert trainee.snapshots == 2
+    assert captures[0] is captures[1]
+    assert captures[2] is captures[3]
+    for number, capture in ((1, captures[0]), (2, captures[2])):
+        assert (capture.step, state_in(capture, "last"), state_in(capture, "around")) == (
+            number,
+            {"seen": number},
+            {"seen": number},
+        )
+
+
+@pytest.mark.parametrize("ends", ["settled", "batch_begin", "epoch_end", "end"])
+def test_a_held_batch_is_captured_when_it_is_settled(ends: str) -> None:
+    """Between a held batch and what settles it, its evaluation included, no capture is taken."""
+    captures: list[Capture] = []
+    driver = begun(asking("asks", "on_batch_end", captures), RecordingPlugin())
+    driver.batch_held()
+    driver.evaluate_begin()
+    driver.evaluate_batch_end()
+    driver.evaluate_end()
+    assert captures == []
+    getattr(driver, ends)()
+    assert [capture.step for capture in captures] == [1]
+
+
+def test_no_capture_is_taken_while_gradients_accumulate() -> None:
+    """Who asks within an accumulation gets the capture at the update, or at the epoch's end if that comes first."""
+    captures: list[Capture] = []
+    driver = begun(asking("asks", "on_batch_end", captures))
+    for updates in (0, 0):
+        driver.batch_end(updates=updates)
+        assert captures == []
+    driver.batch_end()
+    assert [capture.step for capture in captures] == [1] * 3
+    driver.batch_end(updates=0)
+    assert len(captures) == 3
+    driver.epoch_end()
+    position = state.loads(captures[3].record)["position"]
+    assert (len(captures), position) == (4, {"epoch": 1, "batch": 0, "begun": False})
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_batch_end", "on_evaluate_end", "on_epoch_end", "on_train_end"]
+)
+def test_a_capture_can_be_asked_for_in_any_hook(hook: str) -> None:
+    """Whatever the hook, the capture is taken by the end of the run at the latest, once."""
+    captures: list[Capture] = []
+    train(driver_of(asking("asks", hook, captures)))
+    assert len(captures) == 1
+
+
+@pytest.mark.parametrize("role", ["actor", "observer"])
+def test_an_error_in_what_was_asked_for_follows_the_role(role: str) -> None:
+    """An actor whose `then` raises ends the run; an observer is disabled. Either way the other who asked gets the capture."""
+    captures: list[Capture] = []
+
+    def fail(_: Capture) -> None:
+        raise BoomError
+
+    raising = asking("raising", "on_train_begin", [], on_batch_end=lambda run: run.when_settled(fail))
+    raising.role = role
+    recording = RecordingPlugin()
+    driver = begun(raising, asking("other", "on_batch_end", captures), recording)
+    if role == "actor":
+        with pytest.raises(BoomError):
+            driver.batch_end()
+    else:
+        driver.batch_end()
+        driver.end()
+    run = run_of(driver)
+    assert run.outcome == ("failed" if role == "actor" else "completed")
+    assert [(failure.plugin, failure.hook, failure.disabled) for failure in run.failures] == [
+        ("raising", "when_settled", role == "observer")
+    ]
+    assert len(captures) == 1
+    check_events(recording.events)
+
+
+def test_an_interruption_waits_until_the_moment_is_settled() -> None:
+    """What `Run.interrupt` is given is raised once every plugin has had every event of the batch, its evaluation included."""
+    recording = RecordingPlugin()
+    stop = KeyboardInterrupt()
+    driver = begun(plugin("interrupting", on_batch_begin=lambda run: run.interrupt(stop)), recording)
+    driver.batch_begin()
+    driver.batch_held()
+    driver.evaluate_batch_end()
+    driver.evaluate_end()
+    assert recording.hooks[-1] == "on_evaluate_end"
+    with pytest.raises(KeyboardInterrupt) as raised:
+        driver.settled()
+    assert raised.value is stop
+    assert recording.events[-2:] == [("on_exception", stop), ("on_train_end", Outcome.INTERRUPTED)]
+
+
+def test_an_interruption_waits_for_the_update() -> None:
+    """Within an accumulation nothing is raised, so that no gradient is lost."""
+    driver = begun(plugin("interrupting", on_batch_begin=lambda run: run.interrupt(KeyboardInterrupt())))
+    driver.batch_end(updates=0)
+    driver.batch_end(updates=0)
+    with pytest.raises(KeyboardInterrupt):
+        driver.batch_end()
+    assert run_of(driver).progress.step == 1
+
+
+def test_ctrl_c_within_a_batch_takes_effect_at_its_end(tmp_path: Path) -> None:
+    """Ctrl-C waits until the batch is settled, and Checkpoint saves; afterwards the handler is Python's again."""
+    trainee = ScriptedTrainee(weights=[0.0])
+    driver = begun(Checkpoint(tmp_path, every_n_epochs=None), trainee=trainee)
+    driver.batch_begin()
+    signal.raise_signal(signal.SIGINT)
+    trainee.weights = [1.0]
+    with pytest.raises(KeyboardInterrupt):
+        driver.batch_end()
+    assert run_of(driver).outcome is Outcome.INTERRUPTED
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    saved = store.newest(tmp_path)
+    assert (saved.step, trainee.read(saved.path)["weights"]) == (1, [1.0])
+
+
+def test_the_shortest_way_is_heard_like_the_long_one() -> None:
+    """`batches` returns two functions: what they tell, count and settle equals `batch_begin` and `batch_end`."""
+    heard = []
+    for short in (False, True):
+        captures: list[Capture] = []
+        recording = RecordingPlugin()
+        driver = begun(recording, asking("asks", "on_batch_end", captures))
+        for _ in range(2):
+            driver.epoch_begin()
+            begin, end = driver.batches()
+            for batch in range(2):
+                if short:
+                    begin(batch)
+                    end(batch, {"loss": 1.0})
+                else:
+                    driver.batch_begin()
+                    driver.batch_end({"loss": 1.0})
+            driver.epoch_end()
+        driver.end()
+        heard.append(
+            (recording.events, run_of(driver).progress, [state.loads(capture.record)["position"] for capture in captures])
+        )
+    assert heard[0] == heard[1]
+
+
+# The golden traces
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/hooks.md").read_text(encoding="utf-8")
+TRACES = dict(re.findall(r"^### (.+?)\n.*?^```text\n(.+?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+
+
+def parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """The name and the arguments of a call as it is written in the document."""
+    tree = ast.parse(call, mode="eval").body
+    assert isinstance(tree, ast.Call)
+    keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
+    return ast.unparse(tree.func), [ast.literal_eval(argument) for argument in tree.args], keywords
+
+
+@pytest.mark.parametrize("kind", TRACES)
+def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
+    """For each fact in a trace of docs/hooks.md, plugins get the events beside it, no more and no fewer."""
+
+    def vote(run: Run, epoch: int) -> None:
+        if epoch == 1 and "host.stop()" in TRACES[kind]:
+            run.stop("two epochs are enough")
+
+    heard: list[Any] = []
+
+    class Stopped(NoHost):
+        def stop(self) -> None:
+            heard.append(("host.stop",))
+
+    driver = driver_of(RecordingPlugin(events=heard), plugin("votes", on_epoch_end=vote), host=Stopped())
+    for row in TRACES[kind].splitlines():
+        told, expected = (side.strip() for side in row.split("->"))
+        fact, arguments, keywords = parsed(told)
+        if fact == "begin":
+            driver.begin(a_run())
+        else:
+            getattr(driver, fact)(*arguments, **keywords)
+        events = [] if expected == "nothing" else [parsed(event) for event in expected.split("; ")]
+        assert heard == [(name, *given) for name, given, _ in events], row
+        heard.clear()
+    run = run_of(driver)
+    assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1])
+    assert run.progress.step == {"Iteration": 2, "Ended": 5}.get(kind.split(maxsplit=1)[0], 6)
+
+
+def test_there_is_a_golden_trace_for_each_kind_of_framework() -> None:
+    """The document has six traces, each of them with a legal sequence of events."""
+    assert len(TRACES) == 6
+    for trace in TRACES.values():
+        events = [parsed(event) for row in trace.splitlines() for event in row.split("->")[1].strip().split("; ") if "(" in event]
+        check_events([(name, *given) for name, given, _ in events if name != "host.stop"])

@@ -1,0 +1,150 @@
+"""Facts in, legal events out: over every state that can be reached, and every fact in it."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import pytest
+
+from hookcore import Outcome
+from hookcore.sequence import Sequence
+from hookcore.testing import check_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Fact = Callable[[Sequence], Iterable[tuple[Any, ...]]]
+
+FACTS: Final[dict[str, Fact]] = {
+    "epoch_begin": Sequence.epoch_begin,
+    "batch_begin": Sequence.batch_begin,
+    "batch_end": Sequence.batch_end,
+    "batch_end of two": lambda sequence: sequence.batch_end(batches=2),
+    "batch_held": Sequence.batch_held,
+    "settled": Sequence.settled,
+    "evaluate_begin": Sequence.evaluate_begin,
+    "evaluate_batch_begin": Sequence.evaluate_batch_begin,
+    "evaluate_batch_end": Sequence.evaluate_batch_end,
+    "evaluate_end": Sequence.evaluate_end,
+    "predict_begin": Sequence.predict_begin,
+    "predict_batch_begin": Sequence.predict_batch_begin,
+    "predict_batch_end": Sequence.predict_batch_end,
+    "predict_end": Sequence.predict_end,
+    "epoch_end": Sequence.epoch_end,
+    "epoch_end, one evaluation to come": lambda sequence: sequence.epoch_end(hold=1),
+    "epoch_end, two evaluations to come": lambda sequence: sequence.epoch_end(hold=2),
+    "log": lambda sequence: sequence.log({"loss": 0.0}),
+    "leave": Sequence.leave,
+}
+
+
+@attrs.define
+class Told:
+    """The events of a run as plugins get them, and where its batches are."""
+
+    sequence: Sequence
+    events: list[tuple[Any, ...]] = attrs.field(factory=lambda: [("on_train_begin",)])
+    batch: int = 0
+
+    def tell(self, fact: Fact) -> list[tuple[Any, ...]]:
+        made = []
+        for name, *arguments in fact(self.sequence):
+            if name in {"settled", "epoch_continues"}:
+                continue
+            event = (f"on_{name}", *(argument if argument is not None else {} for argument in arguments))
+            if name == "epoch_begin":
+                self.batch = 0
+            elif name == "batch_begin":
+                event = ("on_batch_begin", self.batch)
+            elif name == "batches_end":
+                self.batch += arguments[2]
+                event = ("on_batch_end", self.batch - 1, {})
+            made.append(event)
+        self.events += made
+        return made
+
+
+def state(sequence: Sequence) -> tuple[Any, ...]:
+    """What tells two sequences apart, except how far they have counted."""
+    return tuple(sequence.open), sequence.held, max(sequence.evaluations, 0), sequence.continues, sequence.left
+
+
+def reachable() -> dict[tuple[Any, ...], Told]:
+    """Every state that a run can get into, new or resumed within an epoch, with the shortest series of facts that leads there."""
+    resumed = Told(Sequence(epoch=2, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
+    waiting = deque([Told(Sequence()), resumed])
+    found = {state(told.sequence): told for told in waiting}
+    while waiting:
+        told = waiting.popleft()
+        for fact in FACTS.values():
+            following = copy.deepcopy(told)
+            following.tell(fact)
+            if state(following.sequence) not in found:
+                found[state(following.sequence)] = following
+                waiting.append(following)
+    return found
+
+
+STATES: Final = reachable()
+
+
+@pytest.mark.parametrize("first", FACTS)
+def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
+    """Whatever has happened, and whatever two facts come next, the events of the run are legal and its epochs have all ended."""
+    for told in STATES.values():
+        for second in FACTS.values():
+            run = copy.deepcopy(told)
+            run.tell(FACTS[first])
+            run.tell(second)
+            left = run.sequence.left
+            run.tell(Sequence.finish)
+            check_events([*run.events, ("on_train_end", Outcome.COMPLETED)])
+            begun, ended = ([event[1] for event in run.events if event[0] == f"on_epoch_{moment}"] for moment in ("begin", "end"))
+            assert ended == (begun[:-1] if left else begun)
+            assert run.sequence == Sequence(run.sequence.epoch, batch=run.sequence.batch, evaluations=run.sequence.evaluations)
+
+
+def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:
+    """In any state, the beginning of an epoch begins one, except the first that is told to a run resumed within an epoch."""
+    for told in STATES.values():
+        run = copy.deepcopy(told)
+        continues, epoch = run.sequence.continues, run.sequence.epoch
+        begun = [event for event in run.tell(Sequence.epoch_begin) if event[0] == "on_epoch_begin"]
+        assert begun == ([] if continues else [("on_epoch_begin", epoch + 1)])
+        assert run.tell(Sequence.epoch_begin)[-1:] == [("on_epoch_begin", run.sequence.epoch)]
+
+
+def test_metrics_belong_to_the_open_epoch_and_to_no_other() -> None:
+    """In any state, what is told before an epoch begins, or after its end, is in no epoch's metrics."""
+    for told in STATES.values():
+        run = copy.deepcopy(told)
+        run.tell(Sequence.finish)
+        run.tell(lambda sequence: sequence.log({"late": 1.0}))
+        run.tell(Sequence.epoch_begin)
+        run.tell(lambda sequence: sequence.log({"loss": 2.0}))
+        assert run.tell(Sequence.epoch_end) == [("on_epoch_end", run.sequence.epoch, {"loss": 2.0})]
+
+
+def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
+    """The loop's last word counts: after `leave`, another epoch ends the one that was left, and its own end is heard."""
+    for following, events in {
+        "epoch_begin": ["on_epoch_end", "on_epoch_begin", "on_epoch_end"],
+        "epoch_end": ["on_epoch_end"],
+        "settled": [],
+    }.items():
+        run = Told(Sequence())
+        for fact in ("epoch_begin", "batch_end", "leave"):
+            run.tell(FACTS[fact])
+        told = len(run.events)
+        run.tell(FACTS[following])
+        run.tell(Sequence.finish)
+        assert [event[0] for event in run.events[told:]] == events
+
+
+def test_the_states_are_many() -> None:
+    """The search reaches every nesting of scopes, held or not: none of the tests here looks at a handful."""
+    assert len({tuple(told.sequence.open) for told in STATES.values()}) == 15
+    assert len(STATES) >= 90
