@@ -12,7 +12,7 @@ from hookcore.means import Means
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -85,10 +85,8 @@ class Loop:
         self._evaluation: Means | None = None
         self._to_skip = 0
         """The batches of the open epoch that were trained before the run was cut."""
-        self._updates: int | None = None
-        """The updates of the open batch, 0 within an accumulation; None if no batch is open."""
-        self._left_batch = False
-        """Whether the body left the open batch by `break`."""
+        self._left_batch: Callable[[], None] | None = None
+        """Ends the batch that the body left by `break`."""
         self._left_early = False
         self._batched = False
 
@@ -123,6 +121,9 @@ class Loop:
                 self._end_left_batch()
                 if self._epoch is not None:
                     self._driver.leave()
+        except BaseException as raised:
+            self._driver.end(raised)
+            raise
         finally:
             self._open = False
         early = "the loop was left before its last epoch" if self._left_early else None
@@ -174,26 +175,43 @@ class Loop:
             yield from self._evaluated(data, means)
             return
         self._batched = True
-        # Without accumulation nothing is drawn ahead: data may be endless, or draw random numbers.
-        items = _with_last(data) if accumulate > 1 else ((item, False) for item in data)
-        for number, (batch, is_last) in enumerate(items, 1):
+        yield from self._trained(data, means) if accumulate == 1 else self._accumulated(data, means, accumulate)
+
+    def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
+        begin, end = self._driver.batches()  # the shortest way, as each batch is an update
+        for number, batch in enumerate(data):
             if self._to_skip:
                 self._to_skip -= 1
                 continue
-            begins_update = accumulate == 1 or number % accumulate == 1
-            if begins_update and self._driver.stopping:
+            if self._driver.stopping:
                 return
-            self._driver.batch_begin()
+            begin(number)
             means.begin_batch()
-            self._updates = int(number % accumulate == 0 or is_last)
             try:
                 yield batch
             except GeneratorExit:
                 # Either a `break`, after the body worked on this batch, or an exception, before it had: which of them shows when
                 # the loop continues or ends. And Python drops what a plugin raises here.
-                self._left_batch = True
+                self._left_batch = lambda number=number: end(number, means.end_batch())
                 raise
-            self._end_batch(means)
+            end(number, means.end_batch())
+
+    def _accumulated(self, data: Iterable[Batch], means: Means, accumulate: int) -> Iterator[Batch]:
+        for number, (batch, is_last) in enumerate(_with_last(data), 1):
+            if self._to_skip:
+                self._to_skip -= 1
+                continue
+            if number % accumulate == 1 and self._driver.stopping:
+                return
+            self._driver.batch_begin()
+            means.begin_batch()
+            try:
+                yield batch
+            except GeneratorExit:
+                # What was accumulated by then is all that there will be.
+                self._left_batch = lambda: self._driver.batch_end(means.end_batch())
+                raise
+            self._driver.batch_end(means.end_batch(), updates=int(number % accumulate == 0 or is_last))
 
     def _evaluated(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         for batch in data:
@@ -202,22 +220,15 @@ class Loop:
             try:
                 yield batch
             except GeneratorExit:
-                self._left_batch = True
+                self._left_batch = lambda: self._driver.evaluate_batch_end(means.end_batch())
                 raise
             self._driver.evaluate_batch_end(means.end_batch())
 
-    def _end_batch(self, means: Means) -> None:
-        updates, self._updates = self._updates, None
-        self._driver.batch_end(means.end_batch(), updates=updates or 0)
-
     def _end_left_batch(self) -> None:
         """End the batch that the body left by `break`."""
-        left, self._left_batch = self._left_batch, False
-        if left and self._evaluation is not None:
-            self._driver.evaluate_batch_end(self._evaluation.end_batch())
-        elif left and self._epoch is not None:
-            self._updates = 1  # what was accumulated by then is all that there will be
-            self._end_batch(self._epoch)
+        end, self._left_batch = self._left_batch, None
+        if end is not None:
+            end()
 
     @contextlib.contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[None]:
