@@ -74,6 +74,8 @@ def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
+# Between opening a file and the `with` that closes it, a Ctrl-C leaves that to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_at_any_line_loses_and_tears_nothing(tmp_path: Path) -> None:
     """However the run is interrupted, the run that resumes it has the weights, the steps and the history of an uncut one."""
     uncut = ScriptedTrainee()
