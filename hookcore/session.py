@@ -215,6 +215,10 @@ class Session:
         if self.drops_latest:
             self.latest = None
 
+    def batch_dropped(self) -> None:
+        """Note that the batch that began turned out to have no data: it was not trained."""
+        self.whole = not self._accumulates
+
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
         self.latest = metrics

@@ -186,6 +186,7 @@ class KerasEvents:
         """Begin a validation within training, or an evaluation outside of it."""
         session = self._session_of(model)
         if not self._outside_fit:
+            session.batch_dropped()  # if the length of the data is unknown, Keras has begun one too many
             self._stopped_early = bool(model.stop_training)  # and not by a vote during or after validation
             if can_skip_batches():
                 self._epoch_state.hold_metrics(model)

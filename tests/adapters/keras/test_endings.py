@@ -398,3 +398,27 @@ def test_what_means_the_end_of_data_shortens_no_evaluation(
     adapter = KerasAdapter([plugin])
     with pytest.raises(PluginError, match="'calls' raised OutOfRangeError"):
         getattr(model, way)(data[0], **({"y": data[1]} if way == "evaluate" else {}), callbacks=[adapter], verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
+@pytest.mark.parametrize("known", [True, False])
+def test_an_interrupt_in_a_validation_ends_it_there(train_by_fit: Any, make: Any, data: Any, calls: Any, *, known: bool) -> None:
+    """It waits for the batch that is being evaluated, not for the epoch, also if Keras began a batch that has no data."""
+    train = tf.data.Dataset.from_tensor_slices(data).batch(6)
+    evaluated: list[int] = []
+
+    def interrupt(run: Run) -> None:
+        evaluated.append(run.progress.step)
+        run.interrupt(KeyboardInterrupt())
+
+    plugins = [calls(on_evaluate_batch_end=interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(
+            make(),
+            train if known else train.filter(lambda x, y: True),  # noqa: ARG005 - a filter makes the length unknown
+            validation_data=train,
+            epochs=2,
+            shuffle=False,
+            plugins=plugins,
+        )
+    assert evaluated == [4]
