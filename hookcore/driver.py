@@ -64,6 +64,11 @@ class Driver:
         return self._session is not None and not self._outside and self._session.stopping
 
     @property
+    def is_running(self) -> bool:
+        """Whether a run has begun and not ended."""
+        return self._session is not None and not self._outside
+
+    @property
     def epoch(self) -> int:
         """The latest epoch that began, counted from zero; one less than the first before that."""
         return self._sequence.epoch
@@ -153,6 +158,7 @@ class Driver:
     def epoch_begin(self) -> None:
         """Tell that an epoch begins."""
         self._deliver("epoch_begin", self._sequence.epoch_begin())
+        self._obey()
 
     def batch_begin(self) -> None:
         """Tell that a batch is about to be trained."""
@@ -258,8 +264,8 @@ class Driver:
     def _obey(self) -> None:
         """Tell the loop to stop, unless it does not have its least number of epochs yet."""
         session = self._session
-        if session is None or self._is_over or not session.stopping:
-            return
+        if session is None or self._is_over or not session.stopping or self._sequence.continues:
+            return  # an epoch that was cut is finished first
         votes = session.run.stop_reasons
         if self._sequence.epoch + ("epoch" not in self._sequence.open) < self._min_epochs:
             for vote in votes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +27,16 @@ class DelayedInterrupt:
         self._pending: BaseException | None = None
         self._installed = False
         self._delays = False
+        self._before: Any = None
+        self._process = os.getpid()
 
     def install(self) -> None:
         """Handle Ctrl-C from now on."""
-        main = threading.current_thread() is threading.main_thread()
-        self._installed = self._delays = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            # A run within a run takes Ctrl-C over: its batches end sooner.
+            delayed = isinstance(getattr(self._before, "__self__", None), DelayedInterrupt)
+            self._installed = self._delays = delayed or self._before is signal.default_int_handler
         if self._installed:
             signal.signal(signal.SIGINT, self._handle)
 
@@ -42,7 +48,7 @@ class DelayedInterrupt:
         """Put the earlier handler back, unless another was put in place since."""
         self.let_through()
         if self._installed and signal.getsignal(signal.SIGINT) == self._handle:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, self._before)
         self._installed = False
 
     def raise_pending(self, error: BaseException | None) -> None:
@@ -61,7 +67,7 @@ class DelayedInterrupt:
         self.raise_pending(error)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._delays or self._pending is not None:
+        if not self._delays or self._pending is not None or os.getpid() != self._process:
             signal.default_int_handler(number, frame)
         pending = self._interrupt(KeyboardInterrupt())
         if not isinstance(pending, KeyboardInterrupt):

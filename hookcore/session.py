@@ -326,8 +326,10 @@ class Session:
         else:
             self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
             try:
-                self.hooks.on_exception(exception)
-                self._settle_at_end()
+                try:
+                    self.hooks.on_exception(exception)
+                finally:  # before `on_train_end`, in which plugins close
+                    self._settle_at_end()
             except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
                 exception.add_note(f"Then, in on_exception: {error!r}")
         try:
@@ -412,7 +414,9 @@ class Session:
         """Record `error`. Disable an observer and return None; return the error of an actor, for the caller to raise."""
         if any(failure.error is error for failure in self.shared.failures):
             return error  # it propagates from an event within this event, where it was recorded under the plugin that raised it
-        registered = next(registered for registered in self._plugins if registered.name == plugin)
+        registered = next((registered for registered in self._plugins if registered.name == plugin), None)
+        if registered is None:
+            return error  # of the caller, who has a handle too
         policy = self._on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
         text = "".join(traceback.format_exception(error))
         self.shared.failures.append(PluginFailure(plugin, hook, error, text, disabled=policy == "disable"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hookcore import Position, Resume, Trainee
-
-logger = logging.getLogger("hookcore")
 
 logger = logging.getLogger("hookcore")
 
@@ -138,6 +137,8 @@ class Loop:
         self._current("epochs")
         driver, run = self._driver, self.run
         # An epoch that was cut is finished, even if a plugin has voted in it.
+        if run.epochs is not None and driver.epoch >= run.epochs:
+            self._epoch = None  # resumed with fewer epochs than were trained
         while self._epoch is not None or ((run.epochs is None or driver.epoch + 1 < run.epochs) and not driver.stopping):
             if self._epoch is None:
                 self._epoch = Means()
@@ -185,6 +186,7 @@ class Loop:
                 continue
             if self._driver.stopping:
                 return
+            self._check_runs()
             begin(number)
             means.begin_batch()
             try:
@@ -197,12 +199,16 @@ class Loop:
             end(number, means.end_batch())
 
     def _accumulated(self, data: Iterable[Batch], means: Means, accumulate: int) -> Iterator[Batch]:
-        for number, (batch, is_last) in enumerate(_with_last(data), 1):
+        items, nothing = iter(data), object()
+        batch: Any = next(items, nothing)
+        for number in itertools.count(1):
+            if batch is nothing or (number % accumulate == 1 and self._driver.stopping):
+                return
             if self._to_skip:
                 self._to_skip -= 1
+                batch = next(items, nothing)
                 continue
-            if number % accumulate == 1 and self._driver.stopping:
-                return
+            self._check_runs()
             self._driver.batch_begin()
             means.begin_batch()
             try:
@@ -211,7 +217,9 @@ class Loop:
                 # What was accumulated by then is all that there will be.
                 self._left_batch = lambda: self._driver.batch_end(means.end_batch())
                 raise
-            self._driver.batch_end(means.end_batch(), updates=int(number % accumulate == 0 or is_last))
+            # After the body, which may reuse what it was given: only now it matters whether this was the last.
+            batch = next(items, nothing)
+            self._driver.batch_end(means.end_batch(), updates=int(number % accumulate == 0 or batch is nothing))
 
     def _evaluated(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         for batch in data:
@@ -264,18 +272,12 @@ class Loop:
             raise HookcoreError(f"Loop.{method} works only within an epoch: `for epoch in loop.epochs():`.")
         return means
 
+    def _check_runs(self) -> None:
+        if not self._driver.is_running:
+            raise HookcoreError("The run has ended by an error that was raised in it: leave the `with` block of the Loop.")
+
     def _current(self, method: str) -> None:
         if not self._open:
             raise HookcoreError(f"Loop.{method} works only within its `with` block: `with Loop(...) as loop:`.")
+        self._check_runs()
         self._end_left_batch()
-
-
-def _with_last(data: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
-    """Each item of `data` with whether it is the last: the item after it is drawn first."""
-    waiting: list[Batch] = []
-    for item in data:
-        if waiting:
-            yield waiting.pop(), False
-        waiting.append(item)
-    for last in waiting:
-        yield last, True

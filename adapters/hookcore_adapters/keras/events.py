@@ -90,8 +90,7 @@ class KerasEvents:
         # Unless a batch may begin that never ends; see `_execution_begin`.
         session.drops_latest = params.get("steps") is not None
         self._session = session
-        accumulates = getattr(getattr(model, "optimizer", None), "gradient_accumulation_steps", None)
-        self._counts_updates = int(getattr(model, "steps_per_execution", 1) or 1) > 1 or bool(accumulates)
+        self._counts_updates = int(getattr(model, "steps_per_execution", 1) or 1) > 1
         if run.resumed_from is not None:
             self._choose_first_epoch(session)
         session.train_begin()
@@ -239,7 +238,7 @@ class KerasEvents:
         if self._session is None or self._outside_fit:
             self._model = model
             run = Run.of(KerasTrainee(model), model=model)
-            self._session = self.engine.start(run, training=False, host=self, on_vote=self.stop)
+            self._session = self.engine.start(run, training=False, host=self)
             self._outside_fit = True
         return self._session
 
@@ -263,7 +262,9 @@ class KerasEvents:
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return what a checkpoint holds of Keras itself."""
-        session = self._current()
+        session = self._session
+        if session is None:
+            return {}
         state = {"steps_per_epoch": session.run.steps_per_epoch}
         within = session.position.batch and can_skip_batches()
         return state | {"epoch": self._epoch_state.state_dict(self._model, session.latest)} if within else state
