@@ -31,6 +31,8 @@ class Capture:
     """The JSON text of progress, history, decisions and the state of every plugin."""
     snapshots: Sequence[Snapshot] = attrs.field(repr=False)
     """The trainee's own, then those that plugins hold, in the order in which the record lists them."""
+    accumulated: int = 0
+    """The batches trained since the step's update, whose gradients wait for the next one."""
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +67,7 @@ class Capture:
             raise CheckpointError(
                 f"The checkpoint {checkpoint.path} cannot be resumed: the trainee could not read its snapshot: {error!r}."
             ) from error
-        return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots)
+        return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots, checkpoint.accumulated)
 
 
 def _snapshot_directory(directory: Path, number: int) -> Path:

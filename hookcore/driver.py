@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from hookcore.resume import Resume
+    from hookcore.run import Position
     from hookcore.sequence import Events
     from hookcore.session import Session
     from hookcore.store import SavedCheckpoint
@@ -69,22 +70,34 @@ class Driver:
         return self._session is not None and not self._outside
 
     @property
+    def position(self) -> Position:
+        """Where training continues if the run is cut now. Raises `HookcoreError` outside of a run."""
+        return self._running("position").position
+
+    @property
+    def latest(self) -> Mapping[str, Any] | None:
+        """The metrics of the epoch's latest batch, as the framework has them, if any. Raises `HookcoreError` outside of a run."""
+        return self._running("latest").latest
+
+    @property
     def epoch(self) -> int:
         """The latest epoch that began, counted from zero; one less than the first before that."""
         return self._sequence.epoch
 
     def find(self, trainee: Trainee) -> SavedCheckpoint | None:
-        """Return the checkpoint that the next `begin` resumes, or None: for a framework that must build its model first."""
+        """Return the checkpoint that the next run resumes, or None: for a framework that must build its model first."""
+        self._close_abandoned()  # what it still writes may be the checkpoint
         return find(self._resume, self.engine.plugins, trainee)
 
     def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0) -> None:
-        """Begin `run`, from a checkpoint if one is found: restore it, tell the host, then `on_train_begin`.
+        """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
 
         An earlier run that its framework abandoned ends first, as failed. Votes to stop before `min_epochs` epochs are over are
         overruled and logged; they count later only if the plugin votes again.
         """
         self._close_abandoned()
-        run.resumed_from = self.find(run.trainee)
+        if run.resumed_from is None:
+            run.resumed_from = self.find(run.trainee)
         session = self.engine.start(run, host=self._host, on_vote=self._obey)
         session.resume()
         position = session.position
@@ -92,7 +105,7 @@ class Driver:
         if run.resumed_from is not None:
             self._sequence = Sequence(position.epoch - 1)
             if position.begun:
-                self._sequence = Sequence(position.epoch, continues=True, open=["epoch"])
+                self._sequence = Sequence(position.epoch, is_new=False, continues=True, open=["epoch"])
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
         self._interrupt = DelayedInterrupt(run.interrupt)
         self._interrupt.install()
@@ -151,13 +164,14 @@ class Driver:
         raise, the adapter must hand to `end`.
         """
         session = self._running("batches")
+        session.accumulate_no_more()
         return session.batch_begin, session.batch_end
 
     # Facts of training
 
-    def epoch_begin(self) -> None:
-        """Tell that an epoch begins."""
-        self._deliver("epoch_begin", self._sequence.epoch_begin())
+    def epoch_begin(self, epoch: int | None = None) -> None:
+        """Tell that an epoch begins. `epoch` is the number of a run's first, if it was not known to `begin`."""
+        self._deliver("epoch_begin", self._sequence.epoch_begin(epoch))
         self._obey()
 
     def batch_begin(self) -> None:
@@ -178,17 +192,32 @@ class Driver:
         """Tell that the evaluations of the held batch are done, or did not come."""
         self._deliver("settled", self._sequence.settled())
 
-    def update(self) -> None:
-        """Tell that an update was made without batches that the loop tells of."""
-        self._running("update").update()
+    def update(self, updates: int) -> None:
+        """Tell of `updates` of batches that were told of with fewer: those of an optimizer that the adapter does not know."""
+        self._deliver("update", iter([("update", updates)]))
+
+    def batch_dropped(self) -> None:
+        """Tell that the batch that began turned out to have no data: it was not trained."""
+        self._deliver("batch_dropped", self._sequence.batch_dropped())
+
+    def batch_skipped(self) -> None:
+        """Tell that the loop is at a batch that was trained before the run was cut, so that a Ctrl-C may take effect."""
+        self._deliver("batch_skipped", iter([("settle",)]))
+
+    def begin_again(self) -> None:
+        """Tell that the loop cannot skip the batches of the open epoch that were trained before the run was cut."""
+        self._deliver("begin_again", iter([("begin_again",)]))
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Tell metrics of the open epoch."""
         self._deliver("log", self._sequence.log(metrics), metrics)
 
-    def epoch_end(self, metrics: Mapping[str, Any] | None = None, *, hold: int = 0) -> None:
-        """Tell that the epoch is over, except for `hold` evaluations that are still to come."""
-        self._deliver("epoch_end", self._sequence.epoch_end(metrics, hold=hold), metrics)
+    def epoch_end(self, metrics: Mapping[str, Any] | None = None, *, hold: int = 0, exhausted: bool = False) -> None:
+        """Tell that the epoch is over, except for `hold` evaluations that are still to come.
+
+        `exhausted` is whether it had all of its data, so that its batches are the length of an epoch if that was unknown.
+        """
+        self._deliver("epoch_end", self._sequence.epoch_end(metrics, hold=hold, exhausted=exhausted), metrics)
 
     def leave(self) -> None:
         """Tell that the loop leaves the open epoch in the middle: if `end` follows, it has no end."""

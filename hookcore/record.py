@@ -31,6 +31,7 @@ class _Progress:
     epoch: int = attrs.field(validator=integer(at_least=0))
     batch: int = attrs.field(validator=integer(at_least=0))
     step: int = attrs.field(validator=integer(at_least=0))
+    accumulated: int = attrs.field(default=0, validator=integer(at_least=0))
 
 
 @attrs.frozen
@@ -40,6 +41,13 @@ class _Position:
     epoch: int = attrs.field(validator=integer(at_least=0))
     batch: int = attrs.field(validator=integer(at_least=0))
     begun: bool = attrs.field(validator=attrs.validators.instance_of(bool))
+
+
+@attrs.frozen
+class _Length:
+    """The length of an epoch with a validator, for reading."""
+
+    steps_per_epoch: int | None = attrs.field(validator=integer(at_least=0, optional=True))
 
 
 def record_of(
@@ -57,6 +65,7 @@ def record_of(
             "format": FORMAT,
             "progress": attrs.asdict(run.progress),
             "position": attrs.asdict(position),
+            "steps_per_epoch": run.steps_per_epoch,
             "history": run.history.state_dict(),
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
@@ -93,6 +102,9 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         own, *snapshots = capture.snapshots
         held = dict(zip(((owner, key) for owner, key in record["held"]), snapshots, strict=True))
         loop: Mapping[str, Any] = dict(record["loop"])
+        length = _Length(
+            record.get("steps_per_epoch", loop.get("steps_per_epoch"))
+        ).steps_per_epoch  # earlier ones: the loop's own
         run.history.load_state_dict(record["history"])
         saved_names = _match_plugins(record["plugins"], plugins)
         changed = {
@@ -114,6 +126,8 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
     for name, value in attrs.asdict(progress).items():
         setattr(run.progress, name, value)
     run.decisions[:], run.stop_reasons[:] = decisions, votes
+    if run.steps_per_epoch is None:
+        run.shared.steps_per_epoch = length
     logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
     return position, loop
 

@@ -48,4 +48,4 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
             "resume='auto' needs a plugin that saves checkpoints, such as Checkpoint. Add one, or give the path of a checkpoint."
         )
     found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
-    return max(found, key=lambda checkpoint: checkpoint.step, default=None)
+    return max(found, key=lambda checkpoint: checkpoint.place, default=None)

@@ -76,11 +76,15 @@ class PluginFailure:
 
 @attrs.define
 class Progress:
-    """How far the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done."""
+    """How far the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done.
+
+    `accumulated` is the number of batches since the latest update, whose gradients wait for the next one.
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    accumulated: int = 0
 
 
 @attrs.frozen
@@ -160,6 +164,7 @@ class Run:
         model: Any = None,
         validation_data: Any = None,
         validation_freq: int | Collection[int] = 1,
+        resumed_from: SavedCheckpoint | None = None,
     ) -> Run:
         """Make the run that an adapter is about to begin, with what it knows of it."""
         return cls(
@@ -167,6 +172,7 @@ class Run:
             model=model,
             validation_data=validation_data,
             validation_freq=validation_freq,
+            resumed_from=resumed_from,
             shared=Shared(epochs=epochs, steps_per_epoch=steps_per_epoch),
         )
 

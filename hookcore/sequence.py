@@ -10,8 +10,8 @@ open.
 
 Each fact is a generator: what it yields is delivered before it continues. An event is a tuple of its name and arguments:
 
-    epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics)
-    batch_begin()           batches_end(metrics, updates, batches)                settled()
+    epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics, exhausted)
+    batch_begin()           batches_end(metrics, updates, batches)                settled()    batch_dropped()
     evaluate_begin()        evaluate_batch_begin(batch)     evaluate_batch_end(batch, metrics)     evaluate_end(metrics)
 
 and `predict_...` like `evaluate_...`, without metrics.
@@ -46,6 +46,8 @@ class Sequence:
 
     epoch: int = -1
     """The latest epoch that began, counted from zero."""
+    is_new: bool = True
+    """Whether no epoch has begun in this run, so that a loop may still tell which is the first."""
     continues: bool = False
     """Whether the open epoch began in the run that this one resumes: the loop will begin it once more."""
     open: list[Scope] = attrs.field(factory=list)
@@ -56,15 +58,19 @@ class Sequence:
     """How many evaluations the held epoch still waits for."""
     batch: int = 0
     """The next batch of the open evaluation or prediction."""
-    metrics: dict[str, Any] = attrs.field(factory=dict)
+    metrics: Mapping[str, Any] = attrs.field(factory=dict)
     """The open epoch's own metrics so far."""
+    exhausted: bool = False
+    """Whether the data of the open epoch have ended."""
     left: bool = False
     """Whether the loop has left the open epoch in the middle."""
 
     # Facts of training
 
-    def epoch_begin(self) -> Events:
-        """An epoch begins; the one that is open ends."""
+    def epoch_begin(self, epoch: int | None = None) -> Events:
+        """An epoch begins; the one that is open ends. `epoch` is the number of a run's first, if the loop tells it only now."""
+        if epoch is not None and self.is_new:
+            self.epoch = epoch - 1
         if self.continues:
             self.continues = self.left = False
             yield from self._close("epoch")
@@ -92,6 +98,10 @@ class Sequence:
         self.held = "batch"
         yield "batches_end", metrics, updates, batches
 
+    def batch_dropped(self) -> Events:
+        """The batch that began turned out to have no data: it was not trained."""
+        yield ("batch_dropped",)
+
     def settled(self) -> Events:
         """All that the held batch led to is done."""
         if self.held == "batch":
@@ -101,17 +111,19 @@ class Sequence:
     def log(self, metrics: Mapping[str, Any]) -> Events:
         """Metrics of the open epoch become known."""
         if "epoch" in self.open:
-            self.metrics |= metrics
+            self.metrics = {**self.metrics, **metrics}
         yield from ()
 
-    def epoch_end(self, metrics: Metrics = None, *, hold: int = 0) -> Events:
-        """The epoch ends, after `hold` evaluations that are still to come."""
+    def epoch_end(self, metrics: Metrics = None, *, hold: int = 0, exhausted: bool = False) -> Events:
+        """The epoch ends, after `hold` evaluations that are still to come. `exhausted` is whether its data have ended."""
         if "epoch" in self.open and self.held != "epoch":
             self.continues = self.left = False
             yield from self._close("epoch")
             yield from self._settle()
-            self.metrics |= metrics or {}
-            self.held, self.evaluations = "epoch", hold
+            if metrics is not None:
+                # If all come at once, they are passed on as they are, and read when a plugin does.
+                self.metrics = {**self.metrics, **metrics} if hold or self.metrics else metrics
+            self.held, self.evaluations, self.exhausted = "epoch", hold, exhausted
             if not hold:
                 yield from self._close()
 
@@ -174,6 +186,7 @@ class Sequence:
         self.open.append(scope)
         if scope == "epoch":
             self.epoch += 1
+            self.is_new = False
             yield "epoch_begin", self.epoch
         elif scope == "batch":
             self.continues = self.left = False
@@ -202,7 +215,8 @@ class Sequence:
         scope = self.open.pop()
         if scope == "epoch":
             own, self.metrics, self.held, self.continues, self.left = self.metrics, {}, None, False, False
-            yield "epoch_end", self.epoch, own
+            exhausted, self.exhausted = self.exhausted, False
+            yield "epoch_end", self.epoch, own, exhausted
         elif scope == "batch":
             if followed_by == "batch":  # the loop skipped it, and a resumed run must skip it too
                 yield "batches_end", None, 0, 1
@@ -212,7 +226,7 @@ class Sequence:
         else:
             yield (f"{scope}_end", *([metrics] if scope == "evaluate" else []))
         if scope == "evaluate" and "epoch" in self.open:
-            self.metrics |= named or {}
+            self.metrics = {**self.metrics, **(named or {})}
             if self.held == "epoch":
                 self.evaluations -= 1
                 if self.evaluations <= 0 and self.open == ["epoch"]:

@@ -52,8 +52,10 @@ class Session:
         "_batches_timed",
         "_begun",
         "_continues_epoch",
+        "_drops_latest",
         "_ended",
         "_epoch",
+        "_epoch_began_at",
         "_handles",
         "_host",
         "_implemented_batch_hooks",
@@ -67,7 +69,6 @@ class Session:
         "_timing",
         "_wants_metrics",
         "_window_left",
-        "drops_latest",
         "hooks",
         "latest",
         "resumed_loop_state",
@@ -102,9 +103,11 @@ class Session:
         """The host's state in the checkpoint that this run continues."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
-        self.drops_latest = False
-        """Whether `batch_begin` drops `latest`; only for loops in which every begun batch ends. The last holder of a framework's
-        values takes the time to free them, and that should not be the session."""
+        # The last holder of a framework's values takes the time to free them, and that should not be the session. But a loop that
+        # does not know the length of its data may begin a batch that never ends.
+        self._drops_latest = run.steps_per_epoch is not None
+        self._epoch_began_at = 0
+        """The step at which the epoch began."""
         self._continues_epoch = False
         self._plugins = plugins
         self._on_error = on_error
@@ -190,6 +193,7 @@ class Session:
             self.epoch_continues()
             return
         self._epoch, self._batch, self._begun, self._continues_epoch, self.latest = epoch, 0, False, False, None
+        self._epoch_began_at = self._progress.step
         self.run.progress.epoch, self.run.progress.batch = epoch, 0
         self.hooks.on_epoch_begin(epoch)
         self._begun = True
@@ -212,7 +216,7 @@ class Session:
         self.whole = False
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
-        if self.drops_latest:
+        if self._drops_latest:
             self.latest = None
 
     def batch_dropped(self) -> None:
@@ -239,6 +243,7 @@ class Session:
         """End `batches` batches, which were `updates` updates, with one `on_batch_end`. `settled` follows."""
         self.latest = metrics
         self._progress.step += updates
+        self._progress.accumulated = 0 if updates else self._progress.accumulated + batches
         self._batch += batches
         batch = self._progress.batch = self._batch - 1
         self._accumulates = not updates
@@ -248,15 +253,27 @@ class Session:
             if not self._window_left:
                 self._begin_timing_window()
 
-    def update(self) -> None:
-        """Count an update of the optimizer that no batch tells of. The epoch's end settles it."""
-        self._progress.step += 1
-        self.whole = False
+    def accumulate_no_more(self) -> None:
+        """Note that each batch from now on is an update."""
+        self._progress.accumulated, self._accumulates = 0, False
 
-    def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add the epoch to the history, then `on_epoch_end`."""
+    def update(self, updates: int) -> None:
+        """Count updates that no batch tells of."""
+        if updates:
+            self._progress.step += updates
+            self._progress.accumulated = 0
+
+    def epoch_end(self, epoch: int, metrics: Mapping[str, float], exhausted: bool = False) -> None:  # noqa: FBT001, FBT002 - an event
+        """Add the epoch to the history, then `on_epoch_end`. If its data are `exhausted`, the length of an epoch is known now.
+
+        An epoch without batches counts as one step.
+        """
         metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
         self._accumulates = False
+        if not self._batch and self._progress.step == self._epoch_began_at:
+            self._progress.step += 1
+        if exhausted and self.shared.steps_per_epoch is None:
+            self.shared.steps_per_epoch = self._batch
         self.run.history.append(epoch, metrics)
         self._epoch, self._batch, self._begun, self._continues_epoch = epoch + 1, 0, False, False
         self.hooks.on_epoch_end(epoch, metrics)
@@ -380,7 +397,8 @@ class Session:
             for key, snapshot in registered.plugin.snapshots().items()
         }
         text = record.record_of(run, self.position, self._plugins, list(held), self._host.state_dict())
-        return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
+        progress, snapshots = run.progress, [run.trainee.snapshot(), *held.values()]
+        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated)
 
     def resume(self) -> None:
         """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""
@@ -400,6 +418,7 @@ class Session:
         position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
         self._epoch, self._batch, self._begun = attrs.astuple(position)
         self._continues_epoch = self._begun
+        self._epoch_began_at = self._progress.step
 
     def refuse(self) -> None:
         """Fail the run before it begins: no plugin is called."""

@@ -87,7 +87,6 @@ class Loop:
         self._left_batch: Callable[[], None] | None = None
         """Ends the batch that the body left by `break`."""
         self._left_early = False
-        self._batched = False
 
     # What the driver asks of its host
 
@@ -142,7 +141,6 @@ class Loop:
         while self._epoch is not None or ((run.epochs is None or driver.epoch + 1 < run.epochs) and not driver.stopping):
             if self._epoch is None:
                 self._epoch = Means()
-            self._batched = self._to_skip > 0
             driver.epoch_begin()
             self._left_early = run.epochs is not None
             yield driver.epoch
@@ -153,8 +151,6 @@ class Loop:
                     "epoch %d had %d batches more when it was cut than its data has now", driver.epoch + 1, self._to_skip
                 )
                 self._to_skip = 0
-            if not self._batched:
-                driver.update()
             metrics = self._epoch.metrics()
             self._epoch = None
             driver.epoch_end(metrics)
@@ -175,7 +171,6 @@ class Loop:
         if self._evaluation is not None:
             yield from self._evaluated(data, means)
             return
-        self._batched = True
         yield from self._trained(data, means) if accumulate == 1 else self._accumulated(data, means, accumulate)
 
     def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:

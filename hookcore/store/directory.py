@@ -42,10 +42,11 @@ def write(
     files: Callable[[Path], None],
     retention: Retention | None = None,
     space: int = 0,
+    accumulated: int = 0,
 ) -> SavedCheckpoint:
-    """Write the checkpoint of `step` under `root` and return it; it is durable then. One of the same step is replaced.
+    """Write the checkpoint of `step` under `root` and return it; it is durable then. One of the same name is replaced.
 
-    * `epoch`, counted from zero, and `step`: what the checkpoint is of.
+    * `epoch`, counted from zero, `step`, and the batches `accumulated` since its update: what the checkpoint is of.
     * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
     * `record`: the text of `run.json`.
     * `files`: writes the trainee's files into the directory that it is given.
@@ -56,9 +57,9 @@ def write(
     Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
     an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
     """
-    final = root / name_of(step)
+    final = root / name_of(step, accumulated)
     temporary = root / f"{TEMPORARY}{final.name}"
-    checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention)
+    checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention, accumulated)
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
         on_disk.make_directory(root)
@@ -144,7 +145,7 @@ def named(root: Path) -> list[Path]:
         return []
     except OSError as error:
         raise CheckpointError(f"The checkpoint directory {root} cannot be read: {error.strerror or error}.") from error
-    return sorted((path for name, path in found.items() if NAME.fullmatch(name)), key=_step)
+    return sorted((path for name, path in found.items() if NAME.fullmatch(name)), key=_place)
 
 
 def available(root: Path) -> list[SavedCheckpoint]:
@@ -207,17 +208,17 @@ def remove(path: Path) -> None:
         on_disk.remove(doomed)
 
 
-def set_aside(root: Path, after: int = -1) -> Path | None:
-    """Move the checkpoints of steps after `after` into a new directory `earlier-001` under `root`; return it, or None.
+def set_aside(root: Path, after: int = -1, accumulated: int = 0) -> Path | None:
+    """Move the checkpoints after step `after` and the batches `accumulated` since into a new directory `earlier-001` under `root`.
 
-    None means that there is nothing to move. The step is that of the name, so that damaged checkpoints are moved too; -1, the
-    default, moves all. Raises `CheckpointError` if they cannot be moved.
+    Return that directory, or None if there is nothing to move. The step is that of the name, so that damaged checkpoints are
+    moved too; -1, the default, moves all. Raises `CheckpointError` if they cannot be moved.
     """
-    old = [path for path in named(root) if _step(path) > after]
+    old = [path for path in named(root) if _place(path) > (after, accumulated)]
     if not old:
         return None
     with _checkpoint_errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
-        return on_disk.move_aside(root, {path: name_of(_step(path)) for path in old})
+        return on_disk.move_aside(root, {path: name_of(*_place(path)) for path in old})
 
 
 @contextlib.contextmanager
@@ -230,8 +231,9 @@ def _checkpoint_errors(problem: str) -> Iterator[None]:
         raise CheckpointError(f"{problem}: {reason}.") from error
 
 
-def _step(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
+def _place(path: Path) -> tuple[int, int]:
+    step, _, accumulated = path.name.rpartition("-")[2].partition("+")
+    return int(step), int(accumulated or 0)
 
 
 def _first_that_verifies(root: Path, candidates: Iterable[SavedCheckpoint], wanted: str) -> SavedCheckpoint:

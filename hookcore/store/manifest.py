@@ -84,7 +84,7 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> SavedCheckpoint:
     listed = manifest["checkpoint"]
     retention = listed.get("retention")
     described = SavedCheckpoint(path, **{**listed, "retention": None if retention is None else Retention(**retention)})
-    if NAME.fullmatch(path.name) and path.name != name_of(described.step):
+    if NAME.fullmatch(path.name) and path.name != name_of(*described.place):
         refuse(path, f"has a manifest of step {described.step}, and the name of another step")
     return described
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANIFEST: Final = "manifest.json"
 RECORD: Final = "run.json"
 MAX_RECORD_BYTES: Final = 2**30
-NAME: Final = re.compile(r"step-\d{8,}", re.ASCII)
+NAME: Final = re.compile(r"step-(\d{8,})(?:\+([1-9]\d*))?", re.ASCII)
 """The name of a checkpoint's directory."""
 # LookupError and its like are for JSON that has another shape than a checkpoint's.
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -52,6 +52,13 @@ class SavedCheckpoint:
     """The direction in which the metric gets better, or None."""
     retention: Retention | None = None
     """The retention of its directory when it was written, or None."""
+    accumulated: int = attrs.field(default=0, validator=[integer(at_least=0), attrs.validators.le(sys.maxsize)])
+    """The batches trained since its step's update, whose gradients wait for the next one."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it is in its run: a greater one is later, and no two have the same."""
+        return self.step, self.accumulated
 
     def record_text(self) -> str:
         """Return the text of `run.json`. Raises `CheckpointError` if it is not a plain file or larger than 1 GiB."""
@@ -67,9 +74,9 @@ class SavedCheckpoint:
         return record
 
 
-def name_of(step: int) -> str:
-    """Return the name of the directory of the checkpoint of `step`: `step-00001234`."""
-    return f"step-{step:08d}"
+def name_of(step: int, accumulated: int = 0) -> str:
+    """Return the name of the checkpoint of `step`: `step-00001234`, or `step-00001234+2` if two batches wait for an update."""
+    return f"step-{step:08d}" + (f"+{accumulated}" if accumulated else "")
 
 
 @contextlib.contextmanager

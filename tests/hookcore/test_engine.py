@@ -487,7 +487,7 @@ def test_progress_counts_epochs_batches_and_steps() -> None:
         for batch in (0, 1):
             session.batch_begin(batch)
             session.batches_end({}, batch + 1, 1)
-    assert seen == [(3, 0, 1), (3, 1, 3), (4, 0, 4), (4, 1, 6)]
+    assert seen == [(3, 0, 1, 0), (3, 1, 3, 0), (4, 0, 4, 0), (4, 1, 6, 0)]
 
 
 def test_history_holds_the_epoch_before_on_epoch_end() -> None:
@@ -760,10 +760,9 @@ def test_a_trainee_that_forgets_a_method_cannot_be_made() -> None:
 
 def test_batches_that_nobody_hears_of_are_counted() -> None:
     """Steps, the batch and the position are kept, an interruption is raised, and metrics are held until the next batch begins."""
-    session = engine(bad("on_epoch_end", lambda: None)).start(Run())
+    session = engine(bad("on_epoch_end", lambda: None)).start(Run.of(steps_per_epoch=6))
     session.train_begin()
     session.epoch_begin(2)
-    session.drops_latest = True
     for batch in range(3):
         session.batch_begin()
         assert session.latest is None

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 FACTS: Final[dict[str, Fact]] = {
     "epoch_begin": Sequence.epoch_begin,
+    "epoch_begin, told its number": lambda sequence: sequence.epoch_begin(7),
     "batch_begin": Sequence.batch_begin,
     "batch_end": Sequence.batch_end,
     "batch_end of two": lambda sequence: sequence.batch_end(batches=2),
     "batch_held": Sequence.batch_held,
+    "batch_dropped": Sequence.batch_dropped,
     "settled": Sequence.settled,
     "evaluate_begin": Sequence.evaluate_begin,
     "evaluate_batch_begin": Sequence.evaluate_batch_begin,
@@ -51,9 +53,10 @@ class Told:
 
     def tell(self, fact: Fact) -> list[tuple[Any, ...]]:
         made = []
-        for name, *arguments in fact(self.sequence):
-            if name in {"settled", "epoch_continues"}:
+        for name, *given in fact(self.sequence):
+            if name in {"settled", "epoch_continues", "batch_dropped"}:
                 continue
+            arguments = given[:2] if name == "epoch_end" else given
             event = (f"on_{name}", *(argument if argument is not None else {} for argument in arguments))
             if name == "epoch_begin":
                 self.batch = 0
@@ -69,12 +72,12 @@ class Told:
 
 def state(sequence: Sequence) -> tuple[Any, ...]:
     """What tells two sequences apart, except how far they have counted."""
-    return tuple(sequence.open), sequence.held, max(sequence.evaluations, 0), sequence.continues, sequence.left
+    return tuple(sequence.open), sequence.held, max(sequence.evaluations, 0), sequence.continues, sequence.left, sequence.is_new
 
 
 def reachable() -> dict[tuple[Any, ...], Told]:
     """Every state that a run can get into, new or resumed within an epoch, with the shortest series of facts that leads there."""
-    resumed = Told(Sequence(epoch=2, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
+    resumed = Told(Sequence(epoch=2, is_new=False, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
     waiting = deque([Told(Sequence()), resumed])
     found = {state(told.sequence): told for told in waiting}
     while waiting:
@@ -104,7 +107,9 @@ def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
             check_events([*run.events, ("on_train_end", Outcome.COMPLETED)])
             begun, ended = ([event[1] for event in run.events if event[0] == f"on_epoch_{moment}"] for moment in ("begin", "end"))
             assert ended == (begun[:-1] if left else begun)
-            assert run.sequence == Sequence(run.sequence.epoch, batch=run.sequence.batch, evaluations=run.sequence.evaluations)
+            assert run.sequence == attrs.evolve(
+                Sequence(run.sequence.epoch, run.sequence.is_new), batch=run.sequence.batch, evaluations=run.sequence.evaluations
+            )
 
 
 def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:

@@ -48,7 +48,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     with_defaults = signature.bind(*bound.args, **bound.kwargs)
     with_defaults.apply_defaults()
     bound.arguments["callbacks"] = callbacks = _callback_list(engine, with_defaults.arguments, resume)
-    with DelayedInterrupt(callbacks.events.interrupt):
+    with DelayedInterrupt(callbacks.events.interrupt):  # also while Keras prepares, before the run begins
         try:
             model.fit(*bound.args[1:], **bound.kwargs, **unknown)
         except BaseException as error:

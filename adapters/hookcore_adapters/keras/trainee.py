@@ -69,7 +69,7 @@ class KerasTrainee:
             return self._views.lacks(capability)
         if self.model.optimizer is None:
             return "the model was compiled without an optimizer"
-        optimizer = _innermost(self.model.optimizer)
+        optimizer = innermost(self.model.optimizer)
         try:
             if isinstance(optimizer.learning_rate, keras.Variable):
                 return None
@@ -92,14 +92,9 @@ class KerasTrainee:
         self._synced().optimizer.learning_rate = value
 
     @property
-    def counts(self) -> tuple[int, int] | None:
-        """The updates that the optimizer has done and the batches that it has seen; None if the model has no optimizer.
-
-        They differ if it accumulates gradients.
-        """
-        optimizer = self._synced().optimizer
-        if optimizer is None:
-            return None
+    def counts(self) -> tuple[int, int]:
+        """The updates that the optimizer has done and the calls that it has had, which are more if it accumulates gradients."""
+        optimizer = innermost(self._synced().optimizer)
         updates = int(optimizer.iterations)
         return updates, int(getattr(optimizer, "_iterations", updates))
 
@@ -263,8 +258,8 @@ def _itemsize(variable: Any) -> int:
     return 1 if bits is None else math.ceil(int(bits[0]) / 8)
 
 
-def _innermost(optimizer: Any) -> Any:
-    # LossScaleOptimizer wraps the optimizer that has the rate.
+def innermost(optimizer: Any) -> Any:
+    """Return the optimizer that has the rate and makes the updates: a `LossScaleOptimizer` wraps it."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 

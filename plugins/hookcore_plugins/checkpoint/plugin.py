@@ -13,7 +13,7 @@ import attrs
 from hookcore import Monitor, Preempted, Run, SavedCheckpoint, hookimpl, store
 from hookcore.authoring import Capability, Missing, direction_of, due, observe, validators
 from hookcore_plugins.checkpoint.background import Background
-from hookcore_plugins.checkpoint.saver import Saver, lock_and_repair
+from hookcore_plugins.checkpoint.saver import Saver, lock_and_repair, place_of
 
 logger = logging.getLogger("hookcore")
 
@@ -154,7 +154,7 @@ class Checkpoint:
         elif not isinstance(exception, KeyboardInterrupt):
             return
         # A checkpoint of this very step is as good, and may have a value that ranks it.
-        if self._saver.latest_step != run.progress.step and self._in_time(run, exception):
+        if self._saver.latest != place_of(run) and self._in_time(run, exception):
             self._save(run, None, "interrupted" if isinstance(exception, KeyboardInterrupt) else "preempted", urgent=True)
 
     def _in_time(self, run: Run, exception: BaseException) -> bool:

@@ -41,8 +41,8 @@ class Saver:
     _writes: Background[None] = attrs.field(kw_only=True)
     _metric: str | None = attrs.field(init=False, default=None)
     _mode: Mode | None = attrs.field(init=False, default=None)
-    latest_step: int | None = attrs.field(init=False, default=None)
-    """The step of the latest snapshot that is a checkpoint or becomes one; None if there is no snapshot or its write failed."""
+    latest: tuple[int, int] | None = attrs.field(init=False, default=None)
+    """The place of the latest capture that is a checkpoint or becomes one; None if there is no capture or its write failed."""
     newest: SavedCheckpoint | None = attrs.field(init=False, default=None)
     """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
     seconds_to_save: float | None = attrs.field(init=False, default=None)
@@ -59,7 +59,7 @@ class Saver:
         self._lock = lock_and_repair(self._directory)
         self._metric, self._mode = metric, mode
         if resumed_from is not None and resumed_from.path.parent.resolve() == self._directory.resolve():
-            self.newest, self.latest_step = resumed_from, resumed_from.step
+            self.newest, self.latest = resumed_from, resumed_from.place
 
     def is_busy(self) -> bool:
         """Return whether the next save would have to wait."""
@@ -73,18 +73,18 @@ class Saver:
         if self.is_busy():
             self._writes.wait(unfinished=1)
         if not self._earlier_set_aside:  # not in `open`: a run that fails at its start leaves the earlier run's in place
-            aside = store.set_aside(self._directory, after=-1 if self.newest is None else self.newest.step)
+            aside = store.set_aside(self._directory, *([] if self.newest is None else self.newest.place))
             if aside is not None:
                 logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
             self._earlier_set_aside = True
-        run.decide("checkpoint", f"saving {store.name_of(run.progress.step)}: {reason}", value)
-        self.latest_step = run.progress.step
+        self.latest = place_of(run)
+        run.decide("checkpoint", f"saving {store.name_of(*self.latest)}: {reason}", value)
         run.when_settled(functools.partial(self._write_capture, run, value, self._clock()))
 
     def _write_capture(self, run: Run, value: float | None, asked: float, capture: Capture) -> None:
         write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - asked)
         if self._in_background:
-            self._writes.submit(f"{run.plugin}: writing {store.name_of(capture.step)}", write)
+            self._writes.submit(f"{run.plugin}: writing {store.name_of(capture.step, capture.accumulated)}", write)
         else:
             write()
             self.announce(run)
@@ -95,8 +95,8 @@ class Saver:
         try:
             saved = self._write(plugin, capture, value)
         except BaseException:
-            if self.latest_step == capture.step:
-                self.latest_step = None
+            if self.latest == (capture.step, capture.accumulated):
+                self.latest = None
             raise
         self.newest, self.seconds_to_save = saved, seconds + self._clock() - began
         self._unannounced.append(saved)
@@ -116,6 +116,7 @@ class Saver:
             files=capture.write,
             retention=self._retention,
             space=capture.nbytes,
+            accumulated=capture.accumulated,
         )
         try:
             return write()
@@ -184,6 +185,11 @@ class Saver:
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+
+def place_of(run: Run) -> tuple[int, int]:
+    """Return where the run is now, as `SavedCheckpoint.place` says it of a checkpoint."""
+    return run.progress.step, run.progress.accumulated
 
 
 def lock_and_repair(directory: Path) -> store.Lock:

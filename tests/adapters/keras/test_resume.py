@@ -589,7 +589,7 @@ def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCapt
 def test_another_backend_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """If the batches cannot be skipped, the log says that the epoch begins again, and all its batches are trained."""
     # No other backend is installed here; what it cannot do is all that differs.
-    for module in ("events", "skip_batches"):
+    for module in ("resuming", "skip_batches"):
         monkeypatch.setattr(f"hookcore_adapters.keras.{module}.can_skip_batches", lambda: False)
     after(small(), data)
     run = after(small(), data, resume=step(6))

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from hookcore import Run, hookimpl, store
+from hookcore import Run, hookimpl
 from hookcore.testing import RecordingPlugin
-from hookcore_plugins import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,61 +196,3 @@ def test_steps_without_an_optimizer_are_counted_by_the_batch_numbers(train: Trai
     model.compile(optimizer=None, loss="mse", steps_per_execution=3)
     run = train(model, data[0][:20], data[1][:20], batch_size=2, epochs=2)
     assert run.progress.step == 20
-
-
-@pytest.mark.parametrize("by_execution", [1, 4])
-def test_accumulated_gradients_are_steps_of_several_batches(train: Train, data: Any, tmp_path: Any, by_execution: int) -> None:
-    """A step is an update, a position is batches, and each checkpoint between two updates resumes to the same weights."""
-
-    def model() -> Any:
-        keras.utils.set_random_seed(5)
-        made = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
-        optimizer = keras.optimizers.Adam(0.05, gradient_accumulation_steps=4)
-        made.compile(optimizer, "mse", steps_per_execution=by_execution)
-        return made
-
-    def fitted(directory: Any, resume: Any = None) -> tuple[Run, Any]:
-        trained = model()
-        checkpoint = Checkpoint(directory, every_n_steps=1, keep_last=None)
-        run = train(trained, *data, batch_size=2, shuffle=False, epochs=2, plugins=[checkpoint], resume=resume)
-        return run, trained.get_weights()
-
-    run, weights = fitted(tmp_path / "uncut")
-    assert (run.progress.step, len(data[0]) // 2) == (6, 12)
-    saved = store.available(tmp_path / "uncut")
-    assert [checkpoint.step for checkpoint in saved] == [1, 2, 3, 4, 5, 6]
-    assert [checkpoint.record()["position"]["batch"] for checkpoint in saved] == [4, 8, 0, 4, 8, 0]
-    for checkpoint in saved[:-1]:
-        again, resumed = fitted(tmp_path / str(checkpoint.step), resume=checkpoint.path)
-        assert again.progress.step == 6
-        assert all(np.array_equal(expected, found) for expected, found in zip(weights, resumed, strict=True)), checkpoint.step
-
-
-def test_with_optimizers_of_its_own_a_batch_is_a_step(train: Train, data: Any) -> None:
-    """If `train_step` uses two optimizers that are not the model's, each batch is one step, several an execution too."""
-
-    class Two(keras.Model):  # type: ignore[misc]  # Keras ships no types
-        def __init__(self) -> None:
-            super().__init__()
-            self.dense = keras.layers.Dense(1)
-            self.first, self.second = keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.02)
-
-        def call(self, inputs: Any) -> Any:
-            return self.dense(inputs)
-
-        def train_step(self, batch: Any) -> dict[str, Any]:
-            x, y = batch
-            for optimizer in (self.first, self.second):
-                with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean((self(x) - y) ** 2)
-                optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
-            return {"loss": loss}
-
-    for by_execution in (1, 4):
-        model = Two()
-        model(data[0][:2])
-        for optimizer in (model.first, model.second):
-            optimizer.build(model.trainable_variables)
-        model.compile(optimizer="adam", steps_per_execution=by_execution)
-        run = train(model, *data, batch_size=2, epochs=2, plugins=[RecordingPlugin()])
-        assert (run.progress.step, run.steps_per_epoch) == (24, 12)

@@ -44,6 +44,7 @@ def save(
     record: str = RECORD,
     retention: Retention | None = None,
     space: int = 0,
+    accumulated: int = 0,
 ) -> SavedCheckpoint:
     return store.write(
         root,
@@ -56,6 +57,7 @@ def save(
         files=files,
         retention=retention,
         space=space,
+        accumulated=accumulated,
     )
 
 

@@ -367,6 +367,23 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
     assert store.available(tmp_path / "nothing") == []
 
 
+def test_batches_since_an_update_are_part_of_a_checkpoints_name_and_place(tmp_path: Path) -> None:
+    """A checkpoint within an accumulation replaces none of its step, is newer, and goes aside by its place."""
+    for accumulated in (12, 0, 2):
+        save(tmp_path, step=5, accumulated=accumulated, value=float(accumulated))
+    save(tmp_path, step=6)
+    assert names(tmp_path) == ["step-00000005", "step-00000005+12", "step-00000005+2", "step-00000006"]
+    assert [checkpoint.place for checkpoint in store.available(tmp_path)] == [(5, 0), (5, 2), (5, 12), (6, 0)]
+    assert store.verify(tmp_path / "step-00000005+2").accumulated == 2
+    aside = store.set_aside(tmp_path, after=5, accumulated=2)
+    assert aside is not None
+    assert names(aside) == ["step-00000005+12", "step-00000006"]
+    assert store.newest(tmp_path).path.name == "step-00000005+2"
+    (tmp_path / "step-00000005+2").rename(tmp_path / "step-00000005+3")
+    with pytest.raises(CheckpointError, match="name of another"):
+        store.verify(tmp_path / "step-00000005+3")
+
+
 def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged checkpoint is passed over for the next one that verifies, and the log names it."""
     save(tmp_path, step=1, value=0.3)

@@ -224,7 +224,7 @@ def test_the_saved_state_is_the_state_after_every_decision_of_the_event(tmp_path
     assert record["plugins"]["reduce_lr_on_plateau"]["state"]["cooling"] == 3
     assert record["plugins"]["checkpoint"]["state"] == {"best": 1, "best_epoch": 0, "waited": 2, "last_step": 3}
     assert record["decisions"][-1]["message"] == "saving step-00000003: end of epoch 3"
-    assert record["progress"] == {"epoch": 2, "batch": 0, "step": 3}
+    assert record["progress"] == {"epoch": 2, "batch": 0, "step": 3, "accumulated": 0}
     assert record["history"]["metrics"] == {"val_loss": [1, 2, 3]}
     assert state.loads((saved.path / "trainee.json").read_text())["learning_rate"] == 0.5
 

@@ -1,0 +1,101 @@
+"""How many batches and updates one execution of Keras's train function was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import keras
+
+from hookcore_adapters.keras.trainee import KerasTrainee, innermost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PATIENCE: Final = 100
+"""After how many batches without an update an optimizer is taken for one that the model does not train with."""
+
+
+@attrs.define(eq=False)
+class Counts:
+    """Asks the optimizer of a model that trains several batches in one execution, or a batch by none or several updates.
+
+    A step is an update of the model's optimizer. If there is no optimizer, or several, or the one that trains is hidden in the
+    code of a `train_step`, each batch is a step.
+    """
+
+    _trainee: KerasTrainee
+    _asks: bool
+    """Whether the updates of the optimizer are the steps."""
+    _is_plain: bool
+    """Whether the train step is Keras's own, which calls the optimizer once for each batch."""
+    _accumulates: bool
+    """Whether the optimizer adds up the gradients of several batches."""
+    _unmoved: int = 0
+    """The batches so far, as long as the optimizer has done nothing."""
+    _has_moved: bool = False
+    _before: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, model: Any) -> Counts | None:
+        """Return what counts for `model`, or None if each execution is one batch and one step."""
+        is_plain = all(
+            getattr(type(model), name, None) is getattr(keras.Model, name) and name not in vars(model)
+            for name in ("train_step", "make_train_function")
+        )
+        optimizer = innermost(model.optimizer)
+        accumulates = bool(getattr(optimizer, "gradient_accumulation_steps", None))
+        asks = optimizer is not None and (is_plain or not _has_others(model, optimizer))
+        if is_plain and not accumulates and optimizer is not model.optimizer:
+            # A LossScaleOptimizer skips an update after an overflow. It counts: to ask each time would wait for the device.
+            asks = False
+        executes_one = int(getattr(model, "steps_per_execution", 1) or 1) == 1
+        if executes_one and (not asks or (is_plain and not accumulates)):
+            return None
+        return cls(KerasTrainee(model), asks, is_plain, accumulates)
+
+    def begin(self) -> None:
+        """Note where the optimizer is before an execution, after hooks in which a plugin may have put back an older state."""
+        if self._asks:
+            self._before = self._trainee.counts
+
+    def end(self, batches: int) -> tuple[int, int]:
+        """Return the updates and the batches of an execution. Keras tells of `batches`: too many, if the data ended within it."""
+        if not self._asks:
+            return batches, batches
+        updates, calls = (after - before for after, before in zip(self._trainee.counts, self._before, strict=True))
+        if calls:
+            self._has_moved = True
+        elif not self._has_moved and not self._accumulates:
+            self._unmoved += batches
+            if self._is_plain or self._unmoved >= _PATIENCE:
+                return self.give_up(), batches
+        return updates, min(calls, batches) if self._is_plain and calls else batches
+
+    def give_up(self) -> int:
+        """Take the batches for the steps, if the optimizer has done nothing so far; return how many there were."""
+        if self._has_moved or self._accumulates or not self._asks:
+            return 0
+        self._asks = False
+        return self._unmoved
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know: whether the updates of the optimizer are the steps."""
+        return {"asks": self._asks, "has_moved": self._has_moved}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned. An earlier checkpoint has nothing of it."""
+        self._asks = self._asks and bool(state.get("asks", True))
+        self._has_moved = bool(state.get("has_moved", False))
+
+
+def _has_others(model: Any, optimizer: Any) -> bool:
+    """Return whether the model, or a layer in it, has another optimizer."""
+    return any(innermost(other) is not optimizer for other in _optimizers(model))
+
+
+def _optimizers(model: Any) -> Iterator[Any]:
+    for layer in model._flatten_layers():  # noqa: SLF001 - nothing public lists the layers within others
+        for value in vars(layer).values():
+            several = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))

@@ -1,0 +1,197 @@
+"""Updates and batches, for every way in which a Keras model can have more or fewer of one than of the other."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hookcore import hookimpl, store
+from hookcore_plugins import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hookcore import Capture, Run
+
+    Train = Callable[..., Run]
+
+BATCHES, EPOCHS = 12, 3
+
+
+class Own(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """A model with a train step of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def build(self, shape: Any) -> None:
+        self.dense.build(shape)
+
+    def call(self, inputs: Any) -> Any:
+        return self.dense(inputs)
+
+    def gradients(self, batch: Any) -> tuple[Any, Any]:
+        """The loss and its gradients."""
+        x, y = batch
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(x) - y) ** 2)
+        return loss, tape.gradient(loss, self.trainable_variables)
+
+
+class Twice(Own):
+    """Two updates a batch."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        for _ in range(2):
+            loss, gradients = self.gradients(data)
+            self.optimizer.apply(gradients, self.trainable_variables)
+        return {"loss": loss}
+
+
+class ByHand(Own):
+    """One update every four batches, of gradients that it adds up in variables of its own, which no checkpoint holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: Any = None
+        self.batches = tf.Variable(0, trainable=False, dtype="int64")
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        loss, gradients = self.gradients(data)
+        if self.sums is None:
+            self.sums = [tf.Variable(tf.zeros_like(gradient), trainable=False) for gradient in gradients]
+        for total, gradient in zip(self.sums, gradients, strict=True):
+            total.assign_add(gradient)
+        self.batches.assign_add(1)
+        if self.batches % 4 == 0:
+            self.optimizer.apply([tf.identity(total) for total in self.sums], self.trainable_variables)
+            for total in self.sums:
+                total.assign(tf.zeros_like(total))
+        return {"loss": loss}
+
+
+class TwoOptimizers(Own):
+    """Two optimizers, one of them in a layer; the one that Keras makes by default is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.dense.own = keras.optimizers.SGD(0.01), {"second": keras.optimizers.SGD(0.02)}
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        for optimizer in (self.first, self.dense.own["second"]):
+            loss, gradients = self.gradients(data)
+            optimizer.apply(gradients, self.trainable_variables)
+        return {"loss": loss}
+
+
+class Hidden(Own):
+    """Trains by hand, with the optimizer that Keras makes by default unused."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        loss, gradients = self.gradients(data)
+        for variable, gradient in zip(self.trainable_variables, gradients, strict=True):
+            variable.assign_sub(0.1 * gradient)
+        return {"loss": loss}
+
+
+class Plain(Own):
+    """Keras's own train step."""
+
+
+@attrs.frozen
+class Case:
+    """A model, what compiles it, and the steps of all its batches."""
+
+    model: type[Own]
+    optimizer: Callable[[], Any]
+    steps: int
+
+
+def adam(**more: Any) -> Any:
+    return keras.optimizers.Adam(0.05, **more)
+
+
+ALL: Final = BATCHES * EPOCHS
+CASES: Final = {
+    "one update a batch": Case(Plain, adam, ALL),
+    "an update every 4 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=4), ALL // 4),
+    "an update every 5 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=5), ALL // 5),
+    "an update every 16 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=16), ALL // 16),
+    "no update in any epoch": Case(Plain, lambda: adam(gradient_accumulation_steps=100), 0),
+    "a scaled loss": Case(Plain, lambda: keras.optimizers.LossScaleOptimizer(adam()), ALL),
+    "two updates a batch": Case(Twice, adam, 2 * ALL),
+    "an update every 4 batches, by hand": Case(ByHand, adam, ALL // 4),
+    "two optimizers": Case(TwoOptimizers, lambda: "rmsprop", ALL),
+    "an optimizer that is not told of": Case(Hidden, lambda: "rmsprop", ALL),
+}
+
+
+@attrs.define(eq=False)
+class Moments:
+    """Captures every moment, and keeps the name that it would be saved under and where training continues."""
+
+    name: str = "moments"
+    found: list[tuple[str, tuple[int, int]]] = attrs.field(factory=list)
+    has_asked: bool = False
+
+    def _keep(self, capture: Capture) -> None:
+        position = json.loads(capture.record)["position"]
+        self.found.append((store.name_of(capture.step, capture.accumulated), (position["epoch"], position["batch"])))
+        self.has_asked = False
+
+    def _ask(self, run: Run) -> None:
+        if not self.has_asked:
+            self.has_asked = True
+            run.when_settled(self._keep)
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        self._ask(run)
+
+    @hookimpl
+    def on_epoch_end(self, run: Run) -> None:
+        self._ask(run)
+
+
+@pytest.mark.parametrize("by_execution", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_steps_are_updates_and_positions_are_batches(
+    train_by_fit: Train, data: Any, tmp_path: Path, name: str, by_execution: int
+) -> None:
+    """Steps are as many as updates, no two positions have one name, and a run resumed from any ends with the same weights."""
+    case = CASES[name]
+
+    def fitted(directory: Path, *more: object, resume: Any = None) -> tuple[Run, Any]:
+        keras.utils.set_random_seed(5)
+        model = case.model()
+        model.build((None, 3))
+        model.compile(case.optimizer(), "mse", steps_per_execution=by_execution, run_eagerly=True)
+        plugins = [Checkpoint(directory, every_n_steps=1, keep_last=None), *more]
+        run = train_by_fit(model, *data, batch_size=2, shuffle=False, epochs=EPOCHS, plugins=plugins, resume=resume)
+        return run, model.get_weights()
+
+    moments = Moments()
+    run, weights = fitted(tmp_path / "uncut", moments)
+    assert (run.progress.step, run.steps_per_epoch) == (case.steps, BATCHES)
+    assert [position for _, position in moments.found if position[1] == 0] == [(epoch + 1, 0) for epoch in range(EPOCHS)]
+    positions: dict[str, set[tuple[int, int]]] = {}
+    for saved_as, (epoch, batch) in moments.found:  # the last batch of an epoch and its end are one position
+        positions.setdefault(saved_as, set()).add((epoch + 1, 0) if batch == BATCHES else (epoch, batch))
+    assert all(len(found) == 1 for found in positions.values()), positions
+    saved = store.available(tmp_path / "uncut")
+    assert {checkpoint.path.name for checkpoint in saved} == set(positions)
+    assert [checkpoint.record()["position"] for checkpoint in saved] == sorted(
+        [checkpoint.record()["position"] for checkpoint in saved], key=lambda position: (position["epoch"], position["batch"])
+    )
+    for checkpoint in saved[:: max(1, len(saved) // 4)]:
+        again, resumed = fitted(tmp_path / checkpoint.path.name, resume=checkpoint.path)
+        assert again.progress.step == case.steps
+        assert all(np.array_equal(expected, found) for expected, found in zip(weights, resumed, strict=True)), checkpoint.step
