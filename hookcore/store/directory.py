@@ -209,7 +209,7 @@ def remove(path: Path) -> None:
 
 
 def set_aside(root: Path, after: int = -1, accumulated: int = 0) -> Path | None:
-    """Move the checkpoints after step `after` and the batches `accumulated` since into a new directory `earlier-001` under `root`.
+    """Move the checkpoints after step `after` and `accumulated` batches more into a new directory `earlier-001` under `root`.
 
     Return that directory, or None if there is nothing to move. The step is that of the name, so that damaged checkpoints are
     moved too; -1, the default, moves all. Raises `CheckpointError` if they cannot be moved.

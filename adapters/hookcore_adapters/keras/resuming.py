@@ -39,7 +39,7 @@ class Resuming:
     _skipper: BatchSkipper | None = None
     """Skips the batches of the epoch that were trained before the run was cut."""
     _to_skip: bool = False
-    """Whether batches are to be skipped, and none is yet."""
+    """Whether batches must be skipped, and Keras is not at the first of them yet."""
 
     @property
     def is_skipping(self) -> bool:
@@ -48,7 +48,7 @@ class Resuming:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether Keras is not yet where the run was cut, so that it must not stop."""
+        """Whether Keras has not reached the batch at which the run was cut, so that it must not stop yet."""
         return self._random is not None or self._to_skip or self._skipper is not None
 
     def choose_first_epoch(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None, *, nothing_left: bool) -> None:

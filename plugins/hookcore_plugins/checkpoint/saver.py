@@ -188,7 +188,7 @@ class Saver:
 
 
 def place_of(run: Run) -> tuple[int, int]:
-    """Return where the run is now, as `SavedCheckpoint.place` says it of a checkpoint."""
+    """Return the place of the run as it is now; see `SavedCheckpoint.place`."""
     return run.progress.step, run.progress.accumulated
 
 

@@ -47,7 +47,7 @@ class Own(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
 
 class Twice(Own):
-    """Two updates a batch."""
+    """Two updates per batch."""
 
     def train_step(self, data: Any) -> dict[str, Any]:
         for _ in range(2):
@@ -121,13 +121,13 @@ def adam(**more: Any) -> Any:
 
 ALL: Final = BATCHES * EPOCHS
 CASES: Final = {
-    "one update a batch": Case(Plain, adam, ALL),
+    "one update per batch": Case(Plain, adam, ALL),
     "an update every 4 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=4), ALL // 4),
     "an update every 5 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=5), ALL // 5),
     "an update every 16 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=16), ALL // 16),
     "no update in any epoch": Case(Plain, lambda: adam(gradient_accumulation_steps=100), 0),
     "a scaled loss": Case(Plain, lambda: keras.optimizers.LossScaleOptimizer(adam()), ALL),
-    "two updates a batch": Case(Twice, adam, 2 * ALL),
+    "two updates per batch": Case(Twice, adam, 2 * ALL),
     "an update every 4 batches, by hand": Case(ByHand, adam, ALL // 4),
     "two optimizers": Case(TwoOptimizers, lambda: "rmsprop", ALL),
     "an optimizer that is not told of": Case(Hidden, lambda: "rmsprop", ALL),
@@ -161,8 +161,11 @@ class Moments:
         self._ask(run)
 
 
-@pytest.mark.parametrize("by_execution", [1, 3])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "by_execution"),
+    # What a train step keeps to itself is in no checkpoint, and an execution of three batches ends within an accumulation of four.
+    [(name, number) for name, case in CASES.items() for number in (1, 3) if (case.model, number) != (ByHand, 3)],
+)
 def test_steps_are_updates_and_positions_are_batches(
     train_by_fit: Train, data: Any, tmp_path: Path, name: str, by_execution: int
 ) -> None:
