@@ -26,7 +26,7 @@ from hookcore.text import (
     format_value,
     printable,
 )
-from hookcore.trainee import Arrays, Capability, Mode, Node, Snapshot, Views, reason_lacking
+from hookcore.trainee import Arrays, Capability, Mode, Node, Snapshot, Views, framework_of, reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "format_value",
+    "framework_of",
     "learning_rate_of",
     "observe",
     "printable",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from hookcore.errors import HookcoreWarning, MetricError
 from hookcore.text import did_you_mean
+from hookcore.trainee import declared_direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     """
     if mode != "auto":
         return mode
-    declared = run.trainee.direction(metric) or DIRECTIONS.get(metric.removeprefix("val_"))
+    declared = declared_direction(run.trainee, metric) or DIRECTIONS.get(metric.removeprefix("val_"))
     if declared is None:
         hint = did_you_mean(metric.removeprefix("val_"), DIRECTIONS)
         raise MetricError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
 from hookcore.errors import CapabilityError, ParameterError
+from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +37,7 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
         raise ParameterError(
             f"resume must be 'auto', the path of a checkpoint or of a directory of checkpoints, or False, got {resume!r}."
         )
-    reason = trainee.lacks("checkpoint")
+    reason = reason_lacking(trainee, "checkpoint")
     if reason is not None:
         raise CapabilityError(f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}.")
     if resume != "auto":

@@ -12,7 +12,7 @@ import attrs
 
 from hookcore.errors import HookcoreError, ParameterError
 from hookcore.history import History
-from hookcore.trainee import NoTrainee, Trainee
+from hookcore.trainee import NoTrainee, Trainee, reason_lacking
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
@@ -232,10 +232,14 @@ class Run:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
+        trainee = self.trainee
+        if not (hasattr(type(trainee), "learning_rate") or hasattr(trainee, "learning_rate")):  # assigning would make one
+            reason = reason_lacking(trainee, "learning_rate")
+            raise AttributeError(f"{self.plugin}: the learning rate cannot be set to {value!r}: {reason}.")
         given: Any = value
         if not (isinstance(given, float | int) and math.isfinite(given) and given >= 0):
             raise ParameterError(f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}.")
-        self.trainee.learning_rate = float(value)
+        trainee.learning_rate = float(value)
 
     def as_plugin(self, name: str) -> Run:
         """Return a handle on the same run under another name: votes and decisions are recorded under it."""

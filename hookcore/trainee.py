@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from hookcore.errors import CapabilityError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -33,72 +35,109 @@ Arrays: TypeAlias = "Mapping[str, Any]"
 class Trainee(Protocol):
     """What portable plugins may do with what is trained. An adapter implements it.
 
-    A trainee need not have every capability: `lacks` gives the reason for a missing one, and a plugin that needs it is refused by
-    name before the first batch.
+    A trainee defines what it can do, and leaves out the rest. A class that inherits from this one has the defaults below. So has
+    one that does not: plugins ask `reason_lacking`, `direction_of` and `framework_of` of `hookcore.authoring`. A plugin that needs
+    what is missing is refused by name before the first batch.
     """
 
-    @property
-    @abstractmethod
-    def framework(self) -> str:
-        """The framework's name, as in `"keras"`."""
-        ...
+    if TYPE_CHECKING:
 
-    @property
-    @abstractmethod
-    def learning_rate(self) -> float:
-        """The learning rate in use now."""
-        ...
+        @property
+        def framework(self) -> str:
+            """The framework's name, as in `"keras"`; `"custom"` by default."""
+            return "custom"
 
-    @learning_rate.setter
-    @abstractmethod
-    def learning_rate(self, value: float) -> None: ...
+        @property
+        def learning_rate(self) -> float:
+            """The learning rate in use now. By default there is no such attribute."""
+            raise AttributeError("learning_rate")
 
-    @abstractmethod
+        @learning_rate.setter
+        def learning_rate(self, value: float) -> None:
+            raise AttributeError("learning_rate", value)
+
+    else:
+        framework = "custom"  # no property: an instance may have an attribute of its own
+
     def lacks(self, capability: Capability) -> str | None:
-        """Return why `capability` is missing, as the end of a sentence, or None if the trainee has it."""
-        ...
+        """Return why `capability` is missing, as the end of a sentence, or None if the trainee has it.
 
-    @abstractmethod
+        By default it has each capability whose members it defines itself.
+        """
+        return _reason_absent(self, capability)
+
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
         """Return the weights and, unless `optimizer` is False, the optimizer's state and the random state, as they are now.
 
         Further training does not change a snapshot: it is a copy, or refers to values that are never written to. It may have an
-        attribute `nbytes`, the number of bytes that it takes on disk.
+        attribute `nbytes`, the number of bytes that it takes on disk. Like the next three, raises `CapabilityError` by default.
         """
-        ...
+        del optimizer
+        raise _missing(self, "snapshot")
 
-    @abstractmethod
     def restore(self, snapshot: Snapshot) -> None:
         """Put back what `snapshot` holds."""
-        ...
+        del snapshot
+        raise _missing(self, "snapshot")
 
-    @abstractmethod
     def write(self, snapshot: Snapshot, directory: Path) -> None:
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
         May be called on another thread during training, so it reads the snapshot and nothing that training changes.
         """
-        ...
+        del snapshot, directory
+        raise _missing(self, "checkpoint")
 
-    @abstractmethod
     def read(self, directory: Path) -> Snapshot:
         """Return the snapshot that `write` wrote into `directory`, for `restore`. Does not change the trainee."""
-        ...
+        del directory
+        raise _missing(self, "checkpoint")
 
-    @abstractmethod
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction that the framework declares for `metric`, or None if it declares no direction."""
-        ...
+        """Return the direction that the framework declares for `metric`, or None, the default, if it declares no direction."""
+        del metric
+        return None
 
 
-def reason_lacking(trainee: Trainee, capability: Capability) -> str | None:
+_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "snapshot": ("snapshot", "restore"),
+    "checkpoint": ("snapshot", "restore", "write", "read"),
+}
+"""What a trainee with a capability has; any other is a member of the same name."""
+
+
+def reason_lacking(trainee: object, capability: Capability) -> str | None:
     """Return why `trainee` lacks `capability`, as the end of a sentence, or None if it has it."""
-    if capability in _VIEWS and not hasattr(trainee, capability):
-        return f"a {trainee.framework} trainee does not provide that"
-    return trainee.lacks(capability)
+    return _asked(trainee, "lacks", capability) or _reason_absent(trainee, capability)
 
 
-_VIEWS: Final = frozenset({"weights", "activations", "gradients", "graph", "embeddings", "picture"})
+def framework_of(trainee: object) -> str:
+    """Return the name of the framework of `trainee`, by default `"custom"`."""
+    return str(getattr(trainee, "framework", "custom"))
+
+
+def declared_direction(trainee: object, metric: str) -> Mode | None:
+    """Return the direction that `trainee` declares for `metric`, or None, also if it has no method `direction`."""
+    direction: Mode | None = _asked(trainee, "direction", metric)
+    return direction
+
+
+def _asked(trainee: object, method: str, about: str) -> Any:
+    return getattr(trainee, method)(about) if hasattr(trainee, method) else None
+
+
+def _reason_absent(trainee: object, capability: Capability) -> str | None:
+    defaults = vars(Trainee)
+    absent = [
+        name
+        for name in _MEMBERS.get(capability, (capability,))
+        if (member := getattr(trainee, name, None)) is None or getattr(member, "__func__", member) is defaults.get(name)
+    ]
+    return f"a {framework_of(trainee)} trainee does not provide {', '.join(absent)}" if absent else None
+
+
+def _missing(trainee: object, capability: Capability) -> CapabilityError:
+    return CapabilityError(f"{type(trainee).__name__}: {reason_lacking(trainee, capability)}.")
 
 
 @attrs.define(eq=False)

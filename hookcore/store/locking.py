@@ -37,12 +37,14 @@ class Lock:
 
         The lock file is removed, unless another process has replaced it.
         """
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor = self._descriptor
         if descriptor is not None:
-            del _held[_identity(os.fstat(descriptor))]
+            # First, so that the directory is free wherever Ctrl-C comes: until then the next run takes the lock over.
             if _names(self._path, descriptor):
                 with contextlib.suppress(OSError):
                     self._path.unlink()
+            del _held[_identity(os.fstat(descriptor))]
+            self._descriptor = None
             os.close(descriptor)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class WatchedTrainee:
     """A trainee that records the capabilities that a plugin uses and does not list in its `needs`.
 
-    A plugin that first asks `lacks` need not list the capability. Neither need one that only reads the learning rate and handles
-    the `AttributeError` of a trainee without one.
+    A plugin that first asks `reason_lacking` need not list the capability. Neither need one that only reads the learning rate and
+    handles the `AttributeError` of a trainee without one.
     """
 
     inner: ScriptedTrainee

@@ -198,7 +198,7 @@ def test_without_validation_data_the_run_continues_without_it(tmp_path: Path) ->
 
 def test_a_trainee_without_activations_is_refused_by_name(tmp_path: Path) -> None:
     """Before the first batch."""
-    with pytest.raises(CapabilityError, match=r"'activations' needs .*, but a scripted trainee does not provide that"):
+    with pytest.raises(CapabilityError, match=r"'activations' needs .*, but a scripted trainee does not provide activations"):
         train([Activations(tmp_path)], 1, trainee=ScriptedTrainee())
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 import attrs
 
 from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
-from hookcore.authoring import Mode, describe, direction_of, learning_rate_of, reason_lacking, validators
+from hookcore.authoring import Mode, describe, direction_of, framework_of, learning_rate_of, reason_lacking, validators
 from hookcore_plugins import log_file
 from hookcore_plugins.report.record import FILE, Failure, KeptCheckpoint, Part, RunRecord, build
 from hookcore_plugins.report.run_report import RunReport
@@ -295,8 +295,8 @@ def _kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:
 def _environment(run: Run) -> dict[str, str]:
     """Return the versions of Python, the platform and the libraries; none of them names a user or a host."""
     versions = {"python": platform.python_version(), "platform": platform.platform(), "hookcore": metadata.version("hookcore")}
-    if run.trainee.framework != "none":
-        versions["trained by"] = run.trainee.framework
+    if framework_of(run.trainee) != "none":
+        versions["trained by"] = framework_of(run.trainee)
     for module, distribution in _LIBRARIES.items():
         if module in sys.modules:
             with contextlib.suppress(metadata.PackageNotFoundError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hookcore.authoring import learning_rate_of
+from hookcore.authoring import framework_of, learning_rate_of
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -21,7 +21,7 @@ _NOT_COMPARED: Final = frozenset(
 def hyperparameters(run: Run) -> dict[str, bool | float | str]:
     """Return what TensorBoard's table shows of the run: short texts, and numbers that it does not leave out."""
     rate = learning_rate_of(run)
-    values: dict[str, Any] = {"framework": run.trainee.framework}
+    values: dict[str, Any] = {"framework": framework_of(run.trainee)}
     values |= {"epochs": run.epochs} if run.epochs is not None else {}
     values |= {"learning_rate": rate} if rate is not None else {}
     for plugin, parameters in run.parameters.items():
