@@ -31,6 +31,8 @@ class Capture:
     """The JSON text of progress, history, decisions and the state of every plugin."""
     snapshots: Sequence[Snapshot] = attrs.field(repr=False)
     """The trainee's own, then those that plugins hold, in the order in which the record lists them."""
+    seconds: float = 0.0
+    """How long training stood still for it; 0 if it was read from a checkpoint."""
 
     @property
     def nbytes(self) -> int:

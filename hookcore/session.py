@@ -41,7 +41,7 @@ class Session:
     """Drives one run over its plugins: counts, keeps the history, calls the hooks and applies the error policy.
 
     Only adapters call it. An adapter moves the run with the methods here, and calls `hooks` for the events that need no
-    bookkeeping. `clock` returns seconds, and times the plugins.
+    bookkeeping. `clock` returns seconds, and times the plugins and the captures.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class Session:
         "_batch",
         "_batches_timed",
         "_begun",
+        "_clock",
         "_continues_epoch",
         "_ended",
         "_epoch",
@@ -111,6 +112,7 @@ class Session:
         self._active = list(self._plugins)
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         self._ended = False
+        self._clock = clock
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
         self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
@@ -372,7 +374,7 @@ class Session:
         from hookcore import record
         from hookcore.capture import Capture
 
-        run = self.run
+        run, began = self.run, self._clock()
         held = {
             (registered.name, key): snapshot
             for registered in self._plugins
@@ -380,7 +382,8 @@ class Session:
             for key, snapshot in registered.plugin.snapshots().items()
         }
         text = record.record_of(run, self.position, self._plugins, list(held), self._host.state_dict())
-        return Capture(run.trainee, run.progress.epoch, run.progress.step, text, [run.trainee.snapshot(), *held.values()])
+        snapshots = [run.trainee.snapshot(), *held.values()]
+        return Capture(run.trainee, run.progress.epoch, run.progress.step, text, snapshots, seconds=self._clock() - began)
 
     def resume(self) -> None:
         """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""
