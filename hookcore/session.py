@@ -13,7 +13,7 @@ from hookcore.dispatch import Hooks, compile_hooks, raise_first
 from hookcore.errors import CapabilityError, PluginError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
-from hookcore.registry.inspection import implementations
+from hookcore.registry.inspection import implementations, show_progress
 from hookcore.run import Outcome, PluginFailure, Position
 from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
 from hookcore.trainee import reason_lacking
@@ -118,7 +118,7 @@ class Session:
         self.hooks = Hooks()
         self._compile()
         run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
-        run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
+        run.shared.shows_progress = show_progress(plugins)
         run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce_checkpoint
         run.shared.when_settled = self._when_settled
