@@ -53,6 +53,7 @@ class Session:
         "_begun",
         "_clock",
         "_continues_epoch",
+        "_cuts",
         "_ended",
         "_epoch",
         "_handles",
@@ -74,7 +75,6 @@ class Session:
         "resumed_loop_state",
         "run",
         "shared",
-        "whole",
     )
 
     def __init__(
@@ -94,8 +94,9 @@ class Session:
         self._host: Host = NoHost() if host is None else host
         self._epoch, self._batch, self._begun = 0, 0, False
         """Where training continues: the epoch, how many of its batches are done, and whether plugins had its `on_epoch_begin`."""
-        self.whole = True
-        """Whether what was trained is whole: no batch is open or held, and no accumulated gradient waits for its update."""
+        self._cuts: Literal["", "batch", "epoch"] = ""
+        """What an exception would cut now: a batch that is open, held or accumulated, or an epoch in which something may be
+        trained that no batch tells of. Empty if what was trained is whole, and every plugin has had every event of it."""
         self._accumulates = False
         self._asked: list[tuple[str, Callable[[Capture], None]]] = []
         """Who wants a capture of this moment, by plugin."""
@@ -166,6 +167,23 @@ class Session:
         return self._batch
 
     @property
+    def is_whole(self) -> bool:
+        """Whether what was trained is whole, and every plugin has had every event of it."""
+        return not self._cuts
+
+    @property
+    def waits_for(self) -> str:
+        """What settles this moment, for people; read by a signal handler, between any two lines."""
+        epoch = self._progress.epoch + 1
+        if not self._begun:
+            return f"the plugins in epoch {epoch}" if self._cuts else "the next epoch, or the end of the run"
+        if self._accumulates:
+            return f"the next update in epoch {epoch}"
+        if self._cuts == "epoch":
+            return f"the first batch of epoch {epoch}, or its end"
+        return f"the end of batch {self._batch + 1} in epoch {epoch}"
+
+    @property
     def stopping(self) -> bool:
         """Whether some plugin has voted to stop."""
         return bool(self.shared.stop_reasons)
@@ -193,14 +211,17 @@ class Session:
             return
         self._epoch, self._batch, self._begun, self._continues_epoch, self.latest = epoch, 0, False, False, None
         self.run.progress.epoch, self.run.progress.batch = epoch, 0
+        self._cuts = "epoch"
         self.hooks.on_epoch_begin(epoch)
         self._begun = True
         self.settle()
+        self._cuts = "epoch"  # until a batch begins: an epoch may be trained without
 
     def epoch_continues(self) -> None:
         """Continue the epoch in which the resumed run was cut."""
         self._continues_epoch = False
         self.settle()
+        self._cuts = "" if self._batch else "epoch"
 
     def begin_again(self) -> None:
         """Take the batches of the open epoch for not trained: the loop cannot skip them."""
@@ -211,7 +232,7 @@ class Session:
         if batch is None:
             batch = self._batch
         self._progress.batch = batch
-        self.whole = False
+        self._cuts = "batch"
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
         if self.drops_latest:
@@ -219,7 +240,7 @@ class Session:
 
     def batch_dropped(self) -> None:
         """Note that the batch that began turned out to have no data: it was not trained."""
-        self.whole = not self._accumulates
+        self._cuts = "batch" if self._accumulates else ""
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
@@ -233,7 +254,7 @@ class Session:
             self._window_left -= 1
             if not self._window_left:
                 self._begin_timing_window()
-        self.whole = True
+        self._cuts = ""
         if self._asked or self.shared.interruption is not None:
             self.settle()
 
@@ -253,12 +274,12 @@ class Session:
     def update(self) -> None:
         """Count an update of the optimizer that no batch tells of. The epoch's end settles it."""
         self._progress.step += 1
-        self.whole = False
+        self._cuts = "epoch"
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the epoch to the history, then `on_epoch_end`."""
         metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
-        self._accumulates = False
+        self._cuts, self._accumulates = "epoch", False
         self.run.history.append(epoch, metrics)
         self._epoch, self._batch, self._begun, self._continues_epoch = epoch + 1, 0, False, False
         self.hooks.on_epoch_end(epoch, metrics)
@@ -271,7 +292,7 @@ class Session:
 
     def settle(self) -> None:
         """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
-        self.whole = True
+        self._cuts = ""
         if self._asked:
             self._hand_out_capture()
         if self.shared.interruption is not None:
@@ -292,7 +313,7 @@ class Session:
         self._window_left -= 1
         if not self._window_left:
             self._begin_timing_window()
-        if self.shared.interruption is not None and self.whole:
+        if self.shared.interruption is not None and not self._cuts:
             self.settle()
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None) -> None:
@@ -327,11 +348,12 @@ class Session:
             self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
         else:
             self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
+            at_once = self.shared.interruption is not None  # an earlier one waits, and its moment never came
             try:
                 try:
                     self.hooks.on_exception(exception)
                 finally:  # before `on_train_end`, in which plugins close
-                    self._settle_at_end()
+                    self._settle_at_end(at_once=at_once)
             except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
                 exception.add_note(f"Then, in on_exception: {error!r}")
         try:
@@ -347,12 +369,18 @@ class Session:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
             logger.warning("disabled during the run: %s", listed)
 
-    def _settle_at_end(self) -> None:
-        if self._asked and self.whole:
+    def _settle_at_end(self, *, at_once: bool = False) -> None:
+        if self._asked and not self._cuts and not at_once:
             self._hand_out_capture()
         for plugin, _ in self._asked:
-            logger.warning("%s: no capture: batch %d was cut, so weights and record differ", plugin, self._batch + 1)
+            logger.warning("%s: no capture: %s", plugin, self._why_no_capture())
         self._asked.clear()
+
+    def _why_no_capture(self) -> str:
+        if not self._cuts:
+            return "the run was to end at once"
+        number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
+        return f"{self._cuts} {number} was cut, so weights and record differ"
 
     def _when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
         self._asked.append((plugin, then))
