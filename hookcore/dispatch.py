@@ -121,7 +121,7 @@ def _caught_in(hook: str) -> type[BaseException]:
 
 
 def _decide(on_error: ErrorPolicy, impl: HookImpl, hook: str, error: BaseException) -> BaseException | None:
-    """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is none."""
+    """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is not one."""
     return on_error(impl.plugin_name, hook, error) if isinstance(error, Exception) else error
 
 

@@ -78,7 +78,7 @@ class DelayedInterrupt:
 
     @property
     def before(self) -> Any:
-        """The handler that was there before."""
+        """The earlier handler."""
         return self._before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -898,7 +898,7 @@ def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_the_first_ctrl_c_tells_what_it_waits_for(facts: list[str], what: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line on the standard error, at once: so a data set that hangs does not leave the user without a word."""
+    """One line on the standard error, at once: so the user of a data set that hangs knows what to do."""
     driver = begun()
     for fact in facts:
         getattr(driver, fact)()
@@ -950,7 +950,7 @@ def test_a_driver_that_goes_on_another_thread_gives_ctrl_c_back_when_it_is_press
 
 
 def test_runs_that_end_in_the_order_in_which_they_began_give_ctrl_c_back() -> None:
-    """The last one to end puts back what was there before the first; the handlers of those that are over are passed over."""
+    """The last one to end puts back the handler from before the first, and not those of the runs that are over."""
     drivers = [begun() for _ in range(3)]
     for driver in drivers:
         driver.end()
