@@ -33,6 +33,8 @@ class Capture:
     """The trainee's own, then those that plugins hold, in the order in which the record lists them."""
     accumulated: int = 0
     """The batches trained since the step's update, whose gradients wait for the next one."""
+    seconds: float = 0.0
+    """How long training stood still for it; 0 if it was read from a checkpoint."""
 
     @property
     def nbytes(self) -> int:

@@ -29,6 +29,10 @@ _FIRST_CALL: Final = 3
 """The line of a compiled function on which it makes its first call."""
 
 
+_REACHES_ALL: Final = frozenset({"on_train_end"})
+"""The hooks that every plugin gets even if Ctrl-C cuts one of them: in these, files are closed and locks released."""
+
+
 class ErrorPolicy(Protocol):
     """A function that records a plugin's error and returns the exception to raise for it, or None to continue."""
 
@@ -42,7 +46,8 @@ def compile_hook(
     """Return one function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
 
     Each implementation gets the arguments that it names; `run` is its plugin's own handle, from `handles`. An exception in one is
-    passed to `on_error`, and the others are still called; what `on_error` returned is raised after the last call.
+    passed to `on_error`, and the others are still called; what `on_error` returned is raised after the last call. Ctrl-C and
+    the like are raised at once, except in `on_train_end`.
     """
     # pluggy lists implementations last-called first, wrappers after the rest.
     plain = [impl for impl in reversed(impls) if not impl.wrapper]
@@ -68,7 +73,7 @@ def _compile_calls(
     # One try for all: since CPython 3.11 a try that catches nothing is free at run time, but each takes time to compile.
     lines += [
         "        return None",
-        "    except Exception as error:",
+        f"    except {_caught_in(hook).__name__} as error:",
         f"        return recover({', '.join(['error', *parameters])})",
     ]
     # Safe: the source holds only our own hook names and argument names that pluggy has validated.
@@ -93,23 +98,34 @@ def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], h
 def _recover_from(
     hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
 ) -> Call:
-    def recover(error: Exception, *values: object) -> None:
+    caught = _caught_in(hook)
+
+    def recover(error: BaseException, *values: object) -> None:
         """Apply the policy to `error`, call the implementations after the one that raised it, then raise what it returned."""
         trace: Any = error.__traceback__  # begins in the compiled function, at the line of the call that failed
         failed = trace.tb_lineno - _FIRST_CALL
-        raising = [on_error(impls[failed].plugin_name, hook, error)]
+        raising = [_decide(on_error, impls[failed], hook, error)]
         for impl in impls[failed + 1 :]:
             try:
                 _call(impl, parameters, values, handles[impl.plugin_name])
-            except Exception as another:  # noqa: BLE001 - the policy decides on whatever a plugin raises
+            except caught as another:
                 _remove_from_context(another, error)
-                raising.append(on_error(impl.plugin_name, hook, another))
+                raising.append(_decide(on_error, impl, hook, another))
         raise_first(raising)
 
     return recover
 
 
-def _remove_from_context(error: BaseException, other: Exception) -> None:
+def _caught_in(hook: str) -> type[BaseException]:
+    return BaseException if hook in _REACHES_ALL else Exception
+
+
+def _decide(on_error: ErrorPolicy, impl: HookImpl, hook: str, error: BaseException) -> BaseException | None:
+    """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is not one."""
+    return on_error(impl.plugin_name, hook, error) if isinstance(error, Exception) else error
+
+
+def _remove_from_context(error: BaseException, other: BaseException) -> None:
     """Remove `other` from the chain of errors that `error` was raised during: another plugin raised it."""
     while error.__context__ is not None:
         if error.__context__ is other:
@@ -136,17 +152,19 @@ def _wrap(
     handles: Mapping[str, Run],
     on_error: ErrorPolicy,
 ) -> Call:
+    caught = _caught_in(hook)
+
     def call(*values: object) -> None:
         """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
-        raising: list[Exception | None] = []
+        raising: list[BaseException | None] = []
         entered: list[tuple[HookImpl, Wrapper]] = []
         for impl in wrappers:
             wrapper: Wrapper = _call(impl, parameters, values, handles[impl.plugin_name])
-            failure = _enter(wrapper)
-            if failure is None:
+            failed = _enter(wrapper, caught)
+            if failed is None:
                 entered.append((impl, wrapper))
             else:
-                raising.append(on_error(impl.plugin_name, hook, failure))
+                raising.append(_decide(on_error, impl, hook, failed))
         thrown: BaseException | None = None
         try:
             inner(*values)
@@ -161,13 +179,13 @@ def _wrap(
     return call
 
 
-def _enter(wrapper: Wrapper) -> Exception | None:
-    """Run a wrapper up to its `yield`; return its error, or None."""
+def _enter(wrapper: Wrapper, caught: type[BaseException]) -> BaseException | None:
+    """Run a wrapper up to its `yield`; return its error if that is `caught`, or None."""
     try:
         next(wrapper)
     except StopIteration:
         return RuntimeError("the wrapper did not yield; it must yield exactly once")
-    except Exception as error:  # noqa: BLE001 - the policy decides on whatever a plugin raises
+    except caught as error:
         return error
     return None
 

@@ -7,6 +7,7 @@ is resumed, when a loop is told to stop, and how a run ends. It ends wherever an
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ class Driver:
         self._close_abandoned()
         if run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
-        session = self.engine.start(run, host=self._host, on_vote=self._obey)
+        session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey))
         session.resume()
         position = session.position
         self._sequence = Sequence(initial_epoch - 1)
@@ -107,7 +108,7 @@ class Driver:
             if position.begun:
                 self._sequence = Sequence(position.epoch, is_new=False, continues=True, open=["epoch"])
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
-        self._interrupt = DelayedInterrupt(run.interrupt)
+        self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for)
         self._interrupt.install()
         try:
             try:
@@ -138,8 +139,8 @@ class Driver:
             return
         if error is None and not outside:
             self._deliver("end", self._sequence.finish())  # which ends the run if something raises
-        if self._interrupt is not None:
-            self._interrupt.let_through()
+        if self._interrupt is not None and isinstance(error, KeyboardInterrupt | SystemExit):
+            self._interrupt.let_through()  # the next one is the second
         self._is_over = True
         try:
             if not outside:
@@ -257,6 +258,20 @@ class Driver:
         """Tell that a prediction ended."""
         self._deliver("predict_end", self._sequence.predict_end(), anywhere=True)
 
+    # Ctrl-C
+
+    def _interrupt_run(self, exception: BaseException) -> BaseException:
+        return exception if self._session is None else self._session.run.interrupt(exception)
+
+    def _waits_for(self) -> str:
+        """Return what Ctrl-C waits for, for people."""
+        session = self._session
+        if session is None or self._is_over:
+            return "the end of the run"
+        if "evaluate" in self._sequence.open:
+            return "a batch of the evaluation" if session.is_whole else "the evaluation"
+        return session.waits_for
+
     # Delivery and policy
 
     def _running(self, fact: str, *, anywhere: bool = False) -> Session:
@@ -305,3 +320,15 @@ class Driver:
         elif len(votes) > self._votes:
             self._votes = len(votes)
             self._host.stop()
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls `method` as long as its object lives: a run does not keep its driver."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        living = reference()
+        if living is not None:
+            living()
+
+    return call

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import ParameterError, RegistrationError
 from hookcore.registry import discovery
-from hookcore.registry.inspection import Registered, examine, implementations
+from hookcore.registry.inspection import Registered, examine, implementations, show_progress
 from hookcore.session import Session
 from hookcore.text import did_you_mean
 
@@ -67,7 +67,7 @@ class Engine:
     @property
     def shows_progress(self) -> bool:
         """Whether some plugin shows progress, so that the loop's own progress bar would be a second one."""
-        return any(registered.shows_progress for registered in self._registered)
+        return show_progress(self._registered)
 
     @property
     def names(self) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,11 +22,14 @@ class DelayedInterrupt:
     `interrupt` gets the `KeyboardInterrupt` to raise when the time has come, and returns the exception that will be raised then:
     an earlier one, if there is one. If that is no `KeyboardInterrupt`, another signal has asked for the end, and Ctrl-C is the
     second. One that was not raised by then is raised at the end of the context, or by `raise_pending`.
+    `waits_for` returns what the first Ctrl-C waits for, which is written to the standard error for the user.
+    Both are methods, and held weakly: if their object is gone, nothing is delayed, and the earlier handler is put back.
     Does nothing outside of the main thread, or if the program handles SIGINT itself.
     """
 
-    def __init__(self, interrupt: Callable[[BaseException], BaseException]) -> None:
-        self._interrupt = interrupt
+    def __init__(self, interrupt: Callable[[BaseException], BaseException], waits_for: Callable[[], str] | None = None) -> None:
+        self._interrupt = weakref.WeakMethod(interrupt, lambda _: self.uninstall())
+        self._waits_for = None if waits_for is None else weakref.WeakMethod(waits_for)
         self._pending: BaseException | None = None
         self._installed = False
         self._delays = False
@@ -32,11 +38,10 @@ class DelayedInterrupt:
 
     def install(self) -> None:
         """Handle Ctrl-C from now on."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
+        if _in_main_thread():
+            self._before = _latest_in_use(signal.getsignal(signal.SIGINT))
             # A run within a run takes Ctrl-C over: its batches end sooner.
-            delayed = isinstance(getattr(self._before, "__self__", None), DelayedInterrupt)
-            self._installed = self._delays = delayed or self._before is signal.default_int_handler
+            self._installed = self._delays = _owner(self._before) is not None or self._before is signal.default_int_handler
         if self._installed:
             signal.signal(signal.SIGINT, self._handle)
 
@@ -45,11 +50,11 @@ class DelayedInterrupt:
         self._delays = False
 
     def uninstall(self) -> None:
-        """Put the earlier handler back, unless another was put in place since."""
+        """Put the earlier handler back, unless another was put in place since. In another thread, the next Ctrl-C does."""
         self.let_through()
-        if self._installed and signal.getsignal(signal.SIGINT) == self._handle:
-            signal.signal(signal.SIGINT, self._before)
         self._installed = False
+        if self._before is not None and _in_main_thread() and signal.getsignal(signal.SIGINT) == self._handle:
+            signal.signal(signal.SIGINT, _latest_in_use(self._before))
 
     def raise_pending(self, error: BaseException | None) -> None:
         """Raise the Ctrl-C that was not raised yet, unless `error` on its way out stands for it."""
@@ -66,10 +71,55 @@ class DelayedInterrupt:
         self.uninstall()
         self.raise_pending(error)
 
+    @property
+    def in_use(self) -> bool:
+        """Whether it is installed, and its run not over."""
+        return self._installed
+
+    @property
+    def before(self) -> Any:
+        """The earlier handler."""
+        return self._before
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        interrupt = self._interrupt()
+        if not self._installed or interrupt is None:
+            self.uninstall()  # the run is over, on another thread, or another handler calls this one
+            _latest_in_use(self._before)(number, frame)
+            return
         if not self._delays or self._pending is not None or os.getpid() != self._process:
             signal.default_int_handler(number, frame)
-        pending = self._interrupt(KeyboardInterrupt())
+        pending = interrupt(KeyboardInterrupt())
         if not isinstance(pending, KeyboardInterrupt):
             signal.default_int_handler(number, frame)
         self._pending = pending
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write what Ctrl-C waits for.
+
+        Not by `logging` or `print`: this runs between any two lines, also while another is being written, and their locks and
+        buffers do not allow for that.
+        """
+        waits_for = None if self._waits_for is None else self._waits_for()
+        what = "the batch that is trained, or the next one" if waits_for is None else waits_for()
+        text = f"\nCtrl-C: waiting for {what}. A second Ctrl-C stops at once, without a checkpoint.\n"
+        if sys.__stderr__ is not None:
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or no file
+                os.write(sys.__stderr__.fileno(), text.encode())
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _owner(handler: Any) -> DelayedInterrupt | None:
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, DelayedInterrupt) else None
+
+
+def _latest_in_use(handler: Any) -> Any:
+    """Return `handler`, or if its run is over, the latest one before it whose run is not."""
+    while (owner := _owner(handler)) is not None and not owner.in_use:
+        handler = owner.before
+    return handler

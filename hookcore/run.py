@@ -298,7 +298,7 @@ class Run:
 
         A moment is from a batch's end through the evaluations held for it, or through its epoch's end. So the capture holds what
         the moment led to, in whatever order the plugins are called. All who ask share it. While gradients are accumulated no
-        moment is over. If an exception cuts a batch, no capture is taken, and the log names the batch.
+        moment is over. If an exception cuts a batch or an epoch, no capture is taken, and the log names it.
         """
         self.shared.when_settled(self.plugin, then)
 

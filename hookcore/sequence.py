@@ -133,8 +133,8 @@ class Sequence:
         yield from ()
 
     def finish(self) -> Events:
-        """Training is over; what is open ends, except an epoch that the loop has left."""
-        if self.left:
+        """Training is over; what is open ends, except an epoch that the loop has left, or was to continue and never entered."""
+        if self.left or self.continues:
             yield from self._close("epoch")
             yield from self._settle()
             self.open.clear()

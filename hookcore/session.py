@@ -13,7 +13,7 @@ from hookcore.dispatch import Hooks, compile_hooks, raise_first
 from hookcore.errors import CapabilityError, PluginError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
-from hookcore.registry.inspection import implementations
+from hookcore.registry.inspection import implementations, show_progress
 from hookcore.run import Outcome, PluginFailure, Position
 from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
 from hookcore.trainee import reason_lacking
@@ -41,7 +41,7 @@ class Session:
     """Drives one run over its plugins: counts, keeps the history, calls the hooks and applies the error policy.
 
     Only adapters call it. An adapter moves the run with the methods here, and calls `hooks` for the events that need no
-    bookkeeping. `clock` returns seconds, and times the plugins.
+    bookkeeping. `clock` returns seconds, and times the plugins and the captures.
     """
 
     __slots__ = (
@@ -51,7 +51,9 @@ class Session:
         "_batch",
         "_batches_timed",
         "_begun",
+        "_clock",
         "_continues_epoch",
+        "_cuts",
         "_drops_latest",
         "_ended",
         "_epoch",
@@ -74,7 +76,6 @@ class Session:
         "resumed_loop_state",
         "run",
         "shared",
-        "whole",
     )
 
     def __init__(
@@ -94,8 +95,9 @@ class Session:
         self._host: Host = NoHost() if host is None else host
         self._epoch, self._batch, self._begun = 0, 0, False
         """Where training continues: the epoch, how many of its batches are done, and whether plugins had its `on_epoch_begin`."""
-        self.whole = True
-        """Whether what was trained is whole: no batch is open or held, and no accumulated gradient waits for its update."""
+        self._cuts: Literal["", "batch", "epoch"] = ""
+        """What an exception would cut now: a batch that is open, held or accumulated, or an epoch in which something may be
+        trained that no batch tells of. Empty if what was trained is whole, and every plugin has had every event of it."""
         self._accumulates = False
         self._asked: list[tuple[str, Callable[[Capture], None]]] = []
         """Who wants a capture of this moment, by plugin."""
@@ -114,12 +116,13 @@ class Session:
         self._active = list(self._plugins)
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         self._ended = False
+        self._clock = clock
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
         self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
         run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
-        run.shared.shows_progress = any(registered.shows_progress for registered in plugins)
+        run.shared.shows_progress = show_progress(plugins)
         run.shared.capture = self.capture
         run.shared.on_checkpoint = self._announce_checkpoint
         run.shared.when_settled = self._when_settled
@@ -167,6 +170,23 @@ class Session:
         return self._batch
 
     @property
+    def is_whole(self) -> bool:
+        """Whether what was trained is whole, and every plugin has had every event of it."""
+        return not self._cuts
+
+    @property
+    def waits_for(self) -> str:
+        """What settles this moment, for people; read by a signal handler, between any two lines."""
+        epoch = self._progress.epoch + 1
+        if not self._begun:
+            return f"the plugins in epoch {epoch}" if self._cuts else "the next epoch, or the end of the run"
+        if self._accumulates:
+            return f"the next update in epoch {epoch}"
+        if self._cuts == "epoch":
+            return f"the first batch of epoch {epoch}, or its end"
+        return f"the end of batch {self._batch + 1} in epoch {epoch}"
+
+    @property
     def stopping(self) -> bool:
         """Whether some plugin has voted to stop."""
         return bool(self.shared.stop_reasons)
@@ -195,14 +215,17 @@ class Session:
         self._epoch, self._batch, self._begun, self._continues_epoch, self.latest = epoch, 0, False, False, None
         self._epoch_began_at = self._progress.step
         self.run.progress.epoch, self.run.progress.batch = epoch, 0
+        self._cuts = "epoch"
         self.hooks.on_epoch_begin(epoch)
         self._begun = True
         self.settle()
+        self._cuts = "epoch"  # until a batch begins: an epoch may be trained without
 
     def epoch_continues(self) -> None:
         """Continue the epoch in which the resumed run was cut."""
         self._continues_epoch = False
         self.settle()
+        self._cuts = "" if self._batch else "epoch"
 
     def begin_again(self) -> None:
         """Take the batches of the open epoch for not trained: the loop cannot skip them."""
@@ -213,7 +236,7 @@ class Session:
         if batch is None:
             batch = self._batch
         self._progress.batch = batch
-        self.whole = False
+        self._cuts = "batch"
         if self._on_batch_begin is not None:
             self._on_batch_begin(batch)
         if self._drops_latest:
@@ -221,7 +244,7 @@ class Session:
 
     def batch_dropped(self) -> None:
         """Note that the batch that began turned out to have no data: it was not trained."""
-        self.whole = not self._accumulates
+        self._cuts = "batch" if self._accumulates else ""
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
@@ -235,7 +258,7 @@ class Session:
             self._window_left -= 1
             if not self._window_left:
                 self._begin_timing_window()
-        self.whole = True
+        self._cuts = ""
         if self._asked or self.shared.interruption is not None:
             self.settle()
 
@@ -269,7 +292,7 @@ class Session:
         An epoch without batches counts as one step.
         """
         metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
-        self._accumulates = False
+        self._cuts, self._accumulates = "epoch", False
         if not self._batch and self._progress.step == self._epoch_began_at:
             self._progress.step += 1
         if exhausted and self.shared.steps_per_epoch is None:
@@ -286,7 +309,7 @@ class Session:
 
     def settle(self) -> None:
         """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
-        self.whole = True
+        self._cuts = ""
         if self._asked:
             self._hand_out_capture()
         if self.shared.interruption is not None:
@@ -307,7 +330,7 @@ class Session:
         self._window_left -= 1
         if not self._window_left:
             self._begin_timing_window()
-        if self.shared.interruption is not None and self.whole:
+        if self.shared.interruption is not None and not self._cuts:
             self.settle()
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None) -> None:
@@ -342,11 +365,12 @@ class Session:
             self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
         else:
             self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
+            at_once = self.shared.interruption is not None  # an earlier one waits, and its moment never came
             try:
                 try:
                     self.hooks.on_exception(exception)
                 finally:  # before `on_train_end`, in which plugins close
-                    self._settle_at_end()
+                    self._settle_at_end(at_once=at_once)
             except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
                 exception.add_note(f"Then, in on_exception: {error!r}")
         try:
@@ -362,12 +386,18 @@ class Session:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
             logger.warning("disabled during the run: %s", listed)
 
-    def _settle_at_end(self) -> None:
-        if self._asked and self.whole:
+    def _settle_at_end(self, *, at_once: bool = False) -> None:
+        if self._asked and not self._cuts and not at_once:
             self._hand_out_capture()
         for plugin, _ in self._asked:
-            logger.warning("%s: no capture: batch %d was cut, so weights and record differ", plugin, self._batch + 1)
+            logger.warning("%s: no capture: %s", plugin, self._why_no_capture())
         self._asked.clear()
+
+    def _why_no_capture(self) -> str:
+        if not self._cuts:
+            return "the run was to end at once"
+        number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
+        return f"{self._cuts} {number} was cut, so weights and record differ"
 
     def _when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
         self._asked.append((plugin, then))
@@ -389,7 +419,7 @@ class Session:
         from hookcore import record
         from hookcore.capture import Capture
 
-        run = self.run
+        run, began = self.run, self._clock()
         held = {
             (registered.name, key): snapshot
             for registered in self._plugins
@@ -398,7 +428,8 @@ class Session:
         }
         text = record.record_of(run, self.position, self._plugins, list(held), self._host.state_dict())
         progress, snapshots = run.progress, [run.trainee.snapshot(), *held.values()]
-        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated)
+        seconds = self._clock() - began
+        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
 
     def resume(self) -> None:
         """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""

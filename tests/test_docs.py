@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hookcore import HOOKS, specs
+from hookcore import HOOKS, hookimpl, specs
 from hookcore.registry import discovery
+from hookcore.testing import RecordingPlugin, check_events
+from hookcore_plugins import Checkpoint
+
+if TYPE_CHECKING:
+    from hookcore import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +46,43 @@ def test_readme_lists_every_shipped_plugin() -> None:
     assert shipped
     for entry in shipped:
         assert f"| `{entry.name}` | `{entry.attr}` |" in readme
+
+
+DRIVER = re.findall(r"^```python\n(.+?)^```$", (ROOT / "docs/driver.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("cut", [4, 5, 6])
+@pytest.mark.parametrize(("vote", "trained"), [(None, 12), (4, 6), (5, 6), (6, 6)])
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_the_sample_adapter_resumes_within_an_epoch(
+    tmp_path: Path, vote: int | None, trained: int, cut: int, epochs: int
+) -> None:
+    """The trainer finishes the epoch in which a vote was given, before or after the cut; one that it never enters has no end."""
+    sample: dict[str, Any] = {}
+    for block in DRIVER[:2]:
+        exec(block, sample)  # noqa: S102 - our own documentation
+
+    def vote_and_cut(run: Run) -> None:
+        if run.progress.step == vote:
+            run.stop("enough")
+        if run.progress.step == cut and run.resumed_from is None:
+            run.interrupt(KeyboardInterrupt())
+
+    def train(epochs: int) -> tuple[list[tuple[Any, ...]], float]:
+        recording = RecordingPlugin()
+        plugins = [recording, SimpleNamespace(name="votes", on_batch_end=hookimpl(vote_and_cut)), Checkpoint(tmp_path)]
+        trainer = sample["Trainer"]([sample["TrainerAdapter"](plugins, resume="auto")])
+        with contextlib.suppress(KeyboardInterrupt):
+            trainer.train(epochs=epochs)
+        return [event for event in recording.events if event[0] not in {"on_exception", "on_checkpoint"}], trainer.weight
+
+    (*before, _), _ = train(4)
+    (_, *after), weight = train(epochs)
+    if epochs == 1:
+        assert [event[0] for event in after] == ["on_train_end"]
+    else:
+        check_events([*before, *after])
+        assert weight == pytest.approx(8.0 * 0.9**trained)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

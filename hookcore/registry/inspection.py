@@ -127,6 +127,11 @@ def examine(found: Found) -> Registered:
     return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found))
 
 
+def show_progress(plugins: Iterable[Registered]) -> bool:
+    """Return whether one of `plugins` shows progress, so that a loop's own progress bar would be a second one."""
+    return any(registered.shows_progress for registered in plugins)
+
+
 def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.HookImpl]]:
     """Return the implementations of each hook in pluggy's order: the last is called first."""
     manager = pluggy.PluginManager(PROJECT)

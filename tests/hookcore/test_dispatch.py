@@ -238,6 +238,29 @@ def test_an_interrupt_goes_straight_through(interrupt: type[BaseException], befo
     assert counting.calls == 0
 
 
+@pytest.mark.parametrize("where", ["plain", "wrapper, before", "wrapper, after"])
+def test_every_plugin_has_the_end_of_training_whatever_cuts_one(where: str) -> None:
+    """Ctrl-C in one `on_train_end` is raised when all plugins had theirs: in it files are closed, and locks released."""
+    ended = []
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    def around() -> Iterator[None]:
+        if where.endswith("before"):
+            raise KeyboardInterrupt
+        yield
+        raise KeyboardInterrupt
+
+    interrupting = hookimpl(cut) if where == "plain" else hookimpl(wrapper=True)(around)
+    others = [SimpleNamespace(on_train_end=hookimpl(lambda i=i: ended.append(i))) for i in range(2)]
+    session = session_of(others[0], SimpleNamespace(on_train_end=interrupting), others[1])
+    with pytest.raises(KeyboardInterrupt):
+        session.end()
+    assert ended == [0, 1]
+    assert session.run.failures == []
+
+
 # Wrappers that misbehave. Each of these is the outermost; `Counting` is what it wraps.
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import re
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,16 +37,9 @@ from hookcore.testing import RecordingPlugin, ScriptedTrainee, check_events
 from hookcore_plugins import Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from hookcore import Capture
-
-
-@pytest.fixture(autouse=True)
-def _handler() -> Iterator[None]:
-    """Some of the runs here are never ended, as those of a framework that forgets them."""
-    yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class BoomError(Exception):
@@ -787,6 +782,194 @@ def test_ctrl_c_within_a_batch_takes_effect_at_its_end(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     saved = store.newest(tmp_path)
     assert (saved.step, trainee.read(saved.path)["weights"]) == (1, [1.0])
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
+def test_a_second_ctrl_c_among_the_plugins_stores_nothing_that_only_some_have_seen(tmp_path: Path, hook: str) -> None:
+    """The second is raised at once, so that the plugins called later miss the event; the checkpoint before stays the newest."""
+
+    def press(run: Run) -> None:
+        if run.progress.epoch == 1:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    first, second = RecordingPlugin("first"), RecordingPlugin("second")
+    with pytest.raises(KeyboardInterrupt):
+        train(driver_of(first, plugin("pressing", **{hook: press}), second, Checkpoint(tmp_path, asynchronous=False)), epochs=2)
+    assert (first.hooks.count(hook), second.hooks.count(hook)) == (2, 1)
+    assert first.hooks[-2:] == second.hooks[-2:] == ["on_exception", "on_train_end"]
+    assert [saved.step for saved in store.available(tmp_path)] == [1]
+
+
+def test_an_interruption_among_the_plugins_stores_nothing_that_only_some_have_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a program's own handler raises within an epoch's end cuts the epoch: no capture is taken, and the log names it."""
+
+    def stop(epoch: int) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(driver_of(plugin("stopping", on_epoch_end=stop), RecordingPlugin(), Checkpoint(tmp_path)), epochs=2)
+    assert [saved.step for saved in store.available(tmp_path)] == [1]
+    assert "checkpoint: no capture: epoch 2 was cut, so weights and record differ" in caplog.messages
+
+
+def test_a_second_ctrl_c_between_two_batches_saves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was trained is whole then, and who presses twice wants to be gone."""
+    driver = begun(Checkpoint(tmp_path))
+    driver.batch_end()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as pressed:
+        signal.raise_signal(signal.SIGINT)
+    driver.end(pressed.value)
+    assert not list(tmp_path.glob("step-*"))
+    assert "checkpoint: no capture: the run was to end at once" in caplog.messages
+
+
+def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
+    """A run that a plugin interrupts at an epoch's end, and then Ctrl-C, in the end of training: no plugin misses that."""
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    interrupting = plugin("interrupting", on_epoch_end=lambda run: run.interrupt(KeyboardInterrupt()), on_train_end=press)
+    first, second = RecordingPlugin("first"), RecordingPlugin("second")
+    with pytest.raises(KeyboardInterrupt):
+        train(driver_of(first, interrupting, second))
+    assert first.hooks == second.hooks
+    assert first.hooks[-3:] == ["on_epoch_end", "on_exception", "on_train_end"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_first_ctrl_c_at_the_end_of_a_run_waits_for_every_plugin(fails: bool) -> None:  # noqa: FBT001 - a parameter
+    """Pressed in `on_train_end` or `on_exception`, it reaches the caller when all plugins had these; the outcome stays."""
+    heard: list[str] = []
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+        heard.append("delayed")
+
+    recording = RecordingPlugin()
+    pressing = plugin("pressing", **{"on_exception" if fails else "on_train_end": press})
+    driver = begun(pressing, recording)
+    with pytest.raises(KeyboardInterrupt):
+        driver.end(BoomError() if fails else None)
+    assert heard == ["delayed"]
+    assert recording.hooks[-1] == "on_train_end"
+    assert run_of(driver).outcome is (Outcome.FAILED if fails else Outcome.COMPLETED)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: Path) -> None:
+    """Until a batch or the epoch ends, the loop may train what no event tells: Ctrl-C waits, then Checkpoint saves."""
+    recording = RecordingPlugin()
+    driver = begun(recording, Checkpoint(tmp_path))
+    driver.epoch_begin()
+    signal.raise_signal(signal.SIGINT)
+    driver.evaluate_batch_end()
+    driver.evaluate_end()
+    driver.update()
+    with pytest.raises(KeyboardInterrupt):
+        driver.epoch_end()
+    assert recording.hooks[-4:-2] == ["on_epoch_end", "on_exception"]
+    assert [saved.step for saved in store.available(tmp_path)] == [1]
+
+
+# The handler of Ctrl-C
+
+
+def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
+    """What a first Ctrl-C writes."""
+    signal.raise_signal(signal.SIGINT)
+    written = capfd.readouterr().err
+    driver.end(KeyboardInterrupt())
+    return written
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ([], "the next epoch, or the end of the run"),
+        (["epoch_begin"], "the first batch of epoch 1, or its end"),
+        (["batch_begin"], "the end of batch 1 in epoch 1"),
+        (["batch_end"], "the end of batch 2 in epoch 1"),
+        (["batch_end", "evaluate_begin"], "a batch of the evaluation"),
+        (["batch_held", "evaluate_begin"], "the evaluation"),
+        (["batch_end", "epoch_end", "epoch_begin", "update"], "the first batch of epoch 2, or its end"),
+    ],
+)
+def test_the_first_ctrl_c_tells_what_it_waits_for(facts: list[str], what: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line on the standard error, at once: so the user of a data set that hangs knows what to do."""
+    driver = begun()
+    for fact in facts:
+        getattr(driver, fact)()
+    expected = f"\nCtrl-C: waiting for {what}. A second Ctrl-C stops at once, without a checkpoint.\n"
+    assert pressing(driver, capfd) == expected
+
+
+def test_ctrl_c_tells_of_an_update_and_of_the_plugins(capfd: pytest.CaptureFixture[str]) -> None:
+    """Within an accumulation it waits for the update, and within an epoch's end for the plugins."""
+    driver = begun()
+    driver.batch_end(updates=0)
+    assert "waiting for the next update in epoch 1." in pressing(driver, capfd)
+    with pytest.raises(KeyboardInterrupt):
+        train(driver_of(plugin("presses", on_epoch_end=lambda: signal.raise_signal(signal.SIGINT))))
+    assert "waiting for the plugins in epoch 1." in capfd.readouterr().err
+
+
+def test_ctrl_c_does_not_need_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without one, such as a service, is interrupted like any other."""
+    monkeypatch.setattr("sys.__stderr__", None)
+    driver = begun()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        driver.epoch_begin()
+
+
+def test_a_run_that_is_dropped_without_an_end_gives_ctrl_c_back() -> None:
+    """When the driver is gone, the handler is the earlier one again, and the run may still be looked at."""
+    driver = begun(plugin("votes", on_batch_end=lambda run: run.stop("enough")))
+    driver.batch_end()
+    run = run_of(driver)
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    del driver
+    gc.collect()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run.stop("nothing to stop")
+
+
+def test_a_driver_that_goes_on_another_thread_gives_ctrl_c_back_when_it_is_pressed() -> None:
+    """Only the main thread can put a handler back: the next Ctrl-C does, and is raised at once."""
+    drivers = [begun()]
+    thread = threading.Thread(target=drivers.clear)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_runs_that_end_in_the_order_in_which_they_began_give_ctrl_c_back() -> None:
+    """The last one to end puts back the handler from before the first, and not those of the runs that are over."""
+    drivers = [begun() for _ in range(3)]
+    for driver in drivers:
+        driver.end()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_that_ends_on_another_thread_gives_ctrl_c_back_when_it_is_pressed() -> None:
+    """The end of the run is no error there, and the next Ctrl-C is raised at once."""
+    driver = begun()
+    thread = threading.Thread(target=driver.end)
+    thread.start()
+    thread.join()
+    assert run_of(driver).outcome is Outcome.COMPLETED
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_shortest_way_is_heard_like_the_long_one() -> None:

@@ -102,7 +102,7 @@ def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
             run = copy.deepcopy(told)
             run.tell(FACTS[first])
             run.tell(second)
-            left = run.sequence.left
+            left = run.sequence.left or run.sequence.continues
             run.tell(Sequence.finish)
             check_events([*run.events, ("on_train_end", Outcome.COMPLETED)])
             begun, ended = ([event[1] for event in run.events if event[0] == f"on_epoch_{moment}"] for moment in ("begin", "end"))
@@ -147,6 +147,17 @@ def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
         run.tell(FACTS[following])
         run.tell(Sequence.finish)
         assert [event[0] for event in run.events[told:]] == events
+
+
+def test_an_epoch_that_the_loop_never_entered_has_no_end() -> None:
+    """A run that is resumed within an epoch, and ends without it, leaves it as it was: it may be continued another time."""
+    for facts in [[], ["log"], ["evaluate_begin"], ["evaluate_begin", "evaluate_batch_end"], ["predict_end"]]:
+        run = Told(Sequence(epoch=2, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
+        for fact in facts:
+            run.tell(FACTS[fact])
+        run.tell(Sequence.finish)
+        assert "on_epoch_end" not in [event[0] for event in run.events]
+        check_events([*run.events, ("on_train_end", Outcome.COMPLETED)])
 
 
 def test_the_states_are_many() -> None:

@@ -46,7 +46,7 @@ class Saver:
     newest: SavedCheckpoint | None = attrs.field(init=False, default=None)
     """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
     seconds_to_save: float | None = attrs.field(init=False, default=None)
-    """How long the latest save took until it was durable, less what it waited for others."""
+    """How long the latest save took: its capture and its write, and nothing that it waited for."""
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
     _lock: store.Lock | None = attrs.field(init=False, default=None)
@@ -79,18 +79,19 @@ class Saver:
             self._earlier_set_aside = True
         self.latest = place_of(run)
         run.decide("checkpoint", f"saving {store.name_of(*self.latest)}: {reason}", value)
-        run.when_settled(functools.partial(self._write_capture, run, value, self._clock()))
+        run.when_settled(functools.partial(self._write_capture, run, value))
 
-    def _write_capture(self, run: Run, value: float | None, asked: float, capture: Capture) -> None:
-        write = functools.partial(self._make_checkpoint, run.plugin, capture, value, self._clock() - asked)
+    def _write_capture(self, run: Run, value: float | None, capture: Capture) -> None:
+        self.latest = capture.step, capture.accumulated  # later than where it was asked for, within an accumulation
+        write = functools.partial(self._make_checkpoint, run.plugin, capture, value)
         if self._in_background:
             self._writes.submit(f"{run.plugin}: writing {store.name_of(capture.step, capture.accumulated)}", write)
         else:
             write()
             self.announce(run)
 
-    def _make_checkpoint(self, plugin: str, capture: Capture, value: float | None, seconds: float) -> None:
-        """Make `capture`, which took `seconds`, a checkpoint, and remove those that need not stay. Runs on any thread."""
+    def _make_checkpoint(self, plugin: str, capture: Capture, value: float | None) -> None:
+        """Make `capture` a checkpoint, and remove those that need not stay. Runs on any thread."""
         began = self._clock()
         try:
             saved = self._write(plugin, capture, value)
@@ -98,7 +99,7 @@ class Saver:
             if self.latest == (capture.step, capture.accumulated):
                 self.latest = None
             raise
-        self.newest, self.seconds_to_save = saved, seconds + self._clock() - began
+        self.newest, self.seconds_to_save = saved, capture.seconds + self._clock() - began
         self._unannounced.append(saved)
         store.prune(self._directory, self._retention, also=list(self._unannounced))
 

@@ -163,7 +163,7 @@ class Moments:
 
 @pytest.mark.parametrize(
     ("name", "by_execution"),
-    # What a train step keeps to itself is in no checkpoint, and an execution of three batches ends within an accumulation of four.
+    # What a train step keeps to itself is in no checkpoint, and an execution of three batches ends within a sum of four.
     [(name, number) for name, case in CASES.items() for number in (1, 3) if (case.model, number) != (ByHand, 3)],
 )
 def test_steps_are_updates_and_positions_are_batches(
