@@ -36,8 +36,8 @@ class Trainee(Protocol):
     """What portable plugins may do with what is trained. An adapter implements it.
 
     A trainee defines what it can do, and leaves out the rest. A class that inherits from this one has the defaults below. So has
-    one that does not: plugins ask `reason_lacking`, `direction_of` and `framework_of` of `hookcore.authoring`. A plugin that needs
-    what is missing is refused by name before the first batch.
+    one that does not: plugins ask `reason_lacking`, `direction_of` and `framework_of` of `hookcore.authoring`. A plugin that
+    needs what is missing is refused by name before the first batch.
     """
 
     if TYPE_CHECKING:

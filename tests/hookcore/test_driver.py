@@ -870,7 +870,6 @@ def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: 
     signal.raise_signal(signal.SIGINT)
     driver.evaluate_batch_end()
     driver.evaluate_end()
-    driver.update()
     with pytest.raises(KeyboardInterrupt):
         driver.epoch_end()
     assert recording.hooks[-4:-2] == ["on_epoch_end", "on_exception"]

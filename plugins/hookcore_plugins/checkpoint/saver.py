@@ -82,7 +82,7 @@ class Saver:
         run.when_settled(functools.partial(self._write_capture, run, value))
 
     def _write_capture(self, run: Run, value: float | None, capture: Capture) -> None:
-        self.latest = capture.step, capture.accumulated  # later than where it was asked for, within an accumulation
+        self.latest = capture.step, capture.accumulated  # within an accumulation, it comes later than it was asked for
         write = functools.partial(self._make_checkpoint, run.plugin, capture, value)
         if self._in_background:
             self._writes.submit(f"{run.plugin}: writing {store.name_of(capture.step, capture.accumulated)}", write)
