@@ -896,7 +896,7 @@ def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
         (["batch_end"], "the end of batch 2 in epoch 1"),
         (["batch_end", "evaluate_begin"], "a batch of the evaluation"),
         (["batch_held", "evaluate_begin"], "the evaluation"),
-        (["batch_end", "epoch_end", "epoch_begin", "update"], "the first batch of epoch 2, or its end"),
+        (["batch_end", "epoch_end", "epoch_begin"], "the first batch of epoch 2, or its end"),
     ],
 )
 def test_the_first_ctrl_c_tells_what_it_waits_for(facts: list[str], what: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -253,7 +253,7 @@ def build(kind: type[Item], raw: Mapping[str, Any]) -> Item:
 
 def _fields(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in raw.items():
-        if name in {"epoch", "step", "batch"}:
+        if name in {"epoch", "step", "batch", "accumulated"}:
             yield name, int(value)
         elif value is None or isinstance(value, bool):
             yield name, value
