@@ -160,7 +160,7 @@ def main(rounds: int) -> Iterator[Table | Gate | str]:
         candidates[OURS].told.on_train_end()
     found = Table("on_epoch_end, without a save", "us", figures, floor=FLOOR, ours=OURS)
     yield found
-    yield Gate(f"{OURS}, x {KERAS}", found.ratio(OURS, KERAS)[1], 0.2, LIMIT, room=2.0)
+    yield Gate(f"{OURS}, x {KERAS}", found.ratio(OURS, KERAS)[1], 0.35, LIMIT)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ class DelayedInterrupt:
         """Handle Ctrl-C from now on."""
         if _in_main_thread():
             self._before = _latest_in_use(signal.getsignal(signal.SIGINT))
-            # A run within a run takes Ctrl-C over: its batches end sooner.
-            self._installed = self._delays = _owner(self._before) is not None or self._before is signal.default_int_handler
+            # A run within a run takes Ctrl-C over, and one that waits already: its batches end sooner.
+            outer = _owner(self._before)
+            self._pending = None if outer is None else outer._pending  # noqa: SLF001 - of this class
+            self._installed = self._delays = outer is not None or self._before is signal.default_int_handler
         if self._installed:
             signal.signal(signal.SIGINT, self._handle)
 

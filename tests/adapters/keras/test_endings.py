@@ -343,6 +343,17 @@ class Interrupted(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships n
         return self.data
 
 
+def test_a_second_ctrl_c_is_raised_at_once_although_the_first_came_before_training(
+    train_by_fit: Any, model: Any, data: Any, calls: Any
+) -> None:
+    """It need not wait for the batch, as the first would."""
+    recording = RecordingPlugin()
+    plugin = calls(on_epoch_begin=lambda run: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train_by_fit(model, Interrupted(data), epochs=3, plugins=[plugin, recording])
+    assert recording.hooks == ["on_train_begin", "on_exception", "on_train_end"]
+
+
 def test_ctrl_c_before_training_is_raised_before_any(train_by_fit: Any, model: Any, data: Any) -> None:
     """As it is handed over while Keras looks at the data, or builds the model."""
     recording = RecordingPlugin()
