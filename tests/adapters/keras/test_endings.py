@@ -348,7 +348,7 @@ def test_a_second_ctrl_c_is_raised_at_once_although_the_first_came_before_traini
 ) -> None:
     """It need not wait for the batch, as the first would."""
     recording = RecordingPlugin()
-    plugin = calls(on_epoch_begin=lambda run: signal.raise_signal(signal.SIGINT))
+    plugin = calls(on_epoch_begin=lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train_by_fit(model, Interrupted(data), epochs=3, plugins=[plugin, recording])
     assert recording.hooks == ["on_train_begin", "on_exception", "on_train_end"]

@@ -34,6 +34,32 @@ def by_adapter(model: Any, data: Any, engine: Engine, arguments: dict[str, Any])
     model.fit(*data, callbacks=[KerasAdapter(engine, resume="auto")], **arguments)
 
 
+def interrupted(train: Callable[[], None], at: int, times: int) -> int:
+    """Train, with Ctrl-C `times` times at the `at`-th line; return how many lines there were."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines
+        del argument
+        if not frame.f_code.co_filename.startswith(CODE):
+            return None
+        lines += event == "line"
+        if lines == at and event == "line":
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        train()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return lines
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("train", [by_fit, by_adapter])
@@ -41,56 +67,29 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
     model: Any, data: Any, tmp_path: Path, train: Callable[..., None], times: int
 ) -> None:
     """However the run is interrupted, the run that resumes it has the weights, the steps and the history of an uncut one."""
-    start = [np.array(variable) for variable in [*model.variables, *model.optimizer.variables]]
+    variables = [*model.variables, *model.optimizer.variables]
+    start = [np.array(variable) for variable in variables]
+    arguments = {"epochs": 2, "batch_size": 8, "validation_split": 0.25, "shuffle": False, "verbose": 0}
 
-    def trained(directory: Path, at: int) -> tuple[int, Engine]:
-        """Train, with Ctrl-C at the `at`-th line; return how many lines there were."""
-        for variable, value in zip([*model.variables, *model.optimizer.variables], start, strict=True):
+    def trained(directory: Path, at: int = 0) -> tuple[int, Run, list[Any]]:
+        for variable, value in zip(variables, start, strict=True):
             variable.assign(value)
         engine = Engine([EarlyStopping("val_loss", patience=5), Checkpoint(directory, asynchronous=False)])
-        lines = 0
+        lines = interrupted(lambda: train(model, data, engine, arguments), at, times)
+        return lines, engine.run or Run(), [np.array(variable) for variable in variables]
 
-        def trace(frame: FrameType, event: str, argument: Any) -> Any:
-            nonlocal lines
-            del argument
-            if not frame.f_code.co_filename.startswith(CODE):
-                return None
-            lines += event == "line"
-            if lines == at and event == "line":
-                for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            arguments = {"epochs": 2, "batch_size": 8, "validation_split": 0.25, "shuffle": False, "verbose": 0}
-            train(model, data, engine, arguments)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(before)
-        return lines, engine
-
-    def values() -> list[Any]:
-        return [np.array(variable) for variable in [*model.variables, *model.optimizer.variables]]
-
-    total, engine = trained(tmp_path / "uncut", 0)
-    expected, uncut = engine.run, values()
-    assert isinstance(expected, Run)
+    total, uncut, weights = trained(tmp_path / "uncut")
     assert total > 1000
     resumed = 0
     for at in range(1, total, total // PLACES):
-        directory = tmp_path / str(at)
-        trained(directory, at)
+        trained(tmp_path / str(at), at)
         if times == 2 and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             gc.collect()  # the second one cut the end of the run itself: its handler goes with it
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        run = trained(directory, 0)[1].run
-        assert run is not None
+        _, run, found = trained(tmp_path / str(at))
         assert run.outcome is Outcome.COMPLETED, at
-        assert all(np.array_equal(found, wanted) for found, wanted in zip(values(), uncut, strict=True)), at
-        assert run.progress == expected.progress, at
-        assert run.history.state_dict() == expected.history.state_dict(), at
+        assert all(map(np.array_equal, found, weights)), at
+        assert run.progress == uncut.progress, at
+        assert run.history.state_dict() == uncut.history.state_dict(), at
         resumed += run.resumed_from is not None
     assert resumed > PLACES // 2
