@@ -86,7 +86,8 @@ class Loop:
         """The batches of the open epoch that were trained before the run was cut."""
         self._left_batch: Callable[[], None] | None = None
         """Ends the batch that the body left by `break`."""
-        self._left_early = False
+        self._in_epoch = False
+        """Whether the body trains an epoch, or has left one by `break`."""
         self._batched = False
 
     # What the driver asks of its host
@@ -125,7 +126,7 @@ class Loop:
             raise
         finally:
             self._open = False
-        early = "the loop was left before its last epoch" if self._left_early else None
+        early = "the loop was left before its last epoch" if self._in_epoch and self.run.epochs is not None else None
         self._driver.end(error, by=early)
 
     def epochs(self) -> Iterator[int]:
@@ -133,8 +134,15 @@ class Loop:
 
         An epoch that you leave by `break` has not ended: no `on_epoch_end`, and the run is stopped. To end the run after an
         epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
+
+        Raises `HookcoreError` if an epoch is open: within the loop over the epochs, and after a `break` in it.
         """
         self._current("epochs")
+        if self._in_epoch:
+            raise HookcoreError(
+                f"Loop.epochs was called in epoch {self._driver.epoch + 1}, which has not ended. An epoch that is left by "
+                "`break` ends the run: let a plugin vote instead, or make another Loop for what follows."
+            )
         driver, run = self._driver, self.run
         # An epoch that was cut is finished, even if a plugin has voted in it.
         if run.epochs is not None and driver.epoch >= run.epochs:
@@ -144,9 +152,9 @@ class Loop:
                 self._epoch = Means()
             self._batched = self._to_skip > 0
             driver.epoch_begin()
-            self._left_early = run.epochs is not None
+            self._in_epoch = True
             yield driver.epoch
-            self._left_early = False
+            self._in_epoch = False
             self._end_left_batch()
             if self._to_skip:
                 logger.warning(
