@@ -223,6 +223,11 @@ class Session:
         self.settle()
         self._cuts = "" if self._batch else "epoch"
 
+    def trains_by_batches(self) -> None:
+        """Note that nothing is trained in the open epoch that no batch tells of."""
+        if self._begun and self._cuts == "epoch":
+            self._cuts = ""
+
     def begin_again(self) -> None:
         """Take the batches of the open epoch for not trained: the loop cannot skip them."""
         self._batch = 0
@@ -413,13 +418,18 @@ class Session:
         snapshots = [run.trainee.snapshot(), *held.values()]
         return Capture(run.trainee, run.progress.epoch, run.progress.step, text, snapshots, seconds=self._clock() - began)
 
-    def resume(self) -> None:
-        """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""
+    def resume(self, capture: Capture | None = None) -> None:
+        """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
+
+        Raises `CheckpointError`.
+        """
         try:
-            if self.run.resumed_from is not None:
+            if capture is None and self.run.resumed_from is not None:
                 from hookcore.capture import Capture
 
-                self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
+                capture = Capture.read(self.run.resumed_from, self.run.trainee)
+            if capture is not None:
+                self.restore(capture)
         except BaseException:
             self.refuse()
             raise

@@ -184,6 +184,7 @@ class Loop:
             yield from self._evaluated(data, means)
             return
         self._batched = True
+        self._driver.batches()  # before the data is asked for its first, which may take its time
         yield from self._trained(data, means) if accumulate == 1 else self._accumulated(data, means, accumulate)
 
     def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
