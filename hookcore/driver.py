@@ -22,6 +22,7 @@ from hookcore.sequence import Sequence
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hookcore.capture import Capture
     from hookcore.resume import Resume
     from hookcore.run import Position
     from hookcore.sequence import Events
@@ -90,20 +91,21 @@ class Driver:
         self._close_abandoned()  # what it still writes may be the checkpoint
         return find(self._resume, self.engine.plugins, trainee)
 
-    def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0) -> None:
+    def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0, capture: Capture | None = None) -> None:
         """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
 
         An earlier run that its framework abandoned ends first, as failed. Votes to stop before `min_epochs` epochs are over are
-        overruled and logged; they count later only if the plugin votes again.
+        overruled and logged; they count later only if the plugin votes again. With `capture` the run continues that, and no
+        checkpoint is searched: `run.resumed_from` is what the caller has set.
         """
         self._close_abandoned()
-        if run.resumed_from is None:
+        if capture is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
         session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey))
-        session.resume()
+        session.resume(capture)
         position = session.position
         self._sequence = Sequence(initial_epoch - 1)
-        if run.resumed_from is not None:
+        if run.resumed_from is not None or capture is not None:
             self._sequence = Sequence(position.epoch - 1)
             if position.begun:
                 self._sequence = Sequence(position.epoch, is_new=False, continues=True, open=["epoch"])
@@ -162,10 +164,11 @@ class Driver:
         """Return the session's own methods for the beginning and the end of a batch: the shortest way, for each batch.
 
         To be called with the batch's number, in an open epoch, if each batch is one update and nothing is held. What they
-        raise, the adapter must hand to `end`.
+        raise, the adapter must hand to `end`. This tells too that the open epoch is trained by batches, so that what was trained
+        before its first one is whole.
         """
         session = self._running("batches")
-        session.accumulate_no_more()
+        session.trains_by_batches()
         return session.batch_begin, session.batch_end
 
     # Facts of training
@@ -234,9 +237,9 @@ class Driver:
         """Tell that a batch is about to be evaluated."""
         self._deliver("evaluate_batch_begin", self._sequence.evaluate_batch_begin(), anywhere=True)
 
-    def evaluate_batch_end(self, metrics: Mapping[str, Any] | None = None) -> None:
-        """Tell that a batch was evaluated."""
-        self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics), metrics, anywhere=True)
+    def evaluate_batch_end(self, metrics: Mapping[str, Any] | None = None, *, batches: int = 1) -> None:
+        """Tell that `batches` batches were evaluated."""
+        self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics, batches), metrics, anywhere=True)
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None = None, *, named: Mapping[str, Any] | None = None) -> None:
         """Tell that an evaluation ended with `metrics`, under their plain names; `named` is what the epoch calls them."""
@@ -250,9 +253,9 @@ class Driver:
         """Tell that a batch is about to be predicted."""
         self._deliver("predict_batch_begin", self._sequence.predict_batch_begin(), anywhere=True)
 
-    def predict_batch_end(self) -> None:
-        """Tell that a batch was predicted."""
-        self._deliver("predict_batch_end", self._sequence.predict_batch_end(), anywhere=True)
+    def predict_batch_end(self, *, batches: int = 1) -> None:
+        """Tell that `batches` batches were predicted."""
+        self._deliver("predict_batch_end", self._sequence.predict_batch_end(batches), anywhere=True)
 
     def predict_end(self) -> None:
         """Tell that a prediction ended."""

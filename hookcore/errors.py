@@ -51,13 +51,17 @@ class PluginError(HookcoreError, RuntimeError):
 class Preempted(SystemExit):
     """The run ended because the process was asked to end. If the program does not catch it, the exit status is `code`.
 
-    `remaining` returns the seconds until the process is killed, or None, the default, if that is unknown.
+    `remaining` returns the seconds until the process is killed, or None, the default, if that is unknown. If they are fewer than
+    `reserve`, 0 by default, what the run waits for is cut.
     """
 
-    def __init__(self, reason: str, code: int, remaining: Callable[[], float | None] = lambda: None) -> None:
+    def __init__(
+        self, reason: str, code: int, remaining: Callable[[], float | None] = lambda: None, *, reserve: float = 0.0
+    ) -> None:
         super().__init__(code)
         self.reason = reason
         self.remaining = remaining
+        self.reserve = reserve
 
     def __str__(self) -> str:
         return self.reason

@@ -1,7 +1,7 @@
 """Which events a loop's facts stand for. Pure: facts in, legal events out; no plugin, no I/O, no votes.
 
 The rule: what begins first closes whatever cannot contain it, and opens whatever must contain it. What ends first closes
-whatever is open inside, and begins if it never did. A batch that began and never ended was not trained.
+whatever is open inside, and begins if it never did. A batch that began and never ended was not trained or evaluated.
 
 A loop may tell of an end before the evaluations that belong to it: it *holds* the end. A held batch is settled when that is told,
 or at the next batch or the epoch's end; a held epoch ends after as many evaluations as it was held for, or at the next
@@ -151,9 +151,9 @@ class Sequence:
         """A batch is about to be evaluated."""
         yield from self._begin("evaluate_batch")
 
-    def evaluate_batch_end(self, metrics: Metrics = None) -> Events:
-        """A batch was evaluated."""
-        yield from self._end("evaluate_batch", metrics)
+    def evaluate_batch_end(self, metrics: Metrics = None, batches: int = 1) -> Events:
+        """`batches` batches were evaluated."""
+        yield from self._end("evaluate_batch", metrics, batches=batches)
 
     def evaluate_end(self, metrics: Metrics = None, named: Metrics = None) -> Events:
         """An evaluation ends with `metrics` under their plain names; `named` is what the epoch calls them."""
@@ -167,9 +167,9 @@ class Sequence:
         """A batch is about to be predicted."""
         yield from self._begin("predict_batch")
 
-    def predict_batch_end(self) -> Events:
-        """A batch was predicted."""
-        yield from self._end("predict_batch")
+    def predict_batch_end(self, batches: int = 1) -> Events:
+        """`batches` batches were predicted."""
+        yield from self._end("predict_batch", batches=batches)
 
     def predict_end(self) -> Events:
         """A prediction ends."""
@@ -197,18 +197,20 @@ class Sequence:
         else:
             yield f"{scope}_begin", self.batch
 
-    def _end(self, scope: Scope, *metrics: Metrics, named: Metrics = None) -> Events:
+    def _end(self, scope: Scope, *metrics: Metrics, named: Metrics = None, batches: int = 1) -> Events:
         if scope not in self.open:
             yield from self._begin(scope)
         yield from self._close(scope)
-        yield from self._pop(*metrics, named=named)
+        yield from self._pop(*metrics, named=named, batches=batches)
 
     def _close(self, *kept: Scope) -> Events:
         """End what is open, innermost first, as far as a scope in `kept`."""
         while self.open and self.open[-1] not in kept:
             yield from self._pop()
 
-    def _pop(self, metrics: Metrics = None, *, named: Metrics = None, followed_by: Scope | None = None) -> Events:
+    def _pop(
+        self, metrics: Metrics = None, *, named: Metrics = None, followed_by: Scope | None = None, batches: int | None = None
+    ) -> Events:
         """End the innermost scope."""
         if self.open[-1] == "epoch":
             yield from self._settle()
@@ -221,8 +223,9 @@ class Sequence:
             if followed_by == "batch":  # the loop skipped it, and a resumed run must skip it too
                 yield "batches_end", None, 0, 1
         elif scope in {"evaluate_batch", "predict_batch"}:
-            self.batch += 1
-            yield (f"{scope}_end", self.batch - 1, *([metrics] if scope == "evaluate_batch" else []))
+            if batches or followed_by == scope:  # else the loop found that its data has ended
+                self.batch += batches or 1
+                yield (f"{scope}_end", self.batch - 1, *([metrics] if scope == "evaluate_batch" else []))
         else:
             yield (f"{scope}_end", *([metrics] if scope == "evaluate" else []))
         if scope == "evaluate" and "epoch" in self.open:

@@ -95,8 +95,8 @@ class Session:
         self._host: Host = NoHost() if host is None else host
         self._epoch, self._batch, self._begun = 0, 0, False
         """Where training continues: the epoch, how many of its batches are done, and whether plugins had its `on_epoch_begin`."""
-        self._cuts: Literal["", "batch", "epoch"] = ""
-        """What an exception would cut now: a batch that is open, held or accumulated, or an epoch in which something may be
+        self._cuts: Literal["", "batch", "held", "epoch"] = ""
+        """What an exception would cut now: a batch, what a batch that has ended waits for, or an epoch in which something may be
         trained that no batch tells of. Empty if what was trained is whole, and every plugin has had every event of it."""
         self._accumulates = False
         self._asked: list[tuple[str, Callable[[Capture], None]]] = []
@@ -184,6 +184,8 @@ class Session:
             return f"the next update in epoch {epoch}"
         if self._cuts == "epoch":
             return f"the first batch of epoch {epoch}, or its end"
+        if self._cuts == "held":
+            return f"what batch {self._batch} in epoch {epoch} led to"
         return f"the end of batch {self._batch + 1} in epoch {epoch}"
 
     @property
@@ -227,6 +229,12 @@ class Session:
         self.settle()
         self._cuts = "" if self._batch else "epoch"
 
+    def trains_by_batches(self) -> None:
+        """Note that each batch of the open epoch is one update, and that nothing else is trained in it."""
+        self._progress.accumulated, self._accumulates = 0, False
+        if self._begun and self._cuts == "epoch":
+            self._cuts = ""
+
     def begin_again(self) -> None:
         """Take the batches of the open epoch for not trained: the loop cannot skip them."""
         self._batch = 0
@@ -244,7 +252,7 @@ class Session:
 
     def batch_dropped(self) -> None:
         """Note that the batch that began turned out to have no data: it was not trained."""
-        self._cuts = "batch" if self._accumulates else ""
+        self._cuts = "held" if self._accumulates else ""
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
@@ -269,16 +277,12 @@ class Session:
         self._progress.accumulated = 0 if updates else self._progress.accumulated + batches
         self._batch += batches
         batch = self._progress.batch = self._batch - 1
-        self._accumulates = not updates
+        self._accumulates, self._cuts = not updates, "held"
         if self._on_batch_end is not None:
             self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
             self._window_left -= 1
             if not self._window_left:
                 self._begin_timing_window()
-
-    def accumulate_no_more(self) -> None:
-        """Note that each batch from now on is an update."""
-        self._progress.accumulated, self._accumulates = 0, False
 
     def update(self, updates: int) -> None:
         """Count updates that no batch tells of."""
@@ -306,6 +310,8 @@ class Session:
         """Note that all that the latest batch led to is done: within an accumulation that settles nothing."""
         if not self._accumulates:
             self.settle()
+        elif self.shared.interruption is not None:
+            self._cut_if_late(self.shared.interruption)
 
     def settle(self) -> None:
         """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
@@ -330,8 +336,21 @@ class Session:
         self._window_left -= 1
         if not self._window_left:
             self._begin_timing_window()
-        if self.shared.interruption is not None and not self._cuts:
-            self.settle()
+        if self.shared.interruption is not None:
+            if not self._cuts:
+                self.settle()
+            else:
+                self._cut_if_late(self.shared.interruption)
+
+    def _cut_if_late(self, interruption: BaseException) -> None:
+        """Raise an interruption before this moment is settled, if the process is about to be killed. No capture is taken."""
+        if not isinstance(interruption, Preempted):
+            return
+        left = interruption.remaining()
+        if left is not None and left < interruption.reserve:
+            self.shared.interruption = None
+            logger.warning("%s: not waiting for %s: %.3g s are left", interruption, self.waits_for, left)
+            raise interruption
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None) -> None:
         """End an evaluation with `on_evaluate_end`."""
@@ -396,6 +415,8 @@ class Session:
     def _why_no_capture(self) -> str:
         if not self._cuts:
             return "the run was to end at once"
+        if self._cuts == "held":
+            return f"what batch {self._batch} led to was cut"
         number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
         return f"{self._cuts} {number} was cut, so weights and record differ"
 
@@ -431,13 +452,18 @@ class Session:
         seconds = self._clock() - began
         return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
 
-    def resume(self) -> None:
-        """Restore `run.resumed_from`, if it is set. The trainee must be ready to be restored. Raises `CheckpointError`."""
+    def resume(self, capture: Capture | None = None) -> None:
+        """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
+
+        Raises `CheckpointError`.
+        """
         try:
-            if self.run.resumed_from is not None:
+            if capture is None and self.run.resumed_from is not None:
                 from hookcore.capture import Capture
 
-                self.restore(Capture.read(self.run.resumed_from, self.run.trainee))
+                capture = Capture.read(self.run.resumed_from, self.run.trainee)
+            if capture is not None:
+                self.restore(capture)
         except BaseException:
             self.refuse()
             raise

@@ -86,7 +86,8 @@ class Loop:
         """The batches of the open epoch that were trained before the run was cut."""
         self._left_batch: Callable[[], None] | None = None
         """Ends the batch that the body left by `break`."""
-        self._left_early = False
+        self._in_epoch = False
+        """Whether the body trains an epoch, or has left one by `break`."""
 
     # What the driver asks of its host
 
@@ -124,7 +125,7 @@ class Loop:
             raise
         finally:
             self._open = False
-        early = "the loop was left before its last epoch" if self._left_early else None
+        early = "the loop was left before its last epoch" if self._in_epoch and self.run.epochs is not None else None
         self._driver.end(error, by=early)
 
     def epochs(self) -> Iterator[int]:
@@ -132,8 +133,15 @@ class Loop:
 
         An epoch that you leave by `break` has not ended: no `on_epoch_end`, and the run is stopped. To end the run after an
         epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
+
+        Raises `HookcoreError` if an epoch is open: within the loop over the epochs, and after a `break` in it.
         """
         self._current("epochs")
+        if self._in_epoch:
+            raise HookcoreError(
+                f"Loop.epochs was called in epoch {self._driver.epoch + 1}, which has not ended. An epoch that is left by "
+                "`break` ends the run: let a plugin vote instead, or make another Loop for what follows."
+            )
         driver, run = self._driver, self.run
         # An epoch that was cut is finished, even if a plugin has voted in it.
         if run.epochs is not None and driver.epoch >= run.epochs:
@@ -142,9 +150,9 @@ class Loop:
             if self._epoch is None:
                 self._epoch = Means()
             driver.epoch_begin()
-            self._left_early = run.epochs is not None
+            self._in_epoch = True
             yield driver.epoch
-            self._left_early = False
+            self._in_epoch = False
             self._end_left_batch()
             if self._to_skip:
                 logger.warning(
@@ -171,6 +179,7 @@ class Loop:
         if self._evaluation is not None:
             yield from self._evaluated(data, means)
             return
+        self._driver.batches()  # before the data is asked for its first, which may take its time
         yield from self._trained(data, means) if accumulate == 1 else self._accumulated(data, means, accumulate)
 
     def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""One instance of a plugin under test: its engine, its session, and a trainee that records which capabilities it uses."""
+"""One instance of a plugin under test: its engine, its run, and a trainee that records which capabilities it uses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hookcore import Engine, Session
+from hookcore import Engine
+from hookcore.host import NoHost
 from hookcore.testing.doubles import ScriptedTrainee
+from hookcore.testing.playing import Player
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from hookcore import Run
+    from hookcore import Position, Run
     from hookcore.trainee import Capability, Mode, Snapshot
 
 
@@ -78,12 +81,24 @@ class WatchedTrainee:
 
 
 @attrs.define(eq=False)
+class WatchingHost(NoHost):
+    """A loop that forgets what the trainee was used for when a run was restored: the plugin did not use it."""
+
+    trainee: WatchedTrainee = attrs.field(kw_only=True)
+
+    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
+        """Forget it."""
+        del state, position
+        self.trainee.undeclared.clear()
+
+
+@attrs.define(eq=False)
 class Subject:
     """One instance of the plugin, in an engine and with a trainee of its own."""
 
     plugin: Any
     engine: Engine
-    session: Session
+    player: Player
     trainee: WatchedTrainee
     own_decisions: int = 0
     """The number of its decisions before the comparison began."""
@@ -92,7 +107,7 @@ class Subject:
 
     @property
     def run(self) -> Run:
-        return self.session.run
+        return self.player.run
 
     def decided(self, since: int) -> dict[str, Any]:
         """Return what it has done to the run, as comparable values. Leaves out the path of a checkpoint, which differs."""

@@ -14,10 +14,10 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from hookcore import Engine, HookcoreError, state
-from hookcore.testing._subject import Subject, WatchedTrainee
+from hookcore.testing._subject import Subject, WatchedTrainee, WatchingHost
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event
-from hookcore.testing.playing import NEIGHBOUR, deliver, obeying, start
+from hookcore.testing.playing import NEIGHBOUR, Player, obeying
 from hookcore.testing.strategies import Epochs, between
 from hookcore.trainee import Capability
 
@@ -245,7 +245,7 @@ class _PluginMachine(RuleBasedStateMachine):
 
     def stopping(self) -> bool:
         """Return whether there was a vote to stop."""
-        return self.subjects["used"].session.stopping
+        return self.subjects["used"].player.driver.stopping
 
     def teardown(self) -> None:
         """End an open run, so that a plugin releases its files and signal handlers."""
@@ -305,10 +305,16 @@ class _PluginMachine(RuleBasedStateMachine):
         engine = engine or Engine([plugin], autoload=False)
         unneeded = set(get_args(Capability)).difference(getattr(plugin, "needs", ())) if self.lacking else ()
         trainee = WatchedTrainee(ScriptedTrainee(cannot=dict.fromkeys(unneeded, "this one was made without")), plugin)
-        session = start(engine, trainee, saved, epochs=self.epochs)
-        session.shared.steps_per_epoch = None if self.kind.batches is None else self.kind.batches * self.kind.at_once
-        trainee.undeclared.clear()  # a resume uses the trainee, not the plugin
-        return Subject(plugin, engine, session, trainee)
+        player = Player.of(
+            engine,
+            trainee,
+            saved,
+            first=self.epoch,
+            epochs=self.epochs,
+            steps_per_epoch=None if self.kind.batches is None else self.kind.batches * self.kind.at_once,
+            host=WatchingHost(trainee=trainee),
+        )
+        return Subject(plugin, engine, player, trainee)
 
     def _send(self, *events: Event) -> bool:
         """Deliver events to every instance, and compare the instances after each. Return whether the run is still open."""
@@ -325,7 +331,7 @@ class _PluginMachine(RuleBasedStateMachine):
         error = next((error for error in errors if error is not None), None)
         if error is not None:  # an actor's error that it is documented to raise: it ends the run
             for subject in self.subjects.values():
-                subject.session.end(error)
+                subject.player.driver.end(error)
         self._compare(event, failed=error is not None or event.hook == "on_exception")
         if event.hook in {"on_batch_end", "on_epoch_end", "on_exception"}:
             self.contract.check_state(self.used)
@@ -338,7 +344,7 @@ class _PluginMachine(RuleBasedStateMachine):
             subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
         failed, error = len(subject.run.failures), None
         try:
-            deliver(subject.session, event)
+            subject.player.deliver(event)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here
             error = raised
         # An observer's errors, and errors during on_exception, are not raised by the engine; they are in run.failures.
@@ -387,7 +393,7 @@ class _PluginMachine(RuleBasedStateMachine):
         if source.run.failures:  # it is disabled, and a new one is not
             return
         undeclared = list(source.trainee.undeclared)
-        saved = source.session.capture()
+        saved = source.run.capture()
         source.trainee.undeclared[:] = undeclared  # a save uses the trainee, not the plugin
         resumed = self._subject(self.contract.factory(), saved=saved)
         self._deliver(resumed, Event("on_train_begin"))
@@ -400,7 +406,7 @@ class _PluginMachine(RuleBasedStateMachine):
     def _abort(self, *names: str) -> None:
         for name in names:
             if name in self.subjects:
-                self.subjects[name].session.end(KeyboardInterrupt())
+                self.subjects[name].player.driver.end(KeyboardInterrupt())
 
     def _close(self) -> None:
         """Check that the run has not changed the parameters, and forget its instances."""

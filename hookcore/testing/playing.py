@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from hookcore import Engine, Metrics, Run, SavedCheckpoint, Session
+import attrs
+
+from hookcore import Engine, Run, SavedCheckpoint
+from hookcore.driver import Driver
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event, check_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from hookcore import Capture, Trainee
+    from hookcore import Capture, Trainee  # noqa: TC004 - the annotations are never evaluated
+    from hookcore.host import Host
 
 Stop: TypeAlias = Literal["batch", "epoch"]
 """When a loop obeys a vote to stop: before the next batch, or once its epoch is done."""
@@ -24,45 +27,73 @@ NEIGHBOUR: Final = "neighbour"
 _ENDS: Final = frozenset({"on_exception", "on_train_end"})
 
 
-def start(engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epochs: int | None = None) -> Session:
-    """Return a session of `engine` for a new run, or for one that is resumed from `saved`. No hook is called yet."""
-    resumed_from = None if saved is None else SavedCheckpoint(Path(f"step-{saved.step:08d}"), saved.epoch, saved.step)
-    session = engine.start(Run(trainee=trainee, resumed_from=resumed_from))
-    session.shared.epochs = epochs
-    if saved is not None:
-        session.restore(saved)
-    return session
+@attrs.define(eq=False)
+class Player:
+    """Tells a driver the facts of a legal sequence of events: of one run, or one evaluation or prediction by itself.
 
+    * `run`: the run that `on_train_begin` begins; what happens before is outside of a run.
+    * `first`: the number of its first epoch.
+    * `saved`: the capture that it continues, or None.
+    """
 
-def deliver(session: Session, event: Event) -> None:
-    """Deliver one event to the plugins of `session`, as an adapter does. After `on_exception` the session has ended."""
-    arguments = event.arguments
-    match event.hook:
-        case "on_train_begin":
-            session.train_begin()
-        case "on_epoch_begin":
-            session.epoch_begin(*arguments)
-        case "on_batch_begin":
-            session.batch_begin(*arguments)
-        case "on_batch_end":
-            batch, metrics = arguments
-            session.batches_end(metrics, batch + 1 - session.batch, batch + 1 - session.batch)
-            session.settled()
-        case "on_epoch_end":
-            epoch, metrics = arguments
-            session.epoch_end(epoch, Metrics(metrics))
-        case "on_checkpoint":
-            session.run.as_plugin(NEIGHBOUR).checkpoint_saved(arguments[0])
-        case "stop":
-            session.run.as_plugin(NEIGHBOUR).stop(*arguments)
-        case "on_exception":
-            session.end(arguments[0])
-        case "on_train_end":
-            session.end()
-        case hook:
-            getattr(session.hooks, hook)(
-                *(Metrics(argument) if isinstance(argument, dict) else argument for argument in arguments)
-            )
+    driver: Driver
+    run: Run
+    first: int = 0
+    saved: Capture | None = None
+    _begun: dict[str, int] = attrs.field(factory=dict)
+    """The number of what began last, by kind."""
+
+    @classmethod
+    def of(
+        cls,
+        engine: Engine,
+        trainee: Trainee,
+        saved: Capture | None = None,
+        *,
+        first: int = 0,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        host: Host | None = None,
+    ) -> Player:
+        """Return a player of `engine` for a new run, or for one that continues `saved`. No hook is called yet."""
+        run = Run.of(trainee, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        if saved is not None:
+            path = Path(f"step-{saved.step:08d}")
+            run = attrs.evolve(run, resumed_from=SavedCheckpoint(path, saved.epoch, saved.step))
+        return cls(Driver(engine, host=host), run, first, saved)
+
+    def deliver(self, event: Event) -> None:
+        """Deliver one event to the plugins. After `on_exception` the run has ended."""
+        fact, arguments = event.hook.removeprefix("on_"), event.arguments
+        match fact:
+            case "train_begin":
+                self.driver.begin(self.run, initial_epoch=self.first, capture=self.saved)
+            case "train_end":
+                if self.driver.is_running:  # an exception has not ended it
+                    self.driver.leave()
+                    self.driver.end()
+            case "exception":
+                self.driver.end(arguments[0])
+            case "checkpoint":
+                self.run.as_plugin(NEIGHBOUR).checkpoint_saved(arguments[0])
+            case "stop":
+                self.run.as_plugin(NEIGHBOUR).stop(*arguments)
+            case _:
+                self._tell(fact, *arguments)
+
+    def _tell(self, fact: str, *arguments: Any) -> None:
+        tell = getattr(self.driver, fact)
+        scope, _, moment = fact.rpartition("_")
+        if moment == "begin":
+            if scope in {"evaluate", "predict"}:
+                self.driver.outside(self.run.trainee)  # which does nothing within a run
+            self._begun[scope] = arguments[0] if arguments else 0
+            tell()
+        elif scope.endswith("batch"):
+            batches = arguments[0] - self._begun[scope] + 1
+            tell(*arguments[1:], batches=batches, **({"updates": batches} if scope == "batch" else {}))
+        else:
+            tell(*arguments[-1:])
 
 
 def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -> Iterator[Event]:
@@ -107,21 +138,20 @@ def play(
         if resumes and part[0].arguments[0] not in saved:
             saved = {}
             continue
-        session = start(engine, trainee, saved[part[0].arguments[0]] if resumes else None)
-        training = part[resumes].hook == "on_train_begin"
-        if training:
-            runs.append(session.run)
+        first = next((event.arguments[0] for event in part if event.hook == "on_epoch_begin"), 0)
+        player = Player.of(engine, trainee, saved[part[0].arguments[0]] if resumes else None, first=first)
+        if part[resumes].hook == "on_train_begin":
+            runs.append(player.run)
             saved = {}
-        with _ending(session if training else None):
-            for event in obeying(part[resumes:], lambda session=session: session.stopping, stop):  # type: ignore[misc]
-                deliver(session, event)
-                if event.hook == "on_epoch_end":
-                    saved[event.arguments[0]] = session.capture()
+        for event in obeying(part[resumes:], lambda player=player: player.driver.stopping, stop):  # type: ignore[misc]
+            player.deliver(event)
+            if event.hook == "on_epoch_end":
+                saved[event.arguments[0]] = player.run.capture()
     return runs
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Yield the events of each session: of a run, or of an evaluation or prediction outside of one."""
+    """Yield the events of each run, and of each evaluation or prediction outside of one."""
     part: list[Event] = []
     training = False
     for event in events:
@@ -135,14 +165,3 @@ def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
         part.append(event)
     if part:
         yield part
-
-
-@contextlib.contextmanager
-def _ending(session: Session | None) -> Iterator[None]:
-    """End `session` with the exception that is raised in the context, as a loop does."""
-    try:
-        yield
-    except BaseException as error:
-        if session is not None:
-            session.end(error)
-        raise

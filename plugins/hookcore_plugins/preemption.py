@@ -47,6 +47,10 @@ class Preemption:
     """At the first signal finish the batch, let every plugin save, and end the run; a second signal goes through at once.
 
     After the batch, be it of training or of an evaluation, plugins get `on_exception` (`Checkpoint` saves) and `on_train_end`.
+    What belongs to the batch is finished first, so that a resumed run equals one that was never cut: the batches until the next
+    update if gradients are accumulated, and an evaluation by steps; in an epoch without batches, the epoch. The deadline counts
+    meanwhile: if less than a tenth of it is left at the end of one of these batches, they are cut, and the run ends without
+    another checkpoint. For long evaluations, have `Checkpoint` save every few steps.
     SIGINT (Ctrl-C) then reaches the caller as `KeyboardInterrupt`, and the outcome is `interrupted`; any other signal as
     `hookcore.Preempted`, a `SystemExit` with the status 128 + its number, and the outcome is `preempted`. A signal that comes
     when training is over reaches the caller likewise, and the outcome stays; one that comes when the run has failed does not.
@@ -223,7 +227,7 @@ class _Handler:
         exception = (
             KeyboardInterrupt()
             if signum == signal.SIGINT
-            else Preempted(f"{name} received", 128 + signum, lambda: self._remaining(now))
+            else Preempted(f"{name} received", 128 + signum, lambda: self._remaining(now), reserve=(self._deadline or 0) / 10)
         )
         self.received = _FirstSignal(name, now, run.progress.epoch, run.progress.step, exception)
         run.interrupt(exception)

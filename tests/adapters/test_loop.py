@@ -226,6 +226,38 @@ def test_breaking_out_of_both_loops_ends_the_batch() -> None:
     assert [reason.plugin for reason in loop.run.stop_reasons] == ["loop"]
 
 
+@pytest.mark.parametrize("epochs", [3, None])
+@pytest.mark.parametrize("within", [True, False])
+def test_epochs_is_refused_while_an_epoch_is_open(epochs: int | None, *, within: bool) -> None:
+    """A second loop over the epochs, in the first or after a `break` in it, fails with what to do, and begins no epoch."""
+    recording = RecordingPlugin()
+
+    def train() -> None:
+        with Loop([recording], epochs=epochs) as loop:
+            for _ in loop.epochs():
+                loop.log(loss=1.0)
+                if within:
+                    next(loop.epochs())
+                break
+            next(loop.epochs(), None)
+
+    with pytest.raises(HookcoreError, match=r"^Loop\.epochs was called in epoch 1, which has not ended\. .* let a plugin vote"):
+        train()
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_exception", "on_train_end"]
+
+
+def test_the_epochs_may_be_taken_from_one_iterator_in_turns() -> None:
+    """What continues the iterator that a `break` left has the next epoch; when all are done, a second one is empty."""
+    with Loop(epochs=3) as loop:
+        epochs = loop.epochs()
+        for epoch in epochs:
+            if epoch == 1:
+                break
+        assert list(epochs) == [2]
+        assert list(loop.epochs()) == []
+    assert (loop.run.outcome, loop.run.history.epochs) == (Outcome.COMPLETED, [0, 1, 2])
+
+
 def test_a_loop_without_a_number_of_epochs_may_be_left_by_break() -> None:
     """With `epochs=None` leaving by `break` is how such a loop ends: it is completed."""
     with Loop() as loop:

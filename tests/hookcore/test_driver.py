@@ -329,7 +329,7 @@ def test_the_second_end_does_nothing() -> None:
 
 
 def test_the_end_of_a_run_ends_what_is_open() -> None:
-    """Batch, evaluation and epoch that are open at the end of the run are closed, in order."""
+    """Evaluation and epoch that are open at the end of the run are closed, in order; a batch that never ended stays so."""
     recording = RecordingPlugin()
     driver = begun(recording)
     driver.batch_begin()
@@ -343,7 +343,6 @@ def test_the_end_of_a_run_ends_what_is_open() -> None:
         "on_batch_end",
         "on_evaluate_begin",
         "on_evaluate_batch_begin",
-        "on_evaluate_batch_end",
         "on_evaluate_end",
         "on_epoch_end",
         "on_train_end",
@@ -876,6 +875,18 @@ def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: 
     assert [saved.step for saved in store.available(tmp_path)] == [1]
 
 
+def test_an_epoch_that_is_known_to_have_batches_is_whole_before_the_first(tmp_path: Path) -> None:
+    """After `batches` nothing is trained untold: an interruption before the first batch is saved, and an evaluation is cut."""
+    driver = begun(Checkpoint(tmp_path))
+    driver.batch_end()
+    driver.epoch_begin()
+    driver.batches()
+    run_of(driver).interrupt(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        driver.evaluate_batch_end()
+    assert [saved.step for saved in store.available(tmp_path)] == [1]
+
+
 # The handler of Ctrl-C
 
 
@@ -892,6 +903,7 @@ def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
     [
         ([], "the next epoch, or the end of the run"),
         (["epoch_begin"], "the first batch of epoch 1, or its end"),
+        (["epoch_begin", "batches"], "the end of batch 1 in epoch 1"),
         (["batch_begin"], "the end of batch 1 in epoch 1"),
         (["batch_end"], "the end of batch 2 in epoch 1"),
         (["batch_end", "evaluate_begin"], "a batch of the evaluation"),

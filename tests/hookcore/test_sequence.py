@@ -30,6 +30,7 @@ FACTS: Final[dict[str, Fact]] = {
     "evaluate_begin": Sequence.evaluate_begin,
     "evaluate_batch_begin": Sequence.evaluate_batch_begin,
     "evaluate_batch_end": Sequence.evaluate_batch_end,
+    "evaluate_batch_end of two": lambda sequence: sequence.evaluate_batch_end(batches=2),
     "evaluate_end": Sequence.evaluate_end,
     "predict_begin": Sequence.predict_begin,
     "predict_batch_begin": Sequence.predict_batch_begin,

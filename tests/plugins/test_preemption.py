@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from hookcore import Engine, HookcoreWarning, Outcome, ParameterError, Preempted, Run, SavedCheckpoint, hookimpl
+from hookcore.driver import Driver
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Preemption
@@ -232,6 +233,67 @@ def test_one_object_serves_one_run_after_another() -> None:
     times.append(preemption.seconds_to_end)
     assert [time is None for time in times] == [True, False, True]
     ended([preemption, sending(signal.SIGTERM, at="on_batch_begin")])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "last", "saved"), [(9, ("on_evaluate_end", {}), True), (10, ("on_evaluate_batch_end", 2, {}), False)]
+)
+@pytest.mark.parametrize("held", [True, False])
+def test_an_evaluation_that_is_waited_for_counts_against_the_deadline(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float, last: tuple[Any, ...], *, saved: bool, held: bool
+) -> None:
+    """It is finished as long as a tenth of the time is left; then it is cut, every plugin is told, and nothing is saved."""
+    clock, recording, trainee = Clock(), RecordingPlugin(), ScriptedTrainee()
+    preemption = Preemption(deadline=30, clock=clock)
+    driver = Driver(Engine([preemption, Checkpoint(tmp_path), recording], autoload=False))
+    driver.begin(Run.of(trainee))
+    driver.epoch_begin()
+    if held:
+        driver.batch_held()
+    driver.evaluate_begin()
+    signal.raise_signal(signal.SIGTERM)
+
+    def evaluate() -> None:
+        for _ in range(3):
+            driver.evaluate_batch_begin()
+            clock.now += seconds
+            driver.evaluate_batch_end()
+        driver.evaluate_end()
+        if held:
+            driver.settled()
+        else:
+            driver.update()
+            driver.epoch_end()
+
+    with pytest.raises(Preempted):
+        evaluate()
+    ends = recording.hooks.index("on_exception") - (saved and not held)  # without batches, the epoch's end follows
+    assert recording.events[ends - 1] == last
+    assert recording.hooks[-1] == "on_train_end"
+    assert [path.name for path in tmp_path.glob("step-*")] == (["step-00000001"] if saved else [])
+    what = "what batch 1 in epoch 1 led to" if held else "the first batch of epoch 1, or its end"
+    assert (f"SIGTERM received: not waiting for {what}: 0 s are left" in caplog.messages) is not saved
+
+
+def test_an_accumulation_counts_against_the_deadline(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Batches until the next update are trained as long as a tenth of the time is left; then nothing is saved."""
+    clock = Clock()
+
+    def later(_: Run) -> None:
+        clock.now += 10
+
+    plugins = [Preemption(clock=clock), calling(later, at="on_batch_begin"), Checkpoint(tmp_path)]
+    driver = Driver(Engine(plugins, autoload=False))
+    driver.begin(Run.of(ScriptedTrainee()))
+    driver.epoch_begin()
+    signal.raise_signal(signal.SIGTERM)
+    driver.batch_end(updates=0)
+    driver.batch_end(updates=0)
+    with pytest.raises(Preempted):
+        driver.batch_end(updates=0)
+    assert not list(tmp_path.glob("step-*"))
+    assert "SIGTERM received: not waiting for the next update in epoch 1: 0 s are left" in caplog.messages
+    assert "checkpoint: no capture: what batch 3 led to was cut" in caplog.messages
 
 
 # A second signal

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hookcore import Engine, Outcome, Run, SavedCheckpoint, hookimpl
 from hookcore.testing import Event, RecordingPlugin, ScriptedTrainee, check_events, event_sequences, play
+from hookcore.testing.events import is_legal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +76,62 @@ def test_the_events_reach_the_plugins_as_they_are() -> None:
     assert recording.events == [(event.hook, *event.arguments, *outcome.get(event.hook, ())) for event in events]
     assert played.outcome is Outcome.COMPLETED
     assert (played.progress.epoch, played.progress.step, played.history["loss"]) == (1, 4, [1.0, 0.5])
+
+
+def test_every_argument_is_kept() -> None:
+    """Also the numbers of epochs that begin elsewhere, of batches done at once, within one another, and of one without an end."""
+    evaluation = [
+        Event("on_evaluate_begin"),
+        Event("on_evaluate_batch_begin", (0,)),
+        Event("on_evaluate_batch_end", (3, {"loss": 1.0})),
+        Event("on_evaluate_batch_begin", (4,)),
+        Event("on_evaluate_end", ({"loss": 2.0},)),
+    ]
+    prediction = [
+        Event("on_predict_begin"),
+        Event("on_predict_batch_begin", (0,)),
+        Event("on_predict_batch_end", (1,)),
+        Event("on_predict_batch_begin", (2,)),
+        Event("on_predict_end"),
+    ]
+    within = [
+        Event("on_epoch_begin", (5,)),
+        Event("on_batch_begin", (0,)),
+        Event("on_batch_end", (2, {"loss": 3.0})),
+        Event("on_batch_begin", (3,)),
+        *evaluation,
+        Event("on_batch_end", (4, {"loss": 4.0})),
+        *prediction,
+        Event("on_batch_begin", (5,)),
+        Event("on_epoch_end", (5, {"val_loss": 5.0})),
+    ]
+    events = [*evaluation, *prediction, *run(evaluation, within, prediction), *evaluation]
+    recording = RecordingPlugin()
+    (played,) = play(events, [recording])
+    assert recording.events == [
+        (event.hook, *event.arguments, *([Outcome.COMPLETED] if event.hook == "on_train_end" else [])) for event in events
+    ]
+    assert (played.progress.epoch, played.progress.step) == (5, 5)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@given(event_sequences())
+def test_without_votes_and_resumed_runs_all_is_played_as_it_is(events: list[Event]) -> None:
+    """Every hook of any legal sequence reaches the plugins, with its arguments."""
+    events = [event for event in events if event.hook not in {"stop", "resume"}]
+    assume(is_legal(events))
+    recording = RecordingPlugin()
+    play(events, [recording])
+    expected = [(event.hook, *event.arguments) for event in events]
+    assert repr([event[:1] if event[0] == "on_train_end" else event for event in recording.events]) == repr(expected)
+
+
+def test_an_evaluation_outside_of_a_run_leaves_plugins_and_run_alone() -> None:
+    """As in a loop: their state stays, and the latest run is that of the training."""
+    counts = Counts()
+    engine = Engine([counts], autoload=False)
+    (played,) = play([*run(epoch(0)), Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))], engine)
+    assert (engine.run, counts.batches) == (played, 2)
 
 
 def test_several_batches_at_a_time_are_as_many_steps() -> None:
