@@ -24,10 +24,12 @@ NEIGHBOUR: Final = "neighbour"
 _ENDS: Final = frozenset({"on_exception", "on_train_end"})
 
 
-def start(engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epochs: int | None = None) -> Session:
+def start(
+    engine: Engine, trainee: Trainee, saved: Capture | None = None, *, epochs: int | None = None, training: bool = True
+) -> Session:
     """Return a session of `engine` for a new run, or for one that is resumed from `saved`. No hook is called yet."""
     resumed_from = None if saved is None else SavedCheckpoint(Path(f"step-{saved.step:08d}"), saved.epoch, saved.step)
-    session = engine.start(Run(trainee=trainee, resumed_from=resumed_from))
+    session = engine.start(Run.of(trainee, resumed_from=resumed_from), training=training)
     session.shared.epochs = epochs
     if saved is not None:
         session.restore(saved)
@@ -107,8 +109,8 @@ def play(
         if resumes and part[0].arguments[0] not in saved:
             saved = {}
             continue
-        session = start(engine, trainee, saved[part[0].arguments[0]] if resumes else None)
         training = part[resumes].hook == "on_train_begin"
+        session = start(engine, trainee, saved[part[0].arguments[0]] if resumes else None, training=training)
         if training:
             runs.append(session.run)
             saved = {}

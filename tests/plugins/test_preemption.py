@@ -440,7 +440,7 @@ def test_the_next_run_of_the_plugin_puts_back_what_an_abandoned_one_left() -> No
     session.train_begin()
     signal.raise_signal(signal.SIGTERM)
     assert train(engine).outcome is Outcome.COMPLETED
-    assert session.run.shared.interruption is not None
+    assert session.run.outcome is Outcome.FAILED
 
 
 # Where signals cannot be handled
