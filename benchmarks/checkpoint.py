@@ -80,7 +80,7 @@ class Saves:
     def __init__(self, model: Any, directory: Path) -> None:
         self.begun = self.durable = 0
         self.plugin = Checkpoint(directory, every_n_epochs=None, every_n_steps=1, keep_last=1)
-        self.run = Run(trainee=KerasTrainee(model), model=model)
+        self.run = Run.of(KerasTrainee(model), model=model)
         self._session = Engine([self.plugin, self], autoload=False).start(self.run)
         self._session.train_begin()
         self._session.epoch_begin(0)

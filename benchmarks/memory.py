@@ -83,7 +83,7 @@ def plugins(reader: Reader, directory: str) -> list[object]:
 
 def begun(own: list[object]) -> Session:
     """A session that trains."""
-    session = Engine(own, autoload=False).start(Run(trainee=ScriptedTrainee()))
+    session = Engine(own, autoload=False).start(Run.of(ScriptedTrainee()))
     session.train_begin()
     return session
 

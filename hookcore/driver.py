@@ -37,14 +37,24 @@ class Driver:
     """One adapter's engine, and the runs that it drives one after the other.
 
     `plugins` is what `Engine` takes, or an `Engine`. `resume` is what each run resumes from, as in `Loop`. `host` is the loop.
+    `always_ends` tells whether `end` is called for each run, whatever is raised, so that no other can begin on the engine before.
+    By default it may not be: a run is taken for abandoned, and ends, when another begins.
     The methods named for facts may be called in any order: see `hookcore.sequence`. Whatever one of them raises has ended the run
     for the plugins first; so has `end(error)`, which the adapter calls for what its framework raises. Outside of a run, a fact of
     training is a `HookcoreError` that names the loop and the fact; evaluations and predictions need `outside` first.
     """
 
-    def __init__(self, plugins: Iterable[object] | Engine = (), *, resume: Resume = False, host: Host | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Iterable[object] | Engine = (),
+        *,
+        resume: Resume = False,
+        host: Host | None = None,
+        always_ends: bool = False,
+    ) -> None:
         self.engine = Engine.of(plugins)
         self._resume = resume
+        self._always_ends = always_ends
         self._host: Host = NoHost() if host is None else host
         self._session: Session | None = None
         self._outside = False
@@ -69,7 +79,7 @@ class Driver:
     @property
     def is_running(self) -> bool:
         """Whether a run has begun and not ended."""
-        return self._session is not None and not self._outside
+        return self._session is not None and not self._outside and not self._session.is_over
 
     @property
     def position(self) -> Position:
@@ -88,20 +98,22 @@ class Driver:
 
     def find(self, trainee: Trainee) -> SavedCheckpoint | None:
         """Return the checkpoint that the next run resumes, or None: for a framework that must build its model first."""
-        self._close_abandoned()  # what it still writes may be the checkpoint
+        self.end_abandoned()  # what it still writes may be the checkpoint
         return find(self._resume, self.engine.plugins, trainee)
 
     def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0, capture: Capture | None = None) -> None:
         """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
 
-        An earlier run that its framework abandoned ends first, as failed. Votes to stop before `min_epochs` epochs are over are
-        overruled and logged; they count later only if the plugin votes again. With `capture` the run continues that, and no
-        checkpoint is searched: `run.resumed_from` is what the caller has set.
+        An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
+        `Engine.check_free`. Votes to stop before `min_epochs` epochs are over are overruled and logged; they count later only if
+        the plugin votes again. With `capture` the run continues that, and no checkpoint is searched: `run.resumed_from` is what
+        the caller has set.
         """
-        self._close_abandoned()
+        self.end_abandoned()
+        self.engine.check_free(self._host.name)
         if capture is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
-        session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey))
+        session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey), always_ends=self._always_ends)
         session.resume(capture)
         position = session.position
         self._sequence = Sequence(initial_epoch - 1)
@@ -127,7 +139,7 @@ class Driver:
     def outside(self, trainee: Trainee, model: Any = None) -> None:
         """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""
         if self._session is None or self._outside:
-            run = Run(trainee=trainee, model=model)
+            run = Run.of(trainee, model=model)
             self._session = self.engine.start(run, training=False, host=self._host)
             self._sequence, self._outside = Sequence(), True
 
@@ -139,14 +151,14 @@ class Driver:
         session, outside = self._session, self._outside
         if session is None:
             return
-        if error is None and not outside:
+        if error is None and not outside and not session.is_over:
             self._deliver("end", self._sequence.finish())  # which ends the run if something raises
         if self._interrupt is not None and isinstance(error, KeyboardInterrupt | SystemExit):
             self._interrupt.let_through()  # the next one is the second
         self._is_over = True
         try:
             if not outside:
-                if error is None and by is not None and not session.stopping:
+                if error is None and by is not None and not session.stopping and not session.is_over:
                     session.run.as_plugin(self._host.name).stop(by)
                 session.end(error)
         finally:  # not before: a plugin may capture in on_exception
@@ -156,9 +168,12 @@ class Driver:
                 interrupt.uninstall()
                 interrupt.raise_pending(error)
 
-    def _close_abandoned(self) -> None:
-        if self._session is not None and not self._outside:
-            self.end(HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of."))
+    def end_abandoned(self, error: HookcoreError | None = None) -> None:
+        """End the run that was not told to end, if there is one, by `error`; within one of its own hooks do nothing."""
+        if self._session is not None and not self._outside and not self._session.is_calling:
+            self.end(
+                error or HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of.")
+            )
 
     def batches(self) -> tuple[Callable[[int], None], Callable[[int, Mapping[str, Any] | None], None]]:
         """Return the session's own methods for the beginning and the end of a batch: the shortest way, for each batch.
@@ -282,6 +297,10 @@ class Driver:
         if self._session is None or (self._outside and not anywhere):
             outside = ", or Driver.outside for an evaluation or a prediction by itself" if anywhere else ""
             raise HookcoreError(f"{self._host.name} told of {fact} outside of a run. Call Driver.begin first{outside}.")
+        if self._session.is_over:
+            session = self._session
+            self.end()
+            session.refuse_fact()
         return self._session
 
     def _check_counts(self, fact: str, updates: int, batches: int) -> None:

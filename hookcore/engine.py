@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
+import logging
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from hookcore.errors import ParameterError, RegistrationError
+from hookcore.errors import HookcoreError, ParameterError, RegistrationError
 from hookcore.registry import discovery
 from hookcore.registry.inspection import Registered, examine, implementations, show_progress
+from hookcore.run import Outcome
 from hookcore.session import Session
 from hookcore.text import did_you_mean
 
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from hookcore.host import Host
     from hookcore.run import Run
     from hookcore.session import OnError
+
+
+logger = logging.getLogger("hookcore")
 
 
 class Engine:
@@ -43,6 +50,8 @@ class Engine:
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
+        self._session: weakref.ref[Session] | None = None
+        """The session of the latest run. Its adapter holds it."""
         for found in discovery.find(plugins, autoload=autoload):
             try:
                 self._registered.append(self._examine(found))
@@ -108,20 +117,65 @@ class Engine:
         return [impl.plugin_name for impl in reversed(implementations(self._registered)[hook])]
 
     def start(
-        self, run: Run, *, training: bool = True, host: Host | None = None, on_vote: Callable[[], None] | None = None
+        self,
+        run: Run,
+        *,
+        training: bool = True,
+        host: Host | None = None,
+        on_vote: Callable[[], None] | None = None,
+        always_ends: bool = False,
     ) -> Session:
         """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
-        by itself, plugins keep their state and the latest run stays.
+        by itself, plugins keep their state and the latest run stays. `always_ends` is that of `Driver`. Raises `HookcoreError` as
+        `check_free` does.
         """
         if training:
+            self.check_free("A loop" if host is None else host.name)
             self.run = run
             for registered in self._registered:
                 if registered.initial_state is not None:
                     registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
-        return Session(run, self.plugins, dict(self.on_error), host=host, on_vote=on_vote)
+        session = Session(run, self.plugins, dict(self.on_error), host=host, on_vote=on_vote, always_ends=always_ends)
+        if training:
+            self._session = weakref.ref(session)
+        return session
+
+    def check_free(self, loop: str) -> None:
+        """Raise `HookcoreError` if a run over the plugins has not ended, for `loop`, which wants to begin another.
+
+        That is so within a hook of the run, and if its loop ends every run that it begins. Any other is taken for abandoned by a
+        framework that does not tell of errors: it ends now, as failed, and the log has it.
+        """
+        session = self._unended()
+        if session is not None and session.always_ends:
+            del session
+            gc.collect()  # a loop that was dropped without its end is in a cycle
+            session = self._unended()
+        if session is not None:
+            if session.always_ends or session.is_calling:
+                raise HookcoreError(
+                    f"{loop} cannot begin a run on an engine in use: {session.loop} is in a run with the same plugins, "
+                    f"{self._listed()}, which has not ended. Give each its own Engine, with plugins of its own."
+                )
+            error = HookcoreError(f"An earlier run of {session.loop} ended by an exception that it did not tell of.")
+            logger.warning("%s It ends now, as %s begins a run on the same engine.", error, loop)
+            session.end(error)
+        elif self.run is not None and not self.run.shared.is_released:
+            logger.warning("An earlier run was dropped before its end, at step %d.", self.run.progress.step)
+            self.run.shared.outcome = Outcome.FAILED
+            self.run.shared.release()
+
+    def _unended(self) -> Session | None:
+        session = None if self._session is None else self._session()
+        return None if session is None or (session.is_over and not session.is_calling) else session
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._unended() is not None:
+            raise HookcoreError("An engine can be pickled or copied once its run has ended, and this one has not.")
+        return {**vars(self), "_session": None}
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "none"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
-from hookcore.errors import HookcoreError, ParameterError
+from hookcore.errors import HookcoreError, ParameterError, PluginError
 from hookcore.history import History
 from hookcore.trainee import NoTrainee, Trainee, reason_lacking
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
     # The annotations here are never evaluated, and modules that only checkpoints need are slow to import.
-    from hookcore.capture import Capture  # noqa: TC004
+    from hookcore.capture import Capture
     from hookcore.store import SavedCheckpoint  # noqa: TC004
 
 logger = logging.getLogger("hookcore")
@@ -97,18 +98,37 @@ class Position:
     """Whether this epoch's `on_epoch_begin` has been called."""
 
 
-def _no_capture_yet() -> Capture:
-    raise HookcoreError("There is nothing to capture before the run begins. Call capture in a hook.")
+class Live(Protocol):
+    """What a run asks of the session that drives it."""
+
+    def capture(self) -> Capture:
+        """Return what a checkpoint holds."""
+        ...
+
+    def when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
+        """Have `then(capture)` called for `plugin` once the moment is settled."""
+
+    def announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        """Call `on_checkpoint` of every plugin."""
+
+    def voted(self) -> None:
+        """Hear that a plugin has voted to stop."""
 
 
-def _do_nothing(*_: object) -> None:
-    pass
+def _no_session() -> None:
+    return None
 
 
 @attrs.define(eq=False)
 class Shared:
-    """The state that all handles of one run share. Adapters and the session set it; plugins read it through `Run`."""
+    """The state that all handles of one run share. Adapters and the session set it; plugins read it through `Run`.
 
+    Once the run has ended it is data: `release` drops what only a live run has, and then it can be pickled and copied.
+    """
+
+    trainee: Trainee | None = attrs.field(factory=NoTrainee)
+    model: Any = None
+    validation_data: Any = None
     epochs: int | None = None
     steps_per_epoch: int | None = None
     outcome: Outcome = Outcome.RUNNING
@@ -119,11 +139,41 @@ class Shared:
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     shows_progress: bool = False
     interruption: BaseException | None = None
-    capture: Callable[[], Capture] = _no_capture_yet
-    on_checkpoint: Callable[[SavedCheckpoint], None] = _do_nothing
-    when_settled: Callable[[str, Callable[[Capture], None]], None] = _do_nothing
-    on_vote: Callable[[], None] = _do_nothing
-    """Called at each vote to stop."""
+    session: Callable[[], Live | None] = _no_session
+    """Returns the session. Held weakly: a run that its adapter has dropped is driven no more, whoever keeps the run."""
+    last_learning_rate: float | None = None
+    """The learning rate when the run ended; None if it had no rate, or if it has not ended."""
+    is_released: bool = False
+
+    def release(self) -> None:
+        """Drop the model and all that goes with it, as the run has ended: from now on it is data."""
+        if self.is_released:
+            return
+        with contextlib.suppress(Exception):  # it has no rate, or what failed the run keeps it from being read
+            self.last_learning_rate = float(getattr(self.trainee, "learning_rate"))  # noqa: B009 - it may lack one
+        self.trainee = self.model = self.validation_data = self.interruption = None
+        self.failures[:] = [attrs.evolve(failure, error=_as_data(failure.error)) for failure in self.failures]
+        self.session, self.is_released = _no_session, True
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self.is_released:
+            raise HookcoreError("A run can be pickled or copied once it has ended, and this one has not.")
+        return {field.name: getattr(self, field.name) for field in attrs.fields(Shared)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def _as_data(error: Exception) -> Exception:
+    """Return a copy of `error` without the traceback, whose frames hold the model; of what cannot be pickled, only the text."""
+    try:
+        import pickle
+
+        copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just pickled
+    except Exception:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
+        copied = None
+    return copied if type(copied) is type(error) else PluginError(f"{type(error).__name__}: {error}")
 
 
 @attrs.define(eq=False)
@@ -136,11 +186,6 @@ class Run:
 
     plugin: str = ""
     """The name of the plugin that the handle belongs to; empty on the handle that the caller of a loop gets."""
-    trainee: Trainee = attrs.field(factory=NoTrainee, repr=False)
-    model: Any = attrs.field(default=None, repr=False)
-    """The framework's own object, for plugins written for one framework."""
-    validation_data: Any = attrs.field(default=None, repr=False)
-    """What the loop was given to validate on, or None."""
     validation_freq: int | Collection[int] = attrs.field(default=1)
     """Validation runs every N epochs, 1 by default, or after the epochs in a collection, counted from one as in Keras."""
     resumed_from: SavedCheckpoint | None = None
@@ -168,13 +213,31 @@ class Run:
     ) -> Run:
         """Make the run that an adapter is about to begin, with what it knows of it."""
         return cls(
-            trainee=NoTrainee() if trainee is None else trainee,
-            model=model,
-            validation_data=validation_data,
             validation_freq=validation_freq,
             resumed_from=resumed_from,
-            shared=Shared(epochs=epochs, steps_per_epoch=steps_per_epoch),
+            shared=Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps_per_epoch),
         )
+
+    @property
+    def trainee(self) -> Trainee:
+        """What is trained. Raises `HookcoreError` once the run has ended, as do the next two."""
+        trainee: Trainee = self._of_live_run("trainee")
+        return trainee
+
+    @property
+    def model(self) -> Any:
+        """The framework's own object, for plugins written for one framework, or None."""
+        return self._of_live_run("model")
+
+    @property
+    def validation_data(self) -> Any:
+        """What the loop was given to validate on, or None."""
+        return self._of_live_run("validation_data")
+
+    def _of_live_run(self, name: str) -> Any:
+        if self.shared.is_released:
+            raise HookcoreError(f"The run has ended, and an ended run holds no {name}. A plugin has it up to on_train_end.")
+        return getattr(self.shared, name)
 
     @property
     def epochs(self) -> int | None:
@@ -223,12 +286,16 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in use now.
+        """The learning rate in use now; once the run has ended, the last one. Raises `AttributeError` if the trainee has no rate.
 
         Setting it raises `ParameterError` for a value that is not a finite number of at least 0, and the trainee's error if the
         framework has a schedule.
         """
-        return self.trainee.learning_rate
+        if not self.shared.is_released:
+            return self.trainee.learning_rate
+        if self.shared.last_learning_rate is None:
+            raise AttributeError("the run has ended, and had no learning rate then")
+        return self.shared.last_learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
@@ -258,7 +325,9 @@ class Run:
         """
         self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
         self.decide("stop", message, value)
-        self.shared.on_vote()
+        session = self.shared.session()
+        if session is not None:
+            session.voted()
 
     def set_learning_rate(self, value: float, reason: str) -> None:
         """Set the learning rate and record `reason`. Raises as assigning to `learning_rate` does."""
@@ -279,7 +348,9 @@ class Run:
     def checkpoint_saved(self, checkpoint: SavedCheckpoint) -> None:
         """Call `on_checkpoint` of every plugin for a checkpoint that is durable now."""
         logger.info("%s: %s is on disk", self.plugin, checkpoint.path)
-        self.shared.on_checkpoint(checkpoint)
+        session = self.shared.session()
+        if session is not None:
+            session.announce_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
         """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one."""
@@ -289,18 +360,27 @@ class Run:
     def capture(self) -> Capture:
         """Return what a checkpoint holds: the trainee, progress, history, decisions and every plugin's state, as they are now.
 
-        Raises `HookcoreError` before the run begins, and `RegistrationError` if a plugin's state is not JSON-able.
+        Raises `HookcoreError` before the run begins and after it has ended, and `RegistrationError` if a plugin's state is not
+        JSON-able.
         """
-        return self.shared.capture()
+        return self._session().capture()
 
     def when_settled(self, then: Callable[[Capture], None]) -> None:
         """Have `then(capture)` called once every plugin has had every hook of this moment.
 
         A moment is from a batch's end through the evaluations held for it, or through its epoch's end. So the capture holds what
         the moment led to, in whatever order the plugins are called. All who ask share it. While gradients are accumulated no
-        moment is over. If an exception cuts a batch or an epoch, no capture is taken, and the log names it.
+        moment is over. If an exception cuts a batch or an epoch, no capture is taken, and the log names it. Raises as `capture`
+        does.
         """
-        self.shared.when_settled(self.plugin, then)
+        self._session().when_settled(self.plugin, then)
+
+    def _session(self) -> Live:
+        session = self.shared.session()
+        if session is None:
+            when = "after the run has ended" if self.shared.is_released else "before the run begins"
+            raise HookcoreError(f"There is nothing to capture {when}. Call capture in a hook.")
+        return session
 
     def __str__(self) -> str:
         progress = self.progress

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from hookcore.dispatch import Hooks, compile_hooks, raise_first
-from hookcore.errors import CapabilityError, PluginError, Preempted
+from hookcore.errors import CapabilityError, HookcoreError, PluginError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.registry.inspection import implementations, show_progress
@@ -20,6 +22,7 @@ from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
 
     from hookcore.capture import Capture
     from hookcore.host import Host
@@ -34,6 +37,9 @@ logger = logging.getLogger("hookcore")
 
 _NO_METRICS: Final = Metrics()
 
+_ASKING: Final = frozenset({"is_calling", "_is_on"})
+"""The methods of a session in which it asks whether another is being executed."""
+
 _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
 
 
@@ -45,6 +51,7 @@ class Session:
     """
 
     __slots__ = (
+        "__weakref__",
         "_accumulates",
         "_active",
         "_asked",
@@ -69,8 +76,10 @@ class Session:
         "_progress",
         "_timed_batch_hooks",
         "_timing",
+        "_voted",
         "_wants_metrics",
         "_window_left",
+        "always_ends",
         "hooks",
         "latest",
         "resumed_loop_state",
@@ -86,6 +95,7 @@ class Session:
         *,
         host: Host | None = None,
         on_vote: Callable[[], None] | None = None,
+        always_ends: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.run = run
@@ -123,11 +133,10 @@ class Session:
         self._compile()
         run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
         run.shared.shows_progress = show_progress(plugins)
-        run.shared.capture = self.capture
-        run.shared.on_checkpoint = self._announce_checkpoint
-        run.shared.when_settled = self._when_settled
-        if on_vote is not None:
-            run.shared.on_vote = on_vote
+        self._voted = on_vote
+        self.always_ends = always_ends
+        """Whether the loop ends every run that it begins; see `Driver`."""
+        run.shared.session = weakref.ref(self)
 
     def _compile(self) -> None:
         """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
@@ -168,6 +177,32 @@ class Session:
     def batch(self) -> int:
         """The next batch of the epoch, counted from zero."""
         return self._batch
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, or was refused."""
+        return self._ended
+
+    @property
+    def loop(self) -> str:
+        """The name of the loop that is driven."""
+        return self._host.name
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether a plugin is being called now, on any thread.
+
+        It looks for its own methods on the stacks, as the hooks of batches must not pay for a mark.
+        """
+        return any(map(self._is_on, sys._current_frames().values()))  # noqa: SLF001 - documented, for debuggers
+
+    def _is_on(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            names = frame.f_code.co_varnames
+            if names[:1] == ("self",) and frame.f_code.co_name not in _ASKING and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        return False
 
     @property
     def is_whole(self) -> bool:
@@ -373,13 +408,28 @@ class Session:
         self.hooks.on_predict_end()
 
     def end(self, exception: BaseException | None = None) -> None:
-        """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`. A second call does nothing.
+        """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`: from then on the run is data.
 
-        An error that a plugin raises here propagates to the caller; if there is an `exception`, it becomes a note on that.
+        A second call does nothing. An error that a plugin raises here propagates to the caller; if there is an `exception`, it
+        becomes a note on that.
         """
         if self._ended:
             return
         self._ended = True
+        try:
+            self._tell_of_end(exception)
+        finally:
+            self.shared.release()
+            self._on_batch_begin = self._on_batch_end = self.refuse_fact
+
+    def refuse_fact(self, *_: object) -> None:
+        """Raise `HookcoreError`: the run has ended, though its loop has not."""
+        raise HookcoreError(
+            f"This run of {self.loop} has ended. If that was because another run began on the same engine, "
+            "give each its own Engine, with plugins of its own."
+        )
+
+    def _tell_of_end(self, exception: BaseException | None) -> None:
         if exception is None:
             self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
         else:
@@ -420,8 +470,14 @@ class Session:
         number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
         return f"{self._cuts} {number} was cut, so weights and record differ"
 
-    def _when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
+    def when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
+        """Have `then(capture)` called for `plugin`; see `Run.when_settled`."""
         self._asked.append((plugin, then))
+
+    def voted(self) -> None:
+        """Tell the loop of a vote to stop."""
+        if self._voted is not None:
+            self._voted()
 
     def _hand_out_capture(self) -> None:
         """Take one capture, and hand it to every plugin that asked."""
@@ -481,8 +537,10 @@ class Session:
         """Fail the run before it begins: no plugin is called."""
         self._ended = True  # no plugin had on_train_begin, so none may get on_train_end
         self.shared.outcome = Outcome.FAILED
+        self.shared.release()
 
-    def _announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+    def announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        """Call `on_checkpoint`."""
         # Looked up at each call: disabling a plugin replaces the hook.
         self.hooks.on_checkpoint(checkpoint)
 

@@ -67,7 +67,7 @@ class Loop:
         given: Any = trainee
         if isinstance(given, type):
             reject(self, "trainee", given, f"an instance, {given.__name__}(...)")
-        self._driver = Driver(plugins, resume=resume, host=self)
+        self._driver = Driver(plugins, resume=resume, host=self, always_ends=True)
         self.run = Run.of(
             trainee,
             epochs=epochs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
 import os
 import types
@@ -57,6 +58,12 @@ class Registered:
     initial_state: Any
     """The result of `state_dict` before the first run, from which each run starts; None if the plugin keeps no state."""
 
+    def __reduce__(self) -> tuple[Callable[..., Registered], tuple[Any, ...]]:
+        # The hooks are found again: pickle refers to a method by its function's name, under which the class may have another.
+        if isinstance(self.plugin, types.ModuleType):
+            return _import_again, (self.name, self.plugin.__name__, self.origin, self.initial_state)
+        return _find_again, (self.name, self.plugin, self.origin, self.initial_state)
+
     @property
     def is_observer(self) -> bool:
         """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
@@ -108,6 +115,14 @@ class Registered:
         return {field.alias: _jsonable(getattr(self.plugin, field.name)) for field in fields if field.init}
 
 
+def _find_again(name: str, plugin: Any, origin: str, initial_state: Any) -> Registered:
+    return Registered(name, plugin, origin, _marked_methods(name, plugin), initial_state)
+
+
+def _import_again(name: str, module: str, origin: str, initial_state: Any) -> Registered:
+    return _find_again(name, importlib.import_module(module), origin, initial_state)
+
+
 def _jsonable(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
@@ -156,12 +171,20 @@ def _initial_state(found: Found) -> Any:
         return None
     if id(plugin) in _INITIAL_STATES:
         return _INITIAL_STATES[id(plugin)][1]
-    initial = copy.deepcopy(plugin.state_dict())
+    initial = copy.deepcopy(_as_made(plugin).state_dict())
     check_state(found.name, initial)
     key = id(plugin)
     with contextlib.suppress(TypeError):  # without weak references, another engine would start from the state at that time
         _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
     return initial
+
+
+def _as_made(plugin: Any) -> Any:
+    """Return a plugin like `plugin` that no run has used: it may be a copy of one that was used. Itself, unless attrs made it."""
+    if attrs.has(type(plugin)):
+        with contextlib.suppress(Exception):  # it has an __init__ of its own, which takes something else
+            return attrs.evolve(plugin)
+    return plugin
 
 
 def check_state(name: str, given: Any) -> None:

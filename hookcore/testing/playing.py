@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from hookcore import Engine, Run, SavedCheckpoint
+from hookcore import Engine, Run, SavedCheckpoint, store
 from hookcore.driver import Driver
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event, check_events
@@ -56,10 +56,11 @@ class Player:
         host: Host | None = None,
     ) -> Player:
         """Return a player of `engine` for a new run, or for one that continues `saved`. No hook is called yet."""
-        run = Run.of(trainee, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        resumed_from = None
         if saved is not None:
-            path = Path(f"step-{saved.step:08d}")
-            run = attrs.evolve(run, resumed_from=SavedCheckpoint(path, saved.epoch, saved.step))
+            name = store.name_of(saved.step, saved.accumulated)
+            resumed_from = SavedCheckpoint(Path(name), saved.epoch, saved.step, accumulated=saved.accumulated)
+        run = Run.of(trainee, epochs=epochs, steps_per_epoch=steps_per_epoch, resumed_from=resumed_from)
         return cls(Driver(engine, host=host), run, first, saved)
 
     def deliver(self, event: Event) -> None:

@@ -529,7 +529,7 @@ def test_a_missing_capability_is_refused_before_anything_is_called() -> None:
         needs: ClassVar = ("snapshot", "learning_rate")
 
     recording = RecordingPlugin()
-    session = engine(recording, Needy()).start(Run(trainee=ScriptedTrainee(cannot={"learning_rate": "a schedule sets it"})))
+    session = engine(recording, Needy()).start(Run.of(ScriptedTrainee(cannot={"learning_rate": "a schedule sets it"})))
     with pytest.raises(CapabilityError, match="Plugin 'needy' needs the trainee's learning rate, but a schedule sets it"):
         session.train_begin()
     session.end(ValueError())
@@ -563,6 +563,7 @@ def test_each_run_starts_from_the_state_at_registration() -> None:
         assert one.run is session.run
         session.epoch_begin(epoch)
         assert counter.seen == [100, epoch]
+        session.end()
 
 
 def test_a_plugin_that_served_another_engine_starts_afresh() -> None:
@@ -605,11 +606,13 @@ def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
     one.register(late)
     one.unregister("failing")
     one.unregister("counter")
+    texts: list[str] = []
+    session.when_settled("counter", lambda capture: texts.append(capture.record))
     assert isinstance(drive(session), BodyError)
     assert late.events == []
     assert [failure.plugin for failure in session.run.failures] == ["failing"]
-    states = {name: one["state"] for name, one in state.loads(session.capture().record)["plugins"].items()}
-    assert states == {"failing": None, "counter": {"seen": [0]}}
+    states = {name: one["state"] for name, one in state.loads(texts[0])["plugins"].items()}
+    assert states == {"failing": None, "counter": {"seen": []}}
     drive(one.start(Run()))
     assert late.hooks == ALL_EVENTS
 

@@ -225,14 +225,14 @@ def test_direction_is_the_mode_else_declared_else_well_known(
     metric: str, mode: Any, declared: dict[str, Any], direction: str
 ) -> None:
     """An explicit mode wins, then what the framework declares, then the table, with or without `val_`."""
-    assert direction_of(Run(trainee=ScriptedTrainee(directions=declared)), metric, mode) == direction
+    assert direction_of(Run.of(ScriptedTrainee(directions=declared)), metric, mode) == direction
 
 
 @pytest.mark.parametrize("metric", ["my_loss", "accuracy_loss", "val_val_loss", "Loss", "class_acc_0", ""])
 def test_a_direction_is_never_guessed_from_a_part_of_the_name(metric: str) -> None:
     """A name that is not in the table as a whole is an error that asks for the mode."""
     with pytest.raises(MetricError, match="mode='min' or mode='max'"):
-        direction_of(Run(trainee=ScriptedTrainee()), metric, "auto")
+        direction_of(Run.of(ScriptedTrainee()), metric, "auto")
 
 
 def test_the_table_knows_both_directions_and_no_name_twice() -> None:

@@ -62,7 +62,7 @@ class Other:
 
 
 def session(*plugins: object, trainee: ScriptedTrainee | None = None) -> Session:
-    return Engine(plugins, autoload=False).start(Run(trainee=trainee or ScriptedTrainee()))
+    return Engine(plugins, autoload=False).start(Run.of(trainee or ScriptedTrainee()))
 
 
 def captured(*plugins: object, batches: int = 2) -> Capture:
@@ -93,7 +93,7 @@ def test_state_progress_history_and_snapshots_come_back(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path)
     trainee, plugin = ScriptedTrainee(weights=[5.0]), Counts()
     engine = Engine([("counts", plugin)], autoload=False)
-    one = engine.start(Run(trainee=trainee, resumed_from=checkpoint))
+    one = engine.start(Run.of(trainee, resumed_from=checkpoint))
     one.resume()
     assert (plugin.seen, plugin.kept, trainee.weights) == (2, {"best": {"weights": [7.0]}}, [0.0])
     assert (one.run.progress.step, one.position.epoch, one.position.batch, one.position.begun) == (2, 0, 2, True)
@@ -125,7 +125,7 @@ def test_a_loops_own_state_comes_back() -> None:
         def state_dict(self) -> dict[str, float]:
             return {"sum": float("inf")}
 
-    one = Engine([Other()], autoload=False).start(Run(trainee=ScriptedTrainee()), host=Summing())
+    one = Engine([Other()], autoload=False).start(Run.of(ScriptedTrainee()), host=Summing())
     assert resumed(one.capture(), Other()).resumed_loop_state == {"sum": float("inf")}
 
 
@@ -272,7 +272,7 @@ def test_a_record_that_does_not_hold_what_it_should_is_refused(tmp_path: Path, c
     """A record with a good digest and a bad content is a CheckpointError, and nothing else."""
     trainee = ScriptedTrainee(weights=[5.0])
     checkpoint = saved(tmp_path, **changes)
-    one = Engine([("counts", Counts())], autoload=False).start(Run(trainee=trainee, resumed_from=checkpoint))
+    one = Engine([("counts", Counts())], autoload=False).start(Run.of(trainee, resumed_from=checkpoint))
     with pytest.raises(CheckpointError):
         one.resume()
     assert trainee.weights == [5.0]

@@ -31,7 +31,7 @@ def test_a_run_of_its_own_knows_nothing_yet() -> None:
 def test_the_learning_rate_is_the_trainees() -> None:
     """Reading and setting the learning rate goes to the trainee, as a float."""
     trainee = ScriptedTrainee(learning_rate=0.5)
-    run = Run(trainee=trainee)
+    run = Run.of(trainee)
     assert run.learning_rate == 0.5
     run.learning_rate = 0
     assert repr(trainee.learning_rate) == "0.0"
@@ -40,7 +40,7 @@ def test_the_learning_rate_is_the_trainees() -> None:
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.1", None])
 def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
     """A learning rate that is negative, not finite or no number is refused with the plugin's name, and nothing is set."""
-    run = Run(plugin="schedule", trainee=ScriptedTrainee(learning_rate=0.5))
+    run = Run.of(ScriptedTrainee(learning_rate=0.5)).as_plugin("schedule")
     with pytest.raises(ParameterError, match="schedule: the learning rate must be"):
         run.learning_rate = value
     with pytest.raises(ParameterError, match="schedule: the learning rate must be"):
@@ -50,7 +50,7 @@ def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
 
 def test_every_decision_is_recorded_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A vote, a new learning rate and a checkpoint are recorded with plugin, epoch and step, and logged with their reason."""
-    run = Run(plugin="steward", trainee=ScriptedTrainee(learning_rate=0.5))
+    run = Run.of(ScriptedTrainee(learning_rate=0.5)).as_plugin("steward")
     run.progress.epoch, run.progress.step = 2, 30
     with caplog.at_level(logging.INFO, "hookcore"):
         run.stop("enough", metric="loss", value=2.0, best=1.0)

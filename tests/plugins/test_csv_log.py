@@ -41,7 +41,8 @@ def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int, batches: int = 2) -> Run:
     """A run that continues after `epoch`, -1 for within the first, and `step`, as an adapter drives it."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), max(epoch, 0), step)
-    run = Run(trainee=ScriptedTrainee(), resumed_from=checkpoint, progress=Progress(epoch=epoch, step=step))
+    run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
+    run.progress = Progress(epoch=epoch, step=step)
     session = Engine(plugins).start(run)
     session.train_begin()
     for number, metrics in enumerate(epochs, epoch + 1):

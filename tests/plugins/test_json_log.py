@@ -39,7 +39,8 @@ def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int) -> None:
     """A run that continues after the checkpoint of `epoch` and `step`, as an adapter drives it."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
-    run = Run(trainee=ScriptedTrainee(), resumed_from=checkpoint, progress=Progress(epoch=epoch, step=step))
+    run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
+    run.progress = Progress(epoch=epoch, step=step)
     session = Engine(plugins).start(run)
     session.train_begin()
     for number, metrics in enumerate(epochs, epoch + 1):

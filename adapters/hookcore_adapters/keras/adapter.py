@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-import keras
-
 from hookcore import Engine, Metrics
 from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
+from hookcore_adapters.keras.light_callback import LightCallback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -37,7 +36,7 @@ def _reporting_errors(
     return guarded
 
 
-class KerasAdapter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class KerasAdapter(LightCallback):
     """Runs plugins in `model.fit`, `evaluate` and `predict`: `callbacks=[KerasAdapter(plugins)]`.
 
     * `plugins`: what `Engine` takes, or an `Engine`.

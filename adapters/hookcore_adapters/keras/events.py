@@ -46,17 +46,19 @@ class KerasEvents:
     processor's caches, and each call in between costs as much as a plugin."""
 
     def __attrs_post_init__(self) -> None:
-        self._driver = Driver(self.engine, resume=self.resume, host=self)
+        self._driver = Driver(self.engine, resume=self.resume, host=self, always_ends=self.arguments is not None)
         self._choose_batches()
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
         """Begin a run, or resume one; end an earlier run that an exception has ended."""
-        self.failed(
+        self._driver.end_abandoned(
             HookcoreError(
                 "An earlier fit ended by an exception, which Keras does not tell its callbacks. "
                 "hookcore_adapters.keras.fit tells plugins of it when it happens."
             )
         )
+        self.engine.check_free(self.name)
+        self._resuming.clean_up()
         self._model = model
         trainee = KerasTrainee(model)
         found = self._driver.find(trainee)

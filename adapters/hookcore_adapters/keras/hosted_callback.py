@@ -21,15 +21,15 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_evaluate_begin": ("on_test_begin",),
     "on_evaluate_batch_begin": ("on_test_batch_begin",),
     "on_evaluate_batch_end": ("on_test_batch_end",),
-    "on_evaluate_end": ("on_test_end",),
+    "on_evaluate_end": ("on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end"),
     "on_epoch_end": ("on_epoch_end",),
     "on_predict_begin": ("on_predict_begin",),
     "on_predict_batch_begin": ("on_predict_batch_begin",),
     "on_predict_batch_end": ("on_predict_batch_end",),
-    "on_predict_end": ("on_predict_end",),
-    "on_train_end": ("on_train_end",),
+    "on_predict_end": ("on_predict_begin", "on_predict_batch_begin", "on_predict_batch_end", "on_predict_end"),
+    "on_train_end": (),
 }
-"""For each hook, the methods of a Keras callback that it calls: it is used if the callback overrides any of them."""
+"""For each hook, the methods of a Keras callback that decide whether it is used: if any is overridden, or if none is listed."""
 
 
 def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespace:
@@ -70,6 +70,7 @@ class _Hosted:
         self.callback = callback
         self._run: Run | None = None
         self._model: Any = None
+        self._trains = False
 
     def overrides(self, method: str) -> bool:
         return getattr(getattr(self.callback, method), "__func__", None) is not getattr(keras.callbacks.Callback, method)
@@ -94,8 +95,14 @@ class _Hosted:
         finally:
             model.stop_training = model.stop_training or before
 
+    def _release(self) -> None:
+        """Drop the model, unless training continues: a callback that has been used is data."""
+        if not self._trains:
+            self._run = self._model = self.callback._model = None  # noqa: SLF001 - `set_model` may not take None
+
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
+        self._trains = True
         self._call(run, "on_train_begin", {})
 
     @hookimpl
@@ -125,6 +132,7 @@ class _Hosted:
     @hookimpl
     def on_evaluate_end(self, run: Run, metrics: Mapping[str, float]) -> None:
         self._call(run, "on_test_end", dict(metrics))
+        self._release()
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -145,9 +153,12 @@ class _Hosted:
     @hookimpl
     def on_predict_end(self, run: Run) -> None:
         self._call(run, "on_predict_end", {})
+        self._release()
 
     @hookimpl
     def on_train_end(self, run: Run) -> None:
         # Keras calls it at no other end, and callbacks count on that: BackupAndRestore removes its backup.
         if run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
             self._call(run, "on_train_end", dict(run.history.last()))
+        self._trains = False
+        self._release()

@@ -194,6 +194,7 @@ def watch() -> Callable[[], Any]:
         def on_train_begin(self, logs: Any = None) -> None:
             del logs
             self.steps = self.params["steps"]
+            self.trained = self.model
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             del batch

@@ -229,14 +229,28 @@ def test_a_keras_callback_among_plugins_is_refused_with_the_way_out(train: Train
 # Validation data
 
 
+class Validating:
+    """Keeps what plugins get to validate on."""
+
+    data: Any = ()
+
+    @hookimpl
+    def on_train_begin(self, run: Run) -> None:
+        self.data = run.validation_data
+
+
 def test_validation_data_are_what_was_given(model: Any, data: Any) -> None:
     """`run.validation_data` is the very object that `fit` was given, even beside a split, which Keras then ignores."""
-    assert fit(model, *data, validation_data=data, validation_split=0.5, batch_size=24, verbose=0).validation_data is data
+    plugin = Validating()
+    fit(model, *data, validation_data=data, validation_split=0.5, batch_size=24, verbose=0, plugins=[plugin])
+    assert plugin.data is data
 
 
 def test_there_are_no_validation_data_without_validation(model: Any, data: Any) -> None:
     """Without validation `run.validation_data` is None."""
-    assert fit(model, *data, batch_size=24, verbose=0).validation_data is None
+    plugin = Validating()
+    fit(model, *data, batch_size=24, verbose=0, plugins=[plugin])
+    assert plugin.data is None
 
 
 @pytest.mark.parametrize("fraction", [0.25, 0.3, 0.1])
@@ -245,9 +259,10 @@ def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any
     """With `validation_split`, evaluating on `run.validation_data` gives `val_loss`, sample weights included."""
     model = make(weighted_metrics=["mae"])
     weights = np.linspace(0, 1, 24).astype("float32") if weighted else None
-    run = fit(model, *data, sample_weight=weights, validation_split=fraction, batch_size=24, verbose=0)
-    assert len(run.validation_data) == (3 if weighted else 2)
-    x, y, *rest = run.validation_data
+    plugin = Validating()
+    run = fit(model, *data, sample_weight=weights, validation_split=fraction, batch_size=24, verbose=0, plugins=[plugin])
+    assert len(plugin.data) == (3 if weighted else 2)
+    x, y, *rest = plugin.data
     scores = model.evaluate(x, y, sample_weight=rest[0] if rest else None, batch_size=24, verbose=0, return_dict=True)
     assert {f"val_{name}": value for name, value in scores.items()}.items() <= run.history.last().items()
 
@@ -257,8 +272,9 @@ def test_validation_data_of_sparse_tensors_are_left_out() -> None:
     x = tf.sparse.from_dense(np.eye(8, dtype="float32"))
     model = keras.Sequential([keras.layers.Input((8,), sparse=True), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
-    run = fit(model, x, np.ones((8, 1)), validation_split=0.5, batch_size=4, verbose=0)
-    assert run.validation_data is None
+    plugin = Validating()
+    run = fit(model, x, np.ones((8, 1)), validation_split=0.5, batch_size=4, verbose=0, plugins=[plugin])
+    assert plugin.data is None
     assert (run.steps_per_epoch, len(run.history["val_loss"])) == (1, 1)
 
 

@@ -36,7 +36,7 @@ def test_a_hosted_callback_gets_what_it_gets_from_keras(train: Train, model: Any
     train(model, *data, validation_data=data, batch_size=12, epochs=2, plugins=[from_keras(hosted)], callbacks=[beside])
     for seen in ("steps", "batches", "evaluations", "epochs"):
         assert getattr(hosted, seen) == getattr(beside, seen), seen
-    assert hosted.model is model
+    assert hosted.trained is beside.trained is model
     assert hosted.params["epochs"] == 2
     assert type(hosted.epochs[0]) is dict
     assert all(type(value) is float for value in hosted.epochs[0].values())
@@ -97,7 +97,7 @@ def test_a_hosted_lambda_callback_is_called(train: Train, model: Any, data: Any)
 
 
 def test_only_the_hooks_that_a_callback_has_are_hosted() -> None:
-    """A plugin made of a callback implements the hooks that the callback overrides, old names included, and no others."""
+    """A plugin made of a callback implements the hooks that the callback overrides, old names included, and a run's two ends."""
 
     class Old(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -108,7 +108,12 @@ def test_only_the_hooks_that_a_callback_has_are_hosted() -> None:
 
     engine = Engine([from_keras(Old())])
     assert engine.names == ["old"]
-    assert {hook for hook in HOOKS if engine.order(hook)} == {"on_train_begin", "on_batch_end", "on_evaluate_end"}
+    assert {hook for hook in HOOKS if engine.order(hook)} == {
+        "on_train_begin",
+        "on_batch_end",
+        "on_evaluate_end",
+        "on_train_end",
+    }
 
 
 def test_an_old_batch_hook_is_called(model: Any, data: Any) -> None:

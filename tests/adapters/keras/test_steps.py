@@ -92,14 +92,16 @@ def test_steps_per_epoch_is_what_keras_tells_its_callbacks(train: Train, make: A
     assert run.steps_per_epoch == run.progress.step == len(plain.batches)
 
 
-def test_pandas_are_taken_and_split_by_position(train_by_fit: Train, make: Any, data: Any) -> None:
+def test_pandas_are_taken_and_split_by_position(train_by_fit: Train, make: Any, data: Any, calls: Any) -> None:
     """Data frames train as arrays do, and the validation part is their end, whatever their labels."""
     x = pd.DataFrame(data[0], index=range(100, 124))
     y = pd.Series(data[1][:, 0], index=np.linspace(0, 1, 24))
-    run = train_by_fit(make(), x, y, validation_split=0.25, batch_size=6)
+    validated: list[Any] = []
+    plugin = calls(on_train_begin=lambda run: validated.extend(run.validation_data))
+    run = train_by_fit(make(), x, y, validation_split=0.25, batch_size=6, plugins=[plugin])
     assert run.steps_per_epoch == 3
-    np.testing.assert_array_equal(np.asarray(run.validation_data[0]), data[0][18:])
-    np.testing.assert_array_equal(np.asarray(run.validation_data[1]), data[1][18:, 0])
+    np.testing.assert_array_equal(np.asarray(validated[0]), data[0][18:])
+    np.testing.assert_array_equal(np.asarray(validated[1]), data[1][18:, 0])
 
 
 TEN_BATCHES: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any], int]] = {

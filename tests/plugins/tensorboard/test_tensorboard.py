@@ -691,7 +691,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, metadata: Any, messa
     train([TensorBoard(tmp_path / "logs")], [7.0])
     board = TensorBoard(tmp_path / "logs", embeddings_freq=1, embeddings_metadata=metadata)
     with pytest.raises(ParameterError, match=message):
-        Engine([board], on_error={"tensorboard": "raise"}).start(Run(trainee=Visible())).train_begin()
+        Engine([board], on_error={"tensorboard": "raise"}).start(Run.of(Visible())).train_begin()
     assert scalars(tmp_path / "logs" / "validation")["epoch_loss"] == [(0, 7.0)]
 
 
@@ -800,7 +800,7 @@ def test_activations_need_validation_data(tmp_path: Path) -> None:
     """Activations without validation data are refused before training."""
     board = TensorBoard(tmp_path, histogram_freq=1, activations=True)
     with pytest.raises(CapabilityError, match="need validation data"):
-        Engine([board], on_error={"tensorboard": "raise"}).start(Run(trainee=Visible())).train_begin()
+        Engine([board], on_error={"tensorboard": "raise"}).start(Run.of(Visible())).train_begin()
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

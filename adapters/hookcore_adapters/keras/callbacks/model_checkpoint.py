@@ -144,6 +144,6 @@ class ModelCheckpoint(StatefulCallback):
 
     def _make_monitor(self) -> Monitor:
         try:
-            return Monitor(direction_of(Run("ModelCheckpoint", KerasTrainee(self.model)), self.monitor, self.mode))
+            return Monitor(direction_of(Run.of(KerasTrainee(self.model)).as_plugin("ModelCheckpoint"), self.monitor, self.mode))
         except MetricError as error:
             raise ValueError(*error.args) from error

@@ -6,7 +6,7 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-import keras
+from hookcore_adapters.keras.light_callback import LightCallback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _CALLBACKS_OF_MODEL: Final[weakref.WeakKeyDictionary[Any, list[weakref.ref[State
 """In the order in which Keras was given the callbacks: it does not tell them of one another."""
 
 
-class StatefulCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class StatefulCallback(LightCallback):
     """A callback that finds the others of this package in its `fit`, and whose state `BackupAndRestore` saves."""
 
     after_epoch_end: Callable[[], None] | None = None
