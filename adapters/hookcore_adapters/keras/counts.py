@@ -39,6 +39,8 @@ class Counts:
     @classmethod
     def of(cls, model: Any) -> Counts | None:
         """Return what counts for `model`, or None if each execution is one batch and one step."""
+        if not isinstance(model, keras.Model):
+            return None  # something else that calls callbacks as `fit` does, and has no executions
         is_plain = all(
             getattr(type(model), name, None) is getattr(keras.Model, name) and name not in vars(model)
             for name in ("train_step", "make_train_function")
