@@ -8,6 +8,7 @@ import attrs
 
 from hookcore import state
 from hookcore.errors import CheckpointError
+from hookcore.validators import integer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,13 @@ class Capture:
     """A run at one moment: the text of its record, the trainee's snapshot, and the snapshots that plugins hold."""
 
     trainee: Trainee = attrs.field(repr=False)
-    epoch: int
-    step: int
+    epoch: int = attrs.field(validator=integer(at_least=0))
+    step: int = attrs.field(validator=integer(at_least=0))
     record: str = attrs.field(repr=False)
     """The JSON text of progress, history, decisions and the state of every plugin."""
     snapshots: Sequence[Snapshot] = attrs.field(repr=False)
-    """The trainee's own, then those that plugins hold, in the order in which the record lists them."""
-    accumulated: int = 0
+    """The trainee's own, then those that plugins hold, in the order in which the record lists them; empty for a record alone."""
+    accumulated: int = attrs.field(default=0, validator=integer(at_least=0))
     """The batches trained since the step's update, whose gradients wait for the next one."""
     seconds: float = 0.0
     """How long training stood still for it; 0 if it was read from a checkpoint."""
@@ -70,6 +71,18 @@ class Capture:
                 f"The checkpoint {checkpoint.path} cannot be resumed: the trainee could not read its snapshot: {error!r}."
             ) from error
         return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots, checkpoint.accumulated)
+
+    @classmethod
+    def of_record(cls, record: str, trainee: Trainee) -> Self:
+        """Return the record alone as a capture, for a framework whose own checkpoint has the trainee.
+
+        Raises `CheckpointError` if it cannot be read.
+        """
+        try:
+            progress = state.loads(record)["progress"]
+            return cls(trainee, progress["epoch"], progress["step"], record, (), progress.get("accumulated", 0))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"The run cannot be resumed: its record cannot be read: {error!r}.") from error
 
 
 def _snapshot_directory(directory: Path, number: int) -> Path:

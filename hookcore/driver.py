@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hookcore.capture import Capture
 from hookcore.engine import Engine
 from hookcore.errors import HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
@@ -18,8 +20,10 @@ from hookcore.interrupt import DelayedInterrupt
 from hookcore.resume import find
 from hookcore.run import Run
 from hookcore.sequence import Sequence
+from hookcore.store import SavedCheckpoint
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
 
     from hookcore.capture import Capture
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from hookcore.run import Position
     from hookcore.sequence import Events
     from hookcore.session import Session
-    from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Trainee
 
 logger = logging.getLogger("hookcore")
@@ -101,17 +104,32 @@ class Driver:
         self.end_abandoned()  # what it still writes may be the checkpoint
         return find(self._resume, self.engine.plugins, trainee)
 
-    def begin(self, run: Run, *, initial_epoch: int = 0, min_epochs: int = 0, capture: Capture | None = None) -> None:
+    def begin(
+        self,
+        run: Run,
+        *,
+        initial_epoch: int = 0,
+        min_epochs: int = 0,
+        capture: Capture | None = None,
+        record: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
+
+        `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
+        people. Then none of ours is looked for, and the trainee is left as it is: the framework restores it.
 
         An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
         `Engine.check_free`. Votes to stop before `min_epochs` epochs are over are overruled and logged; they count later only if
-        the plugin votes again. With `capture` the run continues that, and no checkpoint is searched: `run.resumed_from` is what
-        the caller has set.
+        the plugin votes again. With `capture` the run continues that instead, and `run.resumed_from` is what the caller has set.
         """
         self.end_abandoned()
         self.engine.check_free(self._host.name)
-        if capture is None and run.resumed_from is None:
+        if record is not None:
+            capture = Capture.of_record(record, run.trainee)
+            place = Path(f"the checkpoint of {self._host.name}" if path is None else path)
+            run.resumed_from = SavedCheckpoint(place, capture.epoch, capture.step, accumulated=capture.accumulated)
+        elif capture is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
         session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey), always_ends=self._always_ends)
         session.resume(capture)
@@ -135,6 +153,22 @@ class Driver:
         except BaseException as error:
             self.end(error)
             raise
+
+    def record(self) -> str:
+        """Return the record of the run, as JSON text, for a checkpoint of the framework's own; `begin` takes it.
+
+        It holds what a checkpoint of ours does, except the trainee and the snapshots that plugins hold, which the log names.
+        Raises `HookcoreError` outside of a run, and while the moment is not settled: within a hook, a batch, an accumulation or
+        an evaluation, or while the end of an epoch is held.
+        """
+        session, sequence = self._running("record"), self._sequence
+        if session.is_calling or not session.is_whole or sequence.held is not None or sequence.open not in ([], ["epoch"]):
+            waits_for = "the hook that is being called" if session.is_calling else self._waits_for()
+            raise HookcoreError(
+                f"{self._host.name} asked for a record within a moment that is not settled, so plugins and weights would be of "
+                f"different ones. Ask again after {waits_for}."
+            )
+        return session.record()
 
     def outside(self, trainee: Trainee, model: Any = None) -> None:
         """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hookcore.capture import Capture
     from hookcore.registry.inspection import Registered
     from hookcore.run import Run
+    from hookcore.trainee import Snapshot
 
 logger = logging.getLogger("hookcore")
 
@@ -86,6 +87,7 @@ def record_of(
 def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[Position, Mapping[str, Any]]:
     """Put `run` and `plugins` into the state of `capture`; return the position to continue from, and the loop's own state.
 
+    If the capture is a record alone, the trainee is left as it is, and plugins do without the snapshots that they held.
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
     one is left out, and a renamed one, recognised by its class, keeps its state. Raises `CheckpointError` if the record cannot be
     read or an actor cannot load its state; the trainee is unchanged then.
@@ -99,8 +101,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         progress = _Progress(**record["progress"])
         decisions = [Decision(**decision) for decision in record["decisions"]]
         votes = [StopReason(**vote) for vote in record["stop_reasons"]]
-        own, *snapshots = capture.snapshots
-        held = dict(zip(((owner, key) for owner, key in record["held"]), snapshots, strict=True))
+        held = _held(record, capture.snapshots)
         loop: Mapping[str, Any] = dict(record["loop"])
         length = _Length(
             record.get("steps_per_epoch", loop.get("steps_per_epoch"))
@@ -116,13 +117,13 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         for registered in plugins:
             if registered.name in saved_names:
                 saved = saved_names[registered.name]
-                own_snapshots = {key: snapshot for (owner, key), snapshot in held.items() if owner == saved}
-                _load(registered, record["plugins"][saved]["state"], own_snapshots)
+                _load(registered, record["plugins"][saved]["state"], held.get(saved, {}))
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"The run cannot be resumed from {source}: {error}.") from error
-    run.trainee.restore(own)
+    if capture.snapshots:
+        run.trainee.restore(capture.snapshots[0])
     for name, value in attrs.asdict(progress).items():
         setattr(run.progress, name, value)
     run.decisions[:], run.stop_reasons[:] = decisions, votes
@@ -130,6 +131,23 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         run.shared.steps_per_epoch = length
     logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
     return position, loop
+
+
+def log_not_held(when: str, plugin: str, key: str) -> None:
+    """Warn that `plugin` holds a snapshot of the trainee under `key`, which a record alone does not have."""
+    logger.warning("%s: plugin %r holds a snapshot, %r, which a record alone does not have: it is lost", when, plugin, key)
+
+
+def _held(record: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> dict[str, dict[str, Snapshot]]:
+    """Return the snapshots that each plugin held, by its name in `record`; `snapshots` begin with the trainee's own."""
+    held: dict[str, dict[str, Snapshot]] = {}
+    if not snapshots:
+        for owner, key in record["held"]:
+            log_not_held("resumed", owner, key)
+        return held
+    for (owner, key), snapshot in zip(record["held"], snapshots[1:], strict=True):
+        held.setdefault(owner, {})[key] = snapshot
+    return held
 
 
 def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
 
     from hookcore.capture import Capture
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hookcore.registry.inspection import Registered
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
+    from hookcore.trainee import Snapshot
 
 OnError: TypeAlias = Literal["raise", "disable"]
 """What an error in a plugin does: stop the run, or disable the plugin for the rest of it."""
@@ -76,6 +77,7 @@ class Session:
         "_progress",
         "_timed_batch_hooks",
         "_timing",
+        "_told_not_held",
         "_voted",
         "_wants_metrics",
         "_window_left",
@@ -125,6 +127,8 @@ class Session:
         self._on_error = on_error
         self._active = list(self._plugins)
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
+        self._told_not_held: set[tuple[str, str]] = set()
+        """The snapshots, by plugin and key, that the log has named as missing from a record."""
         self._ended = False
         self._clock = clock
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
@@ -493,20 +497,36 @@ class Session:
 
     def capture(self) -> Capture:
         """Return what a checkpoint holds; see `Run.capture`."""
-        from hookcore import record
         from hookcore.capture import Capture
 
-        run, began = self.run, self._clock()
-        held = {
+        run, began, held = self.run, self._clock(), self._held_snapshots()
+        text = self._record(held)
+        progress, snapshots = run.progress, [run.trainee.snapshot(), *held.values()]
+        seconds = self._clock() - began
+        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
+
+    def record(self) -> str:
+        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once."""
+        from hookcore import record
+
+        held = self._held_snapshots()
+        for plugin, key in held.keys() - self._told_not_held:
+            record.log_not_held("record", plugin, key)
+        self._told_not_held |= held.keys()
+        return self._record(held)
+
+    def _held_snapshots(self) -> dict[tuple[str, str], Snapshot]:
+        return {
             (registered.name, key): snapshot
             for registered in self._plugins
             if registered.holds_snapshots
             for key, snapshot in registered.plugin.snapshots().items()
         }
-        text = record.record_of(run, self.position, self._plugins, list(held), self._host.state_dict())
-        progress, snapshots = run.progress, [run.trainee.snapshot(), *held.values()]
-        seconds = self._clock() - began
-        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
+
+    def _record(self, held: Iterable[tuple[str, str]]) -> str:
+        from hookcore import record
+
+        return record.record_of(self.run, self.position, self._plugins, list(held), self._host.state_dict())
 
     def resume(self, capture: Capture | None = None) -> None:
         """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
