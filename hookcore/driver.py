@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
 
-    from hookcore.capture import Capture
     from hookcore.resume import Resume
     from hookcore.run import Position
     from hookcore.sequence import Events
