@@ -130,14 +130,21 @@ class Driver:
             run.resumed_from = SavedCheckpoint(place, capture.epoch, capture.step, accumulated=capture.accumulated)
         elif capture is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
-        session = self.engine.start(run, host=self._host, on_vote=_weakly(self._obey), always_ends=self._always_ends)
+        self._sequence = sequence = Sequence(initial_epoch - 1)
+        session = self.engine.start(
+            run,
+            host=self._host,
+            on_vote=_weakly(self._obey),
+            epoch_metrics=lambda: sequence.metrics,
+            always_ends=self._always_ends,
+        )
         session.resume(capture)
         position = session.position
-        self._sequence = Sequence(initial_epoch - 1)
         if run.resumed_from is not None or capture is not None:
-            self._sequence = Sequence(position.epoch - 1)
+            sequence.epoch = position.epoch - 1
             if position.begun:
-                self._sequence = Sequence(position.epoch, is_new=False, continues=True, open=["epoch"])
+                sequence.epoch, sequence.is_new, sequence.continues = position.epoch, False, True
+                sequence.open, sequence.metrics = ["epoch"], session.resumed_metrics
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for)
         self._interrupt.install()

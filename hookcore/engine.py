@@ -123,13 +123,14 @@ class Engine:
         training: bool = True,
         host: Host | None = None,
         on_vote: Callable[[], None] | None = None,
+        epoch_metrics: Callable[[], Mapping[str, Any]] = dict,
         always_ends: bool = False,
     ) -> Session:
         """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
-        by itself, plugins keep their state and the latest run stays. `always_ends` is that of `Driver`. Raises `HookcoreError` as
-        `check_free` does.
+        by itself, plugins keep their state and the latest run stays. `epoch_metrics` returns those of the open epoch so far, for
+        the record, and `always_ends` is that of `Driver`. Raises `HookcoreError` as `check_free` does.
         """
         if training:
             self.check_free("A loop" if host is None else host.name)
@@ -138,7 +139,15 @@ class Engine:
                 if registered.initial_state is not None:
                     registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
-        session = Session(run, self.plugins, dict(self.on_error), host=host, on_vote=on_vote, always_ends=always_ends)
+        session = Session(
+            run,
+            self.plugins,
+            dict(self.on_error),
+            host=host,
+            on_vote=on_vote,
+            epoch_metrics=epoch_metrics,
+            always_ends=always_ends,
+        )
         if training:
             self._session = weakref.ref(session)
         return session

@@ -9,6 +9,7 @@ import attrs
 
 from hookcore import state
 from hookcore.errors import CheckpointError
+from hookcore.metrics import Metrics
 from hookcore.run import Decision, Position, StopReason
 from hookcore.validators import integer
 
@@ -51,12 +52,28 @@ class _Length:
     steps_per_epoch: int | None = attrs.field(validator=integer(at_least=0, optional=True))
 
 
+@attrs.frozen
+class Restored:
+    """What a loop continues from: the position, the metrics of the open epoch so far, and the loop's own state."""
+
+    position: Position
+    metrics: Mapping[str, float]
+    loop: Mapping[str, Any]
+
+
 def record_of(
-    run: Run, position: Position, plugins: Sequence[Registered], held: Sequence[tuple[str, str]], loop: Mapping[str, Any]
+    run: Run,
+    position: Position,
+    plugins: Sequence[Registered],
+    held: Sequence[tuple[str, str]],
+    *,
+    metrics: Mapping[str, float],
+    loop: Mapping[str, Any],
 ) -> str:
     """Return the JSON text of all that a resumed run needs, except the snapshots.
 
     * `held`: the plugin's name and the key of each snapshot that plugins hold, in the order of the snapshots.
+    * `metrics`: those of the open epoch so far, as far as the driver was told of them.
     * `loop`: the adapter's own state, JSON-able.
 
     Raises `RegistrationError` if a plugin's state is not JSON-able.
@@ -68,6 +85,7 @@ def record_of(
             "position": attrs.asdict(position),
             "steps_per_epoch": run.steps_per_epoch,
             "history": run.history.state_dict(),
+            "metrics": dict(metrics.items()),
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
             "plugins": {
@@ -84,8 +102,8 @@ def record_of(
     )
 
 
-def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[Position, Mapping[str, Any]]:
-    """Put `run` and `plugins` into the state of `capture`; return the position to continue from, and the loop's own state.
+def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> Restored:
+    """Put `run` and `plugins` into the state of `capture`; return what the loop continues from.
 
     If the capture is a record alone, the trainee is left as it is, and plugins do without the snapshots that they held.
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
@@ -103,6 +121,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
         votes = [StopReason(**vote) for vote in record["stop_reasons"]]
         held = _held(record, capture.snapshots)
         loop: Mapping[str, Any] = dict(record["loop"])
+        metrics = Metrics(record.get("metrics", {}))  # earlier records lack them
         length = _Length(
             record.get("steps_per_epoch", loop.get("steps_per_epoch"))
         ).steps_per_epoch  # earlier ones: the loop's own
@@ -130,7 +149,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> tuple[
     if run.steps_per_epoch is None:
         run.shared.steps_per_epoch = length
     logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
-    return position, loop
+    return Restored(position, metrics, loop)
 
 
 def log_not_held(when: str, plugin: str, key: str) -> None:

@@ -66,6 +66,7 @@ class Session:
         "_ended",
         "_epoch",
         "_epoch_began_at",
+        "_epoch_metrics",
         "_handles",
         "_host",
         "_implemented_batch_hooks",
@@ -85,6 +86,7 @@ class Session:
         "hooks",
         "latest",
         "resumed_loop_state",
+        "resumed_metrics",
         "run",
         "shared",
     )
@@ -97,6 +99,7 @@ class Session:
         *,
         host: Host | None = None,
         on_vote: Callable[[], None] | None = None,
+        epoch_metrics: Callable[[], Mapping[str, Any]] = dict,
         always_ends: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -115,6 +118,8 @@ class Session:
         """Who wants a capture of this moment, by plugin."""
         self.resumed_loop_state: Mapping[str, Any] = {}
         """The host's state in the checkpoint that this run continues."""
+        self.resumed_metrics: Mapping[str, Any] = {}
+        """The metrics so far of the epoch in which that checkpoint was taken."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
         # The last holder of a framework's values takes the time to free them, and that should not be the session. But a loop that
@@ -138,6 +143,8 @@ class Session:
         run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
         run.shared.shows_progress = show_progress(plugins)
         self._voted = on_vote
+        self._epoch_metrics = epoch_metrics
+        """Returns the metrics of the open epoch so far that no host has, as the framework has them."""
         self.always_ends = always_ends
         """Whether the loop ends every run that it begins; see `Driver`."""
         run.shared.session = weakref.ref(self)
@@ -526,7 +533,8 @@ class Session:
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
         from hookcore import record
 
-        return record.record_of(self.run, self.position, self._plugins, list(held), self._host.state_dict())
+        metrics, loop = Metrics(self._epoch_metrics()), self._host.state_dict()
+        return record.record_of(self.run, self.position, self._plugins, list(held), metrics=metrics, loop=loop)
 
     def resume(self, capture: Capture | None = None) -> None:
         """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
@@ -548,8 +556,9 @@ class Session:
         """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
-        position, self.resumed_loop_state = record.restore(capture, self.run, self._plugins)
-        self._epoch, self._batch, self._begun = attrs.astuple(position)
+        restored = record.restore(capture, self.run, self._plugins)
+        self.resumed_loop_state, self.resumed_metrics = restored.loop, restored.metrics
+        self._epoch, self._batch, self._begun = attrs.astuple(restored.position)
         self._continues_epoch = self._begun
         self._epoch_began_at = self._progress.step
 

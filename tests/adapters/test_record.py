@@ -155,7 +155,8 @@ class Framework:
         self.seen += number
         if self.script.evaluates_batches:
             self.tell(driver, driver.batch_held, {"loss": self.trainee.weights[0]}, updates=updates)
-            self.evaluate(driver, {})
+            self.evaluate(driver, {f"score_{number}": self.seen})
+            self.tell(driver, driver.log, {"latest": self.seen})
             self.tell(driver, driver.settled)
         else:
             self.tell(driver, driver.batch_end, {"loss": self.trainee.weights[0]}, updates=updates)
