@@ -25,6 +25,7 @@ from hookcore.store import SavedCheckpoint
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
+    from types import CodeType
 
     from hookcore.resume import Resume
     from hookcore.run import Position
@@ -86,12 +87,12 @@ class Driver:
     @property
     def position(self) -> Position:
         """Where training continues if the run is cut now. Raises `HookcoreError` outside of a run."""
-        return self._running("position").position
+        return self._begun("position").position
 
     @property
     def latest(self) -> Mapping[str, Any] | None:
         """The metrics of the epoch's latest batch, as the framework has them, if any. Raises `HookcoreError` outside of a run."""
-        return self._running("latest").latest
+        return self._begun("latest").latest
 
     @property
     def epoch(self) -> int:
@@ -112,11 +113,14 @@ class Driver:
         capture: Capture | None = None,
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        loop: CodeType | None = None,
     ) -> None:
         """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
 
         `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
-        people. Then none of ours is looked for, and the trainee is left as it is: the framework restores it.
+        people. Then none of ours is looked for, and the trainee is left as it is: the framework restores it. `loop` is the code
+        of the framework's function that runs the loop, if exceptions may leave that without being told: then Ctrl-C is delayed
+        only while that is being executed.
 
         An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
         `Engine.check_free`. Votes to stop before `min_epochs` epochs are over are overruled and logged; they count later only if
@@ -146,7 +150,7 @@ class Driver:
                 sequence.epoch, sequence.is_new, sequence.continues = position.epoch, False, True
                 sequence.open, sequence.metrics = ["epoch"], session.resumed_metrics
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
-        self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for)
+        self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
         try:
             try:
@@ -230,8 +234,6 @@ class Driver:
 
     def epoch_begin(self, epoch: int | None = None) -> None:
         """Tell that an epoch begins. `epoch` is the number of a run's first, if it was not known to `begin`."""
-        if self._interrupt is not None and not self._always_ends:
-            self._interrupt.note_loop()
         self._deliver("epoch_begin", self._sequence.epoch_begin(epoch))
         self._obey()
 
@@ -335,14 +337,18 @@ class Driver:
     # Delivery and policy
 
     def _running(self, fact: str, *, anywhere: bool = False) -> Session:
-        """Return the session that `fact` is about: a run's, or with `anywhere` one that `outside` made."""
+        """Return the session that `fact` is about, which has not ended."""
+        session = self._begun(fact, anywhere=anywhere)
+        if session.is_over:
+            self.end()
+            session.refuse_fact()
+        return session
+
+    def _begun(self, fact: str, *, anywhere: bool = False) -> Session:
+        """Return the session of the run, or with `anywhere` one that `outside` made; plugins may still be told of its end."""
         if self._session is None or (self._outside and not anywhere):
             outside = ", or Driver.outside for an evaluation or a prediction by itself" if anywhere else ""
             raise HookcoreError(f"{self._host.name} told of {fact} outside of a run. Call Driver.begin first{outside}.")
-        if self._session.is_over:
-            session = self._session
-            self.end()
-            session.refuse_fact()
         return self._session
 
     def _check_counts(self, fact: str, updates: int, batches: int) -> None:

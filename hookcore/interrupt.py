@@ -24,11 +24,16 @@ class DelayedInterrupt:
     second. One that was not raised by then is raised at the end of the context, or by `raise_pending`.
     `waits_for` returns what the first Ctrl-C waits for, which is written to the standard error for the user.
     Both are methods, and held weakly: if their object is gone, nothing is delayed, and the earlier handler is put back. So it is
-    if the function that runs the loop, noted by `note_loop`, has been left by an exception that its framework kept.
+    if `loop`, the code of the function that runs the loop, is not being executed: it was left by an exception that was not told.
     Does nothing outside of the main thread, or if the program handles SIGINT itself.
     """
 
-    def __init__(self, interrupt: Callable[[BaseException], BaseException], waits_for: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        interrupt: Callable[[BaseException], BaseException],
+        waits_for: Callable[[], str] | None = None,
+        loop: CodeType | None = None,
+    ) -> None:
         self._interrupt = weakref.WeakMethod(interrupt, lambda _: self.uninstall())
         self._waits_for = None if waits_for is None else weakref.WeakMethod(waits_for)
         self._pending: BaseException | None = None
@@ -36,9 +41,7 @@ class DelayedInterrupt:
         self._delays = False
         self._before: Any = None
         self._process = os.getpid()
-        self._functions: set[tuple[int, CodeType]] = set()
-        """The functions that were being executed at the beginning, each by its frame."""
-        self._loop: tuple[int, CodeType] | None = None
+        self._loop = loop
 
     def install(self) -> None:
         """Handle Ctrl-C from now on."""
@@ -49,14 +52,7 @@ class DelayedInterrupt:
             self._pending = None if outer is None else outer._pending  # noqa: SLF001 - of this class
             self._installed = self._delays = outer is not None or self._before is signal.default_int_handler
         if self._installed:
-            self._functions = set(_being_executed(sys._getframe(1)))  # noqa: SLF001 - the only way to the caller's caller
             signal.signal(signal.SIGINT, self._handle)
-
-    def note_loop(self) -> None:
-        """Note that the function that runs the loop is the innermost that is being executed now, as it was at the beginning."""
-        if self._loop is None:
-            now = _being_executed(sys._getframe(1))  # noqa: SLF001 - as above
-            self._loop = next((function for function in now if function in self._functions), None)
 
     def let_through(self) -> None:
         """Delay no longer: raise each Ctrl-C at once."""
@@ -86,8 +82,8 @@ class DelayedInterrupt:
 
     @property
     def in_use(self) -> bool:
-        """Whether it is installed, and its run not over."""
-        return self._installed
+        """Whether it is installed, and its run not over: neither its object nor the function that runs the loop is gone."""
+        return self._installed and self._interrupt() is not None and self._runs(sys._getframe())  # noqa: SLF001 - the only way
 
     @property
     def before(self) -> Any:
@@ -96,7 +92,7 @@ class DelayedInterrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         interrupt = self._interrupt()
-        if not self._installed or interrupt is None or (self._loop is not None and self._loop not in _being_executed(frame)):
+        if not self._installed or interrupt is None or not self._runs(frame):
             self.uninstall()  # the run is over, on another thread or abandoned, or another handler calls this one
             _latest_in_use(self._before)(number, frame)
             return
@@ -107,6 +103,9 @@ class DelayedInterrupt:
             signal.default_int_handler(number, frame)
         self._pending = pending
         self._tell()
+
+    def _runs(self, frame: FrameType | None) -> bool:
+        return self._loop is None or self._loop in being_executed(frame)
 
     def _tell(self) -> None:
         """Write what Ctrl-C waits for.
@@ -126,10 +125,10 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _being_executed(frame: FrameType | None) -> Iterator[tuple[int, CodeType]]:
-    """Yield the functions that are being executed, the innermost first. Their frames are not held, with all that is in them."""
+def being_executed(frame: FrameType | None) -> Iterator[CodeType]:
+    """Yield the code of `frame`, and of all that called it, the innermost first."""
     while frame is not None:
-        yield id(frame), frame.f_code
+        yield frame.f_code
         frame = frame.f_back
 
 

@@ -65,7 +65,6 @@ class Session:
         "_drops_latest",
         "_ended",
         "_epoch",
-        "_epoch_began_at",
         "_epoch_metrics",
         "_handles",
         "_host",
@@ -125,8 +124,6 @@ class Session:
         # The last holder of a framework's values takes the time to free them, and that should not be the session. But a loop that
         # does not know the length of its data may begin a batch that never ends.
         self._drops_latest = run.steps_per_epoch is not None
-        self._epoch_began_at = 0
-        """The step at which the epoch began."""
         self._continues_epoch = False
         self._plugins = plugins
         self._on_error = on_error
@@ -261,7 +258,6 @@ class Session:
             self.epoch_continues()
             return
         self._epoch, self._batch, self._begun, self._continues_epoch, self.latest = epoch, 0, False, False, None
-        self._epoch_began_at = self._progress.step
         self.run.progress.epoch, self.run.progress.batch = epoch, 0
         self._cuts = "epoch"
         self.hooks.on_epoch_begin(epoch)
@@ -342,9 +338,8 @@ class Session:
         An epoch without batches counts as one step.
         """
         metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
+        self._progress.step += self._cuts == "epoch"  # else it was told of batches
         self._cuts, self._accumulates = "epoch", False
-        if not self._batch and self._progress.step == self._epoch_began_at:
-            self._progress.step += 1
         if exhausted and self.shared.steps_per_epoch is None:
             self.shared.steps_per_epoch = self._batch
         self.run.history.append(epoch, metrics)
@@ -560,7 +555,6 @@ class Session:
         self.resumed_loop_state, self.resumed_metrics = restored.loop, restored.metrics
         self._epoch, self._batch, self._begun = attrs.astuple(restored.position)
         self._continues_epoch = self._begun
-        self._epoch_began_at = self._progress.step
 
     def refuse(self) -> None:
         """Fail the run before it begins: no plugin is called."""

@@ -126,7 +126,7 @@ def test_progress_and_steps_are_counted() -> None:
     with Loop(epochs=2) as loop:
         steps = [loop.run.progress.step for _ in loop.epochs() for _ in loop.batches("abc")]
     assert steps == [0, 1, 2, 3, 4, 5]
-    assert attrs.astuple(loop.run.progress) == (1, 2, 6)
+    assert attrs.astuple(loop.run.progress) == (1, 2, 6, 0)
 
 
 def test_an_epoch_without_batches_is_one_step() -> None:

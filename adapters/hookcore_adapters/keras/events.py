@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ import attrs
 
 from hookcore import Engine, HookcoreError, Metrics, Position, Run
 from hookcore.driver import Driver
+from hookcore.interrupt import being_executed
 from hookcore.resume import Resume
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model
@@ -74,7 +76,11 @@ class KerasEvents:
             resumed_from=found,
         )
         self._counts = Counts.of(model)
-        self._driver.begin(run)
+        # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
+        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
+        self._driver.begin(
+            run, loop=next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
+        )
         if self._interruption is not None:
             run.interrupt(self._interruption)
 
