@@ -230,6 +230,8 @@ class Driver:
 
     def epoch_begin(self, epoch: int | None = None) -> None:
         """Tell that an epoch begins. `epoch` is the number of a run's first, if it was not known to `begin`."""
+        if self._interrupt is not None and not self._always_ends:
+            self._interrupt.note_loop()
         self._deliver("epoch_begin", self._sequence.epoch_begin(epoch))
         self._obey()
 

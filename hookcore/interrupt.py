@@ -11,8 +11,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from collections.abc import Callable, Iterator
+    from types import CodeType, FrameType, TracebackType
     from typing import Self
 
 
@@ -23,7 +23,8 @@ class DelayedInterrupt:
     an earlier one, if there is one. If that is no `KeyboardInterrupt`, another signal has asked for the end, and Ctrl-C is the
     second. One that was not raised by then is raised at the end of the context, or by `raise_pending`.
     `waits_for` returns what the first Ctrl-C waits for, which is written to the standard error for the user.
-    Both are methods, and held weakly: if their object is gone, nothing is delayed, and the earlier handler is put back.
+    Both are methods, and held weakly: if their object is gone, nothing is delayed, and the earlier handler is put back. So it is
+    if the function that runs the loop, noted by `note_loop`, has been left by an exception that its framework kept.
     Does nothing outside of the main thread, or if the program handles SIGINT itself.
     """
 
@@ -35,6 +36,9 @@ class DelayedInterrupt:
         self._delays = False
         self._before: Any = None
         self._process = os.getpid()
+        self._functions: set[tuple[int, CodeType]] = set()
+        """The functions that were being executed at the beginning, each by its frame."""
+        self._loop: tuple[int, CodeType] | None = None
 
     def install(self) -> None:
         """Handle Ctrl-C from now on."""
@@ -45,7 +49,14 @@ class DelayedInterrupt:
             self._pending = None if outer is None else outer._pending  # noqa: SLF001 - of this class
             self._installed = self._delays = outer is not None or self._before is signal.default_int_handler
         if self._installed:
+            self._functions = set(_being_executed(sys._getframe(1)))  # noqa: SLF001 - the only way to the caller's caller
             signal.signal(signal.SIGINT, self._handle)
+
+    def note_loop(self) -> None:
+        """Note that the function that runs the loop is the innermost that is being executed now, as it was at the beginning."""
+        if self._loop is None:
+            now = _being_executed(sys._getframe(1))  # noqa: SLF001 - as above
+            self._loop = next((function for function in now if function in self._functions), None)
 
     def let_through(self) -> None:
         """Delay no longer: raise each Ctrl-C at once."""
@@ -85,8 +96,8 @@ class DelayedInterrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         interrupt = self._interrupt()
-        if not self._installed or interrupt is None:
-            self.uninstall()  # the run is over, on another thread, or another handler calls this one
+        if not self._installed or interrupt is None or (self._loop is not None and self._loop not in _being_executed(frame)):
+            self.uninstall()  # the run is over, on another thread or abandoned, or another handler calls this one
             _latest_in_use(self._before)(number, frame)
             return
         if not self._delays or self._pending is not None or os.getpid() != self._process:
@@ -113,6 +124,13 @@ class DelayedInterrupt:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def _being_executed(frame: FrameType | None) -> Iterator[tuple[int, CodeType]]:
+    """Yield the functions that are being executed, the innermost first. Their frames are not held, with all that is in them."""
+    while frame is not None:
+        yield id(frame), frame.f_code
+        frame = frame.f_back
 
 
 def _owner(handler: Any) -> DelayedInterrupt | None:

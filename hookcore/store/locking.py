@@ -72,9 +72,9 @@ def lock(root: Path) -> Lock:
 
 
 def _pass_on(path: Path, earlier: Lock) -> Lock:
-    lock = Lock(path, earlier._descriptor)  # noqa: SLF001 - of its own class
+    # In this order, so that the lock is found wherever Ctrl-C comes.
+    lock = _held[_identity(path.stat())] = Lock(path, earlier._descriptor)  # noqa: SLF001 - of its own class
     earlier._descriptor = None  # noqa: SLF001
-    _held[_identity(path.stat())] = lock
     return lock
 
 
@@ -85,30 +85,30 @@ def _acquire(path: Path) -> Lock:
         logger.debug("%s is not locked: %s", path.parent, error)
         return Lock(path)
     while True:
-        descriptor = os.open(path, _FLAGS, 0o666)
+        descriptor, lock = os.open(path, _FLAGS, 0o666), None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 problem = "which is not a plain file. Remove it"
             else:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _names(path, descriptor):
-                    break
+                    with contextlib.suppress(OSError):  # on a full disk the lock is held, without the holder's name
+                        os.ftruncate(descriptor, 0)
+                        os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
+                    lock = _held[_identity(os.fstat(descriptor))] = Lock(path, descriptor)
+                    return lock
                 problem = ""  # its holder removed the file after it was opened here: try again with the new one
         except BlockingIOError:
             holder = printable(os.read(descriptor, 200).decode(errors="replace").strip())
             problem = f"held by process {holder or '(unknown)'}. Stop it, or save into another directory"
         except OSError as error:
-            os.close(descriptor)
             logger.debug("%s is not locked: %s", path.parent, error)
             return Lock(path)
-        os.close(descriptor)
+        finally:
+            if lock is None:  # also if Ctrl-C comes in between: nothing would free it
+                os.close(descriptor)
         if problem:
             raise CheckpointError(f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}.")
-    with contextlib.suppress(OSError):  # on a full disk the lock is held, without the holder's name
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
-    lock = _held[_identity(os.fstat(descriptor))] = Lock(path, descriptor)
-    return lock
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -345,6 +345,24 @@ class Interrupted(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships n
         return self.data
 
 
+def test_ctrl_c_after_a_fit_that_failed_is_not_delayed(model: Any, data: Any) -> None:
+    """Keras does not tell of the error, and the adapter still lives: Ctrl-C is for whatever the program does now."""
+
+    class Failing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError
+
+    recording = RecordingPlugin()
+    adapter = KerasAdapter([recording])
+    with pytest.raises(RuntimeError):
+        model.fit(*data, verbose=0, callbacks=[adapter, Failing()])
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert recording.hooks[-1] == "on_batch_end"
+
+
 def test_a_second_ctrl_c_is_raised_at_once_although_the_first_came_before_training(
     train_by_fit: Any, model: Any, data: Any, calls: Any
 ) -> None:
