@@ -179,7 +179,7 @@ class Engine:
 
     def _unended(self) -> Session | None:
         session = None if self._session is None else self._session()
-        return None if session is None or (session.is_over and not session.is_calling) else session
+        return None if session is None or session.is_over else session
 
     def __getstate__(self) -> dict[str, Any]:
         if self._unended() is not None:

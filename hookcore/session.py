@@ -188,8 +188,8 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, or was refused."""
-        return self._ended
+        """Whether every plugin has had the end of the run, or it was refused: now it is data."""
+        return self.shared.is_released
 
     @property
     def loop(self) -> str:

@@ -1059,3 +1059,33 @@ def test_there_is_a_golden_trace_for_each_kind_of_framework() -> None:
     for trace in TRACES.values():
         events = [parsed(event) for row in trace.splitlines() for event in row.split("->")[1].strip().split("; ") if "(" in event]
         check_events([(name, *given) for name, given, _ in events if name != "host.stop"])
+
+
+@attrs.define(eq=False)
+class Asking(Tiny):
+    """A loop whose state is what the driver tells of the run."""
+
+    driver: Driver | None = None
+
+    def state_dict(self) -> Mapping[str, Any]:
+        assert self.driver is not None
+        return {"batch": self.driver.position.batch, "latest": self.driver.latest, "runs": self.driver.is_running}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
+def test_a_host_may_ask_of_the_run_until_every_plugin_has_had_its_end(error: KeyboardInterrupt | None) -> None:
+    """A capture that a plugin asks for in `on_exception` or `on_train_end` has the position, and `end` has ended nothing yet."""
+    captures: list[Capture] = []
+    hook = "on_train_end" if error is None else "on_exception"
+    host = Asking()
+    host.driver = driver_of(plugin("saving", **{hook: lambda run: run.when_settled(captures.append)}), host=host)
+    host.driver.begin(a_run())
+    host.driver.batch_end({"loss": 1.0})
+    host.driver.end(error)
+    (capture,) = captures
+    expected = (
+        {"batch": 1, "latest": {"loss": 1.0}, "runs": True} if error else {"batch": 0, "latest": {"loss": 1.0}, "runs": True}
+    )
+    assert state.loads(capture.record)["loop"] == expected
+    assert not host.driver.is_running
+    assert not getattr(error, "__notes__", [])
