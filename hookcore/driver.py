@@ -87,12 +87,12 @@ class Driver:
     @property
     def position(self) -> Position:
         """Where training continues if the run is cut now. Raises `HookcoreError` outside of a run."""
-        return self._begun("position").position
+        return self._running("position").position
 
     @property
     def latest(self) -> Mapping[str, Any] | None:
         """The metrics of the epoch's latest batch, as the framework has them, if any. Raises `HookcoreError` outside of a run."""
-        return self._begun("latest").latest
+        return self._running("latest").latest
 
     @property
     def epoch(self) -> int:
@@ -337,18 +337,14 @@ class Driver:
     # Delivery and policy
 
     def _running(self, fact: str, *, anywhere: bool = False) -> Session:
-        """Return the session that `fact` is about, which has not ended."""
-        session = self._begun(fact, anywhere=anywhere)
-        if session.is_over:
-            self.end()
-            session.refuse_fact()
-        return session
-
-    def _begun(self, fact: str, *, anywhere: bool = False) -> Session:
-        """Return the session of the run, or with `anywhere` one that `outside` made; plugins may still be told of its end."""
+        """Return the session that `fact` is about: a run's, or with `anywhere` one that `outside` made."""
         if self._session is None or (self._outside and not anywhere):
             outside = ", or Driver.outside for an evaluation or a prediction by itself" if anywhere else ""
             raise HookcoreError(f"{self._host.name} told of {fact} outside of a run. Call Driver.begin first{outside}.")
+        if self._session.is_over:
+            session = self._session
+            self.end()
+            session.refuse_fact()
         return self._session
 
     def _check_counts(self, fact: str, updates: int, batches: int) -> None:
