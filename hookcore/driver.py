@@ -182,7 +182,7 @@ class Driver:
 
     def outside(self, trainee: Trainee, model: Any = None) -> None:
         """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""
-        if self._session is None or self._outside:
+        if self._session is None or self._outside or self._session.is_over:
             run = Run.of(trainee, model=model)
             self._session = self.engine.start(run, training=False, host=self._host)
             self._sequence, self._outside = Sequence(), True
@@ -257,6 +257,7 @@ class Driver:
 
     def update(self, updates: int) -> None:
         """Tell of `updates` of batches that were told of with fewer: those of an optimizer that the adapter does not know."""
+        self._check_counts("update", updates, 1)
         self._deliver("update", iter([("update", updates)]))
 
     def batch_dropped(self) -> None:
@@ -298,6 +299,7 @@ class Driver:
 
     def evaluate_batch_end(self, metrics: Mapping[str, Any] | None = None, *, batches: int = 1) -> None:
         """Tell that `batches` batches were evaluated."""
+        self._check_counts("evaluate_batch_end", 0, batches)
         self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics, batches), metrics, anywhere=True)
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None = None, *, named: Mapping[str, Any] | None = None) -> None:
@@ -314,6 +316,7 @@ class Driver:
 
     def predict_batch_end(self, *, batches: int = 1) -> None:
         """Tell that `batches` batches were predicted."""
+        self._check_counts("predict_batch_end", 0, batches)
         self._deliver("predict_batch_end", self._sequence.predict_batch_end(batches), anywhere=True)
 
     def predict_end(self) -> None:
@@ -348,10 +351,12 @@ class Driver:
         return self._session
 
     def _check_counts(self, fact: str, updates: int, batches: int) -> None:
-        if updates < 0 or batches < 1:
-            self._running(fact)
+        given: Any = (updates, batches)
+        if not (all(isinstance(number, int) for number in given) and updates >= 0 and batches >= 1):
+            self._running(fact, anywhere=True)
             error = ParameterError(
-                f"{self._host.name} told of {fact} with updates={updates!r} and batches={batches!r}; these are at least 0 and 1."
+                f"{self._host.name} told of {fact} with updates={updates!r} and batches={batches!r}; these are whole numbers, "
+                "of at least 0 and 1."
             )
             self.end(error)
             raise error

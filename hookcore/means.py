@@ -42,6 +42,11 @@ class Means:
         }
         return {"own": dict(Metrics(self.own)), "sums": sums}
 
+    @property
+    def is_in_batch(self) -> bool:
+        """Whether a batch is open."""
+        return self._batch is not None
+
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics to the open batch, or to `own` if none is open."""
         (self.own if self._batch is None else self._batch).update(metrics)

@@ -182,11 +182,6 @@ class Session:
         return Position(self._epoch, self._batch, self._begun)
 
     @property
-    def batch(self) -> int:
-        """The next batch of the epoch, counted from zero."""
-        return self._batch
-
-    @property
     def is_over(self) -> bool:
         """Whether every plugin has had the end of the run, or it was refused: now it is data."""
         return self.shared.is_released
@@ -294,7 +289,8 @@ class Session:
 
     def batch_dropped(self) -> None:
         """Note that the batch that began turned out to have no data: it was not trained."""
-        self._cuts = "held" if self._accumulates else ""
+        if self._cuts == "batch":
+            self._cuts = "held" if self._accumulates else ""
 
     def batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End one batch, which was one update, with `on_batch_end`. `metrics` are as the framework has them: see `Metrics`."""
@@ -330,7 +326,7 @@ class Session:
         """Count updates that no batch tells of."""
         if updates:
             self._progress.step += updates
-            self._progress.accumulated = 0
+            self._progress.accumulated, self._accumulates = 0, False
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, float], exhausted: bool = False) -> None:  # noqa: FBT001, FBT002 - an event
         """Add the epoch to the history, then `on_epoch_end`. If its data are `exhausted`, the length of an epoch is known now.
@@ -487,12 +483,22 @@ class Session:
 
     def _hand_out_capture(self) -> None:
         """Take one capture, and hand it to every plugin that asked."""
-        asked, self._asked = self._asked, []
-        capture = self.capture()
+        disabled = {registered.name for registered in self._plugins} - {registered.name for registered in self._active}
+        asked, self._asked = [(plugin, then) for plugin, then in self._asked if plugin not in disabled], []
         raising = []
+        try:
+            capture = self.capture() if asked else None
+        except Exception as error:
+            for plugin, _ in asked:  # an error of its own for each: an observer's costs no run, an actor's does
+                own = PluginError(f"There is no capture for plugin {plugin!r}: {error!r}")
+                own.__cause__ = error
+                raising.append(self._apply_error_policy(plugin, "when_settled", own))
+            if any(raised is not None for raised in raising):
+                raise
+            return
         for plugin, then in asked:
             try:
-                then(capture)
+                then(capture)  # type: ignore[arg-type]  # there is one, if anyone asked
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
                 raising.append(self._apply_error_policy(plugin, "when_settled", error))
         raise_first(raising)

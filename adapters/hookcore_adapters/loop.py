@@ -85,7 +85,7 @@ class Loop:
         self._to_skip = 0
         """The batches of the open epoch that were trained before the run was cut."""
         self._left_batch: Callable[[], None] | None = None
-        """Ends the batch that the body left by `break`."""
+        """Ends what the body has left: a batch by `break`, or an evaluation by an exception."""
         self._in_epoch = False
         """Whether the body trains an epoch, or has left one by `break`."""
 
@@ -154,6 +154,7 @@ class Loop:
             yield driver.epoch
             self._in_epoch = False
             self._end_left_batch()
+            self._check_runs()
             if self._to_skip:
                 logger.warning(
                     "epoch %d had %d batches more when it was cut than its data has now", driver.epoch + 1, self._to_skip
@@ -174,8 +175,13 @@ class Loop:
         self._current("batches")
         means = self._means("batches")
         given: Any = accumulate
-        if not isinstance(given, int) or given < 1:
+        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
             reject(self, "accumulate", given, "an integer of at least 1")
+        if means.is_in_batch:
+            raise HookcoreError(
+                "Loop.batches was called within a batch of another Loop.batches, which has not ended. To train on two data sets "
+                "at once, zip them: loop.batches(zip(a, b))."
+            )
         if self._evaluation is not None:
             yield from self._evaluated(data, means)
             return
@@ -184,34 +190,49 @@ class Loop:
 
     def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         begin, end = self._driver.batches()  # the shortest way, as each batch is an update
-        for number, batch in enumerate(data):
+        for number, batch in enumerate(data, self._driver.position.batch - self._to_skip):
             if self._to_skip:
                 self._to_skip -= 1
                 continue
             if self._driver.stopping:
                 return
             self._check_runs()
-            begin(number)
+            try:
+                begin(number)
+            except BaseException as error:  # the driver does not see it
+                self._driver.end(error)
+                raise
             means.begin_batch()
             try:
                 yield batch
             except GeneratorExit:
                 # Either a `break`, after the body worked on this batch, or an exception, before it had: which of them shows when
                 # the loop continues or ends. And Python drops what a plugin raises here.
-                self._left_batch = lambda number=number: end(number, means.end_batch())
+                self._left_batch = lambda number=number: self._end_batch(end, number, means)
                 raise
+            if self._left_batch is not None:
+                self._end_left_batch()
+            self._end_batch(end, number, means)
+
+    def _end_batch(self, end: Callable[[int, Mapping[str, Any]], None], number: int, means: Means) -> None:
+        try:
             end(number, means.end_batch())
+        except BaseException as error:
+            self._driver.end(error)
+            raise
 
     def _accumulated(self, data: Iterable[Batch], means: Means, accumulate: int) -> Iterator[Batch]:
         items, nothing = iter(data), object()
         batch: Any = next(items, nothing)
         for number in itertools.count(1):
-            if batch is nothing or (number % accumulate == 1 and self._driver.stopping):
+            if batch is nothing:
                 return
             if self._to_skip:
                 self._to_skip -= 1
                 batch = next(items, nothing)
                 continue
+            if number % accumulate == 1 and self._driver.stopping:
+                return
             self._check_runs()
             self._driver.batch_begin()
             means.begin_batch()
@@ -221,9 +242,19 @@ class Loop:
                 # What was accumulated by then is all that there will be.
                 self._left_batch = lambda: self._driver.batch_end(means.end_batch())
                 raise
-            # After the body, which may reuse what it was given: only now it matters whether this was the last.
-            batch = next(items, nothing)
-            self._driver.batch_end(means.end_batch(), updates=int(number % accumulate == 0 or batch is nothing))
+            if self._left_batch is not None:
+                self._end_left_batch()
+            if number % accumulate == 0:
+                self._driver.batch_end(means.end_batch())
+                batch = next(items, nothing)
+                continue
+            # After the body, which may reuse what it was given: the update comes now only if this was the last batch.
+            try:
+                batch = next(items, nothing)
+            except BaseException:
+                self._driver.batch_end(means.end_batch(), updates=0)
+                raise
+            self._driver.batch_end(means.end_batch(), updates=int(batch is nothing))
 
     def _evaluated(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         for batch in data:
@@ -237,7 +268,7 @@ class Loop:
             self._driver.evaluate_batch_end(means.end_batch())
 
     def _end_left_batch(self) -> None:
-        """End the batch that the body left by `break`."""
+        """End the batch that the body left by `break`, or the evaluation that it left by an exception."""
         end, self._left_batch = self._left_batch, None
         if end is not None:
             end()
@@ -258,6 +289,9 @@ class Loop:
             metrics = means.metrics()
             epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
             self._driver.evaluate_end(metrics)
+        except BaseException:
+            self._left_batch = self._driver.evaluate_end  # without metrics, if the body catches the exception
+            raise
         finally:
             self._evaluation = None
 

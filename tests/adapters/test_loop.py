@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -18,13 +20,15 @@ from hookcore import (
     Run,
     StopReason,
     hookimpl,
+    store,
 )
-from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore.testing import RecordingPlugin, ScriptedTrainee, check_events
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import EarlyStopping
+from hookcore_plugins import Checkpoint, EarlyStopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 
 @attrs.define(eq=False)
@@ -660,3 +664,96 @@ def test_means_are_not_taken_in_half_precision(kind: type[Half]) -> None:
             for _batch in loop.batches(range(1000)):
                 loop.log(loss=kind(0.5))
     assert loop.run.history["loss"] == [0.5]
+
+
+# Bodies that do odd things.
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_batches_of_one_epoch_are_numbered_on(accumulate: int) -> None:
+    """Two calls of `batches` in an epoch are one row of batches, and `run.progress` has its numbers."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            seen = [loop.run.progress.batch for _ in range(2) for _ in loop.batches("ab", accumulate=accumulate)]
+    assert seen == [0, 1, 2, 3]
+    check_events(recording.events)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_evaluation_that_raises_may_be_caught(accumulate: int) -> None:
+    """It ends without metrics, before whatever the body does next, be it between batches or in one."""
+    recording = RecordingPlugin()
+
+    def evaluate(loop: Loop) -> None:
+        with contextlib.suppress(ZeroDivisionError), loop.evaluation():
+            for _ in loop.batches("xy"):
+                raise ZeroDivisionError
+
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            evaluate(loop)
+            for _ in loop.batches("ab", accumulate=accumulate):
+                evaluate(loop)
+    check_events(recording.events)
+    assert recording.hooks.count("on_evaluate_end") == 3
+    assert loop.run.progress.step == 2 // accumulate
+
+
+def test_batches_within_a_batch_are_refused() -> None:
+    """A second `batches` while a batch of the first is open would train two batches at once: the error tells what to do."""
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            with pytest.raises(HookcoreError, match=r"zip them: loop\.batches\(zip\(a, b\)\)"):
+                list(zip(loop.batches("ab"), loop.batches("cd"), strict=True))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_data_that_raise_lose_no_batch(accumulate: int) -> None:
+    """Every batch that the body trained has its end, and every update that it made is a step."""
+    recording = RecordingPlugin()
+
+    def data() -> Iterator[int]:
+        yield from range(4)
+        raise OSError
+
+    with pytest.raises(OSError), Loop([recording], epochs=1) as loop:  # noqa: PT011, PT012 - the whole loop
+        for _ in loop.epochs():
+            for _ in loop.batches(data(), accumulate=accumulate):
+                pass
+    assert recording.hooks.count("on_batch_end") == 4
+    assert loop.run.progress.step == 4 // accumulate
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end"])
+def test_an_actors_error_ends_the_run_even_if_the_body_catches_it(hook: str, accumulate: int) -> None:
+    """Whatever the body does then is an error of its own, and the run has failed."""
+
+    def boom() -> None:
+        raise ZeroDivisionError
+
+    plugin = SimpleNamespace(name="boom", **{hook: hookimpl(boom)})
+    with pytest.raises(HookcoreError, match="The run has ended by an error"), Loop([plugin], epochs=2) as loop:  # noqa: PT012
+        for _ in loop.epochs():
+            with contextlib.suppress(ZeroDivisionError):
+                for _ in loop.batches("ab", accumulate=accumulate):
+                    pass
+    assert loop.run.outcome is Outcome.FAILED
+
+
+def test_a_vote_before_the_cut_is_no_reason_to_miss_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A resumed epoch skips its batches before it looks at votes: no warning of batches that the data lack."""
+
+    def train(*plugins: object, resume: Any = False) -> Run:
+        saving = Checkpoint(tmp_path, every_n_steps=1, every_n_epochs=None, keep_last=None)
+        with Loop([*plugins, saving], epochs=1, trainee=ScriptedTrainee(), resume=resume) as loop:
+            for _ in loop.epochs():
+                for _ in loop.batches("abcdef", accumulate=2):
+                    pass
+        return loop.run
+
+    train(StopAt("on_batch_end", 3))
+    run = train(StopAt("on_batch_end", 3), resume=store.available(tmp_path)[-1].path)
+    assert "more when it was cut" not in caplog.text
+    assert run.outcome is Outcome.STOPPED

@@ -1089,3 +1089,63 @@ def test_a_host_may_ask_of_the_run_until_every_plugin_has_had_its_end(error: Key
     assert state.loads(capture.record)["loop"] == expected
     assert not host.driver.is_running
     assert not getattr(error, "__notes__", [])
+
+
+# Captures that fail
+
+
+@pytest.mark.parametrize("role", ["observer", "actor"])
+def test_a_capture_that_fails_costs_an_observer_and_not_the_run(role: str) -> None:
+    """An observer that asked for it is disabled, and its name is in the error; an actor's run fails with the trainee's error."""
+
+    class Broken(ScriptedTrainee):
+        def snapshot(self, *, optimizer: bool = True) -> Any:
+            raise BoomError(optimizer)
+
+    asks = plugin("asks", on_batch_end=lambda run: run.when_settled(lambda _: None))
+    asks.role = role
+    driver = begun(asks, trainee=Broken())
+    if role == "actor":
+        with pytest.raises(BoomError):
+            driver.batch_end()
+    else:
+        driver.batch_end()
+        driver.end()
+    (failure,) = run_of(driver).failures
+    assert failure.disabled is (role == "observer")
+    assert "There is no capture for plugin 'asks'" in str(failure.error)
+    assert run_of(driver).outcome is (Outcome.COMPLETED if role == "observer" else Outcome.FAILED)
+
+
+def test_a_plugin_that_is_disabled_gets_no_capture_any_more() -> None:
+    """An observer that asks and then raises in the same hook is not called with what it asked for."""
+    captures: list[Capture] = []
+
+    def ask_and_raise(run: Run) -> None:
+        run.when_settled(captures.append)
+        raise BoomError
+
+    asks = plugin("asks", on_batch_end=ask_and_raise)
+    asks.role = "observer"
+    driver = begun(asks)
+    driver.batch_end()
+    driver.end()
+    assert captures == []
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        lambda driver: driver.update(-1),
+        lambda driver: driver.batch_end(updates=0.5),
+        lambda driver: driver.batch_end(updates="1"),
+        lambda driver: driver.evaluate_batch_end(batches=0),
+        lambda driver: driver.predict_batch_end(batches=-3),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_clear_error(fact: Callable[[Driver], object]) -> None:
+    """Counts are whole numbers: the error names the loop, the fact and what was given, and ends the run."""
+    driver = begun()
+    with pytest.raises(ParameterError, match=r"^tiny told of \w+ with updates=.* and batches=.*; these are whole numbers"):
+        fact(driver)
+    assert run_of(driver).outcome is Outcome.FAILED

@@ -72,7 +72,9 @@ class Counts:
             self._unmoved += batches
             if self._is_plain or self._unmoved >= _PATIENCE:
                 return self.give_up(), batches
-        return updates, min(calls, batches) if self._is_plain and calls else batches
+        # An optimizer within a LossScaleOptimizer is not called for a batch with an overflow.
+        tells = self._is_plain and calls and self._trainee.model.optimizer is innermost(self._trainee.model.optimizer)
+        return updates, min(calls, batches) if tells else batches
 
     def give_up(self) -> int:
         """Take the batches for the steps, if the optimizer has done nothing so far; return how many there were."""
