@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -208,7 +209,7 @@ class Loop:
             except GeneratorExit:
                 # Either a `break`, after the body worked on this batch, or an exception, before it had: which of them shows when
                 # the loop continues or ends. And Python drops what a plugin raises here.
-                self._left_batch = lambda number=number: self._end_batch(end, number, means)
+                self._leave(functools.partial(self._end_batch, end, number, means))
                 raise
             if self._left_batch is not None:
                 self._end_left_batch()
@@ -240,7 +241,7 @@ class Loop:
                 yield batch
             except GeneratorExit:
                 # What was accumulated by then is all that there will be.
-                self._left_batch = lambda: self._driver.batch_end(means.end_batch())
+                self._leave(lambda: self._driver.batch_end(means.end_batch()))
                 raise
             if self._left_batch is not None:
                 self._end_left_batch()
@@ -263,9 +264,20 @@ class Loop:
             try:
                 yield batch
             except GeneratorExit:
-                self._left_batch = lambda: self._driver.evaluate_batch_end(means.end_batch())
+                self._leave(lambda: self._driver.evaluate_batch_end(means.end_batch()))
                 raise
             self._driver.evaluate_batch_end(means.end_batch())
+
+    def _leave(self, end: Callable[[], None]) -> None:
+        """Have `end` called when the body continues, after what ends an evaluation whose exception left this batch too."""
+        within = self._left_batch
+
+        def end_both() -> None:
+            if within is not None:
+                within()
+            end()
+
+        self._left_batch = end_both
 
     def _end_left_batch(self) -> None:
         """End the batch that the body left by `break`, or the evaluation that it left by an exception."""
@@ -290,7 +302,8 @@ class Loop:
             epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
             self._driver.evaluate_end(metrics)
         except BaseException:
-            self._left_batch = self._driver.evaluate_end  # without metrics, if the body catches the exception
+            self._left_batch = None  # of a batch in it: the end of the evaluation ends that
+            self._leave(self._driver.evaluate_end)  # without metrics, if the body catches the exception
             raise
         finally:
             self._evaluation = None
