@@ -45,10 +45,11 @@ class Counts:
             getattr(type(model), name, None) is getattr(keras.Model, name) and name not in vars(model)
             for name in ("train_step", "make_train_function")
         )
-        optimizer = innermost(model.optimizer)
+        given = getattr(model, "optimizer", None)  # a model that was never compiled lacks it
+        optimizer = innermost(given)
         accumulates = bool(getattr(optimizer, "gradient_accumulation_steps", None))
         asks = optimizer is not None and (is_plain or not _has_others(model, optimizer))
-        if is_plain and not accumulates and optimizer is not model.optimizer:
+        if is_plain and not accumulates and optimizer is not given:
             # A LossScaleOptimizer skips an update after an overflow. It counts: to ask each time would wait for the device.
             asks = False
         executes_one = int(getattr(model, "steps_per_execution", 1) or 1) == 1

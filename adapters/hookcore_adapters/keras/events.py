@@ -136,8 +136,9 @@ class KerasEvents:
 
     def epoch_end(self, epoch: int, metrics: Metrics) -> None:
         """End an epoch. `metrics` are its own and, with the prefix `val_`, those of its validation."""
-        del epoch
         self._check_runs()
+        if epoch > self._driver.epoch:  # a script that calls callbacks itself may leave out the beginning
+            self.epoch_begin(epoch)
         self._resuming.end_epoch()
         if self._counts is not None:
             self._driver.update(self._counts.give_up())

@@ -159,6 +159,7 @@ class BackupAndRestore(StatefulCallback):
             store.clear(self._root)
             with contextlib.suppress(OSError):  # it holds other files, or was never made
                 self._root.rmdir()
+        super().on_train_end(logs)
 
     def _backup_file(self, index: int, name: str) -> str:
         """Return the path of the file `name` in the newest backup, index -1, or in the one before it, index -2."""

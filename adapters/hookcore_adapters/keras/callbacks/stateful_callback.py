@@ -6,6 +6,8 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+import keras
+
 from hookcore_adapters.keras.light_callback import LightCallback
 
 if TYPE_CHECKING:
@@ -21,12 +23,25 @@ class StatefulCallback(LightCallback):
     after_epoch_end: Callable[[], None] | None = None
     """Called once, after this callback's next `on_epoch_end`."""
 
+    _held: Any = None
+    """The model until training ends, as a script may not keep what it gives a callback; what is no model but a stand-in for
+    one, such as in Keras's own tests, for longer."""
+
     def set_model(self, model: Any) -> None:
         # Keras calls this for each callback before any training begins.
         super().set_model(model)
+        self._held = model
         others = [reference for reference in _CALLBACKS_OF_MODEL.get(model, []) if reference() not in {None, self}]
         _CALLBACKS_OF_MODEL[model] = [*others, weakref.ref(self)]
         self.after_epoch_end = None
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_train_end(logs)
+        if isinstance(self._held, keras.Model):
+            self._held = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_held": None}
 
     def callbacks_of_fit(self) -> list[StatefulCallback]:
         """Return the callbacks of the same `fit`, in order, this one included."""
