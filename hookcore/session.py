@@ -485,9 +485,11 @@ class Session:
         """Take one capture, and hand it to every plugin that asked."""
         disabled = {registered.name for registered in self._plugins} - {registered.name for registered in self._active}
         asked, self._asked = [(plugin, then) for plugin, then in self._asked if plugin not in disabled], []
+        if not asked:
+            return
         raising = []
         try:
-            capture = self.capture() if asked else None
+            capture = self.capture()
         except Exception as error:
             for plugin, _ in asked:  # an error of its own for each: an observer's costs no run, an actor's does
                 own = PluginError(f"There is no capture for plugin {plugin!r}: {error!r}")
@@ -498,7 +500,7 @@ class Session:
             return
         for plugin, then in asked:
             try:
-                then(capture)  # type: ignore[arg-type]  # there is one, if anyone asked
+                then(capture)
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
                 raising.append(self._apply_error_policy(plugin, "when_settled", error))
         raise_first(raising)
