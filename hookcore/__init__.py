@@ -24,6 +24,7 @@ from hookcore.errors import (
 from hookcore.history import History
 from hookcore.host import Host, NoHost
 from hookcore.markers import hookimpl, hookspec
+from hookcore.metric_names import MetricNames
 from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
 from hookcore.registry.inspection import Registered
@@ -53,6 +54,7 @@ __all__ = [
     "Host",
     "LoadError",
     "MetricError",
+    "MetricNames",
     "Metrics",
     "Monitor",
     "NoHost",

@@ -1,7 +1,7 @@
 """The front door for plugin authors: what a plugin needs besides the names in `hookcore` itself.
 
-* `observe`, `direction_of`, `due`, `learning_rate_of`: read a metric, find which direction is better, act every N steps, and
-  read the learning rate.
+* `observe`, `observed`, `direction_of`, `due`, `learning_rate_of`: read a metric, tell a `Monitor` of it, find which direction
+  is better, act every N steps, and read the learning rate.
 * `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
 * `Plugin`: everything that a plugin may have besides hooks.
 * `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hookcore import state, validators
-from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe
+from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe, observed
 from hookcore.text import (
     describe,
     did_you_mean,
@@ -24,6 +24,7 @@ from hookcore.text import (
     format_duration,
     format_size,
     format_value,
+    place_in_words,
     printable,
 )
 from hookcore.trainee import Arrays, Capability, Mode, Node, Snapshot, Views, framework_of, reason_lacking
@@ -54,6 +55,8 @@ __all__ = [
     "framework_of",
     "learning_rate_of",
     "observe",
+    "observed",
+    "place_in_words",
     "printable",
     "reason_lacking",
     "state",

@@ -221,6 +221,7 @@ class Hooks:
     on_evaluate_batch_end: Callable[[int, Mapping[str, float]], None]
     on_evaluate_end: Callable[[Mapping[str, float]], None]
     on_epoch_end: Callable[[int, Mapping[str, float]], None]
+    on_metrics: Callable[[Mapping[str, float]], None]
     on_predict_begin: Callable[[], None]
     on_predict_batch_begin: Callable[[int], None]
     on_predict_batch_end: Callable[[int], None]

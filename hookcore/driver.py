@@ -140,6 +140,7 @@ class Driver:
             host=self._host,
             on_vote=_weakly(self._obey),
             epoch_metrics=lambda: sequence.metrics,
+            fresh_metrics=lambda: sequence.fresh,
             always_ends=self._always_ends,
         )
         session.resume(capture)
@@ -148,7 +149,8 @@ class Driver:
             sequence.epoch = position.epoch - 1
             if position.begun:
                 sequence.epoch, sequence.is_new, sequence.continues = position.epoch, False, True
-                sequence.open, sequence.metrics = ["epoch"], session.resumed_metrics
+                sequence.open, sequence.metrics, sequence.fresh = ["epoch"], session.resumed_metrics, session.resumed_fresh
+                sequence.observed = run.history.epochs[-1:] == [position.epoch]
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
@@ -246,14 +248,20 @@ class Driver:
         self._check_counts("batch_end", updates, batches)
         self._deliver("batch_end", self._sequence.batch_end(metrics, updates=updates, batches=batches), metrics)
 
-    def batch_held(self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1) -> None:
-        """Tell the same, if evaluations that belong to the batch may follow."""
+    def batch_held(
+        self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1, begun: bool = False
+    ) -> None:
+        """Tell the same, if evaluations that belong to the batch may follow. `begun` is whether a method of `batches` began it."""
         self._check_counts("batch_held", updates, batches)
-        self._deliver("batch_held", self._sequence.batch_held(metrics, updates=updates, batches=batches), metrics)
+        events = self._sequence.batch_held(metrics, updates=updates, batches=batches, begun=begun)
+        self._deliver("batch_held", events, metrics)
 
-    def settled(self) -> None:
-        """Tell that the evaluations of the held batch are done, or did not come."""
-        self._deliver("settled", self._sequence.settled())
+    def settled(self, fresh: Mapping[str, Any] | None = None) -> None:
+        """Tell that the evaluations of the held batch are done, or did not come: if one was, this is an observation.
+
+        It has what was told since the latest one, by `log` and by evaluations, and `fresh`, such as the means since then.
+        """
+        self._deliver("settled", self._sequence.settled(fresh), fresh)
 
     def update(self, updates: int) -> None:
         """Tell of `updates` of batches that were told of with fewer: those of an optimizer that the adapter does not know."""
@@ -276,12 +284,21 @@ class Driver:
         """Tell metrics of the open epoch."""
         self._deliver("log", self._sequence.log(metrics), metrics)
 
-    def epoch_end(self, metrics: Mapping[str, Any] | None = None, *, hold: int = 0, exhausted: bool = False) -> None:
-        """Tell that the epoch is over, except for `hold` evaluations that are still to come.
+    def epoch_end(
+        self,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        fresh: Mapping[str, Any] | None = None,
+        hold: int = 0,
+        exhausted: bool = False,
+    ) -> None:
+        """Tell that the epoch is over, with its own metrics, except for `hold` evaluations that are still to come.
 
-        `exhausted` is whether it had all of its data, so that its batches are the length of an epoch if that was unknown.
+        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether it had all of its data,
+        so that its batches are the length of an epoch if that was unknown.
         """
-        self._deliver("epoch_end", self._sequence.epoch_end(metrics, hold=hold, exhausted=exhausted), metrics)
+        events = self._sequence.epoch_end(metrics, fresh=fresh, hold=hold, exhausted=exhausted)
+        self._deliver("epoch_end", events, metrics, fresh)
 
     def leave(self) -> None:
         """Tell that the loop leaves the open epoch in the middle: if `end` follows, it has no end."""
@@ -289,8 +306,11 @@ class Driver:
 
     # Facts of evaluations and predictions
 
-    def evaluate_begin(self) -> None:
-        """Tell that an evaluation begins."""
+    def evaluate_begin(self, prefix: str = "") -> None:
+        """Tell that an evaluation begins. `prefix` is how the epoch calls its metrics, if `run.metric_names` may lack it."""
+        if self.is_running:
+            shared = self._running("evaluate_begin").shared
+            shared.metric_names = shared.metric_names.adding(prefix)
         self._deliver("evaluate_begin", self._sequence.evaluate_begin(), anywhere=True)
 
     def evaluate_batch_begin(self) -> None:

@@ -124,13 +124,14 @@ class Engine:
         host: Host | None = None,
         on_vote: Callable[[], None] | None = None,
         epoch_metrics: Callable[[], Mapping[str, Any]] = dict,
+        fresh_metrics: Callable[[], Mapping[str, Any]] = dict,
         always_ends: bool = False,
     ) -> Session:
         """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
         by itself, plugins keep their state and the latest run stays. `epoch_metrics` returns those of the open epoch so far, for
-        the record, and `always_ends` is that of `Driver`. Raises `HookcoreError` as `check_free` does.
+        the record, `fresh_metrics` those since the latest observation, and `always_ends` is that of `Driver`. Raises `HookcoreError` as `check_free` does.
         """
         if training:
             self.check_free("A loop" if host is None else host.name)
@@ -146,7 +147,9 @@ class Engine:
             host=host,
             on_vote=on_vote,
             epoch_metrics=epoch_metrics,
+            fresh_metrics=fresh_metrics,
             always_ends=always_ends,
+            is_training=training,
         )
         if training:
             self._session = weakref.ref(session)

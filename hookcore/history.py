@@ -1,4 +1,4 @@
-"""The history of a run: the metrics of every finished epoch."""
+"""The history of a run: a row of metrics for each observation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,47 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class History:
-    """The metrics of every finished epoch: `history["val_loss"]` is a list of floats, one per epoch.
+    """The metrics of every observation: `history["val_loss"]` is a list of floats, one per row.
 
-    A metric that an epoch did not produce has the value NaN there. `history.epochs` lists the epochs' numbers in the same order.
-    They begin above 0 if the run was given an initial epoch, or was resumed without the earlier history.
+    A loop that evaluates once an epoch has a row for each epoch; one that evaluates by steps has a row for each evaluation too. A
+    metric that a row does not have is NaN there. `epochs`, `steps`, `by_steps` and `learning_rates` tell of each row, in the same
+    order. `epochs` begins above 0 if the run was given an initial epoch, or was resumed without the earlier history.
     """
 
     epochs: list[int] = attrs.field(factory=list, init=False)
+    """The epoch of each row, counted from zero."""
+    steps: list[int | None] = attrs.field(factory=list, init=False)
+    """How many optimizer updates were done at each row; None in rows of an earlier version, which did not record it."""
+    by_steps: list[bool] = attrs.field(factory=list, init=False)
+    """Whether each row was observed within its epoch, by steps, and not at its end."""
+    learning_rates: list[float | None] = attrs.field(factory=list, init=False)
+    """The learning rate at each row, before a plugin changed it; None if the trainee has none, or if it could not be read."""
     _columns: dict[str, array[float]] = attrs.field(factory=dict, init=False)
 
-    def append(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add the metrics of one epoch."""
-        floats = dict(metrics.items())
-        for name in floats:
+    def append(
+        self,
+        epoch: int,
+        metrics: Mapping[str, float],
+        step: int | None = None,
+        *,
+        by_steps: bool = False,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Add a row."""
+        self.epochs.append(epoch)
+        self.steps.append(step)
+        self.by_steps.append(by_steps)
+        self.learning_rates.append(learning_rate)
+        for column in self._columns.values():
+            column.append(math.nan)
+        self.put(metrics)
+
+    def put(self, metrics: Mapping[str, float]) -> None:
+        """Put `metrics` into the latest row."""
+        for name, value in metrics.items():
             if name not in self._columns:
                 self._columns[name] = array("d", [math.nan]) * len(self.epochs)
-        self.epochs.append(epoch)
-        for name, column in self._columns.items():
-            column.append(floats.get(name, math.nan))
+            self._columns[name][-1] = value
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
@@ -44,7 +67,7 @@ class History:
         return self._columns[name].tolist()
 
     def last(self) -> dict[str, float]:
-        """Return the metrics of the latest epoch; an empty dict before the first epoch ends."""
+        """Return the metrics of the latest row, NaN for those that it does not have; an empty dict before the first row."""
         return {name: column[-1] for name, column in self._columns.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -58,14 +81,26 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole history as JSON-able values."""
-        return {"epochs": list(self.epochs), "metrics": {name: column.tolist() for name, column in self._columns.items()}}
+        return {
+            **{name: list(getattr(self, name)) for name in ("epochs", *_LATER)},
+            "metrics": {name: column.tolist() for name, column in self._columns.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the history that `state_dict` returned. Raises `ValueError` if a column has not one value per epoch."""
+        """Take over the history that `state_dict` returned, also that of an earlier version, which had less of each row.
+
+        Raises `ValueError` if a column has not one value per row.
+        """
         epochs = list(state["epochs"])
+        about = {name: list(state.get(name, [absent] * len(epochs))) for name, absent in _LATER.items()}
         columns = {name: array("d", values) for name, values in state["metrics"].items()}
-        if any(len(column) != len(epochs) for column in columns.values()):
-            raise ValueError(
-                f"a history of {len(epochs)} epochs has columns of {[len(column) for column in columns.values()]} values"
-            )
+        lengths = [len(column) for column in (*about.values(), *columns.values())]
+        if any(length != len(epochs) for length in lengths):
+            raise ValueError(f"a history of {len(epochs)} rows has columns of {lengths} values")
+        for name, values in about.items():
+            setattr(self, name, values)
         self.epochs, self._columns = epochs, columns
+
+
+_LATER: dict[str, Any] = {"steps": None, "by_steps": False, "learning_rates": None}
+"""What earlier versions did not record of a row, with what stands for it."""

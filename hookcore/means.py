@@ -15,21 +15,51 @@ if TYPE_CHECKING:
 
 
 @attrs.define
+class _Part:
+    """Sums over some batches with how many there were, and what was logged outside of them."""
+
+    own: dict[str, Any] = attrs.field(factory=dict)
+    sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        return cls(dict(state["own"]), {name: (total, count) for name, (total, count) in state["sums"].items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        sums = {
+            part: [value, count] for name, (total, count) in self.sums.items() for part, value in Metrics({name: total}).items()
+        }
+        return {"own": dict(Metrics(self.own)), "sums": sums}
+
+    def metrics(self) -> dict[str, Any]:
+        return {name: total / count for name, (total, count) in self.sums.items()} | self.own
+
+    def followed_by(self, later: _Part) -> _Part:
+        sums = dict(self.sums)
+        for name, (total, count) in later.sums.items():
+            before, counted = sums.get(name, (0.0, 0))
+            sums[name] = (before + total, counted + count)
+        return _Part(self.own | later.own, sums)
+
+
+@attrs.define
 class Means:
     """The metrics of an epoch or of an evaluation: means over its batches, and what was logged outside of a batch.
 
-    Tensors are added up where they are, so that nothing waits for a device.
+    Those since the latest observation are kept apart from those before it. Tensors are added up where they are, so that nothing
+    waits for a device.
     """
 
-    own: dict[str, Any] = attrs.field(factory=dict)
-    """What was logged outside of a batch, which wins over a mean of the same name."""
+    _fresh: _Part = attrs.field(factory=_Part)
+    _before: _Part | None = None
+    """What the latest observation took; None before the first."""
     _batch: dict[str, Any] | None = None
-    _sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
         """Return the means that `state_dict` was called on."""
-        return cls(own=dict(state["own"]), sums={name: (total, count) for name, (total, count) in state["sums"].items()})
+        before = state.get("before")
+        return cls(_Part.of(state), None if before is None else _Part.of(before))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the means so far, as JSON-able values.
@@ -37,10 +67,7 @@ class Means:
         A sum in 32 bits comes back as a Python float of the same value, to which a tensor is added in its own 32 bits: the
         resumed mean is that of a run that was never cut, bit for bit.
         """
-        sums = {
-            part: [value, count] for name, (total, count) in self._sums.items() for part, value in Metrics({name: total}).items()
-        }
-        return {"own": dict(Metrics(self.own)), "sums": sums}
+        return self._fresh.state_dict() | ({} if self._before is None else {"before": self._before.state_dict()})
 
     @property
     def is_in_batch(self) -> bool:
@@ -48,8 +75,8 @@ class Means:
         return self._batch is not None
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Add metrics to the open batch, or to `own` if none is open."""
-        (self.own if self._batch is None else self._batch).update(metrics)
+        """Add metrics to the open batch, or to those outside of a batch, which win over a mean of the same name."""
+        (self._fresh.own if self._batch is None else self._batch).update(metrics)
 
     def begin_batch(self) -> None:
         """Open a batch: what is logged from now on is its."""
@@ -58,17 +85,29 @@ class Means:
     def end_batch(self) -> dict[str, Any]:
         """Close the batch and return its metrics, which count in the means. Raises `MetricError` for what cannot be added up."""
         batch, self._batch = self._batch or {}, None
+        sums = self._fresh.sums
         for name, value in batch.items():
-            total, count = self._sums.get(name, (0.0, 0))
+            total, count = sums.get(name, (0.0, 0))
             try:
-                self._sums[name] = (total + _widened(value), count + 1)
+                sums[name] = (total + _widened(value), count + 1)
             except TypeError as error:
                 raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error
         return batch
 
     def metrics(self) -> dict[str, Any]:
-        """Return the means, and `own` over them."""
-        return {name: total / count for name, (total, count) in self._sums.items()} | self.own
+        """Return the means over all batches, and over them what was logged outside of one."""
+        return (self._fresh if self._before is None else self._before.followed_by(self._fresh)).metrics()
+
+    def take_fresh(self) -> dict[str, Any]:
+        """Return the same since the latest call, or since the beginning, for an observation."""
+        fresh, self._fresh = self._fresh, _Part()
+        self._before = fresh if self._before is None else self._before.followed_by(fresh)
+        return fresh.metrics()
+
+    @property
+    def was_observed(self) -> bool:
+        """Whether `take_fresh` was called."""
+        return self._before is not None
 
 
 def _widened(value: Any) -> Any:

@@ -55,6 +55,11 @@ class Metrics(Mapping[str, float]):
         return self._floats
 
 
+def extend(metrics: Metrics, more: Mapping[str, float]) -> None:
+    """Add `more` to what `metrics` has. For the engine: to plugins they are read-only."""
+    metrics._all().update(more)  # noqa: SLF001 - a method would be there for plugins too
+
+
 _HAS_ITEM: Final[dict[type, bool]] = {}
 """Whether values of a type have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
 

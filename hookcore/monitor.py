@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from hookcore.text import format_count
+from hookcore.text import format_count, place_in_words
 from hookcore.validators import integer, number, one_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class Monitor:
     min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
+    by_steps: bool = False
+    """Whether the best was observed within its epoch, by steps, and not at its end."""
     waited: int = attrs.field(default=0, validator=integer(at_least=0))
     """Observations since the best one, or since `rest`."""
 
@@ -45,30 +48,46 @@ class Monitor:
             return value < self.best - self.min_delta
         return value > self.best + self.min_delta
 
-    def observe(self, value: float, epoch: int) -> Monitor:
-        """Return the monitor after one more observation. Its `waited` is 0 if and only if the metric improved."""
+    def observe(self, value: float, epoch: int, step: int | None = None, *, by_steps: bool = False) -> Monitor:
+        """Return the monitor after one more observation, at `epoch` and `step`. Its `waited` is 0 if and only if it improved.
+
+        `by_steps` is whether it was observed within its epoch; `epoch` counts from zero.
+        """
         if self.improves(value):
-            return self._after(value, epoch, 0)
-        return self._after(self.best, self.best_epoch, self.waited + 1)
+            return self._after(value, (epoch, step, by_steps), 0)
+        return self._after(self.best, (self.best_epoch, self.best_step, self.by_steps), self.waited + 1)
 
     def rest(self) -> Monitor:
         """Return the same monitor with `waited` set to 0."""
-        return self._after(self.best, self.best_epoch, 0)
+        return self._after(self.best, (self.best_epoch, self.best_step, self.by_steps), 0)
 
-    def _after(self, best: float | None, best_epoch: int | None, waited: int) -> Monitor:
+    @property
+    def best_place(self) -> str:
+        """Where the best was observed, in words: `epoch 3`, counted from one, or `step 200` if that was by steps."""
+        return place_in_words(self.best_epoch, self.best_step, by_steps=self.by_steps)
+
+    def _after(self, best: float | None, where: tuple[int | None, int | None, bool], waited: int) -> Monitor:
         # Without `__init__`: its validators have checked these parameters before, and take longer than the rest of this method.
         after = object.__new__(Monitor)
         put = object.__setattr__
         put(after, "mode", self.mode)
         put(after, "min_delta", self.min_delta)
         put(after, "best", best)
-        put(after, "best_epoch", best_epoch)
+        put(after, "best_epoch", where[0])
+        put(after, "best_step", where[1])
+        put(after, "by_steps", where[2])
         put(after, "waited", waited)
         return after
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was observed, as JSON-able values, without the parameters."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_step": self.best_step,
+            "by_steps": self.by_steps,
+            "waited": self.waited,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
         """Return a monitor with these parameters and the observations of `state`."""

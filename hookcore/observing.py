@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from hookcore.errors import HookcoreWarning, MetricError
 from hookcore.text import did_you_mean
-from hookcore.trainee import declared_direction
+from hookcore.trainee import declared_direction, learning_rate_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hookcore.monitor import Monitor
     from hookcore.run import Run
     from hookcore.trainee import Mode
 
@@ -35,7 +36,7 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
     **dict.fromkeys(_SMALLER_IS_BETTER.split(), "min"),
     **dict.fromkeys(_LARGER_IS_BETTER.split(), "max"),
 }
-"""The direction of well-known metric names, without `val_`. A name is looked up whole: a part of it never decides."""
+"""The direction of well-known metric names, without a prefix such as `val_`. A name is looked up whole, never in parts."""
 
 
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
@@ -45,9 +46,10 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     """
     if mode != "auto":
         return mode
-    declared = declared_direction(run.trainee, metric) or DIRECTIONS.get(metric.removeprefix("val_"))
+    plain = run.metric_names.plain(metric)
+    declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain) or DIRECTIONS.get(plain)
     if declared is None:
-        hint = did_you_mean(metric.removeprefix("val_"), DIRECTIONS)
+        hint = did_you_mean(plain, DIRECTIONS)
         raise MetricError(
             f"{run.plugin}: monitor={metric!r} has no known direction.{hint}"
             f" {'Otherwise set' if hint else 'Set'} mode='min' or mode='max'."
@@ -56,20 +58,24 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
 
 
 def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing = "error") -> float | None:
-    """Return the value of the metric `name` at the end of an epoch, or None if the epoch has no value to observe.
+    """Return the value of the metric `name` in an observation, or None if it has no value to observe.
 
-    A metric that an earlier epoch had, or a `val_` metric in an epoch without validation, is not missing: it was not produced
-    this time. Otherwise `missing` decides: `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
+    A metric that an earlier observation had is not missing, nor is one of validation if nothing was validated, and by
+    `validation_freq` or in a loop by steps need not have been: it was not produced this time. Otherwise `missing` decides:
+    `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
     """
     if name in metrics:
         return metrics[name]
-    expected = not name.startswith("val_") or run.validates(run.progress.epoch)
-    if missing == "skip" or not expected or name in run.history:
+    if missing == "skip" or name in run.history:
+        return None
+    names, history = run.metric_names, run.history
+    validated = not names.is_validation(name) or any(map(names.is_validation, metrics))
+    if not validated and (any(history.by_steps) or not run.validates(run.progress.epoch)):
         return None
     there = ", ".join(sorted(metrics)) or "none"
-    epoch = run.progress.epoch
-    msg = f"{run.plugin}: no metric {name!r} at the end of epoch {epoch + 1}; there are: {there}.{did_you_mean(name, metrics)}"
-    if name.startswith("val_") and not any(other.startswith("val_") for other in metrics):
+    where = f"at step {run.progress.step}" if history.by_steps[-1:] == [True] else f"at the end of epoch {run.progress.epoch + 1}"
+    msg = f"{run.plugin}: no metric {name!r} {where}; there are: {there}.{did_you_mean(name, metrics)}"
+    if not validated:
         msg += (
             " Nothing was validated: pass validation data. If validation does not run every epoch, "
             "set validation_freq in fit, KerasAdapter or Loop."
@@ -89,9 +95,11 @@ def due(every: int, step: int, last: int) -> bool:
 
 
 def learning_rate_of(run: Run) -> float | None:
-    """Return the learning rate in use, or None if the trainee has no learning rate."""
-    # `lacks` does not tell: a trainee may have a learning rate that plugins can read but not set.
-    try:
-        return run.learning_rate
-    except AttributeError:
-        return None
+    """Return the learning rate in use, or None if the trainee has none, or if it cannot be read."""
+    return learning_rate_in(run)
+
+
+def observed(run: Run, monitor: Monitor, value: float) -> Monitor:
+    """Return `monitor` after the run's latest observation, in which its metric has `value`."""
+    progress = run.progress
+    return monitor.observe(value, progress.epoch, progress.step, by_steps=run.history.by_steps[-1:] == [True])

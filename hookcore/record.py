@@ -54,11 +54,14 @@ class _Length:
 
 @attrs.frozen
 class Restored:
-    """What a loop continues from: the position, the metrics of the open epoch so far, and the loop's own state."""
+    """What a loop continues from: the position, the metrics of the open epoch so far, those of them since the latest observation,
+    the loop's own state, and what plugins have logged for the next observation."""
 
     position: Position
     metrics: Mapping[str, float]
+    fresh: Mapping[str, float]
     loop: Mapping[str, Any]
+    logged: Mapping[str, Any]
 
 
 def record_of(
@@ -68,13 +71,16 @@ def record_of(
     held: Sequence[tuple[str, str]],
     *,
     metrics: Mapping[str, float],
+    fresh: Mapping[str, float],
     loop: Mapping[str, Any],
+    logged: Mapping[str, Any],
 ) -> str:
     """Return the JSON text of all that a resumed run needs, except the snapshots.
 
     * `held`: the plugin's name and the key of each snapshot that plugins hold, in the order of the snapshots.
-    * `metrics`: those of the open epoch so far, as far as the driver was told of them.
+    * `metrics`: those of the open epoch so far, as far as the driver was told of them; `fresh`: since the latest observation.
     * `loop`: the adapter's own state, JSON-able.
+    * `logged`: what plugins have logged for the next observation, JSON-able.
 
     Raises `RegistrationError` if a plugin's state is not JSON-able.
     """
@@ -84,8 +90,11 @@ def record_of(
             "progress": attrs.asdict(run.progress),
             "position": attrs.asdict(position),
             "steps_per_epoch": run.steps_per_epoch,
+            "validation_prefixes": run.metric_names.validation,
             "history": run.history.state_dict(),
             "metrics": dict(metrics.items()),
+            "fresh": dict(fresh.items()),
+            "logged": dict(logged),
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
             "plugins": {
@@ -121,7 +130,9 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> Restor
         votes = [StopReason(**vote) for vote in record["stop_reasons"]]
         held = _held(record, capture.snapshots)
         loop: Mapping[str, Any] = dict(record["loop"])
-        metrics = Metrics(record.get("metrics", {}))  # earlier records lack them
+        metrics = Metrics(record.get("metrics", {}))  # earlier records lack them, and the next three
+        prefixes = [str(prefix) for prefix in record.get("validation_prefixes", ())]
+        fresh, logged = Metrics(record.get("fresh", metrics)), dict(record.get("logged", {}))
         length = _Length(
             record.get("steps_per_epoch", loop.get("steps_per_epoch"))
         ).steps_per_epoch  # earlier ones: the loop's own
@@ -145,11 +156,13 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> Restor
         run.trainee.restore(capture.snapshots[0])
     for name, value in attrs.asdict(progress).items():
         setattr(run.progress, name, value)
+    for prefix in prefixes:
+        run.shared.metric_names = run.metric_names.adding(prefix)
     run.decisions[:], run.stop_reasons[:] = decisions, votes
     if run.steps_per_epoch is None:
         run.shared.steps_per_epoch = length
     logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
-    return Restored(position, metrics, loop)
+    return Restored(position, metrics, fresh, loop, logged)
 
 
 def log_not_held(when: str, plugin: str, key: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import logging
 import math
@@ -13,7 +12,8 @@ import attrs
 
 from hookcore.errors import HookcoreError, ParameterError, PluginError
 from hookcore.history import History
-from hookcore.trainee import NoTrainee, Trainee, reason_lacking
+from hookcore.metric_names import MetricNames
+from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
 from hookcore.validators import reject
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class StopReason:
     metric: str | None = None
     value: float | None = None
     best: float | None = None
+    best_epoch: int | None = None
+    """The epoch of the best value, counted from zero, or None."""
+    best_step: int | None = None
+    """The step of the best value, or None."""
 
 
 @attrs.frozen
@@ -108,6 +112,9 @@ class Live(Protocol):
     def when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
         """Have `then(capture)` called for `plugin` once the moment is settled."""
 
+    def log(self, plugin: str, metrics: Mapping[str, Any]) -> None:
+        """Add `metrics` of `plugin` to the observation that they belong to."""
+
     def announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
         """Call `on_checkpoint` of every plugin."""
 
@@ -131,6 +138,7 @@ class Shared:
     validation_data: Any = None
     epochs: int | None = None
     steps_per_epoch: int | None = None
+    metric_names: MetricNames = attrs.field(factory=MetricNames)
     outcome: Outcome = Outcome.RUNNING
     stop_reasons: list[StopReason] = attrs.field(factory=list)
     decisions: list[Decision] = attrs.field(factory=list)
@@ -149,8 +157,7 @@ class Shared:
         """Drop the model and all that goes with it, as the run has ended: from now on it is data."""
         if self.is_released:
             return
-        with contextlib.suppress(Exception):  # it has no rate, or what failed the run keeps it from being read
-            self.last_learning_rate = float(getattr(self.trainee, "learning_rate"))  # noqa: B009 - it may lack one
+        self.last_learning_rate = learning_rate_in(self.trainee)
         self.trainee = self.model = self.validation_data = self.interruption = None
         self.failures[:] = [attrs.evolve(failure, error=_as_data(failure.error)) for failure in self.failures]
         self.session, self.is_released = _no_session, True
@@ -186,8 +193,9 @@ class Run:
 
     plugin: str = ""
     """The name of the plugin that the handle belongs to; empty on the handle that the caller of a loop gets."""
-    validation_freq: int | Collection[int] = attrs.field(default=1)
-    """Validation runs every N epochs, 1 by default, or after the epochs in a collection, counted from one as in Keras."""
+    validation_freq: int | Collection[int] | None = attrs.field(default=1)
+    """Validation runs every N epochs, 1 by default, or after the epochs in a collection, counted from one as in Keras; None if it
+    runs by steps."""
     resumed_from: SavedCheckpoint | None = None
     """The checkpoint that this run continues, or None."""
     progress: Progress = attrs.field(factory=Progress)
@@ -196,8 +204,9 @@ class Run:
 
     @validation_freq.validator
     def _check_validation_freq(self, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not (value >= 1 if isinstance(value, int) else isinstance(value, Collection)):
-            reject(self, attribute.name, value, "a number of epochs of at least 1, or a collection of epochs")
+        if not (value is None or (value >= 1 if isinstance(value, int) else isinstance(value, Collection))):
+            expected = "a number of epochs of at least 1, a collection of epochs, or None for validation by steps"
+            reject(self, attribute.name, value, expected)
 
     @classmethod
     def of(
@@ -208,15 +217,14 @@ class Run:
         steps_per_epoch: int | None = None,
         model: Any = None,
         validation_data: Any = None,
-        validation_freq: int | Collection[int] = 1,
+        validation_freq: int | Collection[int] | None = 1,
+        metric_names: MetricNames | None = None,
         resumed_from: SavedCheckpoint | None = None,
     ) -> Run:
         """Make the run that an adapter is about to begin, with what it knows of it."""
-        return cls(
-            validation_freq=validation_freq,
-            resumed_from=resumed_from,
-            shared=Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps_per_epoch),
-        )
+        shared = Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps_per_epoch)
+        shared.metric_names = metric_names or shared.metric_names
+        return cls(validation_freq=validation_freq, resumed_from=resumed_from, shared=shared)
 
     @property
     def trainee(self) -> Trainee:
@@ -248,6 +256,11 @@ class Run:
     def steps_per_epoch(self) -> int | None:
         """The number of batches in an epoch, or None if it is unknown."""
         return self.shared.steps_per_epoch
+
+    @property
+    def metric_names(self) -> MetricNames:
+        """How the loop names its metrics: which are of validation, and what each is called without a prefix."""
+        return self.shared.metric_names
 
     @property
     def outcome(self) -> Outcome:
@@ -313,17 +326,30 @@ class Run:
         return attrs.evolve(self, plugin=name)
 
     def validates(self, epoch: int) -> bool:
-        """Return whether validation is due in `epoch`, counted from zero, by `validation_freq`."""
+        """Return whether validation is due at the end of `epoch`, counted from zero, by `validation_freq`."""
+        if self.validation_freq is None:
+            return False
         if isinstance(self.validation_freq, int):
             return (epoch + 1) % self.validation_freq == 0
         return epoch + 1 in self.validation_freq
 
-    def stop(self, message: str, *, metric: str | None = None, value: float | None = None, best: float | None = None) -> None:
+    def stop(
+        self,
+        message: str,
+        *,
+        metric: str | None = None,
+        value: float | None = None,
+        best: float | None = None,
+        best_epoch: int | None = None,
+        best_step: int | None = None,
+    ) -> None:
         """Vote to stop the run, for the reason `message`. Every vote is kept; the loop stops after the event of the first one.
 
-        `metric`, its `value` and the `best` value so far are recorded with the vote; None, the default, if no metric led to it.
+        `metric`, its `value`, and the `best` value so far with its epoch, counted from zero, and its step are recorded with the
+        vote; None, the default, if no metric led to it.
         """
-        self.stop_reasons.append(StopReason(self.plugin, message, self.progress.epoch, self.progress.step, metric, value, best))
+        epoch, step = self.progress.epoch, self.progress.step
+        self.stop_reasons.append(StopReason(self.plugin, message, epoch, step, metric, value, best, best_epoch, best_step))
         self.decide("stop", message, value)
         session = self.shared.session()
         if session is not None:
@@ -334,6 +360,24 @@ class Run:
         before = self.learning_rate
         self.learning_rate = value
         self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
+
+    def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Add metrics of your own to an observation: to the history, to the logs, and to what other plugins observe.
+
+        Within `on_epoch_end` or `on_metrics` they belong to that observation, until its moment is settled: who is called later
+        in `on_metrics` sees them. Elsewhere they belong to the next one; until then you may log a name again, and the latest
+        value counts. Values are numbers, or what `float` takes. In an evaluation or a prediction outside of a run there is no
+        observation, and nothing is recorded.
+
+        Raises `MetricError` for a value that is no number, and for a name that is there already: if only the next observation
+        shows that, then as the plugin's error in it. Raises `HookcoreError` on another thread than that of training, before the
+        run begins, and from its end on.
+        """
+        session = self.shared.session()
+        if session is None:
+            when = "after the run has ended" if self.shared.is_released else "before the run begins"
+            raise HookcoreError(f"{self.plugin}: run.log was called {when}. Call it in a hook.")
+        session.log(self.plugin, {**(metrics or {}), **more})
 
     def interrupt(self, exception: BaseException) -> BaseException:
         """Have `exception` raised once this moment is settled: every plugin has had every event of it.

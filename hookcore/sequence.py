@@ -8,13 +8,17 @@ or at the next batch or the epoch's end; a held epoch ends after as many evaluat
 fact of training. Frameworks repeat themselves: an epoch's end is heard once. Its end and its metrics are heard only while it is
 open.
 
+What is *fresh* are the metrics since the latest observation. A held batch that was evaluated is observed when it is settled, with
+all that is fresh by then: its evaluations are one observation. Any other evaluation belongs to its epoch's end, which is an
+observation if anything is fresh, or if the epoch had none.
+
 Each fact is a generator: what it yields is delivered before it continues. An event is a tuple of its name and arguments:
 
-    epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics, exhausted)
-    batch_begin()           batches_end(metrics, updates, batches)                settled()    batch_dropped()
+    epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics, fresh, exhausted)
+    batch_begin()           batches_end(metrics, updates, batches)     observed(fresh)     settled()    batch_dropped()
     evaluate_begin()        evaluate_batch_begin(batch)     evaluate_batch_end(batch, metrics)     evaluate_end(metrics)
 
-and `predict_...` like `evaluate_...`, without metrics.
+and `predict_...` like `evaluate_...`, without metrics. At the end of an epoch that is no observation, `fresh` is None.
 """
 
 from __future__ import annotations
@@ -60,6 +64,12 @@ class Sequence:
     """The next batch of the open evaluation or prediction."""
     metrics: Mapping[str, Any] = attrs.field(factory=dict)
     """The open epoch's own metrics so far."""
+    fresh: Mapping[str, Any] = attrs.field(factory=dict)
+    """Those of them since the latest observation."""
+    evaluated: bool = False
+    """Whether an evaluation of the held batch has ended."""
+    observed: bool = False
+    """Whether the open epoch had an observation."""
     exhausted: bool = False
     """Whether the data of the open epoch have ended."""
     left: bool = False
@@ -89,8 +99,10 @@ class Sequence:
         yield from self.batch_held(metrics, updates=updates, batches=batches)
         yield from self._settle()
 
-    def batch_held(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1) -> Events:
-        """The same, and evaluations that belong to the batch may follow."""
+    def batch_held(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1, begun: bool = False) -> Events:
+        """The same, and evaluations that belong to the batch may follow. `begun` is whether its beginning was delivered."""
+        if begun and "batch" not in self.open:
+            self.open.append("batch")
         if "batch" not in self.open:
             yield from self.batch_begin()
         yield from self._close("batch")
@@ -102,27 +114,34 @@ class Sequence:
         """The batch that began turned out to have no data: it was not trained."""
         yield ("batch_dropped",)
 
-    def settled(self) -> Events:
-        """All that the held batch led to is done."""
+    def settled(self, fresh: Metrics = None) -> Events:
+        """All that the held batch led to is done. If it is observed, `fresh` are metrics too, such as means since the latest one."""
         if self.held == "batch":
             yield from self._close("epoch")
+            if self.evaluated:
+                self.fresh = {**self.fresh, **(fresh or {})}
             yield from self._settle()
 
     def log(self, metrics: Mapping[str, Any]) -> Events:
         """Metrics of the open epoch become known."""
-        if "epoch" in self.open:
-            self.metrics = {**self.metrics, **metrics}
+        self._add(metrics)
         yield from ()
 
-    def epoch_end(self, metrics: Metrics = None, *, hold: int = 0, exhausted: bool = False) -> Events:
-        """The epoch ends, after `hold` evaluations that are still to come. `exhausted` is whether its data have ended."""
+    def epoch_end(self, metrics: Metrics = None, *, fresh: Metrics = None, hold: int = 0, exhausted: bool = False) -> Events:
+        """The epoch ends, after `hold` evaluations that are still to come.
+
+        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether its data have ended.
+        """
         if "epoch" in self.open and self.held != "epoch":
             self.continues = self.left = False
             yield from self._close("epoch")
             yield from self._settle()
+            # If all come at once, they are passed on as they are, and read when a plugin does.
+            fresh = metrics if fresh is None else fresh
             if metrics is not None:
-                # If all come at once, they are passed on as they are, and read when a plugin does.
                 self.metrics = {**self.metrics, **metrics} if hold or self.metrics else metrics
+            if fresh is not None:
+                self.fresh = {**self.fresh, **fresh} if hold or self.fresh else fresh
             self.held, self.evaluations, self.exhausted = "epoch", hold, exhausted
             if not hold:
                 yield from self._close()
@@ -138,7 +157,7 @@ class Sequence:
             yield from self._close("epoch")
             yield from self._settle()
             self.open.clear()
-            self.metrics, self.continues, self.left = {}, False, False
+            self.metrics, self.fresh, self.observed, self.continues, self.left = {}, {}, False, False, False
         yield from self._close()
 
     # Facts of evaluations and predictions
@@ -158,6 +177,7 @@ class Sequence:
     def evaluate_end(self, metrics: Metrics = None, named: Metrics = None) -> Events:
         """An evaluation ends with `metrics` under their plain names; `named` is what the epoch calls them."""
         yield from self._end("evaluate", metrics, named=named)
+        self.evaluated = self.held == "batch"
 
     def predict_begin(self) -> Events:
         """A prediction begins."""
@@ -218,7 +238,9 @@ class Sequence:
         if scope == "epoch":
             own, self.metrics, self.held, self.continues, self.left = self.metrics, {}, None, False, False
             exhausted, self.exhausted = self.exhausted, False
-            yield "epoch_end", self.epoch, own, exhausted
+            fresh = None if self.observed and not self.fresh else self.fresh
+            self.fresh, self.observed = {}, False
+            yield "epoch_end", self.epoch, own, fresh, exhausted
         elif scope == "batch":
             if followed_by == "batch":  # the loop skipped it, and a resumed run must skip it too
                 yield "batches_end", None, 0, 1
@@ -229,7 +251,7 @@ class Sequence:
         else:
             yield (f"{scope}_end", *([metrics] if scope == "evaluate" else []))
         if scope == "evaluate" and "epoch" in self.open:
-            self.metrics = {**self.metrics, **(named or {})}
+            self._add(named or {})
             if self.held == "epoch":
                 self.evaluations -= 1
                 if self.evaluations <= 0 and self.open == ["epoch"]:
@@ -246,7 +268,14 @@ class Sequence:
     def _settle(self) -> Events:
         if self.held == "batch":
             self.held = None
+            if self.evaluated:
+                fresh, self.fresh, self.evaluated, self.observed = self.fresh, {}, False, True
+                yield "observed", fresh
             yield ("settled",)
+
+    def _add(self, metrics: Mapping[str, Any]) -> None:
+        if "epoch" in self.open and metrics:
+            self.metrics, self.fresh = {**self.metrics, **metrics}, {**self.fresh, **metrics}
 
 
 def _can_hold(outer: Scope, scope: Scope) -> bool:

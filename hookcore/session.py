@@ -15,6 +15,7 @@ from hookcore.dispatch import Hooks, compile_hooks, raise_first
 from hookcore.errors import CapabilityError, HookcoreError, PluginError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
+from hookcore.observations import Observations
 from hookcore.registry.inspection import implementations, show_progress
 from hookcore.run import Outcome, PluginFailure, Position
 from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
@@ -66,9 +67,11 @@ class Session:
         "_ended",
         "_epoch",
         "_epoch_metrics",
+        "_fresh_metrics",
         "_handles",
         "_host",
         "_implemented_batch_hooks",
+        "_observations",
         "_on_batch_begin",
         "_on_batch_end",
         "_on_error",
@@ -84,6 +87,7 @@ class Session:
         "always_ends",
         "hooks",
         "latest",
+        "resumed_fresh",
         "resumed_loop_state",
         "resumed_metrics",
         "run",
@@ -99,7 +103,9 @@ class Session:
         host: Host | None = None,
         on_vote: Callable[[], None] | None = None,
         epoch_metrics: Callable[[], Mapping[str, Any]] = dict,
+        fresh_metrics: Callable[[], Mapping[str, Any]] = dict,
         always_ends: bool = False,
+        is_training: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.run = run
@@ -119,6 +125,8 @@ class Session:
         """The host's state in the checkpoint that this run continues."""
         self.resumed_metrics: Mapping[str, Any] = {}
         """The metrics so far of the epoch in which that checkpoint was taken."""
+        self.resumed_fresh: Mapping[str, Any] = {}
+        """Those of them since the latest observation."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
         # The last holder of a framework's values takes the time to free them, and that should not be the session. But a loop that
@@ -142,6 +150,10 @@ class Session:
         self._voted = on_vote
         self._epoch_metrics = epoch_metrics
         """Returns the metrics of the open epoch so far that no host has, as the framework has them."""
+        self._fresh_metrics = fresh_metrics
+        """Returns those of them since the latest observation."""
+        self._observations = Observations(run) if is_training else None
+        """None in an evaluation or a prediction by itself."""
         self.always_ends = always_ends
         """Whether the loop ends every run that it begins; see `Driver`."""
         run.shared.session = weakref.ref(self)
@@ -328,20 +340,51 @@ class Session:
             self._progress.step += updates
             self._progress.accumulated, self._accumulates = 0, False
 
-    def epoch_end(self, epoch: int, metrics: Mapping[str, float], exhausted: bool = False) -> None:  # noqa: FBT001, FBT002 - an event
-        """Add the epoch to the history, then `on_epoch_end`. If its data are `exhausted`, the length of an epoch is known now.
+    def epoch_end(
+        self,
+        epoch: int,
+        metrics: Mapping[str, Any],
+        fresh: Mapping[str, Any] | None,
+        exhausted: bool = False,  # noqa: FBT001, FBT002 - an event
+    ) -> None:
+        """End an epoch with `on_epoch_end`, then `on_metrics` with what is `fresh`; None if it is no observation by itself.
 
-        An epoch without batches counts as one step.
+        An epoch without batches counts as one step. If its data are `exhausted`, the length of an epoch is known now.
         """
-        metrics = metrics if type(metrics) is Metrics else Metrics(metrics)
+        own = metrics if type(metrics) is Metrics else Metrics(metrics)
+        new = own if fresh is metrics else None if fresh is None else Metrics(fresh)
         self._progress.step += self._cuts == "epoch"  # else it was told of batches
         self._cuts, self._accumulates = "epoch", False
         if exhausted and self.shared.steps_per_epoch is None:
             self.shared.steps_per_epoch = self._batch
-        self.run.history.append(epoch, metrics)
+        self._open_observation(new, own)
         self._epoch, self._batch, self._begun, self._continues_epoch = epoch + 1, 0, False, False
-        self.hooks.on_epoch_end(epoch, metrics)
+        self.hooks.on_epoch_end(epoch, own)
+        self._observe()
         self.settle()
+
+    def observed(self, fresh: Mapping[str, Any]) -> None:
+        """Tell plugins of an observation by steps with `on_metrics`. `settled` follows."""
+        self._open_observation(Metrics(fresh), None)
+        self._observe()
+
+    def _open_observation(self, fresh: Metrics | None, own: Metrics | None) -> None:
+        """Add a row to the history, if anything is fresh, with what plugins have logged for it."""
+        if self._observations is not None:
+            refused = list(self._observations.open(fresh, own))
+            raise_first([self._apply_error_policy(plugin, "log", error) for plugin, error in refused])
+
+    def _observe(self) -> None:
+        metrics = None if self._observations is None else self._observations.opened()
+        if metrics is not None:
+            self.hooks.on_metrics(metrics)
+
+    def log(self, plugin: str, metrics: Mapping[str, Any]) -> None:
+        """Add `metrics` of `plugin` to the observation that they belong to; see `Run.log`."""
+        if self._ended:
+            raise HookcoreError(f"{plugin}: run.log was called at the end of the run, and no observation follows.")
+        if self._observations is not None:
+            self._observations.log(plugin, metrics)
 
     def settled(self) -> None:
         """Note that all that the latest batch led to is done: within an accumulation that settles nothing."""
@@ -353,6 +396,8 @@ class Session:
     def settle(self) -> None:
         """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
         self._cuts = ""
+        if self._observations is not None:
+            self._observations.close()
         if self._asked:
             self._hand_out_capture()
         if self.shared.interruption is not None:
@@ -452,6 +497,8 @@ class Session:
                 self.shared.outcome = Outcome.FAILED
                 raise
             exception.add_note(f"Then, in on_train_end: {error!r}")
+        if self._observations is not None:
+            self._observations.warn_of_rest()
         disabled = [failure for failure in self.shared.failures if failure.disabled]
         if disabled:
             listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
@@ -536,8 +583,16 @@ class Session:
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
         from hookcore import record
 
-        metrics, loop = Metrics(self._epoch_metrics()), self._host.state_dict()
-        return record.record_of(self.run, self.position, self._plugins, list(held), metrics=metrics, loop=loop)
+        return record.record_of(
+            self.run,
+            self.position,
+            self._plugins,
+            list(held),
+            metrics=Metrics(self._epoch_metrics()),
+            fresh=Metrics(self._fresh_metrics()),
+            loop=self._host.state_dict(),
+            logged={} if self._observations is None else self._observations.state_dict(),
+        )
 
     def resume(self, capture: Capture | None = None) -> None:
         """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
@@ -560,7 +615,9 @@ class Session:
         from hookcore import record
 
         restored = record.restore(capture, self.run, self._plugins)
-        self.resumed_loop_state, self.resumed_metrics = restored.loop, restored.metrics
+        self.resumed_loop_state, self.resumed_metrics, self.resumed_fresh = restored.loop, restored.metrics, restored.fresh
+        if self._observations is not None:
+            self._observations.load_state_dict(restored.logged)
         self._epoch, self._batch, self._begun = attrs.astuple(restored.position)
         self._continues_epoch = self._begun
 

@@ -75,9 +75,21 @@ def on_evaluate_end(run: Run, metrics: Mapping[str, float]) -> None:
 
 @hookspec
 def on_epoch_end(run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Epoch `epoch` has ended, validation included: `metrics` holds `loss` and `val_loss`, and `run.history` holds them too.
+    """Epoch `epoch` has ended, validation included: `metrics` are its own, such as `loss` and `val_loss`.
 
+    In a loop that evaluates by steps these are the means of the whole epoch, and the latest of what its evaluations gave. To
+    decide on a metric or to log it, use `on_metrics`: a metric that another plugin logs here is there too.
     Called for an epoch that a vote to stop cut short, too; not for one that an exception ended.
+    """
+
+
+@hookspec
+def on_metrics(run: Run, metrics: Mapping[str, float]) -> None:
+    """An observation: `metrics` are all that are fresh since the one before, and `run.history` has a row for it.
+
+    A loop that evaluates once an epoch has one observation an epoch, after `on_epoch_end`, with the metrics of training and
+    validation together. A loop that evaluates by steps has one for each evaluation, with the training since the observation
+    before, and one at an epoch's end if anything is fresh then, or if the epoch had none. So `patience` counts observations.
     """
 
 

@@ -64,3 +64,10 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
     close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def place_in_words(epoch: int | None, step: int | None, *, by_steps: bool) -> str:
+    """Return where an observation was: `step 200` if it was by steps, else `epoch 3`, counted from one; `none` for None."""
+    if by_steps:
+        return f"step {step}"
+    return "none" if epoch is None else f"epoch {epoch + 1}"

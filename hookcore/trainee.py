@@ -116,6 +116,15 @@ def framework_of(trainee: object) -> str:
     return str(getattr(trainee, "framework", "custom"))
 
 
+def learning_rate_in(holder: object) -> float | None:
+    """Return the learning rate of `holder`, a trainee or a run; None if it has none, or if it cannot be read."""
+    # `lacks` does not tell: a trainee may have a learning rate that plugins can read but not set.
+    try:
+        return float(getattr(holder, "learning_rate"))  # noqa: B009 - it may lack one
+    except Exception:  # noqa: BLE001 - whatever a framework raises costs whoever wants to know it that value, and no more
+        return None
+
+
 def declared_direction(trainee: object, metric: str) -> Mode | None:
     """Return the direction that `trainee` declares for `metric`, or None, also if it has no method `direction`."""
     direction: Mode | None = _asked(trainee, "direction", metric)

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hookcore import Engine, HookcoreError, Run
+from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
 from hookcore.validators import reject
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hookcore import Position, Resume, Trainee
+    from hookcore import MetricNames, Position, Resume, Trainee
 
 logger = logging.getLogger("hookcore")
 
@@ -39,7 +40,10 @@ class Loop:
     * `trainee` lets plugins set the learning rate, take snapshots and save. When the `with` block is entered, a plugin that needs
       what the trainee lacks is refused by name.
     * `model` and `validation_data`: what plugins find in `run.model` and `run.validation_data`.
-    * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one.
+    * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come by
+      steps. It matters only before the first of them: from then on the loop is known.
+    * `metric_names`: how the names of validation metrics begin, by default with `val_`. A prefix that `evaluation` is given counts
+      too.
     * `steps_per_epoch`: for progress displays.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
@@ -57,7 +61,8 @@ class Loop:
         trainee: Trainee | None = None,
         model: Any = None,
         validation_data: Any = None,
-        validation_freq: int | Collection[int] = 1,
+        validation_freq: int | Collection[int] | None = 1,
+        metric_names: MetricNames | None = None,
         resume: Resume = False,
     ) -> None:
         # Checked although they have types: a script is rarely checked for them.
@@ -76,6 +81,7 @@ class Loop:
             model=model,
             validation_data=validation_data,
             validation_freq=validation_freq,
+            metric_names=metric_names,
         )
         self._initial_epoch = initial_epoch
         self._entered = False
@@ -85,6 +91,12 @@ class Loop:
         self._evaluation: Means | None = None
         self._to_skip = 0
         """The batches of the open epoch that were trained before the run was cut."""
+        self._updates = 1
+        """The updates that the open batch makes, as far as its body can know."""
+        self._unseen = 0
+        """The updates that were made at the end of the batch before, when its body was over."""
+        self._held = False
+        """Whether an evaluation has ended the open batch, and belongs to it with what the body still does."""
         self._left_batch: Callable[[], None] | None = None
         """Ends what the body has left: a batch by `break`, or an evaluation by an exception."""
         self._in_epoch = False
@@ -99,13 +111,13 @@ class Loop:
         """Do nothing: the loop looks at the votes before each batch and each epoch."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the metrics of an epoch that is not over."""
-        return {"epoch": None if self._epoch is None else self._epoch.state_dict()}
+        """Return the metrics of an epoch that is not over, and the updates that no body has seen."""
+        return {"epoch": None if self._epoch is None else self._epoch.state_dict(), "unseen": self._unseen}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
         """Take over the metrics of an epoch that was cut, and skip its batches."""
         self._epoch = Means.of(state["epoch"]) if state.get("epoch") else None
-        self._to_skip = position.batch
+        self._to_skip, self._unseen = position.batch, int(state.get("unseen", 0))
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -162,8 +174,9 @@ class Loop:
                 )
                 self._to_skip = 0
             metrics = self._epoch.metrics()
+            fresh = self._epoch.take_fresh() if self._epoch.was_observed else None
             self._epoch = None
-            driver.epoch_end(metrics)
+            driver.epoch_end(metrics, fresh=fresh)
 
     def batches(self, data: Iterable[Batch], accumulate: int = 1) -> Iterator[Batch]:
         """Yield the items of `data`, until they end or a plugin votes to stop. Your loop's body trains each as one batch.
@@ -171,14 +184,15 @@ class Loop:
         If the body adds up the gradients of several batches, say of how many: `accumulate=4` counts one step for every four
         batches, and one for a shorter rest at the end. A checkpoint is never taken in between.
 
-        Within `evaluation`, the body evaluates each as one batch, and no vote ends them.
+        Within `evaluation`, the body evaluates each as one batch, and no vote ends them. An `evaluation` within the body ends its
+        batch first: see there.
         """
         self._current("batches")
         means = self._means("batches")
         given: Any = accumulate
         if not isinstance(given, int) or isinstance(given, bool) or given < 1:
             reject(self, "accumulate", given, "an integer of at least 1")
-        if means.is_in_batch:
+        if means.is_in_batch or (self._held and self._evaluation is None):
             raise HookcoreError(
                 "Loop.batches was called within a batch of another Loop.batches, which has not ended. To train on two data sets "
                 "at once, zip them: loop.batches(zip(a, b))."
@@ -191,6 +205,7 @@ class Loop:
 
     def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         begin, end = self._driver.batches()  # the shortest way, as each batch is an update
+        self._updates = 1
         for number, batch in enumerate(data, self._driver.position.batch - self._to_skip):
             if self._to_skip:
                 self._to_skip -= 1
@@ -216,6 +231,10 @@ class Loop:
             self._end_batch(end, number, means)
 
     def _end_batch(self, end: Callable[[int, Mapping[str, Any]], None], number: int, means: Means) -> None:
+        self._unseen = 0
+        if self._held:
+            self._settle(means)
+            return
         try:
             end(number, means.end_batch())
         except BaseException as error:
@@ -235,27 +254,59 @@ class Loop:
             if number % accumulate == 1 and self._driver.stopping:
                 return
             self._check_runs()
+            self._updates = int(number % accumulate == 0)
             self._driver.batch_begin()
             means.begin_batch()
             try:
                 yield batch
             except GeneratorExit:
                 # What was accumulated by then is all that there will be.
-                self._leave(lambda: self._driver.batch_end(means.end_batch()))
+                self._leave(functools.partial(self._end_accumulated, means, updates=1))
                 raise
             if self._left_batch is not None:
                 self._end_left_batch()
-            if number % accumulate == 0:
-                self._driver.batch_end(means.end_batch())
+            if self._updates:
+                self._end_accumulated(means, updates=1)
                 batch = next(items, nothing)
                 continue
             # After the body, which may reuse what it was given: the update comes now only if this was the last batch.
             try:
                 batch = next(items, nothing)
             except BaseException:
-                self._driver.batch_end(means.end_batch(), updates=0)
+                self._end_accumulated(means, updates=0)
                 raise
-            self._driver.batch_end(means.end_batch(), updates=int(batch is nothing))
+            self._end_accumulated(means, updates=int(batch is nothing))
+
+    def _end_accumulated(self, means: Means, *, updates: int) -> None:
+        self._unseen = updates - self._updates
+        if not self._held:
+            self._driver.batch_end(means.end_batch(), updates=updates)
+            return
+        if self._unseen:
+            self._driver.update(self._unseen)
+        self._settle(means)
+
+    def _settle(self, means: Means) -> None:
+        """Tell that all that the open batch and its evaluations led to is done: this is an observation."""
+        self._held = False
+        self._driver.settled(means.take_fresh())
+
+    def every(self, steps: int) -> bool:
+        """Return whether the open batch completes a multiple of `steps` steps, counted since the beginning of the run.
+
+        For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of the data was a step, which only shows when its
+        body is over, the next batch is asked in its place. Raises `HookcoreError` outside of a batch of training, and
+        `ParameterError` for anything but an integer of at least 1.
+        """
+        self._current("every")
+        given: Any = steps
+        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+            reject(self, "every", given, "a number of steps of at least 1")
+        is_open = self._evaluation is None and (self._held or (self._epoch is not None and self._epoch.is_in_batch))
+        if not is_open:
+            raise HookcoreError("Loop.every works only within a batch of training: `for batch in loop.batches(data):`.")
+        after = self.run.progress.step + (0 if self._held else self._updates)
+        return due(steps, after, after - self._updates - self._unseen)
 
     def _evaluated(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
         for batch in data:
@@ -286,20 +337,37 @@ class Loop:
             end()
 
     @contextlib.contextmanager
-    def evaluation(self, prefix: str = "val_") -> Iterator[None]:
-        """Evaluate: what is logged within becomes the epoch's metrics, with `prefix` before the name.
+    def evaluation(self, prefix: str | None = None) -> Iterator[None]:
+        """Evaluate: what is logged within becomes metrics of the epoch, with `prefix` before the name, by default `val_`.
 
         As in training, what is logged within one of its `batches` counts with its mean.
+
+        Within a batch of training, the evaluation ends that batch first, and is an observation of its own when the body is over:
+        with the training since the observation before, other evaluations in the same body, and what the body logs after it. So a
+        loop by steps is
+
+            for batch in loop.batches(data):
+                loop.log(loss=step(batch))
+                if loop.every(100):
+                    with loop.evaluation():
+                        loop.log(loss=evaluate())
+
+        Between batches, and after them, it belongs to the end of its epoch.
         """
         self._current("evaluation")
         epoch = self._means("evaluation")
-        self._driver.evaluate_begin()
+        if prefix is None:
+            prefix = next(iter(self.run.metric_names.validation), "")
+        if self._evaluation is None and epoch.is_in_batch:
+            self._driver.batch_held(epoch.end_batch(), updates=self._updates, begun=True)
+            self._held = True
+        self._driver.evaluate_begin(prefix)
         self._evaluation = means = Means()
         try:
             yield
             self._end_left_batch()
             metrics = means.metrics()
-            epoch.own |= {f"{prefix}{name}": value for name, value in metrics.items()}
+            epoch.log({f"{prefix}{name}": value for name, value in metrics.items()})
             self._driver.evaluate_end(metrics)
         except BaseException:
             self._left_batch = None  # of a batch in it: the end of the evaluation ends that
@@ -310,6 +378,8 @@ class Loop:
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Record metrics: within a batch those of the batch, whose means the epoch gets, and elsewhere those of the epoch.
+
+        After an `evaluation` within a batch that batch is over, and they are the epoch's.
 
         A value is a number or what `float` takes, such as a tensor of one element. A tensor is converted at the end of the
         epoch, or when a plugin reads it; until then it is added up in its own framework, detached and in at least 32 bits.

@@ -117,6 +117,11 @@ class RecordingPlugin:
         self.events.append(("on_epoch_end", epoch, dict(metrics)))
 
     @hookimpl
+    def on_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Record the event with the metrics."""
+        self.events.append(("on_metrics", dict(metrics)))
+
+    @hookimpl
     def on_predict_begin(self) -> None:
         """Record the event."""
         self.events.append(("on_predict_begin",))

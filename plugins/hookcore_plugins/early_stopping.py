@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hookcore import Monitor, Outcome, Run, hookimpl
-from hookcore.authoring import Capability, Missing, Snapshot, direction_of, observe, validators
+from hookcore.authoring import Capability, Missing, Snapshot, direction_of, observe, observed, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Vote to stop once `monitor` has not improved for `patience` observations in a row.
 
+    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation.
     Parameters are those of `keras.callbacks.EarlyStopping`, less `verbose`, since `Console` and the log tell it:
 
     * `monitor`: the metric's name. `missing`: what to do if it is missing, `"error"`, `"warn"` or `"skip"`.
@@ -25,9 +26,10 @@ class EarlyStopping:
     * `mode`: `"min"`, `"max"`, or `"auto"` for the direction that the framework or a table of well-known names gives.
     * `baseline`: an improvement that does not also beat this value does not reset the waiting. It still delays the vote,
       which is given at an observation without improvement.
-    * `restore_best_weights`: put the weights of the best epoch back at the end of training, unless an exception ended it.
+    * `restore_best_weights`: put the weights of the best observation back at the end of training, unless an exception ended it.
       The optimizer state stays as it is.
-    * `start_from_epoch`: epochs before this one, counted from 0, are not observed.
+    * `start_from_epoch`: what is observed in epochs before this one, counted from 0, does not count.
+    * `start_from_step`: nor does what is observed before this many steps are done. Keras has no such parameter.
 
     Raises `ParameterError` for a value outside its range, and `MetricError` when training begins if the direction is unknown.
     """
@@ -40,6 +42,7 @@ class EarlyStopping:
     restore_best_weights: bool = attrs.field(default=False, validator=validators.boolean())
     start_from_epoch: int = attrs.field(default=0, validator=validators.integer(at_least=0))
     missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
+    start_from_step: int = attrs.field(default=0, validator=validators.integer(at_least=0), kw_only=True)
     observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
     """What was best so far, and how long ago."""
     best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
@@ -66,15 +69,15 @@ class EarlyStopping:
         self.observed = attrs.evolve(self.observed, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Observe, and vote once the patience is used up."""
-        if epoch < self.start_from_epoch:
+        if run.progress.epoch < self.start_from_epoch or run.progress.step < self.start_from_step:
             return
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
         waited = self.observed.waited
-        self.observed = self.observed.observe(value, epoch)
+        self.observed = observed(run, self.observed, value)
         if self.observed.waited == 0:
             if self.restore_best_weights:
                 self.best_weights = run.trainee.snapshot(optimizer=False)
@@ -86,6 +89,8 @@ class EarlyStopping:
                 metric=self.monitor,
                 value=value,
                 best=self.best,
+                best_epoch=self.best_epoch,
+                best_step=self.observed.best_step,
             )
 
     @hookimpl
@@ -99,10 +104,10 @@ class EarlyStopping:
         return self.baseline is None or Monitor(self.observed.mode, best=self.baseline, min_delta=self.min_delta).improves(value)
 
     def _best_in_words(self) -> str:
-        if self.best is None or self.best_epoch is None:
+        if self.best is None:
             return "none"
         baseline = "" if self.baseline is None else f", baseline {self.baseline:.6g}"
-        return f"{self.best:.6g} at epoch {self.best_epoch + 1}{baseline}"
+        return f"{self.best:.6g} at {self.observed.best_place}{baseline}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return the observations so far."""

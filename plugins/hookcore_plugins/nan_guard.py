@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class NaNGuard:
-    """Stop once `monitor` is NaN or infinite, after a batch or, like its `val_` twin, at the end of an epoch.
+    """Stop once `monitor` is NaN or infinite, after a batch or, like the same metric of validation, in an observation.
 
     * `monitor`: the metric's name. After a batch it may be missing.
     * `every_n_steps`: look at a batch only every N steps. Reading a metric waits for the device, so on an accelerator
       a larger number costs less and notices later.
     * `action`: `"stop"` votes to stop, and the epoch ends as it does for any stop; `"raise"` raises `MetricError`, and the run
       has failed.
-    * `missing`: what to do if `monitor` is missing at the end of an epoch, `"error"`, `"warn"` or `"skip"`.
+    * `missing`: what to do if `monitor` is missing in an observation, `"error"`, `"warn"` or `"skip"`.
 
     Raises `ParameterError` for a value outside its range.
     """
@@ -45,14 +45,15 @@ class NaNGuard:
             self._check(run, self.monitor, metrics[self.monitor])
 
     @hookimpl
-    def on_epoch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Look at the monitored metric, in training and in validation."""
         value = observe(run, metrics, self.monitor, self.missing)
         if value is not None:
             self._check(run, self.monitor, value)
-        twin = f"val_{self.monitor}"
-        if twin in metrics:
-            self._check(run, twin, metrics[twin])
+        names = run.metric_names
+        for name, twin in metrics.items():
+            if name != self.monitor and names.is_validation(name) and names.plain(name) == names.plain(self.monitor):
+                self._check(run, name, twin)
 
     def _check(self, run: Run, name: str, value: float) -> None:
         # One vote is enough: a NaN batch makes the epoch's mean NaN too.

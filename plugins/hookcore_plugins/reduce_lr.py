@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from hookcore import Monitor, Run, hookimpl
-from hookcore.authoring import Capability, Missing, direction_of, observe, validators
+from hookcore.authoring import Capability, Missing, direction_of, observe, observed, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,12 +52,12 @@ class ReduceLROnPlateau:
         self.observed = attrs.evolve(self.observed, mode=direction_of(run, self.monitor, self.mode), min_delta=self.min_delta)
 
     @hookimpl
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Observe, and reduce once the patience is used up."""
         value = observe(run, metrics, self.monitor, self.missing)
         if value is None:
             return
-        self.observed = self.observed.observe(value, epoch)
+        self.observed = observed(run, self.observed, value)
         if self.cooling > 0:
             self.cooling -= 1
             self.observed = self.observed.rest()

@@ -1,0 +1,114 @@
+"""The observations of a run: what each has in the history, and what plugins add to it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore.errors import HookcoreError, MetricError
+from hookcore.metrics import Metrics, extend
+from hookcore.trainee import learning_rate_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hookcore.run import Run
+
+logger = logging.getLogger("hookcore")
+
+
+@attrs.define(eq=False)
+class Observations:
+    """Puts each observation of a run into its history, and what plugins log into the observation that it belongs to.
+
+    An observation is *open* from the moment at which the loop has told of it until that moment is settled.
+    """
+
+    _run: Run
+    logged: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    """What plugins have logged for the next observation: the plugin and the value, by name."""
+    _open: list[Metrics] = attrs.field(factory=list)
+    """The metrics that plugins see of the open observation: those of an epoch too, at its end."""
+    _has_row: bool = False
+    """Whether the open observation is in the history."""
+    _rate: float | None = None
+    """The learning rate with which the open observation begins."""
+    _thread: int = attrs.field(factory=threading.get_ident)
+
+    def open(self, metrics: Metrics | None, own: Metrics | None = None) -> Iterator[tuple[str, MetricError]]:
+        """Open an observation with `metrics`, or None at an epoch's end that is one only if a plugin logs something.
+
+        `own` are those of the epoch that ends, or None for an observation by steps. What plugins have logged for it is added.
+        Yields the plugin and an error for each name that was there already, and leaves that value out.
+        """
+        self._rate = learning_rate_in(self._run.trainee)
+        self._open = [seen for seen in (metrics, own) if seen is not None]
+        self._has_row = False
+        if metrics is not None:
+            self._add_row(metrics, by_steps=own is None)
+        logged, self.logged = self.logged, {}
+        for name, (plugin, value) in logged.items():
+            if self._is_there(name):
+                yield plugin, _taken(plugin, name)
+            else:
+                self._put({name: value})
+
+    def _add_row(self, metrics: Mapping[str, float], *, by_steps: bool) -> None:
+        progress, self._has_row = self._run.progress, True
+        self._run.history.append(progress.epoch, metrics, progress.step, by_steps=by_steps, learning_rate=self._rate)
+
+    def opened(self) -> Metrics | None:
+        """Return the metrics of the open observation for `on_metrics`, or None if the epoch's end is none."""
+        return self._open[0] if self._has_row else None
+
+    def close(self) -> None:
+        """Close the open observation: what is logged from now on belongs to the next one."""
+        self._open = []
+
+    def log(self, plugin: str, given: Mapping[str, Any]) -> None:
+        """Add the metrics `given` by `plugin` to the open observation, or else to the next one; see `Run.log`."""
+        if threading.get_ident() != self._thread:
+            raise HookcoreError(
+                f"{plugin}: run.log was called on another thread than that of training, with {given!r}. Keep the values, and log "
+                "them in a hook."
+            )
+        metrics = dict(Metrics(given).items())
+        for name in metrics:
+            if self._is_there(name) or (name in self.logged and self.logged[name][0] != plugin):
+                raise _taken(plugin, name)
+        if self._open:
+            self._put(metrics)
+        else:
+            self.logged |= {name: (plugin, value) for name, value in metrics.items()}
+
+    def _is_there(self, name: str) -> bool:
+        return any(name in metrics for metrics in self._open)
+
+    def _put(self, metrics: Mapping[str, float]) -> None:
+        for seen in self._open:
+            extend(seen, metrics)
+        if not self._has_row:  # an epoch's end at which nothing was fresh
+            self._open.insert(0, Metrics())
+            extend(self._open[0], metrics)
+            self._add_row({}, by_steps=False)
+        self._run.history.put(metrics)
+
+    def warn_of_rest(self) -> None:
+        """Warn of what was logged after the latest observation: the run has ended, and there is no next one."""
+        for name, (plugin, value) in self.logged.items():
+            logger.warning("%s: %s=%g was logged after the run's last observation, and is in none", plugin, name, value)
+
+    def state_dict(self) -> dict[str, list[Any]]:
+        """Return what was logged for the next observation, as JSON-able values."""
+        return {name: list(pair) for name, pair in self.logged.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.logged = {name: (str(plugin), float(value)) for name, (plugin, value) in state.items()}
+
+
+def _taken(plugin: str, name: str) -> MetricError:
+    return MetricError(f"{plugin}: run.log was given {name!r}, and the observation has a metric of that name. Choose another name.")
