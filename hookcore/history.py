@@ -59,6 +59,10 @@ class History:
                 self._columns[name] = array("d", [math.nan]) * len(self.epochs)
             self._columns[name][-1] = value
 
+    def has_end_of(self, epoch: int) -> bool:
+        """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh has none."""
+        return self.epochs[-1:] == [epoch] and not self.by_steps[-1]
+
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._columns:
             raise MetricError(

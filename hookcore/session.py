@@ -23,7 +23,7 @@ from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import FrameType
+    from types import EllipsisType, FrameType
 
     from hookcore.capture import Capture
     from hookcore.host import Host
@@ -344,15 +344,15 @@ class Session:
         self,
         epoch: int,
         metrics: Mapping[str, Any],
-        fresh: Mapping[str, Any] | None,
+        fresh: Mapping[str, Any] | EllipsisType | None = ...,
         exhausted: bool = False,  # noqa: FBT001, FBT002 - an event
     ) -> None:
-        """End an epoch with `on_epoch_end`, then `on_metrics` with what is `fresh`; None if it is no observation by itself.
+        """End an epoch with `on_epoch_end`, then `on_metrics` with what is `fresh`: by default all, None if it is no observation.
 
         An epoch without batches counts as one step. If its data are `exhausted`, the length of an epoch is known now.
         """
         own = metrics if type(metrics) is Metrics else Metrics(metrics)
-        new = own if fresh is metrics else None if fresh is None else Metrics(fresh)
+        new = own if fresh is ... or fresh is metrics else None if fresh is None else Metrics(fresh)
         self._progress.step += self._cuts == "epoch"  # else it was told of batches
         self._cuts, self._accumulates = "epoch", False
         if exhausted and self.shared.steps_per_epoch is None:
@@ -387,7 +387,9 @@ class Session:
             self._observations.log(plugin, metrics)
 
     def settled(self) -> None:
-        """Note that all that the latest batch led to is done: within an accumulation that settles nothing."""
+        """Note that all that the latest batch led to is done: within an accumulation that settles nothing but an observation."""
+        if self._observations is not None:
+            self._observations.close()
         if not self._accumulates:
             self.settle()
         elif self.shared.interruption is not None:

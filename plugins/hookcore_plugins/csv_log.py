@@ -1,4 +1,4 @@
-"""Write the metrics of every epoch to a CSV file."""
+"""Write the metrics of every observation to a CSV file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.authoring import learning_rate_of, validators
+from hookcore.authoring import validators
 from hookcore_plugins import log_file
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ _FIRST_COLUMNS = ("epoch", "step", "learning_rate")
 
 @attrs.define(eq=False)
 class CSVLog:
-    """Write one row per epoch to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
+    """Write one row per observation to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
 
-    Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
-    with, before any plugin reduced it; if the trainee has no learning rate, there is no such column. Floats are written so that
-    they read back exactly. A metric that comes later than the first epoch gets a column: the file is then replaced as a whole.
-    Each row is in the file when its epoch ends.
+    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation. Epochs count from 0. `step` is the
+    number of optimizer updates so far. The learning rate is the one in use then, before any plugin reduced it; if the trainee has
+    no learning rate, there is no such column. Floats are written so that they read back exactly. A metric that comes later than
+    the first row gets a column: the file is then replaced as a whole. Each row is in the file when its moment is settled.
 
     * `separator`: one character.
     * `absent`: what stands in a cell whose metric was not produced.
@@ -70,16 +70,16 @@ class CSVLog:
         self._columns, self._rows = columns, len(rows)
         log_file.replace(self.path, self._table(rows) if columns else "")
 
-    @hookimpl(tryfirst=True)  # before a plugin changes the learning rate that this epoch was trained with
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write the epoch's row."""
-        row: dict[str, float] = {name: float(value) for name, value in metrics.items()}
-        row["epoch"] = epoch
+    @hookimpl(trylast=True)  # with what other plugins log
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Write the row."""
+        row: dict[str, float] = dict(metrics.items())
+        row["epoch"] = run.progress.epoch
         if not self.only_metrics:
             row["step"] = run.progress.step
-            rate = learning_rate_of(run)
+            rate = run.history.learning_rates[-1]
             if rate is not None:
-                row["learning_rate"] = float(rate)
+                row["learning_rate"] = rate
         if row.keys() <= set(self._columns) and log_file.add(self.path, self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return

@@ -1,4 +1,4 @@
-"""Write the epochs and decisions of a run to a file of JSON lines."""
+"""Write the observations and decisions of a run to a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any, ClassVar
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.authoring import learning_rate_of, validators
+from hookcore.authoring import validators
 from hookcore_plugins import log_file
 
 
 @attrs.define(eq=False)
 class JSONLog:
-    """Write one JSON object per line to the file `path`: each epoch, each decision as it happens, and the end of the run.
+    """Write one JSON object per line to the file `path`: each observation, each decision as it happens, and the end of the run.
 
-    * `{"event": "epoch", "time": 1700000000.0, "epoch": 0, "step": 100, "learning_rate": 0.1, "metrics": {"loss": 0.5}}`
+    * `{"event": "epoch", "time": 1700000000.0, "epoch": 0, "step": 100, "learning_rate": 0.1, "metrics": {"loss": 0.5}}`, and
+      likewise `"evaluation"` for an observation within an epoch, in a loop that evaluates by steps
     * `{"event": "stop", "time": ..., "epoch": 3, "step": 400, "plugin": "early_stopping", "message": "..."}`, and likewise for
       `"learning_rate"` and `"checkpoint"`
     * `{"event": "train_end", "time": ..., "epoch": 3, "step": 400, "outcome": "stopped"}`
 
-    Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one that the epoch ended
-    with, before any plugin reduced it; it is left out if the trainee does not have one. Floats read back exactly; those that JSON
-    does not have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+    Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one in use then, before any
+    plugin reduced it; it is left out if the trainee does not have one. Floats read back exactly; those that JSON does not have
+    are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
     * `append`: continue the file of an earlier run. By default that file is moved aside, to `log.1.jsonl` beside
       `log.jsonl` and so on. A run that is resumed always continues its file, less the lines that came after the resumed
@@ -77,19 +78,19 @@ class JSONLog:
         if len(run.decisions) > self._decisions:
             self._write_decisions(run)
 
-    # First, for the learning rate that the epoch was trained with, and so that a checkpoint of this moment knows of the line.
-    @hookimpl(specname="on_epoch_end", tryfirst=True)
-    def write_epoch(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write the epoch."""
+    @hookimpl(tryfirst=True)
+    def on_epoch_end(self, run: Run) -> None:
+        """Write what was decided before the end of the epoch."""
         self._write_decisions(run)
-        learning_rate = learning_rate_of(run)
+
+    @hookimpl(trylast=True)  # with what other plugins log
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Write the observation, and what was decided on it."""
+        history, progress = run.history, run.progress
+        learning_rate = history.learning_rates[-1]
         rate = {} if learning_rate is None else {"learning_rate": _number(learning_rate)}
         values = {name: _number(value) for name, value in metrics.items()}
-        self._write("epoch", epoch, run.progress.step, **rate, metrics=values)
-
-    @hookimpl(trylast=True)
-    def on_epoch_end(self, run: Run) -> None:
-        """Write what was decided on the epoch."""
+        self._write("evaluation" if history.by_steps[-1] else "epoch", progress.epoch, progress.step, **rate, metrics=values)
         self._write_decisions(run)
 
     @hookimpl(trylast=True)

@@ -66,6 +66,39 @@ class Wrapper(Trylast):
     on_batch_end = None  # type: ignore[assignment]  # not the other one too
 
 
+@attrs.define(eq=False)
+class Logging:
+    """Logs a metric of its own at one kind of event: of the observation that it is, or of the next one."""
+
+    at: str
+    count: int = attrs.field(init=False, default=0)
+
+    def log(self, run: Run) -> None:
+        self.count += 1
+        run.log(counted=self.count)
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        if self.at == "on_batch_end":
+            self.log(run)
+
+    @hookimpl
+    def on_epoch_end(self, run: Run) -> None:
+        if self.at == "on_epoch_end":
+            self.log(run)
+
+    @hookimpl
+    def on_metrics(self, run: Run) -> None:
+        if self.at == "on_metrics":
+            self.log(run)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
 LATE = {"trylast": Trylast, "wrapper": Wrapper}
 
 
@@ -81,6 +114,10 @@ class Script:
     schedule: bool
     checkpoint: dict[str, Any]
     accumulate: int
+    by_steps: int | None
+    """Every how many steps the body evaluates, or None if it does so once an epoch."""
+    logging: str | None
+    """At which event a plugin logs a metric of its own, or None."""
     late: str | None
     """How a plugin that counts batches, listed before `Checkpoint`, is called after it: `"trylast"`, `"wrapper"` or not."""
     cut: tuple[str, int]
@@ -95,6 +132,7 @@ class Script:
             NaNGuard("loss"),
             EarlyStopping("val_score", mode="max", missing="skip", **self.stopping),
             ReduceLROnPlateau("val_score", mode="max", missing="skip", **self.plateau),
+            *([Logging(self.logging)] if self.logging is not None else []),
             *([LATE[self.late]()] if self.late is not None else []),
             Checkpoint(directory, "val_score", mode="max", missing="skip", keep_last=None, keep_best=None, **self.checkpoint),
         ]
@@ -113,6 +151,7 @@ def scripts(draw: DrawFn) -> Script:
             "patience": draw(st.integers(0, 3)),
             "min_delta": draw(st.sampled_from([0.0, 0.5])),
             "start_from_epoch": draw(st.integers(0, 1)),
+            "start_from_step": draw(st.sampled_from([0, 0, 3])),
             "restore_best_weights": draw(st.booleans()),
         },
         plateau={
@@ -123,16 +162,19 @@ def scripts(draw: DrawFn) -> Script:
         },
         schedule=draw(st.booleans()),
         checkpoint={
-            "every_n_epochs": draw(st.sampled_from([1, 1, 2])),
+            "every_n_epochs": draw(st.sampled_from([1, 1, 2, None])),
             "every_n_steps": draw(st.sampled_from([None, 1, 2, 3])),
             "save_best_only": draw(st.sampled_from([False, False, True])),
             "asynchronous": draw(st.booleans()),
         },
         accumulate=draw(st.sampled_from([1, 1, 2, 3])),
+        by_steps=draw(st.sampled_from([None, 1, 2, 3])),
+        logging=draw(st.sampled_from([None, "on_batch_end", "on_epoch_end", "on_metrics"])),
         late=draw(st.sampled_from([None, "trylast", "wrapper"])),
         cut=draw(
             st.tuples(
-                st.sampled_from(["on_batch_end", "on_evaluate_batch_end", "on_epoch_begin", "on_epoch_end"]), st.integers(0, 12)
+                st.sampled_from(["on_batch_end", "on_evaluate_batch_end", "on_epoch_begin", "on_epoch_end", "on_metrics"]),
+                st.integers(0, 12),
             )
         ),
     )
@@ -180,14 +222,24 @@ def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Ru
             for number, value in loop.batches(list(enumerate(script.data, 1)), accumulate=script.accumulate):
                 update = number % script.accumulate == 0 or number == len(script.data)
                 loop.log(loss=learner.train(value, update=update))
-            with loop.evaluation():
-                for value in loop.batches(script.validation):
-                    loop.log(loss=(learner.weights[0] - value) ** 2)
-            loop.log(seen=len(learner.weights))
-            score = script.series[epoch]
-            if score is not None:
-                loop.log(val_score=score)
+                if script.by_steps is not None and loop.every(script.by_steps):
+                    evaluate(script, loop, learner, loop.run.progress.step)
+            if script.by_steps is None:
+                evaluate(script, loop, learner, epoch)
+            elif epoch % 2:
+                loop.log(seen=len(learner.weights))  # else nothing may be fresh at the epoch's end
     return loop.run, engine["recording"].events, learner
+
+
+def evaluate(script: Script, loop: Loop, learner: Learner, number: int) -> None:
+    """Evaluate the learner, and log the score that the script gives for an evaluation of this number."""
+    with loop.evaluation():
+        for value in loop.batches(script.validation):
+            loop.log(loss=(learner.weights[0] - value) ** 2)
+    loop.log(seen=len(learner.weights))
+    score = script.series[number % len(script.series)]
+    if score is not None:
+        loop.log(val_score=score)
 
 
 def outcome(run: Run, learner: Learner) -> str:

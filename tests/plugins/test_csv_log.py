@@ -315,7 +315,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> N
 
     path = tmp_path / "log.csv"
     run = train([CSVLog(path), Removes()], [{"loss": 1.0}] * 3)
-    assert [(failure.plugin, failure.hook) for failure in run.failures] == [("csv_log", "on_epoch_end")]
+    assert [(failure.plugin, failure.hook) for failure in run.failures] == [("csv_log", "on_metrics")]
     assert len(run.history) == 3
 
 

@@ -268,7 +268,7 @@ def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
         "early_stopping: no metric 'val_acuracy' at the end of epoch 1; there are: loss, val_accuracy, val_loss. "
         "Did you mean 'val_accuracy'?"
     )
-    assert "Raised by plugin 'early_stopping' (hookcore_plugins.early_stopping) in on_epoch_end." in caught.value.__notes__
+    assert "Raised by plugin 'early_stopping' (hookcore_plugins.early_stopping) in on_metrics." in caught.value.__notes__
 
 
 def test_a_missing_validation_metric_asks_whether_there_was_validation() -> None:

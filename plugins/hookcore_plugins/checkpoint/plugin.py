@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from hookcore import Monitor, Preempted, Run, SavedCheckpoint, hookimpl, store
-from hookcore.authoring import Capability, Missing, direction_of, due, observe, validators
+from hookcore.authoring import Capability, Missing, direction_of, due, observe, observed, validators
 from hookcore_plugins.checkpoint.background import Background
 from hookcore_plugins.checkpoint.saver import Saver, lock_and_repair, place_of
 
@@ -36,12 +36,13 @@ class Checkpoint:
     in this directory. They are never overwritten. While a run trains, no other process can train into the same directory.
 
     * `monitor`, `mode`: the metric that ranks checkpoints, and its direction, as in `EarlyStopping`.
-    * `save_best_only`: save only if the metric improved.
-    * `every_n_epochs`: save after every N epochs; None for no saves at epoch ends.
-    * `every_n_steps`: save after every N steps too; None for no such saves. `save_best_only`, which looks at epochs, does not
-      affect them.
+    * `save_best_only`: save only at observations at which the metric improved.
+    * `every_n_epochs`: save after every N epochs and, in a loop that evaluates by steps, at each evaluation, whatever N is; None
+      for no such saves.
+    * `every_n_steps`: save after every N steps too; None for no such saves. `save_best_only`, which looks at observations, does
+      not affect them.
     * `keep_last`, `keep_best`: how many of the newest and of the best to keep, at least 1; None keeps all. `keep_every`: keep the
-      last one of every Nth epoch; None for no such rule. What any of them keeps stays.
+      last one of every Nth epoch, also in a loop by steps; None for no such rule. What any of them keeps stays.
     * `missing`: what to do if the metric is missing; by default an error if something depends on it
       (`save_best_only`, or a `monitor` that you gave), else nothing, and there is no best.
     * `asynchronous`: write on another thread. Without it training waits until each checkpoint is durable and announced.
@@ -84,6 +85,8 @@ class Checkpoint:
     """What was best so far, and how long ago."""
     _last_step: int = attrs.field(init=False, default=0)
     """The step of the latest save, or of the latest that was left out."""
+    _ranking: tuple[int, float] | None = attrs.field(init=False, default=None)
+    """The latest value of the metric and its step: it ranks whatever is saved at this step, as the weights are the same."""
     _writes: Background[None] = attrs.field(init=False, factory=Background, repr=False)
     """What is being written, for this run or still for one that was abandoned."""
     _saver: Saver = attrs.field(init=False, repr=False)
@@ -132,19 +135,37 @@ class Checkpoint:
             self._saver.announce(run)
 
     @hookimpl(trylast=True)
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Save if the metric improved, or if an epoch's save is due."""
+    def on_epoch_end(self, run: Run, epoch: int) -> None:
+        """Save if an epoch's save is due and no observation follows, as the last step of the epoch was observed before."""
+        if self._writes.jobs:
+            self._saver.announce(run)
+        if not run.history.has_end_of(epoch) and not self.save_best_only and self._is_due(epoch):
+            self._save(run, None, f"end of epoch {epoch + 1}")
+
+    @hookimpl(trylast=True)
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Save if the metric improved, or if a save is due; have the value rank what is saved at this moment."""
         if self._writes.jobs:
             self._saver.announce(run)
         asked = self.save_best_only or self.monitor != _DEFAULT_MONITOR
         value = observe(run, metrics, self.monitor, self.missing or ("error" if asked else "skip"))
         if value is not None:
-            self.observed = self.observed.observe(value, epoch)
+            self.observed = observed(run, self.observed, value)
+            self._ranking = run.progress.step, value
+            self._saver.rank(run, value)
+        epoch, by_steps = run.progress.epoch, run.history.by_steps[-1]
         if self.save_best_only:
             if value is not None and self.observed.waited == 0:
                 self._save(run, value, f"{self.monitor} improved to {value:.6g}")
-        elif self.every_n_epochs is not None and (epoch + 1) % self.every_n_epochs == 0:
+        elif self._saver.is_asked:
+            return
+        elif by_steps and self.every_n_epochs is not None:
+            self._save(run, value, f"evaluation at step {run.progress.step}")
+        elif not by_steps and self._is_due(epoch):
             self._save(run, value, f"end of epoch {epoch + 1}")
+
+    def _is_due(self, epoch: int) -> bool:
+        return self.every_n_epochs is not None and (epoch + 1) % self.every_n_epochs == 0
 
     @hookimpl(trylast=True)
     def on_exception(self, run: Run, exception: BaseException) -> None:
@@ -174,6 +195,8 @@ class Checkpoint:
 
     def _save(self, run: Run, value: float | None, reason: str, *, urgent: bool = False) -> None:
         self._last_step = run.progress.step
+        if value is None and self._ranking is not None and self._ranking[0] == run.progress.step:
+            value = self._ranking[1]
         if self.when_busy == "skip" and not urgent and self._saver.is_busy():
             msg = "%s: step %d is not saved (%s): one checkpoint is being written and one more waits"
             logger.warning(msg, run.plugin, run.progress.step, reason)
@@ -201,11 +224,13 @@ class Checkpoint:
         return store.newest(self.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the observations so far, and the step of the latest save."""
-        return {**self.observed.state_dict(), "last_step": self._last_step}
+        """Return the observations so far, the step of the latest save, and what ranks another one at its step."""
+        return {**self.observed.state_dict(), "last_step": self._last_step, "ranking": self._ranking}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the observations of `state`."""
         observations = dict(state)
         self._last_step = observations.pop("last_step")
+        ranking = observations.pop("ranking", None)  # earlier states lack it
+        self._ranking = None if ranking is None else (ranking[0], ranking[1])
         self.observed = self.observed.load_state_dict(observations)

@@ -47,6 +47,8 @@ class Saver:
     """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
     seconds_to_save: float | None = attrs.field(init=False, default=None)
     """How long the latest save took: its capture and its write, and nothing that it waited for."""
+    _asked: tuple[int, float | None] | None = attrs.field(init=False, default=None)
+    """The step at which a capture was asked for that was not taken yet, and the value that ranks it."""
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
     _lock: store.Lock | None = attrs.field(init=False, default=None)
@@ -68,7 +70,7 @@ class Saver:
     def save(self, run: Run, value: float | None, reason: str) -> None:
         """Save the run once this moment is settled and there is a place, ranked by `value`, or not ranked if that is None.
 
-        What goes wrong on another thread is raised by `announce`.
+        Asked twice within one moment, it saves once. What goes wrong on another thread is raised by `announce`.
         """
         if self.is_busy():
             self._writes.wait(unfinished=1)
@@ -79,9 +81,25 @@ class Saver:
             self._earlier_set_aside = True
         self.latest = place_of(run)
         run.decide("checkpoint", f"saving {store.name_of(*self.latest)}: {reason}", value)
-        run.when_settled(functools.partial(self._write_capture, run, value))
+        if self._asked is None:
+            run.when_settled(functools.partial(self._write_capture, run))
+        self._asked = run.progress.step, value
 
-    def _write_capture(self, run: Run, value: float | None, capture: Capture) -> None:
+    @property
+    def is_asked(self) -> bool:
+        """Whether a save was asked for whose moment is not settled."""
+        return self._asked is not None
+
+    def rank(self, run: Run, value: float) -> None:
+        """Have `value`, observed now, rank the save that was asked for in this moment, if there is one."""
+        if self._asked is not None:
+            self._asked = run.progress.step, value
+
+    def _write_capture(self, run: Run, capture: Capture) -> None:
+        step, value = self._asked or (capture.step, None)
+        self._asked = None
+        if step != capture.step:  # within an accumulation: the weights are no longer those that were observed
+            value = None
         self.latest = capture.step, capture.accumulated  # within an accumulation, it comes later than it was asked for
         write = functools.partial(self._make_checkpoint, run.plugin, capture, value)
         if self._in_background:

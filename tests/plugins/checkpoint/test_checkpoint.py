@@ -220,9 +220,10 @@ def test_the_saved_state_is_the_state_after_every_decision_of_the_event(tmp_path
     train([plugin, *others], [1, 2, 3], trainee=trainee)
     saved = plugin.newest()
     record = saved.record()
-    assert record["plugins"]["early_stopping"]["state"] == {"best": 1, "best_epoch": 0, "waited": 2}
+    best = {"best": 1, "best_epoch": 0, "best_step": 1, "by_steps": False}
+    assert record["plugins"]["early_stopping"]["state"] == {**best, "waited": 2}
     assert record["plugins"]["reduce_lr_on_plateau"]["state"]["cooling"] == 3
-    assert record["plugins"]["checkpoint"]["state"] == {"best": 1, "best_epoch": 0, "waited": 2, "last_step": 3}
+    assert record["plugins"]["checkpoint"]["state"] == {**best, "waited": 2, "last_step": 3, "ranking": [3, 3]}
     assert record["decisions"][-1]["message"] == "saving step-00000003: end of epoch 3"
     assert record["progress"] == {"epoch": 2, "batch": 0, "step": 3, "accumulated": 0}
     assert record["history"]["metrics"] == {"val_loss": [1, 2, 3]}
