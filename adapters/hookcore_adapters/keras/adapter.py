@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from hookcore import Engine, Metrics
-from hookcore_adapters.keras.events import KerasEvents
+from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 from hookcore_adapters.keras.light_callback import LightCallback
 
@@ -43,7 +43,8 @@ class KerasAdapter(LightCallback):
     * `validation_data` and `validation_freq`: those of `fit`, for plugins that look at them. Keras does not tell a callback.
     * `resume`: that of `hookcore_adapters.keras.fit`. The model must be built, and nothing is known of the order of its data.
 
-    Other callbacks beside it work as before. Keras converts the metrics of every batch before it calls any callback, and tells no
+    Other callbacks beside it work as before. List those before it that change the model or add to the logs: what they add at an
+    epoch's end are metrics, and what they do is in the checkpoint. Keras converts the metrics of every batch before it calls any callback, and tells no
     callback of an exception: `hookcore_adapters.keras.fit` does better in both. Here a run that an exception ended ends for the
     plugins when the next run begins, unless a plugin raised the exception.
     """
@@ -93,7 +94,7 @@ class KerasAdapter(LightCallback):
 
     @_reporting_errors
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.events.epoch_end(epoch, Metrics(logs))
+        self.events.epoch_end(epoch, Metrics(numeric_logs(logs)))
 
     def on_train_end(self, logs: Logs = None) -> None:
         del logs

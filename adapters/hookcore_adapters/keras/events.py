@@ -20,6 +20,13 @@ from hookcore_adapters.keras.trainee import KerasTrainee
 Logs: TypeAlias = Mapping[str, Any] | None
 
 
+def numeric_logs(logs: Logs) -> dict[str, Any]:
+    """Return the numbers and arrays in `logs`. Callbacks may add anything else, which Keras ignores."""
+    return {
+        name: value for name, value in (logs or {}).items() if isinstance(value, int | float | Mapping) or hasattr(value, "shape")
+    }
+
+
 @attrs.define(eq=False)
 class KerasEvents:
     """Receives what Keras calls and tells a driver of it, and is the driver's host.
@@ -84,10 +91,14 @@ class KerasEvents:
         if self._interruption is not None:
             run.interrupt(self._interruption)
 
+    def before_epoch(self) -> None:
+        """Put back what a resumed run begins its first epoch with, before any callback uses it."""
+        self._resuming.begin_epoch()
+
     def epoch_begin(self, epoch: int) -> None:
         """Begin an epoch, and skip its batches that were trained before the run was cut."""
         self._check_runs()
-        self._resuming.begin_epoch()
+        self.before_epoch()
         self._driver.epoch_begin(epoch)
         self._stopped_early = None
         position = self._driver.position

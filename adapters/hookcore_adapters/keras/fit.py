@@ -10,7 +10,7 @@ import keras
 from hookcore import Engine, Metrics, ParameterError
 from hookcore.interrupt import DelayedInterrupt
 from hookcore_adapters.keras.data import steps_per_epoch, validation_data
-from hookcore_adapters.keras.events import KerasEvents
+from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     """Train `model` as `model.fit(*args, **kwargs)` does, with `plugins`, and return the run.
 
     * `plugins`: what `Engine` takes, or an `Engine`.
-    * `callbacks`: Keras callbacks, which work as before and are called after the plugins.
+    * `callbacks`: Keras callbacks, which work as before. They are called before the plugins: what they add to the logs at an
+      epoch's end are metrics, and what they do to the model is in the checkpoint.
     * `verbose`: Keras's progress bar, which is shown by default, unless a plugin shows progress itself.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. Give the same model, compiled alike, data and `epochs`
@@ -76,74 +77,86 @@ def _callback_list(engine: Engine, arguments: Mapping[str, Any], resume: Resume)
 
 
 class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types
-    """The list that Keras's trainer calls: first plugins, with the metrics as they are, then callbacks, with theirs converted.
+    """The list that Keras's trainer calls: first callbacks, with the metrics converted, then plugins, with theirs as they are.
 
     Keras converts the metrics of every batch even if no callback reads them, which is nearly all that its callbacks cost.
-    At Ctrl-C the callbacks have the end of the batch or epoch before it is raised.
     """
 
     def __init__(self, events: KerasEvents, callbacks: Any, **kwargs: Any) -> None:
         super().__init__(callbacks, **kwargs)
         self.events = events
         # Keras always adds a History, which looks at epochs only.
-        self._has_batch_callbacks = any(type(callback) is not keras.callbacks.History for callback in self.callbacks)
+        self._has_callbacks = any(type(callback) is not keras.callbacks.History for callback in self.callbacks)
+        self._latest = _LatestLogs()
+        if self._has_callbacks:
+            self.callbacks.append(self._latest)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.events.train_begin(self._model, self.params)
         super().on_train_begin(logs)
+        self.events.train_begin(self._model, self.params)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.events.epoch_begin(epoch)
+        self.events.before_epoch()
         super().on_epoch_begin(epoch, logs)
+        self.events.epoch_begin(epoch)
         # If no callback listens to batches, the session's own methods suffice, whose arguments are all that Keras's loop gives.
-        if not self._has_batch_callbacks and type(self._model).fit is keras.Model.fit:
+        if not self._has_callbacks and type(self._model).fit is keras.Model.fit:
             self.__dict__.update(on_train_batch_begin=self.events.batch_begin, on_train_batch_end=self.events.batch_end)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        self.events.batch_begin(batch)
-        if self._has_batch_callbacks:
+        if self._has_callbacks:
             super().on_train_batch_begin(batch, logs)
+        self.events.batch_begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        try:
-            self.events.batch_end(batch, logs)
-        except KeyboardInterrupt:
+        if self._has_callbacks:
             super().on_train_batch_end(batch, logs)
-            raise
-        if self._has_batch_callbacks:
-            super().on_train_batch_end(batch, logs)
+        self.events.batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         metrics = Metrics(logs)
-        try:
-            self.events.epoch_end(epoch, metrics)
-        except KeyboardInterrupt:
+        if self._has_callbacks:
             super().on_epoch_end(epoch, logs)
-            raise
-        if self._has_batch_callbacks or metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
+            metrics = Metrics(numeric_logs(self._latest.in_order_of(logs or {})))
+        elif metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
             super().on_epoch_end(epoch, logs)
-        else:  # converted for the plugins already, and in the order that Keras's conversion has
+        else:  # converted once, for plugins too, and in the order that Keras's conversion has
             for history in self.callbacks:
                 history.on_epoch_end(epoch, dict(sorted(metrics.items())))
+        self.events.epoch_end(epoch, metrics)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.events.train_end()
         super().on_train_end(logs)
+        self.events.train_end()
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        self.events.evaluate_begin(self._model)
         super().on_test_begin(logs)
+        self.events.evaluate_begin(self._model)
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        self.events.evaluate_batch_begin(batch)
-        if self._has_batch_callbacks:
+        if self._has_callbacks:
             super().on_test_batch_begin(batch, logs)
+        self.events.evaluate_batch_begin(batch)
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.events.evaluate_batch_end(batch, logs)
-        if self._has_batch_callbacks:
+        if self._has_callbacks:
             super().on_test_batch_end(batch, logs)
+        self.events.evaluate_batch_end(batch, logs)
 
     def on_test_end(self, logs: Logs = None) -> None:
-        self.events.evaluate_end(logs)
         super().on_test_end(logs)
+        self.events.evaluate_end(logs)
+
+
+class _LatestLogs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Comes last in a list, and keeps the logs of an epoch's end, to which the callbacks before it have added."""
+
+    logs: Mapping[str, Any]
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        del epoch
+        self.logs = logs or {}
+
+    def in_order_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what it keeps, in the order of `logs`, which Keras sorts."""
+        return {name: self.logs[name] for name in (*logs, *self.logs) if name in self.logs}

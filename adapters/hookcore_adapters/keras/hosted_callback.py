@@ -9,6 +9,7 @@ import keras
 
 from hookcore import Engine, Outcome, ParameterError, RegistrationError, Run, hookimpl
 from hookcore.registry.discovery import name_of
+from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     """Return a plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
 
     It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
-    predictions. If the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called
+    predictions. The numbers that it adds to the logs at an epoch's end are metrics of the run, as in Keras. If the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called
     after an exception. `name` is by default the name of the callback's class in snake case.
     Raises `ParameterError` if `callback` is not a Keras callback.
     """
@@ -136,7 +137,9 @@ class _Hosted:
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        self._call(run, "on_epoch_end", epoch, dict(metrics))
+        logs = dict(metrics)
+        self._call(run, "on_epoch_end", epoch, logs)
+        run.log({name: value for name, value in numeric_logs(logs).items() if name not in metrics})
 
     @hookimpl
     def on_predict_begin(self, run: Run) -> None:

@@ -125,7 +125,7 @@ class Form:
             return fit(model, *args, plugins=self.engine, resume=resume, **kwargs)
         self.adapter = KerasAdapter(self.engine, validation_freq=kwargs.get("validation_freq", 1), resume=resume)
         callbacks = kwargs.pop("callbacks", None) or []
-        model.fit(*args, callbacks=[self.adapter, *callbacks], **kwargs)
+        model.fit(*args, callbacks=[*callbacks, self.adapter], **kwargs)  # as in `fit`: callbacks first
         return self.run
 
     @property

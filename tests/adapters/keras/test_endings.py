@@ -161,7 +161,7 @@ def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
     assert train_by_fit.run.outcome is outcome
 
 
-@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end"])
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_begin", "on_epoch_end", "on_train_end"])
 def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str) -> None:
     """Whatever hook a callback raises in, the run ends for the plugins, once."""
     recording = RecordingPlugin()
@@ -172,6 +172,16 @@ def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: A
     assert recording.hooks.count("on_train_end") == 1
 
 
+def test_a_callbacks_error_before_training_begins_no_run(train_by_fit: Any, model: Any, data: Any, raising: Any) -> None:
+    """Callbacks come before plugins: if one raises in on_train_begin, no plugin has heard of a run, and the next one is whole."""
+    recording = RecordingPlugin()
+    callback = keras.callbacks.LambdaCallback(on_train_begin=raising(ValueError("bad")))
+    with pytest.raises(ValueError, match="bad"):
+        train_by_fit(model, *data, batch_size=6, plugins=[recording], callbacks=[callback])
+    assert recording.events == []
+    assert train_by_fit(model, *data, batch_size=6, plugins=[recording]).outcome is Outcome.COMPLETED
+
+
 @pytest.mark.parametrize(
     ("hook", "last", "step"),
     [
@@ -179,7 +189,7 @@ def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: A
         ("on_batch_begin", "on_batch_end", 1),
         ("on_batch_end", "on_batch_end", 1),
         ("on_evaluate_begin", "on_evaluate_batch_end", 4),
-        ("on_epoch_end", "on_epoch_end", 4),
+        ("on_epoch_end", "on_metrics", 4),
     ],
 )
 def test_ctrl_c_waits_for_the_end_of_the_batch(
@@ -324,6 +334,7 @@ def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, 
         "on_batch_begin",
         "on_batch_end",
         "on_epoch_end",
+        "on_metrics",
         "on_train_end",
     ]
 

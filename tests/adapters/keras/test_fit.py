@@ -40,7 +40,9 @@ def test_events_come_in_order_with_zero_based_numbers(train: Train, model: Any, 
     run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
     batches = [(hook, batch) for batch in range(3) for hook in ("on_batch_begin", "on_batch_end")]
     validation = [("on_evaluate_begin",), ("on_evaluate_batch_begin", 0), ("on_evaluate_batch_end", 0), ("on_evaluate_end",)]
-    epochs = [event for epoch in (0, 1) for event in [("on_epoch_begin", epoch), *batches, *validation, ("on_epoch_end", epoch)]]
+    epochs: list[Any] = []
+    for epoch in (0, 1):
+        epochs += [("on_epoch_begin", epoch), *batches, *validation, ("on_epoch_end", epoch), ("on_metrics",)]
     assert without_metrics(recording) == [("on_train_begin",), *epochs, ("on_train_end", Outcome.COMPLETED)]
     assert (run.epochs, run.steps_per_epoch, run.outcome) == (2, 3, Outcome.COMPLETED)
     assert (run.progress.epoch, run.progress.batch, run.progress.step) == (1, 2, 6)
@@ -59,11 +61,12 @@ def test_step_counts_the_batch_that_has_just_ended(train: Train, model: Any, dat
 
 
 def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(train: Train, model: Any, data: Any) -> None:
-    """`on_epoch_end` gets `loss` and `val_loss`, `on_evaluate_end` plain names, and `run.history` what Keras's history has."""
+    """`on_epoch_end` and `on_metrics` get `loss` and `val_loss`, `on_evaluate_end` plain names, `run.history` what Keras's has."""
     recording = RecordingPlugin()
     run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
     epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]
     evaluations = [event[1] for event in recording.events if event[0] == "on_evaluate_end"]
+    assert [event[1] for event in recording.events if event[0] == "on_metrics"] == epochs
     assert set(epochs[0]) == {"loss", "acc", "val_loss", "val_acc"}
     assert [{f"val_{name}": value for name, value in metrics.items()} for metrics in evaluations] == [
         {name: value for name, value in metrics.items() if name.startswith("val_")} for metrics in epochs
@@ -72,8 +75,8 @@ def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(t
     assert [metrics["val_loss"] for metrics in epochs] == run.history["val_loss"]
 
 
-def test_plugins_are_called_before_the_callbacks(train_by_fit: Train, model: Any, data: Any, calls: Any) -> None:
-    """At each event of `fit` the plugins come first, so that a callback sees what they did."""
+def test_plugins_are_called_after_the_callbacks(train_by_fit: Train, model: Any, data: Any, calls: Any) -> None:
+    """At each event of `fit` the callbacks come first, so that plugins see, and save, what they did."""
     order: list[str] = []
     hooks = {"on_train_begin": 0, "on_epoch_begin": 1, "on_epoch_end": 1, "on_train_end": 0}
     callback = keras.callbacks.LambdaCallback(
@@ -87,7 +90,7 @@ def test_plugins_are_called_before_the_callbacks(train_by_fit: Train, model: Any
     every = [*hooks, "on_batch_begin", "on_batch_end", "on_evaluate_begin", "on_evaluate_batch_end", "on_evaluate_end"]
     plugin = calls(**{hook: lambda _, hook=hook: order.append(f"plugin {hook}") for hook in every})
     train_by_fit(model, *data, validation_data=data, batch_size=24, plugins=[plugin], callbacks=[callback])
-    assert order[1::2] == [call.replace("plugin", "callback") for call in order[::2]]
+    assert order[::2] == [call.replace("plugin", "callback") for call in order[1::2]]
     assert len(order) == 2 * len(every)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,13 +15,16 @@ from hookcore import (
     Metrics,
     Run,
     hookimpl,
+    store,
 )
 from hookcore import metrics as core_metrics
 from hookcore.testing import RecordingPlugin
-from hookcore_plugins import EarlyStopping
+from hookcore_adapters.keras import from_keras
+from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     Train = Callable[..., Run]
     Watch = Callable[[], Any]
@@ -198,3 +202,43 @@ def test_an_absent_metric_is_refused_at_the_end_of_the_first_epoch(train: Train,
     with pytest.raises(MetricError, match=r"there are: acc, loss\. Did you mean 'acc'\?"):
         train(model, *data, epochs=3, plugins=[EarlyStopping("accc", mode="max")])
     assert train.run.progress.epoch == 0  # type: ignore[attr-defined]  # Train is a Form
+
+
+class F1(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Adds a metric of its own to the logs, better in the first epoch than in any other, and something that is no number."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs |= {"val_f1": np.float32(0.5 if epoch == 0 else 0.25), "remark": "ours"}
+
+
+HOW: dict[str, dict[str, list[Any]]] = {
+    "beside": {"callbacks": [F1()], "plugins": []},
+    "hosted": {"callbacks": [], "plugins": [from_keras(F1())]},
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_metric_that_a_callback_adds_is_a_metric_of_the_run(
+    train: Train, model: Any, data: Any, tmp_path: Path, how: str
+) -> None:
+    """As in Keras, whoever monitors it finds it: early stopping, the best checkpoint, the log and the history."""
+    checkpoint = Checkpoint(tmp_path / "best", "val_f1", "max", save_best_only=True)
+    plugins = [EarlyStopping("val_f1", mode="max", patience=2), checkpoint, CSVLog(tmp_path / "log.csv"), *HOW[how]["plugins"]]
+    run = train(model, *data, batch_size=12, epochs=5, plugins=plugins, callbacks=HOW[how]["callbacks"])
+    assert run.history["val_f1"] == [0.5, 0.25, 0.25]
+    assert [(vote.metric, vote.best, vote.best_epoch, vote.best_step) for vote in run.stop_reasons] == [("val_f1", 0.5, 0, 2)]
+    assert (checkpoint.best().step, checkpoint.best().value) == (2, 0.5)
+    with (tmp_path / "log.csv").open() as file:
+        assert [(row["loss"] != "", row["val_f1"], "remark" in row) for row in csv.DictReader(file)] == [
+            (True, "0.5", False),
+            (True, "0.25", False),
+            (True, "0.25", False),
+        ]
+
+
+def test_what_a_callback_does_to_the_model_is_in_the_checkpoint(train: Train, model: Any, data: Any, tmp_path: Path) -> None:
+    """Callbacks come before the plugins, so the weights that one sets at an epoch's end are saved."""
+    zeros = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: model.set_weights([0 * w for w in model.get_weights()]))
+    train(model, *data, batch_size=12, epochs=1, plugins=[Checkpoint(tmp_path)], callbacks=[zeros])
+    saved = keras.models.load_model(store.newest(tmp_path).path / "model.keras")
+    assert not any(np.any(weights) for weights in saved.get_weights())

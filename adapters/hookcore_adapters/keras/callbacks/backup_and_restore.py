@@ -13,8 +13,8 @@ from hookcore.metrics import Metrics
 from hookcore.store.retention import Retention
 from hookcore_adapters.keras.callbacks.arguments import local_path, valid_save_freq
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
-from hookcore_adapters.keras.callbacks.plugin_callback import numeric_logs
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
+from hookcore_adapters.keras.events import numeric_logs
 from hookcore_adapters.keras.skip_batches import BatchSkipper, can_skip_batches
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 

@@ -14,10 +14,10 @@ from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
     comparison,
     monitor_field,
-    numeric_logs,
     plugin_parameter,
     print_message,
 )
+from hookcore_adapters.keras.events import numeric_logs
 from hookcore_adapters.keras.trainee import KerasSnapshot
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
     comparison,
     monitor_field,
-    numeric_logs,
     plugin_parameter,
     print_message,
 )
+from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,9 @@ from hookcore.metrics import Metrics
 from hookcore.observing import direction_of
 from hookcore_adapters.keras.callbacks.arguments import local_path, mode_or_auto, valid_save_freq
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
-from hookcore_adapters.keras.callbacks.plugin_callback import comparison, numeric_logs, print_message
+from hookcore_adapters.keras.callbacks.plugin_callback import comparison, print_message
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
+from hookcore_adapters.keras.events import numeric_logs
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:

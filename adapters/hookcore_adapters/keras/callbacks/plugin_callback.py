@@ -13,6 +13,7 @@ import keras
 from hookcore import CapabilityError, Engine, HookcoreError, MetricError
 from hookcore_adapters.keras.adapter import KerasAdapter
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
+from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         super().on_train_batch_end(batch, numeric_logs(logs))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        super().on_epoch_end(epoch, numeric_logs(logs))
+        super().on_epoch_end(epoch, logs)
         self.run_after_epoch_end()
 
     def state_dict(self) -> Mapping[str, Any] | None:
@@ -72,13 +73,6 @@ class PluginCallback(StatefulCallback, KerasAdapter):
             self.plugin.load_state_dict(state)
         else:
             self._restored_state = state
-
-
-def numeric_logs(logs: Logs) -> dict[str, Any]:
-    """Return the numbers and arrays in `logs`. Other callbacks may add anything else, which Keras ignores."""
-    return {
-        name: value for name, value in (logs or {}).items() if isinstance(value, int | float | Mapping) or hasattr(value, "shape")
-    }
 
 
 def plugin_parameter(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Any:
