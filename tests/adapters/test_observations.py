@@ -1,0 +1,380 @@
+"""Loops that evaluate by steps: one long epoch is observed, decided on, saved and logged as many short ones are."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hookcore import HookcoreError, MetricError, MetricNames, Outcome, ParameterError, Run, hookimpl, store
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping, JSONLog, NaNGuard, ReduceLROnPlateau
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+SCORES = [1.0, 0.8, 0.9, 0.95, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
+"""Of ten evaluations: the second is the best when the fourth has come."""
+
+
+def train(
+    plugins: Iterable[object],
+    *,
+    steps: int = 1000,
+    every: int = 100,
+    scores: Sequence[float] = SCORES,
+    resume: Any = None,
+    epochs: int = 1,
+    prefix: str | None = None,
+) -> Run:
+    """A loop that trains `steps` batches in each epoch and evaluates `every` so many, with the next of `scores`."""
+    trainee = ScriptedTrainee()
+    with Loop(plugins, epochs=epochs, trainee=trainee, resume=resume) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(steps)):
+                trainee.weights = [trainee.weights[0] + trainee.learning_rate]
+                loop.log(loss=float(batch))
+                if loop.every(every):
+                    with loop.evaluation(prefix):
+                        loop.log(loss=scores[(loop.run.progress.step // every - 1) % len(scores)])
+    return loop.run
+
+
+def plugins_of(directory: Path) -> list[Any]:
+    """What a user would list."""
+    return [
+        EarlyStopping(patience=2),
+        ReduceLROnPlateau(patience=1, factor=0.5),
+        NaNGuard(),
+        Checkpoint(directory / "checkpoints", keep_last=None),
+        CSVLog(directory / "log.csv"),
+    ]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_epoch_stops_at_the_evaluation_at_which_the_patience_is_used_up(tmp_path: Path) -> None:
+    """One epoch of 1,000 steps, an evaluation every 100, the best at step 200, patience 2: it stops at step 400."""
+    run = train(plugins_of(tmp_path))
+    assert (run.outcome, run.progress.step) == (Outcome.STOPPED, 400)
+    vote = run.stop_reasons[0]
+    assert vote.message == "val_loss has not improved for 2 observations: 0.95, best 0.8 at step 200"
+    assert (vote.epoch, vote.step, vote.best, vote.best_epoch, vote.best_step) == (0, 400, 0.8, 0, 200)
+    best = store.best(tmp_path / "checkpoints")
+    assert (best.step, best.value) == (200, 0.8)
+    assert [saved.step for saved in store.available(tmp_path / "checkpoints")] == [100, 200, 300, 400]
+    assert run.history.steps == [100, 200, 300, 400]
+    assert run.history.by_steps == [True] * 4
+    assert run.history["val_loss"] == SCORES[:4]
+    assert run.history["loss"] == [49.5, 149.5, 249.5, 349.5]  # the means since the observation before
+    assert run.history.learning_rates == [0.1, 0.1, 0.1, 0.05]  # each before it was reduced
+    assert [(row["epoch"], row["step"], row["learning_rate"], row["val_loss"]) for row in rows(tmp_path / "log.csv")] == [
+        ("0", "100", "0.1", "1.0"),
+        ("0", "200", "0.1", "0.8"),
+        ("0", "300", "0.1", "0.9"),
+        ("0", "400", "0.05", "0.95"),
+    ]
+
+
+@pytest.mark.parametrize("best_only", [True, False])
+def test_saves_and_evaluations_by_steps_that_meet_are_one_checkpoint_that_is_ranked(tmp_path: Path, *, best_only: bool) -> None:
+    """Saves every 7 steps and evaluations every 30: at step 210 the save holds the observation and its value."""
+
+    def made(name: str) -> list[Any]:
+        return [
+            EarlyStopping(patience=4),
+            Checkpoint(tmp_path / name, every_n_steps=7, keep_last=None, keep_best=None, save_best_only=best_only),
+        ]
+
+    scores = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.9, 0.9, 0.9]
+    whole = train(made("whole"), steps=300, every=30, scores=scores)
+    best = store.best(tmp_path / "whole")
+    assert (best.step, best.value) == (210, 0.1)
+    assert best.record()["plugins"]["early_stopping"]["state"]["best"] == 0.1
+    decided = [decision.message for decision in whole.decisions if decision.step == 210]
+    assert decided[0] == "saving step-00000210: every 7 steps"
+    saved = store.available(tmp_path / "whole")
+    assert {7 * number for number in range(1, 43)} <= {one.step for one in saved}
+    for one in saved[:: 1 if best_only else 9]:
+        again = train(made(f"from-{one.step}"), steps=300, every=30, scores=scores, resume=one.path)
+        assert again.history.state_dict() == whole.history.state_dict()
+        assert again.decisions == whole.decisions
+        assert again.stop_reasons == whole.stop_reasons
+
+
+def test_an_epochs_end_that_shares_its_step_with_an_evaluation_keeps_its_value(tmp_path: Path) -> None:
+    """The last batch is observed; the epoch's end, which is no observation, replaces that checkpoint and stays ranked by it."""
+    recording = RecordingPlugin()
+    train([recording, Checkpoint(tmp_path, keep_last=None)], steps=200, scores=[0.5, 0.25], epochs=2)
+    assert [hook for hook in recording.hooks if hook in {"on_metrics", "on_epoch_end"}] == ["on_metrics", "on_metrics", "on_epoch_end"] * 2
+    saved = {one.step: one for one in store.available(tmp_path)}
+    assert {step: one.value for step, one in saved.items()} == {100: 0.5, 200: 0.25, 300: 0.5, 400: 0.25}
+    assert saved[200].record()["position"] == {"epoch": 1, "batch": 0, "begun": False}
+
+
+def test_an_epochs_end_is_a_row_if_something_is_fresh_or_if_it_had_none() -> None:
+    """After the last evaluation come 50 steps whose loss is fresh; an epoch without an evaluation is a row in any case."""
+    run = train([], steps=250, epochs=2)
+    assert run.history.steps == [100, 200, 250, 300, 400, 500]
+    assert run.history.by_steps == [True, True, False, True, True, True]  # step 500 is the end of an epoch too
+    assert run.history["loss"][2] == sum(range(200, 250)) / 50
+    assert math.isnan(run.history["val_loss"][2])
+    assert train([], steps=5).history.epochs == [0]
+    with Loop(epochs=2) as loop:
+        for _ in loop.epochs():
+            pass
+    assert loop.run.history.epochs == [0, 1]
+
+
+def test_all_evaluations_of_one_batch_are_one_observation() -> None:
+    """Two validation sets, and what the body logs after them: a plugin that monitors any of it sees it at the step it is of."""
+    recording = RecordingPlugin()
+    monitoring = [("far", EarlyStopping("far_loss", mode="min")), ("score", EarlyStopping("score", mode="max"))]
+    with Loop([recording, *monitoring], epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(4)):
+                loop.log(loss=1.0)
+                if loop.every(2):
+                    for prefix in ("near_", "far_"):
+                        with loop.evaluation(prefix):
+                            loop.log(loss=0.5)
+                    loop.log(score=3.0)
+    assert [event[1] for event in recording.events if event[0] == "on_metrics"] == [
+        {"loss": 1.0, "near_loss": 0.5, "far_loss": 0.5, "score": 3.0}
+    ] * 2
+    assert loop.run.metric_names.validation == ("val_", "near_", "far_")
+
+
+def test_an_evaluation_ends_its_batch_first() -> None:
+    """The batch's metrics are those logged before it; what is logged after it belongs to the epoch and not to the batch."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches([0]):
+                loop.log(loss=1.0)
+                with loop.evaluation():
+                    loop.log(loss=2.0)
+                loop.log(late=3.0)
+                with pytest.raises(HookcoreError, match="within a batch"):
+                    next(loop.batches([0]))
+    assert recording.events[2:] == [
+        ("on_batch_begin", 0),
+        ("on_batch_end", 0, {"loss": 1.0}),
+        ("on_evaluate_begin",),
+        ("on_evaluate_end", {"loss": 2.0}),
+        ("on_metrics", {"loss": 1.0, "val_loss": 2.0, "late": 3.0}),
+        ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 2.0, "late": 3.0}),
+        ("on_train_end", Outcome.COMPLETED),
+    ]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_that_is_left_after_its_evaluation_is_observed(accumulate: int) -> None:
+    """A `break` after an evaluation ends the batches; the observation still comes, before the epoch's end."""
+    recording = RecordingPlugin()
+    with Loop([recording], epochs=1) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(9), accumulate=accumulate):
+                loop.log(loss=1.0)
+                if batch == 2:
+                    with loop.evaluation():
+                        loop.log(loss=2.0)
+                    break
+    assert recording.hooks[-5:] == ["on_evaluate_begin", "on_evaluate_end", "on_metrics", "on_epoch_end", "on_train_end"]
+    assert loop.run.progress.step == (3 if accumulate == 1 else 2)
+    assert loop.run.history.steps == [loop.run.progress.step]
+
+
+def test_every_counts_the_step_of_the_open_batch_once_also_after_its_evaluation() -> None:
+    """`every(n)` is true at each multiple of n steps and nowhere else, over epochs, however often the body asks."""
+    asked: list[tuple[int, bool, bool]] = []
+    with Loop(epochs=2) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(5)):
+                before = loop.every(3)
+                if before:
+                    with loop.evaluation():
+                        pass
+                asked.append((loop.run.progress.step, before, loop.every(3)))
+    assert [is_due for _, is_due, _ in asked] == [step % 3 == 0 for step in range(1, 11)]
+    assert [before for _, before, _ in asked] == [after for _, _, after in asked]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_under_accumulation_every_counts_updates_and_misses_none(tmp_path: Path, *, resume: bool) -> None:
+    """Seven batches by threes are three steps, the last one of a shorter rest: it shows at the next batch, also if resumed there."""
+    due: list[tuple[int, int]] = []
+
+    def body(plugins: list[Any], start: Any = None, epochs: int = 3) -> None:
+        with Loop(plugins, epochs=epochs, trainee=ScriptedTrainee(), resume=start) as loop:
+            for _ in loop.epochs():
+                for batch in loop.batches(range(7), accumulate=3):
+                    if loop.every(3):
+                        due.append((batch, loop.run.progress.step))
+
+    body([Checkpoint(tmp_path)], epochs=1 if resume else 3)
+    if resume:
+        assert due == []
+        body([Checkpoint(tmp_path)], "auto")
+    assert due == [(0, 3), (0, 6)]
+
+
+@pytest.mark.parametrize("steps", [0, -1, True, 1.5, "100"])
+def test_every_refuses_what_is_no_number_of_steps(steps: Any) -> None:
+    """The error names the value and what was expected."""
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches([0]):
+                with pytest.raises(ParameterError, match=rf"a number of steps of at least 1, got {steps!r}"):
+                    loop.every(steps)
+
+
+def test_every_is_refused_outside_of_a_batch_of_training() -> None:
+    """Before the batches, after them and within an evaluation it has no batch to count."""
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            with pytest.raises(HookcoreError, match="only within a batch of training"):
+                loop.every(1)
+            for _ in loop.batches([0]):
+                with loop.evaluation():
+                    with pytest.raises(HookcoreError, match="only within a batch of training"):
+                        loop.every(1)
+            with pytest.raises(HookcoreError, match="only within a batch of training"):
+                loop.every(1)
+
+
+def test_a_validation_metric_is_missing_only_from_an_observation_that_has_another() -> None:
+    """A misspelt one is an error at the first evaluation; an epoch that ends before the first evaluation says nothing about it."""
+    with pytest.raises(MetricError, match="no metric 'val_los' at step 100; there are: loss, val_loss. Did you mean 'val_loss'"):
+        train([EarlyStopping("val_los", mode="min")])
+
+    def late(**more: Any) -> Run:
+        with Loop([EarlyStopping()], epochs=3, **more) as loop:
+            for _ in loop.epochs():
+                for _ in loop.batches(range(10)):
+                    loop.log(loss=1.0)
+                    if loop.every(15):
+                        with loop.evaluation():
+                            loop.log(loss=1.0)
+        return loop.run
+
+    assert late(validation_freq=None).history.steps == [10, 15, 20, 30]
+    with pytest.raises(MetricError, match="no metric 'val_loss' at the end of epoch 1.*validation_freq"):
+        late()
+
+
+def test_a_loop_says_how_its_validation_metrics_are_called() -> None:
+    """`auto` finds the direction under the loop's own prefix, NaNGuard looks at its metrics, and a missing one is known as such."""
+    names = MetricNames(validation=("eval/",))
+    with Loop([EarlyStopping("eval/accuracy"), NaNGuard()], epochs=3, metric_names=names, validation_freq=2) as loop:
+        for epoch in loop.epochs():
+            loop.log(loss=1.0)
+            if epoch == 1:
+                with loop.evaluation():
+                    loop.log(accuracy=0.5, loss=math.nan)
+    assert loop.run.history["eval/accuracy"][1] == 0.5
+    assert [(vote.plugin, vote.metric) for vote in loop.run.stop_reasons] == [("nan_guard", "eval/loss")]
+
+
+def test_what_is_observed_before_start_from_step_does_not_count() -> None:
+    """`start_from_step=300` begins with the third evaluation."""
+    run = train([EarlyStopping(patience=2, start_from_step=300)], scores=[0.1, 0.1, 0.5, 0.6, 0.7, 0.1])
+    assert run.progress.step == 500
+    assert run.stop_reasons[0].best_step == 300
+
+
+def test_no_save_by_steps_is_made_without_saves_by_epochs(tmp_path: Path) -> None:
+    """With `every_n_epochs=None` neither an evaluation nor an epoch's end is saved."""
+    train([Checkpoint(tmp_path, every_n_epochs=None, every_n_steps=400, keep_last=None)])
+    assert [saved.step for saved in store.available(tmp_path)] == [400, 800]
+
+
+def test_evaluations_by_steps_are_saved_whatever_every_n_epochs_is(tmp_path: Path) -> None:
+    """`every_n_epochs=2` still means each second end of an epoch, with a reason of its own."""
+    run = train([Checkpoint(tmp_path, every_n_epochs=2)], steps=150, every=100, epochs=2)
+    assert [decision.message for decision in run.decisions] == [
+        "saving step-00000100: evaluation at step 100",
+        "saving step-00000200: evaluation at step 200",
+        "saving step-00000300: evaluation at step 300",
+        "saving step-00000300: end of epoch 2",
+    ]
+
+
+def test_within_an_accumulation_the_value_ranks_no_other_weights(tmp_path: Path) -> None:
+    """A save that was asked for at an evaluation within an accumulation comes after the update, and is of other weights."""
+    with Loop([Checkpoint(tmp_path, keep_last=None)], epochs=1, trainee=ScriptedTrainee()) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(4), accumulate=2):
+                if batch == 2:
+                    with loop.evaluation():
+                        loop.log(loss=0.5)
+    assert [(saved.step, saved.value) for saved in store.available(tmp_path)] == [(2, None)]
+
+
+def test_json_log_has_a_line_for_each_evaluation_with_what_was_decided_on_it(tmp_path: Path) -> None:
+    """Lines by steps are `evaluation`, an epoch's end is `epoch`, and a decision comes after its observation."""
+    import json
+
+    train([ReduceLROnPlateau(patience=1, factor=0.5), JSONLog(tmp_path / "log.jsonl")], steps=350)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["step"]) for line in lines] == [
+        ("evaluation", 100),
+        ("evaluation", 200),
+        ("evaluation", 300),
+        ("learning_rate", 300),
+        ("epoch", 350),
+        ("train_end", 350),
+    ]
+
+
+@pytest.mark.parametrize(("at", "belongs"), [("on_batch_end", 2), ("on_evaluate_end", 2), ("on_metrics", 2), ("on_epoch_end", 3)])
+def test_what_a_plugin_logs_belongs_to_its_observation_or_to_the_next(tmp_path: Path, at: str, belongs: int) -> None:
+    """In on_metrics and on_epoch_end to that one, elsewhere to the next; in logs, history and what others monitor."""
+    count = itertools.count(1)
+
+    @hookimpl
+    def log(run: Run) -> None:
+        run.log(made=float(next(count)))
+
+    recording = RecordingPlugin()
+    logging = SimpleNamespace(name="logging", **{at: log})
+    with Loop([logging, recording, EarlyStopping("made", mode="max", missing="skip"), CSVLog(tmp_path / "log.csv")], epochs=1) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(3)):
+                loop.log(loss=1.0)
+                if loop.every(2):
+                    with loop.evaluation():
+                        loop.log(loss=1.0)
+    assert loop.run.history.steps == [2, 3]
+    first = loop.run.history.steps.index(belongs)
+    assert not math.isnan(loop.run.history["made"][first])
+    assert all(map(math.isnan, loop.run.history["made"][:first]))
+    seen = [event[1] for event in recording.events if event[0] == "on_metrics"]
+    assert seen[first]["made"] == loop.run.history["made"][first]
+    assert rows(tmp_path / "log.csv")[first]["made"] == repr(loop.run.history["made"][first])
+    if at == "on_epoch_end":
+        assert recording.events[-3] == ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 1.0, "made": 1.0})
+
+
+def test_a_plugin_may_make_the_only_metric_of_an_epochs_end() -> None:
+    """An end at which nothing was fresh is an observation if a plugin logs something at it."""
+
+    @hookimpl
+    def log(run: Run, metrics: Any) -> None:
+        run.log(gap=metrics["val_loss"] - metrics["loss"])
+
+    recording = RecordingPlugin()
+    run = train([SimpleNamespace(name="gap", on_epoch_end=log), recording], steps=200, scores=[0.5])
+    assert recording.events[-2] == ("on_metrics", {"gap": 0.5 - 99.5})
+    assert run.history.steps == [100, 200, 200]
+    assert run.history.by_steps == [True, True, False]
