@@ -31,7 +31,7 @@ class Activations:
     pickle: one array per layer, by the layer's name, which in Keras is `encoder/dense` for a layer within another. A file is
     whole or absent.
 
-    * `every_n_epochs`: write after every N epochs.
+    * `every_n_epochs`: write after every N epochs; evaluations within an epoch write nothing.
     * `samples`: how many of the first validation samples; fewer if there are fewer.
     * `max_megabytes`: the most that the arrays of one file take, in millions of bytes. A layer that takes more than those before
       it leave is left out, and the log names it once.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 import attrs
 
-from hookcore import Outcome, Run, hookimpl
-from hookcore.authoring import format_count, format_duration, format_value, learning_rate_of, validators
+from hookcore import Decision, Outcome, Run, hookimpl
+from hookcore.authoring import format_count, format_duration, format_value, place_in_words, validators
 from hookcore_plugins.console.screen import GAP, Screen
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ _CALLER = "loop"  # who decided if no plugin did: the code that runs the loop
 
 @attrs.define(eq=False)
 class Console:
-    """Print one line per finished epoch, what was decided on it and why, and how the run ended; on a terminal, a live bar.
+    """Print one line per observation, what was decided on it and why, and how the run ended; on a terminal, a live bar.
 
-    Epochs are shown counted from 1. The learning rate is the one that the epoch ended with, before any plugin reduced it. The
+    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation, with the time since the one
+    before. Epochs are shown counted from 1. The learning rate is the one that was trained with, before any plugin reduced it. The
     bar shows the batches done in the epoch, the latest metrics as far as they fit, and the time left in the epoch. It is drawn at
     most ten times a second, and metrics are read only then.
 
@@ -62,7 +63,7 @@ class Console:
             self._display.screen.close()
         screen = Screen(sys.stdout if self.stream is None else self.stream, self.verbose)
         now = self.clock()
-        self._display = _Display(screen, began=now, epoch_began=now)  # a resumed run may begin within an epoch
+        self._display = _Display(screen, now, now, now)  # a resumed run may begin within an epoch
         if run.resumed_from is not None:
             self._display.decisions = len(run.decisions)  # shown in the earlier run
             with self._displaying():
@@ -72,7 +73,8 @@ class Console:
     def on_epoch_begin(self, run: Run) -> None:
         """Begin the epoch's bar."""
         with self._displaying() as display:
-            display.epoch_began, display.batches, display.metrics = self.clock(), 0, {}
+            display.epoch_began = display.line_began = self.clock()
+            display.batches, display.metrics = 0, {}
             self._print_news(run, display)
             self._draw(run, display)
 
@@ -93,26 +95,37 @@ class Console:
 
     @hookimpl
     def on_evaluate_begin(self, run: Run) -> None:
-        """Show that the epoch is being validated."""
+        """Show that the model is being validated."""
         if self._display is not None:
             with self._displaying() as display:
                 self._draw(run, display, "validating")
 
-    @hookimpl(specname="on_epoch_end", tryfirst=True)
-    def read_learning_rate(self, run: Run) -> None:
-        """Note the learning rate that the epoch was trained with, before a plugin changes it."""
-        with self._displaying() as display:
-            display.learning_rate = learning_rate_of(run)
+    @hookimpl(wrapper=True)  # so that the line has all that plugins log and decide here, wherever they are listed
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
+        """Print the observation's line. That of an epoch's end is printed at the next event, which may still tell of a save."""
+        try:
+            yield
+        finally:
+            with self._displaying() as display:
+                self._make_line(run, display, metrics)
+                if run.history.by_steps[-1]:  # the next event is the end of another batch
+                    self._print_news(run, display)
+                    self._draw(run, display)
 
-    @hookimpl(trylast=True)
-    def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Make the epoch's line. It is printed at the next event, when it is known whether the epoch was saved."""
-        with self._displaying() as display:
-            styled, display.finished = display.screen.text, epoch
-            display.line = [styled((_epoch(run, epoch), "bold")), *_items(display.screen, metrics)]
-            if display.learning_rate is not None:
-                display.line.append(styled(("lr ", "dim"), f"{display.learning_rate:.4g}"))
-            display.line.append(styled((format_duration(self.clock() - display.epoch_began), "dim")))
+    def _make_line(self, run: Run, display: _Display, metrics: Mapping[str, float]) -> None:
+        styled, history, now = display.screen.text, run.history, self.clock()
+        epoch, step, rate = history.epochs[-1], history.steps[-1], history.learning_rates[-1]
+        head, display.place = _epoch(run, epoch), (epoch, None)
+        if history.by_steps[-1]:
+            head, display.place = f"{head}  {place_in_words(epoch, step, by_steps=True)}", (epoch, step)
+        display.line = [styled((head, "bold"))]
+        # Keras's callbacks add a learning rate to the metrics.
+        shown = {name: value for name, value in metrics.items() if rate is None or name != "learning_rate"}
+        display.line += _items(display.screen, shown)
+        if rate is not None:
+            display.line.append(styled(("lr ", "dim"), f"{rate:.4g}"))
+        display.line.append(styled((format_duration(now - display.line_began), "dim")))
+        display.line_began = now
 
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
@@ -136,19 +149,22 @@ class Console:
             raise
 
     def _print_news(self, run: Run, display: _Display) -> None:
-        """Print the line of an epoch that ended, then what was decided; a checkpoint at its end is a mark on its line."""
+        """Print the line of an observation, then what was decided; a checkpoint of it is a mark on its line."""
         news, display.decisions = run.decisions[display.decisions :], len(run.decisions)
         if display.line is not None:
-            saves = [decision for decision in news if decision.kind == "checkpoint" and decision.epoch == display.finished]
+            saves = [decision for decision in news if decision.kind == "checkpoint" and display.shows_place_of(decision)]
             news = [decision for decision in news if decision not in saves]
-            display.line += [display.screen.text(_SAVED_MARK)] * bool(saves)
-            display.any_saved |= bool(saves)
+            is_saved = bool(saves) or display.saved == display.place
+            display.line += [display.screen.text(_SAVED_MARK)] * is_saved
+            display.any_saved |= is_saved
             display.screen.clear_bar()
             display.screen.line(display.line, indent=display.line[0].cell_len + GAP)
             display.line = None
         for decision in news:
-            place = "" if decision.epoch == display.finished else f" in epoch {decision.epoch + 1}, step {decision.step}"
+            place = "" if display.shows_place_of(decision) else f" in epoch {decision.epoch + 1}, step {decision.step}"
             stop = "stop, " if decision.kind == "stop" else ""
+            if decision.kind == "checkpoint":
+                display.saved = (decision.epoch, decision.step)
             display.screen.note(decision.plugin or _CALLER, f"{place}: {stop}{decision.message}")
 
     def _draw(self, run: Run, display: _Display, doing: str = "") -> None:
@@ -167,9 +183,9 @@ class Console:
         voters = ", ".join(dict.fromkeys(reason.plugin or _CALLER for reason in run.stop_reasons))
         head = f"{run.outcome} by {voters}:" if run.outcome is Outcome.STOPPED else f"{run.outcome}:"
         items = [styled((head, "bold red" if run.outcome is Outcome.FAILED else "bold"))]
-        items.append(styled(format_count(len(run.history), "epoch", "epochs")))
+        items.append(styled(format_count(len(set(run.history.epochs)), "epoch")))
         if run.progress.step:
-            items.append(styled(format_count(run.progress.step, "step", "steps")))
+            items.append(styled(format_count(run.progress.step, "step")))
         items.append(styled(format_duration(self.clock() - display.began)))
         bests = {f"best {reason.metric}": reason.best for reason in run.stop_reasons if reason.best is not None}
         items += _items(display.screen, bests)
@@ -182,16 +198,24 @@ class _Display:
 
     screen: Screen
     began: float
-    epoch_began: float = 0.0
+    epoch_began: float
+    line_began: float
+    """When the epoch began, or the line before was made."""
     drawn: float = 0.0
     batches: int = 0
     decisions: int = 0
-    finished: int | None = None
-    learning_rate: float | None = None
     metrics: Mapping[str, float] = attrs.field(factory=dict)
     any_saved: bool = False
     line: list[Text] | None = None
-    """The line of the epoch that ended last, until it is printed."""
+    """The line of the latest observation, until it is printed."""
+    saved: tuple[int, int] | None = None
+    """The epoch and step of the latest checkpoint that was shown by a sentence: after a batch whose observation came later."""
+    place: tuple[int, int | None] | None = None
+    """The epoch and step of the latest observation; the step is None at the end of an epoch."""
+
+    def shows_place_of(self, decision: Decision) -> bool:
+        """Return whether `decision` belongs to the latest line, which tells where the run is."""
+        return self.place in {(decision.epoch, None), (decision.epoch, decision.step)}
 
 
 def _items(screen: Screen, metrics: Mapping[str, float]) -> list[Text]:

@@ -8,22 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import attrs
 
 from hookcore import CapabilityError, LoadError, Metrics, Outcome, ParameterError, Run, hookimpl
-from hookcore.authoring import Capability, due, learning_rate_of, reason_lacking, validators
+from hookcore.authoring import Capability, due, learning_rate_of, validators
+from hookcore_plugins.tensorboard import curves, trainee_views
 from hookcore_plugins.tensorboard.hyperparameters import hyperparameters
+from hookcore_plugins.tensorboard.trainee_views import views
 from hookcore_plugins.tensorboard.written import TRAIN, VALIDATION, Written
 
 if TYPE_CHECKING:
-    from hookcore.authoring import Views
     from hookcore_plugins.tensorboard.board import Board  # noqa: TC004 - importing the plugins does not import tensorboard
 
 logger = logging.getLogger("hookcore")
 
-_VALIDATION_PREFIX: Final = "val_"
 _SAMPLES: Final = 32
 _SYNC_SECONDS: Final = 10.0  # how long a checkpoint waits for the files
 _STATUS: Final = {Outcome.COMPLETED: "SUCCESS", Outcome.STOPPED: "SUCCESS", Outcome.FAILED: "FAILURE"}
@@ -39,15 +39,17 @@ class TensorBoard:
     * `log_dir`: gets two runs, `train` and `validation`, which share their charts. A resumed run continues its files, without
       what they have from after the checkpoint. Any other run moves the files of an earlier run into `earlier-001`, or the next
       number, which TensorBoard shows too.
-    * `update_freq`: metrics are always written by epoch; with `"batch"` also after each batch, with a number N every N steps, by
-      step. A step is an optimizer update, counted since the beginning of the run, also if it was resumed.
+    * `update_freq`: metrics are always written by epoch and, if the loop evaluates within an epoch, at each evaluation, by step.
+      With `"batch"` they are written after each batch too, with a number N every N steps. A step is an optimizer update, counted
+      since the beginning of the run, also if it was resumed.
     * `histogram_freq`: histograms of the weights at the end of every N epochs, beginning with the first; 0 for no histograms.
-      Values that are not finite are left out, and counted in the chart `nonfinite/...`.
+      Evaluations within an epoch have no histograms. Values that are not finite are left out, and counted in the chart
+      `nonfinite/...`.
     * `activations`, `gradients`: histograms of these too, on the first 32 validation samples.
     * `images`: weights that are matrices as images too, of at most 512 pixels a side: of larger ones every n-th row or column.
     * `graph`: the graph of layers, if the trainee has one.
-    * `embeddings_freq`: the vectors of each embedding layer for the projector, every N epochs as above, and before and after
-      training; 0 for no embeddings. TensorBoard finds new vectors only when it is started again.
+    * `embeddings_freq`: the vectors of each embedding layer for the projector, at the end of every N epochs as above, and before
+      and after training; 0 for no embeddings. TensorBoard finds new vectors only when it is started again.
     * `embeddings_metadata`: what to call the rows of the embeddings: a list of words, the path of a file with one word a line or
       with columns between tabs beneath a header, or a mapping of layer names to either. There must be one for each row.
     * `steps_per_second`: the steps per second of each epoch, its validation included.
@@ -56,8 +58,8 @@ class TensorBoard:
 
     Votes to stop, changes of the learning rate, checkpoints and the outcome are texts under `decisions`.
 
-    A thread of its own writes, every two seconds and at the end of each epoch. If the disk is so slow that 20,000 events wait,
-    training waits for it. All is written when the run ends, also by an exception.
+    A thread of its own writes, every two seconds, at each observation and at the end of each epoch. If the disk is so slow that
+    20,000 events wait, training waits for it. All is written when the run ends, also by an exception.
 
     Raises `LoadError` if a package of `hookcore[tensorboard]` is missing, and `ParameterError` for a value outside its range;
     before the first batch `ParameterError` if labels do not fit the rows, and `CapabilityError` if activations or gradients are
@@ -94,6 +96,8 @@ class TensorBoard:
     _epoch_began: float = attrs.field(init=False, default=0.0)
     _step_at_begin: int = attrs.field(init=False, default=0)
     """The step at which the epoch began."""
+    _at_epoch_end: set[str] = attrs.field(init=False, factory=set)
+    """The metrics that were written at the end of the latest epoch; what plugins add to them later is written alone."""
     _board: Board | None = attrs.field(init=False, default=None, repr=False)
     """What writes, from the beginning of a run to its end."""
 
@@ -143,7 +147,7 @@ class TensorBoard:
             self._board = None
         if (self.activations or self.gradients) and run.validation_data is None:
             raise CapabilityError("TensorBoard: activations and gradients need validation data, and there is no validation data.")
-        matrices = _views(run).embeddings() if self.embeddings_freq else {}
+        matrices = views(run).embeddings() if self.embeddings_freq else {}
         resumed = run.resumed_from is not None
         self._board = board = Board(self.log_dir, self._written, self.clock, self.embeddings_metadata, matrices, resumed=resumed)
         if not board.continues:
@@ -191,33 +195,39 @@ class TensorBoard:
             values = {f"{name}_vs_iterations": value for name, value in metrics.items()}
             self._board.scalars(VALIDATION, run.progress.step, "evaluation_", values)
 
-    # First, for the learning rate that the epoch was trained with, and so that a checkpoint taken in this event has it all.
+    # First: with the weights that the epoch ended with, and the learning rate that it was trained with.
     @hookimpl(tryfirst=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the epoch's metrics and what else is due."""
-        board = self._board
+        board, history = self._board, run.history
         if board is None:
             return
-        trained = {name: value for name, value in metrics.items() if not name.startswith(_VALIDATION_PREFIX)}
-        validated = {name: value for name, value in metrics.items() if name.startswith(_VALIDATION_PREFIX)}
-        rate = learning_rate_of(run)
-        if rate is not None:
-            trained["learning_rate"] = rate
+        # An observation of the epoch's last batch, by steps, is of this moment too, and what it led to may have changed the rate.
+        is_observed = history.steps[-1:] == [run.progress.step]
+        values = curves.with_rate(metrics, history.learning_rates[-1] if is_observed else learning_rate_of(run))
         elapsed = self.clock() - self._epoch_began
         if self.steps_per_second and elapsed > 0:
-            trained["steps_per_second"] = (run.progress.step - self._step_at_begin) / elapsed
-        if trained:
-            board.scalars(TRAIN, epoch, "epoch_", trained)
-        if validated:
-            plain = {name.removeprefix(_VALIDATION_PREFIX): value for name, value in validated.items()}
-            board.scalars(VALIDATION, epoch, "epoch_", plain)
-            if self.hparams:  # the table shows only metrics of the run that has the hyperparameters
-                board.scalars(TRAIN, epoch, "hparams/", validated)
+            values["steps_per_second"] = (run.progress.step - self._step_at_begin) / elapsed
+        self._at_epoch_end = set(values)
+        curves.write(board, run, "epoch_", epoch, values, for_table=self.hparams)
         self._write_graph(board, run)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             self._write_histograms(board, run, epoch)
         if self.embeddings_freq and epoch % self.embeddings_freq == 0:
-            board.embeddings(_views(run).embeddings(), f"epoch {epoch:04d}")
+            board.embeddings(views(run).embeddings(), f"epoch {epoch:04d}")
+        board.write_soon()
+
+    @hookimpl(trylast=True)
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Write what was observed by steps or, at the end of an epoch, what plugins have added to its metrics since."""
+        board, history = self._board, run.history
+        if board is None:
+            return
+        if history.by_steps[-1]:
+            curves.write(board, run, "step_", run.progress.step, curves.with_rate(metrics, history.learning_rates[-1]))
+        else:
+            added = {name: value for name, value in metrics.items() if name not in self._at_epoch_end}
+            curves.write(board, run, "epoch_", run.progress.epoch, added, for_table=self.hparams)
         board.write_soon()
 
     @hookimpl(trylast=True)
@@ -231,7 +241,7 @@ class TensorBoard:
             if self.hparams:
                 board.outcome(_STATUS.get(run.outcome, "UNKNOWN"))
             if self.embeddings_freq and run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
-                board.embeddings(_views(run).embeddings(), "after training")
+                board.embeddings(views(run).embeddings(), "after training")
         finally:
             self._board = None
             board.close()
@@ -256,22 +266,17 @@ class TensorBoard:
         if self._graph_done or not self.graph:
             return
         self._graph_done = True
-        if reason_lacking(run.trainee, "graph") is not None:
-            return
-        try:
-            nodes = _views(run).graph()
-        except Exception as error:  # noqa: BLE001 - a graph is the default: without it the rest is still written
-            logger.warning("%s: there is no graph: %r", run.plugin, error)
-        else:
+        nodes = trainee_views.graph(run)
+        if nodes is not None:
             board.graph(nodes)
 
     def _write_histograms(self, board: Board, run: Run, epoch: int) -> None:
-        views, data = _views(run), run.validation_data
-        board.weights(epoch, views.weights(), images=self.images)
+        shown, data = views(run), run.validation_data
+        board.weights(epoch, shown.weights(), images=self.images)
         if self.activations:
-            board.histograms(epoch, "activations/", views.activations(data, _SAMPLES))
+            board.histograms(epoch, "activations/", shown.activations(data, _SAMPLES))
         if self.gradients:
-            board.histograms(epoch, "gradients/", views.gradients(data, _SAMPLES))
+            board.histograms(epoch, "gradients/", shown.gradients(data, _SAMPLES))
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files are written, once that much is in them, for a resumed run to continue from there."""
@@ -291,8 +296,3 @@ class TensorBoard:
         embeddings = [(name, when) for name, when in state["embeddings"]]
         self._written = Written(Counter(state["events"]), state["file"], embeddings)
         self._decisions, self._last_step, self._graph_done = state["decisions"], state["last_step"], state["graph"]
-
-
-def _views(run: Run) -> Views:
-    """Return the trainee with the views that `needs` asked it for."""
-    return cast("Views", run.trainee)

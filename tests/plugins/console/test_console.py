@@ -221,6 +221,117 @@ def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
     assert "learning rate 0.1 -> 0.01" not in texts[1]
 
 
+def train_by_steps(plugins: Sequence[object], clock: Clock, epochs: int = 2) -> Run:
+    """A run of three batches an epoch, of a second each, that evaluates for half a second after steps 2, 4 and so on."""
+    with Loop(plugins, epochs=epochs, steps_per_epoch=3, trainee=ScriptedTrainee(learning_rate=0.01)) as loop:
+        for _ in loop.epochs():
+            for _batch in loop.batches(range(3)):
+                clock.now += 1
+                loop.log(loss=1 / (1 + loop.run.progress.step))
+                if loop.every(2):
+                    with loop.evaluation():
+                        clock.now += 0.5
+                        loop.log(loss=1.0)
+    return loop.run
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_each_observation_by_steps_has_a_line_with_what_was_decided_on_it(tmp_path: Path, place: int) -> None:
+    """The line tells the step and the time since the line before; an epoch's end has a line only if something is new then.
+
+    A decision stands beneath the line of its step, and a checkpoint of that step is a mark on it, wherever the console is listed.
+    """
+    out, clock = io.StringIO(), Clock()
+    plugins = [
+        ReduceLROnPlateau(patience=1),
+        EarlyStopping(patience=4),
+        Checkpoint(tmp_path, every_n_steps=4, every_n_epochs=None),
+    ]
+    plugins.insert(place, Console(stream=out, clock=clock))
+    train_by_steps(plugins, clock, epochs=9)
+    lines = [re.sub("val_loss has not improved.*", "REASON", line) for line in out.getvalue().splitlines()]
+    saved = [line for line in lines if "saving" in line]
+    assert [line for line in lines if line not in saved] == [
+        "epoch 1/9  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s",
+        "epoch 1/9  loss 0.3333  lr 0.01  1.0s",
+        "epoch 2/9  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s  *",
+        "  reduce_lr_on_plateau: learning rate 0.01 -> 0.001: REASON",
+        "epoch 2/9  step 6  loss 0.1833  val_loss 1.0000  lr 0.001  2.5s",
+        "  reduce_lr_on_plateau: learning rate 0.001 -> 0.0001: REASON",
+        "epoch 3/9  step 8  loss 0.1339  val_loss 1.0000  lr 0.0001  2.5s  *",
+        "  reduce_lr_on_plateau: learning rate 0.0001 -> 1e-05: REASON",
+        "epoch 3/9  loss 0.1111  lr 1e-05  1.0s",
+        "epoch 4/9  step 10  loss 0.1000  val_loss 1.0000  lr 1e-05  1.5s",
+        "  reduce_lr_on_plateau: learning rate 1e-05 -> 1e-06: REASON",
+        "  early_stopping: stop, REASON",
+        "stopped by early_stopping:  4 epochs  10 steps  12.5s  best val_loss 1.0000  * saved",
+    ]
+    assert all(re.match(r"  checkpoint in epoch [23], step [48]: saving", line) for line in saved)
+
+
+def test_a_save_after_the_last_step_of_an_epoch_was_observed_stands_beneath_its_line() -> None:
+    """The epoch's end has no line then, and the save is of the same step; one at another step says where."""
+
+    class Saves:
+        @hookimpl
+        def on_epoch_end(self, run: Run) -> None:
+            run.decide("checkpoint", "saving")
+
+        @hookimpl
+        def on_batch_begin(self, run: Run) -> None:
+            if run.progress.step == 5:
+                run.decide("stop", "no vote")
+
+    out, clock = io.StringIO(), Clock()
+    train_by_steps([Saves(), Console(stream=out, clock=clock)], clock)
+    lines = out.getvalue().splitlines()
+    assert lines[1:5] == [
+        "epoch 1/2  loss 0.3333  lr 0.01  1.0s  *",
+        "epoch 2/2  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s",
+        "  saves in epoch 2, step 5: stop, no vote",
+        "epoch 2/2  step 6  loss 0.1833  val_loss 1.0000  lr 0.01  2.5s",
+    ]
+    assert lines[5:] == ["  saves: saving", "completed:  2 epochs  6 steps  7.5s  * saved"]
+
+
+def test_the_line_of_an_evaluation_is_printed_before_the_next_batch() -> None:
+    """The next batch may take long."""
+    out, seen = io.StringIO(), list[int]()
+
+    class Looks:
+        @hookimpl
+        def on_batch_begin(self) -> None:
+            seen.append(out.getvalue().count("step"))
+
+    train_by_steps([Looks(), Console(stream=out, clock=Clock())], Clock(), epochs=1)
+    assert seen == [0, 0, 1]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_has_what_other_plugins_log_and_stands_whatever_they_raise(*, first: bool) -> None:
+    """A metric that is logged at the observation is in its line, wherever the console is listed; an error costs no line."""
+
+    class Logs:
+        @hookimpl(trylast=True)
+        def on_metrics(self, run: Run) -> None:
+            run.log(val_f1=0.5)
+            raise ValueError
+
+    out, clock = io.StringIO(), Clock()
+    plugins: list[object] = [Logs(), Console(stream=out, clock=clock)]
+    with pytest.raises(ValueError):  # noqa: PT011 - its own
+        train_by_steps(plugins if first else plugins[::-1], clock)
+    assert out.getvalue().splitlines()[0] == "epoch 1/2  step 2  loss 0.7500  val_loss 1.0000  val_f1 0.5000  lr 0.01  2.5s"
+
+
+def test_a_learning_rate_among_the_metrics_is_shown_once() -> None:
+    """Keras's own callbacks add one; without a trainee that has a rate it is all that there is."""
+    for rate, shown in ((0.01, "loss 0.5208  lr 0.01  4.0s"), (None, "loss 0.5208  learning_rate 9.0000  4.0s")):
+        out, clock = io.StringIO(), Clock()
+        train([Console(stream=out, clock=clock)], clock, [{"learning_rate": 9.0}], rate=rate)
+        assert out.getvalue().splitlines()[0] == f"epoch 1/1  {shown}"
+
+
 class Talks:
     """Votes to stop at the end of the first epoch."""
 
@@ -355,6 +466,22 @@ def test_the_bar_says_when_it_validates() -> None:
             with loop.evaluation():
                 assert re.search(r"1/1 +validating", plain(out.getvalue()))
                 loop.log(loss=1.0)
+
+
+def test_after_an_evaluation_by_steps_the_bar_is_back_at_the_batches() -> None:
+    """Beneath the evaluation's line, until the next batch moves it."""
+    out, clock, seen = Terminal(), Clock(), list[str]()
+
+    class Looks:
+        @hookimpl
+        def on_batch_begin(self) -> None:
+            seen.append(plain(out.getvalue()))
+
+    train_by_steps([Looks(), Console(stream=out, clock=clock)], clock, epochs=1)
+    lines = [line.rstrip() for line in seen[-1].split("\n") if line.strip()]
+    assert re.fullmatch(r"epoch 1/1  ━+╸━+  2/3  loss 0.5000  validating", lines[-3])
+    assert lines[-2] == "epoch 1/1  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s"
+    assert re.fullmatch(r"epoch 1/1  ━+╸━+  2/3  loss 0.5000  1.2s left", lines[-1])
 
 
 def test_when_an_epoch_has_ended_its_line_and_its_decisions_stand_alone() -> None:

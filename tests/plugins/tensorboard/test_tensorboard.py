@@ -34,7 +34,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from tensorboard.util.tensor_util import make_ndarray
 
-from hookcore import CapabilityError, Engine, LoadError, ParameterError, Run, hookimpl, store
+from hookcore import CapabilityError, Engine, LoadError, MetricNames, ParameterError, Run, hookimpl, store
 from hookcore.testing import RecordingPlugin, ScriptedTrainee, event_sequences, play
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, TensorBoard, TimeLimit
@@ -45,6 +45,7 @@ from tests.plugins.tensorboard.event_files import Logged, Visible, read, scalars
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hookcore.resume import Resume
     from hookcore.testing import Event as Happening
     from hookcore.trainee import Node
 
@@ -140,6 +141,100 @@ def test_a_learning_rate_among_the_metrics_is_replaced(tmp_path: Path) -> None:
     assert scalars(tmp_path / "train")["epoch_learning_rate"] == [(0, 0.25)]
 
 
+def train_by_steps(
+    plugins: Sequence[object], *, trainee: Any = None, fail: tuple[int, BaseException] | None = None, resume: Resume = False
+) -> Run:
+    """Run a loop of two epochs of three batches that evaluates after steps 2, 4 and 6; at `fail` a step raises an error."""
+    trainee = Visible() if trainee is None else trainee
+    with Loop(plugins, epochs=2, trainee=trainee, validation_data=[[1.0, 2.0]] * 40, resume=resume) as loop:
+        for _ in loop.epochs():
+            for _batch in loop.batches(range(3)):
+                step = trainee.step = loop.run.progress.step + 1
+                if fail is not None and fail[0] == step:
+                    raise fail[1]
+                loop.log(loss=float(step))
+                if loop.every(2):
+                    with loop.evaluation():
+                        loop.log(loss=step / 8)
+    return loop.run
+
+
+def test_observations_by_steps_are_in_charts_of_their_own(tmp_path: Path) -> None:
+    """What is observed by steps is written by step, training since the observation before; epochs have their own metrics."""
+    assert not train_by_steps([TensorBoard(tmp_path, histogram_freq=1)]).failures
+    trained, validated = scalars(tmp_path / "train"), scalars(tmp_path / "validation")
+    assert trained.pop("nonfinite/dense/bias/histogram")
+    assert trained == {
+        "step_loss": [(2, 1.5), (4, 4.0), (6, 5.5)],
+        "step_learning_rate": [(2, 0.5), (4, 0.5), (6, 0.5)],
+        "epoch_loss": [(0, 2.0), (1, 5.0)],
+        "epoch_learning_rate": [(0, 0.5), (1, 0.5)],
+        "hparams/val_loss": [(0, 0.25), (1, 0.75)],
+    }
+    assert validated == {
+        "step_loss": [(2, 0.25), (4, 0.5), (6, 0.75)],
+        "epoch_loss": [(0, 0.25), (1, 0.75)],
+        "evaluation_loss_vs_iterations": [(2, 0.25), (4, 0.5), (6, 0.75)],
+    }
+    assert [epoch for epoch, _ in read(tmp_path / "train")["dense/bias/histogram"]] == [0, 1]
+
+
+def test_the_learning_rate_of_an_observation_is_that_from_before_a_plugin_reduced_it(tmp_path: Path) -> None:
+    """The rate is the one that was trained with, also at an epoch's end after its last batch was observed by steps."""
+    train_by_steps([ReduceLROnPlateau("loss", patience=1, factor=0.5), TensorBoard(tmp_path)])
+    found = scalars(tmp_path / "train")
+    assert found["step_learning_rate"] == [(2, 0.5), (4, 0.25), (6, 0.125)]
+    assert found["epoch_learning_rate"] == [(0, 0.5), (1, 0.125)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_plugins_log_is_written_once_with_the_metrics_of_its_moment(tmp_path: Path, *, first: bool) -> None:
+    """A metric that a plugin logs in a hook is in the charts of its observation, wherever the plugin is listed."""
+
+    class Logs:
+        @hookimpl
+        def on_epoch_end(self, run: Run, epoch: int) -> None:
+            run.log(val_f1=epoch + 0.5)
+
+        @hookimpl
+        def on_metrics(self, run: Run) -> None:
+            run.log(extra=float(run.progress.step), learning_rate=9.0)
+
+    plugins: list[object] = [Logs(), TensorBoard(tmp_path)]
+    assert not train_by_steps(plugins if first else plugins[::-1]).failures
+    trained, validated = scalars(tmp_path / "train"), scalars(tmp_path / "validation")
+    assert trained["step_extra"] == [(2, 2.0), (4, 4.0), (6, 6.0)]
+    assert trained["epoch_extra"] == [(0, 3.0), (1, 6.0)]
+    assert trained["epoch_learning_rate"] == [(0, 0.5), (1, 0.5)]
+    assert trained["step_learning_rate"] == [(2, 0.5), (4, 0.5), (6, 0.5)]
+    assert trained["epoch_loss"] == [(0, 2.0), (1, 5.0)]
+    assert validated["epoch_f1"] == trained["hparams/val_f1"] == [(0, 0.5), (1, 1.5)]
+    assert "step_f1" not in validated
+
+
+@pytest.mark.parametrize("by_steps", [True, False])
+def test_a_metric_shares_its_chart_with_its_twin_whatever_the_loop_calls_them(tmp_path: Path, *, by_steps: bool) -> None:
+    """Prefixes of the loop's own are left out; of two validation sets the second keeps its own, so that neither is lost."""
+    names = MetricNames(validation=("valid/",), training=("train-",))
+    with Loop([TensorBoard(tmp_path)], epochs=2, metric_names=names) as loop:
+        for epoch in loop.epochs():
+            for _ in loop.batches([0]):
+                loop.log({"train-loss": 1.0, "val_loss": 4.0})
+                for prefix, value in {"valid/": 2.0, "other/": 3.0}.items() if by_steps else ():
+                    with loop.evaluation(prefix):
+                        loop.log(loss=value)
+            # The second set alone, then both: its chart remains the same.
+            for prefix, value in {} if by_steps else {"other/": 3.0, "valid/": 2.0}.items() if epoch else {"valid/": 2.0}.items():
+                with loop.evaluation(prefix):
+                    loop.log(loss=value)
+    trained, validated = scalars(tmp_path / "train"), scalars(tmp_path / "validation")
+    for prefix in ("epoch_", "step_") if by_steps else ("epoch_",):
+        assert [value for _, value in trained[f"{prefix}loss"]] == [1.0, 1.0]
+        assert [value for _, value in trained[f"{prefix}val_loss"]] == [4.0, 4.0]
+        assert [value for _, value in validated[f"{prefix}loss"]] == [2.0, 2.0]
+        assert [value for _, value in validated[f"{prefix}other/loss"]] == [3.0, 3.0][: 1 + by_steps]
+
+
 def test_steps_per_second(tmp_path: Path) -> None:
     """The steps of an epoch are divided by its duration."""
     now = 100.0
@@ -179,7 +274,7 @@ def test_an_evaluation_by_itself_is_not_written(tmp_path: Path) -> None:
 
 
 def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[dict[str, Logged]]:
-    """Return what each run should have in its charts; no run is resumed."""
+    """Return what each run should have in its charts; no run is resumed. `steps` are 0 for what is not written by step."""
     runs: list[dict[str, Logged]] = []
     training = False
     for (hook, *arguments), step in zip(recorded, steps, strict=True):
@@ -188,15 +283,15 @@ def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[d
             runs.append({"train": {}, "validation": {}})
         elif hook == "on_train_end":
             training = False
-        elif training and hook in {"on_batch_end", "on_epoch_end", "on_evaluate_end"}:
+        elif training and (hook in {"on_batch_end", "on_epoch_end", "on_evaluate_end"} or (hook == "on_metrics" and step)):
             at = arguments[0] if hook == "on_epoch_end" else step
             for name, value in arguments[-1].items():
                 run, tag = "train", f"batch_{name}"
                 if hook == "on_evaluate_end":
                     run, tag = "validation", f"evaluation_{name}_vs_iterations"
-                elif hook == "on_epoch_end":
+                elif hook != "on_batch_end":
                     run = "validation" if name.startswith("val_") else "train"
-                    tag = f"epoch_{name.removeprefix('val_')}"
+                    tag = f"{'epoch' if hook == 'on_epoch_end' else 'step'}_{name.removeprefix('val_')}"
                 runs[-1][run].setdefault(tag, []).append((at, single(value)))
     return runs
 
@@ -218,18 +313,23 @@ def test_every_value_of_every_event_is_written(events: list[Happening]) -> None:
             def on_evaluate_end(self, run: Run) -> None:
                 steps.append(("on_evaluate_end", run.progress.step))
 
+            @hookimpl
+            def on_metrics(self, run: Run) -> None:
+                steps.append(("on_metrics", run.progress.step if run.history.by_steps[-1] else 0))
+
         board = TensorBoard(directory, update_freq="batch", hparams=False)
         played = play(events, [recording, Steps(), board])
         assert not any(run.failures for run in played)
         left = iter(steps)
-        at = [next(left)[1] if event[0] in {"on_batch_end", "on_evaluate_end"} else 0 for event in recording.events]
+        at = [next(left)[1] if event[0] in {"on_batch_end", "on_evaluate_end", "on_metrics"} else 0 for event in recording.events]
         expected = runs_of(recording.events, at)
         places = [*sorted(Path(directory).glob("earlier-*")), Path(directory)]
         written = [
             {run: scalars(place / run) if (place / run).exists() else {} for run in ("train", "validation")} for place in places
         ]
         for run in written:
-            run["train"].pop("epoch_learning_rate", None)
+            for prefix in ("epoch", "step"):
+                run["train"].pop(f"{prefix}_learning_rate", None)
         nonempty = [run for run in expected if run["train"] or run["validation"]]
         assert [run for run in written if run["train"] or run["validation"]] == nonempty
 
@@ -314,6 +414,33 @@ def test_a_resumed_log_reads_as_that_of_a_run_that_never_stopped(
         assert scalars(parts / "train") == scalars(whole / "train")
         assert tables(parts / "train") == tables(whole / "train")
         assert bool(list(parts.glob("earlier-*"))) == (not saved)
+
+
+@pytest.mark.parametrize("every_n_steps", [1, 2, 3])
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_resumed_log_of_a_loop_by_steps_reads_as_that_of_a_run_that_never_stopped(
+    tmp_path: Path, step: int, every_n_steps: int
+) -> None:
+    """After a crash anywhere every value is equal, also if the checkpoint was taken at an observation within an epoch."""
+
+    def run(name: str, fail: Any = None) -> None:
+        plugins = [
+            ReduceLROnPlateau("val_loss", patience=1, factor=0.5),
+            TensorBoard(**EVERYTHING | {"update_freq": "batch"}),
+            Checkpoint("saved", every_n_steps=every_n_steps),
+        ]
+        (tmp_path / name).mkdir(exist_ok=True)
+        with contextlib.chdir(tmp_path / name):  # paths are hyperparameters too
+            assert not train_by_steps(plugins, fail=fail, resume="auto").failures
+
+    run("whole")
+    with contextlib.suppress(RuntimeError):
+        run("parts", (step, RuntimeError("crash")))
+    run("parts")
+    whole, parts = tmp_path / "whole/logs", tmp_path / "parts/logs"
+    assert both(parts) == both(whole)
+    assert [at for at, _ in scalars(parts / "train")["step_loss"]] == [2, 4, 6]
+    assert tables(parts / "train") == tables(whole / "train")
 
 
 def test_a_run_that_had_ended_is_resumed(tmp_path: Path) -> None:
