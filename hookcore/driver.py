@@ -251,7 +251,7 @@ class Driver:
     def batch_held(
         self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1, begun: bool = False
     ) -> None:
-        """Tell the same, if evaluations that belong to the batch may follow. `begun` is whether a method of `batches` began it."""
+        """Tell the same, if evaluations that belong to the batch may follow. `begun`: a method of `batches` has begun it."""
         self._check_counts("batch_held", updates, batches)
         events = self._sequence.batch_held(metrics, updates=updates, batches=batches, begun=begun)
         self._deliver("batch_held", events, metrics)

@@ -131,7 +131,8 @@ class Engine:
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
         by itself, plugins keep their state and the latest run stays. `epoch_metrics` returns those of the open epoch so far, for
-        the record, `fresh_metrics` those since the latest observation, and `always_ends` is that of `Driver`. Raises `HookcoreError` as `check_free` does.
+        the record, and `fresh_metrics` those since the latest observation; `always_ends` is that of `Driver`. Raises
+        `HookcoreError` as `check_free` does.
         """
         if training:
             self.check_free("A loop" if host is None else host.name)

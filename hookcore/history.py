@@ -31,7 +31,7 @@ class History:
     by_steps: list[bool] = attrs.field(factory=list, init=False)
     """Whether each row was observed within its epoch, by steps, and not at its end."""
     learning_rates: list[float | None] = attrs.field(factory=list, init=False)
-    """The learning rate at each row, before a plugin changed it; None if the trainee has none, or if it could not be read."""
+    """The learning rate at each row, before a plugin changed it; None if the trainee lacks one, or if it could not be read."""
     _columns: dict[str, array[float]] = attrs.field(factory=dict, init=False)
 
     def append(
@@ -60,7 +60,7 @@ class History:
             self._columns[name][-1] = value
 
     def has_end_of(self, epoch: int) -> bool:
-        """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh has none."""
+        """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh is not a row."""
         return self.epochs[-1:] == [epoch] and not self.by_steps[-1]
 
     def __getitem__(self, name: str) -> list[float]:

@@ -17,7 +17,7 @@ class MetricNames:
     """How the names of a loop's metrics begin: `val_loss`, `eval_loss`, `valid/loss` or `test-loss`, and `loss` or `train-loss`.
 
     * `validation`: the prefixes of validation metrics; `"val_"` by default.
-    * `training`: those of training metrics; by default they have none.
+    * `training`: those of training metrics; empty by default.
 
     A name that is a prefix and nothing else has no prefix. Raises `ParameterError` for anything but tuples of texts.
     """
@@ -34,7 +34,7 @@ class MetricNames:
         return name.removeprefix(_prefix(name, (*self.validation, *self.training)) or "")
 
     def adding(self, prefix: str) -> MetricNames:
-        """Return the same with another prefix of validation metrics; an empty one is none."""
+        """Return the same with another prefix of validation metrics; an empty one changes nothing."""
         return self if not prefix or prefix in self.validation else attrs.evolve(self, validation=(*self.validation, prefix))
 
 

@@ -63,7 +63,7 @@ class Monitor:
 
     @property
     def best_place(self) -> str:
-        """Where the best was observed, in words: `epoch 3`, counted from one, or `step 200` if that was by steps."""
+        """The place of the best, in words: `epoch 3`, counted from one, or `step 200` if it was observed by steps."""
         return place_in_words(self.best_epoch, self.best_step, by_steps=self.by_steps)
 
     def _after(self, best: float | None, where: tuple[int | None, int | None, bool], waited: int) -> Monitor:

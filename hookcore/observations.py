@@ -10,12 +10,11 @@ import attrs
 
 from hookcore.errors import HookcoreError, MetricError
 from hookcore.metrics import Metrics, extend
+from hookcore.run import Run  # noqa: TC001 - attrs may evaluate the annotation of a field
 from hookcore.trainee import learning_rate_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from hookcore.run import Run
 
 logger = logging.getLogger("hookcore")
 
@@ -42,7 +41,7 @@ class Observations:
         """Open an observation with `metrics`, or None at an epoch's end that is one only if a plugin logs something.
 
         `own` are those of the epoch that ends, or None for an observation by steps. What plugins have logged for it is added.
-        Yields the plugin and an error for each name that was there already, and leaves that value out.
+        Yields the plugin and an error for each name that is taken, and leaves that value out.
         """
         self._rate = learning_rate_in(self._run.trainee)
         self._open = [seen for seen in (metrics, own) if seen is not None]
@@ -61,7 +60,7 @@ class Observations:
         self._run.history.append(progress.epoch, metrics, progress.step, by_steps=by_steps, learning_rate=self._rate)
 
     def opened(self) -> Metrics | None:
-        """Return the metrics of the open observation for `on_metrics`, or None if the epoch's end is none."""
+        """Return the metrics of the open observation for `on_metrics`, or None if there is no observation."""
         return self._open[0] if self._has_row else None
 
     def close(self) -> None:
@@ -111,4 +110,6 @@ class Observations:
 
 
 def _taken(plugin: str, name: str) -> MetricError:
-    return MetricError(f"{plugin}: run.log was given {name!r}, and the observation has a metric of that name. Choose another name.")
+    return MetricError(
+        f"{plugin}: run.log was given {name!r}, and the observation has a metric of that name. Choose another name."
+    )

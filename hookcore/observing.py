@@ -95,7 +95,7 @@ def due(every: int, step: int, last: int) -> bool:
 
 
 def learning_rate_of(run: Run) -> float | None:
-    """Return the learning rate in use, or None if the trainee has none, or if it cannot be read."""
+    """Return the learning rate in use, or None if the trainee lacks one, or if it cannot be read."""
     return learning_rate_in(run)
 
 

@@ -54,8 +54,11 @@ class _Length:
 
 @attrs.frozen
 class Restored:
-    """What a loop continues from: the position, the metrics of the open epoch so far, those of them since the latest observation,
-    the loop's own state, and what plugins have logged for the next observation."""
+    """What a loop continues from.
+
+    The position, the metrics of the open epoch so far, those of them since the latest observation, the loop's own state, and what
+    plugins have logged for the next observation.
+    """
 
     position: Position
     metrics: Mapping[str, float]

@@ -369,8 +369,8 @@ class Run:
         value counts. Values are numbers, or what `float` takes. In an evaluation or a prediction outside of a run there is no
         observation, and nothing is recorded.
 
-        Raises `MetricError` for a value that is no number, and for a name that is there already: if only the next observation
-        shows that, then as the plugin's error in it. Raises `HookcoreError` on another thread than that of training, before the
+        Raises `MetricError` for a value that is no number, and for a name that is taken: if only the next observation shows
+        that, then as the plugin's error in it. Raises `HookcoreError` on another thread than that of training, before the
         run begins, and from its end on.
         """
         session = self.shared.session()

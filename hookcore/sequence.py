@@ -10,7 +10,7 @@ open.
 
 What is *fresh* are the metrics since the latest observation. A held batch that was evaluated is observed when it is settled, with
 all that is fresh by then: its evaluations are one observation. Any other evaluation belongs to its epoch's end, which is an
-observation if anything is fresh, or if the epoch had none.
+observation if anything is fresh, or if it is the first of its epoch.
 
 Each fact is a generator: what it yields is delivered before it continues. An event is a tuple of its name and arguments:
 
@@ -115,7 +115,7 @@ class Sequence:
         yield ("batch_dropped",)
 
     def settled(self, fresh: Metrics = None) -> Events:
-        """All that the held batch led to is done. If it is observed, `fresh` are metrics too, such as means since the latest one."""
+        """All that the held batch led to is done. `fresh` are more metrics since the latest observation, if this is one."""
         if self.held == "batch":
             yield from self._close("epoch")
             if self.evaluated:

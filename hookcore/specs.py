@@ -87,9 +87,10 @@ def on_epoch_end(run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
 def on_metrics(run: Run, metrics: Mapping[str, float]) -> None:
     """An observation: `metrics` are all that are fresh since the one before, and `run.history` has a row for it.
 
-    A loop that evaluates once an epoch has one observation an epoch, after `on_epoch_end`, with the metrics of training and
+    A loop that evaluates once per epoch has one observation per epoch, after `on_epoch_end`, with the metrics of training and
     validation together. A loop that evaluates by steps has one for each evaluation, with the training since the observation
-    before, and one at an epoch's end if anything is fresh then, or if the epoch had none. So `patience` counts observations.
+    before, and one more when an epoch ends if anything is fresh then. The end of an epoch without any other is always one. So
+    `patience` counts observations.
     """
 
 

@@ -67,7 +67,7 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def place_in_words(epoch: int | None, step: int | None, *, by_steps: bool) -> str:
-    """Return where an observation was: `step 200` if it was by steps, else `epoch 3`, counted from one; `none` for None."""
+    """Return the place of an observation: `step 200` if it was by steps, else `epoch 3`, counted from one; `none` for None."""
     if by_steps:
         return f"step {step}"
     return "none" if epoch is None else f"epoch {epoch + 1}"

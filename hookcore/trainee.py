@@ -117,7 +117,7 @@ def framework_of(trainee: object) -> str:
 
 
 def learning_rate_in(holder: object) -> float | None:
-    """Return the learning rate of `holder`, a trainee or a run; None if it has none, or if it cannot be read."""
+    """Return the learning rate of `holder`, a trainee or a run; None if it lacks one, or if it cannot be read."""
     # `lacks` does not tell: a trainee may have a learning rate that plugins can read but not set.
     try:
         return float(getattr(holder, "learning_rate"))  # noqa: B009 - it may lack one

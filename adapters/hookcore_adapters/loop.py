@@ -40,10 +40,10 @@ class Loop:
     * `trainee` lets plugins set the learning rate, take snapshots and save. When the `with` block is entered, a plugin that needs
       what the trainee lacks is refused by name.
     * `model` and `validation_data`: what plugins find in `run.model` and `run.validation_data`.
-    * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come by
-      steps. It matters only before the first of them: from then on the loop is known.
-    * `metric_names`: how the names of validation metrics begin, by default with `val_`. A prefix that `evaluation` is given counts
-      too.
+    * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come
+      by steps. It matters only before the first of them: from then on the loop is known.
+    * `metric_names`: how the names of validation metrics begin, by default with `val_`. A prefix that `evaluation` is given
+      counts too.
     * `steps_per_epoch`: for progress displays.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
@@ -294,9 +294,9 @@ class Loop:
     def every(self, steps: int) -> bool:
         """Return whether the open batch completes a multiple of `steps` steps, counted since the beginning of the run.
 
-        For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of the data was a step, which only shows when its
-        body is over, the next batch is asked in its place. Raises `HookcoreError` outside of a batch of training, and
-        `ParameterError` for anything but an integer of at least 1.
+        For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of accumulated batches was a step, which only
+        shows when the last body is over, the next batch counts that step too. Raises `HookcoreError` outside of a batch of
+        training, and `ParameterError` for anything but an integer of at least 1.
         """
         self._current("every")
         given: Any = steps

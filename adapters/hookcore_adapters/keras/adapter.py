@@ -44,9 +44,11 @@ class KerasAdapter(LightCallback):
     * `resume`: that of `hookcore_adapters.keras.fit`. The model must be built, and nothing is known of the order of its data.
 
     Other callbacks beside it work as before. List those before it that change the model or add to the logs: what they add at an
-    epoch's end are metrics, and what they do is in the checkpoint. Keras converts the metrics of every batch before it calls any callback, and tells no
-    callback of an exception: `hookcore_adapters.keras.fit` does better in both. Here a run that an exception ended ends for the
-    plugins when the next run begins, unless a plugin raised the exception.
+    epoch's end are metrics, and what they do is in the checkpoint.
+
+    Keras converts the metrics of every batch before it calls any callback, and tells no callback of an exception:
+    `hookcore_adapters.keras.fit` does better in both. Here a run that an exception ended ends for the plugins when the next run
+    begins, unless a plugin raised the exception.
     """
 
     def __init__(

@@ -37,8 +37,9 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     """Return a plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
 
     It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
-    predictions. The numbers that it adds to the logs at an epoch's end are metrics of the run, as in Keras. If the callback sets `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called
-    after an exception. `name` is by default the name of the callback's class in snake case.
+    predictions. The numbers that it adds to the logs at an epoch's end are metrics of the run, as in Keras. If the callback sets
+    `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called after an exception. `name` is by
+    default the name of the callback's class in snake case.
     Raises `ParameterError` if `callback` is not a Keras callback.
     """
     if not isinstance(callback, keras.callbacks.Callback):

@@ -61,7 +61,7 @@ def test_step_counts_the_batch_that_has_just_ended(train: Train, model: Any, dat
 
 
 def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(train: Train, model: Any, data: Any) -> None:
-    """`on_epoch_end` and `on_metrics` get `loss` and `val_loss`, `on_evaluate_end` plain names, `run.history` what Keras's has."""
+    """`on_epoch_end` and `on_metrics` get `val_loss` too, `on_evaluate_end` plain names, and `run.history` what Keras's has."""
     recording = RecordingPlugin()
     run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
     epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]

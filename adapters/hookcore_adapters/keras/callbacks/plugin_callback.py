@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +15,7 @@ from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hookcore import Monitor, Run
     from hookcore_adapters.keras.events import Logs
