@@ -10,7 +10,7 @@ import attrs
 
 from hookcore.errors import HookcoreError, MetricError
 from hookcore.metrics import Metrics, extend
-from hookcore.run import Run  # noqa: TC001 - attrs may evaluate the annotation of a field
+from hookcore.run import Run
 from hookcore.trainee import learning_rate_in
 
 if TYPE_CHECKING:
