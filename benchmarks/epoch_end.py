@@ -9,6 +9,9 @@ every 10 epochs, and the first 2 after a change do not count; a figure is the me
 Both CSV logs have the metrics and the learning rate, which Keras's ReduceLROnPlateau puts among the metrics; `CSVLog` has the
 step too. `callbacks=[]` is Keras's list with its History alone, which is in every list. The four callbacks stand twice in the
 table: how far the second is from 1 is noise.
+
+The second table is of the engine alone, warm and without a framework: what an epoch's end costs with its row of the history, and
+what each of its two hooks adds if four plugins count there.
 """
 
 from __future__ import annotations
@@ -31,16 +34,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hookcore import Engine
+from hookcore import Engine, Metrics, Run, hookimpl
 from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.fit import HookedCallbackList
 from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping, ReduceLROnPlateau
-from side_by_side import Gate, Table, benchmark, measure
+from side_by_side import Gate, Table, benchmark, engine_of, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EPOCHS, COLD = 10, 2
+ENDS: Final = 1_000
+"""How many ends of epochs the engine is told of in a round."""
 NEVER: Final = 10**9
 """Epochs without improvement."""
 LIMIT: Final = (
@@ -161,6 +166,64 @@ def main(rounds: int) -> Iterator[Table | Gate | str]:
     found = Table("on_epoch_end, without a save", "us", figures, floor=FLOOR, ours=OURS)
     yield found
     yield Gate(f"{OURS}, x {KERAS}", found.ratio(OURS, KERAS)[1], 0.35, LIMIT)
+    yield from hooks(rounds)
+
+
+def hooks(rounds: int) -> Iterator[Table | Gate]:
+    """What `on_metrics` costs beside `on_epoch_end`."""
+    kinds: dict[str, list[Any]] = {
+        "no plugin": [],
+        "4 in on_epoch_end": [AtEpochEnd() for _ in range(4)],
+        "4 in on_metrics": [AtMetrics() for _ in range(4)],
+    }
+    figures = measure({name: _ends(counting) for name, counting in kinds.items()}, rounds)
+    for counting in kinds.values():
+        assert {plugin.n for plugin in counting} <= {(1 + rounds) * ENDS}, "an event was lost"  # noqa: S101 - the check
+    found = Table("the end of an epoch in the engine", "us", figures, floor="no plugin")
+    yield found
+    of_metrics, of_epoch_end = (found.ratio(f"4 in {hook}", "no plugin")[1] for hook in ("on_metrics", "on_epoch_end"))
+    yield Gate("4 plugins in on_metrics, x 4 in on_epoch_end", of_metrics / of_epoch_end, 1.15)
+
+
+def _ends(counting: list[Any]) -> Callable[[], float]:
+    """Return what takes the seconds of an epoch's end with these plugins, in a new run each time."""
+    engine = engine_of(counting)
+
+    def ends() -> float:
+        session = engine.start(Run())
+        session.train_begin()
+        began = time.perf_counter()
+        for epoch in range(ENDS):
+            session.epoch_end(epoch, Metrics({"loss": 0.5, "accuracy": 0.5, "val_loss": 0.5, "val_accuracy": 0.5}))
+        taken = time.perf_counter() - began
+        session.end()
+        return taken / ENDS
+
+    return ends
+
+
+@attrs.define(eq=False)
+class AtEpochEnd:
+    """Counts the ends of epochs."""
+
+    n: int = 0
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        """Count."""
+        self.n += 1
+
+
+@attrs.define(eq=False)
+class AtMetrics:
+    """Counts the observations."""
+
+    n: int = 0
+
+    @hookimpl
+    def on_metrics(self) -> None:
+        """Count."""
+        self.n += 1
 
 
 if __name__ == "__main__":

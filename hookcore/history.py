@@ -12,7 +12,7 @@ from hookcore.errors import MetricError
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @attrs.define(eq=False)
@@ -44,20 +44,25 @@ class History:
         learning_rate: float | None = None,
     ) -> None:
         """Add a row."""
+        floats = dict(metrics.items())
+        self._add_columns(floats)
         self.epochs.append(epoch)
         self.steps.append(step)
         self.by_steps.append(by_steps)
         self.learning_rates.append(learning_rate)
-        for column in self._columns.values():
-            column.append(math.nan)
-        self.put(metrics)
+        for name, column in self._columns.items():
+            column.append(floats.get(name, math.nan))
 
     def put(self, metrics: Mapping[str, float]) -> None:
         """Put `metrics` into the latest row."""
+        self._add_columns(metrics)
         for name, value in metrics.items():
+            self._columns[name][-1] = value
+
+    def _add_columns(self, names: Iterable[str]) -> None:
+        for name in names:
             if name not in self._columns:
                 self._columns[name] = array("d", [math.nan]) * len(self.epochs)
-            self._columns[name][-1] = value
 
     def has_end_of(self, epoch: int) -> bool:
         """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh is not a row."""

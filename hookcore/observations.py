@@ -14,7 +14,7 @@ from hookcore.run import Run
 from hookcore.trainee import learning_rate_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 logger = logging.getLogger("hookcore")
 
@@ -37,23 +37,26 @@ class Observations:
     """The learning rate with which the open observation begins."""
     _thread: int = attrs.field(factory=threading.get_ident)
 
-    def open(self, metrics: Metrics | None, own: Metrics | None = None) -> Iterator[tuple[str, MetricError]]:
+    def open(self, metrics: Metrics | None, own: Metrics | None = None) -> list[tuple[str, MetricError]]:
         """Open an observation with `metrics`, or None at an epoch's end that is one only if a plugin logs something.
 
         `own` are those of the epoch that ends, or None for an observation by steps. What plugins have logged for it is added.
-        Yields the plugin and an error for each name that is taken, and leaves that value out.
+        Returns the plugin and an error for each name that is taken, and leaves that value out.
         """
         self._rate = learning_rate_in(self._run.trainee)
         self._open = [seen for seen in (metrics, own) if seen is not None]
         self._has_row = False
         if metrics is not None:
             self._add_row(metrics, by_steps=own is None)
-        logged, self.logged = self.logged, {}
-        for name, (plugin, value) in logged.items():
-            if self._is_there(name):
-                yield plugin, _taken(plugin, name)
-            else:
-                self._put({name: value})
+        refused = []
+        if self.logged:
+            logged, self.logged = self.logged, {}
+            for name, (plugin, value) in logged.items():
+                if self._is_there(name):
+                    refused.append((plugin, _taken(plugin, name)))
+                else:
+                    self._put({name: value})
+        return refused
 
     def _add_row(self, metrics: Mapping[str, float], *, by_steps: bool) -> None:
         progress, self._has_row = self._run.progress, True

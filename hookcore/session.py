@@ -371,8 +371,9 @@ class Session:
     def _open_observation(self, fresh: Metrics | None, own: Metrics | None) -> None:
         """Add a row to the history, if anything is fresh, with what plugins have logged for it."""
         if self._observations is not None:
-            refused = list(self._observations.open(fresh, own))
-            raise_first([self._apply_error_policy(plugin, "log", error) for plugin, error in refused])
+            refused = self._observations.open(fresh, own)
+            if refused:
+                raise_first([self._apply_error_policy(plugin, "log", error) for plugin, error in refused])
 
     def _observe(self) -> None:
         metrics = None if self._observations is None else self._observations.opened()

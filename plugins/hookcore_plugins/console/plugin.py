@@ -117,7 +117,9 @@ class Console:
         epoch, step, rate = history.epochs[-1], history.steps[-1], history.learning_rates[-1]
         head, display.place = _epoch(run, epoch), (epoch, None)
         if history.by_steps[-1]:
-            head, display.place = f"{head}  {place_in_words(epoch, step, by_steps=True)}", (epoch, step)
+            display.place = (epoch, step)
+        if history.by_steps[-1] or history.epochs[-2:-1] == [epoch]:  # else the line is of the whole epoch
+            head = f"{head}  {place_in_words(epoch, step, by_steps=True)}"
         display.line = [styled((head, "bold"))]
         # Keras's callbacks add a learning rate to the metrics.
         shown = {name: value for name, value in metrics.items() if rate is None or name != "learning_rate"}

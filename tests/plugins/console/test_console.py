@@ -253,14 +253,14 @@ def test_each_observation_by_steps_has_a_line_with_what_was_decided_on_it(tmp_pa
     saved = [line for line in lines if "saving" in line]
     assert [line for line in lines if line not in saved] == [
         "epoch 1/9  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s",
-        "epoch 1/9  loss 0.3333  lr 0.01  1.0s",
+        "epoch 1/9  step 3  loss 0.3333  lr 0.01  1.0s",
         "epoch 2/9  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s  *",
         "  reduce_lr_on_plateau: learning rate 0.01 -> 0.001: REASON",
         "epoch 2/9  step 6  loss 0.1833  val_loss 1.0000  lr 0.001  2.5s",
         "  reduce_lr_on_plateau: learning rate 0.001 -> 0.0001: REASON",
         "epoch 3/9  step 8  loss 0.1339  val_loss 1.0000  lr 0.0001  2.5s  *",
         "  reduce_lr_on_plateau: learning rate 0.0001 -> 1e-05: REASON",
-        "epoch 3/9  loss 0.1111  lr 1e-05  1.0s",
+        "epoch 3/9  step 9  loss 0.1111  lr 1e-05  1.0s",
         "epoch 4/9  step 10  loss 0.1000  val_loss 1.0000  lr 1e-05  1.5s",
         "  reduce_lr_on_plateau: learning rate 1e-05 -> 1e-06: REASON",
         "  early_stopping: stop, REASON",
@@ -286,7 +286,7 @@ def test_a_save_after_the_last_step_of_an_epoch_was_observed_stands_beneath_its_
     train_by_steps([Saves(), Console(stream=out, clock=clock)], clock)
     lines = out.getvalue().splitlines()
     assert lines[1:5] == [
-        "epoch 1/2  loss 0.3333  lr 0.01  1.0s  *",
+        "epoch 1/2  step 3  loss 0.3333  lr 0.01  1.0s  *",
         "epoch 2/2  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s",
         "  saves in epoch 2, step 5: stop, no vote",
         "epoch 2/2  step 6  loss 0.1833  val_loss 1.0000  lr 0.01  2.5s",
