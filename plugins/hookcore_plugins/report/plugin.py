@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import platform
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
-from importlib import metadata
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 
 import attrs
 
 from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
-from hookcore.authoring import Mode, describe, direction_of, framework_of, learning_rate_of, reason_lacking, validators
+from hookcore.authoring import Mode, describe, direction_of, learning_rate_of, reason_lacking, validators
 from hookcore_plugins import log_file
-from hookcore_plugins.report.record import FILE, Failure, KeptCheckpoint, Part, RunRecord, build
+from hookcore_plugins.report.record import FILE, Failure, Part, RunRecord, build
 from hookcore_plugins.report.run_report import RunReport
+from hookcore_plugins.report.surroundings import environment, kept_checkpoints, without_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +26,6 @@ if TYPE_CHECKING:
     from hookcore import SavedCheckpoint
 
 _DEFAULT_MONITORS: Final = ("val_loss", "loss")
-_LIBRARIES: Final = {
-    name: name for name in ("jax", "keras", "lightgbm", "lightning", "numpy", "tensorflow", "torch", "transformers", "xgboost")
-} | {"sklearn": "scikit-learn"}
-"""Libraries whose version matters, by the name of their module."""
 _ENDED_BY_EXCEPTION: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
 
 
@@ -125,7 +117,7 @@ class Report:
         elif run.resumed_from is not None:
             self._saved.note(run.resumed_from)
         now = self.clock()
-        self._current = current = _Current(run, Part(self.now(), 0.0, run.progress.step), now, _environment(run))
+        self._current = current = _Current(run, Part(self.now(), 0.0, run.progress.step), now, environment(run))
         if self._saved.within is not None:
             current.epoch_began = now - self._saved.within
         self._write(current)
@@ -196,7 +188,7 @@ class Report:
 
     def _write(self, current: _Current) -> RunRecord:
         record = self._record(current)
-        store.write_bytes(record.path, _without_home(record.dumps()).encode())
+        store.write_bytes(record.path, without_home(record.dumps()).encode())
         return record
 
     def _record(self, current: _Current) -> RunRecord:
@@ -218,7 +210,7 @@ class Report:
             directions={name: self._direction(run, name) for name in run.history},
             stop_reasons=[build(StopReason, attrs.asdict(vote)) for vote in run.stop_reasons],
             decisions=[build(Decision, attrs.asdict(decision)) for decision in run.decisions],
-            checkpoints=_kept_checkpoints(saved.directories),
+            checkpoints=kept_checkpoints(saved.directories),
             failures=saved.failures,
             plugins=run.parameters,
             parts=saved.parts,
@@ -277,34 +269,3 @@ class Report:
         """Continue from what `state` has recorded."""
         parts, failures = [Part(**part) for part in state["parts"]], [Failure(**failure) for failure in state["failures"]]
         self._current, self._saved = None, _Saved(**{**state, "parts": parts, "failures": failures})
-
-
-def _kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:
-    """List the checkpoints in `directories`, and why the retention of the newest in each directory keeps them."""
-    kept = []
-    for directory in directories:
-        available = store.available(Path(directory))
-        retention = available[-1].retention if available else None
-        reasons = {} if retention is None else retention.reasons(available)
-        for saved in available:
-            why = ", ".join(reasons.get(saved.path, ()))
-            kept.append(KeptCheckpoint(os.fspath(saved.path), saved.epoch, saved.step, saved.metric, saved.value, why))
-    return kept
-
-
-def _environment(run: Run) -> dict[str, str]:
-    """Return the versions of Python, the platform and the libraries; none of them names a user or a host."""
-    versions = {"python": platform.python_version(), "platform": platform.platform(), "hookcore": metadata.version("hookcore")}
-    if framework_of(run.trainee) != "none":
-        versions["trained by"] = framework_of(run.trainee)
-    for module, distribution in _LIBRARIES.items():
-        if module in sys.modules:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[distribution] = metadata.version(distribution)
-    return versions
-
-
-def _without_home(text: str) -> str:
-    """Return `text`, which is JSON, with `~` for the home directory, as its path has the user's name."""
-    home = json.dumps(str(Path.home()))[1:-1]
-    return text if len(home) <= 1 else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
