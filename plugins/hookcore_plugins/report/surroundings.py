@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from hookcore import store
 from hookcore.authoring import framework_of
-from hookcore_plugins.report.record import KeptCheckpoint
+from hookcore_plugins.report.items import KeptCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
