@@ -70,7 +70,7 @@ class Best:
 
     @property
     def place(self) -> str:
-        """Where it was observed, in words: `in epoch 3`, or `at step 200` if that was by steps."""
+        """The place at which it was observed, in words: `in epoch 3`, or `at step 200` if that was by steps."""
         return place(self.epoch, self.step, by_steps=self.by_steps)
 
 
@@ -84,7 +84,7 @@ class Chart:
 
 
 def place(epoch: int, step: int | None, *, by_steps: bool) -> str:
-    """Return where something was, in words: `in epoch 3`, counted from one, or `at step 200`."""
+    """Return a place in words: `in epoch 3`, counted from one, or `at step 200`."""
     return f"{'at' if by_steps else 'in'} {place_in_words(epoch, step, by_steps=by_steps)}"
 
 

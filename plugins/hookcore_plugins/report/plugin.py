@@ -35,7 +35,7 @@ class _Saved:
 
     seconds: list[float | None] = attrs.field(factory=list)
     within: float | None = None
-    """How long it is since the latest row, or since the epoch under way began; None between two epochs."""
+    """How long it is since the latest row, or since the latest epoch began; None before the first."""
     parts: list[Part] = attrs.field(factory=list)
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
@@ -57,7 +57,7 @@ class _Current:
     began: float
     environment: dict[str, str]
     since: float | None = None
-    """When the epoch that is under way began, or its latest row was observed."""
+    """When the latest epoch began, or its latest row was observed."""
     epoch_ended: float | None = None
     written: float | None = None
     exception: BaseException | None = None
@@ -105,7 +105,7 @@ class Report:
     now: Callable[[], float] = attrs.field(default=time.time, validator=validators.function(), kw_only=True)
     _saved: _Saved = attrs.field(init=False, factory=_Saved, repr=False)
     _earlier_rates: list[float | None] = attrs.field(init=False, factory=list, repr=False)
-    """The learning rates in the state of an earlier version, in whose checkpoints the history has none."""
+    """The learning rates in the state of an earlier version, whose history lacks them."""
     _current: _Current | None = attrs.field(init=False, default=None, repr=False)
 
     @graph.validator
@@ -267,7 +267,7 @@ class Report:
             saved,
             # A row is in the history before this plugin hears of it.
             seconds=[*saved.seconds, *[None] * (len(run.history) - len(saved.seconds))],
-            within=None if current.since is None or current.epoch_ended is not None else now - current.since,
+            within=None if current.since is None else now - current.since,
             parts=[*saved.parts, attrs.evolve(current.part, seconds=now - current.began)],
             plugin_seconds={name: saved.plugin_seconds.get(name, 0.0) + run.plugin_seconds.get(name, 0.0) for name in names},
             failures=[

@@ -40,10 +40,15 @@ def page_text(report: RunReport) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", report.page(), flags=re.DOTALL))
 
 
+def paths(svg: str, colour: str) -> list[list[tuple[str, float]]]:
+    """Return the lines of `colour` in a chart: M for the beginning of each stretch and L for what it leads to, with the x."""
+    drawn = re.findall(r'<path d="([^"]*)"[^>]*style="[^"]*stroke: ' + COLOURS[colour], svg)
+    return [[(kind, float(x)) for kind, x in re.findall(r"([ML]) ([\d.]+)", path)] for path in drawn]
+
+
 def lines_at(svg: str, colour: str) -> list[float]:
-    """Return where a chart has vertical lines of `colour`, as it is drawn."""
-    paths = re.findall(r'<path d="M ([\d.]+) \S+ \nL ([\d.]+) \S+ \n"[^>]*style="[^"]*stroke: ' + COLOURS[colour], svg)
-    return [float(first) for first, last in paths if first == last]
+    """Return the places of the vertical lines of `colour` in a chart, as they are drawn."""
+    return [path[0][1] for path in paths(svg, colour) if len(path) == 2 and path[0][1] == path[1][1]]
 
 
 def test_a_row_for_each_observation(tmp_path: Path) -> None:
@@ -111,6 +116,9 @@ def test_charts_are_by_step(tmp_path: Path) -> None:
     (best,), (changed,), (stopped,) = (lines_at(svg, colour) for colour in ("best", "rate", "stop"))
     # The steps 8, 16 and 20.
     assert changed - best == pytest.approx(2 * (stopped - changed))
+    # The rate drops at its change too, from step 4 to 20.
+    (_, first), *_, (_, drop), (_, last) = max(paths(rate, "soft"), key=len)
+    assert (drop - first) / (last - first) == pytest.approx(12 / 16)
     assert "stopped after 20 steps; best val_loss 0.5 at step 8" in report.picture("svg").decode()
 
 
@@ -140,40 +148,26 @@ def test_the_page_tells_steps(tmp_path: Path) -> None:
 
 def test_it_is_written_at_observations(tmp_path: Path) -> None:
     """An observation within an epoch writes the file, with what the plugins decided on it, if `interval` has passed."""
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
 
     class Looks:
         @hookimpl
         def on_batch_begin(self, run: Run) -> None:
             recorded = RunReport.read(tmp_path)
-            seen.append((run.progress.step, len(recorded.history)))
+            seen.append((run.progress.step, len(recorded.history), len(recorded.decisions)))
 
         @hookimpl
         def on_metrics(self, run: Run) -> None:
             run.decide("learning_rate", "less", 0.0)
 
     by_steps(tmp_path, [Looks()], interval=4.0)
-    # The row of step 5 comes a second after the one of step 4, that of step 10 two seconds after the one of step 8.
-    assert seen[:13] == [
-        (0, 0),
-        (1, 0),
-        (2, 0),
-        (3, 0),
-        (4, 1),
-        (5, 1),
-        (6, 1),
-        (7, 1),
-        (8, 3),
-        (9, 3),
-        (10, 3),
-        (11, 3),
-        (12, 5),
-    ]
-    assert len(RunReport.read(tmp_path).decisions) == 10
+    # The row of step 5 comes a second after that of step 4, and the one of step 10 two seconds after that of step 8.
+    assert seen[2:6] == [(2, 0, 0), (3, 0, 0), (4, 1, 1), (5, 1, 1)]
+    assert seen[7:12] == [(7, 1, 1), (8, 3, 3), (9, 3, 3), (10, 3, 3), (11, 3, 3)]
 
 
 def test_a_picture_of_the_model_is_drawn_at_an_observation(tmp_path: Path) -> None:
-    """It is there before the first epoch has ended."""
+    """The report has it before the first epoch has ended."""
     seen: list[str | None] = []
 
     class Looks:
@@ -204,7 +198,7 @@ def test_a_resumed_run_continues_its_rows(tmp_path: Path, cut: int) -> None:
 
 
 def test_a_plugin_that_captures_within_an_observation(tmp_path: Path) -> None:
-    """A state that was taken before the report has heard of a row has no duration for it, and the rows after it have theirs."""
+    """A state that was taken before the report has heard of a row lacks the duration of that row alone."""
     captured = []
 
     class Captures:
@@ -218,7 +212,7 @@ def test_a_plugin_that_captures_within_an_observation(tmp_path: Path) -> None:
 
 
 def test_a_state_of_an_earlier_version(tmp_path: Path) -> None:
-    """The rates that it has go into the history, which has none; rows from before the plugin was added have none."""
+    """Its rates go into the history, which lacks them; rows from before the plugin was added have no duration."""
 
     def trained(directory: Path, record: str | None) -> str:
         driver, trainee = Driver([Report(directory, summary=False, clock=Clock())]), ScriptedTrainee(learning_rate=0.1)
@@ -249,6 +243,8 @@ def test_rows_that_have_no_step(tmp_path: Path) -> None:
     report = attrs.evolve(report, monitor="loss", directions={"loss": "max"})
     report.history.put({"loss": -1.0})
     assert "1 observation without a step" in page_text(report)
+    curve = max(paths(curves(report)[0][1], "training"), key=len)
+    assert [kind for kind, _ in curve] == ["M", *"L" * 8]
     report = attrs.evolve(report, directions={"loss": "min"})
     report.history.by_steps[-1], report.history.steps[-1] = False, None
     assert "2 observations without a step" in page_text(report)
