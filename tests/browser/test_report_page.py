@@ -79,7 +79,7 @@ def test_charts_are_seen(browser: Any, tmp_path: Path) -> None:
         assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
-@pytest.mark.parametrize("every", [7, 1_000_000])
+@pytest.mark.parametrize("every", [7, 10_000])
 def test_steps_on_an_axis_can_be_read(browser: Any, tmp_path: Path, every: int) -> None:
     """The numbers of a chart by step lie within its card, beside each other, however many digits the steps have."""
     report = by_steps(tmp_path)
