@@ -16,7 +16,7 @@ from hookcore_plugins.report.items import Best, Chart, Failure, KeptCheckpoint, 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from hookcore.authoring import Mode
 
@@ -187,17 +187,18 @@ class RunRecord:
 
         If there are several data sets of validation, the first one's metric makes the pair, and each other has its own chart.
         """
-        charts: list[Chart] = []
-        for metric in dict.fromkeys(map(self.metric_names.plain, self.history)):
-            training = self._named(metric, ("", *self.metric_names.training))
-            validation = self._named(metric, self.metric_names.validation)
-            charts.append(Chart(metric, next(iter(training), None), next(iter(validation), None)))
-            charts += [Chart(name, name, None) for name in training[1:]]
-            charts += [Chart(name, None, name) for name in validation[1:]]
+        charts = dict.fromkeys(map(self._chart, self.history))
         return sorted(charts, key=lambda chart: self.monitor is None or self.monitor not in {chart.training, chart.validation})
 
-    def _named(self, metric: str, prefixes: Iterable[str]) -> list[str]:
-        return [prefix + metric for prefix in prefixes if prefix + metric in self.history]
+    def _chart(self, name: str) -> Chart:
+        names, metric = self.metric_names, self.metric_names.plain(name)
+        training, validation = (
+            next((prefix + metric for prefix in prefixes if prefix + metric in self.history), None)
+            for prefixes in (("", *names.training), names.validation)
+        )
+        if name in {training, validation}:
+            return Chart(metric, training, validation)
+        return Chart(name, None, name) if names.is_validation(name) else Chart(name, name, None)
 
     def rate_changes(self) -> list[tuple[int, float]]:
         """Return where the learning rate changed, with the new rate: the first epoch that had it, counted from zero.

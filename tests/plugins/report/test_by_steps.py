@@ -269,11 +269,12 @@ NAMES = MetricNames(validation=("test-", "dev-"), training=("train-",))
     ("names", "logged", "charts", "monitor"),
     [
         (NAMES, ["train-loss", "test-loss"], [("loss", "train-loss", "test-loss")], "test-loss"),
+        (NAMES, ["loss", "train-loss"], [("loss", "loss", None), ("train-loss", "train-loss", None)], "loss"),
         (NAMES, ["val_loss", "train-loss"], [("loss", "train-loss", None), ("val_loss", "val_loss", None)], "train-loss"),
         (
             NAMES,
-            ["dev-loss", "loss", "test-loss", "train-loss"],
-            [("loss", "loss", "test-loss"), ("train-loss", "train-loss", None), ("dev-loss", None, "dev-loss")],
+            ["loss", "acc", "dev-loss", "test-loss"],
+            [("loss", "loss", "test-loss"), ("acc", "acc", None), ("dev-loss", None, "dev-loss")],
             "test-loss",
         ),
         (None, ["test-loss", "loss", "val_loss"], [("loss", "loss", "val_loss"), ("test-loss", "test-loss", None)], "val_loss"),
