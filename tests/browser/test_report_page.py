@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from hookcore.cli.main import main
 from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
 from tests.browser.looking import WINDOW, wait
-from tests.plugins.report.reporting import HOSTILE, ODD, Stops, recorded
+from tests.plugins.report.reporting import HOSTILE, ODD, Stops, by_steps, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,26 @@ def test_charts_are_seen(browser: Any, tmp_path: Path) -> None:
         assert len(sizes) == 2
         assert all(0.8 * card < own <= card and height > 100 for own, card, height in sizes)
         assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("every", [7, 10_000])
+def test_steps_on_an_axis_can_be_read(browser: Any, tmp_path: Path, every: int) -> None:
+    """The numbers of a chart by step lie within its card, beside each other, however many digits the steps have."""
+    report = by_steps(tmp_path)
+    report.history.steps[:] = [every * step for step in report.history.steps if step is not None]
+    page = opened(browser, report, tmp_path)
+    for width in (360, 1600):
+        page.set_window_size(width, 900)
+        wait(functools.partial(page.execute_script, f"return innerWidth === {width}"), f"the page is {width} wide")
+        for numbers, card in page.execute_script(
+            "return [...document.querySelectorAll('figure.chart')].map(figure => {"
+            "const texts = [...figure.querySelectorAll('svg text')], axis = texts.find(one => one.textContent == 'step');"
+            "const below = texts.slice(0, texts.indexOf(axis)).map(one => one.getBoundingClientRect());"
+            "return [below.map(one => [one.left, one.right]), figure.getBoundingClientRect().right]})"
+        ):
+            assert len(numbers) > 3
+            assert all(end + 3 < begin for (_, end), (begin, _) in itertools.pairwise(numbers))
+            assert numbers[-1][1] < card
 
 
 def test_light_and_dark(browser: Any, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hookcore_plugins.report.picture import COLOURS, MARKED_CHANGES, curves
 from hookcore_plugins.report.record import ReportError
 
 if TYPE_CHECKING:
-    from hookcore_plugins.report.record import Chart, RunRecord
+    from hookcore_plugins.report.items import Chart
+    from hookcore_plugins.report.record import RunRecord
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE: Final = 5_000_000  # bytes
@@ -71,13 +72,13 @@ def _description(report: RunRecord, chart: Chart | None) -> str:
     if chart is None:
         rates = [rate for rate in report.learning_rates if rate is not None]
         changes = format_count(len(report.rate_changes()), "change")
-        return f"learning rate by epoch, from {rates[0]:.4g} to {rates[-1]:.4g}, with {changes}"
+        return f"learning rate by {report.unit}, from {rates[0]:.4g} to {rates[-1]:.4g}, with {changes}"
     parts = []
     for name, label in ((chart.training, "training"), (chart.validation, "validation")):
         values = [value for value in report.history[name] if math.isfinite(value)] if name is not None else []
         if values:
             parts.append(f"{label} from {format_value(values[0])} to {format_value(values[-1])}")
-    return f"{printable(chart.metric)} by epoch: {'; '.join(parts) or 'no finite value'}"
+    return f"{printable(chart.metric)} by {report.unit}: {'; '.join(parts) or 'no finite value'}"
 
 
 def _row(report: RunRecord, name: str) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def _row(report: RunRecord, name: str) -> dict[str, Any]:
         "last": report.last(name),
         "best": report.best(name),
         "missing": sum(math.isnan(value) for value in values),
+        "unplaced": sum(math.isfinite(value) and place is None for value, place in zip(values, report.places(), strict=True)),
         "infinite": sum(math.isinf(value) for value in values),
     }
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from hookcore_plugins.report.record import Chart, RunRecord
+    from hookcore_plugins.report.items import Chart
+    from hookcore_plugins.report.record import RunRecord
 
 COLOURS: Final = {
     "ink": "#1c2024",
@@ -40,6 +41,8 @@ _MOST_CHARTS: Final = 6
 """The most charts in a picture; the page has all."""
 _LINEAR_RATIO: Final = 20
 """The axis of learning rates is logarithmic if the largest is more than this many times the smallest."""
+_LONG_STEP: Final = 10_000
+"""The step from which an axis says `20k`: numbers of six digits would run into each other."""
 
 
 def picture(report: RunRecord, kind: str) -> bytes:
@@ -93,9 +96,9 @@ def curves(report: RunRecord) -> list[tuple[Chart | None, str]]:
 
 def _title(report: RunRecord) -> str:
     best = report.best(report.monitor)
-    best_text = "" if best is None else f"; best {best.metric} {best.value:.4g} in epoch {best.epoch + 1}"
-    epochs = format_count(len(report.history), "epoch")
-    return f"{report.path.parent.name or report.path}: {report.outcome} after {epochs}{best_text}"
+    best_text = "" if best is None else f"; best {best.metric} {best.value:.4g} {best.place}"
+    done = format_count(report.progress.step if report.by_steps else report.observed_epochs, report.unit)
+    return f"{report.path.parent.name or report.path}: {report.outcome} after {done}{best_text}"
 
 
 def _draw(ax: Axes, report: RunRecord, chart: Chart) -> None:
@@ -115,7 +118,16 @@ def _draw(ax: Axes, report: RunRecord, chart: Chart) -> None:
 
 def _draw_rate(ax: Axes, report: RunRecord) -> None:
     x, y = _points(report, report.learning_rates)
-    ax.step(x, y, where="mid", color=COLOURS["soft"], marker="o" if len(x) == 1 else "", markersize=3, linewidth=1.5)
+    # A plugin changes the rate at an observation. Epochs have their old look, with the change between two of them.
+    ax.step(
+        x,
+        y,
+        where="pre" if report.by_steps else "mid",
+        color=COLOURS["soft"],
+        marker="o" if len(x) == 1 else "",
+        markersize=3,
+        linewidth=1.5,
+    )
     if y and min(y) > 0 and max(y) / min(y) > _LINEAR_RATIO:
         from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -128,41 +140,44 @@ def _draw_rate(ax: Axes, report: RunRecord) -> None:
 
 
 def _mark(ax: Axes, report: RunRecord) -> None:
-    """Mark the best epoch, the epoch in which the run was stopped, and each epoch from which the learning rate differed."""
+    """Mark the best observation, the stop, and each change of the learning rate."""
     changes = report.rate_changes()
-    for epoch, _ in changes if len(changes) <= MARKED_CHANGES else ():
-        ax.axvline(epoch + 0.5, label="learning rate changed", color=COLOURS["rate"], linestyle=":", linewidth=1, zorder=1)
+    for changed, _ in changes if len(changes) <= MARKED_CHANGES else ():
+        at = changed if report.by_steps else changed + 0.5
+        ax.axvline(at, label="learning rate changed", color=COLOURS["rate"], linestyle=":", linewidth=1, zorder=1)
     best = report.best(report.monitor)
-    if best is not None:
+    if best is not None and (where := report.place_of(best)) is not None:
         label = f"best {printable(best.metric, 30)}"
-        ax.axvline(best.epoch + 1, label=label, color=COLOURS["best"], linestyle="--", linewidth=1.2, zorder=1)
-    if report.outcome == Outcome.STOPPED and report.stop_reasons:
-        stop = report.stop_reasons[0].epoch + 1
-        ax.axvline(stop, label="stopped", color=COLOURS["stop"], linestyle="-.", linewidth=1.2, zorder=1)
+        ax.axvline(where, label=label, color=COLOURS["best"], linestyle="--", linewidth=1.2, zorder=1)
+    stop = report.stop_reasons[0] if report.outcome == Outcome.STOPPED and report.stop_reasons else None
+    if stop is not None and (where := report.place_of(stop)) is not None:
+        ax.axvline(where, label="stopped", color=COLOURS["stop"], linestyle="-.", linewidth=1.2, zorder=1)
 
 
 def _frame(ax: Axes, report: RunRecord) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    epochs = report.history.epochs
-    if epochs:
-        low, high = min(epochs) + 1, max(epochs) + 1
+    places = [place for place in report.places() if place is not None]
+    if places:
+        low, high = min(places), max(places)
         margin = max(0.5, (high - low) * 0.03)
         ax.set_xlim(low - margin, high + margin)
+        if report.by_steps and high >= _LONG_STEP:
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    ax.set_xlabel("epoch", fontsize=9)
+    ax.set_xlabel(report.unit, fontsize=9)
     ax.grid(visible=True, axis="y", color=COLOURS["grid"], linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _points(report: RunRecord, values: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """Return the epochs that have a finite value, counted from one, and these values: the line connects them across gaps."""
+    """Return the places of the rows that have a finite value, and these values: the line connects them across gaps."""
     # Matplotlib overflows when it scales an axis for larger values.
     points = [
-        (epoch + 1, value)
-        for epoch, value in zip(report.history.epochs, values, strict=True)
-        if value is not None and math.isfinite(value) and abs(value) < 1e300  # noqa: PLR2004
+        (place, value)
+        for place, value in zip(report.places(), values, strict=True)
+        if place is not None and value is not None and math.isfinite(value) and abs(value) < 1e300  # noqa: PLR2004
     ]
     return [x for x, _ in points], [y for _, y in points]
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import platform
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
-from importlib import metadata
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 
 import attrs
 
 from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
-from hookcore.authoring import Mode, describe, direction_of, framework_of, learning_rate_of, reason_lacking, validators
+from hookcore.authoring import Mode, describe, direction_of, reason_lacking, validators
 from hookcore_plugins import log_file
-from hookcore_plugins.report.record import FILE, Failure, KeptCheckpoint, Part, RunRecord, build
+from hookcore_plugins.report.items import Failure, Part, build
+from hookcore_plugins.report.record import FILE, RunRecord
 from hookcore_plugins.report.run_report import RunReport
+from hookcore_plugins.report.surroundings import environment, kept_checkpoints, without_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hookcore import SavedCheckpoint
 
-_DEFAULT_MONITORS: Final = ("val_loss", "loss")
-_LIBRARIES: Final = {
-    name: name for name in ("jax", "keras", "lightgbm", "lightning", "numpy", "tensorflow", "torch", "transformers", "xgboost")
-} | {"sklearn": "scikit-learn"}
-"""Libraries whose version matters, by the name of their module."""
 _ENDED_BY_EXCEPTION: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
 
 
@@ -41,10 +33,9 @@ _ENDED_BY_EXCEPTION: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Out
 class _Saved:
     """What a checkpoint holds of the record, and the run does not."""
 
-    rates: list[float | None] = attrs.field(factory=list)
     seconds: list[float | None] = attrs.field(factory=list)
     within: float | None = None
-    """How long the epoch that is under way has taken; None between two epochs."""
+    """How long it is since the latest row, or since the latest epoch began; None before the first."""
     parts: list[Part] = attrs.field(factory=list)
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
@@ -65,7 +56,9 @@ class _Current:
     part: Part
     began: float
     environment: dict[str, str]
-    epoch_began: float | None = None
+    since: float | None = None
+    """When the latest epoch began, or its latest row was observed."""
+    epoch_ended: float | None = None
     written: float | None = None
     exception: BaseException | None = None
     graph: str | None = None
@@ -76,18 +69,20 @@ class _Current:
 class Report:
     """Record the run in `run.json` in the directory `directory`, and sum it up at its end.
 
-    It records the outcome and why, every decision, the metrics, learning rate and duration of every epoch, the best epoch, the
-    checkpoints that are kept and why, the plugins with their parameters, where the time went, the errors of plugins, and the
-    versions of Python and the libraries. It records no user, host or environment variable; the home directory appears as `~`.
+    It records the outcome and why, every decision, the metrics, learning rate and duration of every epoch (of every observation
+    in a loop that evaluates by steps), the best of them, the checkpoints that are kept and why, the plugins with their
+    parameters, where the time went, the errors of plugins, and the versions of Python and the libraries. It records no user, host
+    or environment variable; the home directory appears as `~`.
     `hookcore report directory` shows it, with `--html` as a page and with `--svg` or `--png` as a picture; so does `show()`.
 
-    The file is written when the run begins, at ends of epochs, and when the run ends, however it ends. A resumed run continues
+    The file is written when the run begins, at observations, and when the run ends, however it ends. A resumed run continues
     its file. Any other run first moves the file of an earlier run to `run.1.json`, or the next number.
 
-    * `monitor`: the metric whose best epoch counts; None, the default, for `val_loss`, or for `loss` without validation.
-    * `mode`: `"min"`, `"max"`, or `"auto"` for the metric's known direction. A metric without one has no best epoch.
+    * `monitor`: the metric whose best observation counts; None, the default, for the loss of validation, `val_loss` unless the
+      loop names it otherwise, or for `loss` without validation.
+    * `mode`: `"min"`, `"max"`, or `"auto"` for the metric's known direction. A metric without one has no best.
     * `graph`: `"png"` for a picture of the model. If the trainee cannot draw one, the report says why.
-    * `interval`: the least number of seconds between two writes at ends of epochs.
+    * `interval`: the least number of seconds between two writes at observations.
     * `summary`: whether to print the summary at the end. Beside a plugin that shows progress it has only what that plugin does
       not print.
     * `stream`: where to print it; by default `sys.stdout` at that time.
@@ -109,6 +104,8 @@ class Report:
     clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     now: Callable[[], float] = attrs.field(default=time.time, validator=validators.function(), kw_only=True)
     _saved: _Saved = attrs.field(init=False, factory=_Saved, repr=False)
+    _earlier_rates: list[float | None] = attrs.field(init=False, factory=list, repr=False)
+    """The learning rates in the state of an earlier version, whose history lacks them."""
     _current: _Current | None = attrs.field(init=False, default=None, repr=False)
 
     @graph.validator
@@ -124,30 +121,38 @@ class Report:
             log_file.set_aside(path, run)
         elif run.resumed_from is not None:
             self._saved.note(run.resumed_from)
+        rows, saved = run.history, self._saved
+        rows.learning_rates[len(rows) - len(self._earlier_rates) :] = self._earlier_rates
+        saved.seconds[:0] = [None] * (len(rows) - len(saved.seconds))  # the rows before the run had this plugin
         now = self.clock()
-        self._current = current = _Current(run, Part(self.now(), 0.0, run.progress.step), now, _environment(run))
-        if self._saved.within is not None:
-            current.epoch_began = now - self._saved.within
+        self._current = current = _Current(run, Part(self.now(), 0.0, run.progress.step), now, environment(run))
+        if saved.within is not None:
+            current.since = now - saved.within
         self._write(current)
 
     @hookimpl
     def on_epoch_begin(self) -> None:
         """Note when the epoch began."""
         if self._current is not None:
-            self._current.epoch_began = self.clock()
+            self._current.since, self._current.epoch_ended = self.clock(), None
 
-    @hookimpl(specname="on_epoch_end", tryfirst=True)
-    def note_epoch(self, run: Run) -> None:
-        """Note how long the epoch took, and the learning rate before a plugin changes it."""
+    @hookimpl(tryfirst=True)
+    def on_epoch_end(self) -> None:
+        """Note when the epoch ended: what other plugins do then is no part of it."""
+        if self._current is not None:
+            self._current.epoch_ended = self.clock()
+
+    @hookimpl(specname="on_metrics", tryfirst=True)
+    def note_row(self) -> None:
+        """Note how long the row of the history took."""
         current = self._current
-        if current is None:
-            return
-        began, current.epoch_began, self._saved.within = current.epoch_began, None, None
-        self._saved.rates.append(learning_rate_of(run))
-        self._saved.seconds.append(None if began is None else self.clock() - began)
+        if current is not None:
+            now = self.clock() if current.epoch_ended is None else current.epoch_ended
+            self._saved.seconds.append(None if current.since is None else now - current.since)
+            current.since = now
 
     @hookimpl(trylast=True)
-    def on_epoch_end(self) -> None:
+    def on_metrics(self) -> None:
         """Write the file, unless the latest write was less than `interval` ago."""
         current = self._current
         if current is not None and (current.written is None or self.clock() - current.written >= self.interval):
@@ -196,13 +201,13 @@ class Report:
 
     def _write(self, current: _Current) -> RunRecord:
         record = self._record(current)
-        store.write_bytes(record.path, _without_home(record.dumps()).encode())
+        store.write_bytes(record.path, without_home(record.dumps()).encode())
         return record
 
     def _record(self, current: _Current) -> RunRecord:
         run, saved, error = current.run, self._up_to_now(), current.exception
-        monitor = self.monitor or next((name for name in _DEFAULT_MONITORS if name in run.history), None)
-        missing = [None] * (len(run.history) - len(saved.rates))  # the epochs of a resumed run before it had this plugin
+        losses = (f"{prefix}loss" for prefix in (*run.metric_names.validation, "", *run.metric_names.training))
+        monitor = self.monitor or next((name for name in losses if name in run.history), None)
         needs_traceback = error is not None and not isinstance(error, KeyboardInterrupt | Preempted)
         return RunRecord(
             path=self.directory / FILE,
@@ -212,13 +217,13 @@ class Report:
             epochs=run.epochs,
             progress=run.progress,
             history=run.history,
-            learning_rates=[*missing, *saved.rates],
-            seconds=[*missing, *saved.seconds],
+            seconds=saved.seconds,
+            metric_names=run.metric_names,
             monitor=monitor,
             directions={name: self._direction(run, name) for name in run.history},
             stop_reasons=[build(StopReason, attrs.asdict(vote)) for vote in run.stop_reasons],
             decisions=[build(Decision, attrs.asdict(decision)) for decision in run.decisions],
-            checkpoints=_kept_checkpoints(saved.directories),
+            checkpoints=kept_checkpoints(saved.directories),
             failures=saved.failures,
             plugins=run.parameters,
             parts=saved.parts,
@@ -260,7 +265,9 @@ class Report:
         names = {**saved.plugin_seconds, **run.plugin_seconds}
         return attrs.evolve(
             saved,
-            within=None if current.epoch_began is None else now - current.epoch_began,
+            # A row is in the history before this plugin hears of it.
+            seconds=[*saved.seconds, *[None] * (len(run.history) - len(saved.seconds))],
+            within=None if current.since is None else now - current.since,
             parts=[*saved.parts, attrs.evolve(current.part, seconds=now - current.began)],
             plugin_seconds={name: saved.plugin_seconds.get(name, 0.0) + run.plugin_seconds.get(name, 0.0) for name in names},
             failures=[
@@ -274,37 +281,8 @@ class Report:
         return attrs.asdict(self._up_to_now())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` has recorded."""
+        """Continue from what `state` has recorded, also that of an earlier version."""
         parts, failures = [Part(**part) for part in state["parts"]], [Failure(**failure) for failure in state["failures"]]
-        self._current, self._saved = None, _Saved(**{**state, "parts": parts, "failures": failures})
-
-
-def _kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:
-    """List the checkpoints in `directories`, and why the retention of the newest in each directory keeps them."""
-    kept = []
-    for directory in directories:
-        available = store.available(Path(directory))
-        retention = available[-1].retention if available else None
-        reasons = {} if retention is None else retention.reasons(available)
-        for saved in available:
-            why = ", ".join(reasons.get(saved.path, ()))
-            kept.append(KeptCheckpoint(os.fspath(saved.path), saved.epoch, saved.step, saved.metric, saved.value, why))
-    return kept
-
-
-def _environment(run: Run) -> dict[str, str]:
-    """Return the versions of Python, the platform and the libraries; none of them names a user or a host."""
-    versions = {"python": platform.python_version(), "platform": platform.platform(), "hookcore": metadata.version("hookcore")}
-    if framework_of(run.trainee) != "none":
-        versions["trained by"] = framework_of(run.trainee)
-    for module, distribution in _LIBRARIES.items():
-        if module in sys.modules:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[distribution] = metadata.version(distribution)
-    return versions
-
-
-def _without_home(text: str) -> str:
-    """Return `text`, which is JSON, with `~` for the home directory, as its path has the user's name."""
-    home = json.dumps(str(Path.home()))[1:-1]
-    return text if len(home) <= 1 else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+        saved = {**state, "parts": parts, "failures": failures}
+        self._earlier_rates = saved.pop("rates", [])
+        self._current, self._saved = None, _Saved(**saved)

@@ -6,84 +6,31 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from hookcore import Decision, History, HookcoreError, Monitor, Outcome, Progress, StopReason
+from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason
 from hookcore.authoring import state
+from hookcore_plugins.report.items import Best, Chart, Failure, KeptCheckpoint, Part, build, place
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from hookcore.authoring import Mode
 
-Item = TypeVar("Item")
-
 FILE: Final = "run.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+_RATES_BESIDE_HISTORY: Final = 1
+"""The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
 _GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
 """The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
-_NUMBERS: Final = frozenset({"value", "best", "seconds", "began"})
 _LARGEST_FILE: Final = 2**30  # bytes
 
 
 class ReportError(HookcoreError):
     """The report of a run does not exist, cannot be read or written, or needs a library that is not installed."""
-
-
-@attrs.frozen
-class Failure:
-    """An error that a plugin raised."""
-
-    plugin: str
-    hook: str
-    error: str
-    traceback: str
-    disabled: bool
-
-
-@attrs.frozen
-class KeptCheckpoint:
-    """A checkpoint that is kept, and why."""
-
-    path: str
-    epoch: int
-    step: int
-    metric: str | None
-    value: float | None
-    reasons: str
-
-
-@attrs.frozen
-class Part:
-    """A part of the run, in one process: it ends with the run, or with the checkpoint from which the next part resumes."""
-
-    began: float
-    """The time at which it began, in seconds since 1970."""
-    seconds: float
-    step: int
-    """The step at which it began."""
-
-
-@attrs.frozen
-class Best:
-    """The best observation of a metric."""
-
-    metric: str
-    mode: Mode
-    epoch: int
-    value: float
-
-
-@attrs.frozen
-class Chart:
-    """A metric by epoch: its names in training and in validation, each None if it was not observed there."""
-
-    metric: str
-    training: str | None
-    validation: str | None
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -100,12 +47,12 @@ class RunRecord:
     """How many epochs were asked for."""
     progress: Progress
     history: History = attrs.field(repr=False)
-    learning_rates: list[float | None] = attrs.field(repr=False)
-    """The learning rate at the end of each epoch of the history, before a plugin changed it."""
     seconds: list[float | None] = attrs.field(repr=False)
-    """How long each epoch of the history took."""
+    """How long each row of the history took: since the row before it, or since its epoch began."""
+    metric_names: MetricNames = attrs.field(repr=False)
+    """How the loop names its metrics."""
     monitor: str | None
-    """The metric whose best epoch counts."""
+    """The metric whose best observation counts."""
     directions: Mapping[str, Mode | None] = attrs.field(repr=False)
     stop_reasons: list[StopReason] = attrs.field(repr=False)
     decisions: list[Decision] = attrs.field(repr=False)
@@ -142,10 +89,11 @@ class RunRecord:
 
     @classmethod
     def _from_data(cls, path: Path, data: Mapping[str, Any]) -> Self:
-        if data["report"] != FORMAT:
-            raise ValueError(f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT}")
-        history = History()
-        history.load_state_dict(data["history"])
+        if data["report"] not in (_RATES_BESIDE_HISTORY, FORMAT):
+            raise ValueError(f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT} and earlier")
+        is_earlier = data["report"] == _RATES_BESIDE_HISTORY
+        history = _history({**data["history"], "learning_rates": data["learning_rates"]} if is_earlier else data["history"])
+        names = {} if is_earlier else {kind: tuple(prefixes) for kind, prefixes in data["metric_names"].items()}
         graph = data["graph"]
         return cls(
             path=path,
@@ -155,8 +103,8 @@ class RunRecord:
             epochs=None if data["epochs"] is None else int(data["epochs"]),
             progress=build(Progress, data["progress"]),
             history=history,
-            learning_rates=_column(data["learning_rates"], history),
             seconds=_column(data["seconds"], history),
+            metric_names=MetricNames(**names),
             monitor=_text(data["monitor"]),
             directions={name: mode if mode in {"min", "max"} else None for name, mode in data["directions"].items()},
             stop_reasons=[build(StopReason, vote) for vote in data["stop_reasons"]],
@@ -186,7 +134,8 @@ class RunRecord:
         if self.exception is not None:
             return [self.exception]
         if self.stop_reasons:
-            return [f"{vote.plugin or 'loop'}, in epoch {vote.epoch + 1}: {vote.message}" for vote in self.stop_reasons]
+            votes = [(place(vote.epoch, vote.step, by_steps=self.by_steps), vote) for vote in self.stop_reasons]
+            return [f"{vote.plugin or 'loop'}, {where}: {vote.message}" for where, vote in votes]
         return ["all epochs are done" if self.epochs is None else f"{self.epochs} of {self.epochs} epochs are done"]
 
     def best(self, metric: str | None) -> Best | None:
@@ -194,31 +143,76 @@ class RunRecord:
         mode = None if metric is None else self.directions.get(metric)
         if metric is None or mode is None or metric not in self.history:
             return None
-        monitor = Monitor(mode)
-        for epoch, value in zip(self.history.epochs, self.history[metric], strict=True):
-            if monitor.improves(value):
-                monitor = attrs.evolve(monitor, best=value, best_epoch=epoch)
+        monitor, history = Monitor(mode), self.history
+        for value, epoch, step, by_steps in zip(history[metric], history.epochs, history.steps, history.by_steps, strict=True):
+            monitor = monitor.observe(value, epoch, step, by_steps=by_steps)
         if monitor.best is None or monitor.best_epoch is None:
             return None
-        return Best(metric, mode, monitor.best_epoch, monitor.best)
+        return Best(metric, mode, monitor.best_epoch, monitor.best, monitor.best_step, monitor.by_steps)
 
     def last(self, metric: str) -> float:
         """Return the latest observation of `metric`, or NaN if it has no observation."""
         return next((value for value in reversed(self.history[metric]) if not math.isnan(value)), math.nan)
 
+    @property
+    def by_steps(self) -> bool:
+        """Whether the loop evaluated by steps, so that its steps place what was observed, and not its epochs."""
+        return any(self.history.by_steps)
+
+    @property
+    def unit(self) -> str:
+        """What places the observations: `"step"` or `"epoch"`."""
+        return "step" if self.by_steps else "epoch"
+
+    def places(self) -> list[int | None]:
+        """Return the step of each row of the history, None if it was not recorded; or its epoch, counted from one: see `unit`."""
+        return list(self.history.steps) if self.by_steps else [epoch + 1 for epoch in self.history.epochs]
+
+    def place_of(self, item: Best | StopReason) -> int | None:
+        """Return the place of what was best, or of a vote to stop, as `places` does."""
+        return item.step if self.by_steps else item.epoch + 1
+
+    @property
+    def observed_epochs(self) -> int:
+        """How many epochs have an observation; the latest may have been cut."""
+        return len(set(self.history.epochs))
+
+    @property
+    def learning_rates(self) -> list[float | None]:
+        """The learning rate at each row of the history, before a plugin changed it."""
+        return self.history.learning_rates
+
     def charts(self) -> list[Chart]:
-        """Return the metrics in pairs of training and validation: the monitor's first, then in the order of appearance."""
-        names = dict.fromkeys(name.removeprefix("val_") or name for name in self.history)
-        charts = [
-            Chart(name, name if name in self.history else None, f"val_{name}" if f"val_{name}" in self.history else None)
-            for name in names
-        ]
+        """Return the metrics in pairs of training and validation: the monitor's first, then in the order of appearance.
+
+        If there are several data sets of validation, the first one's metric makes the pair, and each other has its own chart.
+        """
+        charts = dict.fromkeys(map(self._chart, self.history))
         return sorted(charts, key=lambda chart: self.monitor is None or self.monitor not in {chart.training, chart.validation})
 
+    def _chart(self, name: str) -> Chart:
+        names, metric = self.metric_names, self.metric_names.plain(name)
+        training, validation = (
+            next((prefix + metric for prefix in prefixes if prefix + metric in self.history), None)
+            for prefixes in (("", *names.training), names.validation)
+        )
+        if name in {training, validation}:
+            return Chart(metric, training, validation)
+        return Chart(name, None, name) if names.is_validation(name) else Chart(name, name, None)
+
     def rate_changes(self) -> list[tuple[int, float]]:
-        """Return each epoch from which the learning rate differed from that of the epoch before, with the new rate."""
-        rates = [(epoch, rate) for epoch, rate in zip(self.history.epochs, self.learning_rates, strict=True) if rate is not None]
-        return [(epoch, rate) for (_, before), (epoch, rate) in pairwise(rates) if rate != before]
+        """Return where the learning rate changed, with the new rate: the first epoch that had it, counted from zero.
+
+        By steps it is the step of the latest observation with the rate before: the change came after it.
+        """
+        places = self.history.steps if self.by_steps else self.history.epochs
+        known = [
+            (where, rate)
+            for where, rate in zip(places, self.learning_rates, strict=True)
+            if where is not None and rate is not None
+        ]
+        changes = [(old, new) for old, new in pairwise(known) if old[1] != new[1]]
+        return [((old if self.by_steps else new)[0], new[1]) for old, new in changes]
 
     @property
     def total_seconds(self) -> float:
@@ -238,24 +232,19 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _history(rows: Mapping[str, Any]) -> History:
+    history = History()
+    history.load_state_dict(rows)
+    history.learning_rates = _column(history.learning_rates, history)
+    history.steps = [None if step is None else int(step) for step in history.steps]
+    if any(by_steps and step is None for by_steps, step in zip(history.by_steps, history.steps, strict=True)):
+        raise ValueError("an observation by steps has no step")
+    return history
+
+
 def _column(values: Any, history: History) -> list[float | None]:
-    """Return a number or None for each epoch of the history."""
+    """Return a number or None for each row of the history."""
     column = [None if value is None else float(value) for value in values]
     if len(column) != len(history):
-        raise ValueError(f"a column of {len(column)} values for {len(history)} epochs")
+        raise ValueError(f"a column of {len(column)} values for {len(history)} rows")
     return column
-
-
-def build(kind: type[Item], raw: Mapping[str, Any]) -> Item:
-    """Build a `kind` from `raw`, with a plain number for each field that holds one, and a string for any other."""
-    return kind(**dict(_fields(raw)))
-
-
-def _fields(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in raw.items():
-        if name in {"epoch", "step", "batch", "accumulated"}:
-            yield name, int(value)
-        elif value is None or isinstance(value, bool):
-            yield name, value
-        else:
-            yield name, float(value) if name in _NUMBERS else str(value)

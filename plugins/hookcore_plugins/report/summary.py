@@ -65,13 +65,14 @@ def _title(report: RunRecord) -> str:
 def _result(report: RunRecord) -> Iterator[Row]:
     """Give the rows that a plugin that shows progress prints too."""
     yield from _labelled("why", _shortened(report.why()))
-    done, asked = len(report.history), "" if report.epochs is None else f" of {report.epochs}"
-    facts = [f"{done}{asked}", format_count(report.progress.step, "step"), format_duration(report.total_seconds)]
-    yield "epochs", ", ".join(facts)
+    asked = "" if report.epochs is None else f" of {report.epochs}"
+    rows = [format_count(len(report.history), "observation")] if report.by_steps else []
+    step = format_count(report.progress.step, "step")
+    yield "epochs", ", ".join([f"{report.observed_epochs}{asked}", *rows, step, format_duration(report.total_seconds)])
     best = report.best(report.monitor)
     if best is not None:
-        yield "best", f"{_name(best.metric)} {format_value(best.value)} in epoch {best.epoch + 1}"
-    if done:
+        yield "best", f"{_name(best.metric)} {format_value(best.value)} {best.place}"
+    if report.history.epochs:
         last = [
             f"{_name(name)} {format_value(report.last(name))}" for name in report.history if not math.isnan(report.last(name))
         ]
@@ -79,7 +80,7 @@ def _result(report: RunRecord) -> Iterator[Row]:
     changes = report.rate_changes()
     if changes:
         first = next(rate for rate in report.learning_rates if rate is not None)
-        cuts = [f"{first:.4g}", *(f"{rate:.4g} from epoch {epoch + 1}" for epoch, rate in changes)]
+        cuts = [f"{first:.4g}", *(f"{rate:.4g} {_since(report, where)}" for where, rate in changes)]
         many = f"{first:.4g} to {changes[-1][1]:.4g}, changed {len(changes)} times"
         yield "learning rate", ", ".join(cuts) if len(changes) <= _MOST_RATES else many
 
@@ -111,6 +112,10 @@ def _details(report: RunRecord) -> Iterator[Row]:
     if report.graph_hint is not None:
         yield "model", printable(report.graph_hint, _LONGEST)
     yield "report", printable(str(report.path), _LONGEST)
+
+
+def _since(report: RunRecord, changed: int) -> str:
+    return f"after step {changed}" if report.by_steps else f"from epoch {changed + 1}"
 
 
 def _labelled(label: str, lines: Iterable[str]) -> Iterator[Row]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +17,8 @@ from hookcore_plugins import Report, RunReport
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from hookcore.resume import Resume
 
 Epochs = Sequence[Mapping[str, float]]
 
@@ -50,6 +53,45 @@ def recorded(
                 loop.log(epochs[epoch])
     except IndexError:
         pass
+    return RunReport.read(directory)
+
+
+EVALUATED = [0.9, 0.5, 0.7, 0.6, 0.8, 0.9]
+"""What the evaluations of `by_steps` give, at steps 4, 8, 12, 16, 20 and 24."""
+
+
+def by_steps(
+    directory: Path,
+    plugins: Iterable[object] = (),
+    *,
+    prefix: str | None = None,
+    size: int = 5,
+    every: int = 4,
+    cut: int | None = None,
+    resume: Resume = False,
+    **parameters: Any,
+) -> RunReport:
+    """Record five epochs of `size` steps with an evaluation every `every`: rows at steps 4, 5, 8, 10, 12, ...
+
+    The clock of `parameters` moves by a second in each step. Before step `cut` an error ends the run.
+    """
+    clock = parameters.setdefault("clock", Clock())
+    report = Report(directory, stream=io.StringIO(), now=clock, **parameters)
+    trainee = ScriptedTrainee(learning_rate=0.1)
+    with (
+        contextlib.suppress(ZeroDivisionError),
+        Loop([*plugins, report], epochs=5, trainee=trainee, validation_freq=None, resume=resume) as loop,
+    ):
+        for _ in loop.epochs():
+            for _ in loop.batches(range(size)):
+                step = loop.run.progress.step + 1
+                if step == cut:
+                    raise ZeroDivisionError
+                clock.now += 1
+                loop.log(loss=1.0 / step)
+                if loop.every(every):
+                    with loop.evaluation(prefix):
+                        loop.log(loss=EVALUATED[step // every - 1])
     return RunReport.read(directory)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,9 +16,6 @@ from hookcore.cli.main import main
 from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, ReportError, RunReport
 from hookcore_plugins.report.summary import show
 from tests.plugins.report.reporting import HOSTILE, ODD, Clock, Epochs, Stops, recorded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9)]
 
@@ -152,7 +150,7 @@ def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
         ("{", "is not a report of a run"),
         ("[]", "is not a report of a run"),
         ('{"format": 1, "history": {}}', "is not a report of a run: KeyError"),
-        ('{"report": 2}', "its format is 2, and this version of hookcore reads format 1"),
+        ('{"report": 3}', "its format is 3, and this version of hookcore reads format 2 and earlier"),
         ("\ud800".encode("utf-8", "surrogatepass"), "cannot be read"),
         ("[" * 100_000, "is not a report of a run"),
     ],
@@ -173,7 +171,11 @@ def test_what_is_not_a_report(tmp_path: Path, content: str | bytes | None, messa
         {"history": {"epochs": [0, 1], "metrics": {"loss": [1.0]}}},
         {"outcome": "wonderful"},
         {"epochs": "many"},
-        {"learning_rates": [1.0, 2.0]},
+        {"history": {"epochs": [0], "metrics": {}, "learning_rates": [1.0, 2.0]}},
+        {"history": {"epochs": [0], "metrics": {}, "learning_rates": ["fast"]}},
+        {"history": {"epochs": [0], "metrics": {}, "steps": ["one"]}},
+        {"history": {"epochs": [0], "metrics": {}, "by_steps": [True]}},
+        {"metric_names": {"validation": [""]}},
         {"seconds": ["slow"]},
         {"decisions": [{"plugin": "x"}]},
         {"decisions": 7},
@@ -191,6 +193,32 @@ def test_a_report_of_another_shape(tmp_path: Path, change: dict[str, Any]) -> No
     (tmp_path / "run.json").write_text(json.dumps(data | change))
     with pytest.raises(ReportError, match="is not a report of a run"):
         RunReport.read(tmp_path)
+
+
+def test_a_file_of_the_earlier_format(tmp_path: Path) -> None:
+    """What an earlier version wrote, without steps in the history and with the rates beside it, is shown as it was then."""
+    (tmp_path / "run.json").write_bytes(Path(__file__).with_name("run_of_format_1.json").read_bytes())
+    assert hookcore(tmp_path).output.splitlines()[:-1] == [
+        f"{tmp_path}: stopped by early_stopping",
+        "why           early_stopping, in epoch 5: val_loss has not improved for 3 observations: 0.8, best 0.5 at epoch 2",
+        "epochs        5 of 20, 10 steps, 5.8s",
+        "best          val_loss 0.5000 in epoch 2",
+        "last          loss 0.1056, val_loss 0.8000, accuracy 0.8000",
+        "learning rate 0.1, 0.05 from epoch 4, 0.025 from epoch 5",
+        "checkpoints   step 10, epoch 5: newest",
+        "              step 4, epoch 2: best val_loss",
+        "              in checkpoints",
+        "time          training itself 91%, early_stopping 2%, ..., report 2% (5 in all)",
+    ]
+    report = RunReport.read(tmp_path)
+    assert re.findall('role="img" aria-label="(.*?)"', report.page()) == [
+        "loss by epoch: training from 0.7500 to 0.1056; validation from 1.0000 to 0.8000",
+        "accuracy by epoch: training from 0.0000 to 0.8000",
+        "learning rate by epoch, from 0.1 to 0.025, with 2 changes",
+    ]
+    assert report.history.steps == [None] * 5
+    assert report.seconds == [0.25] * 5
+    assert report.picture("png")
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:

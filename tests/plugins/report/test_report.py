@@ -22,6 +22,7 @@ from hookcore.errors import Preempted
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Console, EarlyStopping, ReduceLROnPlateau, Report, RunReport
+from hookcore_plugins.report.items import Best
 from tests.plugins.report.reporting import ODD, Clock, Epochs, Stops, recorded
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, epochs: Epochs) -> Non
         values = [repr(value) for value in report.history[name]]
         assert values == [repr(float(epoch.get(name, math.nan))) for epoch in epochs]
     assert report.dumps() == (tmp_path / "run.json").read_text()
-    assert saved(tmp_path)["report"] == 1
+    assert saved(tmp_path)["report"] == 2
 
 
 def test_the_outcome_and_every_decision(tmp_path: Path) -> None:
@@ -73,13 +74,13 @@ def test_the_best_epoch_is_that_of_the_monitor(tmp_path: Path) -> None:
     epochs = [{"loss": -value, "val_loss": value, "gain": value} for value in (math.nan, 2.0, 1.0, 1.0, 3.0)]
     best = recorded(tmp_path / "1", epochs).best("val_loss")
     assert best is not None
-    assert (best.epoch, best.value, best.mode) == (2, 1.0, "min")
-    assert saved(tmp_path / "1")["best"] == {"metric": "val_loss", "mode": "min", "epoch": 2, "value": 1.0}
+    assert best == Best("val_loss", "min", epoch=2, value=1.0, step=3, by_steps=False)
+    assert saved(tmp_path / "1")["best"] == attrs.asdict(best)
     assert recorded(tmp_path / "2", [{"loss": 1.0}]).monitor == "loss"
     assert recorded(tmp_path / "3", epochs, monitor="gain").best("gain") is None
     assert saved(tmp_path / "3")["best"] is None
     said = recorded(tmp_path / "4", epochs, monitor="gain", mode="max")
-    assert said.best("gain") == attrs.evolve(best, metric="gain", mode="max", epoch=4, value=3.0)
+    assert said.best("gain") == attrs.evolve(best, metric="gain", mode="max", epoch=4, value=3.0, step=5)
     assert said.best("val_loss") == best
 
 
@@ -323,7 +324,7 @@ def test_a_resumed_run_continues_its_report(tmp_path: Path) -> None:
 
 
 def test_a_run_that_had_no_report_before(tmp_path: Path) -> None:
-    """Epochs from before the plugin was added have None, and later ones their own values."""
+    """Epochs from before the plugin was added have no duration, and later ones their own; the rates are in the history."""
     checkpoint = Checkpoint(tmp_path / "checkpoints")
     with Loop([checkpoint], epochs=2, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
@@ -334,8 +335,8 @@ def test_a_run_that_had_no_report_before(tmp_path: Path) -> None:
             loop.log(val_loss=1.0)
     report = RunReport.read(tmp_path)
     assert report.history.epochs == [0, 1, 2]
-    assert report.learning_rates[:2] == report.seconds[:2] == [None, None]
-    assert report.learning_rates[2] is not None
+    assert report.learning_rates == [0.1, 0.1, 0.1]
+    assert report.seconds[:2] == [None, None]
     assert report.seconds[2] is not None
     # The checkpoints that the run resumed from are its own, although it saves none.
     assert [kept.epoch for kept in report.checkpoints] == [0, 1]
