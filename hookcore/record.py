@@ -205,12 +205,12 @@ def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> 
 
 
 def _has_changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
-    """Return whether the plugin's parameters differ from the saved ones. Logs those that do."""
+    """Return whether parameters of the plugin that were saved too have changed since. Logs those that have."""
     before, now = saved["parameters"], registered.parameters
     differing = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if repr(before.get(name)) != repr(now.get(name))  # repr: NaN is NaN
+        f"{name} was {before[name]!r} and is {now[name]!r}"
+        for name in sorted({*before} & {*now})
+        if repr(before[name]) != repr(now[name])  # repr: NaN is NaN
     ]
     if differing:
         logger.warning("resumed: the parameters of plugin %r have changed: %s", registered.name, "; ".join(differing))

@@ -6,9 +6,9 @@ import contextlib
 import functools
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from hookcore import Engine, HookcoreError, Run
+from hookcore import Engine, HookcoreError, MetricNames, Run
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hookcore import MetricNames, Position, Resume, Trainee
+    from hookcore import Position, Resume, Trainee
 
 logger = logging.getLogger("hookcore")
 
 Batch = TypeVar("Batch")
+
+_VALIDATION_PREFIXES: Final = ("val_", "valid_", "eval_", "test_")
 
 
 class Loop:
@@ -42,8 +44,8 @@ class Loop:
     * `model` and `validation_data`: what plugins find in `run.model` and `run.validation_data`.
     * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come
       by steps. It matters only before the first of them: from then on the loop is known.
-    * `metric_names`: how the names of validation metrics begin, by default with `val_`. A prefix that `evaluation` is given
-      counts too.
+    * `metric_names`: how the names of validation metrics begin; by default with `val_`, `valid_`, `eval_` or `test_`. A prefix
+      that `evaluation` is given counts too.
     * `steps_per_epoch`: for progress displays.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
@@ -81,7 +83,7 @@ class Loop:
             model=model,
             validation_data=validation_data,
             validation_freq=validation_freq,
-            metric_names=metric_names,
+            metric_names=MetricNames(_VALIDATION_PREFIXES) if metric_names is None else metric_names,
         )
         self._initial_epoch = initial_epoch
         self._entered = False
