@@ -345,6 +345,7 @@ def test_the_end_of_a_run_ends_what_is_open() -> None:
         "on_evaluate_batch_begin",
         "on_evaluate_end",
         "on_epoch_end",
+        "on_metrics",
         "on_train_end",
     ]
 
@@ -497,8 +498,10 @@ def test_a_resumed_run_tells_the_loop_where_it_is(tmp_path: Path) -> None:
         ("on_batch_begin", 2),
         ("on_batch_end", 2, {"loss": 1.0}),
         ("on_epoch_end", 1, {}),
+        ("on_metrics", {}),
         ("on_epoch_begin", 2),
         ("on_epoch_end", 2, {}),
+        ("on_metrics", {}),
         ("on_train_end", Outcome.COMPLETED),
     ]
     assert run_of(driver).resumed_from == saved
@@ -838,7 +841,7 @@ def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         train(driver_of(first, interrupting, second))
     assert first.hooks == second.hooks
-    assert first.hooks[-3:] == ["on_epoch_end", "on_exception", "on_train_end"]
+    assert first.hooks[-4:] == ["on_epoch_end", "on_metrics", "on_exception", "on_train_end"]
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -871,7 +874,7 @@ def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: 
     driver.evaluate_end()
     with pytest.raises(KeyboardInterrupt):
         driver.epoch_end()
-    assert recording.hooks[-4:-2] == ["on_epoch_end", "on_exception"]
+    assert recording.hooks[-5:-2] == ["on_epoch_end", "on_metrics", "on_exception"]
     assert [saved.step for saved in store.available(tmp_path)] == [1]
 
 
@@ -1049,7 +1052,9 @@ def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
         assert heard == [(name, *given) for name, given, _ in events], row
         heard.clear()
     run = run_of(driver)
-    assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1])
+    by_steps = "by steps" in kind
+    assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1, 1] if by_steps else [0, 1])
+    assert run.history.by_steps == [by_steps] * len(run.history)
     assert run.progress.step == {"Iteration": 2, "Ended": 5}.get(kind.split(maxsplit=1)[0], 6)
 
 
