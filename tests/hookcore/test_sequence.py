@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Fact = Callable[[Sequence], Iterable[tuple[Any, ...]]]
 
 
-
 def begun_elsewhere(sequence: Sequence) -> Iterator[tuple[Any, ...]]:
     """What a loop does that begins its batches by the short way and holds one: allowed in an epoch in which nothing is open."""
     if sequence.open == ["epoch"] and sequence.held is None and not sequence.continues:
@@ -165,7 +164,10 @@ def test_metrics_belong_to_the_open_epoch_and_to_no_other() -> None:
         run.tell(lambda sequence: sequence.log({"late": 1.0}))
         run.tell(Sequence.epoch_begin)
         run.tell(lambda sequence: sequence.log({"loss": 2.0}))
-        assert run.tell(Sequence.epoch_end) == [("on_epoch_end", run.sequence.epoch, {"loss": 2.0}), ("on_metrics", {"loss": 2.0})]
+        assert run.tell(Sequence.epoch_end) == [
+            ("on_epoch_end", run.sequence.epoch, {"loss": 2.0}),
+            ("on_metrics", {"loss": 2.0}),
+        ]
 
 
 def test_what_is_fresh_is_observed_once() -> None:

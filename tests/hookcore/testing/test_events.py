@@ -72,10 +72,8 @@ def events(letters: str) -> list[Event]:
             number = (epoch,)
         elif letter in "BbWwQq":
             number = (batches[letter.upper()],)
-        elif letter in "CX":
-            number = (SavedCheckpoint(Path("step-0"), 0, 0) if letter == "C" else ValueError(),)
-        elif letter == "m":
-            number = ({"loss": 1.0},)
+        elif letter in "CXm":
+            number = ({"C": SavedCheckpoint(Path("step-0"), 0, 0), "X": ValueError(), "m": {"loss": 1.0}}[letter],)
         made.append(Event(HOOKS[letter], (*number, *([{}] if letter in "bwve" else []))))
     return made
 

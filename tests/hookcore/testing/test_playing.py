@@ -237,7 +237,7 @@ def test_what_is_resumed_has_had_the_epochs_observation() -> None:
     @attrs.define(eq=False)
     class Observes(Counts):
         @hookimpl
-        def on_metrics(self, metrics: Mapping[str, float]) -> None:
+        def on_metrics(self) -> None:
             self.batches += 10
 
     observes = Observes()

@@ -200,7 +200,9 @@ def resumes(events: list[Event]) -> list[tuple[int, int]]:
         lambda events: after(events, "on_metrics", "stop"),
         lambda events: after(events, "on_exception", "on_metrics"),
         lambda events: after(events, "on_epoch_begin", "on_epoch_end"),  # the end of an epoch that had an observation
-        lambda events: after(events, "on_epoch_end", "on_batch_end", "on_metrics") and after(events, "on_metrics", "on_epoch_end"),
+        lambda events: (
+            after(events, "on_epoch_end", "on_batch_end", "on_metrics") and after(events, "on_metrics", "on_epoch_end")
+        ),
     ],
 )
 def test_sequences_get_everywhere(holds: Callable[[list[Event]], bool]) -> None:
