@@ -175,8 +175,6 @@ class _Position:
             self.observed = False
         elif what in _HOLDS_BATCHES and number != self.next_batch[what]:
             return f"batch {self.next_batch[what]} is next"
-        if what in {"epoch", "batch"}:
-            self.observable = ""
         self.next_batch.update((batch, 0) for batch, holder in _HOLDS_BATCHES.items() if holder == what)
         self.open.append((what, number))
         return None

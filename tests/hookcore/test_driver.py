@@ -1212,6 +1212,22 @@ def test_a_run_that_is_cut_between_two_observations_has_the_second_as_if_it_had_
     assert [event[0] for event in heard[0][0]].count("on_metrics") == 1
 
 
+def test_an_epoch_that_was_observed_before_the_run_was_cut_needs_no_other_observation() -> None:
+    """If nothing is fresh at its end, the resumed run has none."""
+    driver = begun()
+    hold_and_evaluate(driver, 4.0)
+    driver.settled()
+    saved = driver.record()
+    driver.end(KeyboardInterrupt())
+    recording = RecordingPlugin()
+    resumed = driver_of(recording)
+    resumed.begin(a_run(), record=saved)
+    resumed.epoch_begin()
+    resumed.epoch_end()
+    resumed.end()
+    assert recording.hooks == ["on_train_begin", "on_epoch_end", "on_train_end"]
+
+
 # The handler of Ctrl-C
 
 

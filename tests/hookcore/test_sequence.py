@@ -109,8 +109,8 @@ def reachable() -> dict[tuple[Any, ...], Told]:
     """Every state that a run can get into, new or resumed within an epoch, with the shortest series of facts that leads there."""
     resumed = Told(Sequence(epoch=2, is_new=False, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
     observed = resumed.copy()
-    for fact in ("batch_held", "evaluate_end", "settled"):
-        observed.tell(FACTS[fact])
+    for name in ("batch_held", "evaluate_end", "settled"):
+        observed.tell(FACTS[name])
     observed.sequence.continues = True
     waiting = deque([Told(Sequence()), resumed, observed])
     found = {state(told.sequence): told for told in waiting}

@@ -148,6 +148,7 @@ def test_legal(legal: str) -> None:
         ("TEBbVvmmemt", "nor a batch and then an evaluation"),
         ("TEBbVvmVvmemt", "nor a batch and then an evaluation"),
         ("TEBbVvBmbemt", "batch is open"),
+        ("TEBbVvtTmt", "neither has an epoch just ended"),
         ("TEBbVvBbmemt", "nor a batch and then an evaluation"),
         ("TEBbVmvemt", "evaluate is open"),
         ("TEBbVvPmpemt", "predict is open"),

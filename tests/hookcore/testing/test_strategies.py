@@ -99,7 +99,7 @@ def test_the_largest_float32_has_nothing_above_it() -> None:
 # Sequences of events.
 
 
-@given(event_sequences())
+@given(event_sequences() | event_sequences(["val_loss"]))
 def test_sequences_are_legal(events: list[Event]) -> None:
     """Every sequence passes the check."""
     check_events(events)
@@ -139,10 +139,11 @@ def test_the_end_of_an_epoch_has_the_latest_of_its_observations(events: list[Eve
             assert repr(sorted(event.arguments[1].items())) == repr(sorted((own | last).items()))
 
 
-@given(event_sequences(by_steps=False))
+@settings(FIND, max_examples=300)  # an exception is seldom right there
+@given(event_sequences(by_steps=False, max_epochs=2, max_batches=1))
 def test_without_steps_an_epoch_is_observed_at_its_end(events: list[Event]) -> None:
-    """Each `on_metrics` follows an `on_epoch_end`."""
-    assert all(one.hook == "on_epoch_end" for one, two in itertools.pairwise(events) if two.hook == "on_metrics")
+    """Each `on_metrics` follows an `on_epoch_end`; no exception comes between, as no loop has its turn there."""
+    assert all((one.hook == "on_epoch_end") == (two.hook == "on_metrics") for one, two in itertools.pairwise(events))
 
 
 @given(event_sequences(min_runs=1, max_runs=2, max_epochs=2, max_batches=1, exceptions=False, resumes=False))
