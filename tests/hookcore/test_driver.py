@@ -940,7 +940,7 @@ def test_several_evaluations_of_one_batch_are_one_observation(settles: str) -> N
 
 @pytest.mark.parametrize("held", [True, False])
 def test_without_an_evaluation_of_a_held_batch_only_the_epochs_end_is_observed(held: bool) -> None:  # noqa: FBT001 - a parameter
-    """A held batch without an evaluation is none, nor is an evaluation of a batch that was not held."""
+    """A held batch without an evaluation is no observation, and neither is an evaluation of a batch that was not held."""
     recording = RecordingPlugin()
     driver = begun(recording)
     if held:
@@ -1111,7 +1111,7 @@ def test_a_value_that_is_logged_must_be_a_number(value: Any) -> None:
 
 
 def test_logging_on_another_thread_is_refused() -> None:
-    """The error names the plugin and what was given: the values are to be kept, and logged in a hook."""
+    """The error names the plugin and what was given, and the values are in no observation."""
     raised: list[BaseException] = []
 
     def log(run: Run) -> None:
@@ -1213,7 +1213,7 @@ def test_a_run_that_is_cut_between_two_observations_has_the_second_as_if_it_had_
 
 
 def test_an_epoch_that_was_observed_before_the_run_was_cut_needs_no_other_observation() -> None:
-    """If nothing is fresh at its end, the resumed run has none."""
+    """If nothing is fresh at its end, the resumed run does not observe that."""
     driver = begun()
     hold_and_evaluate(driver, 4.0)
     driver.settled()
