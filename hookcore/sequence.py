@@ -101,10 +101,10 @@ class Sequence:
 
     def batch_held(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1, begun: bool = False) -> Events:
         """The same, and evaluations that belong to the batch may follow. `begun` is whether its beginning was delivered."""
-        if begun and "batch" not in self.open:
-            self.open.append("batch")
         if "batch" not in self.open:
-            yield from self.batch_begin()
+            for event in self.batch_begin():
+                if not begun or event != ("batch_begin",):
+                    yield event
         yield from self._close("batch")
         self.open.remove("batch")
         self.held = "batch"

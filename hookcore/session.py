@@ -23,7 +23,7 @@ from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import EllipsisType, FrameType
+    from types import FrameType
 
     from hookcore.capture import Capture
     from hookcore.host import Host
@@ -344,7 +344,7 @@ class Session:
         self,
         epoch: int,
         metrics: Mapping[str, Any],
-        fresh: Mapping[str, Any] | EllipsisType | None = ...,
+        fresh: Mapping[str, Any] | Literal["all"] | None = "all",
         exhausted: bool = False,  # noqa: FBT001, FBT002 - an event
     ) -> None:
         """End an epoch with `on_epoch_end`, then `on_metrics` with what is `fresh`: by default all, None if it is no observation.
@@ -352,7 +352,7 @@ class Session:
         An epoch without batches counts as one step. If its data are `exhausted`, the length of an epoch is known now.
         """
         own = metrics if type(metrics) is Metrics else Metrics(metrics)
-        new = own if fresh is ... or fresh is metrics else None if fresh is None else Metrics(fresh)
+        new = own if fresh is metrics or isinstance(fresh, str) else None if fresh is None else Metrics(fresh)
         self._progress.step += self._cuts == "epoch"  # else it was told of batches
         self._cuts, self._accumulates = "epoch", False
         if exhausted and self.shared.steps_per_epoch is None:

@@ -18,6 +18,7 @@ SIGNATURES = {
     "on_evaluate_batch_end": "(run: 'Run', batch: 'int', metrics: 'Mapping[str, float]') -> 'None'",
     "on_evaluate_end": "(run: 'Run', metrics: 'Mapping[str, float]') -> 'None'",
     "on_epoch_end": "(run: 'Run', epoch: 'int', metrics: 'Mapping[str, float]') -> 'None'",
+    "on_metrics": "(run: 'Run', metrics: 'Mapping[str, float]') -> 'None'",
     "on_predict_begin": "(run: 'Run') -> 'None'",
     "on_predict_batch_begin": "(run: 'Run', batch: 'int') -> 'None'",
     "on_predict_batch_end": "(run: 'Run', batch: 'int') -> 'None'",

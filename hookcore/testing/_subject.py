@@ -127,6 +127,7 @@ class Subject:
                 (vote.plugin, vote.message, vote.epoch, vote.step, vote.metric, _number(vote.value), _number(vote.best))
                 for vote in self.run.stop_reasons
             ],
+            "history": repr(self.run.history.state_dict()),  # with what it has logged
             "learning rate": _number(self.trainee.inner.learning_rate),
             "weights": repr(self.trainee.inner.weights),
             "errors": [(failure.hook, type(failure.error).__name__) for failure in self.run.failures],

@@ -49,7 +49,7 @@ class Clause(enum.StrEnum):
     ROUND_TRIP = "a new one that loads its state has that state"
     VOTES = "a vote to stop has a message and its own name"
     DETERMINISM = "the same events lead to the same decisions"
-    RESUME = "saved and resumed at the end of an epoch, it decides as if it had never been cut"
+    RESUME = "saved and resumed, it decides as if it had never been cut"
     FRESH_STATE = "it begins each run like a new one"
     PARAMETERS = "a run leaves its parameters as they were"
     NEEDS = "it uses of the trainee only what its needs list"
@@ -68,8 +68,9 @@ def check_plugin(
 
     * `factory`: returns a new plugin at each call, with the same parameters. A plugin that writes files gets a directory of its
       own each time.
-    * `metrics`: the metrics at each end of an epoch. Batches and evaluations have those that do not begin with `val_`. The values
-      are those of `metric_series(**series)`, by default with NaN and infinities.
+    * `metrics`: the metrics of each observation. Batches and evaluations have those that do not begin with `val_`. The values
+      are those of `metric_series(**series)`, by default with NaN and infinities. In some runs there are observations by steps:
+      then those that begin with `val_` are missing at the end of an epoch that is observed without an evaluation.
     * `raises`: errors that the plugin is documented to raise, such as `MetricError` for a missing metric; none by default.
     * `tick`: is called before each event, to advance a clock that all plugins made by `factory` read.
     * `settings`: Hypothesis's settings. By default the examples are the same every time and take a few seconds.
@@ -201,6 +202,7 @@ class _RunChoice:
     epochs: int | None
     at_once: int
     batches: int | None
+    by_steps: bool
     same_engine: bool
     lacking: bool
 
@@ -213,6 +215,7 @@ _RUNS: Final = st.builds(
     epochs=st.sampled_from([None, None, 12, 3, 0]),
     at_once=st.sampled_from([1, 1, 2]),
     batches=st.sampled_from([None, None, 1, 2]),
+    by_steps=st.booleans(),
     same_engine=st.booleans(),
     lacking=st.booleans(),
 )
@@ -221,8 +224,8 @@ _RUNS: Final = st.builds(
 class _PluginMachine(RuleBasedStateMachine):
     """Drives several instances of a plugin through the same events; their decisions must be equal.
 
-    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of a batch or epoch
-    from the state of one of the others.
+    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of a batch or epoch,
+    after its observation, from the state of one of the others.
     """
 
     contract: ClassVar[_Contract]
@@ -269,17 +272,26 @@ class _PluginMachine(RuleBasedStateMachine):
             count = 0
         endings = ["end", "exception"] + (["open"] * 5 + ["left"] if count else [])
         cut = iter(cuts)
-        for event in obeying(data.draw(self.kind.events(self.epoch, count, endings, self._between(before))), self.stopping, stop):
-            if not self._send(event):
+        events = data.draw(self.kind.events(self.epoch, count, endings, self._between(before)))
+        for event, fresh in obeying(events, self.stopping, stop):
+            self._send_one(event, fresh)
+            if not self.running():
                 return
             if event.hook == "on_epoch_end":
                 self.epoch = event.arguments[0] + 1
-            if event.hook in {"on_batch_end", "on_epoch_end"} and next(cut, False) and not self.stopping():
+            is_whole = event.hook in {"on_batch_end", "on_epoch_end", "on_metrics"} and fresh is None
+            if is_whole and next(cut, False) and not self.stopping():
                 self._cut(event)
 
     def _begin(self, run: _RunChoice) -> bool:
         self.epoch, self.epochs = run.first, None if run.epochs is None else run.first + run.epochs
-        self.kind = Epochs(self.contract.metrics, at_once=run.at_once, batches=run.batches, series=self.contract.series)
+        self.kind = Epochs(
+            self.contract.metrics,
+            at_once=run.at_once,
+            batches=run.batches,
+            by_steps=run.by_steps,
+            series=self.contract.series,
+        )
         self.lacking = run.lacking
         if run.before:
             self._open()
@@ -324,27 +336,27 @@ class _PluginMachine(RuleBasedStateMachine):
                 return False
         return True
 
-    def _send_one(self, event: Event) -> None:
+    def _send_one(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
         if self.contract.tick is not None:
             self.contract.tick()
-        errors = [self._deliver(subject, event) for subject in self.subjects.values()]
+        errors = [self._deliver(subject, event, fresh) for subject in self.subjects.values()]
         error = next((error for error in errors if error is not None), None)
         if error is not None:  # an actor's error that it is documented to raise: it ends the run
             for subject in self.subjects.values():
                 subject.player.driver.end(error)
         self._compare(event, failed=error is not None or event.hook == "on_exception")
-        if event.hook in {"on_batch_end", "on_epoch_end", "on_exception"}:
+        if event.hook in {"on_batch_end", "on_epoch_end", "on_metrics", "on_exception"}:
             self.contract.check_state(self.used)
         if error is not None or event.hook in {"on_exception", "on_train_end"}:
             self._close()
 
-    def _deliver(self, subject: Subject, event: Event) -> Exception | None:
+    def _deliver(self, subject: Subject, event: Event, fresh: Mapping[str, Any] | None = None) -> Exception | None:
         """Deliver an event to one instance; return the error, if it raises one that it may raise."""
         if event.hook == "on_batch_end":
             subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
         failed, error = len(subject.run.failures), None
         try:
-            subject.player.deliver(event)
+            subject.player.deliver(event, fresh)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here
             error = raised
         # An observer's errors, and errors during on_exception, are not raised by the engine; they are in run.failures.

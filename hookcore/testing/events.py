@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -23,6 +23,8 @@ _WITHIN: Final[Mapping[str, set[str | None]]] = {
     "predict_batch": {"predict"},
 }
 _HOLDS_BATCHES: Final = {"batch": "epoch", "evaluate_batch": "evaluate", "predict_batch": "predict"}
+_BEFORE_OBSERVATION: Final = {"on_checkpoint", "stop"}
+"""What plugins may do between the end of an epoch and its observation."""
 
 
 @attrs.frozen
@@ -30,7 +32,7 @@ class Event:
     """A hook's name, and its arguments after `run` in the hook's order; metrics are a dict.
 
     Two events are not hooks. `Event("resume", (epoch,))`, before `on_train_begin`, resumes the run from the end of `epoch` of the
-    run before it. `Event("stop", (message,))` is a vote to stop by another plugin.
+    run before it, after its observation. `Event("stop", (message,))` is a vote to stop by another plugin.
     """
 
     hook: str
@@ -51,6 +53,10 @@ def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
     * The last batch may have no end, if a loop finds only by asking for a batch that its data has ended. The last epoch may have
       no end, if the loop is left in the middle of it.
     * Evaluations and predictions may come anywhere, also outside of a run; there they may break off.
+    * `on_metrics` is an observation. An epoch's end has one, after `on_epoch_end` and before anything but checkpoints and votes.
+      If the epoch had one already, it may be left out, and never comes without metrics.
+    * Within an epoch `on_metrics` comes if a batch and then an evaluation have ended, and nothing is open but the epoch: at most
+      once before the next batch.
     * `on_exception` may come anywhere in a run. Nothing but checkpoints and `on_train_end` follows it.
     * A checkpoint comes within a run. After a vote to stop no epoch begins.
     """
@@ -83,6 +89,10 @@ class _Position:
     next_epoch: int | None = None
     """The number that the next epoch must have, or None before a run's first."""
     next_batch: dict[str, int] = attrs.field(factory=dict)
+    observable: Literal["", "batch", "evaluated", "epoch"] = ""
+    """What ended last and had no observation: a batch, one that has been evaluated, or an epoch."""
+    observed: bool = False
+    """Whether the latest epoch had an observation."""
     ended_epochs: set[int] = attrs.field(factory=set)
     """The epochs that the latest run ended, from each of which the next run may be resumed."""
     failed: bool = False
@@ -106,10 +116,16 @@ class _Position:
             return f"its arguments are {', '.join(HOOKS[hook][1:])}"
         if self.failed and hook not in {"on_checkpoint", "on_train_end"}:
             return "an exception has ended the run"
+        if self.observable == "epoch" and not self.observed and hook not in {*_BEFORE_OBSERVATION, "on_metrics", "on_exception"}:
+            return "the epoch that ended had no on_metrics"
         return None
 
     def _move(self, hook: str, arguments: tuple[Any, ...]) -> str | None:
         number = arguments[0] if arguments else None
+        if hook == "on_metrics":
+            return self._observe(arguments[0])
+        if self.observable == "epoch" and hook not in _BEFORE_OBSERVATION:
+            self.observable = ""
         if hook == "resume":
             return self._resume(number)
         if hook in {"stop", "on_checkpoint", "on_exception"}:
@@ -120,6 +136,18 @@ class _Position:
         if end == "begin":
             return self._begin(what, number)
         return self._end_run(arguments) if what == "train" else self._end(what, number)
+
+    def _observe(self, metrics: Any) -> str | None:
+        if not self.training:
+            return "no run has begun"
+        if self.open[-1][0] not in {"train", "epoch"}:
+            return f"{self.open[-1][0]} is open"
+        if self.observable not in {"epoch", "evaluated"}:
+            return "neither has an epoch just ended, nor a batch and then an evaluation"
+        if self.observable == "epoch" and self.observed and not metrics:
+            return "no metric is fresh, and the epoch had an observation"
+        self.observable, self.observed = "", True
+        return None
 
     def _resume(self, epoch: Any) -> str | None:
         if self.training:
@@ -137,13 +165,14 @@ class _Position:
             return f"{'nothing' if around is None else around} is open"
         if what == "train":
             self.next_epoch = self.next_epoch if self.resumed else None
-            self.ended_epochs, self.resumed, self.stopped = set(), False, False
+            self.ended_epochs, self.resumed, self.stopped, self.observable = set(), False, False, ""
         elif what == "epoch":
             if self.stopped:
                 return "a vote to stop was given"
             if number < 0 or self.next_epoch not in {None, number}:
                 return f"epoch {self.next_epoch or 0} is next"
             self.next_epoch = number + 1
+            self.observed = False
         elif what in _HOLDS_BATCHES and number != self.next_batch[what]:
             return f"batch {self.next_batch[what]} is next"
         self.next_batch.update((batch, 0) for batch, holder in _HOLDS_BATCHES.items() if holder == what)
@@ -158,8 +187,13 @@ class _Position:
         _, begun = self.open.pop()
         if what == "epoch":
             self.ended_epochs.add(number)
+            self.observable = "epoch"
         elif what in _HOLDS_BATCHES:
             self.next_batch[what] = number + 1
+        if what == "batch":
+            self.observable = "batch"
+        elif what == "evaluate" and self.observable == "batch":
+            self.observable = "evaluated"
         if (what == "epoch" and number != begun) or (what in _HOLDS_BATCHES and number < begun):
             return f"{what} {begun} is open"
         return None

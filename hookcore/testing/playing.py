@@ -13,7 +13,7 @@ from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event, check_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hookcore import Capture, Trainee  # noqa: TC004 - the annotations are never evaluated
     from hookcore.host import Host
@@ -63,8 +63,12 @@ class Player:
         run = Run.of(trainee, epochs=epochs, steps_per_epoch=steps_per_epoch, resumed_from=resumed_from)
         return cls(Driver(engine, host=host), run, first, saved)
 
-    def deliver(self, event: Event) -> None:
-        """Deliver one event to the plugins. After `on_exception` the run has ended."""
+    def deliver(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
+        """Deliver one event to the plugins. After `on_exception` the run has ended.
+
+        `fresh` is what `obeying` yields beside it: a driver must know at the end of a batch whether it is observed, and makes the
+        observation of an epoch as part of its end.
+        """
         fact, arguments = event.hook.removeprefix("on_"), event.arguments
         match fact:
             case "train_begin":
@@ -79,6 +83,12 @@ class Player:
                 self.run.as_plugin(NEIGHBOUR).checkpoint_saved(arguments[0])
             case "stop":
                 self.run.as_plugin(NEIGHBOUR).stop(*arguments)
+            case "batch_end" if fresh is not None:
+                self._tell("batch_held", *arguments)
+            case "epoch_end":
+                self.driver.epoch_end(arguments[-1], fresh=fresh or {})
+            case "metrics":
+                self.driver.settled(*arguments)  # which does nothing for an epoch's, as no batch is held
             case _:
                 self._tell(fact, *arguments)
 
@@ -97,13 +107,18 @@ class Player:
             tell(*arguments[-1:])
 
 
-def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -> Iterator[Event]:
-    """Yield `events` without the batches and epochs that a vote to stop prevents."""
+def obeying(
+    events: Sequence[Event], stopping: Callable[[], bool], stop: Stop
+) -> Iterator[tuple[Event, Mapping[str, Any] | None]]:
+    """Yield `events` without the batches and epochs that a vote to stop prevents.
+
+    Beside the end of a batch or an epoch that is observed, yield the metrics of its `on_metrics`; beside all else None.
+    """
     prevented = {"on_epoch_begin": _ENDS}
     if stop == "batch":
         prevented["on_batch_begin"] = _ENDS | {"on_batch_end", "on_epoch_end"}
     until: frozenset[str] = frozenset()
-    for event in events:
+    for event, fresh in _with_observations(events):
         if until:
             if event.hook not in until:
                 continue
@@ -113,7 +128,20 @@ def obeying(events: Iterable[Event], stopping: Callable[[], bool], stop: Stop) -
         if event.hook in prevented and stopping():
             until = prevented[event.hook]
         else:
-            yield event
+            yield event, fresh
+
+
+def _with_observations(events: Sequence[Event]) -> list[tuple[Event, Mapping[str, Any] | None]]:
+    paired: list[tuple[Event, Mapping[str, Any] | None]] = []
+    fresh = None
+    for event in reversed(events):
+        if event.hook in {"on_batch_end", "on_epoch_end"}:
+            paired.append((event, fresh))
+            fresh = None
+        else:
+            paired.append((event, None))
+            fresh = event.arguments[0] if event.hook == "on_metrics" else fresh
+    return paired[::-1]
 
 
 def play(
@@ -125,8 +153,9 @@ def play(
     * `stop`: how a vote to stop is obeyed. After it, `"batch"`, the default, begins no batch, and `"epoch"` finishes the epoch;
       neither begins another epoch. A run that resumes from an epoch which was not reached for that reason is left out.
 
-    An exception in the sequence ends its run. An exception of a plugin ends it too, and is raised. Raises `AssertionError` for an
-    illegal sequence.
+    At an epoch's end `on_metrics` follows `on_epoch_end` at once: what the sequence has between them comes later. An exception in
+    the sequence ends its run. An exception of a plugin ends it too, and is raised. Raises `AssertionError` for an illegal
+    sequence.
     """
     events = list(events)
     check_events(events)
@@ -144,9 +173,9 @@ def play(
         if part[resumes].hook == "on_train_begin":
             runs.append(player.run)
             saved = {}
-        for event in obeying(part[resumes:], lambda player=player: player.driver.stopping, stop):  # type: ignore[misc]
-            player.deliver(event)
-            if event.hook == "on_epoch_end":
+        for event, fresh in obeying(part[resumes:], lambda player=player: player.driver.stopping, stop):  # type: ignore[misc]
+            player.deliver(event, fresh)
+            if event.hook == "on_epoch_end":  # and its observation has been delivered
                 saved[event.arguments[0]] = player.run.capture()
     return runs
 

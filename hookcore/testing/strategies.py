@@ -15,7 +15,7 @@ from hookcore import SavedCheckpoint
 from hookcore.testing.events import Event, is_legal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -36,11 +36,11 @@ def metric_series(
     infinity: bool = False,
     missing: bool = False,
 ) -> SearchStrategy[list[float | None]]:
-    """Make lists of one metric's values, one per epoch, that are hard for a stopping rule.
+    """Make lists of one metric's values, one per observation, that are hard for a stopping rule.
 
     Every value is exact in float32, so that a framework that computes in float32 gets the same numbers. Beside new values there
     are plateaus, ties with earlier values, and values within two float32 steps of the best or the latest plus or minus
-    `min_delta`. `nan` and `infinity` add these, and `missing` adds None for an epoch that does not produce the metric.
+    `min_delta`. `nan` and `infinity` add these, and `missing` adds None for an observation without the metric.
     """
     moves = ["same", "same", "new", "tie", "near"]
     moves += ["nan"] * nan + ["infinity"] * infinity + ["missing"] * missing
@@ -94,6 +94,7 @@ def event_sequences(
     max_batches: int = 3,
     exceptions: bool = True,
     resumes: bool = True,
+    by_steps: bool = True,
     **series: Any,
 ) -> SearchStrategy[list[Event]]:
     """Make legal sequences of events, for `hookcore.testing.play`: the events of loops, in every order that is allowed.
@@ -102,16 +103,19 @@ def event_sequences(
     epochs and runs, checkpoints, votes to stop by another plugin, a last batch without an end, and an epoch that the loop leaves
     in the middle.
 
-    * `metrics`: the metrics at each end of an epoch, with values of `metric_series(**series)`. Batches have those that do not
-      begin with `val_`.
+    * `metrics`: the metrics of each observation, with values of `metric_series(**series)`. Batches have those that do not begin
+      with `val_`. The end of an epoch has the latest of its observations.
     * `exceptions`: whether a run may end with an exception at any point, Ctrl-C included.
     * `resumes`: whether a run may be resumed from the end of an epoch of the run before it.
+    * `by_steps`: whether a run may have observations by steps: one for the evaluations after a batch, and at the end of such an
+      epoch one or none. Without an evaluation, that has only what batches have.
     """
     return _sequences(
         runs=(min_runs, max_runs),
         max_epochs=max_epochs,
         endings=["end", "end", "left", "exception"] if exceptions else ["end", "end", "left"],
         resumes=resumes,
+        by_steps=by_steps,
         epochs=Epochs(tuple(metrics), max_batches=max_batches, series=series),
     )
 
@@ -158,6 +162,8 @@ class Epochs:
     """The number of batches that the loop does at a time."""
     batches: int | None = None
     """How often it does that in each epoch; None if the loop does not know, and may ask for one batch too many."""
+    by_steps: bool = False
+    """Whether it evaluates after some batches, and such an evaluation is an observation."""
     series: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -178,40 +184,41 @@ class Epochs:
 def _epochs(
     draw: DrawFn, kind: Epochs, first: int, count: int, *, endings: Sequence[str], before: Sequence[Event]
 ) -> list[Event]:
-    series = {
-        name: draw(metric_series(**{**kind.series, "min_size": count, "max_size": count}))  # an epoch each
-        for name in kind.metrics
-    }
     # Batches repeat a few values, so that Hypothesis has fewer choices to make and to shrink.
     values = {name: itertools.cycle(draw(metric_series(**{**kind.series, "max_size": 5}))) for name in kind.trained}
 
     def batch_metrics() -> dict[str, float]:
         return _present({name: next(column) for name, column in values.items()})
 
-    events = list(before)
+    epochs: list[list[Event]] = []
     for epoch in range(first, first + count):
-        own = _epoch(draw, kind, epoch, batch_metrics)
-        metrics = _present({name: column[epoch - first] for name, column in series.items()})
-        events += [*own, Event("on_epoch_end", (epoch, metrics))]
-        if any(event.hook == "stop" for event in own):
+        epochs.append(_epoch(draw, kind, epoch, batch_metrics))
+        if any(event.hook == "stop" for event in epochs[-1]):
             break
+    size = sum(event.hook == "on_metrics" for own in epochs for event in own)
+    series = {name: draw(metric_series(**{**kind.series, "min_size": size, "max_size": size})) for name in kind.metrics}
+    columns = {name: iter(column) for name, column in series.items()}
+    events = [*before, *(event for own in epochs for event in _with_metrics(own, columns, kind.trained))]
     match draw(st.sampled_from(endings)):
         case "open":
             return events
-        case "left" if events and events[-1].hook == "on_epoch_end":
-            del events[-1]
+        case "left" if epochs:
+            del events[max(place for place, event in enumerate(events) if event.hook == "on_epoch_end") :]
         case "exception":
-            del events[draw(st.integers(min(1, len(events)), len(events))) :]
+            place = draw(st.integers(min(1, len(events)), len(events)))
+            if [event.hook for event in events[place - 1 : place + 1]] == ["on_epoch_end", "on_metrics"]:
+                place += 1  # between them no loop has its turn
+            del events[place:]
             events.append(Event("on_exception", (draw(st.sampled_from(EXCEPTIONS))("in the loop"),)))
     return [*events, Event("on_train_end")]
 
 
 def _epoch(draw: DrawFn, kind: Epochs, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
-    """Draw the events of an epoch without its end."""
+    """Draw the events of an epoch, whose observations and end have no metrics yet."""
     events = [Event("on_epoch_begin", (epoch,))]
     count = draw(st.integers(0, kind.max_batches)) if kind.batches is None else kind.batches
     for number in range(0, count * kind.at_once, kind.at_once):
-        within, after = draw(st.tuples(_MOSTLY_NOTHING, _MOSTLY_NOTHING))
+        within, after = draw(st.tuples(_MOSTLY_NOTHING, _OFTEN_OBSERVED if kind.by_steps else _MOSTLY_NOTHING))
         events += [
             Event("on_batch_begin", (number,)),
             *between(within, epoch, metrics),
@@ -222,16 +229,48 @@ def _epoch(draw: DrawFn, kind: Epochs, epoch: int, metrics: Callable[[], dict[st
         events.append(Event("on_batch_begin", (count * kind.at_once,)))
     if draw(st.booleans()):
         events += between("evaluate", epoch, metrics)
-    return events
+    is_observed = not any(event.hook == "on_metrics" for event in events) or draw(st.booleans())
+    return [*events, Event("on_epoch_end", (epoch,)), *([Event("on_metrics")] if is_observed else [])]
+
+
+def _with_metrics(events: Sequence[Event], columns: Mapping[str, Iterator[float | None]], trained: Sequence[str]) -> list[Event]:
+    """Return the events of an epoch with the next values of `columns` in its observations, and the latest of them in its end."""
+    own: dict[str, float] = {}
+    filled: list[Event] = []
+    validates, is_first = True, True
+    for event in events:
+        if event.hook == "on_metrics":
+            fresh = _present({name: next(column) for name, column in columns.items()})
+            if not validates:
+                fresh = {name: value for name, value in fresh.items() if name in trained}
+            own |= fresh
+            if fresh or is_first or filled[-1].hook != "on_epoch_end":  # else there is nothing to observe
+                filled.append(Event("on_metrics", (fresh,)))
+            validates = is_first = False
+        else:
+            validates |= event.hook == "on_evaluate_end"
+            filled.append(Event("on_epoch_end", (*event.arguments, own)) if event.hook == "on_epoch_end" else event)
+    return filled
 
 
 _SELDOM: Final = st.sampled_from([False] * 9 + [True])
 _MOSTLY_NOTHING: Final = st.sampled_from([""] * 36 + ["evaluate", "predict", "checkpoint", "stop"])
+_OFTEN_OBSERVED: Final = st.sampled_from(
+    ["", "evaluate observe"] * 12
+    + ["evaluate stop observe", "evaluate checkpoint evaluate predict observe", "evaluate observe evaluate"]
+)
 
 
 def between(what: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
-    """Return what happens between a loop's own events: an evaluation, a prediction, a checkpoint, a vote to stop, or nothing."""
-    match what:
+    """Return what happens between a loop's own events: for each word an evaluation, a prediction, a checkpoint, a vote to stop.
+
+    The word "observe" makes an observation that has no metrics yet.
+    """
+    return [event for word in what.split() for event in _between(word, epoch, metrics)]
+
+
+def _between(word: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
+    match word:
         case "evaluate":
             batch = [Event("on_evaluate_batch_begin", (0,)), Event("on_evaluate_batch_end", (0, metrics()))]
             return [Event("on_evaluate_begin"), *batch, Event("on_evaluate_end", (metrics(),))]
@@ -243,7 +282,7 @@ def between(what: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> l
         case "stop":
             return [Event("stop", (f"voted in epoch {epoch}",))]
         case _:
-            return []
+            return [Event("on_metrics")]
 
 
 def _present(values: Mapping[str, float | None]) -> dict[str, float]:
@@ -252,7 +291,7 @@ def _present(values: Mapping[str, float | None]) -> dict[str, float]:
 
 @st.composite
 def _sequences(
-    draw: DrawFn, *, runs: tuple[int, int], max_epochs: int, endings: Sequence[str], resumes: bool, epochs: Epochs
+    draw: DrawFn, *, runs: tuple[int, int], max_epochs: int, endings: Sequence[str], resumes: bool, by_steps: bool, epochs: Epochs
 ) -> list[Event]:
     kinds = ["", "", "", "evaluate", "predict"]
     outside = st.sampled_from(kinds).map(lambda what: between(what, 0, lambda: dict.fromkeys(epochs.trained, 1.0)))
@@ -264,7 +303,7 @@ def _sequences(
         if resumes and ended and draw(st.booleans()):
             first = draw(st.sampled_from(ended)) + 1
             events.append(Event("resume", (first - 1,)))
-        kind = attrs.evolve(epochs, at_once=draw(st.sampled_from([1, 1, 2])))
+        kind = attrs.evolve(epochs, at_once=draw(st.sampled_from([1, 1, 2])), by_steps=by_steps and draw(st.booleans()))
         begin = [Event("on_train_begin"), *draw(outside)]
         run = draw(kind.events(first, draw(st.integers(0, max_epochs)), endings, begin))
         events += run

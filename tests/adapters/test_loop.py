@@ -64,7 +64,7 @@ class StopAt:
 
 
 def events_of(*plugins: object, **options: Any) -> list[str]:
-    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` when a batch ends."""
+    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` when a batch ends, `m`."""
     recording = RecordingPlugin()
     with Loop([*plugins, recording], **{"epochs": 2, **options}) as loop:
         for _ in loop.epochs():
@@ -72,6 +72,9 @@ def events_of(*plugins: object, **options: Any) -> list[str]:
                 pass
     seen = []
     for event in recording.events:
+        if event[0] == "on_metrics":
+            seen.append("m")
+            continue
         what, _, end = event[0].removeprefix("on_").rpartition("_")
         number = "" if what == "train" else event[1]
         seen.append(f"{'/' if end == 'end' else ''}{what if what == 'train' else what[0]}{number}")
@@ -83,12 +86,12 @@ def events_of(*plugins: object, **options: Any) -> list[str]:
 
 def test_the_events_of_a_normal_run() -> None:
     """Every epoch and every batch begins and ends, numbered from zero, within the training."""
-    assert " ".join(events_of()) == "train e0 b0 /b0 b1 /b1 /e0 e1 b0 /b0 b1 /b1 /e1 /train"
+    assert " ".join(events_of()) == "train e0 b0 /b0 b1 /b1 /e0 m e1 b0 /b0 b1 /b1 /e1 m /train"
 
 
 def test_initial_epoch_begins_later() -> None:
     """`initial_epoch` is the number of the first epoch; those before it are taken as done."""
-    assert " ".join(events_of(initial_epoch=1)) == "train e1 b0 /b0 b1 /b1 /e1 /train"
+    assert " ".join(events_of(initial_epoch=1)) == "train e1 b0 /b0 b1 /b1 /e1 m /train"
     assert " ".join(events_of(initial_epoch=2)) == "train /train"
 
 
@@ -122,7 +125,7 @@ def test_an_engine_can_be_given_and_used_again() -> None:
         with Loop(engine, epochs=1) as loop:
             assert list(loop.epochs()) == [0]
         assert engine.run is loop.run
-    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end"] * 2
+    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_metrics", "on_train_end"] * 2
 
 
 def test_progress_and_steps_are_counted() -> None:
@@ -154,12 +157,12 @@ def test_an_epoch_without_batches_is_one_step() -> None:
     ("hook", "number", "expected"),
     [
         ("on_train_begin", 0, "train /train"),
-        ("on_epoch_begin", 0, "train e0 /e0 /train"),
-        ("on_epoch_begin", 1, "train e0 b0 /b0 b1 /b1 /e0 e1 /e1 /train"),
-        ("on_batch_begin", 0, "train e0 b0 /b0 /e0 /train"),
-        ("on_batch_end", 0, "train e0 b0 /b0 /e0 /train"),
-        ("on_batch_end", 1, "train e0 b0 /b0 b1 /b1 /e0 /train"),
-        ("on_epoch_end", 0, "train e0 b0 /b0 b1 /b1 /e0 /train"),
+        ("on_epoch_begin", 0, "train e0 /e0 m /train"),
+        ("on_epoch_begin", 1, "train e0 b0 /b0 b1 /b1 /e0 m e1 /e1 m /train"),
+        ("on_batch_begin", 0, "train e0 b0 /b0 /e0 m /train"),
+        ("on_batch_end", 0, "train e0 b0 /b0 /e0 m /train"),
+        ("on_batch_end", 1, "train e0 b0 /b0 b1 /b1 /e0 m /train"),
+        ("on_epoch_end", 0, "train e0 b0 /b0 b1 /b1 /e0 m /train"),
     ],
 )
 def test_a_vote_stops_before_the_next_batch(hook: str, number: int, expected: str) -> None:
@@ -199,7 +202,7 @@ def test_breaking_out_of_the_batches_ends_the_batch_and_goes_on(logs: bool) -> N
                     break
             if logs:
                 loop.log(val_loss=3.0)
-    one_epoch = ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 2, "on_epoch_end"]
+    one_epoch = ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 2, "on_epoch_end", "on_metrics"]
     assert recording.hooks == ["on_train_begin", *one_epoch, *one_epoch, "on_train_end"]
     assert ("on_batch_end", 1, {"loss": 1.0}) in recording.events
     assert ("on_epoch_end", 0, {"loss": 0.5, **({"val_loss": 3.0} if logs else {})}) in recording.events
@@ -213,7 +216,8 @@ def test_breaking_out_of_the_epochs_is_a_stop_by_the_loop() -> None:
         for epoch in loop.epochs():
             if epoch == 1:
                 break
-    assert recording.hooks == ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_epoch_begin", "on_train_end"]
+    whole_epoch = ["on_epoch_begin", "on_epoch_end", "on_metrics"]
+    assert recording.hooks == ["on_train_begin", *whole_epoch, "on_epoch_begin", "on_train_end"]
     assert loop.run.outcome is Outcome.STOPPED
     assert loop.run.stop_reasons == [StopReason("loop", "the loop was left before its last epoch", epoch=1, step=1)]
 
@@ -497,13 +501,14 @@ def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
         ("on_evaluate_begin",),
         ("on_evaluate_end", {"acc": 0.5}),
         ("on_epoch_end", 0, {"loss": 1.0, "val_loss": 2.5, "test_acc": 0.5}),
+        ("on_metrics", {"loss": 1.0, "val_loss": 2.5, "test_acc": 0.5}),
         ("on_train_end", Outcome.COMPLETED),
     ]
     assert loop.run.progress.step == 1
 
 
-def test_an_evaluation_within_a_batch_leaves_the_batch_as_it_was() -> None:
-    """An evaluation in the middle of an epoch's batches is the epoch's, and the batch continues."""
+def test_an_evaluation_within_a_batch_ends_it_and_is_observed_when_the_body_is_over() -> None:
+    """The batch has what was logged before, the observation all of it, and so has the epoch: nothing is fresh at its end."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -512,8 +517,13 @@ def test_an_evaluation_within_a_batch_leaves_the_batch_as_it_was() -> None:
                 with loop.evaluation():
                     loop.log(loss=4.0)
                 loop.log(acc=0.5)
-    assert ("on_batch_end", 0, {"loss": 1.0, "acc": 0.5}) in recording.events
-    assert ("on_epoch_end", 0, {"loss": 1.0, "acc": 0.5, "val_loss": 4.0}) in recording.events
+    assert recording.events[3:-1] == [
+        ("on_batch_end", 0, {"loss": 1.0}),
+        ("on_evaluate_begin",),
+        ("on_evaluate_end", {"loss": 4.0}),
+        ("on_metrics", {"loss": 1.0, "acc": 0.5, "val_loss": 4.0}),
+        ("on_epoch_end", 0, {"loss": 1.0, "acc": 0.5, "val_loss": 4.0}),
+    ]
 
 
 def test_an_evaluation_that_raises_does_not_end() -> None:

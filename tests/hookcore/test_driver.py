@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import logging
+import math
 import re
 import signal
 import threading
@@ -345,6 +346,7 @@ def test_the_end_of_a_run_ends_what_is_open() -> None:
         "on_evaluate_batch_begin",
         "on_evaluate_end",
         "on_epoch_end",
+        "on_metrics",
         "on_train_end",
     ]
 
@@ -497,8 +499,10 @@ def test_a_resumed_run_tells_the_loop_where_it_is(tmp_path: Path) -> None:
         ("on_batch_begin", 2),
         ("on_batch_end", 2, {"loss": 1.0}),
         ("on_epoch_end", 1, {}),
+        ("on_metrics", {}),
         ("on_epoch_begin", 2),
         ("on_epoch_end", 2, {}),
+        ("on_metrics", {}),
         ("on_train_end", Outcome.COMPLETED),
     ]
     assert run_of(driver).resumed_from == saved
@@ -838,7 +842,7 @@ def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         train(driver_of(first, interrupting, second))
     assert first.hooks == second.hooks
-    assert first.hooks[-3:] == ["on_epoch_end", "on_exception", "on_train_end"]
+    assert first.hooks[-4:] == ["on_epoch_end", "on_metrics", "on_exception", "on_train_end"]
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -871,7 +875,7 @@ def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: 
     driver.evaluate_end()
     with pytest.raises(KeyboardInterrupt):
         driver.epoch_end()
-    assert recording.hooks[-4:-2] == ["on_epoch_end", "on_exception"]
+    assert recording.hooks[-5:-2] == ["on_epoch_end", "on_metrics", "on_exception"]
     assert [saved.step for saved in store.available(tmp_path)] == [1]
 
 
@@ -885,6 +889,343 @@ def test_an_epoch_that_is_known_to_have_batches_is_whole_before_the_first(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         driver.evaluate_batch_end()
     assert [saved.step for saved in store.available(tmp_path)] == [1]
+
+
+# Observations
+
+
+def hold_and_evaluate(driver: Driver, *losses: float) -> None:
+    """Tell of a batch, with an evaluation for each of `losses`."""
+    driver.batch_held({"loss": 9.0})
+    for loss in losses:
+        driver.evaluate_end({"loss": loss}, named={"val_loss": loss})
+
+
+def test_a_held_batch_that_was_evaluated_is_observed_when_it_is_settled() -> None:
+    """The observation has what was logged since the one before, the evaluation's metrics and those given; history has a row."""
+    recording = RecordingPlugin()
+    driver = begun(recording, trainee=ScriptedTrainee(learning_rate=0.25))
+    driver.epoch_begin()
+    driver.log({"loss": 5.0})
+    hold_and_evaluate(driver, 4.0)
+    assert "on_metrics" not in recording.hooks
+    driver.settled({"mean": 3.0})
+    assert recording.events[-1] == ("on_metrics", {"loss": 5.0, "val_loss": 4.0, "mean": 3.0})
+    driver.batch_end()
+    driver.log({"loss": 2.0})
+    hold_and_evaluate(driver, 1.0)
+    driver.settled()
+    assert recording.events[-1] == ("on_metrics", {"loss": 2.0, "val_loss": 1.0})
+    history = run_of(driver).history
+    assert (history["loss"], history["val_loss"], history["mean"][:1]) == ([5.0, 2.0], [4.0, 1.0], [3.0])
+    assert (history.epochs, history.steps, history.by_steps, history.learning_rates) == (
+        [0, 0],
+        [1, 3],
+        [True, True],
+        [0.25, 0.25],
+    )
+
+
+@pytest.mark.parametrize("settles", ["settled", "batch_begin", "epoch_begin", "epoch_end", "end"])
+def test_several_evaluations_of_one_batch_are_one_observation(settles: str) -> None:
+    """Whatever settles the batch; of a metric that several of them have, the latest value counts."""
+    recording = RecordingPlugin()
+    driver = begun(recording)
+    hold_and_evaluate(driver, 4.0, 3.0)
+    driver.evaluate_end({"acc": 0.5}, named={"test_acc": 0.5})
+    getattr(driver, settles)()
+    assert recording.events[recording.hooks.index("on_metrics")] == ("on_metrics", {"val_loss": 3.0, "test_acc": 0.5})
+    assert recording.hooks.count("on_metrics") == 1
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_without_an_evaluation_of_a_held_batch_only_the_epochs_end_is_observed(held: bool) -> None:  # noqa: FBT001 - a parameter
+    """A held batch without an evaluation is no observation, and neither is an evaluation of a batch that was not held."""
+    recording = RecordingPlugin()
+    driver = begun(recording)
+    if held:
+        driver.batch_held()
+        driver.settled({"loss": 9.0})
+    else:
+        driver.batch_end()
+    driver.evaluate_end({"loss": 3.0}, named={"val_loss": 3.0})
+    driver.settled({"loss": 9.0})
+    driver.epoch_end({"loss": 2.0})
+    assert recording.events[-2:] == [
+        ("on_epoch_end", 0, {"val_loss": 3.0, "loss": 2.0}),
+        ("on_metrics", {"val_loss": 3.0, "loss": 2.0}),
+    ]
+    assert run_of(driver).history.by_steps == [False]
+
+
+def test_the_end_of_an_observed_epoch_is_observed_if_anything_is_fresh() -> None:
+    """`on_epoch_end` has the epoch's own metrics, `on_metrics` those since the observation before; without them, no row."""
+    recording = RecordingPlugin()
+    driver = begun(recording)
+    for fresh in ({"loss": 1.0}, {}, None):
+        hold_and_evaluate(driver, 4.0)
+        driver.settled()
+        driver.epoch_end({"loss": 2.0}, fresh=fresh)
+    ends = [event for event in recording.events if event[0] in {"on_epoch_end", "on_metrics"}]
+    own, by_steps = {"val_loss": 4.0, "loss": 2.0}, ("on_metrics", {"val_loss": 4.0})
+    assert ends == [
+        *(by_steps, ("on_epoch_end", 0, own), ("on_metrics", {"loss": 1.0})),
+        *(by_steps, ("on_epoch_end", 1, own)),
+        *(by_steps, ("on_epoch_end", 2, own), ("on_metrics", {"loss": 2.0})),
+    ]
+    assert run_of(driver).history.by_steps == [True, False, True, True, False]
+
+
+def test_what_is_captured_and_interrupted_by_an_observation_waits_for_every_plugin() -> None:
+    """A capture that is asked for in `on_metrics` holds what plugins called later decided in it."""
+    captures: list[Capture] = []
+
+    class Observing(Stateful):
+        @hookimpl(trylast=True)
+        def on_metrics(self) -> None:
+            self.seen += 1
+
+    driver = begun(asking("asks", "on_metrics", captures), ("observing", Observing()))
+    hold_and_evaluate(driver, 4.0)
+    driver.settled()
+    driver.epoch_end({"loss": 1.0})
+    assert [state_in(capture, "observing") for capture in captures] == [{"seen": 1}, {"seen": 2}]
+    assert [state.loads(capture.record)["position"]["epoch"] for capture in captures] == [0, 1]
+
+
+# What plugins log
+
+
+def logging_in(hook: str, name: str = "logs", **metrics: Any) -> SimpleNamespace:
+    """A plugin that logs `metrics` in `hook`."""
+    return plugin(name, **{hook: lambda run: run.log(metrics)})
+
+
+@pytest.mark.parametrize(
+    ("hook", "rows"),
+    [
+        ("on_metrics", [1.0, 1.0, 1.0]),
+        ("on_epoch_end", [math.nan, 1.0, 1.0]),
+        ("on_batch_end", [1.0, math.nan, 1.0]),
+        ("on_epoch_begin", [1.0, math.nan, 1.0]),
+        ("on_train_begin", [1.0, math.nan, math.nan]),
+    ],
+)
+def test_what_a_plugin_logs_is_in_the_open_observation_or_in_the_next_one(hook: str, rows: list[float]) -> None:
+    """Within `on_epoch_end` and `on_metrics` that is the same one, else the next; plugins that are called later see it."""
+    recording = RecordingPlugin()
+    driver = begun(logging_in(hook, f1=1.0), recording)
+    hold_and_evaluate(driver, 4.0)
+    driver.settled()
+    driver.epoch_end({"loss": 2.0})
+    driver.epoch_begin()
+    driver.batch_end()
+    driver.epoch_end({"loss": 2.0})
+    driver.end()
+    assert repr(run_of(driver).history["f1"]) == repr(rows)
+    seen = [event[1].get("f1", math.nan) for event in recording.events if event[0] == "on_metrics"]
+    assert repr(seen) == repr(rows)
+
+
+def test_a_metric_that_is_logged_at_the_end_of_an_epoch_is_in_its_metrics_too() -> None:
+    """In `on_epoch_end`, and in `on_metrics`, who is called earlier does not see it, and who is called later does."""
+    for hook in ("on_epoch_end", "on_metrics"):
+        before, after = RecordingPlugin("before"), RecordingPlugin("after")
+        driver = begun(before, logging_in(hook, f1=1.0), after)
+        driver.epoch_begin()
+        driver.epoch_end({"loss": 2.0})
+        driver.end()
+        metrics = [dict(zip(recording.hooks, recording.events, strict=True)) for recording in (before, after)]
+        assert [("f1" in seen["on_epoch_end"][-1], "f1" in seen["on_metrics"][-1]) for seen in metrics] == (
+            [(False, True), (True, True)] if hook == "on_epoch_end" else [(False, False), (False, True)]
+        )
+
+
+def test_what_is_logged_makes_the_end_of_an_epoch_an_observation() -> None:
+    """An epoch that was observed by steps, with nothing fresh, has one more if a plugin logs a metric for it."""
+    recording = RecordingPlugin()
+    driver = begun(logging_in("on_epoch_end", f1=1.0), recording)
+    hold_and_evaluate(driver, 4.0)
+    driver.settled()
+    driver.epoch_end({"loss": 2.0}, fresh={})
+    assert recording.events[-2:] == [
+        ("on_epoch_end", 0, {"val_loss": 4.0, "loss": 2.0, "f1": 1.0}),
+        ("on_metrics", {"f1": 1.0}),
+    ]
+    history = run_of(driver).history
+    assert (history.by_steps, history["f1"][1:], math.isnan(history["val_loss"][1])) == ([True, False], [1.0], True)
+
+
+def test_a_name_may_be_logged_again_until_it_is_observed() -> None:
+    """Of the values that a plugin logs for the next observation the latest counts."""
+    driver = begun(plugin("counts", on_batch_end=lambda run: run.log(step=run.progress.step)))
+    driver.batch_end()
+    driver.batch_end()
+    driver.epoch_end()
+    assert run_of(driver).history["step"] == [2.0]
+
+
+TAKEN = r"^logs: run\.log was given 'loss', and the observation has a metric of that name"
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_metrics", "on_batch_end"])
+@pytest.mark.parametrize("role", ["actor", "observer"])
+def test_a_name_that_the_observation_has_is_refused_as_the_plugins_error(hook: str, role: str) -> None:
+    """At once, or at the observation if only that shows it: an actor's ends the run, an observer's costs only that value."""
+    recording = RecordingPlugin()
+    logs = logging_in(hook, loss=1.0)
+    logs.role = role
+    driver = begun(logs, recording)
+    driver.batch_end()
+    if role == "actor":
+        with pytest.raises(MetricError, match=TAKEN):
+            driver.epoch_end({"loss": 2.0})
+    else:
+        driver.epoch_end({"loss": 2.0})
+        driver.end()
+    run = run_of(driver)
+    assert run.history["loss"] == [2.0]
+    (failure,) = run.failures
+    assert (failure.plugin, failure.hook, failure.disabled) == (
+        "logs",
+        "log" if hook == "on_batch_end" else hook,
+        role == "observer",
+    )
+    assert run.outcome is (Outcome.FAILED if role == "actor" else Outcome.COMPLETED)
+    check_events(recording.events)
+
+
+def test_a_name_that_another_plugin_has_logged_is_refused_at_once() -> None:
+    """Also if both are for the next observation: the error is the second plugin's."""
+    driver = begun(logging_in("on_batch_end", "first", f1=1.0), logging_in("on_batch_end", f1=2.0))
+    with pytest.raises(MetricError, match=r"^logs: run\.log was given 'f1', "):
+        driver.batch_end()
+
+
+@pytest.mark.parametrize("value", ["high", None])
+def test_a_value_that_is_logged_must_be_a_number(value: Any) -> None:
+    """The error names the metric, and comes at once."""
+    driver = begun(logging_in("on_batch_end", f1=value))
+    with pytest.raises(MetricError, match="Metric 'f1' must be a number, got"):
+        driver.batch_end()
+
+
+def test_logging_on_another_thread_is_refused() -> None:
+    """The error names the plugin and what was given, and the values are in no observation."""
+    raised: list[BaseException] = []
+
+    def log(run: Run) -> None:
+        def call() -> None:
+            try:
+                run.log(f1=1.0)
+            except HookcoreError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+
+    driver = begun(plugin("logs", on_batch_end=log))
+    driver.batch_end()
+    driver.epoch_end()
+    assert re.match(r"logs: run\.log was called on another thread than that of training, with \{'f1': 1\.0\}", str(raised[0]))
+    assert "f1" not in run_of(driver).history
+
+
+@pytest.mark.parametrize("hook", ["on_exception", "on_train_end"])
+def test_logging_at_the_end_of_a_run_is_refused(hook: str) -> None:
+    """No observation follows; nor is there one before a run begins, or after it has ended."""
+    driver = begun(logging_in(hook, f1=1.0))
+    run = run_of(driver)
+    error = BoomError()
+    if hook == "on_train_end":
+        with pytest.raises(HookcoreError, match=r"^logs: run\.log was called at the end of the run, and no observation follows"):
+            driver.end()
+    else:
+        driver.end(error)
+        assert "run.log was called at the end of the run" in error.__notes__[0]
+    with pytest.raises(HookcoreError, match=r"run\.log was called after the run has ended"):
+        run.as_plugin("logs").log(f1=1.0)
+    with pytest.raises(HookcoreError, match=r"run\.log was called before the run begins"):
+        a_run().as_plugin("logs").log(f1=1.0)
+
+
+def test_what_no_observation_took_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A run that ends before the next observation names plugin, metric and value."""
+    driver = begun(logging_in("on_batch_end", f1=0.5))
+    driver.batch_end()
+    driver.epoch_end()
+    driver.batch_end()
+    driver.leave()
+    driver.end()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["logs: f1=0.5 was logged after the run's last observation, and is in none"]
+
+
+def test_what_is_logged_in_an_evaluation_by_itself_is_not_recorded() -> None:
+    """It has no observation, and the latest run's history stays as it is."""
+    driver = driver_of(logging_in("on_evaluate_end", f1=1.0))
+    driver.outside(ScriptedTrainee())
+    driver.evaluate_end({"loss": 1.0})
+    driver.end()
+    assert driver.run is None
+
+
+def test_what_was_logged_for_the_next_observation_is_resumed() -> None:
+    """The record holds it with the plugin's name: a resumed run has it in the observation in which it would have been."""
+    driver = begun(logging_in("on_epoch_begin", f1=0.5))
+    driver.batch_end()
+    saved = driver.record()
+    driver.end(KeyboardInterrupt())
+    resumed = driver_of(RecordingPlugin("logs"))
+    resumed.begin(a_run(), record=saved)
+    resumed.epoch_begin()
+    resumed.batch_end()
+    resumed.epoch_end()
+    assert run_of(resumed).history["f1"] == [0.5]
+
+
+def test_a_run_that_is_cut_between_two_observations_has_the_second_as_if_it_had_not_been_cut() -> None:
+    """What is fresh is in the record, and so is that the epoch had an observation."""
+    heard = []
+    for cut in (False, True):
+        recording = RecordingPlugin()
+        driver = begun(recording)
+        hold_and_evaluate(driver, 4.0)
+        driver.settled()
+        driver.log({"loss": 3.0})
+        driver.batch_end()
+        if cut:
+            saved = driver.record()
+            resumed = driver_of(recording)
+            driver.end(KeyboardInterrupt())
+            resumed.begin(a_run(), record=saved)
+            resumed.epoch_begin()
+            driver = resumed
+        recording.events.clear()
+        hold_and_evaluate(driver, 2.0)
+        driver.settled()
+        driver.epoch_end(fresh={})
+        driver.end()
+        heard.append((recording.events, repr(run_of(driver).history)))
+    assert heard[0] == heard[1]
+    assert [event[0] for event in heard[0][0]].count("on_metrics") == 1
+
+
+def test_an_epoch_that_was_observed_before_the_run_was_cut_needs_no_other_observation() -> None:
+    """If nothing is fresh at its end, the resumed run does not observe that."""
+    driver = begun()
+    hold_and_evaluate(driver, 4.0)
+    driver.settled()
+    saved = driver.record()
+    driver.end(KeyboardInterrupt())
+    recording = RecordingPlugin()
+    resumed = driver_of(recording)
+    resumed.begin(a_run(), record=saved)
+    resumed.epoch_begin()
+    resumed.epoch_end()
+    resumed.end()
+    assert recording.hooks == ["on_train_begin", "on_epoch_end", "on_train_end"]
 
 
 # The handler of Ctrl-C
@@ -1049,7 +1390,9 @@ def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
         assert heard == [(name, *given) for name, given, _ in events], row
         heard.clear()
     run = run_of(driver)
-    assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1])
+    by_steps = "by steps" in kind
+    assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1, 1] if by_steps else [0, 1])
+    assert run.history.by_steps == [by_steps] * len(run.history)
     assert run.progress.step == {"Iteration": 2, "Ended": 5}.get(kind.split(maxsplit=1)[0], 6)
 
 

@@ -224,7 +224,7 @@ def test_a_plugin_of_a_plain_class_keeps_its_attributes_inline() -> None:
     session.train_begin()
     session.epoch_begin(0)
     session.batch_end(0, Metrics())
-    session.epoch_end(0, Metrics())
+    session.epoch_end(0, Metrics(), {})
     session.end()
     assert plugin.attribute == [0, 1]
     assert has_dict(pluggys)
@@ -317,7 +317,7 @@ def drive(session: Session) -> BaseException:
         hooks_call(hooks, "on_evaluate_batch_begin", 0),
         hooks_call(hooks, "on_evaluate_batch_end", 0, {}),
         hooks_call(hooks, "on_evaluate_end", {}),
-        lambda: session.epoch_end(0, {}),
+        lambda: session.epoch_end(0, {}, {}),
         hooks_call(hooks, "on_predict_begin"),
         hooks_call(hooks, "on_predict_batch_begin", 0),
         hooks_call(hooks, "on_predict_batch_end", 0),
@@ -490,7 +490,7 @@ def test_progress_counts_epochs_batches_and_steps() -> None:
 
 
 def test_history_holds_the_epoch_before_on_epoch_end() -> None:
-    """A plugin finds the epoch that has just ended in the history."""
+    """A plugin finds what is fresh at the end of the epoch in the history already."""
     seen = []
 
     class Looking:
@@ -499,8 +499,8 @@ def test_history_holds_the_epoch_before_on_epoch_end() -> None:
             seen.append(run.history["loss"])
 
     session = engine(Looking()).start(Run())
-    session.epoch_end(0, {"loss": 2.0})
-    session.epoch_end(1, {"loss": 1.0})
+    session.epoch_end(0, {"loss": 3.0}, {"loss": 2.0})
+    session.epoch_end(1, {"loss": 3.0}, {"loss": 1.0})
     assert seen == [[2.0], [2.0, 1.0]]
 
 
@@ -510,14 +510,14 @@ def test_each_plugin_has_a_handle_of_its_own_on_one_run() -> None:
     class Voting:
         @hookimpl
         def on_epoch_begin(self, run: Run) -> None:
-            run.stop("enough", metric="loss", value=2.0, best=1.0)
+            run.stop("enough", metric="loss", value=2.0, best=1.0, best_epoch=3, best_step=4)
 
     session = engine(("a", Voting()), ("b", Voting())).start(Run())
     before = session.stopping
     session.epoch_begin(5)
     assert (before, session.stopping) == (False, True)
     assert [attrs.astuple(reason) for reason in session.run.stop_reasons] == [
-        (name, "enough", 5, 0, "loss", 2.0, 1.0) for name in "ab"
+        (name, "enough", 5, 0, "loss", 2.0, 1.0, 3, 4) for name in "ab"
     ]
     assert [(decision.plugin, decision.kind) for decision in session.run.decisions] == [("a", "stop"), ("b", "stop")]
 
@@ -698,7 +698,7 @@ def test_state_that_cannot_be_saved_is_refused_by_name() -> None:
 
     late = Keeps()
     session = Engine([("late", late)]).start(Run())
-    session.epoch_end(0, {})
+    session.epoch_end(0, {}, {})
     with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned a value that cannot be saved"):
         session.capture()
     early = Keeps()
@@ -727,7 +727,7 @@ def test_a_plugin_that_cannot_be_hashed_starts_fresh_too() -> None:
     counts = Counts()
     for _ in range(2):
         session = Engine([counts]).start(Run())
-        session.epoch_end(0, {})
+        session.epoch_end(0, {}, {})
         assert counts.epochs == 1
 
 

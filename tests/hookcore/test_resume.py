@@ -112,7 +112,7 @@ def test_a_cut_epoch_goes_on_without_a_second_beginning() -> None:
     one.train_begin()
     one.epoch_begin(0)
     one.batch_end(2, {})
-    one.epoch_end(0, {})
+    one.epoch_end(0, {}, {})
     one.epoch_begin(1)
     assert begun == [0, 1]
     assert (one.run.progress.step, one.position.batch) == (3, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +13,17 @@ from hookcore.sequence import Sequence
 from hookcore.testing import check_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     Fact = Callable[[Sequence], Iterable[tuple[Any, ...]]]
+
+
+def begun_elsewhere(sequence: Sequence) -> Iterator[tuple[Any, ...]]:
+    """What a loop does that begins its batches by the short way and holds one: allowed in an epoch in which nothing is open."""
+    if sequence.open == ["epoch"] and sequence.held is None and not sequence.continues:
+        yield ("batch_begin",)
+        yield from sequence.batch_held(begun=True)
+
 
 FACTS: Final[dict[str, Fact]] = {
     "epoch_begin": Sequence.epoch_begin,
@@ -25,8 +32,10 @@ FACTS: Final[dict[str, Fact]] = {
     "batch_end": Sequence.batch_end,
     "batch_end of two": lambda sequence: sequence.batch_end(batches=2),
     "batch_held": Sequence.batch_held,
+    "batch_held, begun elsewhere": begun_elsewhere,
     "batch_dropped": Sequence.batch_dropped,
     "settled": Sequence.settled,
+    "settled, with metrics": lambda sequence: sequence.settled({"loss": 1.0}),
     "evaluate_begin": Sequence.evaluate_begin,
     "evaluate_batch_begin": Sequence.evaluate_batch_begin,
     "evaluate_batch_end": Sequence.evaluate_batch_end,
@@ -37,6 +46,8 @@ FACTS: Final[dict[str, Fact]] = {
     "predict_batch_end": Sequence.predict_batch_end,
     "predict_end": Sequence.predict_end,
     "epoch_end": Sequence.epoch_end,
+    "epoch_end, with metrics": lambda sequence: sequence.epoch_end({"loss": 1.0}),
+    "epoch_end, with none that is fresh": lambda sequence: sequence.epoch_end({"loss": 1.0}, fresh={}),
     "epoch_end, one evaluation to come": lambda sequence: sequence.epoch_end(hold=1),
     "epoch_end, two evaluations to come": lambda sequence: sequence.epoch_end(hold=2),
     "log": lambda sequence: sequence.log({"loss": 0.0}),
@@ -52,10 +63,16 @@ class Told:
     events: list[tuple[Any, ...]] = attrs.field(factory=lambda: [("on_train_begin",)])
     batch: int = 0
 
+    def copy(self) -> Told:
+        return Told(attrs.evolve(self.sequence, open=list(self.sequence.open)), list(self.events), self.batch)
+
     def tell(self, fact: Fact) -> list[tuple[Any, ...]]:
         made = []
         for name, *given in fact(self.sequence):
             if name in {"settled", "epoch_continues", "batch_dropped"}:
+                continue
+            if name == "observed":
+                made.append(("on_metrics", dict(given[0])))
                 continue
             arguments = given[:2] if name == "epoch_end" else given
             event = (f"on_{name}", *(argument if argument is not None else {} for argument in arguments))
@@ -67,24 +84,40 @@ class Told:
                 self.batch += arguments[2]
                 event = ("on_batch_end", self.batch - 1, {})
             made.append(event)
+            if name == "epoch_end" and given[2] is not None:
+                made.append(("on_metrics", dict(given[2])))
         self.events += made
         return made
 
 
 def state(sequence: Sequence) -> tuple[Any, ...]:
     """What tells two sequences apart, except how far they have counted."""
-    return tuple(sequence.open), sequence.held, max(sequence.evaluations, 0), sequence.continues, sequence.left, sequence.is_new
+    return (
+        tuple(sequence.open),
+        sequence.held,
+        max(sequence.evaluations, 0),
+        sequence.continues,
+        sequence.left,
+        sequence.is_new,
+        sequence.evaluated,
+        sequence.observed,
+        bool(sequence.fresh),
+    )
 
 
 def reachable() -> dict[tuple[Any, ...], Told]:
     """Every state that a run can get into, new or resumed within an epoch, with the shortest series of facts that leads there."""
     resumed = Told(Sequence(epoch=2, is_new=False, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
-    waiting = deque([Told(Sequence()), resumed])
+    observed = resumed.copy()
+    for name in ("batch_held", "evaluate_end", "settled"):
+        observed.tell(FACTS[name])
+    observed.sequence.continues = True
+    waiting = deque([Told(Sequence()), resumed, observed])
     found = {state(told.sequence): told for told in waiting}
     while waiting:
         told = waiting.popleft()
         for fact in FACTS.values():
-            following = copy.deepcopy(told)
+            following = told.copy()
             following.tell(fact)
             if state(following.sequence) not in found:
                 found[state(following.sequence)] = following
@@ -100,7 +133,7 @@ def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
     """Whatever has happened, and whatever two facts come next, the events of the run are legal and its epochs have all ended."""
     for told in STATES.values():
         for second in FACTS.values():
-            run = copy.deepcopy(told)
+            run = told.copy()
             run.tell(FACTS[first])
             run.tell(second)
             left = run.sequence.left or run.sequence.continues
@@ -116,7 +149,7 @@ def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
 def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:
     """In any state, the beginning of an epoch begins one, except the first that is told to a run resumed within an epoch."""
     for told in STATES.values():
-        run = copy.deepcopy(told)
+        run = told.copy()
         continues, epoch = run.sequence.continues, run.sequence.epoch
         begun = [event for event in run.tell(Sequence.epoch_begin) if event[0] == "on_epoch_begin"]
         assert begun == ([] if continues else [("on_epoch_begin", epoch + 1)])
@@ -126,19 +159,72 @@ def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:
 def test_metrics_belong_to_the_open_epoch_and_to_no_other() -> None:
     """In any state, what is told before an epoch begins, or after its end, is in no epoch's metrics."""
     for told in STATES.values():
-        run = copy.deepcopy(told)
+        run = told.copy()
         run.tell(Sequence.finish)
         run.tell(lambda sequence: sequence.log({"late": 1.0}))
         run.tell(Sequence.epoch_begin)
         run.tell(lambda sequence: sequence.log({"loss": 2.0}))
-        assert run.tell(Sequence.epoch_end) == [("on_epoch_end", run.sequence.epoch, {"loss": 2.0})]
+        assert run.tell(Sequence.epoch_end) == [
+            ("on_epoch_end", run.sequence.epoch, {"loss": 2.0}),
+            ("on_metrics", {"loss": 2.0}),
+        ]
+
+
+def test_what_is_fresh_is_observed_once() -> None:
+    """In any state, the evaluations of a held batch are one observation with all that was told since the one before."""
+    for told in STATES.values():
+        run = told.copy()
+        run.tell(Sequence.epoch_begin)
+        run.tell(Sequence.epoch_begin)  # of a run that is resumed, the first only continues its epoch
+        run.tell(lambda sequence: sequence.log({"loss": 1.0}))
+        run.tell(Sequence.batch_held)
+        run.tell(lambda sequence: sequence.evaluate_end(named={"val_loss": 2.0}))
+        run.tell(lambda sequence: sequence.evaluate_end(named={"f1": 3.0}))
+        fresh = {"loss": 1.0, "val_loss": 2.0, "f1": 3.0, "rate": 4.0}
+        assert run.tell(lambda sequence: sequence.settled({"rate": 4.0})) == [("on_metrics", fresh)]
+        assert run.tell(lambda sequence: sequence.settled({"rate": 5.0})) == []
+        own = {"loss": 1.5, "val_loss": 2.0, "f1": 3.0}
+        ended = run.copy().tell(lambda sequence: sequence.epoch_end({"loss": 1.5}, fresh={}))
+        assert ended == [("on_epoch_end", run.sequence.epoch, own)]
+        ended = run.tell(lambda sequence: sequence.epoch_end({"loss": 1.5}, fresh={"loss": 1.2}))
+        assert ended == [("on_epoch_end", run.sequence.epoch, own), ("on_metrics", {"loss": 1.2})]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        ["batch_end", "evaluate_end"],
+        ["batch_held", "settled", "evaluate_end"],
+        ["evaluate_end", "batch_held"],
+        ["batch_begin", "evaluate_end", "batch_held"],
+        ["batch_held", "predict_end"],
+    ],
+)
+def test_an_evaluation_that_is_of_no_held_batch_belongs_to_its_epoch(facts: list[str]) -> None:
+    """Only evaluations after a batch that is still held are an observation by steps."""
+    run = Told(Sequence())
+    for fact in [*facts, "settled, with metrics", "epoch_end, with none that is fresh"]:
+        run.tell(FACTS[fact])
+    assert [event[0] for event in run.events[-2:]] == ["on_epoch_end", "on_metrics"]
+    assert [event[0] for event in run.events].count("on_metrics") == 1
+
+
+@pytest.mark.parametrize("settles", ["settled", "batch_begin", "batch_end", "epoch_begin", "epoch_end", "leave"])
+def test_whatever_settles_a_batch_observes_it(settles: str) -> None:
+    """A loop that tells nothing of it, because its next batch or its end comes, has the same observation."""
+    run = Told(Sequence())
+    for fact in ["batch_held", "evaluate_end", settles]:
+        run.tell(FACTS[fact])
+    run.tell(Sequence.finish)
+    told = [event[0] for event in run.events]
+    assert told[told.index("on_evaluate_end") + 1] == "on_metrics"
 
 
 def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
     """The loop's last word counts: after `leave`, another epoch ends the one that was left, and its own end is heard."""
     for following, events in {
-        "epoch_begin": ["on_epoch_end", "on_epoch_begin", "on_epoch_end"],
-        "epoch_end": ["on_epoch_end"],
+        "epoch_begin": ["on_epoch_end", "on_metrics", "on_epoch_begin", "on_epoch_end", "on_metrics"],
+        "epoch_end": ["on_epoch_end", "on_metrics"],
         "settled": [],
     }.items():
         run = Told(Sequence())
@@ -164,4 +250,4 @@ def test_an_epoch_that_the_loop_never_entered_has_no_end() -> None:
 def test_the_states_are_many() -> None:
     """The search reaches every nesting of scopes, held or not: none of the tests here looks at a handful."""
     assert len({tuple(told.sequence.open) for told in STATES.values()}) == 15
-    assert len(STATES) >= 90
+    assert len(STATES) >= 500

@@ -39,7 +39,7 @@ def train(session: Session, batches: int) -> Mapping[str, float]:
     for batch in range(batches):
         session.batch_begin(batch)
         session.batch_end(batch, Metrics())
-    session.epoch_end(0, Metrics())
+    session.epoch_end(0, Metrics(), {})
     session.end()
     return session.run.plugin_seconds
 

@@ -249,6 +249,22 @@ class WantsAnEpoch(Sound):
 
 
 @breaks(Clause.NO_EXCEPTION)
+class WantsValidation(Sound):
+    """In a loop by steps, the end of an epoch may be an observation of training alone."""
+
+    @hookimpl
+    def on_metrics(self, metrics: Mapping[str, float]) -> None:
+        metrics["val_loss"]
+
+
+@breaks(Clause.NO_EXCEPTION)
+class LogsWhatIsThere(Sound):
+    @hookimpl
+    def on_metrics(self, run: Run) -> None:
+        run.log(loss=0.0)
+
+
+@breaks(Clause.NO_EXCEPTION)
 class WantsARun(Sound):
     began: bool = attrs.field(default=False, init=False)
 
@@ -333,6 +349,13 @@ class CountsTheProcess(Sound):
 
 
 @breaks(Clause.DETERMINISM)
+class LogsTheProcess(Sound):
+    @hookimpl
+    def on_metrics(self, run: Run) -> None:
+        run.log(count=next(COUNT))
+
+
+@breaks(Clause.DETERMINISM)
 class DiffersOnce(Sound):
     @hookimpl
     def on_epoch_begin(self, run: Run) -> None:
@@ -360,6 +383,33 @@ class ForgetsWhatItLoaded(Sound):
     @hookimpl
     def on_train_begin(self) -> None:
         self.waited = 0
+
+
+@breaks(Clause.RESUME)
+class ForgetsWithinTheEpoch(Sound):
+    """Only a cut after an observation by steps shows it."""
+
+    observations: int = attrs.field(default=0, init=False)
+
+    @hookimpl
+    def on_epoch_begin(self) -> None:
+        self.observations = 0
+
+    @hookimpl
+    def on_metrics(self, run: Run) -> None:
+        self.observations += 1
+        if self.observations == 2:
+            run.learning_rate /= 2
+
+
+@breaks(Clause.RESUME)
+class LogsFewer(Sound):
+    batches: int = attrs.field(default=0, init=False)
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        self.batches += 1
+        run.log(batches=self.batches)
 
 
 @breaks(Clause.RESUME)
@@ -465,6 +515,35 @@ class Writes(Sound):
 def test_a_plugin_that_does_nothing_wrong_passes() -> None:
     """What the mutants were made from keeps the contract."""
     check_plugin(Sound)
+
+
+@attrs.define(eq=False)
+class Logs:
+    """Logs how many batches there were, and how many of them before the latest observation."""
+
+    batches: int = attrs.field(default=0, init=False)
+    observed: int = attrs.field(default=0, init=False)
+
+    @hookimpl
+    def on_batch_end(self, run: Run) -> None:
+        self.batches += 1
+        run.log(batches=self.batches)
+
+    @hookimpl
+    def on_metrics(self, run: Run) -> None:
+        run.log(before=self.observed)
+        self.observed = self.batches
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches, "observed": self.observed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches, self.observed = state["batches"], state["observed"]
+
+
+def test_a_plugin_that_logs_metrics_passes() -> None:
+    """What it has logged, and what no observation has yet, is resumed with the run."""
+    check_plugin(Logs)
 
 
 @pytest.mark.parametrize(("clause", "factory"), MUTANTS)

@@ -29,6 +29,7 @@ HOOKS = {
     "w": "on_evaluate_batch_end",
     "v": "on_evaluate_end",
     "e": "on_epoch_end",
+    "m": "on_metrics",
     "P": "on_predict_begin",
     "Q": "on_predict_batch_begin",
     "q": "on_predict_batch_end",
@@ -41,9 +42,15 @@ HOOKS = {
 # The same rules once more, as a regular expression.
 ALONE = "(V(Ww)*W?v?|P(Qq)*Q?p?)"
 BROKEN_OFF = "(VC*(WC*wC*)*(WC*)?|PC*(QC*qC*)*(QC*)?)"
-OTHER = "(VC*(WC*wC*)*(WC*)?v|PC*(QC*qC*)*(QC*)?p|C)"
-WITHIN_EPOCH = f"E({OTHER}|B{OTHER}*b)*(B{OTHER}*)?"
-RUN = f"T({OTHER}|{WITHIN_EPOCH}e)*({WITHIN_EPOCH})?({BROKEN_OFF}?XC*)?t"
+EVALUATION = "VC*(WC*wC*)*(WC*)?v"
+OTHER = f"({EVALUATION}|PC*(QC*qC*)*(QC*)?p|C)"
+BATCH = f"B{OTHER}*b{OTHER}*"
+OBSERVED = f"{BATCH}{EVALUATION}{OTHER}*m{OTHER}*"
+NO_BATCH = f"(B{OTHER}*)?"
+ANY_BATCHES = f"({BATCH}|{OBSERVED})*{NO_BATCH}"
+EPOCH = f"E{OTHER}*({ANY_BATCHES}eC*m|({BATCH})*{OBSERVED}{ANY_BATCHES}e)"
+LAST = f"(E{OTHER}*{ANY_BATCHES})?({BROKEN_OFF}?XC*)?|E{OTHER}*{ANY_BATCHES}eC*XC*"
+RUN = f"T({OTHER}|{EPOCH})*({LAST})t"
 LEGAL = re.compile(f"({ALONE}|{RUN})*")
 
 
@@ -65,8 +72,8 @@ def events(letters: str) -> list[Event]:
             number = (epoch,)
         elif letter in "BbWwQq":
             number = (batches[letter.upper()],)
-        elif letter in "CX":
-            number = (SavedCheckpoint(Path("step-0"), 0, 0) if letter == "C" else ValueError(),)
+        elif letter in "CXm":
+            number = ({"C": SavedCheckpoint(Path("step-0"), 0, 0), "X": ValueError(), "m": {"loss": 1.0}}[letter],)
         made.append(Event(HOOKS[letter], (*number, *([{}] if letter in "bwve" else []))))
     return made
 
@@ -92,19 +99,24 @@ def test_order_is_checked_as_by_a_regular_expression(letters: str) -> None:
     [
         "",
         "Tt",
-        "TEet",
-        "TEBbBbVWwveEBbet",
-        "TEBbBet",  # the data had ended
-        "TEBbBVWwvet",
+        "TEemt",
+        "TEBbBbVWwvemEBbemt",
+        "TEBbBemt",  # the data had ended
+        "TEBbBVWwvemt",
         "TEBbt",  # the loop was left
-        "TEBVWwvbet",  # an evaluation in the body of a batch
-        "TEVWvet",  # left in the middle
+        "TEBVWwvbemt",  # an evaluation in the body of a batch
+        "TEVWvemt",  # left in the middle
+        "TEBbVvmBbemt",  # an observation by steps, and one of what followed
+        "TEBbVvmBbVvmet",  # nothing is fresh at the epoch's end
+        "TEBbVvVvCPpmBbet",  # two evaluations are one observation
+        "TEeCmCt",  # a checkpoint is announced in the epoch's end
+        "TEeXt",  # a plugin raises in it
         "TXt",
         "TEBXt",
         "TEBXCt",
         "TEVWXt",
-        "VWwvTEetPQqpTEet",
-        "VWTEet",  # an evaluation on its own that an exception ended
+        "VWwvTEemtPQqpTEemt",
+        "VWTEemt",  # an evaluation on its own that an exception ended
     ],
 )
 def test_legal(legal: str) -> None:
@@ -119,15 +131,31 @@ def test_legal(legal: str) -> None:
         ("TTt", r"Event 1, on_train_begin\(\), .*train is open"),
         ("TEBb", r"end within a run: there is no on_train_end after on_batch_end\(0, {}\)"),
         ("TBbt", "train is open"),
-        ("TEBBet", "Event 3, .*batch is open"),
-        ("TEbet", "epoch is open"),
-        ("TEVet", "evaluate is open"),
+        ("TEBBemt", "Event 3, .*batch is open"),
+        ("TEbemt", "epoch is open"),
+        ("TEVemt", "evaluate is open"),
         ("TEVt", "evaluate is open"),
         ("TEeXEt", "an exception has ended the run"),
-        ("TEetC", "no run has begun"),
+        ("TEemtC", "no run has begun"),
+        ("TEet", r"Event 3, on_train_end\(\), .*the epoch that ended had no on_metrics"),
+        ("TEeEemt", "the epoch that ended had no on_metrics"),
+        ("TEeVvmt", "the epoch that ended had no on_metrics"),
+        ("m", "no run has begun"),
+        ("Tmt", "neither has an epoch just ended, nor a batch and then an evaluation"),
+        ("TEemmt", "neither has an epoch just ended"),
+        ("TEVvmemt", "nor a batch and then an evaluation"),
+        ("TEBbmemt", "nor a batch and then an evaluation"),
+        ("TEBbVvmmemt", "nor a batch and then an evaluation"),
+        ("TEBbVvmVvmemt", "nor a batch and then an evaluation"),
+        ("TEBbVvBmbemt", "batch is open"),
+        ("TEBbVvtTmt", "neither has an epoch just ended"),
+        ("TEBbVvBbmemt", "nor a batch and then an evaluation"),
+        ("TEBbVmvemt", "evaluate is open"),
+        ("TEBbVvPmpemt", "predict is open"),
+        ("TEBbVvmeVvmt", "neither has an epoch just ended"),
         ("X", "no run has begun"),
         ("t", "no run has begun"),
-        ("TEetVPQPw", "nothing|predict is open"),
+        ("TEemtVPQPw", "nothing|predict is open"),
     ],
 )
 def test_illegal(letters: str, message: str) -> None:
@@ -141,7 +169,7 @@ def run(*within: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 
 
 def epoch(number: int, *within: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    return [("on_epoch_begin", number), *within, ("on_epoch_end", number, {})]
+    return [("on_epoch_begin", number), *within, ("on_epoch_end", number, {}), ("on_metrics", {})]
 
 
 def batch(first: int, last: int) -> list[tuple[Any, ...]]:
@@ -163,6 +191,10 @@ def test_legal_numbers(legal: list[tuple[Any, ...]]) -> None:
     check_events(legal)
 
 
+def observed(first: int, last: int) -> list[tuple[Any, ...]]:
+    return [*batch(first, last), ("on_evaluate_begin",), ("on_evaluate_end", {}), ("on_metrics", {})]
+
+
 @pytest.mark.parametrize(
     ("illegal", "message"),
     [
@@ -170,6 +202,8 @@ def test_legal_numbers(legal: list[tuple[Any, ...]]) -> None:
         (run(*epoch(0), *epoch(0)), "epoch 1 is next"),
         (run(*epoch(-1)), "epoch 0 is next"),
         (run(("on_epoch_begin", 0), ("on_epoch_end", 1, {})), "epoch 0 is open"),
+        (run(*epoch(0), *epoch(1, *observed(0, 0))), "no metric is fresh, and the epoch had an observation"),
+        (run(("on_metrics",)), "its arguments are metrics"),
         (run(*epoch(0, *batch(1, 1))), "batch 0 is next"),
         (run(*epoch(0, *batch(0, 0), *batch(2, 2))), "batch 1 is next"),
         (run(*epoch(0, *batch(0, 2), *batch(1, 1))), "batch 3 is next"),

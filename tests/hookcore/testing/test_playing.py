@@ -28,7 +28,19 @@ def epoch(number: int, batches: int = 2, loss: float = 1.0) -> list[Event]:
         for batch in range(batches)
         for event in (Event("on_batch_begin", (batch,)), Event("on_batch_end", (batch, {"loss": loss})))
     ]
-    return [Event("on_epoch_begin", (number,)), *within, Event("on_epoch_end", (number, {"loss": loss}))]
+    end = [Event("on_epoch_end", (number, {"loss": loss})), Event("on_metrics", ({"loss": loss},))]
+    return [Event("on_epoch_begin", (number,)), *within, *end]
+
+
+def observed(batch: int, loss: float) -> list[Event]:
+    """A batch with an evaluation that is an observation by steps."""
+    return [
+        Event("on_batch_begin", (batch,)),
+        Event("on_batch_end", (batch, {})),
+        Event("on_evaluate_begin"),
+        Event("on_evaluate_end", ({},)),
+        Event("on_metrics", ({"loss": loss},)),
+    ]
 
 
 def run(*epochs: list[Event]) -> list[Event]:
@@ -103,7 +115,14 @@ def test_every_argument_is_kept() -> None:
         Event("on_batch_end", (4, {"loss": 4.0})),
         *prediction,
         Event("on_batch_begin", (5,)),
+        Event("on_batch_end", (6, {"loss": 4.0})),
+        *evaluation,
+        *prediction,
+        *evaluation,
+        Event("on_metrics", ({"val_loss": 6.0},)),
+        Event("on_batch_begin", (7,)),
         Event("on_epoch_end", (5, {"val_loss": 5.0})),
+        Event("on_metrics", ({"loss": 7.0},)),
     ]
     events = [*evaluation, *prediction, *run(evaluation, within, prediction), *evaluation]
     recording = RecordingPlugin()
@@ -111,7 +130,8 @@ def test_every_argument_is_kept() -> None:
     assert recording.events == [
         (event.hook, *event.arguments, *([Outcome.COMPLETED] if event.hook == "on_train_end" else [])) for event in events
     ]
-    assert (played.progress.epoch, played.progress.step) == (5, 5)
+    assert (played.progress.epoch, played.progress.step) == (5, 7)
+    assert (played.history.by_steps, played.history["loss"][1:], played.history["val_loss"][:1]) == ([True, False], [7.0], [6.0])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -126,6 +146,28 @@ def test_without_votes_and_resumed_runs_all_is_played_as_it_is(events: list[Even
     assert repr([event[:1] if event[0] == "on_train_end" else event for event in recording.events]) == repr(expected)
 
 
+def test_observations_are_played_where_they_are() -> None:
+    """An evaluation that no `on_metrics` follows is none, nor is the end of an epoch that had one and no metrics since."""
+    evaluated = [Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))]
+    within = [*observed(0, 3.0), *evaluated, *epoch(0, 2)[3:5], *evaluated, *observed(2, 2.0)]
+    events = run([Event("on_epoch_begin", (0,)), *within, Event("on_epoch_end", (0, {"loss": 2.5}))])
+    recording = RecordingPlugin()
+    (played,) = play(events, [recording])
+    assert recording.hooks == [event.hook for event in events]
+    assert (played.history["loss"], played.history.steps) == ([3.0, 2.0], [1, 3])
+
+
+def test_what_lies_between_an_epochs_end_and_its_observation_comes_later() -> None:
+    """A checkpoint there is announced when the driver has told of both, and an exception comes instead of the next event."""
+    *before, end, fresh = epoch(0)
+    checkpoint = Event("on_checkpoint", (SavedCheckpoint(Path("step-00000002"), 0, 2),))
+    recording = RecordingPlugin()
+    play(run([*before, end, checkpoint, fresh]), [recording])
+    assert recording.hooks[-4:] == ["on_epoch_end", "on_metrics", "on_checkpoint", "on_train_end"]
+    play(run([*before, end, Event("on_exception", (ValueError(),))]), [recording])
+    assert recording.hooks[-4:] == ["on_epoch_end", "on_metrics", "on_exception", "on_train_end"]
+
+
 def test_an_evaluation_outside_of_a_run_leaves_plugins_and_run_alone() -> None:
     """As in a loop: their state stays, and the latest run is that of the training."""
     counts = Counts()
@@ -136,7 +178,7 @@ def test_an_evaluation_outside_of_a_run_leaves_plugins_and_run_alone() -> None:
 
 def test_several_batches_at_a_time_are_as_many_steps() -> None:
     """The numbers of a batch's begin and end say how many steps were done."""
-    within = [Event("on_epoch_begin", (0,)), Event("on_batch_begin", (0,)), Event("on_batch_end", (3, {}))]
+    within = [Event("on_epoch_begin", (0,)), Event("on_batch_begin", (0,)), Event("on_batch_end", (3, {}))]  # and is left
     (played,) = play(run(within))
     assert played.progress.step == 4
 
@@ -144,8 +186,8 @@ def test_several_batches_at_a_time_are_as_many_steps() -> None:
 @pytest.mark.parametrize(
     ("stop", "seen"),
     [
-        ("batch", ["on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"]),
-        ("epoch", ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 3, "on_epoch_end"]),
+        ("batch", ["on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_metrics"]),
+        ("epoch", ["on_epoch_begin", *["on_batch_begin", "on_batch_end"] * 3, "on_epoch_end", "on_metrics"]),
     ],
 )
 def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
@@ -154,6 +196,15 @@ def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
     (played,) = play(run(epoch(0, 3), epoch(1), epoch(2)), [Counts(votes_after=1), recording], stop=stop)
     assert recording.hooks == ["on_train_begin", *seen, "on_train_end"]
     assert played.outcome is Outcome.STOPPED
+
+
+def test_an_epoch_without_the_batches_that_were_observed_is_observed_at_its_end() -> None:
+    """If a vote keeps a loop from them, the driver makes the observation that every epoch has."""
+    events = run([*epoch(0)[:3], *observed(1, 2.0), Event("on_epoch_end", (0, {"loss": 2.0}))])
+    recording = RecordingPlugin()
+    (played,) = play(events, [Counts(votes_after=1), recording])
+    assert recording.events[-3:-1] == [("on_epoch_end", 0, {"loss": 2.0}), ("on_metrics", {})]
+    assert played.history.by_steps == [False]
 
 
 def test_another_plugins_vote_and_checkpoint() -> None:
@@ -178,6 +229,23 @@ def test_a_resumed_run_goes_on_from_the_end_of_an_epoch() -> None:
     ]
     assert (first.progress.step, second.progress.step, third.progress.step) == (6, 4, 0)
     assert second.history.epochs == [0, 1]
+
+
+def test_what_is_resumed_has_had_the_epochs_observation() -> None:
+    """A plugin that decides in `on_metrics` continues from what it decided there, and the history from that row."""
+
+    @attrs.define(eq=False)
+    class Observes(Counts):
+        @hookimpl
+        def on_metrics(self) -> None:
+            self.batches += 10
+
+    observes = Observes()
+    end = Event("on_epoch_end", (0, {}))
+    events = [*run([Event("on_epoch_begin", (0,)), *observed(0, 2.0), end], epoch(1)), Event("resume", (1,)), *run(epoch(2))]
+    _, resumed = play(events, [observes])
+    assert [batches for batches, _, _ in observes.begun] == [0, 23]
+    assert (resumed.history.epochs, resumed.history.by_steps) == ([0, 1, 2], [True, False, False])
 
 
 def test_no_run_goes_on_from_an_epoch_that_was_not_reached() -> None:

@@ -99,7 +99,7 @@ def test_the_largest_float32_has_nothing_above_it() -> None:
 # Sequences of events.
 
 
-@given(event_sequences())
+@given(event_sequences() | event_sequences(["val_loss"]))
 def test_sequences_are_legal(events: list[Event]) -> None:
     """Every sequence passes the check."""
     check_events(events)
@@ -107,10 +107,43 @@ def test_sequences_are_legal(events: list[Event]) -> None:
 
 @given(event_sequences(["f1", "val_f1"], missing=True))
 def test_metrics_are_those_named(events: list[Event]) -> None:
-    """An epoch has no metric but those named, a batch none that begins with `val_`; with `missing`, some are not there."""
+    """An observation has no metric but those named, a batch none that begins with `val_`; with `missing`, some are not there."""
     for event in events:
         metrics = event.arguments[-1] if event.arguments and isinstance(event.arguments[-1], dict) else {}
-        assert set(metrics) <= ({"f1", "val_f1"} if event.hook == "on_epoch_end" else {"f1"})
+        assert set(metrics) <= ({"f1", "val_f1"} if event.hook in {"on_epoch_end", "on_metrics"} else {"f1"})
+
+
+@given(event_sequences(["f1", "val_f1"]))
+def test_validation_is_observed_only_if_it_is_fresh(events: list[Event]) -> None:
+    """The first observation of an epoch has every metric, and so has each that follows an evaluation; others have no `val_`."""
+    validates = True
+    for event in events:
+        if event.hook in {"on_epoch_begin", "on_evaluate_end"}:
+            validates = True
+        if event.hook == "on_metrics":
+            assert set(event.arguments[0]) == ({"f1", "val_f1"} if validates else {"f1"})
+            validates = False
+
+
+@given(event_sequences(min_runs=1, nan=True))
+def test_the_end_of_an_epoch_has_the_latest_of_its_observations(events: list[Event]) -> None:
+    """In an epoch that is observed once, its metrics and those of the observation are the same."""
+    own: dict[str, float] = {}
+    for event, following in itertools.pairwise(events):
+        if event.hook == "on_epoch_begin":
+            own = {}
+        if event.hook == "on_metrics":
+            own |= event.arguments[0]
+        if event.hook == "on_epoch_end":
+            last = following.arguments[0] if following.hook == "on_metrics" else {}
+            assert repr(sorted(event.arguments[1].items())) == repr(sorted((own | last).items()))
+
+
+@settings(FIND, max_examples=300)  # an exception is seldom right there
+@given(event_sequences(by_steps=False, max_epochs=2, max_batches=1))
+def test_without_steps_an_epoch_is_observed_at_its_end(events: list[Event]) -> None:
+    """Each `on_metrics` follows an `on_epoch_end`; no exception comes between, as no loop has its turn there."""
+    assert all((one.hook == "on_epoch_end") == (two.hook == "on_metrics") for one, two in itertools.pairwise(events))
 
 
 @given(event_sequences(min_runs=1, max_runs=2, max_epochs=2, max_batches=1, exceptions=False, resumes=False))
@@ -163,6 +196,14 @@ def resumes(events: list[Event]) -> list[tuple[int, int]]:
         lambda events: any(resumed < ended for resumed, ended in resumes(events)),
         lambda events: any(resumed == ended for resumed, ended in resumes(events)),
         lambda events: any(event.hook == "on_batch_end" and event.arguments[0] == 3 for event in events),
+        lambda events: after(events, "on_metrics", "on_evaluate_end"),
+        lambda events: after(events, "on_metrics", "on_predict_end"),
+        lambda events: after(events, "on_metrics", "stop"),
+        lambda events: after(events, "on_exception", "on_metrics"),
+        lambda events: after(events, "on_epoch_begin", "on_epoch_end"),  # the end of an epoch that had an observation
+        lambda events: (
+            after(events, "on_epoch_end", "on_batch_end", "on_metrics") and after(events, "on_metrics", "on_epoch_end")
+        ),
     ],
 )
 def test_sequences_get_everywhere(holds: Callable[[list[Event]], bool]) -> None:
@@ -184,6 +225,9 @@ def test_illegal_sequences_are_refused(events: list[Event]) -> None:
         lambda events: hooks(events).count("on_train_begin") > hooks(events).count("on_train_end"),
         lambda events: hooks(events).count("on_train_begin") < hooks(events).count("on_train_end"),
         lambda events: after(events, "on_epoch_end", "on_epoch_end"),
+        lambda events: after(events, "on_metrics", "on_metrics"),
+        lambda events: after(events, "on_metrics", "on_batch_end", "on_epoch_begin"),
+        lambda events: after(events, "on_train_end", "on_epoch_end") and not after(events, "on_metrics", "on_evaluate_end"),
         lambda events: after(events, "on_batch_end", "on_batch_end", "on_epoch_begin"),
         lambda events: any(
             one.hook == "on_epoch_begin" and two.hook == "on_epoch_end" and one.arguments[0] != two.arguments[0]
