@@ -33,7 +33,7 @@ _REACHES_ALL: Final = frozenset({"on_train_end"})
 """The hooks that every plugin gets even if Ctrl-C cuts one of them: in these, files are closed and locks released."""
 
 
-class ErrorPolicy(Protocol):
+class Policy(Protocol):
     """A function that records a plugin's error and returns the exception to raise for it, or None to continue."""
 
     def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None:  # noqa: D102 - the class has it
@@ -41,7 +41,7 @@ class ErrorPolicy(Protocol):
 
 
 def compile_hook(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
     """Return one function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
 
@@ -57,7 +57,7 @@ def compile_hook(
 
 
 def _compile_calls(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
     arguments = ", ".join(parameters)
     namespace: dict[str, Any] = {"recover": _recover_from(hook, parameters, impls, handles, on_error)}
@@ -96,7 +96,7 @@ def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], h
 
 
 def _recover_from(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
     caught = _caught_in(hook)
 
@@ -120,7 +120,7 @@ def _caught_in(hook: str) -> type[BaseException]:
     return BaseException if hook in _REACHES_ALL else Exception
 
 
-def _decide(on_error: ErrorPolicy, impl: HookImpl, hook: str, error: BaseException) -> BaseException | None:
+def _decide(on_error: Policy, impl: HookImpl, hook: str, error: BaseException) -> BaseException | None:
     """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is not one."""
     return on_error(impl.plugin_name, hook, error) if isinstance(error, Exception) else error
 
@@ -150,7 +150,7 @@ def _wrap(
     inner: Call,
     *,
     handles: Mapping[str, Run],
-    on_error: ErrorPolicy,
+    on_error: Policy,
 ) -> Call:
     caught = _caught_in(hook)
 
@@ -231,7 +231,7 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
-def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: ErrorPolicy) -> Hooks:
+def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: Policy) -> Hooks:
     """Compile every hook for one run."""
     hooks = Hooks()
     for hook, own in impls.items():

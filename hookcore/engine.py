@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import HookcoreError, ParameterError, RegistrationError
 from hookcore.registry import discovery
 from hookcore.registry.inspection import Registered, examine, implementations, show_progress
-from hookcore.run import Outcome
 from hookcore.session import Session
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.run import Run
-    from hookcore.session import OnError
 
 
 logger = logging.getLogger("hookcore")
@@ -178,8 +177,7 @@ class Engine:
             session.end(error)
         elif self.run is not None and not self.run.shared.is_released:
             logger.warning("An earlier run was dropped before its end, at step %d.", self.run.progress.step)
-            self.run.shared.outcome = Outcome.FAILED
-            self.run.shared.release()
+            self.run.shared.fail()
 
     def _unended(self) -> Session | None:
         session = None if self._session is None else self._session()

@@ -6,11 +6,11 @@ import enum
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from hookcore.errors import HookcoreError, ParameterError, PluginError
+from hookcore.errors import HookcoreError, ParameterError, PluginError, Preempted
 from hookcore.history import History
 from hookcore.metric_names import MetricNames
 from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
@@ -35,6 +35,10 @@ class Outcome(enum.StrEnum):
     INTERRUPTED = "interrupted"
     PREEMPTED = "preempted"
     FAILED = "failed"
+
+
+_OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
+"""How a run ended, by the exception that ended it."""
 
 
 @attrs.frozen
@@ -152,6 +156,18 @@ class Shared:
     last_learning_rate: float | None = None
     """The learning rate when the run ended; None if it had no rate, or if it has not ended."""
     is_released: bool = False
+
+    def ends(self, exception: BaseException | None = None) -> None:
+        """Set the outcome of a run that ends, by `exception` if one is given."""
+        if exception is None:
+            self.outcome = Outcome.STOPPED if self.stop_reasons else Outcome.COMPLETED
+        else:
+            self.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
+
+    def fail(self) -> None:
+        """End the run as failed, silently: no plugin hears of it."""
+        self.outcome = Outcome.FAILED
+        self.release()
 
     def release(self) -> None:
         """Drop the model and all that goes with it, as the run has ended: from now on it is data."""
