@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hookcore.dispatch import raise_first
 from hookcore.errors import PluginError
+from hookcore.raised import describe, interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -54,8 +55,10 @@ class Captures:
         try:
             capture = self.take()
         except Exception as error:
+            if self._policy.has_raised(error):
+                raise  # an actor could not be captured: it is no fault of those that asked
             for plugin, _ in asked:  # an error of its own for each: an observer's costs no run, an actor's does
-                own = PluginError(f"There is no capture for plugin {plugin!r}: {error!r}")
+                own = PluginError(f"There is no capture for plugin {plugin!r}: {describe(error)}")
                 own.__cause__ = error
                 raising.append(self._policy(plugin, "when_settled", own))
             if any(raised is not None for raised in raising):
@@ -64,7 +67,9 @@ class Captures:
         for plugin, then in asked:
             try:
                 then(capture)
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
+            except BaseException as error:
+                if interrupts(error):
+                    raise
                 raising.append(self._policy(plugin, "when_settled", error))
         raise_first(raising)
 
@@ -97,9 +102,9 @@ class Captures:
         return self._record(held)
 
     def _held_snapshots(self) -> dict[tuple[str, str], Snapshot]:
-        return {
-            (registered.name, key): snapshot
-            for registered in self._plugins
-            if registered.holds_snapshots
-            for key, snapshot in registered.plugin.snapshots().items()
-        }
+        held: dict[tuple[str, str], Snapshot] = {}
+        nothing: dict[str, Snapshot] = {}
+        for registered in self._plugins:
+            own = self._policy.ask(registered, "snapshots", registered.held_snapshots, nothing)
+            held |= {(registered.name, key): snapshot for key, snapshot in own.items()}
+        return held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hookcore.raised import describe, interrupts, note
+
 if TYPE_CHECKING:
     from hookcore.captures import Captures
     from hookcore.dispatch import Hooks
@@ -26,12 +28,14 @@ def tell_of_end(run: Run, hooks: Hooks, captures: Captures, exception: BaseExcep
             finally:  # before `on_train_end`, in which plugins close
                 captures.hand_out_last(cut or at_once)
         except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
-            exception.add_note(f"Then, in on_exception: {error!r}")
+            note(exception, f"Then, in on_exception: {describe(error)}")
     try:
         hooks.on_train_end()
         captures.hand_out_last(cut)
-    except Exception as error:
+    except BaseException as error:
+        if interrupts(error):
+            raise
         if exception is None:
             shared.ends(error)
             raise
-        exception.add_note(f"Then, in on_train_end: {error!r}")
+        note(exception, f"Then, in on_train_end: {describe(error)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import logging
 import weakref
@@ -136,9 +135,6 @@ class Engine:
         if training:
             self.check_free("A loop" if host is None else host.name)
             self.run = run
-            for registered in self._registered:
-                if registered.initial_state is not None:
-                    registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
         session = Session(
             run,
@@ -153,6 +149,7 @@ class Engine:
         )
         if training:
             self._session = weakref.ref(session)
+            session.reset_plugins()
         return session
 
     def check_free(self, loop: str) -> None:

@@ -13,6 +13,7 @@ import attrs
 from hookcore.errors import HookcoreError, ParameterError, PluginError, Preempted
 from hookcore.history import History
 from hookcore.metric_names import MetricNames
+from hookcore.raised import describe
 from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
 from hookcore.validators import reject
 
@@ -77,7 +78,7 @@ class PluginFailure:
 
     plugin: str
     hook: str
-    error: Exception
+    error: BaseException
     traceback: str
     disabled: bool
     """Whether the plugin was disabled and the run continued without it."""
@@ -188,15 +189,17 @@ class Shared:
             setattr(self, name, value)
 
 
-def _as_data(error: Exception) -> Exception:
+def _as_data(error: BaseException) -> BaseException:
     """Return a copy of `error` without the traceback, whose frames hold the model; of what cannot be pickled, only the text."""
     try:
         import pickle
 
         copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just pickled
-    except Exception:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
         copied = None
-    return copied if type(copied) is type(error) else PluginError(f"{type(error).__name__}: {error}")
+    return copied if type(copied) is type(error) else PluginError(describe(error))
 
 
 @attrs.define(eq=False)

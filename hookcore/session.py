@@ -17,6 +17,7 @@ from hookcore.errors import CapabilityError, HookcoreError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.observations import Observations
+from hookcore.registry.discovery import warn_left_out
 from hookcore.registry.inspection import implementations, show_progress
 from hookcore.run import Position
 from hookcore.stacks import is_executing
@@ -125,6 +126,7 @@ class Session:
         self._continues_epoch = False
         self._plugins = plugins
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
+        run.shared.parameters, run.shared.shows_progress = {}, show_progress(plugins)
         self._policy = ErrorPolicy(run.failures, plugins, on_error, self._host.ends_of_data, self._compile)
         self._captures = Captures(run, plugins, self._policy, self._record, clock)
         self._asked = self._captures.asked
@@ -134,8 +136,9 @@ class Session:
         self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
-        run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
-        run.shared.shows_progress = show_progress(plugins)
+        run.shared.parameters = {
+            registered.name: self._policy.ask(registered, "a parameter", registered.parameters, {}) for registered in plugins
+        }
         self._voted = on_vote
         self._epoch_metrics = epoch_metrics
         """Returns the metrics of the open epoch so far that no host has, as the framework has them."""
@@ -221,16 +224,30 @@ class Session:
         """Whether some plugin has voted to stop."""
         return bool(self.shared.stop_reasons)
 
+    def reset_plugins(self) -> None:
+        """Start each plugin from the state before its first run. Raises what an actor raises."""
+        try:
+            for registered in self._plugins:
+                self._policy.ask(registered, "load_state_dict", registered.reset, None)
+        except BaseException:
+            self.refuse()
+            raise
+
     def train_begin(self) -> None:
-        """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`."""
+        """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`.
+
+        An observer that nobody asked for is left out instead.
+        """
         for registered in self._plugins:
-            for need in registered.needs:
-                reason = reason_lacking(self.run.trainee, need)
-                if reason is not None:
+            reasons = {need: reason_lacking(self.run.trainee, need) for need in registered.needs}
+            lacking = [f"{need.replace('_', ' ')}, but {reason}." for need, reason in reasons.items() if reason is not None]
+            if lacking:
+                error = CapabilityError(f"Plugin {registered.name!r} needs the trainee's {lacking[0]}")
+                if not (registered.autoloaded and registered.is_observer):
                     self.refuse()
-                    raise CapabilityError(
-                        f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
-                    )
+                    raise error
+                warn_left_out(registered.name, registered.origin, error)
+                self._policy.leave_out(registered)
         self.hooks.on_train_begin()
         if self._asked:
             self._captures.hand_out()
@@ -488,10 +505,14 @@ class Session:
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
         from hookcore import record
 
+        states = {
+            registered.name: self._policy.ask(registered, "state_dict", registered.saved_state, None)
+            for registered in self._plugins
+        }
         return record.record_of(
             self.run,
             self.position,
-            self._plugins,
+            {registered.name: (registered.type_name, states[registered.name]) for registered in self._plugins},
             list(held),
             metrics=Metrics(self._epoch_metrics()),
             fresh=Metrics(self._fresh_metrics()),
@@ -519,7 +540,7 @@ class Session:
         """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
-        restored = record.restore(capture, self.run, self._plugins)
+        restored = record.restore(capture, self.run, self._plugins, self._policy)
         self.resumed_loop_state, self.resumed_metrics, self.resumed_fresh = restored.loop, restored.metrics, restored.fresh
         if self._observations is not None:
             self._observations.load_state_dict(restored.logged)
