@@ -7,6 +7,7 @@ import typing
 
 from hookcore.dispatch import Hooks
 from hookcore.engine import Engine
+from hookcore.error_policy import OnError
 from hookcore.errors import (
     CapabilityError,
     CheckpointError,
@@ -29,7 +30,7 @@ from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
 from hookcore.registry.inspection import Registered
 from hookcore.run import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, Run, StopReason
-from hookcore.session import OnError, Session
+from hookcore.session import Session
 from hookcore.specs import HOOKS
 from hookcore.trainee import Trainee
 

@@ -6,6 +6,7 @@
 * `Plugin`: everything that a plugin may have besides hooks.
 * `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
 * `format_count`, `format_duration` and the like: format numbers as the shipped plugins do.
+* `describe`, `traceback_of`, `note`, `chain` and `drop_frames`: tell of an error that others raised, which may not cooperate.
 * `state`: write and read JSON with NaN and the infinities.
 
 A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else of hookcore.
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hookcore import state, validators
 from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe, observed
+from hookcore.raised import chain, describe, drop_frames, note, traceback_of
 from hookcore.text import (
-    describe,
     did_you_mean,
     format_count,
     format_duration,
@@ -44,9 +45,11 @@ __all__ = [
     "Plugin",
     "Snapshot",
     "Views",
+    "chain",
     "describe",
     "did_you_mean",
     "direction_of",
+    "drop_frames",
     "due",
     "format_count",
     "format_duration",
@@ -54,12 +57,14 @@ __all__ = [
     "format_value",
     "framework_of",
     "learning_rate_of",
+    "note",
     "observe",
     "observed",
     "place_in_words",
     "printable",
     "reason_lacking",
     "state",
+    "traceback_of",
     "validators",
 ]
 

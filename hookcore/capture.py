@@ -8,6 +8,7 @@ import attrs
 
 from hookcore import state
 from hookcore.errors import CheckpointError
+from hookcore.raised import describe
 from hookcore.validators import integer
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Capture:
             held = len(state.loads(record)["held"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise CheckpointError(
-                f"The checkpoint {checkpoint.path} cannot be resumed: its record cannot be read: {error!r}."
+                f"The checkpoint {checkpoint.path} cannot be resumed: its record cannot be read: {describe(error)}."
             ) from error
         try:
             snapshots = [trainee.read(_snapshot_directory(checkpoint.path, number)) for number in range(1 + held)]
@@ -68,7 +69,7 @@ class Capture:
             raise
         except Exception as error:
             raise CheckpointError(
-                f"The checkpoint {checkpoint.path} cannot be resumed: the trainee could not read its snapshot: {error!r}."
+                f"The checkpoint {checkpoint.path} cannot be resumed: the trainee could not read its snapshot: {describe(error)}."
             ) from error
         return cls(trainee, checkpoint.epoch, checkpoint.step, record, snapshots, checkpoint.accumulated)
 
@@ -82,7 +83,7 @@ class Capture:
             progress = state.loads(record)["progress"]
             return cls(trainee, progress["epoch"], progress["step"], record, (), progress.get("accumulated", 0))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"The run cannot be resumed: its record cannot be read: {error!r}.") from error
+            raise CheckpointError(f"The run cannot be resumed: its record cannot be read: {describe(error)}.") from error
 
 
 def _snapshot_directory(directory: Path, number: int) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from hookcore.raised import describe, drop_context, frames_of, interrupts, note
 from hookcore.specs import HOOKS
 
 if TYPE_CHECKING:
@@ -33,21 +34,21 @@ _REACHES_ALL: Final = frozenset({"on_train_end"})
 """The hooks that every plugin gets even if Ctrl-C cuts one of them: in these, files are closed and locks released."""
 
 
-class ErrorPolicy(Protocol):
+class Policy(Protocol):
     """A function that records a plugin's error and returns the exception to raise for it, or None to continue."""
 
-    def __call__(self, plugin: str, hook: str, error: Exception, /) -> Exception | None:  # noqa: D102 - the class has it
+    def __call__(self, plugin: str, hook: str, error: BaseException, /) -> BaseException | None:  # noqa: D102 - the class has it
         ...
 
 
 def compile_hook(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
     """Return one function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
 
     Each implementation gets the arguments that it names; `run` is its plugin's own handle, from `handles`. An exception in one is
-    passed to `on_error`, and the others are still called; what `on_error` returned is raised after the last call. Ctrl-C and
-    the like are raised at once, except in `on_train_end`.
+    passed to `on_error`, and the others are still called; what `on_error` returned is raised after the last call. What interrupts
+    the run, such as Ctrl-C, is raised at once, except in `on_train_end`.
     """
     # pluggy lists implementations last-called first, wrappers after the rest.
     plain = [impl for impl in reversed(impls) if not impl.wrapper]
@@ -57,7 +58,7 @@ def compile_hook(
 
 
 def _compile_calls(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
     arguments = ", ".join(parameters)
     namespace: dict[str, Any] = {"recover": _recover_from(hook, parameters, impls, handles, on_error)}
@@ -73,7 +74,7 @@ def _compile_calls(
     # One try for all: since CPython 3.11 a try that catches nothing is free at run time, but each takes time to compile.
     lines += [
         "        return None",
-        f"    except {_caught_in(hook).__name__} as error:",
+        "    except BaseException as error:",
         f"        return recover({', '.join(['error', *parameters])})",
     ]
     # Safe: the source holds only our own hook names and argument names that pluggy has validated.
@@ -96,49 +97,42 @@ def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], h
 
 
 def _recover_from(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: ErrorPolicy
+    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
 ) -> Call:
-    caught = _caught_in(hook)
-
     def recover(error: BaseException, *values: object) -> None:
         """Apply the policy to `error`, call the implementations after the one that raised it, then raise what it returned."""
-        trace: Any = error.__traceback__  # begins in the compiled function, at the line of the call that failed
-        failed = trace.tb_lineno - _FIRST_CALL
-        raising = [_decide(on_error, impls[failed], hook, error)]
-        for impl in impls[failed + 1 :]:
+        if _ends_event(hook, error):
+            raise error
+        trace: Any = frames_of(error)  # begins in the compiled function, at the line of the call that failed
+        failed = trace.tb_lineno - _FIRST_CALL  # beyond the calls if Ctrl-C came between two of them
+        raising = [_decide(on_error, impls[failed].plugin_name if failed in range(len(impls)) else "", hook, error)]
+        for impl in impls[max(failed + 1, 0) :]:
             try:
                 _call(impl, parameters, values, handles[impl.plugin_name])
-            except caught as another:
-                _remove_from_context(another, error)
-                raising.append(_decide(on_error, impl, hook, another))
+            except BaseException as another:
+                drop_context(another, error)
+                if _ends_event(hook, another):
+                    raise
+                raising.append(_decide(on_error, impl.plugin_name, hook, another))
         raise_first(raising)
 
     return recover
 
 
-def _caught_in(hook: str) -> type[BaseException]:
-    return BaseException if hook in _REACHES_ALL else Exception
+def _ends_event(hook: str, error: BaseException) -> bool:
+    return hook not in _REACHES_ALL and interrupts(error)
 
 
-def _decide(on_error: ErrorPolicy, impl: HookImpl, hook: str, error: BaseException) -> BaseException | None:
+def _decide(on_error: Policy, plugin: str, hook: str, error: BaseException) -> BaseException | None:
     """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is not one."""
-    return on_error(impl.plugin_name, hook, error) if isinstance(error, Exception) else error
-
-
-def _remove_from_context(error: BaseException, other: BaseException) -> None:
-    """Remove `other` from the chain of errors that `error` was raised during: another plugin raised it."""
-    while error.__context__ is not None:
-        if error.__context__ is other:
-            error.__context__ = None
-            return
-        error = error.__context__
+    return error if interrupts(error) else on_error(plugin, hook, error)
 
 
 def raise_first(raising: Sequence[BaseException | None]) -> None:
     """Raise the first error in `raising`, with the others as notes, if there is any."""
     errors = [error for error in raising if error is not None]
     for other in errors[1:]:
-        errors[0].add_note(f"Then, in the same event: {other!r}")
+        note(errors[0], f"Then, in the same event: {describe(other)}")
     if errors:
         raise errors[0]
 
@@ -150,26 +144,28 @@ def _wrap(
     inner: Call,
     *,
     handles: Mapping[str, Run],
-    on_error: ErrorPolicy,
+    on_error: Policy,
 ) -> Call:
-    caught = _caught_in(hook)
-
     def call(*values: object) -> None:
         """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
         raising: list[BaseException | None] = []
         entered: list[tuple[HookImpl, Wrapper]] = []
+        thrown: BaseException | None = None
         for impl in wrappers:
             wrapper: Wrapper = _call(impl, parameters, values, handles[impl.plugin_name])
-            failed = _enter(wrapper, caught)
+            failed = _enter(wrapper)
             if failed is None:
                 entered.append((impl, wrapper))
+            elif _ends_event(hook, failed):
+                thrown = failed
+                break
             else:
-                raising.append(_decide(on_error, impl, hook, failed))
-        thrown: BaseException | None = None
-        try:
-            inner(*values)
-        except BaseException as error:  # noqa: BLE001 - the wrappers see it, as pluggy's do, and it is raised below
-            thrown = error
+                raising.append(_decide(on_error, impl.plugin_name, hook, failed))
+        if thrown is None:
+            try:
+                inner(*values)
+            except BaseException as error:  # noqa: BLE001 - the wrappers see it, as pluggy's do, and it is raised below
+                thrown = error
         for impl, wrapper in reversed(entered):
             thrown, failure = _leave(wrapper, thrown)
             if failure is not None:
@@ -179,18 +175,18 @@ def _wrap(
     return call
 
 
-def _enter(wrapper: Wrapper, caught: type[BaseException]) -> BaseException | None:
-    """Run a wrapper up to its `yield`; return its error if that is `caught`, or None."""
+def _enter(wrapper: Wrapper) -> BaseException | None:
+    """Run a wrapper up to its `yield`; return its error, or None."""
     try:
         next(wrapper)
     except StopIteration:
         return RuntimeError("the wrapper did not yield; it must yield exactly once")
-    except caught as error:
+    except BaseException as error:  # noqa: BLE001 - what it is decides what happens
         return error
     return None
 
 
-def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseException | None, Exception | None]:
+def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
     """Run a wrapper from its `yield` to its end; return what the next wrapper is thrown, and this wrapper's own error."""
     try:
         if thrown is None:
@@ -200,10 +196,10 @@ def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseExceptio
         wrapper.close()  # it yielded again; this may raise too
     except StopIteration:
         return None, None
-    except Exception as error:  # noqa: BLE001 - the policy decides on whatever a plugin raises
+    except BaseException as error:  # noqa: BLE001 - the policy decides on whatever a plugin raises
+        if interrupts(error):
+            return error, None  # it is thrown into the others too
         return thrown, None if error is thrown else error
-    except BaseException as error:  # noqa: BLE001 - Ctrl-C in a wrapper is thrown into the others too
-        return error, None
     return thrown, RuntimeError("the wrapper yielded twice; it must yield exactly once")
 
 
@@ -231,7 +227,7 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
-def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: ErrorPolicy) -> Hooks:
+def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: Policy) -> Hooks:
     """Compile every hook for one run."""
     hooks = Hooks()
     for hook, own in impls.items():

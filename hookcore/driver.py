@@ -102,7 +102,7 @@ class Driver:
     def find(self, trainee: Trainee) -> SavedCheckpoint | None:
         """Return the checkpoint that the next run resumes, or None: for a framework that must build its model first."""
         self.end_abandoned()  # what it still writes may be the checkpoint
-        return find(self._resume, self.engine.plugins, trainee)
+        return find(self._resume, self.engine.plugins, trainee, self.engine.on_error)
 
     def begin(
         self,

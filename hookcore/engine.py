@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import logging
 import weakref
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from hookcore.errors import HookcoreError, ParameterError, RegistrationError
 from hookcore.registry import discovery
 from hookcore.registry.inspection import Registered, examine, implementations, show_progress
-from hookcore.run import Outcome
 from hookcore.session import Session
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.run import Run
-    from hookcore.session import OnError
 
 
 logger = logging.getLogger("hookcore")
@@ -137,9 +135,6 @@ class Engine:
         if training:
             self.check_free("A loop" if host is None else host.name)
             self.run = run
-            for registered in self._registered:
-                if registered.initial_state is not None:
-                    registered.plugin.load_state_dict(copy.deepcopy(registered.initial_state))
         # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
         session = Session(
             run,
@@ -154,6 +149,7 @@ class Engine:
         )
         if training:
             self._session = weakref.ref(session)
+            session.reset_plugins()
         return session
 
     def check_free(self, loop: str) -> None:
@@ -178,8 +174,7 @@ class Engine:
             session.end(error)
         elif self.run is not None and not self.run.shared.is_released:
             logger.warning("An earlier run was dropped before its end, at step %d.", self.run.progress.step)
-            self.run.shared.outcome = Outcome.FAILED
-            self.run.shared.release()
+            self.run.shared.fail()
 
     def _unended(self) -> Session | None:
         session = None if self._session is None else self._session()

@@ -10,6 +10,7 @@ import attrs
 from hookcore import state
 from hookcore.errors import CheckpointError
 from hookcore.metrics import Metrics
+from hookcore.raised import describe, interrupts, shortened
 from hookcore.run import Decision, Position, StopReason
 from hookcore.validators import integer
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hookcore.capture import Capture
+    from hookcore.error_policy import ErrorPolicy
     from hookcore.registry.inspection import Registered
     from hookcore.run import Run
     from hookcore.trainee import Snapshot
@@ -70,7 +72,7 @@ class Restored:
 def record_of(
     run: Run,
     position: Position,
-    plugins: Sequence[Registered],
+    plugins: Mapping[str, tuple[str, Any]],
     held: Sequence[tuple[str, str]],
     *,
     metrics: Mapping[str, float],
@@ -80,12 +82,11 @@ def record_of(
 ) -> str:
     """Return the JSON text of all that a resumed run needs, except the snapshots.
 
+    * `plugins`: the name of the class and the state of each, by name.
     * `held`: the plugin's name and the key of each snapshot that plugins hold, in the order of the snapshots.
     * `metrics`: those of the open epoch so far, as far as the driver was told of them; `fresh`: since the latest observation.
     * `loop`: the adapter's own state, JSON-able.
     * `logged`: what plugins have logged for the next observation, JSON-able.
-
-    Raises `RegistrationError` if a plugin's state is not JSON-able.
     """
     return state.dumps(
         {
@@ -101,12 +102,8 @@ def record_of(
             "decisions": [attrs.asdict(decision) for decision in run.decisions],
             "stop_reasons": [attrs.asdict(vote) for vote in run.stop_reasons],
             "plugins": {
-                registered.name: {
-                    "type": registered.type_name,
-                    "parameters": registered.parameters,
-                    "state": registered.saved_state(),
-                }
-                for registered in plugins
+                name: {"type": type_name, "parameters": run.parameters[name], "state": saved}
+                for name, (type_name, saved) in plugins.items()
             },
             "held": [list(pair) for pair in held],
             "loop": dict(loop),
@@ -114,12 +111,13 @@ def record_of(
     )
 
 
-def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> Restored:
+def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: ErrorPolicy) -> Restored:
     """Put `run` and `plugins` into the state of `capture`; return what the loop continues from.
 
     If the capture is a record alone, the trainee is left as it is, and plugins do without the snapshots that they held.
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
-    one is left out, and a renamed one, recognised by its class, keeps its state. Raises `CheckpointError` if the record cannot be
+    one is left out, and a renamed one, recognised by its class, keeps its state. An observer that cannot load its state begins
+    with fresh state, or is disabled if it cannot either. Raises `CheckpointError` if the record cannot be
     read or an actor cannot load its state; the trainee is unchanged then.
     """
     source = run.resumed_from.path if run.resumed_from is not None else "the capture"
@@ -142,15 +140,15 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered]) -> Restor
         run.history.load_state_dict(record["history"])
         saved_names = _match_plugins(record["plugins"], plugins)
         changed = {
-            registered.name
-            for registered in plugins
-            if registered.name in saved_names and _has_changed(registered, record["plugins"][saved_names[registered.name]])
+            name
+            for name, saved in saved_names.items()
+            if _have_changed(name, record["plugins"][saved]["parameters"], run.parameters[name])
         }
         votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
         for registered in plugins:
             if registered.name in saved_names:
                 saved = saved_names[registered.name]
-                _load(registered, record["plugins"][saved]["state"], held.get(saved, {}))
+                _load(registered, record["plugins"][saved]["state"], held.get(saved, {}), policy)
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -204,16 +202,15 @@ def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> 
     return names
 
 
-def _has_changed(registered: Registered, saved: Mapping[str, Any]) -> bool:
-    """Return whether parameters of the plugin that were saved too have changed since. Logs those that have."""
-    before, now = saved["parameters"], registered.parameters
+def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether parameters of `plugin` that were saved too have changed since. Logs those that have."""
     differing = [
         f"{name} was {before[name]!r} and is {now[name]!r}"
         for name in sorted({*before} & {*now})
         if repr(before[name]) != repr(now[name])  # repr: NaN is NaN
     ]
     if differing:
-        logger.warning("resumed: the parameters of plugin %r have changed: %s", registered.name, "; ".join(differing))
+        logger.warning("resumed: the parameters of plugin %r have changed: %s", plugin, "; ".join(differing))
     return bool(differing)
 
 
@@ -229,18 +226,21 @@ def _votes_to_keep(votes: Iterable[StopReason], unchanged: Mapping[str, str]) ->
     return kept
 
 
-def _load(registered: Registered, saved: Any, held: Mapping[str, Any]) -> None:
+def _load(registered: Registered, saved: Any, held: Mapping[str, Any], policy: ErrorPolicy) -> None:
     try:
         if registered.initial_state is not None and saved is not None:
             registered.plugin.load_state_dict(saved)
         if held:
             registered.plugin.load_snapshots(held)
-    except Exception as error:
-        if not registered.is_observer:
+    except BaseException as error:
+        if interrupts(error):
+            raise
+        if not policy.disables(registered):
             raise CheckpointError(
-                f"Plugin {registered.name!r} could not load its saved state: {error!r}. State: {saved!r}."
+                f"Plugin {registered.name!r} could not load its saved state: {describe(error)}. "
+                f"State: {shortened(repr(saved), 500)}."
             ) from error
         logger.warning(
-            "resumed: plugin %r could not load its saved state and begins with fresh state: %r", registered.name, error
+            "resumed: plugin %r could not load its saved state and begins with fresh state: %s", registered.name, describe(error)
         )
-        registered.plugin.load_state_dict(registered.initial_state)
+        policy.ask(registered, "load_state_dict", registered.reset, None)

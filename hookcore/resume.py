@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
+from hookcore.error_policy import disables
 from hookcore.errors import CapabilityError, ParameterError
+from hookcore.raised import interrupts, note, traceback_of
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from hookcore.error_policy import OnError
     from hookcore.registry.inspection import Registered
     from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Trainee
+
+logger = logging.getLogger("hookcore")
 
 Resume: TypeAlias = Literal[False] | str | os.PathLike[str] | None
 """What to resume: `"auto"`, the path of a checkpoint or of a directory of checkpoints, or False or None for nothing."""
 
 
-def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> SavedCheckpoint | None:
+def find(
+    resume: Resume, plugins: Iterable[Registered], trainee: Trainee, on_error: Mapping[str, OnError] = MappingProxyType({})
+) -> SavedCheckpoint | None:
     """Return the checkpoint that `resume` asks for, verified, or None if the run starts from the beginning.
 
     For a directory of checkpoints it is the newest that verifies. `"auto"` asks each plugin with a method `resumable` for its
     newest checkpoint, and takes the one with the most steps; before the first checkpoint, the run starts from the beginning.
+    `on_error` is that of `Engine`: an observer that raises is not asked again, and the log has its error.
 
     Raises `CheckpointError` if a path holds no checkpoint that verifies, or all checkpoints of a plugin are damaged;
     `ParameterError` for another value, or for `"auto"` without such a plugin; `CapabilityError` if the trainee cannot be saved.
@@ -43,10 +53,23 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
     if resume != "auto":
         path = Path(resume)
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
-    able = [registered.resumable for registered in plugins if registered.resumable is not None]
+    able = [registered for registered in plugins if registered.is_resumable]
     if not able:
         raise ParameterError(
             "resume='auto' needs a plugin that saves checkpoints, such as Checkpoint. Add one, or give the path of a checkpoint."
         )
-    found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
+    found = [checkpoint for registered in able if (checkpoint := _newest_of(registered, on_error)) is not None]
     return max(found, key=lambda checkpoint: checkpoint.place, default=None)
+
+
+def _newest_of(registered: Registered, on_error: Mapping[str, OnError]) -> SavedCheckpoint | None:
+    try:
+        return registered.newest_checkpoint()
+    except BaseException as error:
+        if interrupts(error) or not disables(registered, on_error):
+            note(error, f"Raised by plugin {registered.name!r} ({registered.origin}) in resumable.")
+            raise
+        logger.error(  # noqa: TRY400 - an error may refuse to be formatted
+            "plugin %r raised in resumable; no checkpoint of it is resumed:\n%s", registered.name, traceback_of(error)
+        )
+        return None

@@ -6,13 +6,14 @@ import enum
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from hookcore.errors import HookcoreError, ParameterError, PluginError
+from hookcore.errors import HookcoreError, ParameterError, PluginError, Preempted
 from hookcore.history import History
 from hookcore.metric_names import MetricNames
+from hookcore.raised import describe
 from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
 from hookcore.validators import reject
 
@@ -35,6 +36,10 @@ class Outcome(enum.StrEnum):
     INTERRUPTED = "interrupted"
     PREEMPTED = "preempted"
     FAILED = "failed"
+
+
+_OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
+"""How a run ended, by the exception that ended it."""
 
 
 @attrs.frozen
@@ -73,7 +78,7 @@ class PluginFailure:
 
     plugin: str
     hook: str
-    error: Exception
+    error: BaseException
     traceback: str
     disabled: bool
     """Whether the plugin was disabled and the run continued without it."""
@@ -153,6 +158,18 @@ class Shared:
     """The learning rate when the run ended; None if it had no rate, or if it has not ended."""
     is_released: bool = False
 
+    def ends(self, exception: BaseException | None = None) -> None:
+        """Set the outcome of a run that ends, by `exception` if one is given."""
+        if exception is None:
+            self.outcome = Outcome.STOPPED if self.stop_reasons else Outcome.COMPLETED
+        else:
+            self.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
+
+    def fail(self) -> None:
+        """End the run as failed, silently: no plugin hears of it."""
+        self.outcome = Outcome.FAILED
+        self.release()
+
     def release(self) -> None:
         """Drop the model and all that goes with it, as the run has ended: from now on it is data."""
         if self.is_released:
@@ -172,15 +189,17 @@ class Shared:
             setattr(self, name, value)
 
 
-def _as_data(error: Exception) -> Exception:
+def _as_data(error: BaseException) -> BaseException:
     """Return a copy of `error` without the traceback, whose frames hold the model; of what cannot be pickled, only the text."""
     try:
         import pickle
 
         copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just pickled
-    except Exception:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
         copied = None
-    return copied if type(copied) is type(error) else PluginError(f"{type(error).__name__}: {error}")
+    return copied if type(copied) is type(error) else PluginError(describe(error))
 
 
 @attrs.define(eq=False)

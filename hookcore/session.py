@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-import traceback
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from hookcore.captures import Captures
 from hookcore.dispatch import Hooks, compile_hooks, raise_first
-from hookcore.errors import CapabilityError, HookcoreError, PluginError, Preempted
+from hookcore.ending import tell_of_end
+from hookcore.error_policy import ErrorPolicy
+from hookcore.errors import CapabilityError, HookcoreError, Preempted
 from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.observations import Observations
+from hookcore.registry.discovery import warn_left_out
 from hookcore.registry.inspection import implementations, show_progress
-from hookcore.run import Outcome, PluginFailure, Position
+from hookcore.run import Position
+from hookcore.stacks import is_executing
 from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import FrameType
 
     from hookcore.capture import Capture
+    from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.registry.inspection import Registered
     from hookcore.run import Run, Shared
     from hookcore.store import SavedCheckpoint
-    from hookcore.trainee import Snapshot
-
-OnError: TypeAlias = Literal["raise", "disable"]
-"""What an error in a plugin does: stop the run, or disable the plugin for the rest of it."""
 
 logger = logging.getLogger("hookcore")
 
 _NO_METRICS: Final = Metrics()
-
-_ASKING: Final = frozenset({"is_calling", "_is_on"})
-"""The methods of a session in which it asks whether another is being executed."""
-
-_OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
 
 
 class Session:
@@ -55,12 +49,11 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_accumulates",
-        "_active",
         "_asked",
         "_batch",
         "_batches_timed",
         "_begun",
-        "_clock",
+        "_captures",
         "_continues_epoch",
         "_cuts",
         "_drops_latest",
@@ -74,13 +67,12 @@ class Session:
         "_observations",
         "_on_batch_begin",
         "_on_batch_end",
-        "_on_error",
         "_plain_batch_hooks",
         "_plugins",
+        "_policy",
         "_progress",
         "_timed_batch_hooks",
         "_timing",
-        "_told_not_held",
         "_voted",
         "_wants_metrics",
         "_window_left",
@@ -119,8 +111,6 @@ class Session:
         """What an exception would cut now: a batch, what a batch that has ended waits for, or an epoch in which something may be
         trained that no batch tells of. Empty if what was trained is whole, and every plugin has had every event of it."""
         self._accumulates = False
-        self._asked: list[tuple[str, Callable[[Capture], None]]] = []
-        """Who wants a capture of this moment, by plugin."""
         self.resumed_loop_state: Mapping[str, Any] = {}
         """The host's state in the checkpoint that this run continues."""
         self.resumed_metrics: Mapping[str, Any] = {}
@@ -134,19 +124,20 @@ class Session:
         self._drops_latest = run.steps_per_epoch is not None
         self._continues_epoch = False
         self._plugins = plugins
-        self._on_error = on_error
-        self._active = list(self._plugins)
         self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
-        self._told_not_held: set[tuple[str, str]] = set()
-        """The snapshots, by plugin and key, that the log has named as missing from a record."""
+        run.shared.parameters, run.shared.shows_progress = {}, show_progress(plugins)
+        self._policy = ErrorPolicy(run.failures, plugins, on_error, self._host.ends_of_data, self._compile)
+        self._captures = Captures(run, plugins, self._policy, self._record, clock)
+        self._asked = self._captures.asked
+        """Who wants a capture of this moment, at hand for each batch."""
         self._ended = False
-        self._clock = clock
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
         self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
         self.hooks = Hooks()
         self._compile()
-        run.shared.parameters = {registered.name: registered.parameters for registered in plugins}
-        run.shared.shows_progress = show_progress(plugins)
+        run.shared.parameters = {
+            registered.name: self._policy.ask(registered, "a parameter", registered.parameters, {}) for registered in plugins
+        }
         self._voted = on_vote
         self._epoch_metrics = epoch_metrics
         """Returns the metrics of the open epoch so far that no host has, as the framework has them."""
@@ -160,15 +151,15 @@ class Session:
 
     def _compile(self) -> None:
         """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
-        plain = implementations(self._active)
+        plain = implementations(self._policy.active)
         timed = self._timing.timed(plain)
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
+        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._policy)
         batches = {hook: plain[hook] for hook in BATCH_HOOKS}
-        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._apply_error_policy)
+        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._policy)
         self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
         self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
-        others = compile_hooks(timed, self._handles, self._apply_error_policy)
+        others = compile_hooks(timed, self._handles, self._policy)
         for hook in timed:
             setattr(self.hooks, hook, getattr(others, hook))
         self._use_batch_hooks(timed=self._batches_timed)
@@ -205,19 +196,8 @@ class Session:
 
     @property
     def is_calling(self) -> bool:
-        """Whether a plugin is being called now, on any thread.
-
-        It looks for its own methods on the stacks, as the hooks of batches must not pay for a mark.
-        """
-        return any(map(self._is_on, sys._current_frames().values()))  # noqa: SLF001 - documented, for debuggers
-
-    def _is_on(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            names = frame.f_code.co_varnames
-            if names[:1] == ("self",) and frame.f_code.co_name not in _ASKING and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        return False
+        """Whether a plugin is being called now, on any thread: the hooks of batches must not pay for a mark."""
+        return is_executing(self, besides="is_calling")
 
     @property
     def is_whole(self) -> bool:
@@ -243,19 +223,33 @@ class Session:
         """Whether some plugin has voted to stop."""
         return bool(self.shared.stop_reasons)
 
+    def reset_plugins(self) -> None:
+        """Start each plugin from the state before its first run. Raises what an actor raises."""
+        try:
+            for registered in self._plugins:
+                self._policy.ask(registered, "load_state_dict", registered.reset, None)
+        except BaseException:
+            self.refuse()
+            raise
+
     def train_begin(self) -> None:
-        """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`."""
+        """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`.
+
+        An observer that nobody asked for is left out instead.
+        """
         for registered in self._plugins:
-            for need in registered.needs:
-                reason = reason_lacking(self.run.trainee, need)
-                if reason is not None:
+            reasons = {need: reason_lacking(self.run.trainee, need) for need in registered.needs}
+            lacking = [f"{need.replace('_', ' ')}, but {reason}." for need, reason in reasons.items() if reason is not None]
+            if lacking:
+                error = CapabilityError(f"Plugin {registered.name!r} needs the trainee's {lacking[0]}")
+                if not (registered.autoloaded and registered.is_observer):
                     self.refuse()
-                    raise CapabilityError(
-                        f"Plugin {registered.name!r} needs the trainee's {need.replace('_', ' ')}, but {reason}."
-                    )
+                    raise error
+                warn_left_out(registered.name, registered.origin, error)
+                self._policy.leave_out(registered)
         self.hooks.on_train_begin()
         if self._asked:
-            self._hand_out_capture()
+            self._captures.hand_out()
         self._window_left = FIRST_WINDOW
         self._use_batch_hooks(timed=True)
 
@@ -373,7 +367,7 @@ class Session:
         if self._observations is not None:
             refused = self._observations.open(fresh, own)
             if refused:
-                raise_first([self._apply_error_policy(plugin, "log", error) for plugin, error in refused])
+                raise_first([self._policy(plugin, "log", error) for plugin, error in refused])
 
     def _observe(self) -> None:
         metrics = None if self._observations is None else self._observations.opened()
@@ -402,7 +396,7 @@ class Session:
         if self._observations is not None:
             self._observations.close()
         if self._asked:
-            self._hand_out_capture()
+            self._captures.hand_out()
         if self.shared.interruption is not None:
             interruption, self.shared.interruption = self.shared.interruption, None
             raise interruption
@@ -467,7 +461,10 @@ class Session:
             return
         self._ended = True
         try:
-            self._tell_of_end(exception)
+            tell_of_end(self.run, self.hooks, self._captures, exception, self._cut_in_words())
+            if self._observations is not None:
+                self._observations.warn_of_rest()
+            self._policy.warn_of_disabled()
         finally:
             self.shared.release()
             self._on_batch_begin = self._on_batch_end = self.refuse_fact
@@ -479,44 +476,10 @@ class Session:
             "give each its own Engine, with plugins of its own."
         )
 
-    def _tell_of_end(self, exception: BaseException | None) -> None:
-        if exception is None:
-            self.shared.outcome = Outcome.STOPPED if self.stopping else Outcome.COMPLETED
-        else:
-            self.shared.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
-            at_once = self.shared.interruption is not None  # an earlier one waits, and its moment never came
-            try:
-                try:
-                    self.hooks.on_exception(exception)
-                finally:  # before `on_train_end`, in which plugins close
-                    self._settle_at_end(at_once=at_once)
-            except BaseException as error:  # noqa: BLE001 - the first exception is the one to raise, a second Ctrl-C included
-                exception.add_note(f"Then, in on_exception: {error!r}")
-        try:
-            self.hooks.on_train_end()
-            self._settle_at_end()
-        except Exception as error:
-            if exception is None:
-                self.shared.outcome = Outcome.FAILED
-                raise
-            exception.add_note(f"Then, in on_train_end: {error!r}")
-        if self._observations is not None:
-            self._observations.warn_of_rest()
-        disabled = [failure for failure in self.shared.failures if failure.disabled]
-        if disabled:
-            listed = ", ".join(f"{failure.plugin} (in {failure.hook}: {failure.error!r})" for failure in disabled)
-            logger.warning("disabled during the run: %s", listed)
-
-    def _settle_at_end(self, *, at_once: bool = False) -> None:
-        if self._asked and not self._cuts and not at_once:
-            self._hand_out_capture()
-        for plugin, _ in self._asked:
-            logger.warning("%s: no capture: %s", plugin, self._why_no_capture())
-        self._asked.clear()
-
-    def _why_no_capture(self) -> str:
+    def _cut_in_words(self) -> str:
+        """Return what the end of the run cuts, and so what weights and record are not of one moment; empty if nothing."""
         if not self._cuts:
-            return "the run was to end at once"
+            return ""
         if self._cuts == "held":
             return f"what batch {self._batch} led to was cut"
         number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
@@ -524,72 +487,32 @@ class Session:
 
     def when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
         """Have `then(capture)` called for `plugin`; see `Run.when_settled`."""
-        self._asked.append((plugin, then))
+        self._captures.asked.append((plugin, then))
 
     def voted(self) -> None:
         """Tell the loop of a vote to stop."""
         if self._voted is not None:
             self._voted()
 
-    def _hand_out_capture(self) -> None:
-        """Take one capture, and hand it to every plugin that asked."""
-        disabled = {registered.name for registered in self._plugins} - {registered.name for registered in self._active}
-        asked, self._asked = [(plugin, then) for plugin, then in self._asked if plugin not in disabled], []
-        if not asked:
-            return
-        raising = []
-        try:
-            capture = self.capture()
-        except Exception as error:
-            for plugin, _ in asked:  # an error of its own for each: an observer's costs no run, an actor's does
-                own = PluginError(f"There is no capture for plugin {plugin!r}: {error!r}")
-                own.__cause__ = error
-                raising.append(self._apply_error_policy(plugin, "when_settled", own))
-            if any(raised is not None for raised in raising):
-                raise
-            return
-        for plugin, then in asked:
-            try:
-                then(capture)
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises goes to the policy
-                raising.append(self._apply_error_policy(plugin, "when_settled", error))
-        raise_first(raising)
-
     def capture(self) -> Capture:
         """Return what a checkpoint holds; see `Run.capture`."""
-        from hookcore.capture import Capture
-
-        run, began, held = self.run, self._clock(), self._held_snapshots()
-        text = self._record(held)
-        progress, snapshots = run.progress, [run.trainee.snapshot(), *held.values()]
-        seconds = self._clock() - began
-        return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
+        return self._captures.take()
 
     def record(self) -> str:
         """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once."""
-        from hookcore import record
-
-        held = self._held_snapshots()
-        for plugin, key in held.keys() - self._told_not_held:
-            record.log_not_held("record", plugin, key)
-        self._told_not_held |= held.keys()
-        return self._record(held)
-
-    def _held_snapshots(self) -> dict[tuple[str, str], Snapshot]:
-        return {
-            (registered.name, key): snapshot
-            for registered in self._plugins
-            if registered.holds_snapshots
-            for key, snapshot in registered.plugin.snapshots().items()
-        }
+        return self._captures.record_alone()
 
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
         from hookcore import record
 
+        states = {
+            registered.name: self._policy.ask(registered, "state_dict", registered.saved_state, None)
+            for registered in self._plugins
+        }
         return record.record_of(
             self.run,
             self.position,
-            self._plugins,
+            {registered.name: (registered.type_name, states[registered.name]) for registered in self._plugins},
             list(held),
             metrics=Metrics(self._epoch_metrics()),
             fresh=Metrics(self._fresh_metrics()),
@@ -617,7 +540,7 @@ class Session:
         """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
-        restored = record.restore(capture, self.run, self._plugins)
+        restored = record.restore(capture, self.run, self._plugins, self._policy)
         self.resumed_loop_state, self.resumed_metrics, self.resumed_fresh = restored.loop, restored.metrics, restored.fresh
         if self._observations is not None:
             self._observations.load_state_dict(restored.logged)
@@ -627,36 +550,9 @@ class Session:
     def refuse(self) -> None:
         """Fail the run before it begins: no plugin is called."""
         self._ended = True  # no plugin had on_train_begin, so none may get on_train_end
-        self.shared.outcome = Outcome.FAILED
-        self.shared.release()
+        self.shared.fail()
 
     def announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
         """Call `on_checkpoint`."""
         # Looked up at each call: disabling a plugin replaces the hook.
         self.hooks.on_checkpoint(checkpoint)
-
-    def _apply_error_policy(self, plugin: str, hook: str, error: Exception) -> Exception | None:
-        """Record `error`. Disable an observer and return None; return the error of an actor, for the caller to raise."""
-        if any(failure.error is error for failure in self.shared.failures):
-            return error  # it propagates from an event within this event, where it was recorded under the plugin that raised it
-        registered = next((registered for registered in self._plugins if registered.name == plugin), None)
-        if registered is None:
-            return error  # of the caller, who has a handle too
-        policy = self._on_error.get(plugin) or ("disable" if registered.is_observer else "raise")
-        text = "".join(traceback.format_exception(error))
-        self.shared.failures.append(PluginFailure(plugin, hook, error, text, disabled=policy == "disable"))
-        if policy == "disable":
-            logger.error("plugin %r raised in %s and is disabled for the rest of the run:\n%s", plugin, hook, text)
-            self._active = [other for other in self._active if other is not registered]
-            self._compile()
-            return None
-        error.add_note(f"Raised by plugin {plugin!r} ({registered.origin}) in {hook}.")
-        kind = type(error).__name__
-        if isinstance(error, StopIteration) or kind in self._host.ends_of_data:
-            wrapped = PluginError(
-                f"Plugin {plugin!r} raised {kind} in {hook}, which the loop would take for the end of its data. "
-                "Raise another error, or call run.stop to end the run."
-            )
-            wrapped.__cause__ = error
-            return wrapped
-        return error

@@ -1,4 +1,4 @@
-"""Format numbers, durations, counts, sizes, errors and names for messages and reports."""
+"""Format numbers, durations, counts, sizes and names for messages and reports."""
 
 from __future__ import annotations
 
@@ -46,12 +46,6 @@ def printable(text: str, at_most: int = 500) -> str:
     """Return `text` in one line, harmless to a terminal, and not longer than `at_most` characters."""
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return line if len(line) <= at_most else line[: at_most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def describe(error: BaseException) -> str:
-    """Return the error's type and message, in one line of printable characters."""
-    message = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return f"{type(error).__name__}: {' '.join(message.split())}"
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

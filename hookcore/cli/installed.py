@@ -12,9 +12,10 @@ import pluggy
 
 from hookcore.engine import Engine
 from hookcore.markers import PROJECT
+from hookcore.raised import describe
 from hookcore.registry import discovery
 from hookcore.specs import HOOKS
-from hookcore.text import describe, did_you_mean
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

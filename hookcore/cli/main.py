@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hookcore.raised import describe
 from hookcore.registry import discovery
-from hookcore.text import describe
 
 if TYPE_CHECKING:
     from importlib import metadata

@@ -7,16 +7,19 @@ import logging
 import os
 import types
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from hookcore.errors import HookcoreWarning, LoadError, ParameterError, SpecError
-from hookcore.text import describe, did_you_mean
+from hookcore.errors import HookcoreWarning, LoadError, ParameterError, RegistrationError, SpecError
+from hookcore.raised import describe, interrupts
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from importlib import metadata
+
+T = TypeVar("T")
 
 logger = logging.getLogger("hookcore")
 
@@ -108,11 +111,24 @@ def warn_left_out(name: str, origin: str, error: BaseException) -> None:
     )
 
 
+def asked(name: str, what: str, question: Callable[[], T]) -> T:
+    """Return what a plugin answers at its registration. Raises `RegistrationError` for whatever it raises."""
+    try:
+        return question()
+    except BaseException as error:
+        if interrupts(error) or isinstance(error, RegistrationError):
+            raise
+        raise RegistrationError(f"Plugin {name!r} cannot be registered: its {what} raised {describe(error)}.") from error
+
+
 def name_of(plugin: object) -> str:
     """Return a plugin's own `name` if it has one, else its class's name in snake case or its module's name."""
-    own = getattr(plugin, "name", None)
-    if isinstance(own, str) and own:
-        return own
+    by_default = _default_name(plugin)
+    own = asked(by_default, "name", lambda: getattr(plugin, "name", None))
+    return own if isinstance(own, str) and own else by_default
+
+
+def _default_name(plugin: object) -> str:
     if isinstance(plugin, types.ModuleType):
         return plugin.__name__.rpartition(".")[2]
     name = (plugin if inspect.isclass(plugin) else type(plugin)).__name__

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import functools
 import importlib
 import inspect
 import os
 import types
 import typing
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import pluggy
 
 from hookcore import specs
-from hookcore.errors import RegistrationError
+from hookcore.errors import PluginError, RegistrationError
 from hookcore.markers import PROJECT
+from hookcore.raised import describe
+from hookcore.registry.discovery import asked
 from hookcore.specs import HOOKS
 from hookcore.text import did_you_mean
 from hookcore.trainee import Capability
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from hookcore.registry.discovery import Found
     from hookcore.store import SavedCheckpoint
+    from hookcore.trainee import Snapshot
+
+T = TypeVar("T")
 
 
 class _Marked:
@@ -55,48 +60,56 @@ class Registered:
     origin: str
     hooks: _Marked
     """The marked methods only. pluggy gets this object, so that it never touches the plugin's other attributes."""
-    initial_state: Any
-    """The result of `state_dict` before the first run, from which each run starts; None if the plugin keeps no state."""
+    autoloaded: bool = False
+    """Whether nobody asked for it: an entry point did."""
+    is_observer: bool = False
+    """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
+    needs: tuple[Capability, ...] = ()
+    """The capabilities that the trainee must have."""
+    shows_progress: bool = False
+    """Whether the plugin shows progress."""
+    holds_snapshots: bool = False
+    """Whether the plugin may hold snapshots of the trainee, which a checkpoint stores too."""
+    is_resumable: bool = False
+    """Whether the plugin has a method `resumable`."""
+    initial_state: str | None = None
+    """The state before the first run, as JSON text, so that each run gets a copy; None if the plugin keeps no state."""
 
     def __reduce__(self) -> tuple[Callable[..., Registered], tuple[Any, ...]]:
         # The hooks are found again: pickle refers to a method by its function's name, under which the class may have another.
-        if isinstance(self.plugin, types.ModuleType):
-            return _import_again, (self.name, self.plugin.__name__, self.origin, self.initial_state)
-        return _find_again, (self.name, self.plugin, self.origin, self.initial_state)
+        is_module = isinstance(self.plugin, types.ModuleType)
+        given = {name: getattr(self, name) for name in _PLAIN}
+        return _find_again, (self.plugin.__name__ if is_module else self.plugin, is_module, given)
 
-    @property
-    def is_observer(self) -> bool:
-        """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
-        return bool(getattr(self.plugin, "role", "actor") == "observer")
+    def reset(self) -> None:
+        """Put the plugin into its state before the first run."""
+        from hookcore import state
 
-    @property
-    def holds_snapshots(self) -> bool:
-        """Whether the plugin may hold snapshots of the trainee, which a checkpoint stores too."""
-        return hasattr(self.plugin, "snapshots") and hasattr(self.plugin, "load_snapshots")
+        if self.initial_state is not None:
+            self.plugin.load_state_dict(state.loads(self.initial_state))
 
     def saved_state(self) -> Any:
-        """Return the plugin's state, or None if it keeps no state. Raises `RegistrationError` if the state is not JSON-able."""
-        if self.initial_state is None:
-            return None
-        saved = self.plugin.state_dict()
-        check_state(self.name, saved)
-        return saved
+        """Return a copy of the plugin's state, or None if it keeps no state.
 
-    @property
-    def needs(self) -> tuple[Capability, ...]:
-        """The capabilities that the trainee must have."""
-        return tuple(getattr(self.plugin, "needs", ()))
+        Raises `RegistrationError` if the state is not JSON-able, and what `state_dict` raises.
+        """
+        return None if self.initial_state is None else _as_json(self.name, "state_dict", self.plugin.state_dict())
 
-    @property
-    def shows_progress(self) -> bool:
-        """Whether the plugin shows progress."""
-        return bool(getattr(self.plugin, "shows_progress", False))
+    def held_snapshots(self) -> dict[str, Snapshot]:
+        """Return the snapshots that the plugin holds. Raises `RegistrationError` if their keys are not strings."""
+        held = dict(self.plugin.snapshots()) if self.holds_snapshots else {}
+        if not all(isinstance(key, str) for key in held):
+            raise RegistrationError(f"Plugin {self.name!r}: snapshots must return strings as keys, got {list(held)!r}.")
+        return held
 
-    @property
-    def resumable(self) -> Callable[[], SavedCheckpoint | None] | None:
-        """The plugin's method that returns the newest checkpoint to resume from, or None if it has no such method."""
-        found: Any = getattr(self.plugin, "resumable", None)
-        return found if callable(found) else None
+    def newest_checkpoint(self) -> SavedCheckpoint | None:
+        """Return the newest checkpoint of the plugin to resume from, if it has one. Raises what `resumable` raises."""
+        from hookcore.store import SavedCheckpoint
+
+        found = self.plugin.resumable() if self.is_resumable else None
+        if not isinstance(found, SavedCheckpoint | None):
+            raise PluginError(f"Plugin {self.name!r}: resumable must return a SavedCheckpoint or None, got {found!r}.")
+        return found
 
     @property
     def type_name(self) -> str:
@@ -108,19 +121,19 @@ class Registered:
         declared = vars(kind).get("type_name")
         return declared if isinstance(declared, str) else f"{kind.__module__}.{kind.__qualname__}"
 
-    @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty."""
+        """Return the parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty."""
         fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
-        return {field.alias: _jsonable(getattr(self.plugin, field.name)) for field in fields if field.init}
+        found = {field.alias: _jsonable(getattr(self.plugin, field.name)) for field in fields if field.init}
+        return dict(_as_json(self.name, "a parameter", found)) if found else {}
 
 
-def _find_again(name: str, plugin: Any, origin: str, initial_state: Any) -> Registered:
-    return Registered(name, plugin, origin, _marked_methods(name, plugin), initial_state)
+_PLAIN: Final = tuple(field.name for field in attrs.fields(Registered) if field.name not in {"plugin", "hooks"})
 
 
-def _import_again(name: str, module: str, origin: str, initial_state: Any) -> Registered:
-    return _find_again(name, importlib.import_module(module), origin, initial_state)
+def _find_again(plugin: Any, is_module: bool, given: Mapping[str, Any]) -> Registered:  # noqa: FBT001 - pickle gives it
+    found = importlib.import_module(plugin) if is_module else plugin
+    return Registered(plugin=found, hooks=_marked_methods(given["name"], found), **given)
 
 
 def _jsonable(value: Any) -> Any:
@@ -133,13 +146,29 @@ def _jsonable(value: Any) -> Any:
 
 def examine(found: Found) -> Registered:
     """Check a plugin and return it with what was found. Raises `RegistrationError` for any mistake in it."""
-    hooks = _marked_methods(found.name, found.plugin)
-    _check_declarations(found.name, found.plugin)
+    return asked(found.name, "inspection", lambda: _examine(found))
+
+
+def _examine(found: Found) -> Registered:
+    name, plugin = found.name, found.plugin
+    registered = Registered(
+        name,
+        plugin,
+        found.origin,
+        _marked_methods(name, plugin),
+        found.autoloaded,
+        is_observer=_role(name, plugin) == "observer",
+        needs=_needs(name, plugin),
+        shows_progress=asked(name, "shows_progress", lambda: bool(getattr(plugin, "shows_progress", False))),
+        holds_snapshots=asked(name, "snapshots", lambda: hasattr(plugin, "snapshots") and hasattr(plugin, "load_snapshots")),
+        is_resumable=asked(name, "resumable", lambda: callable(getattr(plugin, "resumable", None))),
+        initial_state=_initial_state(found),
+    )
     try:
-        implementations([Registered(found.name, found.plugin, found.origin, hooks, None)])
+        implementations([registered])
     except pluggy.PluginValidationError as error:
-        raise RegistrationError(f"Plugin {found.name!r}: {error}") from error
-    return Registered(found.name, found.plugin, found.origin, hooks, _initial_state(found))
+        raise RegistrationError(f"Plugin {name!r}: {error}") from error
+    return registered
 
 
 def show_progress(plugins: Iterable[Registered]) -> bool:
@@ -157,22 +186,22 @@ def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.Hook
     return {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
 
 
-_INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], Any]]] = {}
+_INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], str]]] = {}
 """Each plugin's state before its first run, by the plugin's id, as a plugin need not be hashable. Removed with the plugin."""
 
 
-def _initial_state(found: Found) -> Any:
+def _initial_state(found: Found) -> str | None:
     """Return a plugin's state before its first run, even if it was used in another engine; None if it keeps no state."""
     plugin: Any = found.plugin
-    saves, loads = hasattr(plugin, "state_dict"), hasattr(plugin, "load_state_dict")
+    saves = asked(found.name, "state_dict", lambda: hasattr(plugin, "state_dict"))
+    loads = asked(found.name, "load_state_dict", lambda: hasattr(plugin, "load_state_dict"))
     if saves != loads:
         raise RegistrationError(f"Plugin {found.name!r} must have both state_dict and load_state_dict, or neither.")
     if not saves:
         return None
     if id(plugin) in _INITIAL_STATES:
         return _INITIAL_STATES[id(plugin)][1]
-    initial = copy.deepcopy(_as_made(plugin).state_dict())
-    check_state(found.name, initial)
+    initial = asked(found.name, "state_dict", lambda: state_text(found.name, "state_dict", _as_made(plugin).state_dict()))
     key = id(plugin)
     with contextlib.suppress(TypeError):  # without weak references, another engine would start from the state at that time
         _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
@@ -187,28 +216,42 @@ def _as_made(plugin: Any) -> Any:
     return plugin
 
 
-def check_state(name: str, given: Any) -> None:
-    """Raise `RegistrationError` for state that is not JSON-able, since no checkpoint could store it."""
+def state_text(name: str, what: str, given: Any) -> str:
+    """Return what a plugin gave as JSON text. Raises `RegistrationError` if no checkpoint could store it."""
     from hookcore import state
 
     try:
-        state.dumps(given)
-    except TypeError as error:
-        raise RegistrationError(f"Plugin {name!r}: state_dict returned a value that cannot be saved. {error}") from error
+        return state.dumps(given)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RegistrationError(f"Plugin {name!r}: {what} returned a value that cannot be saved. {describe(error)}") from error
 
 
-def _check_declarations(name: str, plugin: Any) -> None:
-    role, needs = getattr(plugin, "role", "actor"), getattr(plugin, "needs", ())
-    if role not in {"observer", "actor"}:
-        hint = did_you_mean(str(role), ["observer", "actor"])
+def _as_json(name: str, what: str, given: Any) -> Any:
+    """Return a copy of `given` of plain values, as a checkpoint would give it back. Raises as `state_text` does."""
+    from hookcore import state
+
+    return state.loads(state_text(name, what, given))
+
+
+def _role(name: str, plugin: Any) -> str:
+    role = asked(name, "role", lambda: getattr(plugin, "role", "actor"))
+    if not (isinstance(role, str) and role in {"observer", "actor"}):
+        hint = did_you_mean(role, ["observer", "actor"]) if isinstance(role, str) else ""
         raise RegistrationError(f"Plugin {name!r}: role must be 'observer' or 'actor', got {role!r}.{hint}")
+    return role
+
+
+def _needs(name: str, plugin: Any) -> tuple[Capability, ...]:
+    needs = asked(name, "needs", lambda: getattr(plugin, "needs", ()))
     capabilities = typing.get_args(Capability)
-    for need in [needs] if isinstance(needs, str) else needs:
-        if isinstance(needs, str) or need not in capabilities:
-            hint = did_you_mean(str(need), capabilities)
-            raise RegistrationError(
-                f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
-            )
+    given = list(needs) if isinstance(needs, list | tuple | set | frozenset) else [needs]
+    unknown = [need for need in given if not (isinstance(need, str) and need in capabilities)]
+    if unknown or isinstance(needs, str):
+        hint = did_you_mean(str(given[0] if isinstance(needs, str) else unknown[0]), capabilities)
+        raise RegistrationError(
+            f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
+        )
+    return tuple(given)
 
 
 def _marked_methods(name: str, plugin: object) -> _Marked:
@@ -227,7 +270,7 @@ def _marked_methods(name: str, plugin: object) -> _Marked:
         static = statics.get(attribute)
         if isinstance(static, property) or not (attribute.startswith("on_") or inspect.isfunction(static)):
             continue
-        method = getattr(plugin, attribute, None)
+        method = asked(name, attribute, functools.partial(getattr, plugin, attribute, None))
         if method is None or not callable(method):
             continue
         options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
@@ -241,7 +284,7 @@ def _marked_methods(name: str, plugin: object) -> _Marked:
         _check_signature(name, attribute, method, options)
         methods[attribute] = method
     if not methods:
-        raise RegistrationError(f"Plugin {name!r} ({plugin!r}) has no method marked with @hookimpl.")
+        raise RegistrationError(f"Plugin {name!r} ({type(plugin).__name__}) has no method marked with @hookimpl.")
     return _Marked(methods)
 
 

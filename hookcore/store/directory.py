@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hookcore.errors import CheckpointError, DiskFullError
+from hookcore.raised import chain
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
 from hookcore.store.manifest import read_unverified, seal, verify
@@ -266,8 +267,7 @@ def _raise_disk_full(path: Path, needed: int, free: int, cause: OSError | None =
 
 def _disk_full_error(error: BaseException | None) -> OSError | None:
     """Return the error of a full disk or quota that caused `error`, or None. Libraries wrap it in errors of their own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return error
-        error = error.__cause__ or error.__context__
+    for link in () if error is None else chain(error):
+        if isinstance(link, OSError) and link.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return link
     return None

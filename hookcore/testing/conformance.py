@@ -354,7 +354,8 @@ class _PluginMachine(RuleBasedStateMachine):
         """Deliver an event to one instance; return the error, if it raises one that it may raise."""
         if event.hook == "on_batch_end":
             subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
-        failed, error = len(subject.run.failures), None
+        failed = len(subject.run.failures)
+        error: BaseException | None = None
         try:
             subject.player.deliver(event, fresh)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hookcore import HOOKS, Engine, PluginError, Run, hookimpl, specs
+from hookcore import HOOKS, Engine, PluginError, Preempted, Run, hookimpl, specs
+from hookcore.raised import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -196,7 +197,7 @@ def test_an_error_reaches_no_other_plugin(planned: list[tuple[str, bool, bool]])
         silenced = observers & errors.keys() if event == 2 else set()
         assert calls == Counter(set(range(len(planned))) - silenced)
         for other in in_order[1:]:
-            assert any(repr(errors[other]) in note for note in errors[in_order[0]].__notes__)
+            assert any(describe(errors[other]) in note for note in errors[in_order[0]].__notes__)
 
 
 def test_a_raised_error_names_plugin_and_hook() -> None:
@@ -226,14 +227,14 @@ def test_stop_iteration_becomes_a_plugin_error(plugins: list[object]) -> None:
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), Preempted("SIGTERM", 143)])
 @pytest.mark.parametrize("before", [[], [raising(ValueError("earlier"))]])
-def test_an_interrupt_goes_straight_through(interrupt: type[BaseException], before: list[object]) -> None:
-    """A KeyboardInterrupt in a plugin, as an observer too, ends the event at once, also after another plugin's error."""
+def test_an_interrupt_goes_straight_through(interrupt: BaseException, before: list[object]) -> None:
+    """Ctrl-C or a preemption in a plugin, as an observer too, ends the event at once, also after another plugin's error."""
     counting = Counting()
     observers = [f"p{i}" for i in range(len(before) + 1)]
-    session = session_of(*before, raising(interrupt()), counting, observers=observers)
-    with pytest.raises(interrupt):
+    session = session_of(*before, raising(interrupt), counting, observers=observers)
+    with pytest.raises(type(interrupt)):
         session.hooks.on_epoch_begin(0)
     assert counting.calls == 0
 
@@ -374,7 +375,7 @@ def test_the_inner_error_survives_other_wrappers(function: Callable[[], Iterator
         session.hooks.on_epoch_begin(0)
     assert caught.value is inner
     own = [failure.error for failure in session.run.failures if failure.plugin == "p0"]
-    assert all(any(repr(error) in note for note in inner.__notes__) for error in own)
+    assert all(any(describe(error) in note for note in inner.__notes__) for error in own)
     assert bool(own) == (function is replaces)
 
 

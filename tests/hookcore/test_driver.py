@@ -314,7 +314,7 @@ def test_an_error_in_on_exception_is_a_note_on_the_first() -> None:
     error = BoomError("first")
     driver.end(error)
     assert recording.events[-2:] == [("on_exception", error), ("on_train_end", Outcome.FAILED)]
-    assert "ValueError('second')" in error.__notes__[0]
+    assert "ValueError: second" in error.__notes__[0]
     assert train(driver_of(recording)).outcome is Outcome.COMPLETED
 
 

@@ -384,7 +384,7 @@ def test_an_observer_that_raises_is_disabled_and_nothing_else_changes(hook: str,
     reported, at_the_end = (record.getMessage() for record in caplog.records)
     assert f"'failing' raised in {hook}" in reported
     assert "Traceback" in reported
-    assert at_the_end == f"disabled during the run: failing (in {hook}: RuntimeError('{hook}'))"
+    assert at_the_end == f"disabled during the run: failing (in {hook}: RuntimeError: {hook})"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -402,7 +402,7 @@ def test_an_actor_that_raises_ends_the_run_and_hides_no_event(hook: str, caplog:
     assert not caplog.records
     if hook in ending:
         assert isinstance(error, BodyError)
-        assert error.__notes__ == [f"Then, in {hook}: RuntimeError('{hook}')"]
+        assert error.__notes__ == [f"Then, in {hook}: RuntimeError: {hook}"]
     else:
         assert str(error) == hook
         assert error.__notes__ == [f"Raised by plugin 'failing' (types) in {hook}."]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
+
+from hookcore.authoring import describe, drop_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,8 @@ class Job(Generic[T]):
             if work is not None:
                 self._results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is collected
-            logger.error("%s failed: %s", self.what, error)  # noqa: TRY400 - whoever collects the error has its traceback
-            _drop_frames(error)
+            logger.error("%s failed: %s", self.what, describe(error))  # noqa: TRY400 - whoever collects the error has its traceback
+            drop_frames(error)  # a snapshot is as large as the model
             self._error = error
         finally:
             del work, after
@@ -101,13 +102,3 @@ class Job(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._results.pop()
-
-
-def _drop_frames(error: BaseException) -> None:
-    """Free what is held by the frames in which `error` was raised: a snapshot is as large as the model. Their text stays."""
-    text = "".join(traceback.format_exception(error)).rstrip()
-    error.add_note(f"On the thread where it was raised:\n{text}")
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from hookcore import CheckpointError, DiskFullError, Run, SavedCheckpoint, store
-from hookcore.authoring import Mode
+from hookcore.authoring import Mode, describe, note
 from hookcore.store import Retention
 from hookcore_plugins.checkpoint.background import Background
 
@@ -189,7 +189,7 @@ class Saver:
             if not self._writes.unfinished():
                 self._unlock()
         for other in errors[1:]:
-            errors[0].add_note(f"Then, at the end of training: {other!r}")
+            note(errors[0], f"Then, at the end of training: {describe(other)}")
         if errors:
             raise errors[0]
 

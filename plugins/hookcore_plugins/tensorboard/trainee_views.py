@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from hookcore.authoring import reason_lacking
+from hookcore.authoring import describe, reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,5 +28,5 @@ def graph(run: Run) -> Sequence[Node] | None:
     try:
         return views(run).graph()
     except Exception as error:  # noqa: BLE001 - a graph is the default: without it the rest is still written
-        logger.warning("%s: there is no graph: %r", run.plugin, error)
+        logger.warning("%s: there is no graph: %s", run.plugin, describe(error))
         return None
