@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from hookcore import CheckpointError, Metrics
-from hookcore_adapters.keras.trainee import value_of
+from hookcore_adapters.keras.snapshot import value_of
 from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:

@@ -531,11 +531,43 @@ class Forgetful(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no typ
         del store
 
 
-def test_a_variable_that_the_file_does_not_give_is_named(tmp_path: Path) -> None:
-    """A value that no layer takes out of the file is an error: it would be a new model's in the resumed run."""
+def test_a_value_that_no_layer_loads_comes_back_all_the_same(tmp_path: Path) -> None:
+    """A layer's own code decides what it makes of its values, and not whether its variables have them.
+
+    Earlier, a checkpoint of such a layer was refused.
+    """
     model = keras.Sequential([layers.Input((3,)), Forgetful(), layers.Dense(1)])
     model.compile("sgd", "mse")
     trainee = KerasTrainee(model)
+    model.layers[0].scale.assign([1.0, 2.0, 3.0])
     trainee.write(trainee.snapshot(), tmp_path)
-    with pytest.raises(CheckpointError, match=r"gives no value for \S*scale"):
+    model.layers[0].scale.assign([0.0, 0.0, 0.0])
+    trainee.restore(trainee.read(tmp_path))
+    assert model.layers[0].scale.numpy().tolist() == [1.0, 2.0, 3.0]
+
+
+@keras.saving.register_keras_serializable("hookcore")
+class Secretive(keras.layers.Dense):  # type: ignore[misc]
+    """A layer that saves nothing, and loads nothing."""
+
+    def save_own_variables(self, store: Any) -> None:
+        del store
+
+    load_own_variables = save_own_variables
+
+
+def test_what_a_layer_does_not_save_is_saved_beside_the_model(tmp_path: Path) -> None:
+    """A variable that the `.keras` file does not hold is in `arrays.h5`; the error names one that is in neither."""
+    model = keras.Sequential([layers.Input((3,)), Secretive(2), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    trainee = KerasTrainee(model)
+    before = values(model)
+    trainee.write(trainee.snapshot(), tmp_path)
+    for variable in model.variables:
+        variable.assign(variable + 1.0)
+    trainee.restore(trainee.read(tmp_path))
+    assert values(model) == before
+    with h5py.File(tmp_path / "arrays.h5", "a") as file:
+        del file["others/vars/0"]
+    with pytest.raises(CheckpointError, match=r"secretive\w*/kernel, of shape \(3, 2\), is not in the file"):
         trainee.read(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from hookcore import HookcoreError
 from hookcore_adapters.keras import KerasTrainee
-from hookcore_adapters.keras.trainee import KerasSnapshot
+from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hookcore import state, store
+from hookcore import CheckpointError, state, store
 from hookcore.metrics import Metrics
 from hookcore.store.retention import Retention
 from hookcore_adapters.keras.callbacks.arguments import local_path, valid_save_freq
@@ -65,6 +65,9 @@ class BackupAndRestore(StatefulCallback):
                 "To use the BackupAndRestore callback, you model must be built before you call `fit()`. "
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
+        reason = KerasTrainee(self.model).lacks("checkpoint")
+        if reason is not None:
+            raise CheckpointError(f"BackupAndRestore: {reason}.")
         self._batches, self._current_epoch, self._last_batch_seen, self._step = BatchCounter(), 0, 0, 0
         if store.available(self._root):
             self._restore(store.newest(self._root))

@@ -18,7 +18,7 @@ from hookcore_adapters.keras.callbacks.plugin_callback import (
     print_message,
 )
 from hookcore_adapters.keras.events import numeric_logs
-from hookcore_adapters.keras.trainee import KerasSnapshot
+from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 if TYPE_CHECKING:
     from hookcore_adapters.keras.events import Logs

@@ -1,0 +1,61 @@
+"""In which direction a metric of a Keras model gets better, as Keras declares it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from hookcore.observing import DIRECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from hookcore.trainee import Mode
+
+
+def direction_in(model: Any, metric: str) -> Mode | None:
+    """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
+    wanted = metric.removeprefix("val_")
+    prefixes = ["", *(f"{output}_" for output in _outputs(model))]
+    if wanted in {f"{prefix}loss" for prefix in prefixes}:
+        return "min"
+    for name, direction in _directions(model.metrics):
+        if wanted in {f"{prefix}{name}" for prefix in prefixes}:
+            return direction
+    return None
+
+
+def _outputs(model: Any) -> set[str]:
+    """Return the outputs' names, as far as they are known before the first batch."""
+    names = set(getattr(model, "output_names", None) or [])
+    for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
+        by_output = getattr(getattr(model, compiled, None), given, None)
+        names |= set(by_output) if isinstance(by_output, dict) else set()
+    return names
+
+
+def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
+    """Yield the name of each compiled metric and the direction that Keras declares for it."""
+    for metric in metrics:
+        # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
+        given = [getattr(metric, "_user_metrics", None), getattr(metric, "_user_weighted_metrics", None)]
+        inner = getattr(metric, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
+        if inner:
+            yield from _directions(inner)
+        elif isinstance(metric, str):
+            yield metric, DIRECTIONS.get(metric.lower()) or _declared(_metric_called(metric))
+        else:
+            yield getattr(metric, "name", ""), _declared(metric)
+
+
+def _metric_called(metric: str) -> Any:
+    with contextlib.suppress(TypeError, ValueError):  # `fit` refuses a name that Keras does not know
+        return keras.metrics.get(metric)
+    return None
+
+
+def _declared(metric: Any) -> Mode | None:
+    directions: dict[Any, Mode] = {"up": "max", "down": "min"}
+    return directions.get(getattr(metric, "_direction", None))

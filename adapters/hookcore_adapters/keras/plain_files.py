@@ -1,0 +1,110 @@
+"""HDF5 files and archives that are read without trust: what they may hold, and the errors if they hold anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import h5py
+
+from hookcore import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_PLAIN_LAYOUTS: Final = {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}
+_MAX_DIFFERENCES: Final = 5
+"""How many differences an error message names."""
+
+
+def plain_shapes(file: Path, path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each dataset in `file`, unread. Refuses what is not plain numbers, all of them in the file itself.
+
+    Messages name `path`, which is or has been the place of the file.
+    """
+    size = file.stat().st_size
+    with h5py.File(file, "r") as opened:
+        return {name: _plain_shape(dataset, size, path) for name, dataset in _datasets(opened, path)}
+
+
+def compare(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[str, tuple[int, ...]]], free: tuple[str, ...], path: Path
+) -> None:
+    """Refuse datasets that are not those `expected`, each the path and the shape of a variable.
+
+    Names that begin with one of `free` may be there or not: the layer that stored them knows them.
+    """
+    differences = [
+        f"{variable} has shape {found[name]} in the file and {shape} in the model"
+        if name in found
+        else f"{variable}, of shape {shape}, is not in the file"
+        for name, (variable, shape) in expected.items()
+        if found.get(name) != shape
+    ]
+    differences += [
+        f"{name}, of shape {shape}, is not in the model"
+        for name, shape in found.items()
+        if name not in expected and not name.startswith(free)
+    ]
+    if differences:
+        more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
+        refuse(path, f"is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}")
+
+
+def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield every dataset in an HDF5 file with its name, unread. Refuses links, and a group that contains itself."""
+    waiting, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
+    while waiting:
+        prefix, group = waiting.pop()
+        for key in group:
+            name = f"{prefix}{key}"
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                refuse(path, f"holds {name!r}, which is a link")
+            item = group[key]
+            if isinstance(item, h5py.Dataset):
+                yield name, item
+                continue
+            address = h5py.h5o.get_info(item.id).addr
+            if not isinstance(item, h5py.Group) or address in seen:
+                refuse(path, f"holds {name!r}, which is neither data nor a new group")
+            seen.add(address)
+            waiting.append((f"{name}/", item))
+
+
+def _plain_shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
+    """Return the shape of a dataset. Refuses one that is not plain numbers, all of them in the file itself, of `size` bytes."""
+    properties = dataset.id.get_create_plist()
+    shape = dataset.shape
+    plain = (
+        shape is not None
+        and properties.get_layout() in _PLAIN_LAYOUTS
+        and not properties.get_external_count()
+        and not properties.get_nfilters()
+        # bfloat16 and its like are raw bytes to HDF5.
+        and (dataset.dtype.kind in "biufc" or dataset.dtype.str in {"|V1", "|V2"})
+    )
+    if not plain:
+        refuse(path, f"holds {dataset.name!r}, which is not stored as plain numbers")
+    declared = math.prod(shape) * dataset.dtype.itemsize
+    if declared > size or declared != dataset.id.get_storage_size():
+        refuse(path, f"holds {dataset.name!r}, which declares {declared} bytes that it does not hold")
+    return tuple(shape)
+
+
+@contextlib.contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a file that they cannot read into a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def refuse(path: Path, problem: str) -> NoReturn:
+    """Raise `CheckpointError`: the file at `path` has this `problem`."""
+    raise CheckpointError(f"{path} {problem}.")

@@ -1,0 +1,79 @@
+"""What a snapshot of a Keras model holds, in memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hookcore_adapters.random_state import RandomState
+
+
+@attrs.frozen(eq=False)
+class Saved:
+    """What one object of a model puts into its file besides its variables: a layer, an optimizer, a metric or a loss."""
+
+    path: str
+    """Its place in the file, by Keras's rules."""
+    owner: Any
+    own: Mapping[str, Any] | None = None
+    """What its own code stores, or None if Keras's code makes that of the variables alone: then the values are enough."""
+    assets: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+    """Its files, such as a vocabulary, by their paths."""
+
+
+@attrs.frozen(eq=False)
+class KerasSnapshot:
+    """Values of a model's variables, in its own order: of its weights alone, or of all that training continues with."""
+
+    values: list[Any] = attrs.field(repr=False)
+    """None for a variable whose layer takes it out of what it stored itself."""
+    random: RandomState | None = attrs.field(default=None, repr=False)
+    """The state of the random numbers; None in a snapshot of the weights alone."""
+    nbytes: int = 0
+    """The disk space that writing it takes."""
+    variables: Sequence[Any] = attrs.field(default=(), repr=False)
+    """The variables that had the values."""
+    saved: Mapping[str, Sequence[Saved]] = attrs.field(factory=dict, repr=False)
+    """What the objects of each file put into it."""
+    built_for: Mapping[str, Sequence[int]] = attrs.field(factory=dict, repr=False)
+    """The numbers of the variables that an optimizer was built for, if a new model does not tell."""
+    global_seed: Any = attrs.field(default=None, repr=False)
+    """The state of the generator from which `keras.random` draws without a seed, if it has been used."""
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether it holds the weights alone."""
+        return self.random is None
+
+    @property
+    def by_variable(self) -> dict[int, Any]:
+        """The values that are known, by the identity of their variables."""
+        pairs = zip(self.variables, self.values, strict=True)
+        return {id(variable): value for variable, value in pairs if value is not None}
+
+
+def value_of(variable: Any) -> Any:
+    """Return a variable's value now, which stays as it is when training continues."""
+    if keras.backend.backend() != "tensorflow":
+        # PyTorch trains in place, and JAX gives away the memory.
+        return np.array(keras.ops.convert_to_numpy(variable.value))
+    # TensorFlow copies on write, so a value that was read does not change. On an accelerator the copy would take its memory.
+    return variable.value.read_value() if "CPU" in variable.value.device else variable.numpy()
+
+
+def nbytes_of(variables: Iterable[Any]) -> int:
+    """Return the number of bytes that the values of `variables` take."""
+    return sum(math.prod(variable.shape) * _itemsize(variable) for variable in variables)
+
+
+def _itemsize(variable: Any) -> int:
+    bits = re.search(r"\d+$", str(variable.dtype))
+    return 1 if bits is None else math.ceil(int(bits[0]) / 8)
