@@ -35,8 +35,8 @@ import numpy as np
 import tensorflow as tf
 
 from hookcore import Engine, Metrics, Run, hookimpl
+from hookcore_adapters.keras.callback_list import LastCallback
 from hookcore_adapters.keras.events import KerasEvents
-from hookcore_adapters.keras.fit import HookedCallbackList
 from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping, ReduceLROnPlateau
 from side_by_side import Gate, Table, benchmark, engine_of, measure
 
@@ -117,7 +117,7 @@ def ways(model: Any, directory: Path) -> dict[str, Way]:
         own.mkdir()
         if name == OURS:
             engine = Engine(plugins(own), autoload=False)
-            told: Any = HookedCallbackList(KerasEvents(engine), None, **about)
+            told: Any = keras.callbacks.CallbackList([LastCallback(KerasEvents(engine))], **about)
         else:
             told = keras.callbacks.CallbackList([] if name == FLOOR else callbacks(own), **about)
         way = made[name] = Way(told, model, iterator, own)

@@ -34,8 +34,8 @@ import tensorflow as tf
 from hookcore import hookimpl
 from hookcore.timing import FIRST_WINDOW
 from hookcore_adapters.keras import KerasAdapter
+from hookcore_adapters.keras.callback_list import HookedCallbackList, LastCallback
 from hookcore_adapters.keras.events import KerasEvents
-from hookcore_adapters.keras.fit import HookedCallbackList
 from side_by_side import Counter, Gate, Table, benchmark, engine_of, measure
 
 if TYPE_CHECKING:
@@ -148,7 +148,10 @@ def by_keras(model: Any, callbacks: Sequence[Any] = (), listeners: Sequence[Any]
 def by_hookcore(model: Any, plugins: Sequence[Any]) -> Way:
     """The list that hookcore's `fit` makes."""
     events = KerasEvents(engine_of(plugins))
-    return Way(HookedCallbackList(events, None, add_history=True, model=model, verbose=0, epochs=1, steps=STEPS), plugins)
+    return Way(
+        keras.callbacks.CallbackList([LastCallback(events)], add_history=True, model=model, verbose=0, epochs=1, steps=STEPS),
+        plugins,
+    )
 
 
 def tiny() -> tuple[Any, tuple[Any, Any]]:
@@ -237,7 +240,7 @@ def table(name: str, made: tuple[Any, tuple[Any, Any]], directory: Path, rounds:
         counts = {listener.n for listener in way.listeners if not isinstance(listener, OfEpochs)}
         assert counts <= {expected}, f"{one}: {counts} events, {expected} expected"  # noqa: S101 - the check
         adapters = [one.engine for one in way.told.callbacks if isinstance(one, KerasAdapter)]
-        for used in [way.told.events.engine] if isinstance(way.told, HookedCallbackList) else adapters:
+        for used in [way.told.last.events.engine] if isinstance(way.told, HookedCallbackList) else adapters:
             run = used.run
             assert run is not None and run.progress.step == expected, f"{one}: {run}"  # noqa: S101, PT018 - the check
     return Table(f"callbacks of one step, {name} model", "us", figures, floor=FLOOR, ours=FOUR)

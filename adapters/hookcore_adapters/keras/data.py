@@ -1,4 +1,4 @@
-"""What the arguments of `fit` tell of its data: the validation data, the number of batches, and whether their order repeats."""
+"""What the arguments of `fit` tell of its data: the validation data, and whether the order of its batches repeats."""
 
 from __future__ import annotations
 
@@ -12,24 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hookcore.run import Position
-
-
-def steps_per_epoch(arguments: Mapping[str, Any]) -> int | None:
-    """Return the number of batches in an epoch, as Keras will count them, or None if only the first epoch can tell."""
-    data, steps = arguments["x"], arguments["steps_per_epoch"]
-    if steps:
-        return int(steps)
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches  # type: ignore[no-any-return]
-    if hasattr(data, "cardinality"):  # tf.data: negative for unknown and for infinite
-        cardinality = int(data.cardinality())
-        return cardinality if cardinality >= 0 else None
-    samples = _sample_count(data)
-    if samples is not None:
-        if arguments["validation_data"] is None:
-            samples = _split_index(samples, arguments["validation_split"])
-        return math.ceil(samples / (arguments["batch_size"] or 32))
-    return len(data) if hasattr(data, "__len__") else None
 
 
 def validation_data(arguments: Mapping[str, Any]) -> Any:
@@ -70,10 +52,16 @@ def build_from_batch(model: Any, batch: Any) -> None:
     def symbolic(part: Any) -> Any:
         if part is None:
             return None
+        part = one_replica(part)
         return keras.KerasTensor((None, *part.shape[1:]), keras.backend.standardize_dtype(part.dtype))
 
     # The other backends' trainers call this, and TensorFlow's only for a distribution strategy.
     model._symbolic_build(data_batch=keras.tree.map_structure(symbolic, batch))  # noqa: SLF001
+
+
+def one_replica(part: Any) -> Any:
+    """Return the first replica's share of a tensor of a batch that a distribution strategy has split, or else the tensor."""
+    return part if hasattr(part, "shape") else getattr(part, "values", (part,))[0]
 
 
 def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[str]:

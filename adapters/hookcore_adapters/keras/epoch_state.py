@@ -1,4 +1,4 @@
-"""What Keras itself holds in the middle of an epoch, so that an epoch that was cut continues as it would have."""
+"""What Keras itself holds in the middle of an epoch on TensorFlow, so that an epoch that was cut continues as it would have."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import keras
 import numpy as np
 
 from hookcore import CheckpointError, Metrics
-from hookcore_adapters.keras.snapshot import value_of
 from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
@@ -32,13 +30,14 @@ class EpochState:
 
     def hold_metrics(self, model: Any) -> None:
         """Keep the values of the metrics' variables, before a validation overwrites them."""
-        self.metrics = [value_of(variable) for variable in model.metrics_variables]
+        self.metrics = _values(model)
 
     def state_dict(self, model: Any, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the state, with the logs of the latest batch, as JSON-able values."""
-        metrics = model.metrics_variables if self.metrics is None else self.metrics
+        metrics = _values(model) if self.metrics is None else self.metrics
         return {
-            "metrics": [_as_list(value) for value in metrics],
+            # float64 holds every number of a smaller type, and becomes JSON.
+            "metrics": [value.astype("float64").tolist() for value in metrics],
             "logs": dict(Metrics(logs)),
             "random": self.random.state_dict(),
         }
@@ -58,15 +57,19 @@ class EpochState:
     def restore_metrics(self, model: Any) -> None:
         """Put the values that were kept back into the metrics' variables."""
         values, self.metrics = self.metrics or [], None
-        variables = model.metrics_variables
+        variables = _metrics_variables(model)
         if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
             logger.warning("resumed: the metrics have changed, and are those of the rest of the epoch, not of all of it")
             return
         for variable, value in zip(variables, values, strict=True):
-            variable.assign(value.astype(variable.dtype))
+            variable.assign(value.astype(variable.dtype.as_numpy_dtype))
 
 
-def _as_list(value: Any) -> Any:
-    array = np.asarray(keras.ops.convert_to_numpy(value))
-    # float64 holds every number of a smaller type, and becomes JSON.
-    return array.astype("float64").tolist()
+def _values(model: Any) -> list[Any]:
+    return [np.array(variable.numpy()) for variable in _metrics_variables(model)]
+
+
+def _metrics_variables(model: Any) -> list[Any]:
+    """Return TensorFlow's variables of the metrics, with those of each replica of a distribution strategy: sums of their own."""
+    values = [variable.value for variable in model.metrics_variables]
+    return [own for value in values for own in getattr(value, "values", (value,))]

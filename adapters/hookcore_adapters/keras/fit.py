@@ -6,19 +6,20 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras.src.trainers.trainer import Trainer
 
-from hookcore import Engine, Metrics, ParameterError
+from hookcore import Engine, HookcoreError, ParameterError
 from hookcore.interrupt import DelayedInterrupt
-from hookcore_adapters.keras.data import steps_per_epoch, validation_data
-from hookcore_adapters.keras.events import KerasEvents, numeric_logs
+from hookcore_adapters.keras.callback_list import LastCallback
+from hookcore_adapters.keras.data import validation_data
+from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from hookcore import Run
     from hookcore.resume import Resume
-    from hookcore_adapters.keras.events import Logs
 
 
 def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any) -> Run:
@@ -41,122 +42,36 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     """
     engine = Engine.of(refuse_callbacks(plugins))
     # A model may have a `fit` of its own, with more arguments, that calls Keras's.
-    signature = inspect.signature(keras.Model.fit)
+    # The signature is that of the class from which Keras's model inherits, as tools that patch `Model.fit` may hide its own.
+    signature = inspect.signature(Trainer.fit)
     bound = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
     unknown = {name: value for name, value in kwargs.items() if name not in signature.parameters}
     if "verbose" not in bound.arguments:
         bound.arguments["verbose"] = 0 if engine.shows_progress else "auto"
     with_defaults = signature.bind(*bound.args, **bound.kwargs)
     with_defaults.apply_defaults()
-    bound.arguments["callbacks"] = callbacks = _callback_list(engine, with_defaults.arguments, resume)
-    with DelayedInterrupt(callbacks.events.interrupt):  # also while Keras prepares, before the run begins
+    arguments = with_defaults.arguments
+    events = KerasEvents(engine, validation_data(arguments), arguments["validation_freq"], resume, arguments)
+    last = LastCallback(events)
+    bound.arguments["callbacks"] = [*_listed(arguments["callbacks"]), last]
+    # By position only what was given so: who wraps `Model.fit` looks for the others by name.
+    by_position = [bound.arguments.pop(name) for name in list(signature.parameters)[: 1 + len(args)]][1:]
+    with DelayedInterrupt(events.interrupt):  # also while Keras prepares, before the run begins
         try:
-            model.fit(*bound.args[1:], **bound.kwargs, **unknown)
+            model.fit(*by_position, **bound.arguments, **unknown)
         except BaseException as error:
-            callbacks.events.failed(error)
+            events.failed(error)
             raise
     run = engine.run
-    assert run is not None  # noqa: S101 - fit began one
+    if run is None or not last.is_in_use:
+        raise HookcoreError(
+            f"fit: {type(model).__name__}.fit returned without a run: it did not give Keras the callbacks that it was given. "
+            "Have it, or whatever patches it, pass them on."
+        )
     return run
 
 
-def _callback_list(engine: Engine, arguments: Mapping[str, Any], resume: Resume) -> HookedCallbackList:
-    callbacks, verbose = arguments["callbacks"], arguments["verbose"]
+def _listed(callbacks: Any) -> list[Any]:
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        raise ParameterError("fit: callbacks must be a list of callbacks, got a CallbackList: fit makes its own.")
-    return HookedCallbackList(
-        KerasEvents(engine, validation_data(arguments), arguments["validation_freq"], resume, arguments),
-        callbacks,
-        add_history=True,
-        add_progbar=verbose != 0,
-        model=arguments["self"],
-        verbose=1 if verbose == "auto" else verbose,
-        epochs=arguments["epochs"],
-        steps=steps_per_epoch(arguments),
-    )
-
-
-class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types
-    """The list that Keras's trainer calls: first callbacks, with the metrics converted, then plugins, with theirs as they are.
-
-    Keras converts the metrics of every batch even if no callback reads them, which is nearly all that its callbacks cost.
-    """
-
-    def __init__(self, events: KerasEvents, callbacks: Any, **kwargs: Any) -> None:
-        super().__init__(callbacks, **kwargs)
-        self.events = events
-        # Keras always adds a History, which looks at epochs only.
-        self._has_callbacks = any(type(callback) is not keras.callbacks.History for callback in self.callbacks)
-        self._latest = _LatestLogs()
-        if self._has_callbacks:
-            self.callbacks.append(self._latest)
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        super().on_train_begin(logs)
-        self.events.train_begin(self._model, self.params)
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.events.before_epoch()
-        super().on_epoch_begin(epoch, logs)
-        self.events.epoch_begin(epoch)
-        # If no callback listens to batches, the session's own methods suffice, whose arguments are all that Keras's loop gives.
-        if not self._has_callbacks and type(self._model).fit is keras.Model.fit:
-            self.__dict__.update(on_train_batch_begin=self.events.batch_begin, on_train_batch_end=self.events.batch_end)
-
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
-            super().on_train_batch_begin(batch, logs)
-        self.events.batch_begin(batch)
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
-            super().on_train_batch_end(batch, logs)
-        self.events.batch_end(batch, logs)
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        metrics = Metrics(logs)
-        if self._has_callbacks:
-            super().on_epoch_end(epoch, logs)
-            metrics = Metrics(numeric_logs(self._latest.in_order_of(logs or {})))
-        elif metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
-            super().on_epoch_end(epoch, logs)
-        else:  # converted once, for plugins too, and in the order that Keras's conversion has
-            for history in self.callbacks:
-                history.on_epoch_end(epoch, dict(sorted(metrics.items())))
-        self.events.epoch_end(epoch, metrics)
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        super().on_train_end(logs)
-        self.events.train_end()
-
-    def on_test_begin(self, logs: Logs = None) -> None:
-        super().on_test_begin(logs)
-        self.events.evaluate_begin(self._model)
-
-    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
-            super().on_test_batch_begin(batch, logs)
-        self.events.evaluate_batch_begin(batch)
-
-    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
-            super().on_test_batch_end(batch, logs)
-        self.events.evaluate_batch_end(batch, logs)
-
-    def on_test_end(self, logs: Logs = None) -> None:
-        super().on_test_end(logs)
-        self.events.evaluate_end(logs)
-
-
-class _LatestLogs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Comes last in a list, and keeps the logs of an epoch's end, to which the callbacks before it have added."""
-
-    logs: Mapping[str, Any]
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        del epoch
-        self.logs = logs or {}
-
-    def in_order_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what it keeps, in the order of `logs`, which Keras sorts."""
-        return {name: self.logs[name] for name in (*logs, *self.logs) if name in self.logs}
+        raise ParameterError("fit: callbacks must be a list of callbacks, got a CallbackList: Keras makes its own.")
+    return keras.tree.flatten(callbacks) if callbacks else []  # as Keras does

@@ -122,7 +122,8 @@ class KerasTrainee:
     @property
     def learning_rate(self) -> float:
         """The optimizer's rate, or a schedule's rate at this step."""
-        return float(self._one_optimizer().learning_rate)
+        # Not by float alone, which refuses a variable that a distribution strategy mirrors.
+        return float(keras.ops.convert_to_numpy(self._one_optimizer().learning_rate))
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
@@ -132,8 +133,8 @@ class KerasTrainee:
     def counts(self) -> tuple[int, int]:
         """The updates that the optimizer has done and the calls that it has had, which are more if it accumulates gradients."""
         optimizer = innermost(self._one_optimizer())
-        updates = int(optimizer.iterations)
-        return updates, int(getattr(optimizer, "_iterations", updates))
+        updates = int(keras.ops.convert_to_numpy(optimizer.iterations))
+        return updates, int(keras.ops.convert_to_numpy(getattr(optimizer, "_iterations", updates)))
 
     def _all_optimizers(self) -> list[Any]:
         """Return the optimizers that it was given, or else those with which the models were compiled."""

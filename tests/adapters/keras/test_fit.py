@@ -326,12 +326,13 @@ def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: 
 
 
 def test_a_models_own_loop_may_pass_the_callbacks_what_they_take(data: Any) -> None:
-    """The list that `fit` gives to a model with a `fit` of its own has Keras's signatures, before the first epoch, too."""
+    """A `fit` of the model's own gets a list of callbacks, as from Keras, and what it makes of it has Keras's signatures."""
     recording = RecordingPlugin()
 
     class OwnLoop(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
         def fit(self, x: Any, y: Any, callbacks: Any = None, **kwargs: Any) -> None:
             del kwargs
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=1)
             callbacks.on_train_begin()
             callbacks.on_epoch_begin(0)
             callbacks.on_train_batch_begin(0, {})

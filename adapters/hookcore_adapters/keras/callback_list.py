@@ -1,0 +1,137 @@
+"""The list of callbacks that Keras's trainer calls, which calls plugins after all of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+import keras
+
+from hookcore import HookcoreError, Metrics
+from hookcore_adapters.keras.events import KerasEvents, numeric_logs
+from hookcore_adapters.keras.light_callback import LightCallback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcore_adapters.keras.events import Logs
+
+
+class LastCallback(LightCallback):
+    """Has the list that Keras makes of its callbacks call plugins after them, wherever in that list it is itself.
+
+    Tools that patch `Model.fit` iterate over the callbacks, and copy and extend their list. So `fit` gives Keras a plain list, in
+    which this one stands for the plugins, and Keras makes its own list of it, with what others have added.
+    """
+
+    def __init__(self, events: KerasEvents) -> None:
+        super().__init__()
+        self.events = events
+        self.is_in_use = False
+        """Whether Keras has made its list."""
+        self._logs: Mapping[str, Any] = {}
+
+    def set_model(self, model: Any) -> None:
+        """Come last in the list that is calling this, and have it call the plugins."""
+        super().set_model(model)
+        called_by = _callback_list(sys._getframe())  # noqa: SLF001 - Keras does not tell a callback of its list
+        # Another list, as the trainer's is iterated over now.
+        called_by.callbacks = [callback for callback in called_by.callbacks if callback is not self] + [self]
+        if not isinstance(called_by, HookedCallbackList):
+            kind = type(called_by)
+            called_by.__class__ = type("HookedCallbackList", (HookedCallbackList, kind), {})
+            called_by.last = self
+        self.is_in_use = True
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Keep the logs, to which the callbacks before this one have added."""
+        del epoch
+        self._logs = logs or {}
+
+    def logs_in_order_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the logs of the latest epoch's end, in the order of `logs`, which Keras sorts."""
+        return {name: self._logs[name] for name in (*logs, *self._logs) if name in self._logs}
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: a copy of the list of callbacks stands for the same plugins."""
+        return self
+
+
+def _callback_list(frame: Any) -> Any:
+    """Return the `CallbackList` that is setting its callbacks' model, in the frames from `frame` outwards."""
+    while frame is not None:
+        if isinstance(found := frame.f_locals.get("self"), keras.callbacks.CallbackList):
+            return found
+        frame = frame.f_back
+    raise HookcoreError(
+        "fit: the callbacks were not called by a keras.callbacks.CallbackList, without which no plugin is called."
+    )
+
+
+class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types
+    """What `LastCallback` makes of Keras's list: callbacks with the metrics converted, then plugins with theirs as they are.
+
+    Keras converts the metrics of every batch even if no callback reads them, which is nearly all that its callbacks cost.
+    """
+
+    last: LastCallback
+    _has_callbacks = True
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self.last.events.train_begin(self._model, self.params)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        events = self.last.events
+        events.before_epoch()
+        super().on_epoch_begin(epoch, logs)
+        events.epoch_begin(epoch)
+        # Keras always adds a History, which looks at epochs only.
+        self._has_callbacks = any(type(one) not in {keras.callbacks.History, LastCallback} for one in self.callbacks)
+        # If no callback listens to batches, the session's own methods suffice, whose arguments are all that Keras's loop gives.
+        if not self._has_callbacks and type(self._model).fit is keras.Model.fit:
+            self.__dict__.update(on_train_batch_begin=events.batch_begin, on_train_batch_end=events.batch_end)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self._has_callbacks:
+            super().on_train_batch_begin(batch, logs)
+        self.last.events.batch_begin(batch)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._has_callbacks:
+            super().on_train_batch_end(batch, logs)
+        self.last.events.batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        metrics = Metrics(logs)
+        if self._has_callbacks:
+            super().on_epoch_end(epoch, logs)
+            metrics = Metrics(numeric_logs(self.last.logs_in_order_of(logs or {})))
+        elif metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
+            super().on_epoch_end(epoch, logs)
+        else:  # converted once, for plugins too, and in the order that Keras's conversion has
+            for history in self.callbacks:
+                history.on_epoch_end(epoch, dict(sorted(metrics.items())))
+        self.last.events.epoch_end(epoch, metrics)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        super().on_train_end(logs)
+        self.last.events.train_end()
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        super().on_test_begin(logs)
+        self.last.events.evaluate_begin(self._model)
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self._has_callbacks:
+            super().on_test_batch_begin(batch, logs)
+        self.last.events.evaluate_batch_begin(batch)
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._has_callbacks:
+            super().on_test_batch_end(batch, logs)
+        self.last.events.evaluate_batch_end(batch, logs)
+
+    def on_test_end(self, logs: Logs = None) -> None:
+        super().on_test_end(logs)
+        self.last.events.evaluate_end(logs)
