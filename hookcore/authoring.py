@@ -2,6 +2,7 @@
 
 * `observe`, `observed`, `direction_of`, `due`, `learning_rate_of`: read a metric, tell a `Monitor` of it, find which direction
   is better, act every N steps, and read the learning rate.
+* `local_path`: the path that a person gave, with `~` for the home directory; an error if it is a URL.
 * `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
 * `Plugin`: everything that a plugin may have besides hooks.
 * `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hookcore import state, validators
 from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe, observed
+from hookcore.paths import local_path
 from hookcore.text import (
     describe,
     did_you_mean,
@@ -54,6 +56,7 @@ __all__ = [
     "format_value",
     "framework_of",
     "learning_rate_of",
+    "local_path",
     "observe",
     "observed",
     "place_in_words",

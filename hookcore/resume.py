@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
 from hookcore.errors import CapabilityError, ParameterError
+from hookcore.paths import local_path
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
     if reason is not None:
         raise CapabilityError(f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}.")
     if resume != "auto":
-        path = Path(resume)
+        path = local_path(resume, "resume")
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
     able = [registered.resumable for registered in plugins if registered.resumable is not None]
     if not able:

@@ -7,10 +7,10 @@ import errno
 import logging
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hookcore.errors import CheckpointError, DiskFullError
+from hookcore.paths import local_path
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
 from hookcore.store.manifest import read_unverified, seal, verify
@@ -20,6 +20,7 @@ from hookcore.text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from hookcore.store.retention import Retention
     from hookcore.trainee import Mode
@@ -57,6 +58,7 @@ def write(
     Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
     an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
     """
+    root = local_path(root, "directory")
     final = root / name_of(step, accumulated)
     temporary = root / f"{TEMPORARY}{final.name}"
     checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention, accumulated)
@@ -116,6 +118,7 @@ def open_directory(root: Path) -> None:
     must hold the directory's `lock`: what looks left behind may be what another process is writing. Raises `CheckpointError` if
     the directory cannot be made or written to.
     """
+    root = local_path(root, "directory")
     probe = root / f"{TEMPORARY}probe"
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be written to"):
         on_disk.make_directory(root)
@@ -138,9 +141,10 @@ def named(root: Path) -> list[Path]:
 
     Raises `CheckpointError` if the directory cannot be listed.
     """
+    root = local_path(root, "directory")
     try:
         # A checkpoint that is being replaced has another name for a moment, and keeps it if the process dies in that moment.
-        found = {path.name.removeprefix(_REPLACED): path for path in sorted(Path(root).iterdir())}
+        found = {path.name.removeprefix(_REPLACED): path for path in sorted(root.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

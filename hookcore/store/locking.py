@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from hookcore.errors import CheckpointError
+from hookcore.paths import local_path
 from hookcore.store import files
 from hookcore.text import printable
 
@@ -57,6 +58,7 @@ def lock(root: Path) -> Lock:
 
     Raises `CheckpointError` if another process holds the lock, with the id of that process, or if `root` cannot be written to.
     """
+    root = local_path(root, "directory")
     path = root / _NAME
     try:
         files.make_directory(root)

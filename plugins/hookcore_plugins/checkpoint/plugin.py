@@ -209,11 +209,11 @@ class Checkpoint:
         What a crash left half done in the directory is put right. Raises `CheckpointError` if all are damaged, or if another
         process trains into the directory.
         """
-        if not self.directory.is_dir():
-            return None
         self._writes.wait()
+        if not store.named(self.directory):
+            return None
         lock_and_repair(self.directory).release()
-        return store.newest(self.directory) if store.named(self.directory) else None
+        return store.newest(self.directory)
 
     def best(self) -> SavedCheckpoint:
         """Return the best checkpoint of the latest run that verifies. Raises `CheckpointError` if no checkpoint does."""
