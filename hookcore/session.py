@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import traceback
 import weakref
@@ -39,7 +40,7 @@ logger = logging.getLogger("hookcore")
 
 _NO_METRICS: Final = Metrics()
 
-_ASKING: Final = frozenset({"is_calling", "_is_on"})
+_ASKING: Final = frozenset({"is_calling", "_is_on", "may_go_on"})
 """The methods of a session in which it asks whether another is being executed."""
 
 _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
@@ -78,6 +79,7 @@ class Session:
         "_plain_batch_hooks",
         "_plugins",
         "_progress",
+        "_thread",
         "_timed_batch_hooks",
         "_timing",
         "_told_not_held",
@@ -156,6 +158,8 @@ class Session:
         """None in an evaluation or a prediction by itself."""
         self.always_ends = always_ends
         """Whether the loop ends every run that it begins; see `Driver`."""
+        self._thread = threading.current_thread()
+        """The thread that trains."""
         run.shared.session = weakref.ref(self)
 
     def _compile(self) -> None:
@@ -218,6 +222,13 @@ class Session:
                 return True
             frame = frame.f_back
         return False
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether its loop may still drive it, as far as can be known from a loop that does not tell of exceptions."""
+        if self.is_over or self.always_ends or self.is_calling:
+            return not self.is_over
+        return self._thread.is_alive() and self._thread is not threading.current_thread()
 
     @property
     def is_whole(self) -> bool:

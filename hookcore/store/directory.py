@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from hookcore.store.locking import Lock
     from hookcore.store.retention import Retention
     from hookcore.trainee import Mode
 
@@ -44,6 +45,7 @@ def write(
     retention: Retention | None = None,
     space: int = 0,
     accumulated: int = 0,
+    lock: Lock | None = None,
 ) -> SavedCheckpoint:
     """Write the checkpoint of `step` under `root` and return it; it is durable then. One of the same name is replaced.
 
@@ -54,6 +56,7 @@ def write(
     * `retention`: is stored in the manifest, for a later prune.
     * `space`: the bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if fewer are free
       than that, or than the newest checkpoint takes.
+    * `lock`: the directory's, which is checked before anything is written, and again before the checkpoint gets its name.
 
     Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
     an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
@@ -62,6 +65,8 @@ def write(
     final = root / name_of(step, accumulated)
     temporary = root / f"{TEMPORARY}{final.name}"
     checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention, accumulated)
+    if lock is not None:
+        lock.check()
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
         on_disk.make_directory(root)
@@ -74,11 +79,13 @@ def write(
         seal(checkpoint, temporary, record)
         for below in on_disk.directories(temporary):
             on_disk.sync(below)
+        if lock is not None:
+            lock.check()
         _rename_into_place(temporary, final)
     except CheckpointError:
         raise
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _clean_up(temporary, lock)
         full = _disk_full_error(error)
         if full is not None:
             _raise_disk_full(final, needed, shutil.disk_usage(root).free, full)
@@ -88,8 +95,14 @@ def write(
             ) from error
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _clean_up(temporary, lock)
     return checkpoint
+
+
+def _clean_up(temporary: Path, lock: Lock | None) -> None:
+    """Remove `temporary`, unless it may be what another run is writing."""
+    if lock is None or lock.holds:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rename_into_place(temporary: Path, final: Path) -> None:
