@@ -192,7 +192,7 @@ def test_a_directory_that_is_taken_from_under_a_run_ends_it(tmp_path: Path, how:
 
 
 def test_a_directory_that_is_gone_by_the_end_is_an_error(tmp_path: Path) -> None:
-    """Although nothing was to be saved after that: what the run saved is lost."""
+    """Although no save is due after that: what the run saved is lost."""
     plugin = Checkpoint(tmp_path / "runs", asynchronous=False, every_n_epochs=2)
     with pytest.raises(CheckpointError, match="is no longer this run's"):
         train([At(2, lambda: shutil.rmtree(tmp_path / "runs")), plugin], [3, 2, 1])
