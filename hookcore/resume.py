@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
 from hookcore.errors import CapabilityError, ParameterError
 from hookcore.paths import local_path
+from hookcore.text import format_count
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hookcore.registry.inspection import Registered
+    from hookcore.run import Run
     from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Trainee
+
+logger = logging.getLogger("hookcore")
 
 Resume: TypeAlias = Literal[False] | str | os.PathLike[str] | None
 """What to resume: `"auto"`, the path of a checkpoint or of a directory of checkpoints, or False or None for nothing."""
@@ -50,3 +55,25 @@ def find(resume: Resume, plugins: Iterable[Registered], trainee: Trainee) -> Sav
         )
     found: list[SavedCheckpoint] = [checkpoint for resumable in able if (checkpoint := resumable()) is not None]
     return max(found, key=lambda checkpoint: checkpoint.place, default=None)
+
+
+def trained(run: Run) -> tuple[int, int, int]:
+    """Return how much was trained in `run`, in its earlier parts too. If it is the same again, nothing was in between."""
+    return run.progress.step, run.progress.accumulated, len(run.history)
+
+
+def warn_of_nothing_left(run: Run, loop: str) -> None:
+    """Log that nothing was left to train in `run` if it was resumed: the weights are another run's if that was not meant."""
+    if run.resumed_from is None:
+        return
+    why, more = "nothing was left of that run", "give it more data"
+    if run.stop_reasons:
+        plugin = run.stop_reasons[0].plugin
+        why, more = f"that run was stopped by {plugin}", f"give {plugin} other parameters, such as more patience"
+    elif run.epochs is not None and run.progress.epoch + 1 >= run.epochs:
+        why, more = f"that run had its {format_count(run.progress.epoch + 1, 'epoch')}", "give more epochs"
+    msg = (
+        "%s trained nothing: it resumed from %s, and %s. The weights are those of that checkpoint. To train longer, %s. "
+        "For another run, such as another fold, save into another directory. To train again from the beginning, leave out resume."
+    )
+    logger.warning(msg, loop, run.resumed_from.path, why, more)
