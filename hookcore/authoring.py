@@ -2,6 +2,7 @@
 
 * `observe`, `observed`, `direction_of`, `due`, `learning_rate_of`: read a metric, tell a `Monitor` of it, find which direction
   is better, act every N steps, and read the learning rate.
+* `local_path`: the path that a person gave, with `~` for the home directory; an error if it is a URL.
 * `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
 * `Plugin`: everything that a plugin may have besides hooks.
 * `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hookcore import state, validators
 from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe, observed
+from hookcore.paths import local_path
 from hookcore.raised import chain, describe, drop_frames, note, traceback_of
 from hookcore.text import (
     did_you_mean,
@@ -57,6 +59,7 @@ __all__ = [
     "format_value",
     "framework_of",
     "learning_rate_of",
+    "local_path",
     "note",
     "observe",
     "observed",

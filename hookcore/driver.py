@@ -17,7 +17,7 @@ from hookcore.engine import Engine
 from hookcore.errors import HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
 from hookcore.interrupt import DelayedInterrupt
-from hookcore.resume import find
+from hookcore.resume import find, trained, warn_of_nothing_left
 from hookcore.run import Run
 from hookcore.sequence import Sequence
 from hookcore.store import SavedCheckpoint
@@ -64,6 +64,8 @@ class Driver:
         self._sequence = Sequence()
         self._interrupt: DelayedInterrupt | None = None
         self._min_epochs = 0
+        self._trained_before = (0, 0, 0)
+        """What the run had trained when it was resumed."""
         self._votes = 0
         """How many votes the loop was told of."""
         self._is_over = False
@@ -145,6 +147,7 @@ class Driver:
         )
         session.resume(capture)
         position = session.position
+        self._trained_before = trained(run)
         if run.resumed_from is not None or capture is not None:
             sequence.epoch = position.epoch - 1
             if position.begun:
@@ -206,7 +209,10 @@ class Driver:
             if not outside:
                 if error is None and by is not None and not session.stopping and not session.is_over:
                     session.run.as_plugin(self._host.name).stop(by)
+                nothing = not session.is_over and error is None and by is None and trained(session.run) == self._trained_before
                 session.end(error)
+                if nothing:
+                    warn_of_nothing_left(session.run, self._host.name)
         finally:  # not before: a plugin may capture in on_exception
             self._session, self._outside, self._sequence = None, False, Sequence()
             interrupt, self._interrupt = self._interrupt, None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hookcore import store
 from hookcore.error_policy import disables
 from hookcore.errors import CapabilityError, ParameterError
+from hookcore.paths import local_path
 from hookcore.raised import interrupts, note, traceback_of
+from hookcore.text import format_count
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from hookcore.error_policy import OnError
     from hookcore.registry.inspection import Registered
+    from hookcore.run import Run
     from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Trainee
 
@@ -51,7 +53,7 @@ def find(
     if reason is not None:
         raise CapabilityError(f"resume={resume!r} needs a trainee that can be saved and restored, but {reason}.")
     if resume != "auto":
-        path = Path(resume)
+        path = local_path(resume, "resume")
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
     able = [registered for registered in plugins if registered.is_resumable]
     if not able:
@@ -73,3 +75,25 @@ def _newest_of(registered: Registered, on_error: Mapping[str, OnError]) -> Saved
             "plugin %r raised in resumable; no checkpoint of it is resumed:\n%s", registered.name, traceback_of(error)
         )
         return None
+
+
+def trained(run: Run) -> tuple[int, int, int]:
+    """Return how much was trained in `run`, in its earlier parts too. If it is the same again, nothing was in between."""
+    return run.progress.step, run.progress.accumulated, len(run.history)
+
+
+def warn_of_nothing_left(run: Run, loop: str) -> None:
+    """Log that nothing was left to train in `run` if it was resumed: the weights are another run's if that was not meant."""
+    if run.resumed_from is None:
+        return
+    why, more = "nothing was left of that run", "give it more data"
+    if run.stop_reasons:
+        plugin = run.stop_reasons[0].plugin
+        why, more = f"that run was stopped by {plugin}", f"give {plugin} other parameters, such as more patience"
+    elif run.epochs is not None and run.progress.epoch + 1 >= run.epochs:
+        why, more = f"that run had its {format_count(run.progress.epoch + 1, 'epoch')}", "give more epochs"
+    msg = (
+        "%s trained nothing: it resumed from %s, and %s. The weights are those of that checkpoint. To train longer, %s. "
+        "For another run, such as another fold, save into another directory. To train again from the beginning, leave out resume."
+    )
+    logger.warning(msg, loop, run.resumed_from.path, why, more)

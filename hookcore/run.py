@@ -126,6 +126,11 @@ class Live(Protocol):
     def voted(self) -> None:
         """Hear that a plugin has voted to stop."""
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether its loop may still drive it."""
+        ...
+
 
 def _no_session() -> None:
     return None
@@ -285,6 +290,16 @@ class Run:
     def outcome(self) -> Outcome:
         """How the run ended; `Outcome.RUNNING` until it has."""
         return self.shared.outcome
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the loop may still drive the run: it has not ended, and was not abandoned.
+
+        A run is abandoned if its loop was dropped, or if its framework does not tell of exceptions and nothing of it is being
+        executed where the caller is.
+        """
+        session = self.shared.session()
+        return session is not None and session.may_go_on
 
     @property
     def stop_reasons(self) -> list[StopReason]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -71,6 +72,7 @@ class Session:
         "_plugins",
         "_policy",
         "_progress",
+        "_thread",
         "_timed_batch_hooks",
         "_timing",
         "_voted",
@@ -147,6 +149,8 @@ class Session:
         """None in an evaluation or a prediction by itself."""
         self.always_ends = always_ends
         """Whether the loop ends every run that it begins; see `Driver`."""
+        self._thread = threading.current_thread()
+        """The thread that trains."""
         run.shared.session = weakref.ref(self)
 
     def _compile(self) -> None:
@@ -197,7 +201,14 @@ class Session:
     @property
     def is_calling(self) -> bool:
         """Whether a plugin is being called now, on any thread: the hooks of batches must not pay for a mark."""
-        return is_executing(self, besides="is_calling")
+        return is_executing(self, besides={"is_calling", "may_go_on"})
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether its loop may still drive it, as far as can be known from a loop that does not tell of exceptions."""
+        if self.is_over or self.always_ends or self.is_calling:
+            return not self.is_over
+        return self._thread.is_alive() and self._thread is not threading.current_thread()
 
     @property
     def is_whole(self) -> bool:

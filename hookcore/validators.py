@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from typing import TYPE_CHECKING, Any
+import re
+import stat
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from hookcore.errors import ParameterError
+from hookcore.paths import local_path, problem_of
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     Validator = Callable[[Any, Attribute[Any], Any], None]
 
+_FIELD: Final = re.compile(r"\{[A-Za-z_][^{}]*\}")
+"""What Keras fills in, in the paths that it takes: `{epoch:02d}`."""
+
 
 def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -27,9 +33,9 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
     return validate
 
 
-def reject(instance: object, parameter: str, value: object, expected: str) -> None:
-    """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`."""
-    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.")
+def reject(instance: object, parameter: str, value: object, expected: str, advice: str = "") -> NoReturn:
+    """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`; then `advice`."""
+    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.{advice}")
 
 
 def _is_integer(value: object) -> bool:
@@ -106,37 +112,57 @@ def one_of(*options: str) -> Validator:
 
 
 def as_path(value: str | os.PathLike[str]) -> Path:
-    """Convert a string or path to a `Path`: an attrs converter. What is no path, and an empty string, stays what it is.
+    """Convert a string or path to a `Path`, with `~` for the home directory: an attrs converter.
 
-    The validators `file` and `directory` refuse that, with the parameter's name.
+    What is no path of this machine, such as an empty string or a URL, stays what it is. The validators `file` and `directory`
+    refuse that, with the parameter's name.
     """
-    from pathlib import Path  # as slow to import as half of hookcore
-
     given: Any = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return Path(given) if isinstance(given, str) and given else given
+    return given if not isinstance(given, str) or not given or problem_of(given) else local_path(given)
 
 
 def file() -> Validator:
-    """Accept a path at which a file exists or can be made: not a directory or device, and not beneath a file."""
-    return _check_path("file", os.path.isfile)
+    """Accept a local path at which a file exists or can be made: not a directory or device, and not beneath a file."""
+    return _check_path("file", stat.S_ISREG)
 
 
 def directory() -> Validator:
-    """Accept a path at which a directory exists or can be made: not a file, and not beneath one."""
-    return _check_path("directory", os.path.isdir)
+    """Accept a local path at which a directory exists or can be made: not a file, and not beneath one."""
+    return _check_path("directory", stat.S_ISDIR)
 
 
-def _check_path(kind: str, is_kind: Callable[[str], bool]) -> Validator:
+def _check_path(kind: str, is_kind: Callable[[int], bool]) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         parameter = attribute.alias or attribute.name
-        if not isinstance(value, os.PathLike):
+        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+        problem = problem_of(plain) if isinstance(plain, str) else None
+        if problem is not None:
+            expected, advice = problem
+            reject(instance, parameter, plain, expected, advice)
+        if plain is value or not isinstance(plain, str):
             reject(instance, parameter, value, f"the path of a {kind}")
-        # Not `Path.exists`, which raises for a directory that may not be searched.
-        if os.path.exists(value) and not is_kind(os.fspath(value)):
-            found = "a directory" if os.path.isdir(value) else "a file" if os.path.isfile(value) else "a device or pipe"
-            reject(instance, parameter, str(value), f"the path of a {kind}, not of {found}")
-        parent = next(parent for parent in value.absolute().parents if os.path.exists(parent))
-        if not os.path.isdir(parent):
-            reject(instance, parameter, str(value), f"a path in a directory, and {parent} is a file")
+        field = _FIELD.search(plain)
+        if field is not None:
+            advice = " Give a plain path; the names of checkpoints and the like are made." if kind == "directory" else ""
+            reject(instance, parameter, plain, f"a path without fields such as {field[0]}, which are not filled in", advice)
+        found, mode = _nearest(instance, parameter, value)
+        if found != value.absolute():
+            if not stat.S_ISDIR(mode):
+                reject(instance, parameter, str(value), f"a path in a directory, and {found} is a file")
+        elif not is_kind(mode):
+            other = "a directory" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a device or pipe"
+            reject(instance, parameter, str(value), f"the path of a {kind}, not of {other}")
 
     return validate
+
+
+def _nearest(instance: object, parameter: str, path: Path) -> tuple[Path, int]:
+    """Return `path`, or the nearest of its parents that exists, and the mode of that."""
+    for found in (path.absolute(), *path.absolute().parents):
+        try:
+            return found, found.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reject(instance, parameter, str(path), f"a path that this process can reach, and {found} is not: {error.strerror}")
+    raise FileNotFoundError(str(path))  # there is no root

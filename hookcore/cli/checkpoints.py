@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hookcore import store
-from hookcore.errors import CheckpointError
+from hookcore.errors import CheckpointError, ParameterError
+from hookcore.paths import local_path
 from hookcore.store import Retention, files
 from hookcore.text import format_size, printable
 
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from hookcore.store import SavedCheckpoint
 
-_DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+class _LocalDirectory(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(local_path(value, "DIR"), param, ctx)
+        except ParameterError as error:
+            self.fail(str(error), param, ctx)
+
+
+_DIRECTORY = click.argument("directory", metavar="DIR", type=_LocalDirectory(exists=True, file_okay=False, path_type=Path))
 
 
 class _NoCheckpoint(click.ClickException):

@@ -7,10 +7,10 @@ import errno
 import logging
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hookcore.errors import CheckpointError, DiskFullError
+from hookcore.paths import local_path
 from hookcore.raised import chain
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
@@ -21,7 +21,9 @@ from hookcore.text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
+    from hookcore.store.locking import Lock
     from hookcore.store.retention import Retention
     from hookcore.trainee import Mode
 
@@ -44,6 +46,7 @@ def write(
     retention: Retention | None = None,
     space: int = 0,
     accumulated: int = 0,
+    lock: Lock | None = None,
 ) -> SavedCheckpoint:
     """Write the checkpoint of `step` under `root` and return it; it is durable then. One of the same name is replaced.
 
@@ -54,13 +57,17 @@ def write(
     * `retention`: is stored in the manifest, for a later prune.
     * `space`: the bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if fewer are free
       than that, or than the newest checkpoint takes.
+    * `lock`: the directory's, which is checked before anything is written, and again before the checkpoint gets its name.
 
     Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
     an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
     """
+    root = local_path(root, "directory")
     final = root / name_of(step, accumulated)
     temporary = root / f"{TEMPORARY}{final.name}"
     checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention, accumulated)
+    if lock is not None:
+        lock.check()
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
         on_disk.make_directory(root)
@@ -73,11 +80,13 @@ def write(
         seal(checkpoint, temporary, record)
         for below in on_disk.directories(temporary):
             on_disk.sync(below)
+        if lock is not None:
+            lock.check()
         _rename_into_place(temporary, final)
     except CheckpointError:
         raise
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _clean_up(temporary, lock)
         full = _disk_full_error(error)
         if full is not None:
             _raise_disk_full(final, needed, shutil.disk_usage(root).free, full)
@@ -87,8 +96,14 @@ def write(
             ) from error
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _clean_up(temporary, lock)
     return checkpoint
+
+
+def _clean_up(temporary: Path, lock: Lock | None) -> None:
+    """Remove `temporary`, unless it may be what another run is writing."""
+    if lock is None or lock.holds:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rename_into_place(temporary: Path, final: Path) -> None:
@@ -117,6 +132,7 @@ def open_directory(root: Path) -> None:
     must hold the directory's `lock`: what looks left behind may be what another process is writing. Raises `CheckpointError` if
     the directory cannot be made or written to.
     """
+    root = local_path(root, "directory")
     probe = root / f"{TEMPORARY}probe"
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be written to"):
         on_disk.make_directory(root)
@@ -139,9 +155,10 @@ def named(root: Path) -> list[Path]:
 
     Raises `CheckpointError` if the directory cannot be listed.
     """
+    root = local_path(root, "directory")
     try:
         # A checkpoint that is being replaced has another name for a moment, and keeps it if the process dies in that moment.
-        found = {path.name.removeprefix(_REPLACED): path for path in sorted(Path(root).iterdir())}
+        found = {path.name.removeprefix(_REPLACED): path for path in sorted(root.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

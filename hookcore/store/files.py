@@ -13,6 +13,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hookcore.paths import LONGEST_NAME
 from hookcore.text import format_size
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     file's directory. Raises what `write` raises, and `OSError`.
     """
     path = path.resolve()
-    aside = path.parent / f"{TEMPORARY}{path.name}"
+    aside = path.parent / _temporary_name(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         aside.mkdir(exist_ok=True)
@@ -94,6 +95,13 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         sync(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _temporary_name(name: str) -> str:
+    """Return the name of the temporary directory for the file `name`: its own, unless that would be too long."""
+    if len(os.fsencode(TEMPORARY + name)) <= LONGEST_NAME:
+        return TEMPORARY + name
+    return TEMPORARY + hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from hookcore import state
+from hookcore.paths import local_path
 from hookcore.store import files
 from hookcore.store.retention import Retention
 from hookcore.store.saved import MANIFEST, MAX_RECORD_BYTES, NAME, RECORD, SavedCheckpoint, checkpoint_errors, name_of, refuse
@@ -61,6 +62,7 @@ def verify(path: Path, *, contents: bool = True) -> SavedCheckpoint:
 
     Reads every file. Without `contents` it reads the manifest only, and compares the names and sizes of the files.
     """
+    path = local_path(path)
     with checkpoint_errors(path):
         manifest = _read_manifest(path)
         listed = manifest["files"]

@@ -33,7 +33,7 @@ class Checkpoint:
     Which steps are saved and what each checkpoint holds does not depend on how fast the disk is (except with
     `when_busy="skip"`), and a run that is resumed saves and keeps what one that was never cut does. A run moves the checkpoints
     of an earlier run into `earlier-001` and so on: those newer than the one that it resumes from, or all if it resumes from none
-    in this directory. They are never overwritten. While a run trains, no other process can train into the same directory.
+    in this directory. They are never overwritten. While a run trains, no other can train into the same directory.
 
     * `monitor`, `mode`: the metric that ranks checkpoints, and its direction, as in `EarlyStopping`.
     * `save_best_only`: save only at observations at which the metric improved.
@@ -56,7 +56,7 @@ class Checkpoint:
     time is left than the latest save took, from the snapshot until it was durable, it warns instead.
 
     Raises `ParameterError` for a value outside its range or a directory that is a file, and `CheckpointError` before the first
-    batch if the directory cannot be written to or another process trains into it, and if a save fails (`DiskFullError`
+    batch if the directory cannot be written to or another run trains into it, and if a save fails (`DiskFullError`
     for a full disk): then the earlier checkpoints are untouched.
     """
 
@@ -108,10 +108,13 @@ class Checkpoint:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Settle the direction and make the directory ready, before anything is trained."""
-        self._saver.abandon()
-        self._saver = self._new_saver()
-        self.observed = attrs.evolve(self.observed, mode=direction_of(run, self.monitor, self.mode))
-        self._saver.open(run.resumed_from, metric=self.monitor, mode=self.observed.mode)
+        mode = direction_of(run, self.monitor, self.mode)
+        self._writes.wait()
+        saver = self._new_saver()
+        saver.open(run, metric=self.monitor, mode=mode)
+        self._saver = saver
+        self._writes.jobs.clear()  # of a run that was abandoned: they are done, and never announced
+        self.observed = attrs.evolve(self.observed, mode=mode)
 
     @hookimpl(trylast=True)
     def on_epoch_begin(self, run: Run) -> None:
@@ -170,6 +173,8 @@ class Checkpoint:
     @hookimpl(trylast=True)
     def on_exception(self, run: Run, exception: BaseException) -> None:
         """Save what there is when the run is interrupted; after any other error the state may be bad."""
+        if not self._saver.serves(run):
+            return  # it was refused, or cut before it began
         if isinstance(exception, Preempted):
             self._writes.wait()
         elif not isinstance(exception, KeyboardInterrupt):
@@ -191,7 +196,8 @@ class Checkpoint:
     @hookimpl(tryfirst=True)
     def on_train_end(self, run: Run) -> None:
         """Wait until all is written, and announce it before other plugins close."""
-        self._saver.finish(run)
+        if self._saver.serves(run):
+            self._saver.finish(run)
 
     def _save(self, run: Run, value: float | None, reason: str, *, urgent: bool = False) -> None:
         self._last_step = run.progress.step
@@ -206,14 +212,14 @@ class Checkpoint:
     def resumable(self) -> SavedCheckpoint | None:
         """Return the newest checkpoint that verifies, for `resume="auto"`, or None if the directory has no checkpoint.
 
-        What a crash left half done in the directory is put right. Raises `CheckpointError` if all are damaged, or if another
-        process trains into the directory.
+        What a crash left half done in the directory is put right. Raises `CheckpointError` if all are damaged, or if a run trains
+        into the directory.
         """
-        if not self.directory.is_dir():
-            return None
         self._writes.wait()
+        if not store.named(self.directory):
+            return None
         lock_and_repair(self.directory).release()
-        return store.newest(self.directory) if store.named(self.directory) else None
+        return store.newest(self.directory)
 
     def best(self) -> SavedCheckpoint:
         """Return the best checkpoint of the latest run that verifies. Raises `CheckpointError` if no checkpoint does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,16 +53,23 @@ class Saver:
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
     _lock: store.Lock | None = attrs.field(init=False, default=None)
+    _run: int | None = attrs.field(init=False, default=None)
+    """Which run it was opened for. Not the run, which holds the model until it ends."""
 
-    def open(self, resumed_from: SavedCheckpoint | None, *, metric: str, mode: Mode) -> None:
-        """Lock the directory and make it ready for a run whose checkpoints are ranked by `metric`, in the direction `mode`.
+    def open(self, run: Run, *, metric: str, mode: Mode) -> None:
+        """Lock the directory and make it ready for `run`, whose checkpoints are ranked by `metric`, in the direction `mode`.
 
-        Raises `CheckpointError` if it cannot be written to, or if another process trains into it.
+        Raises `CheckpointError` if it cannot be written to, or if another run trains into it.
         """
-        self._lock = lock_and_repair(self._directory)
-        self._metric, self._mode = metric, mode
+        self._lock = lock_and_repair(self._directory, functools.partial(_yields, weakref.ref(run), self._writes))
+        self._metric, self._mode, self._run = metric, mode, id(run.shared)
+        resumed_from = run.resumed_from
         if resumed_from is not None and resumed_from.path.parent.resolve() == self._directory.resolve():
             self.newest, self.latest = resumed_from, resumed_from.place
+
+    def serves(self, run: Run) -> bool:
+        """Return whether it was opened for `run`, and not for another one that has the same plugin."""
+        return self._run == id(run.shared)
 
     def is_busy(self) -> bool:
         """Return whether the next save would have to wait."""
@@ -74,6 +82,7 @@ class Saver:
         """
         if self.is_busy():
             self._writes.wait(unfinished=1)
+        self._check_lock()
         if not self._earlier_set_aside:  # not in `open`: a run that fails at its start leaves the earlier run's in place
             aside = store.set_aside(self._directory, *([] if self.newest is None else self.newest.place))
             if aside is not None:
@@ -119,6 +128,7 @@ class Saver:
             raise
         self.newest, self.seconds_to_save = saved, capture.seconds + self._clock() - began
         self._unannounced.append(saved)
+        self._check_lock()
         store.prune(self._directory, self._retention, also=list(self._unannounced))
 
     def _write(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
@@ -136,6 +146,7 @@ class Saver:
             retention=self._retention,
             space=capture.nbytes,
             accumulated=capture.accumulated,
+            lock=self._lock,
         )
         try:
             return write()
@@ -181,11 +192,12 @@ class Saver:
                     errors.append(error)
             if self._earlier_set_aside:
                 try:
+                    self._check_lock()
                     store.prune(self._directory, self._retention)
                 except CheckpointError as error:
                     errors.append(error)
         finally:
-            # If Ctrl-C ended the waiting, what is being written still needs the lock; it ends with the process.
+            # If Ctrl-C ended the waiting, what is being written still needs the lock, until another run asks for it.
             if not self._writes.unfinished():
                 self._unlock()
         for other in errors[1:]:
@@ -193,17 +205,22 @@ class Saver:
         if errors:
             raise errors[0]
 
-    def abandon(self) -> None:
-        """Wait for what a run that never ended is still writing, and announce none of it.
-
-        The lock stays: the next run of this process takes it over, and no other process comes between.
-        """
-        self._writes.wait()
-        self._writes.jobs.clear()
+    def _check_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
 
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+
+def _yields(reference: Callable[[], Run | None], writes: Background[None]) -> bool:
+    """Return whether a run is over or was abandoned, so that its directory may be another's. Then what it wrote is done."""
+    run = reference()
+    if run is not None and run.may_go_on:
+        return False
+    writes.wait()
+    return True
 
 
 def place_of(run: Run) -> tuple[int, int]:
@@ -211,9 +228,9 @@ def place_of(run: Run) -> tuple[int, int]:
     return run.progress.step, run.progress.accumulated
 
 
-def lock_and_repair(directory: Path) -> store.Lock:
+def lock_and_repair(directory: Path, yields: Callable[[], bool] | None = None) -> store.Lock:
     """Lock `directory`, which is made if it does not exist, and put right what a crash left half done in it."""
-    lock = store.lock(directory)
+    lock = store.lock(directory, yields)
     try:
         store.open_directory(directory)
     except BaseException:

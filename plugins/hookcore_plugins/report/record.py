@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
 from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason
-from hookcore.authoring import state
+from hookcore.authoring import local_path, state
 from hookcore_plugins.report.items import Best, Chart, Failure, KeptCheckpoint, Part, build, place
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hookcore.authoring import Mode
 
@@ -71,9 +71,10 @@ class RunRecord:
     @classmethod
     def read(cls, run: str | os.PathLike[str]) -> Self:
         """Read the report in the directory `run`, or in that file. Raises `ReportError`."""
-        given = Path(run)
-        path = given / FILE if given.is_dir() else given
+        given = local_path(run, "run")
+        path = given
         try:
+            path = given / FILE if given.is_dir() else given
             if path.stat().st_size > _LARGEST_FILE:
                 raise ReportError(f"{path} is not a report of a run: it is too large.")
             text = path.read_text(encoding="utf-8")

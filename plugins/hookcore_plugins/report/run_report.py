@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from hookcore import store
-from hookcore.authoring import did_you_mean
+from hookcore.authoring import did_you_mean, local_path
 from hookcore_plugins.report.record import ReportError, RunRecord
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -42,7 +42,7 @@ class RunReport(RunRecord):
 
         Raises `ReportError`.
         """
-        target = Path(path)
+        target = local_path(path)
         kind = target.suffix.removeprefix(".").lower() if kind is None else kind
         content = self.page().encode() if kind == "html" else self.picture(kind)
         try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import attrs
 
 from hookcore import CapabilityError, LoadError, Metrics, Outcome, ParameterError, Run, hookimpl
-from hookcore.authoring import Capability, due, learning_rate_of, validators
+from hookcore.authoring import Capability, due, learning_rate_of, local_path, validators
 from hookcore_plugins.tensorboard import curves, trainee_views
 from hookcore_plugins.tensorboard.hyperparameters import hyperparameters
 from hookcore_plugins.tensorboard.trainee_views import views
@@ -111,7 +111,7 @@ class TensorBoard:
     def _labels(self, attribute: Any, value: Any) -> None:
         for labels in value.values() if isinstance(value, Mapping) else [] if value is None else [value]:
             if isinstance(labels, str | Path):
-                if not Path(labels).is_file():
+                if not local_path(labels, "TensorBoard: embeddings_metadata").is_file():
                     validators.reject(self, attribute.name, str(labels), f"{_LABELS}; there is no such file")
             elif not isinstance(labels, Sequence):
                 validators.reject(self, attribute.name, labels, _LABELS)

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hookcore import ParameterError, store
-from hookcore.authoring import did_you_mean
+from hookcore.authoring import did_you_mean, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,7 +53,7 @@ def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
 
 def _lines(path: str | Path) -> list[str]:
     """Return the lines of a label file, without the blank ones, which the projector skips."""
-    return [line for line in Path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [line for line in local_path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def _line(word: object) -> str:

@@ -290,7 +290,7 @@ def test_a_layer_that_refuses_what_it_stored_leaves_the_model_as_it_was(tmp_path
     assert [variable.numpy().tobytes() for variable in model.variables] == now
 
 
-class Schedule(optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class Schedule(optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
     """A schedule as scripts write it: without a configuration."""
 
     def __call__(self, step: Any) -> Any:

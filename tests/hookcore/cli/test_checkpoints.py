@@ -241,8 +241,8 @@ def test_damaged_ones_go_when_it_is_said(runs: Path) -> None:
 
 def test_prune_keeps_out_of_a_run_that_trains(runs: Path) -> None:
     """While another process has the directory's lock nothing is removed; afterwards the lock is free again."""
-    code = "import sys; from pathlib import Path; from hookcore import store; store.lock(Path(sys.argv[1])); print('locked')"
-    code += "; sys.stdout.flush(); sys.stdin.read()"
+    code = "import sys; from pathlib import Path; from hookcore import store; held = store.lock(Path(sys.argv[1]))"
+    code += "; print('locked'); sys.stdout.flush(); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(runs)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trains:
         assert trains.stdout is not None

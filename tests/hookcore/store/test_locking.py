@@ -1,15 +1,19 @@
-"""One process at a time trains into a directory. The other processes here are real ones."""
+"""One run at a time trains into a directory. The other processes here are real ones."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import fcntl
 import logging
 import os
+import pickle
 import platform
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +23,6 @@ from hookcore.store import locking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HOLDER = """
 import sys
@@ -69,7 +72,7 @@ def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
     """Who asks for a directory that another process trains into is told which process that is, until it has ended."""
     store.lock(tmp_path / "runs").release()  # whose file's number the other process's may get
     with process(HOLDER, tmp_path / "runs") as holder:
-        with pytest.raises(CheckpointError, match=rf"runs is in use: .*held by process {holder.pid} on \S+\. Stop it"):
+        with pytest.raises(CheckpointError, match=rf"runs is in use: .*held by process {holder.pid} on \S+\. Stop that run"):
             store.lock(tmp_path / "runs")
         holder.communicate()
         store.lock(tmp_path / "runs").release()
@@ -100,22 +103,82 @@ def test_a_forked_child_keeps_no_lock_and_releases_none(tmp_path: Path) -> None:
         mine.release()
 
 
-def test_the_same_process_is_let_through_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook in which a run was interrupted can train again, and the lock is free when the later run ends."""
+def test_another_run_of_the_same_process_is_refused_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another process is: two runs in one process would remove each other's checkpoints just the same."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "link").symlink_to("runs")
     monkeypatch.chdir(tmp_path)
-    interrupted = store.lock(tmp_path / "runs")
-    again = store.lock(tmp_path / "link")
-    interrupted.release()
+    first = store.lock(tmp_path / "runs")
+    for path in (tmp_path / "runs", tmp_path / "link", Path("runs")):
+        with pytest.raises(CheckpointError, match=rf"held by process {os.getpid()} on \S+, which is this one\. Stop"):
+            store.lock(path)
     assert not is_free(tmp_path / "runs")
-    again.release()
-    again.release()
+    first.release()
+    first.release()
     assert is_free(tmp_path / "runs")
 
 
+@pytest.mark.parametrize("cycle", [False, True])
+def test_a_lock_that_was_dropped_is_free(tmp_path: Path, *, cycle: bool) -> None:
+    """So a run that was abandoned keeps no other out, here or elsewhere, once nothing refers to it."""
+    held = [store.lock(tmp_path)]
+    if cycle:
+        held.append(held)  # type: ignore[arg-type]  # as loops and their plugins refer to each other
+    del held
+    store.lock(tmp_path).release()
+    assert is_free(tmp_path)
+
+
+def test_a_holder_is_asked_whether_it_yields(tmp_path: Path) -> None:
+    """A run that is over but not dropped gives way; one that is not stays, and only a run of this process is asked."""
+    answers = [False, True]
+    first = store.lock(tmp_path, lambda: answers.pop(0))
+    with pytest.raises(CheckpointError, match="is in use"):
+        store.lock(tmp_path)
+    assert not is_free(tmp_path)
+    assert answers == [True]
+    second = store.lock(tmp_path)
+    first.release()  # which is no longer its own
+    assert not first.holds
+    assert not is_free(tmp_path)
+    second.check()
+    second.release()
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced", "released"])
+def test_a_lock_knows_that_it_was_lost(tmp_path: Path, how: str) -> None:
+    """It keeps nobody out if the directory of that name is another one by now, and says what to do."""
+    root = tmp_path / "runs"
+    held = store.lock(root)
+    held.check()
+    if how == "removed":
+        shutil.rmtree(root)
+    elif how == "moved":
+        root.rename(tmp_path / "moved")
+    elif how == "replaced":
+        (root / ".lock").unlink()
+        (root / ".lock").touch()
+    else:
+        held.release()
+    with pytest.raises(CheckpointError, match=r"runs is no longer this run's: .* removed, moved .* Train into another directory"):
+        held.check()
+    held.release()
+    assert (tmp_path / "moved" / ".lock").exists() == (how == "moved")
+    store.lock(root).release()
+
+
+def test_a_copy_of_a_lock_holds_nothing(tmp_path: Path) -> None:
+    """A plugin can be copied and pickled, and its directory has one lock."""
+    held = store.lock(tmp_path, lambda: False)
+    for other in (copy.deepcopy(held), pickle.loads(pickle.dumps(held))):  # noqa: S301 - our own
+        other.release()
+    held.check()
+    assert not is_free(tmp_path)
+    held.release()
+
+
 def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
-    """After the release nothing is open and nothing remembered, also where the lock was refused."""
+    """After the release nothing is open and nothing remembered, also where the lock was refused, here or elsewhere."""
 
     def lowest_free() -> int:
         descriptor = os.dup(0)
@@ -124,8 +187,12 @@ def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
 
     before, held = lowest_free(), dict(locking._held)
     first = store.lock(tmp_path)
-    store.lock(tmp_path).release()
+    within = lowest_free()
+    with pytest.raises(CheckpointError):
+        store.lock(tmp_path)
+    assert lowest_free() == within
     first.release()
+    del first
     with process(HOLDER, tmp_path) as holder:
         within = lowest_free()
         with pytest.raises(CheckpointError):
@@ -133,7 +200,22 @@ def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
         assert lowest_free() == within
         holder.communicate()
     assert lowest_free() == before
-    assert locking._held == held
+    assert dict(locking._held) == held
+
+
+@pytest.mark.parametrize("function", ["fstat", "ftruncate", "write"])
+def test_a_lock_that_is_interrupted_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    """Ctrl-C while the lock is being taken leaves it free, whenever it comes."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.lock(tmp_path)
+    store.lock(tmp_path).release()
+    assert is_free(tmp_path)
 
 
 def test_two_directories_have_two_locks(tmp_path: Path) -> None:

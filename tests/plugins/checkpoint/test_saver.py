@@ -644,6 +644,7 @@ def test_the_lock_is_given_back_if_training_fails_to_begin(tmp_path: Path, monke
         assert (root / ".lock").exists()
         raise CheckpointError("refused")
 
+    (tmp_path / "step-00000001").mkdir()  # without a checkpoint there is nothing to lock
     monkeypatch.setattr(store, "open_directory", refuse)
     with pytest.raises(CheckpointError, match="refused"):
         Checkpoint(tmp_path).resumable()

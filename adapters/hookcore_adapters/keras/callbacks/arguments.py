@@ -8,6 +8,8 @@ import sys
 import warnings
 from typing import Any, Literal
 
+from hookcore.paths import problem_of
+
 
 def as_count(value: float) -> int:
     """Return a count as an int. Keras takes any number, infinity too, which stands for a count that is never reached."""
@@ -15,14 +17,12 @@ def as_count(value: float) -> int:
 
 
 def local_path(path: str | os.PathLike[str]) -> str:
-    """Return `path` as a string. Raises `ValueError` for an address such as `gs://…`."""
+    """Return `path` as a string, with `~` replaced by the home directory. Raises `ValueError` for a URL such as `gs://…`."""
     plain = os.fspath(path)
-    if "://" in plain:
-        raise ValueError(
-            f"{plain} is not a local path, and only a local file can be replaced as a whole. "
-            "Give a local path, or use keras.callbacks."
-        )
-    return plain
+    problem = problem_of(plain)
+    if problem is not None:
+        raise ValueError(f"{plain!r} is not a local path: it must be {problem[0]}.{problem[1]} Or use keras.callbacks.")
+    return os.path.expanduser(plain)  # noqa: PTH111 - not normalised: scripts compare it with what they gave
 
 
 def mode_or_auto(owner: object, mode: str) -> Literal["auto", "min", "max"]:

@@ -1,0 +1,199 @@
+"""One run at a time saves into a directory, also within one process; what was abandoned gives way."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hookcore import CheckpointError, Outcome, Run, hookimpl, store
+from hookcore.driver import Driver
+from hookcore.host import NoHost
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint
+from tests.patience import PATIENCE
+from tests.plugins.checkpoint.checkpointing import steps, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+IN_USE = r"is in use: there is a lock .*, held by process \d+ on \S+, which is this one\. Stop that run, or save into another"
+
+
+class At:
+    """Calls `then` at the end of an epoch, once."""
+
+    name = "at"
+
+    def __init__(self, epoch: int, then: Callable[[], object]) -> None:
+        self.epoch, self.then = epoch, then
+
+    @hookimpl
+    def on_epoch_end(self, epoch: int) -> None:
+        """In the epoch."""
+        if epoch == self.epoch:
+            self.then()
+
+
+def begun(plugin: Checkpoint) -> Driver:
+    """A run of a framework that does not tell of exceptions, after its first epoch."""
+    driver = Driver([plugin], host=NoHost("tiny"))
+    driver.begin(Run.of(ScriptedTrainee(), epochs=9))
+    driver.epoch_begin()
+    driver.batch_end({"val_loss": 1.0})
+    driver.epoch_end({"val_loss": 1.0})
+    return driver
+
+
+def test_two_plugins_of_one_run_do_not_share_a_directory(tmp_path: Path) -> None:
+    """Each would remove what the other saves. The second is refused before the first batch, and nothing was saved."""
+    recording = RecordingPlugin()
+    plugins = [recording, ("each_epoch", Checkpoint(tmp_path)), ("each_step", Checkpoint(tmp_path / ".", every_n_steps=1))]
+    with pytest.raises(CheckpointError, match=IN_USE):
+        train(plugins, [3, 2, 1])
+    assert "on_epoch_begin" not in recording.hooks
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plugins of their own", "one plugin"])
+@pytest.mark.parametrize("resume", [False, "auto"])
+def test_a_run_beside_another_is_refused_and_harms_nothing(tmp_path: Path, resume: Any, *, shared: bool) -> None:
+    """On whatever thread it begins, as in a search for parameters; the first run ends as if it had been alone."""
+    first = Checkpoint(tmp_path)
+    ended: list[str] = []
+
+    def other() -> None:
+        try:
+            train([first if shared else Checkpoint(tmp_path)], [9, 9], resume=resume)
+        except CheckpointError as error:
+            ended.append(str(error))
+
+    def on_a_thread() -> None:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(PATIENCE)
+
+    run = train([first, At(1, other), ("on_a_thread", At(2, on_a_thread))], [3, 2, 1, 0])
+    assert run.outcome is Outcome.COMPLETED
+    assert len(ended) == 2
+    assert all("is in use" in text and "which is this one" in text for text in ended)
+    assert steps(tmp_path) == [2, 3, 4]
+    assert not (tmp_path / ".lock").exists()
+    train([Checkpoint(tmp_path)], [1], resume=resume)
+
+
+def test_of_many_threads_one_trains(tmp_path: Path) -> None:
+    """Whichever is first: each other one gets the same error, and every checkpoint is whole and of one run."""
+    barrier, done = threading.Barrier(6), threading.Event()
+    ended: list[str] = []
+
+    def work(number: int) -> None:
+        barrier.wait(PATIENCE)
+        try:
+            train([Checkpoint(tmp_path), At(0, lambda: done.wait(PATIENCE))], [number] * 4)
+        except CheckpointError as error:
+            ended.append(str(error))
+            if len(ended) == 5:
+                done.set()
+        else:
+            ended.append("trained")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert ended[-1] == "trained"
+    assert all("which is this one" in text for text in ended[:5])
+    assert steps(tmp_path) == [1, 2, 3, 4]
+    assert len({saved.value for saved in store.available(tmp_path)}) == 1
+
+
+def test_a_loop_that_was_dropped_gives_way(tmp_path: Path) -> None:
+    """And so it gives way in a notebook, where the interrupted cell's loop is overwritten; until then it may continue."""
+    abandoned = Loop([Checkpoint(tmp_path)], epochs=9, trainee=ScriptedTrainee()).__enter__()
+    for _ in abandoned.epochs():
+        break
+    with pytest.raises(CheckpointError, match=IN_USE):
+        train([Checkpoint(tmp_path)], [1])
+    del abandoned
+    train([Checkpoint(tmp_path)], [2, 1])
+    assert steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("next_run", ["new plugin", "same plugin", "same engine"])
+def test_a_run_of_a_framework_that_does_not_tell_of_exceptions_gives_way(tmp_path: Path, next_run: str) -> None:
+    """A notebook keeps the failed cell's objects; nothing of the run is being executed where the next one begins."""
+    plugin = Checkpoint(tmp_path)
+    driver = begun(plugin)
+    plugins: Any = {"new plugin": [Checkpoint(tmp_path)], "same plugin": [plugin], "same engine": driver.engine}[next_run]
+    assert train(plugins, [2, 1]).outcome is Outcome.COMPLETED
+    assert steps(tmp_path) == [1, 2]
+    assert steps(tmp_path / "earlier-001") == [1]
+
+
+def test_such_a_run_that_still_goes_on_gets_an_error(tmp_path: Path) -> None:
+    """On the same thread it was taken for abandoned: it writes nothing more, and the other run's checkpoints are untouched."""
+    driver = begun(Checkpoint(tmp_path))
+    train([Checkpoint(tmp_path)], [2, 1])
+    driver.epoch_begin()
+    driver.batch_end({"val_loss": 0.5})
+    with pytest.raises(CheckpointError, match="is no longer this run's"):
+        driver.epoch_end({"val_loss": 0.5})
+    assert [saved.value for saved in store.available(tmp_path)] == [2, 1]
+
+
+def test_such_a_run_on_another_thread_is_not_taken_for_abandoned(tmp_path: Path) -> None:
+    """It may be training there."""
+    refused: list[str] = []
+
+    def other() -> None:
+        try:
+            train([Checkpoint(tmp_path)], [1])
+        except CheckpointError as error:
+            refused.append(str(error))
+
+    driver = begun(Checkpoint(tmp_path))
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(PATIENCE)
+    driver.end()
+    assert "which is this one" in refused[0]
+    assert steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_directory_that_is_taken_from_under_a_run_ends_it(tmp_path: Path, how: str, *, asynchronous: bool) -> None:
+    """Otherwise two runs would train into it. A new run there is alone, and the first one's error says what happened."""
+    root = tmp_path / "runs"
+
+    def take() -> None:
+        if how == "removed":
+            shutil.rmtree(root)
+        else:
+            root.rename(tmp_path / "moved")
+        train([Checkpoint(root)], [7, 8])
+
+    plugin = Checkpoint(root, asynchronous=asynchronous)
+    settle = At(1, plugin._writes.wait)
+    settle.name = "settle"
+    with pytest.raises(CheckpointError, match=rf"{root} is no longer this run's: .* Train into another directory\."):
+        train([settle, At(1, take), plugin], [4, 3, 2, 1, 0])
+    assert [(saved.step, saved.value) for saved in store.available(root)] == [(1, 7), (2, 8)]
+    assert steps(root) == [1, 2]
+    assert store.named(root / "earlier-001") == []
+    if how == "moved":
+        assert steps(tmp_path / "moved") == [1]
+
+
+def test_a_directory_that_is_gone_by_the_end_is_an_error(tmp_path: Path) -> None:
+    """Although no save is due after that: what the run saved is lost."""
+    plugin = Checkpoint(tmp_path / "runs", asynchronous=False, every_n_epochs=2)
+    with pytest.raises(CheckpointError, match="is no longer this run's"):
+        train([At(2, lambda: shutil.rmtree(tmp_path / "runs")), plugin], [3, 2, 1])
+    assert not (tmp_path / "runs").exists()
