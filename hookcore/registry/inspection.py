@@ -18,6 +18,7 @@ import pluggy
 from hookcore import specs
 from hookcore.errors import RegistrationError
 from hookcore.markers import PROJECT
+from hookcore.numeric import unwrapped
 from hookcore.specs import HOOKS
 from hookcore.text import did_you_mean
 from hookcore.trainee import Capability
@@ -124,6 +125,7 @@ def _import_again(name: str, module: str, origin: str, initial_state: Any) -> Re
 
 
 def _jsonable(value: Any) -> Any:
+    value = unwrapped(value)
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, list | tuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
 from hookcore import Engine, Metrics, ParameterError
 from hookcore.interrupt import DelayedInterrupt
+from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.data import steps_per_epoch, validation_data
 from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from hookcore import Run
     from hookcore.resume import Resume
     from hookcore_adapters.keras.events import Logs
+
+_NUMBERS: Final = frozenset(
+    {"batch_size", "epochs", "initial_epoch", "steps_per_epoch", "validation_batch_size", "validation_freq", "validation_steps"}
+)
 
 
 def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any) -> Run:
@@ -43,6 +48,8 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     # A model may have a `fit` of its own, with more arguments, that calls Keras's.
     signature = inspect.signature(keras.Model.fit)
     bound = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
+    for name in _NUMBERS & bound.arguments.keys():  # Keras refuses some of NumPy's
+        bound.arguments[name] = unwrapped(bound.arguments[name])
     unknown = {name: value for name, value in kwargs.items() if name not in signature.parameters}
     if "verbose" not in bound.arguments:
         bound.arguments["verbose"] = 0 if engine.shows_progress else "auto"
