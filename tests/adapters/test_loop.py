@@ -25,7 +25,7 @@ from hookcore import (
 )
 from hookcore.testing import RecordingPlugin, ScriptedTrainee, check_events
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import Checkpoint, EarlyStopping
+from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -554,6 +554,49 @@ def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
         for _ in loop.epochs():
             for _batch in loop.batches([0]):
                 loop.log(loss={"a": 1})
+
+
+@attrs.frozen
+class ComplexTensor:
+    """A tensor like PyTorch's, which loses its imaginary part when it is added up in real numbers."""
+
+    dtype: str = "torch.complex64"
+
+    def detach(self) -> Any:
+        return self
+
+    def float(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("within", ["batch", "epoch", "evaluation"])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"loss": np.complex64(1 + 2j)},
+        {"loss": 1 + 2j},
+        {"loss": ComplexTensor()},
+        {"loss": 10**400},
+        {"loss": np.zeros(2, complex)},
+        {"a\nb": 1.0},
+        {"\r": 1.0},
+        {3: 1.0},
+    ],
+)
+def test_a_metric_that_no_log_could_hold_is_refused_at_once(within: str, metrics: Any, tmp_path: Path) -> None:
+    """What is no real number that fits a float, or has no name in one line, is an error, and the logs stay whole."""
+    loop = Loop([CSVLog(tmp_path / "log.csv")], epochs=2)
+    with pytest.raises(MetricError, match=r"'loss' must be a number|name of a metric must be"), loop:  # noqa: PT012
+        for epoch in loop.epochs():
+            for _batch in loop.batches(range(2)):
+                loop.log(acc=0.5)
+                if epoch and within == "batch":
+                    loop.log(metrics)
+            if epoch and within == "epoch":
+                loop.log(metrics)
+            with loop.evaluation():
+                loop.log(metrics if epoch and within == "evaluation" else {"acc": 1.0})
+    assert (tmp_path / "log.csv").read_text().splitlines()[1:] == ["0,2,0.5,1.0"]
 
 
 def test_a_loop_is_one_run() -> None:
