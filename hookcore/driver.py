@@ -7,6 +7,7 @@ is resumed, when a loop is told to stop, and how a run ends. It ends wherever an
 from __future__ import annotations
 
 import logging
+import operator
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from hookcore.engine import Engine
 from hookcore.errors import HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
 from hookcore.interrupt import DelayedInterrupt
+from hookcore.numeric import integer_of
 from hookcore.resume import find, trained, warn_of_nothing_left
 from hookcore.run import Run
 from hookcore.sequence import Sequence
@@ -136,7 +138,7 @@ class Driver:
             run.resumed_from = SavedCheckpoint(place, capture.epoch, capture.step, accumulated=capture.accumulated)
         elif capture is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
-        self._sequence = sequence = Sequence(initial_epoch - 1)
+        self._sequence = sequence = Sequence(operator.index(initial_epoch) - 1)
         session = self.engine.start(
             run,
             host=self._host,
@@ -242,7 +244,7 @@ class Driver:
 
     def epoch_begin(self, epoch: int | None = None) -> None:
         """Tell that an epoch begins. `epoch` is the number of a run's first, if it was not known to `begin`."""
-        self._deliver("epoch_begin", self._sequence.epoch_begin(epoch))
+        self._deliver("epoch_begin", self._sequence.epoch_begin(None if epoch is None else operator.index(epoch)))
         self._obey()
 
     def batch_begin(self) -> None:
@@ -251,14 +253,14 @@ class Driver:
 
     def batch_end(self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1) -> None:
         """Tell that `batches` batches were trained by `updates` updates of the optimizer."""
-        self._check_counts("batch_end", updates, batches)
+        updates, batches = self._counts("batch_end", updates, batches)
         self._deliver("batch_end", self._sequence.batch_end(metrics, updates=updates, batches=batches), metrics)
 
     def batch_held(
         self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1, begun: bool = False
     ) -> None:
         """Tell the same, if evaluations that belong to the batch may follow. `begun`: a method of `batches` has begun it."""
-        self._check_counts("batch_held", updates, batches)
+        updates, batches = self._counts("batch_held", updates, batches)
         events = self._sequence.batch_held(metrics, updates=updates, batches=batches, begun=begun)
         self._deliver("batch_held", events, metrics)
 
@@ -271,7 +273,7 @@ class Driver:
 
     def update(self, updates: int) -> None:
         """Tell of `updates` of batches that were told of with fewer: those of an optimizer that the adapter does not know."""
-        self._check_counts("update", updates, 1)
+        updates, _ = self._counts("update", updates, 1)
         self._deliver("update", iter([("update", updates)]))
 
     def batch_dropped(self) -> None:
@@ -325,7 +327,7 @@ class Driver:
 
     def evaluate_batch_end(self, metrics: Mapping[str, Any] | None = None, *, batches: int = 1) -> None:
         """Tell that `batches` batches were evaluated."""
-        self._check_counts("evaluate_batch_end", 0, batches)
+        _, batches = self._counts("evaluate_batch_end", 0, batches)
         self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics, batches), metrics, anywhere=True)
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None = None, *, named: Mapping[str, Any] | None = None) -> None:
@@ -342,7 +344,7 @@ class Driver:
 
     def predict_batch_end(self, *, batches: int = 1) -> None:
         """Tell that `batches` batches were predicted."""
-        self._check_counts("predict_batch_end", 0, batches)
+        _, batches = self._counts("predict_batch_end", 0, batches)
         self._deliver("predict_batch_end", self._sequence.predict_batch_end(batches), anywhere=True)
 
     def predict_end(self) -> None:
@@ -376,9 +378,12 @@ class Driver:
             session.refuse_fact()
         return self._session
 
-    def _check_counts(self, fact: str, updates: int, batches: int) -> None:
-        given: Any = (updates, batches)
-        if not (all(isinstance(number, int) for number in given) and updates >= 0 and batches >= 1):
+    def _counts(self, fact: str, updates: int, batches: int) -> tuple[int, int]:
+        """Return both as Python's numbers. Ends the run by a `ParameterError` for others."""
+        if type(updates) is int and type(batches) is int and updates >= 0 and batches >= 1:  # almost always, and cheap
+            return updates, batches
+        known = integer_of(updates), integer_of(batches)
+        if known[0] is None or known[1] is None or known[0] < 0 or known[1] < 1:
             self._running(fact, anywhere=True)
             error = ParameterError(
                 f"{self._host.name} told of {fact} with updates={updates!r} and batches={batches!r}; these are whole numbers, "
@@ -386,6 +391,7 @@ class Driver:
             )
             self.end(error)
             raise error
+        return known[0], known[1]
 
     def _deliver(self, fact: str, events: Events, *given: Mapping[str, Any] | None, anywhere: bool = False) -> None:
         session = self._running(fact, anywhere=anywhere)

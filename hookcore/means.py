@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hookcore.errors import MetricError
-from hookcore.metrics import Metrics
+from hookcore.metrics import Metrics, check, no_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +75,12 @@ class Means:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics to the open batch, or to those outside of a batch, which win over a mean of the same name."""
-        (self._fresh.own if self._batch is None else self._batch).update(metrics)
+        if self._batch is not None:
+            self._batch.update(metrics)
+            return
+        for name, value in metrics.items():
+            check(name, value)
+        self._fresh.own.update(metrics)
 
     def begin_batch(self) -> None:
         """Open a batch: what is logged from now on is its."""
@@ -87,11 +91,13 @@ class Means:
         batch, self._batch = self._batch or {}, None
         sums = self._fresh.sums
         for name, value in batch.items():
+            if name not in sums:
+                check(name, value)
             total, count = sums.get(name, (0.0, 0))
             try:
                 sums[name] = (total + _widened(value), count + 1)
-            except TypeError as error:
-                raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error
+            except (OverflowError, TypeError, ValueError) as error:
+                raise no_number(name, value) from error
         return batch
 
     def metrics(self) -> dict[str, Any]:

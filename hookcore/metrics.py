@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hookcore.errors import MetricError
+from hookcore.numeric import is_finite
+from hookcore.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator
+
+
+MAX_ELEMENTS: Final = 10_000
+"""The largest array or tensor that a metric may be: each of its elements is a metric of its own, a column in every log."""
+_UNWRITABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and ends of lines, which would break a row of a log, or the terminal."""
 
 
 class Metrics(Mapping[str, float]):
@@ -17,7 +26,7 @@ class Metrics(Mapping[str, float]):
 
     A nested mapping is flattened without a prefix; if a name is both inside and outside of it, the value outside counts. A value
     with several elements, such as a metric per class, appears as `name_0`, `name_1` and so on. Reading raises `MetricError` for a
-    value that is not a number.
+    value that is not a real number or has more than `MAX_ELEMENTS` elements, and for a name that is not a string in one line.
     """
 
     __slots__ = ("_floats", "_raw")
@@ -64,37 +73,76 @@ _HAS_ITEM: Final[dict[type, bool]] = {}
 """Whether values of a type have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
 
 
+def check(name: Any, value: Any) -> None:
+    """Raise `MetricError` for a name that no log could write, and for a value that is no real number although it may convert.
+
+    For a loop that converts late: what is wrong shows at once, and no value is read.
+    """
+    _check_name(name)
+    if isinstance(value, str | complex) or "complex" in str(getattr(value, "dtype", "")):
+        raise no_number(name, value)
+    if type(value) is int and not is_finite(value):
+        raise no_number(name, value)
+
+
+def no_number(name: str, value: Any) -> MetricError:
+    """Return the error for a metric whose `value` is not a real number that fits a float."""
+    try:
+        shown = " ".join(repr(value).split())
+    except ValueError:  # an int of thousands of digits
+        shown = f"{type(value).__name__} of {value.bit_length()} bits"
+    return MetricError(f"Metric {name!r} must be a number, got {printable(shown, 100)}.")
+
+
+def _check_name(name: Any) -> None:
+    if type(name) is str and name.isprintable():  # almost all, and cheap
+        return
+    if not isinstance(name, str) or _UNWRITABLE.search(name):
+        raise MetricError(f"The name of a metric must be a string in one line, without control characters, got {name!r}.")
+
+
 def _scalar(value: Any) -> float | None:
     """Convert a number, or a framework's value without dimensions, to a float in the fastest way; None for anything else."""
     kind = type(value)
     if kind is float:
         number: float = value
         return number
-    if kind is not int:
+    try:
+        if kind is int:
+            return float(value)
         # NumPy deprecates float() of an array with one element, and drops the imaginary part of a complex number.
         shape = getattr(value, "shape", None)
         if shape is None or len(shape):
             return None
         if kind not in _HAS_ITEM:
             _HAS_ITEM[kind] = hasattr(kind, "item")
-    try:
-        return float(value.item() if _HAS_ITEM.get(kind) else value)
+        if _HAS_ITEM[kind]:
+            return float(value.item())
+        number = complex(value)  # TensorFlow's `float` too drops an imaginary part, with no more than a warning
     except (OverflowError, TypeError, ValueError):
         return None
+    return None if number.imag else number.real
 
 
 def _flatten(raw: Mapping[str, Any], known: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for name, value in raw.items():
+        _check_name(name)
         scalar = known[name] if name in known else _scalar(value)
         if scalar is not None:
             yield name, scalar
         elif isinstance(value, Mapping):
             yield from ((inner, number) for inner, number in _flatten(value, {}) if inner not in raw)
-        elif math.prod(getattr(value, "shape", ())) != 1:
+        elif (size := math.prod(getattr(value, "shape", ()))) != 1:
+            if size > MAX_ELEMENTS:
+                raise MetricError(
+                    f"Metric {name!r} has {size} elements, and each would be a metric of its own: at most {MAX_ELEMENTS} are "
+                    "allowed. Log their mean, or a few of them."
+                )
             for i, element in enumerate(value):
                 yield from _flatten({f"{name}_{i}": element}, {})
         else:
+            check(name, value)
             try:
                 yield name, float(value.item() if hasattr(value, "item") else value)
             except (OverflowError, TypeError, ValueError) as error:
-                raise MetricError(f"Metric {name!r} must be a number, got {value!r}.") from error
+                raise no_number(name, value) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from hookcore.numeric import number_of
 from hookcore.text import format_count, place_in_words
 from hookcore.validators import integer, number, one_of
 
@@ -30,7 +31,7 @@ class Monitor:
 
     mode: Mode = attrs.field(validator=one_of("min", "max"))
     min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
-    best: float | None = None
+    best: float | None = attrs.field(default=None, validator=number(optional=True, finite=False))
     best_epoch: int | None = None
     best_step: int | None = None
     by_steps: bool = False
@@ -54,7 +55,8 @@ class Monitor:
         `by_steps` is whether it was observed within its epoch; `epoch` counts from zero.
         """
         if self.improves(value):
-            return self._after(value, (epoch, step, by_steps), 0)
+            plain = value if type(value) is float else number_of(value)
+            return self._after(plain, (epoch, step, by_steps), 0)
         return self._after(self.best, (self.best_epoch, self.best_step, self.by_steps), self.waited + 1)
 
     def rest(self) -> Monitor:

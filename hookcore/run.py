@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import math
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
@@ -13,9 +12,10 @@ import attrs
 from hookcore.errors import HookcoreError, ParameterError, PluginError, Preempted
 from hookcore.history import History
 from hookcore.metric_names import MetricNames
+from hookcore.numeric import integer_of, is_finite, number_of
 from hookcore.raised import describe
 from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
-from hookcore.validators import reject
+from hookcore.validators import integer, number
 
 if TYPE_CHECKING:
     # The annotations here are never evaluated, and modules that only checkpoints need are slow to import.
@@ -41,6 +41,9 @@ class Outcome(enum.StrEnum):
 _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
 """How a run ended, by the exception that ended it."""
 
+_OPTIONAL_NUMBER = number(optional=True, finite=False)
+_OPTIONAL_COUNT = integer(at_least=0, optional=True)
+
 
 @attrs.frozen
 class StopReason:
@@ -51,11 +54,11 @@ class StopReason:
     epoch: int
     step: int
     metric: str | None = None
-    value: float | None = None
-    best: float | None = None
-    best_epoch: int | None = None
+    value: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
+    best: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
+    best_epoch: int | None = attrs.field(default=None, validator=_OPTIONAL_COUNT)
     """The epoch of the best value, counted from zero, or None."""
-    best_step: int | None = None
+    best_step: int | None = attrs.field(default=None, validator=_OPTIONAL_COUNT)
     """The step of the best value, or None."""
 
 
@@ -68,7 +71,7 @@ class Decision:
     message: str
     epoch: int
     step: int
-    value: float | None = None
+    value: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
     """The new learning rate, or the value of the metric that a stop or a checkpoint is about."""
 
 
@@ -207,6 +210,11 @@ def _as_data(error: BaseException) -> BaseException:
     return copied if type(copied) is type(error) else PluginError(describe(error))
 
 
+_EPOCHS = integer(
+    at_least=1, expected="a number of epochs of at least 1, a collection of epochs, or None for validation by steps"
+)
+
+
 @attrs.define(eq=False)
 class Run:
     """A plugin's handle on the run.
@@ -228,9 +236,9 @@ class Run:
 
     @validation_freq.validator
     def _check_validation_freq(self, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not (value is None or (value >= 1 if isinstance(value, int) else isinstance(value, Collection))):
-            expected = "a number of epochs of at least 1, a collection of epochs, or None for validation by steps"
-            reject(self, attribute.name, value, expected)
+        is_collection = isinstance(value, Collection) and not isinstance(value, str) and integer_of(value) is None
+        if value is not None and not is_collection:
+            _EPOCHS(self, attribute, value)
 
     @classmethod
     def of(
@@ -246,7 +254,8 @@ class Run:
         resumed_from: SavedCheckpoint | None = None,
     ) -> Run:
         """Make the run that an adapter is about to begin, with what it knows of it."""
-        shared = Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps_per_epoch)
+        epochs, steps = (length if (plain := integer_of(length)) is None else plain for length in (epochs, steps_per_epoch))
+        shared = Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps)
         shared.metric_names = metric_names or shared.metric_names
         return cls(validation_freq=validation_freq, resumed_from=resumed_from, shared=shared)
 
@@ -335,11 +344,13 @@ class Run:
     def learning_rate(self) -> float:
         """The learning rate in use now; once the run has ended, the last one. Raises `AttributeError` if the trainee has no rate.
 
-        Setting it raises `ParameterError` for a value that is not a finite number of at least 0, and the trainee's error if the
-        framework has a schedule.
+        Set it to a number: also one of NumPy, or in an array or a tensor without dimensions. Raises `ParameterError` for a value
+        that is not a finite number of at least 0, and the trainee's error if the framework has a schedule.
         """
         if not self.shared.is_released:
-            return self.trainee.learning_rate
+            rate = self.trainee.learning_rate
+            plain = number_of(rate)
+            return rate if plain is None else float(plain)
         if self.shared.last_learning_rate is None:
             raise AttributeError("the run has ended, and had no learning rate then")
         return self.shared.last_learning_rate
@@ -350,10 +361,10 @@ class Run:
         if not (hasattr(type(trainee), "learning_rate") or hasattr(trainee, "learning_rate")):  # assigning would make one
             reason = reason_lacking(trainee, "learning_rate")
             raise AttributeError(f"{self.plugin}: the learning rate cannot be set to {value!r}: {reason}.")
-        given: Any = value
-        if not (isinstance(given, float | int) and math.isfinite(given) and given >= 0):
+        rate = number_of(value)
+        if rate is None or not is_finite(rate) or rate < 0:
             raise ParameterError(f"{self.plugin}: the learning rate must be a finite number of at least 0, got {value!r}.")
-        trainee.learning_rate = float(value)
+        trainee.learning_rate = float(rate)
 
     def as_plugin(self, name: str) -> Run:
         """Return a handle on the same run under another name: votes and decisions are recorded under it."""
@@ -391,9 +402,9 @@ class Run:
 
     def set_learning_rate(self, value: float, reason: str) -> None:
         """Set the learning rate and record `reason`. Raises as assigning to `learning_rate` does."""
-        before = self.learning_rate
-        self.learning_rate = value
-        self.decide("learning_rate", f"learning rate {before:.4g} -> {value:.4g}: {reason}", value)
+        before, plain = self.learning_rate, number_of(value)
+        self.learning_rate = rate = value if plain is None else plain
+        self.decide("learning_rate", f"learning rate {before:.4g} -> {rate:.4g}: {reason}", rate)
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Add metrics of your own to an observation: to the history, to the logs, and to what other plugins observe.

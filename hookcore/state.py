@@ -1,7 +1,8 @@
 """State as JSON: numbers, strings, booleans, None, lists and dicts, with NaN and the infinities round-tripped exactly.
 
 Standard JSON has no NaN or infinities. Here they are written as `{"float": "nan"}`, so that the files stay standard JSON and
-a string stays a string; a dict that would look like one is escaped.
+a string stays a string; a dict that would look like one is escaped. A number of NumPy, or of an array or tensor without
+dimensions, is written as Python's, and comes back as Python's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
+
+from hookcore.numeric import number_of, unwrapped
 
 _MARK = "float"
 
@@ -34,8 +37,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_MARK: float.__repr__(value)}  # a subclass, such as NumPy's, has a repr of its own
+    kind = type(value)
+    if kind is float:  # most of a history
+        return value if math.isfinite(value) else {_MARK: repr(value)}
+    if value is None or kind is int or isinstance(value, str | bool):
+        return value
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
@@ -44,9 +50,11 @@ def _encode(value: Any) -> Any:
         return {_MARK: encoded} if value.keys() == {_MARK} else encoded
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"State must be numbers, strings, booleans, None, lists and dicts, got {value!r}.")
+    plain = unwrapped(value)
+    plain = plain if isinstance(plain, bool) else number_of(plain)
+    if plain is None:
+        raise TypeError(f"State must be numbers, strings, booleans, None, lists and dicts, got {value!r}.")
+    return _encode(plain)
 
 
 def _decode(value: Any) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 import re
 import stat
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from hookcore.errors import ParameterError
+from hookcore.numeric import integer_of, is_finite, number_of
 from hookcore.paths import local_path, problem_of
 from hookcore.text import did_you_mean
 
@@ -33,24 +32,46 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
     return validate
 
 
+def _storing(check: Callable[[object, str, Any], Any]) -> Validator:
+    """Return a validator that stores what `check` returns: Python's own number for a number of another library.
+
+    So whoever uses the validator needs no converter beside it. A later assignment stores what it is given.
+    """
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        plain = check(instance, attribute.alias or attribute.name, value)
+        # Within `deep_iterable` the value is an element of what is stored; on assignment it is not stored yet.
+        if plain is not value and getattr(instance, attribute.name, None) is value:
+            object.__setattr__(instance, attribute.name, plain)  # as attrs does it, also if the class is frozen
+
+    return validate
+
+
 def reject(instance: object, parameter: str, value: object, expected: str, advice: str = "") -> NoReturn:
     """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`; then `advice`."""
     raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.{advice}")
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+def checked_integer(
+    owner: object, parameter: str, value: Any, *, at_least: int, optional: bool = False, expected: str | None = None
+) -> Any:
+    """Return the argument `parameter` of a method of `owner` as Python's int, or None if it is None and `optional`.
+
+    An integer is what its type makes one: NumPy's too, and an array or a tensor without dimensions, but no bool. Raises
+    `ParameterError` for anything else, and for less than `at_least`. `expected` is for its message, if it accepts more.
+    """
+    number = integer_of(value)
+    if (number is None and not (optional and value is None)) or (number is not None and number < at_least):
+        reject(owner, parameter, value, expected or f"an integer of at least {at_least}" + (" or None" if optional else ""))
+    return number
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def integer(*, at_least: int, optional: bool = False) -> Validator:
-    """Accept an integer, not a bool, of at least `at_least`, and None if `optional`."""
-    return _check(
-        f"an integer of at least {at_least}" + (" or None" if optional else ""),
-        lambda value: (optional and value is None) or (_is_integer(value) and value >= at_least),
+def integer(*, at_least: int, optional: bool = False, expected: str | None = None) -> Validator:
+    """Accept what `checked_integer` accepts, and store it as Python's int."""
+    return _storing(
+        lambda owner, parameter, value: checked_integer(
+            owner, parameter, value, at_least=at_least, optional=optional, expected=expected
+        )
     )
 
 
@@ -59,26 +80,36 @@ def number(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    finite: bool = True,
     optional: bool = False,
 ) -> Validator:
-    """Accept a finite number, not a bool, within the bounds that are given, and None if `optional`."""
+    """Accept a number within the bounds that are given, and None if `optional`; store it as Python's int or float.
+
+    A number of NumPy is one too, and an array or a tensor without dimensions, but no bool. NaN and the infinities are refused,
+    unless `finite` is False.
+    """
     bounds = [f"of at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
-    expected = "a finite number" + (" " + " and ".join(bounds) if bounds else "")
+    expected = (
+        ("a finite number" if finite else "a number")
+        + (" " + " and ".join(bounds) if bounds else "")
+        + (" or None" if optional else "")
+    )
 
-    def holds(value: Any) -> bool:
-        if optional and value is None:
-            return True
-        return (
-            _is_number(value)
-            and math.isfinite(value)
-            and (at_least is None or value >= at_least)
-            and (above is None or value > above)
-            and (below is None or value < below)
-        )
+    def check(owner: object, parameter: str, value: Any) -> Any:
+        plain = number_of(value)
+        if not (optional and value is None) and not (
+            plain is not None
+            and (is_finite(plain) or not finite)
+            and (at_least is None or plain >= at_least)
+            and (above is None or plain > above)
+            and (below is None or plain < below)
+        ):
+            reject(owner, parameter, value, expected)
+        return plain
 
-    return _check(expected + (" or None" if optional else ""), holds)
+    return _storing(check)
 
 
 def boolean() -> Validator:

@@ -12,7 +12,7 @@ from hookcore import Engine, HookcoreError, MetricNames, Run
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
-from hookcore.validators import reject
+from hookcore.validators import checked_integer, reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -68,10 +68,9 @@ class Loop:
         resume: Resume = False,
     ) -> None:
         # Checked although they have types: a script is rarely checked for them.
-        numbers: dict[str, Any] = {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch}
-        for name, value in numbers.items():
-            if value is not None and not (isinstance(value, int) and value >= 0):
-                reject(self, name, value, "an integer of at least 0" + ("" if name == "initial_epoch" else " or None"))
+        epochs = checked_integer(self, "epochs", epochs, at_least=0, optional=True)
+        initial_epoch = checked_integer(self, "initial_epoch", initial_epoch, at_least=0)
+        steps_per_epoch = checked_integer(self, "steps_per_epoch", steps_per_epoch, at_least=0, optional=True)
         given: Any = trainee
         if isinstance(given, type):
             reject(self, "trainee", given, f"an instance, {given.__name__}(...)")
@@ -191,9 +190,7 @@ class Loop:
         """
         self._current("batches")
         means = self._means("batches")
-        given: Any = accumulate
-        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-            reject(self, "accumulate", given, "an integer of at least 1")
+        accumulate = checked_integer(self, "accumulate", accumulate, at_least=1)
         if means.is_in_batch or (self._held and self._evaluation is None):
             raise HookcoreError(
                 "Loop.batches was called within a batch of another Loop.batches, which has not ended. To train on two data sets "
@@ -301,9 +298,7 @@ class Loop:
         training, and `ParameterError` for anything but an integer of at least 1.
         """
         self._current("every")
-        given: Any = steps
-        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-            reject(self, "every", given, "a number of steps of at least 1")
+        steps = checked_integer(self, "every", steps, at_least=1, expected="a number of steps of at least 1")
         is_open = self._evaluation is None and (self._held or (self._epoch is not None and self._epoch.is_in_batch))
         if not is_open:
             raise HookcoreError("Loop.every works only within a batch of training: `for batch in loop.batches(data):`.")

@@ -18,6 +18,7 @@ import pluggy
 from hookcore import specs
 from hookcore.errors import PluginError, RegistrationError
 from hookcore.markers import PROJECT
+from hookcore.numeric import unwrapped
 from hookcore.raised import describe
 from hookcore.registry.discovery import asked
 from hookcore.specs import HOOKS
@@ -137,6 +138,7 @@ def _find_again(plugin: Any, is_module: bool, given: Mapping[str, Any]) -> Regis
 
 
 def _jsonable(value: Any) -> Any:
+    value = unwrapped(value)
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import numpy as np
 import pytest
 
 from hookcore import (
@@ -24,7 +25,7 @@ from hookcore import (
 )
 from hookcore.testing import RecordingPlugin, ScriptedTrainee, check_events
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import Checkpoint, EarlyStopping
+from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -565,6 +566,49 @@ def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
                 loop.log(loss={"a": 1})
 
 
+@attrs.frozen
+class ComplexTensor:
+    """A tensor like PyTorch's, which loses its imaginary part when it is added up in real numbers."""
+
+    dtype: str = "torch.complex64"
+
+    def detach(self) -> Any:
+        return self
+
+    def float(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("within", ["batch", "epoch", "evaluation"])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"loss": np.complex64(1 + 2j)},
+        {"loss": 1 + 2j},
+        {"loss": ComplexTensor()},
+        {"loss": 10**400},
+        {"loss": np.zeros(2, complex)},
+        {"a\nb": 1.0},
+        {"\r": 1.0},
+        {3: 1.0},
+    ],
+)
+def test_a_metric_that_no_log_could_hold_is_refused_at_once(within: str, metrics: Any, tmp_path: Path) -> None:
+    """What is no real number that fits a float, or has no name in one line, is an error, and the logs stay whole."""
+    loop = Loop([CSVLog(tmp_path / "log.csv")], epochs=2)
+    with pytest.raises(MetricError, match=r"'loss' must be a number|name of a metric must be"), loop:  # noqa: PT012
+        for epoch in loop.epochs():
+            for _batch in loop.batches(range(2)):
+                loop.log(acc=0.5)
+                if epoch and within == "batch":
+                    loop.log(metrics)
+            if epoch and within == "epoch":
+                loop.log(metrics)
+            with loop.evaluation():
+                loop.log(metrics if epoch and within == "evaluation" else {"acc": 1.0})
+    assert (tmp_path / "log.csv").read_text().splitlines()[1:] == ["0,2,0.5,1.0"]
+
+
 def test_a_loop_is_one_run() -> None:
     """Entering it again would call on_train_begin and then train nothing, so it is refused."""
     loop = Loop(epochs=1)
@@ -616,12 +660,43 @@ def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value"), [("epochs", "5"), ("epochs", -1), ("initial_epoch", 0.5), ("steps_per_epoch", -2)]
+    ("parameter", "value"),
+    [("epochs", "5"), ("epochs", -1), ("epochs", True), ("initial_epoch", 0.5), ("initial_epoch", None), ("steps_per_epoch", -2)],
 )
 def test_a_number_that_is_none_is_refused(parameter: str, value: Any) -> None:
     """The error names the parameter and the value, before anything runs."""
     with pytest.raises(ParameterError, match=f"Loop: {parameter} must be an integer of at least 0.*got {value!r}"):
         Loop(**{parameter: value})
+
+
+def test_numbers_may_be_numpys(tmp_path: Path) -> None:
+    """Epochs, steps and their like may be numbers of NumPy, and what the checkpoint records of them is Python's."""
+    one: Any = np.int8(1)
+    two: Any = np.int64(2)
+    evaluated = []
+    loop = Loop([Checkpoint(tmp_path)], epochs=two, initial_epoch=one, steps_per_epoch=two, trainee=ScriptedTrainee())
+    with loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(8), accumulate=two):
+                loop.log(loss=np.float32(batch))
+                if loop.every(two):
+                    evaluated.append(batch)
+    assert evaluated == [3, 7]
+    assert (loop.run.epochs, loop.run.steps_per_epoch, loop.run.progress.step) == (2, 2, 4)
+    assert Checkpoint(tmp_path).newest().record()["progress"] == {"epoch": 1, "batch": 7, "step": 4, "accumulated": 0}
+
+
+def test_more_patience_continues_a_run_that_stopped(tmp_path: Path) -> None:
+    """A parameter of NumPy is recorded as its value: if it was changed, the vote is dropped, and else it stays."""
+
+    def trained(patience: Any) -> int:
+        plugins = [EarlyStopping("loss", patience=patience), Checkpoint(tmp_path)]
+        with Loop(plugins, epochs=9, trainee=ScriptedTrainee(), resume="auto") as loop:
+            for _ in loop.epochs():
+                loop.log(loss=1.0)
+        return loop.run.progress.epoch
+
+    assert [trained(np.int64(patience)) for patience in (2, 2, 5)] == [2, 2, 5]
 
 
 def test_a_class_of_trainee_is_refused() -> None:

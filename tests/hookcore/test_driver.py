@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 import pytest
 
 from hookcore import (
@@ -1492,3 +1493,17 @@ def test_numbers_that_make_no_sense_are_one_clear_error(fact: Callable[[Driver],
     with pytest.raises(ParameterError, match=r"^tiny told of \w+ with updates=.* and batches=.*; these are whole numbers"):
         fact(driver)
     assert run_of(driver).outcome is Outcome.FAILED
+
+
+def test_numbers_of_numpy_are_counted_as_pythons() -> None:
+    """Whatever integers an adapter counts with, the progress and the position are Python's."""
+    given: Any = np.int64(2)
+    driver = Driver([], host=Tiny())
+    driver.begin(Run(), initial_epoch=given)
+    driver.epoch_begin(given)
+    driver.batch_end(updates=given, batches=given)
+    driver.update(given)
+    run = run_of(driver)
+    assert repr(attrs.astuple(run.progress)) == "(2, 1, 4, 0)"
+    assert repr(attrs.astuple(driver.position)) == "(2, 2, True)"
+    driver.end()

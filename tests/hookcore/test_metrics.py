@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hookcore import Engine, History, HookcoreWarning, MetricError, Metrics, Run, hookimpl, state
+from hookcore.metrics import MAX_ELEMENTS
 from hookcore.observing import DIRECTIONS, direction_of, observe
 from hookcore.testing import ScriptedTrainee
 
@@ -114,7 +116,7 @@ def test_plugins_that_read_nothing_convert_nothing() -> None:
 
 
 def test_metrics_are_a_read_only_mapping_of_floats() -> None:
-    """Integers, booleans, one-element arrays and text of a number become floats; nothing can be set."""
+    """Integers, booleans and one-element arrays become floats; nothing can be set."""
     metrics: Any = Metrics({"a": 1, "b": True, "c": Tensor(2, shape=(1, 1)), "d": 0.5})
     assert dict(metrics) == dict(metrics.items()) == {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.5}
     assert {type(value) for value in metrics.values()} == {float}
@@ -144,7 +146,7 @@ def test_a_value_with_several_elements_gets_a_name_for_each() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["high", None, [1.0], object(), 1j, 10**400])
+@pytest.mark.parametrize("value", ["high", "0.5", None, [1.0], object(), 1j, 10**400, np.complex64(1j), np.array([1j])])
 def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None:
     """A value that is no number is refused by name when it is read, each time."""
     metrics = Metrics({"loss": 1.0, "grade": value})
@@ -153,6 +155,55 @@ def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None
             metrics["grade"]
         with pytest.raises(MetricError, match="'grade' must be a number, got"):
             dict(metrics)
+
+
+@attrs.frozen
+class Complex:
+    """A complex tensor whose `float` drops the imaginary part with no more than a warning, as TensorFlow's does."""
+
+    value: complex
+    shape: tuple[int, ...] = ()
+    dtype: str = "complex64"
+
+    def __complex__(self) -> complex:
+        return self.value
+
+    def __float__(self) -> float:
+        return self.value.real
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_no_imaginary_part_is_lost(shape: tuple[int, ...]) -> None:
+    """A complex tensor is refused by name, whether it is read by itself or with all."""
+    metrics = Metrics({"loss": Complex(1 + 2j, shape)})
+    with pytest.raises(MetricError, match="'loss' must be a number, got Complex"):
+        metrics["loss"]
+    with pytest.raises(MetricError, match="'loss' must be a number, got Complex"):
+        dict(metrics)
+
+
+def test_a_message_about_a_value_is_short() -> None:
+    """However large the value is, the error is one line that can be read."""
+    for value in (10**400, 10**5000, np.full((1, 1), 1j)):
+        with pytest.raises(MetricError) as caught:
+            dict(Metrics({"loss": value}))
+        assert len(str(caught.value)) < 200
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["\r", "a\nb", "a\x00", "\x1b[31mloss", "a\u2028b", 3, None, ("a",)])
+def test_a_name_that_no_log_can_write_is_refused(name: Any) -> None:
+    """A name that is not a string, or that has a control character or an end of a line, is an error when metrics are read."""
+    with pytest.raises(MetricError, match="name of a metric must be a string in one line, without control characters, got "):
+        dict(Metrics({name: 1.0}))
+    assert dict(Metrics({"a b, \N{GREEK SMALL LETTER MU}\xa0é": 1.0})) == {"a b, \N{GREEK SMALL LETTER MU}\xa0é": 1.0}
+
+
+def test_an_array_of_very_many_elements_is_refused() -> None:
+    """A metric per class is several metrics; an array of predictions is a mistake, and named before it is a million columns."""
+    assert len(Metrics({"recall": np.zeros(MAX_ELEMENTS)})) == MAX_ELEMENTS
+    with pytest.raises(MetricError, match=r"'scores' has 1000000 elements.*at most 10000"):
+        dict(Metrics({"loss": 1.0, "scores": np.zeros((1000, 1000))}))
 
 
 # The history.

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,3 +189,9 @@ def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None
     """A mode that is no direction, a negative `min_delta` and a negative count are refused."""
     with pytest.raises(ParameterError, match="Monitor: "):
         Monitor(**parameters)
+
+
+def test_what_is_observed_is_kept_as_pythons_number() -> None:
+    """A value of NumPy is kept as a float, so that the state is data."""
+    value: Any = np.float32(0.5)
+    assert repr(Monitor("min").observe(value, 0).best) == "0.5"

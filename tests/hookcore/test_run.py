@@ -6,6 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from hookcore import HookcoreError, Outcome, ParameterError, Run
@@ -37,7 +38,39 @@ def test_the_learning_rate_is_the_trainees() -> None:
     assert repr(trainee.learning_rate) == "0.0"
 
 
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.1", None])
+@pytest.mark.parametrize("value", [np.float32(0.25), np.array(0.25)])
+def test_a_learning_rate_of_numpy_becomes_pythons(value: Any) -> None:
+    """A rate is set, recorded and read as Python's float, also if the trainee itself has another."""
+    trainee = ScriptedTrainee(learning_rate=np.float64(0.5))
+    run = Run.of(trainee)
+    assert type(run.learning_rate) is float
+    run.set_learning_rate(value, "a test")
+    assert repr((trainee.learning_rate, run.decisions[0].value)) == "(0.25, 0.25)"
+    assert run.decisions[0].message == "learning rate 0.5 -> 0.25: a test"
+
+
+def test_numbers_of_a_vote_become_pythons() -> None:
+    """What a plugin gives with a vote is recorded as Python's numbers; what is no number is refused."""
+    run = Run.of(ScriptedTrainee())
+    run.stop("why", metric="loss", value=np.float32(1), best=np.array(0.5), best_epoch=np.int64(0), best_step=np.int64(3))  # type: ignore[arg-type]  # NumPy's
+    vote = run.stop_reasons[0]
+    assert repr((vote.value, vote.best, vote.best_epoch, vote.best_step)) == "(1.0, 0.5, 0, 3)"
+    assert repr(run.decisions[0].value) == "1.0"
+    wrong: Any = "1"
+    with pytest.raises(ParameterError, match="value must be a number or None, got '1'"):
+        run.stop("why", value=wrong)
+    assert len(run.stop_reasons) == len(run.decisions) == 1
+
+
+def test_the_lengths_of_a_run_become_pythons() -> None:
+    """Epochs, steps and the frequency of validation are Python's numbers, whatever the loop was given."""
+    given: Any = np.int64(2)
+    run = Run.of(epochs=given, steps_per_epoch=given, validation_freq=given)
+    assert repr((run.epochs, run.steps_per_epoch, run.validation_freq)) == "(2, 2, 2)"
+    assert [run.validates(epoch) for epoch in range(4)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, 10**400, "0.1", None, True])
 def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
     """A learning rate that is negative, not finite or no number is refused with the plugin's name, and nothing is set."""
     run = Run.of(ScriptedTrainee(learning_rate=0.5)).as_plugin("schedule")
@@ -103,7 +136,7 @@ def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path
         assert (trainee.learning_rate, trainee.optimizer_state) == ((0.5, [2.0]) if everything else (0.1, [9.0]))
 
 
-@pytest.mark.parametrize("validation_freq", [0, -1, False, 1.5])
+@pytest.mark.parametrize("validation_freq", [0, -1, False, 1.5, "12"])
 def test_a_validation_freq_that_is_never_due_is_refused(validation_freq: Any) -> None:
     """A frequency is a number of epochs of at least 1, a collection of epochs, or None for validation by steps."""
     with pytest.raises(ParameterError, match=f"validation_freq must be a number of epochs.*got {validation_freq!r}"):

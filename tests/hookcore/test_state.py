@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -63,6 +64,12 @@ def test_float_subclasses_are_floats() -> None:
     assert same(loaded, [math.nan, math.inf, 0.5])
 
 
+def test_numbers_of_numpy_are_pythons() -> None:
+    """A number or a bool of NumPy, by itself or in an array without dimensions, is written and comes back as Python's."""
+    given = [np.float32(0.5), np.int64(2), np.array(3), np.True_, np.float64("nan"), np.float32("-inf")]
+    assert same(state.loads(state.dumps(given)), [0.5, 2, 3, True, math.nan, -math.inf])
+
+
 def test_tuples_and_other_dicts_become_lists_and_dicts() -> None:
     """What JSON writes alike comes back as the plain type."""
     assert state.loads(state.dumps(OrderedDict(a=(1, (2, math.inf))))) == {"a": [1, [2, math.inf]]}
@@ -76,7 +83,9 @@ def test_indent_is_for_the_eye_alone(indent: int | None) -> None:
     assert state.loads(text) == {"a": [1]}
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", [1j], {"a": {"b": object()}}, {1: 2}, {"a": {None: 1}}])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"x", [1j], np.complex64(1), np.array([1]), {"a": {"b": object()}}, {1: 2}, {"a": {None: 1}}]
+)
 def test_what_is_no_state_is_refused(value: Any) -> None:
     """Anything but numbers, strings, booleans, None, lists and dicts with strings as keys is an error, at any depth."""
     with pytest.raises(TypeError, match="State must"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 from hookcore import ParameterError, validators
@@ -24,9 +25,17 @@ ACCEPTED: list[tuple[Any, list[Any]]] = [
     (validators.one_of("min", "max"), ["min", "max"]),
 ]
 REFUSED: list[tuple[Any, str, list[Any]]] = [
-    (validators.integer(at_least=1), "an integer of at least 1", [0, -1, 1.0, True, "1", None, math.nan]),
+    (
+        validators.integer(at_least=1),
+        "an integer of at least 1",
+        [0, -1, np.int64(0), 1.0, np.float32(1), True, np.True_, "1", None, math.nan],
+    ),
     (validators.integer(at_least=0, optional=True), "an integer of at least 0 or None", [-1, False, 0.0]),
-    (validators.number(), "a finite number", [math.nan, math.inf, -math.inf, True, "1", None, 1j]),
+    (
+        validators.number(),
+        "a finite number",
+        [math.nan, math.inf, -math.inf, 10**400, True, np.True_, "1", None, 1j, np.complex64(1)],
+    ),
     (validators.number(above=0, below=1), "a finite number above 0 and below 1", [0, 1, 1.5, -0.1, math.nan]),
     (validators.number(at_least=0, optional=True), "a finite number of at least 0 or None", [-0.1, math.inf]),
     (validators.boolean(), "True or False", [0, 1, "true", None]),
@@ -51,6 +60,35 @@ def made_with(validator: Any, value: object) -> Any:
 def test_what_fits_is_accepted(validator: Any, value: object) -> None:
     """A value within its range is kept as it is."""
     assert made_with(validator, value)._parameter is value
+
+
+@pytest.mark.parametrize(
+    ("validator", "value", "stored"),
+    [
+        (validators.integer(at_least=1), np.int64(2), 2),
+        (validators.integer(at_least=1, optional=True), np.array(2), 2),
+        (validators.number(above=0), np.float32(0.5), 0.5),
+        (validators.number(optional=True), np.array(0.5), 0.5),
+        (validators.number(finite=False), np.float64("inf"), math.inf),
+        (attrs.validators.optional(validators.number()), np.int8(2), 2),
+    ],
+)
+@pytest.mark.parametrize("define", [attrs.define, attrs.frozen, attrs.define(slots=False)])
+def test_a_number_of_another_library_is_stored_as_pythons(validator: Any, value: object, stored: float, define: Any) -> None:
+    """Whoever uses the validator needs no converter: the instance holds Python's own number, whatever kind of class it is."""
+
+    class Plugin:
+        _parameter: Any = attrs.field(validator=validator)
+
+    held = define(Plugin)(value)._parameter
+    assert (type(held), held) == (type(stored), stored)
+
+
+def test_an_element_is_not_stored_for_the_whole() -> None:
+    """A validator of elements leaves the collection as it was given."""
+    given = [np.int64(2), np.int64(3)]
+    made = made_with(attrs.validators.deep_iterable(validators.integer(at_least=1)), given)
+    assert made._parameter is given
 
 
 @pytest.mark.parametrize(

@@ -232,3 +232,17 @@ def test_a_restart_that_is_broken_off_again_leaves_the_model_whole(tmp_path: Pat
     model = tiny()
     trained(model, [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=1)], batch_size=2)
     assert len(trained(model, [], epochs=1, batch_size=2)) == 4
+
+
+def test_parameters_may_be_numbers_of_numpy(tmp_path: Path) -> None:
+    """Given at first or assigned later, a number of NumPy is held as Python's."""
+    stopper = drop_in("EarlyStopping", patience=np.int64(2), min_delta=np.float32(-0.5), baseline=np.float64(1))
+    reducer = drop_in("ReduceLROnPlateau", factor=np.float32(0.5), min_lr=np.float32(-1), cooldown=np.int64(2))
+    assert repr((stopper.patience, stopper.min_delta, stopper.baseline)) == "(2, 0.5, 1.0)"
+    assert repr((reducer.factor, reducer.min_lr, reducer.plugin.cooldown)) == "(0.5, 0.0, 1)"
+    stopper.patience, reducer.factor = np.int64(3), np.float32(0.25)
+    assert repr((stopper.patience, reducer.factor)) == "(3, 0.25)"
+    saver = drop_in("ModelCheckpoint", str(tmp_path / "{epoch}.keras"), save_freq=np.int64(2))
+    trained(tiny(), [saver], epochs=1, batch_size=2)
+    assert repr(saver.save_freq) == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["1.keras"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 from keras.src.trainers.trainer import Trainer
 
 from hookcore import Engine, HookcoreError, ParameterError
 from hookcore.interrupt import DelayedInterrupt
+from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.callback_list import LastCallback
 from hookcore_adapters.keras.data import validation_data
 from hookcore_adapters.keras.events import KerasEvents
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from hookcore import Run
     from hookcore.resume import Resume
+
+_NUMBERS: Final = frozenset(
+    {"batch_size", "epochs", "initial_epoch", "steps_per_epoch", "validation_batch_size", "validation_freq", "validation_steps"}
+)
 
 
 def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any) -> Run:
@@ -45,6 +50,8 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     # The signature is that of the class from which Keras's model inherits, as tools that patch `Model.fit` may hide its own.
     signature = inspect.signature(Trainer.fit)
     bound = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
+    for name in _NUMBERS & bound.arguments.keys():  # Keras refuses some of NumPy's
+        bound.arguments[name] = unwrapped(bound.arguments[name])
     unknown = {name: value for name, value in kwargs.items() if name not in signature.parameters}
     if "verbose" not in bound.arguments:
         bound.arguments["verbose"] = 0 if engine.shows_progress else "auto"

@@ -29,6 +29,8 @@ _SYNC_SECONDS: Final = 10.0  # how long a checkpoint waits for the files
 _STATUS: Final = {Outcome.COMPLETED: "SUCCESS", Outcome.STOPPED: "SUCCESS", Outcome.FAILED: "FAILURE"}
 _LABELS: Final = "a list of words, the path of a file of them, or a mapping of layer names to either"
 
+_STEPS = validators.integer(at_least=1, expected="'epoch', 'batch' or a number of steps of at least 1")
+
 
 @attrs.define(eq=False)
 class TensorBoard:
@@ -103,9 +105,8 @@ class TensorBoard:
 
     @update_freq.validator
     def _epoch_batch_or_number(self, attribute: Any, value: Any) -> None:
-        number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not (number or (isinstance(value, str) and value in {"epoch", "batch"})):
-            validators.reject(self, attribute.name, value, "'epoch', 'batch' or a number of steps of at least 1")
+        if not isinstance(value, str) or value not in {"epoch", "batch"}:
+            _STEPS(self, attribute, value)
 
     @embeddings_metadata.validator
     def _labels(self, attribute: Any, value: Any) -> None:

@@ -355,3 +355,21 @@ def test_a_vote_in_the_validation_cuts_no_epoch(train: Train, model: Any, data: 
     run = train(model, batches, validation_data=data, epochs=3, shuffle=False, plugins=[plugin])
     assert lengths == [4]
     assert run.outcome is Outcome.STOPPED
+
+
+def test_numbers_may_be_numpys(train_by_fit: Train, model: Any, data: Any) -> None:
+    """`fit` takes numbers of NumPy, also if Keras refuses them, and the run has Python's."""
+    two: Any = np.int64(2)
+    given = {"epochs": np.int64(4), "initial_epoch": np.int64(0), "steps_per_epoch": two, "validation_freq": two}
+    run = train_by_fit(model, *data, batch_size=np.int64(6), validation_data=data, validation_steps=two, **given)
+    assert repr((run.epochs, run.steps_per_epoch, run.validation_freq, run.progress.step)) == "(4, 2, 2, 8)"
+    assert [math.isnan(value) for value in run.history["val_loss"]] == [True, False, True, False]
+
+
+def test_the_adapter_takes_a_validation_freq_of_numpy(model: Any, data: Any) -> None:
+    """What plugins are told of validation is Python's number."""
+    given: Any = np.int64(2)
+    adapter = KerasAdapter([], validation_freq=given)
+    model.fit(*data, epochs=2, validation_data=data, validation_freq=2, verbose=0, callbacks=[adapter])
+    assert adapter.run is not None
+    assert repr(adapter.run.validation_freq) == "2"

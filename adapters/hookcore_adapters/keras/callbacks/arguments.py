@@ -8,6 +8,7 @@ import sys
 import warnings
 from typing import Any, Literal
 
+from hookcore.numeric import integer_of
 from hookcore.paths import problem_of
 
 
@@ -35,8 +36,9 @@ def mode_or_auto(owner: object, mode: str) -> Literal["auto", "min", "max"]:
 
 def valid_save_freq(text: str, value: Any) -> Literal["epoch"] | int:
     """Return `value` as a `save_freq`. Raises `ValueError`, with Keras's `text`, if it is neither `"epoch"` nor a count."""
-    if value == "epoch":
+    if isinstance(value, str) and value == "epoch":
         return "epoch"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    number = integer_of(value)
+    if number is None or number < 1:
         raise ValueError(text.format(value))
-    return value
+    return number

@@ -40,10 +40,10 @@ class EarlyStopping(PluginCallback):
     ) -> None:
         plugin = plugins.EarlyStopping(
             monitor,
-            min_delta=abs(float(min_delta)),
+            min_delta=abs(min_delta),
             patience=max(as_count(patience), 0),
             mode=mode_or_auto(self, mode),
-            baseline=None if baseline is None else float(baseline),
+            baseline=baseline,
             restore_best_weights=bool(restore_best_weights),
             start_from_epoch=max(as_count(start_from_epoch), 0),
             missing="skip",

@@ -42,12 +42,12 @@ class ReduceLROnPlateau(PluginCallback):
             raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}")
         plugin = plugins.ReduceLROnPlateau(
             monitor,
-            factor=float(factor),
+            factor=factor,
             patience=max(as_count(patience), 0),
             mode=mode_or_auto(self, mode),
-            min_delta=abs(float(min_delta)),
+            min_delta=abs(min_delta),
             cooldown=_skipped_observations(cooldown),
-            min_lr=max(float(min_lr), 0.0),
+            min_lr=max(min_lr, 0.0),
             missing="skip",
         )
         super().__init__(plugin, verbose)

@@ -10,6 +10,7 @@ import attrs
 import keras
 
 from hookcore import CapabilityError, Engine, HookcoreError, MetricError
+from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.adapter import KerasAdapter
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.events import numeric_logs
@@ -78,7 +79,7 @@ def plugin_parameter(name: str, convert: Callable[[Any], Any] = lambda value: va
     """Return a property for the parameter `name` of a callback's plugin."""
     return property(
         lambda callback: getattr(callback.plugin, name),
-        lambda callback, value: setattr(callback.plugin, name, convert(value)),
+        lambda callback, value: setattr(callback.plugin, name, unwrapped(convert(value))),
     )
 
 

@@ -1,0 +1,52 @@
+"""Numbers by behaviour: those of NumPy, and those in arrays and tensors without dimensions, as Python's own.
+
+No library is imported for it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+
+def unwrapped(value: Any) -> Any:
+    """Return Python's value for a NumPy scalar, or for an array or tensor without dimensions; anything else as it is."""
+    try:
+        if isinstance(value, type) or len(value.shape):
+            return value
+        return value.item() if hasattr(value, "item") else value.numpy().item()  # TensorFlow has no `item`
+    except Exception:  # noqa: BLE001 - it has no shape, or whatever a framework raises for a value that it does not know yet
+        return value
+
+
+def number_of(value: Any) -> int | float | None:
+    """Return a real number as Python's int or float; None for anything else: a bool, a string, an array with dimensions."""
+    if type(value) is int or type(value) is float:
+        return value
+    plain = unwrapped(value)
+    if isinstance(plain, bool) or getattr(plain, "shape", ()) != ():
+        return None  # a tensor of one element has an `__index__`, whatever its shape
+    try:
+        return operator.index(plain)
+    except TypeError:
+        pass
+    try:
+        return float(plain) if isinstance(plain, numbers.Real) else None
+    except OverflowError:
+        return None
+
+
+def integer_of(value: Any) -> int | None:
+    """Return a number that is an integer by its type, not only by its value, as Python's int; None for anything else."""
+    number = number_of(value)
+    return number if isinstance(number, int) else None
+
+
+def is_finite(number: float) -> bool:
+    """Return whether `number` is no NaN, not infinite, and no int that is too large for a float."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
