@@ -110,6 +110,10 @@ class Means:
         self._before = fresh if self._before is None else self._before.followed_by(fresh)
         return fresh.metrics()
 
+    def has_mean(self, name: str) -> bool:
+        """Return whether `name` is a mean over batches."""
+        return name in self._fresh.sums or (self._before is not None and name in self._before.sums)
+
     @property
     def was_observed(self) -> bool:
         """Whether `take_fresh` was called."""

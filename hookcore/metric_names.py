@@ -27,7 +27,11 @@ class MetricNames:
 
     def is_validation(self, name: str) -> bool:
         """Return whether `name` is that of a validation metric."""
-        return _prefix(name, self.validation) is not None
+        return self.validation_prefix(name) is not None
+
+    def validation_prefix(self, name: str) -> str | None:
+        """Return the prefix of a validation metric, by which those of one evaluation are known; None if it is not one."""
+        return _prefix(name, self.validation)
 
     def plain(self, name: str) -> str:
         """Return `name` without its prefix, as in `"loss"` for `"val_loss"`."""

@@ -66,7 +66,8 @@ class Metrics(Mapping[str, float]):
 
 def extend(metrics: Metrics, more: Mapping[str, float]) -> None:
     """Add `more` to what `metrics` has. For the engine: to plugins they are read-only."""
-    metrics._all().update(more)  # noqa: SLF001 - a method would be there for plugins too
+    # Another dict: a plugin may be iterating over the one that there is.
+    metrics._floats = {**metrics._all(), **more}  # noqa: SLF001 - a method would be there for plugins too
 
 
 _HAS_ITEM: Final[dict[type, bool]] = {}

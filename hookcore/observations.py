@@ -34,7 +34,8 @@ class Observations:
     _has_row: bool = False
     """Whether the open observation is in the history."""
     _rate: float | None = None
-    """The learning rate with which the open observation begins."""
+    """The learning rate of the next observation, if it was noted before."""
+    _is_rate_noted: bool = False
     _thread: int = attrs.field(factory=threading.get_ident)
 
     def open(self, metrics: Metrics | None, own: Metrics | None = None) -> list[tuple[str, MetricError]]:
@@ -43,7 +44,9 @@ class Observations:
         `own` are those of the epoch that ends, or None for an observation by steps. What plugins have logged for it is added.
         Returns the plugin and an error for each name that is taken, and leaves that value out.
         """
-        self._rate = learning_rate_in(self._run.trainee)
+        if not self._is_rate_noted:
+            self.note_learning_rate()
+        self._is_rate_noted = False
         self._open = [seen for seen in (metrics, own) if seen is not None]
         self._has_row = False
         if metrics is not None:
@@ -57,6 +60,10 @@ class Observations:
                 else:
                     self._put({name: value})
         return refused
+
+    def note_learning_rate(self) -> None:
+        """Note the learning rate of the observation that comes next, before anybody changes it."""
+        self._rate, self._is_rate_noted = learning_rate_in(self._run.trainee), True
 
     def _add_row(self, metrics: Mapping[str, float], *, by_steps: bool) -> None:
         progress, self._has_row = self._run.progress, True

@@ -416,7 +416,7 @@ class Run:
 
         Raises `MetricError` for a value that is no number, and for a name that is taken: if only the next observation shows
         that, then as the plugin's error in it. Raises `HookcoreError` on another thread than that of training, before the
-        run begins, and from its end on.
+        run begins, and once it has ended. A metric that no observation followed is a warning at the end.
         """
         session = self.shared.session()
         if session is None:

@@ -368,6 +368,11 @@ class Session:
         self._observe()
         self.settle()
 
+    def note_learning_rate(self) -> None:
+        """Note the learning rate of the observation that comes next, before anybody changes it."""
+        if self._observations is not None:
+            self._observations.note_learning_rate()
+
     def observed(self, fresh: Mapping[str, Any]) -> None:
         """Tell plugins of an observation by steps with `on_metrics`. `settled` follows."""
         self._open_observation(Metrics(fresh), None)
@@ -387,8 +392,6 @@ class Session:
 
     def log(self, plugin: str, metrics: Mapping[str, Any]) -> None:
         """Add `metrics` of `plugin` to the observation that they belong to; see `Run.log`."""
-        if self._ended:
-            raise HookcoreError(f"{plugin}: run.log was called at the end of the run, and no observation follows.")
         if self._observations is not None:
             self._observations.log(plugin, metrics)
 

@@ -6,9 +6,9 @@ import contextlib
 import functools
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hookcore import Engine, HookcoreError, MetricNames, Run
+from hookcore import Engine, HookcoreError, MetricError, Run
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 Batch = TypeVar("Batch")
-
-_VALIDATION_PREFIXES: Final = ("val_", "valid_", "eval_", "test_")
-
 
 class Loop:
     """A training loop that you write, with plugins.
@@ -44,8 +41,8 @@ class Loop:
     * `model` and `validation_data`: what plugins find in `run.model` and `run.validation_data`.
     * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come
       by steps. It matters only before the first of them: from then on the loop is known.
-    * `metric_names`: how the names of validation metrics begin; by default with `val_`, `valid_`, `eval_` or `test_`. A prefix
-      that `evaluation` is given counts too.
+    * `metric_names`: how the names of validation metrics begin; by default with `val_`. A prefix that `evaluation` is given
+      counts too.
     * `steps_per_epoch`: for progress displays.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
@@ -74,6 +71,7 @@ class Loop:
         given: Any = trainee
         if isinstance(given, type):
             reject(self, "trainee", given, f"an instance, {given.__name__}(...)")
+        self._prefix = next(iter(metric_names.validation), "") if metric_names is not None else "val_"
         self._driver = Driver(plugins, resume=resume, host=self, always_ends=True)
         self.run = Run.of(
             trainee,
@@ -82,7 +80,7 @@ class Loop:
             model=model,
             validation_data=validation_data,
             validation_freq=validation_freq,
-            metric_names=MetricNames(_VALIDATION_PREFIXES) if metric_names is None else metric_names,
+            metric_names=metric_names,
         )
         self._initial_epoch = initial_epoch
         self._entered = False
@@ -95,7 +93,7 @@ class Loop:
         self._updates = 1
         """The updates that the open batch makes, as far as its body can know."""
         self._unseen = 0
-        """The updates that were made at the end of the batch before, when its body was over."""
+        """The updates since the latest batch whose body could know of its own: each was made when a body was over."""
         self._held = False
         """Whether an evaluation has ended the open batch, and belongs to it with what the body still does."""
         self._left_batch: Callable[[], None] | None = None
@@ -277,12 +275,13 @@ class Loop:
             self._end_accumulated(means, updates=int(batch is nothing))
 
     def _end_accumulated(self, means: Means, *, updates: int) -> None:
-        self._unseen = updates - self._updates
+        late = updates - self._updates
+        self._unseen = 0 if self._updates else self._unseen + late
         if not self._held:
             self._driver.batch_end(means.end_batch(), updates=updates)
             return
-        if self._unseen:
-            self._driver.update(self._unseen)
+        if late:
+            self._driver.update(late)
         self._settle(means)
 
     def _settle(self, means: Means) -> None:
@@ -294,7 +293,7 @@ class Loop:
         """Return whether the open batch completes a multiple of `steps` steps, counted since the beginning of the run.
 
         For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of accumulated batches was a step, which only
-        shows when the last body is over, the next batch counts that step too. Raises `HookcoreError` outside of a batch of
+        shows when the last body is over, the next batch that completes a step counts both. Raises `HookcoreError` outside of a batch of
         training, and `ParameterError` for anything but an integer of at least 1.
         """
         self._current("every")
@@ -302,6 +301,8 @@ class Loop:
         is_open = self._evaluation is None and (self._held or (self._epoch is not None and self._epoch.is_in_batch))
         if not is_open:
             raise HookcoreError("Loop.every works only within a batch of training: `for batch in loop.batches(data):`.")
+        if not self._updates:
+            return False  # within an accumulation
         after = self.run.progress.step + (0 if self._held else self._updates)
         return due(steps, after, after - self._updates - self._unseen)
 
@@ -353,18 +354,19 @@ class Loop:
         """
         self._current("evaluation")
         epoch = self._means("evaluation")
-        if prefix is None:
-            prefix = next(iter(self.run.metric_names.validation), "")
+        prefix = self._prefix if prefix is None else prefix
         if self._evaluation is None and epoch.is_in_batch:
             self._driver.batch_held(epoch.end_batch(), updates=self._updates, begun=True)
             self._held = True
+        was_done_before = self._was_done_before(epoch)
         self._driver.evaluate_begin(prefix)
         self._evaluation = means = Means()
         try:
             yield
             self._end_left_batch()
             metrics = means.metrics()
-            epoch.log({f"{prefix}{name}": value for name, value in metrics.items()})
+            if not was_done_before:
+                epoch.log({f"{prefix}{name}": value for name, value in metrics.items()})
             self._driver.evaluate_end(metrics)
         except BaseException:
             self._left_batch = None  # of a batch in it: the end of the evaluation ends that
@@ -382,7 +384,18 @@ class Loop:
         epoch, or when a plugin reads it; until then it is added up in its own framework, detached and in at least 32 bits.
         """
         self._current("log")
-        self._means("log").log({**(metrics or {}), **more})
+        means, given = self._means("log"), {**(metrics or {}), **more}
+        if self._held and means is self._epoch and (late := [name for name in given if means.has_mean(name)]):
+            raise MetricError(
+                f"Loop.log: {late[0]!r} is a mean over the batches, and was logged after an evaluation that has ended its batch. "
+                "Log it before the evaluation."
+            )
+        if not self._was_done_before(means):
+            means.log(given)
+
+    def _was_done_before(self, means: Means) -> bool:
+        """Return whether the body does again what it did before the run was cut, and its metrics are those of then."""
+        return self._to_skip > 0 and means is self._epoch and not means.is_in_batch
 
     def _means(self, method: str) -> Means:
         means = self._epoch if self._evaluation is None else self._evaluation
