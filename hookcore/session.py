@@ -246,7 +246,7 @@ class Session:
     def train_begin(self) -> None:
         """Refuse plugins whose needs the trainee cannot meet, then call `on_train_begin`. Raises `CapabilityError`.
 
-        An observer that nobody asked for is left out instead.
+        An observer that takes part by itself is left out instead.
         """
         for registered in self._plugins:
             reasons = {need: reason_lacking(self.run.trainee, need) for need in registered.needs}

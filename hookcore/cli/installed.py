@@ -12,8 +12,8 @@ import pluggy
 
 from hookcore.engine import Engine
 from hookcore.markers import PROJECT
-from hookcore.raised import describe
-from hookcore.registry import discovery
+from hookcore.raised import describe, interrupts
+from hookcore.registry import discovery, spec_string
 from hookcore.specs import HOOKS
 from hookcore.text import did_you_mean
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from importlib import metadata
 
-Kind = Literal["autoload", "catalogue"]
+Kind = Literal["autoload", "catalogue", "package"]
 Status = Literal["ok", "blocked", "off", "shadowed", "ambiguous", "broken"]
 
 
@@ -83,8 +83,16 @@ class InstalledPlugin:
 
 
 def installed(environ: Mapping[str, str] = os.environ) -> list[InstalledPlugin]:
-    """Return every plugin that an entry point offers: the autoload group, in the order of its calls, then the catalogue."""
-    return [*_autoloaded(environ), *_catalogue(environ)]
+    """Return every plugin that an entry point offers: the autoload group, in the order of its calls, then the catalogue.
+
+    A package whose entry points cannot be read follows as if it were one plugin.
+    """
+    unreadable = discovery.read_entry_points(discovery.AUTOLOAD)[1]
+    packages = [
+        InstalledPlugin(broken.origin, "package", broken.origin, "entry_points.txt", "broken", broken.reason)
+        for broken in unreadable
+    ]
+    return [*_autoloaded(environ), *_catalogue(environ), *packages]
 
 
 def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
@@ -127,13 +135,17 @@ def _unloaded(entry: metadata.EntryPoint, kind: Kind) -> InstalledPlugin:
 def _load(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugin:
     """Import `entry` and return `plugin` with the result. An autoloaded plugin is also made and registered, as every run does."""
     try:
-        target = entry.load()
+        target = discovery.load(entry)
         if plugin.kind == "autoload":
             (registered,) = Engine([(plugin.name, target() if callable(target) else target)], autoload=False).plugins
             return attrs.evolve(plugin, plugin=registered.plugin, methods=registered.hooks)
-    except Exception as error:  # noqa: BLE001 - whatever a third party raises is what there is to report
+        found = attrs.evolve(plugin, plugin=target, methods=target)
+        found.role, found.doc, found.hooks(), spec_string.parameters_of(target)
+    except BaseException as error:  # whatever a third party raises is what there is to report
+        if interrupts(error):
+            raise
         return attrs.evolve(plugin, status="broken", reason=describe(error))
-    return attrs.evolve(plugin, plugin=target, methods=target)
+    return found
 
 
 def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hookcore.raised import describe
+from hookcore.raised import describe, interrupts
 from hookcore.registry import discovery
 
 if TYPE_CHECKING:
@@ -34,11 +34,14 @@ class EntryPointGroup(click.Group):
 def _load(entry: metadata.EntryPoint) -> click.Command:
     try:
         command = entry.load()
-    except Exception as error:  # noqa: BLE001 - a third party's import may raise anything, and must not break the other commands
-        return _broken(entry, describe(error))
-    if isinstance(command, click.Command):
-        return command
-    return _broken(entry, f"{entry.value!r} must be a click command, got {command!r}")
+        if isinstance(command, click.Command):
+            return command
+        reason = f"{entry.value!r} must be a click command, got {command!r}"
+    except BaseException as error:  # a third party's import may raise anything, and must not break the other commands
+        if interrupts(error):
+            raise
+        reason = describe(error)
+    return _broken(entry, reason)
 
 
 def _broken(entry: metadata.EntryPoint, reason: str) -> click.Command:

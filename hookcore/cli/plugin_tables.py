@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _STYLES: Final[Mapping[Status, str]] = {"ok": "green", "broken": "bold red", "ambiguous": "red"}
-_TITLES: Final[Mapping[Kind, str]] = {"autoload": "in every run, in this order", "catalogue": "in a run that asks for it by name"}
+_TITLES: Final[Mapping[Kind, str]] = {
+    "autoload": "in every run, in this order",
+    "catalogue": "in a run that asks for it by name",
+    "package": "in no run: its entry points cannot be read",
+}
 _WIDE: Final = 150
 """From this width in characters, every fact about a plugin has a column of its own."""
 

@@ -7,7 +7,7 @@ import logging
 import os
 import types
 import warnings
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -43,6 +43,14 @@ class Found:
     autoloaded: bool = False
 
 
+@attrs.frozen
+class Unreadable:
+    """A distribution whose entry points cannot be read, and why."""
+
+    origin: str
+    reason: str
+
+
 def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     """Return the plugin names that the environment blocks."""
     return frozenset(name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip())
@@ -55,14 +63,49 @@ def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
 
 def entry_points(group: str) -> list[metadata.EntryPoint]:
     """Return the entry points of `group`, sorted by name and then by distribution. None of them is imported."""
+    return read_entry_points(group)[0]
+
+
+def read_entry_points(group: str) -> tuple[list[metadata.EntryPoint], list[Unreadable]]:
+    """Return those entry points, and the distributions whose entry points cannot be read."""
     from importlib import metadata  # as slow to import as the rest of the package, and only an engine needs it
 
-    return sorted(metadata.entry_points(group=group), key=lambda entry: (entry.name, distribution(entry)))
+    found: list[metadata.EntryPoint] = []
+    unreadable: list[Unreadable] = []
+    try:
+        found += metadata.entry_points(group=group)
+    except Exception:  # noqa: BLE001 - some distribution's file is malformed, whatever that raises: read one by one
+        seen = set()
+        for installed in metadata.distributions():
+            origin = _origin_of(installed)
+            try:
+                own = [entry for entry in installed.entry_points if entry.group == group]
+            except Exception as error:  # noqa: BLE001
+                unreadable.append(Unreadable(origin, describe(error)))
+            else:
+                found += () if origin in seen else own  # the first on the path counts, as for an import
+            seen.add(origin)
+    return sorted(found, key=lambda entry: (entry.name, distribution(entry))), unreadable
 
 
 def distribution(entry: metadata.EntryPoint) -> str:
     """Return the distribution and version that an entry point comes from, as in `hookcore 0.1.0`."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+    return _origin_of(entry.dist) if entry.dist else "unknown distribution"
+
+
+def _origin_of(installed: metadata.Distribution) -> str:
+    try:
+        name, version = installed.name, installed.version
+    except Exception:  # noqa: BLE001 - its METADATA is malformed or missing, whatever that raises
+        name = ""  # and some METADATA has no name
+    return f"{name} {version}" if name else f"a distribution in {installed.locate_file('')}"
+
+
+def load(entry: metadata.EntryPoint) -> Any:
+    """Import what an entry point names, and return it. Raises `RegistrationError` if it has no name."""
+    if not entry.name:
+        raise RegistrationError(f"the entry point {entry.value!r} has no name; write name = {entry.value}")
+    return entry.load()
 
 
 def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
@@ -87,7 +130,15 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
             names.add(found.name)
             yield found
     if autoload and autoload_allowed(environ):
-        for entry in entry_points(AUTOLOAD):
+        entries, unreadable = read_entry_points(AUTOLOAD)
+        for broken in unreadable:
+            warnings.warn(
+                f"The entry points of {broken.origin} cannot be read, and runs continue without its plugins, if it has any: "
+                f"{broken.reason}. Reinstall it, or remove it.",
+                HookcoreWarning,
+                stacklevel=3,
+            )
+        for entry in entries:
             if entry.name not in blocked | names:
                 names.add(entry.name)
                 yield from _autoloaded(entry)
@@ -95,17 +146,21 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
 
 def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
     try:
-        target = entry.load()
-        yield Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's import may do anything, and must not stop the run
+        target = load(entry)
+        found = Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
+    except BaseException as error:  # a third party's import may do anything, and must not stop the run
+        if interrupts(error):
+            raise
         warn_left_out(entry.name, distribution(entry), error)
+    else:
+        yield found
 
 
 def warn_left_out(name: str, origin: str, error: BaseException) -> None:
     """Warn that an autoloaded plugin could not be loaded: a broken package must not break every run."""
     warnings.warn(
         f"Plugin {name!r} of {origin} could not be loaded, and runs continue without it: {describe(error)}. "
-        f"To silence this, set {DISABLE}={name}.",
+        f"To silence this, {f'set {DISABLE}={name}' if name else 'uninstall it'}.",
         HookcoreWarning,
         stacklevel=2,
     )
@@ -154,22 +209,32 @@ def from_spec(spec: str) -> Found:
     name, _, text = (part.strip() for part in spec.partition(":"))
     found = [entry for entry in entry_points(CATALOGUE) if entry.name == name]
     if not found:
-        names = [entry.name for entry in entry_points(CATALOGUE)]
-        raise SpecError(f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}")
+        entries, unreadable = read_entry_points(CATALOGUE)
+        names = [entry.name for entry in entries]
+        broken = "".join(f" The entry points of {broken.origin} cannot be read." for broken in unreadable)
+        raise SpecError(
+            f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}{broken}"
+        )
     if len({entry.value for entry in found}) > 1:
         offers = " and by ".join(map(distribution, found))
         raise SpecError(f"Plugin {name!r} is offered by {offers}. Uninstall one, or pass the object instead of its name.")
     entry = found[0]
     try:
-        factory = entry.load()
-    except Exception as error:
+        factory = load(entry)
+    except BaseException as error:
+        if interrupts(error):
+            raise
         raise LoadError(
             f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {describe(error)}"
         ) from error
-    arguments = parse_arguments(spec, text, factory)
     try:
+        arguments = parse_arguments(spec, text, factory)
         return Found(name, factory(**arguments) if callable(factory) else factory, distribution(entry))
+    except SpecError:
+        raise
     except (TypeError, ParameterError) as error:
         raise SpecError(f"Plugin spec {spec!r}: {error}") from error
-    except Exception as error:
-        raise LoadError(f"Plugin {name!r} of {distribution(entry)} could not be made: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if interrupts(error):
+            raise
+        raise LoadError(f"Plugin {name!r} of {distribution(entry)} could not be made: {describe(error)}") from error

@@ -62,7 +62,7 @@ class Registered:
     hooks: _Marked
     """The marked methods only. pluggy gets this object, so that it never touches the plugin's other attributes."""
     autoloaded: bool = False
-    """Whether nobody asked for it: an entry point did."""
+    """Whether it takes part by an entry point, without being asked for."""
     is_observer: bool = False
     """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
     needs: tuple[Capability, ...] = ()

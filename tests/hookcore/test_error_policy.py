@@ -14,7 +14,7 @@ import pytest
 from hookcore import Engine, Outcome, PluginError, RegistrationError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import Checkpoint
+from hookcore_plugins import Checkpoint, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -350,3 +350,53 @@ def test_a_signal_s_exit_is_no_error_of_the_plugin_that_it_cuts() -> None:
         signal.signal(signal.SIGTERM, before)
     assert engine.run is not None
     assert (engine.run.failures, engine.run.progress.epoch) == ([], 0)
+
+
+def test_each_run_begins_with_a_state_of_its_own(tmp_path: Path) -> None:
+    """A plugin that changes the state which it was given changes no later run's, also after one that it could not resume."""
+    begun: list[list[int]] = []
+
+    class Grows:
+        name = "grows"
+        role = "observer"
+        broken = False
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        @hookimpl
+        def on_train_begin(self) -> None:
+            begun.append([*self.seen])
+
+        @hookimpl
+        def on_epoch_end(self, epoch: int) -> None:
+            self.seen.append(epoch)
+
+        def state_dict(self) -> Any:
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state: Any) -> None:
+            if self.broken and state["seen"]:
+                raise BoomError
+            self.seen = state["seen"]
+
+    train([Grows(), Checkpoint(tmp_path)])
+    grows = Grows()
+    grows.broken = True
+    train([grows, Checkpoint(tmp_path)], 4, resume="auto")
+    train([grows])
+    train([grows])
+    assert begun == [[], [], [], []]
+
+
+def test_a_message_of_megabytes_is_in_no_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is recorded of an observer's error, logged and reported is bounded, and tells how much was left out."""
+
+    def fail() -> None:
+        raise BoomError("A" * 10_000_000)
+
+    failing = SimpleNamespace(name="failing", role="observer", on_epoch_end=hookimpl(fail))
+    run = train([failing, Checkpoint(tmp_path / "checkpoints"), Report(tmp_path / "report", summary=False)])
+    assert "characters left out" in run.failures[0].traceback
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < 500_000
+    assert len(caplog.text) < 100_000

@@ -348,3 +348,18 @@ def test_piped_output_is_plain_and_whole(install: Install, tmp_path: Path) -> No
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("watcher "))
     assert f"broken: OSError: {reason.strip()} " in line
     assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)
+
+
+def test_what_is_broken_is_listed(install: Install, tmp_path: Path) -> None:
+    """A package whose entry points cannot be read, a plugin whose import exits, and one that cannot be shown, with the reason."""
+    install("leaves", discovery.AUTOLOAD, {"leaving": "leaves_module:X"}, leaves_module="import sys; sys.exit(7)")
+    odd = "class Odd:\n    @property\n    def x(self): ...\n    def __dir__(self): raise ValueError('no')\nodd = Odd()"
+    install("odd", discovery.CATALOGUE, {"odd": "odd_module:odd"}, odd_module=odd)
+    install("unread", "console_scripts", {})
+    (tmp_path / "unread" / "unread-1.2.dist-info" / "entry_points.txt").write_bytes(b"[console_scripts]\nx = \xff\n")
+    result = CliRunner().invoke(main, ["plugins"])
+    assert result.exit_code == 1
+    rows = {line.split()[0]: line for line in result.output.splitlines() if "broken: " in line}
+    assert "SystemExit: 7" in rows["leaving"]
+    assert "ValueError: no" in rows["odd"]
+    assert "UnicodeDecodeError" in rows["unread"]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import pytest
 
-from hookcore import Engine, HookcoreWarning, LoadError, RegistrationError, SpecError, hookimpl
+from hookcore import CapabilityError, Engine, HookcoreWarning, LoadError, RegistrationError, Run, SpecError, hookimpl
 from hookcore.registry.discovery import autoload_allowed, entry_points, from_spec
 from hookcore.registry.spec_string import parse_arguments
-from hookcore.testing import RecordingPlugin
+from hookcore.testing import RecordingPlugin, ScriptedTrainee
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -377,3 +377,114 @@ def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyP
 def test_autoload_is_switched_off_by_a_word_that_says_so(value: str, allowed: bool) -> None:  # noqa: FBT001
     """A false switches nothing off."""
     assert autoload_allowed({"HOOKCORE_NO_AUTOLOAD": value}) is allowed
+
+
+def broken_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: bytes, entries: bytes) -> None:
+    """Put a distribution with these files on the path."""
+    info = tmp_path / "broken" / "unrelated-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_bytes(metadata)
+    (info / "entry_points.txt").write_bytes(entries)
+    monkeypatch.syspath_prepend(str(info.parent))
+    importlib.invalidate_caches()
+
+
+NAMED = b"Metadata-Version: 2.1\nName: unrelated\nVersion: 1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "origin"),
+    [
+        ((NAMED, b"[console_scripts]\nbroken line\n"), "unrelated 1.0"),
+        ((NAMED, b"[console_scripts]\nx = \xff\xfe:y\n"), "unrelated 1.0"),
+        ((b"Name: \xff\xfe\nVersion: \xff", b"[hookcore.autoload]\nbroken line\n"), "a distribution in "),
+        ((b"Summary: nothing\n", b"[hookcore.autoload]\nbroken line\n"), "a distribution in "),
+    ],
+)
+def test_a_package_whose_entry_points_cannot_be_read_costs_no_other(
+    install: Distribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[bytes, bytes], origin: str
+) -> None:
+    """Each engine warns of it by name, and has the plugins of the others; a name that is not found may be one of its own."""
+    install("acme", PLUGIN, autoload={"alert": ":Alert"}, plugins={"asked": ":Alert"})
+    broken_package(tmp_path, monkeypatch, *files)
+    with pytest.warns(HookcoreWarning, match=f"The entry points of {origin}.*cannot be read, and runs continue"):
+        engine = Engine(["asked:channel=x"])
+    assert names(engine) == ["asked", "alert"]
+    with pytest.raises(SpecError, match=f"No plugin is called 'lost'.* The entry points of {origin}.* cannot be read."):
+        Engine(["lost"], autoload=False)
+
+
+def test_a_package_without_metadata_is_named_by_its_place(
+    install: Distribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plugin is used all the same."""
+    install("acme", PLUGIN)
+    broken_package(tmp_path, monkeypatch, b"Name: \xff\xfe", b"[hookcore.autoload]\nalert = module_of_acme:Alert\n")
+    (alert,) = [registered for registered in Engine().plugins if registered.name == "alert"]
+    assert alert.origin.startswith("a distribution in ")
+
+
+OBSERVER = """
+    from hookcore import hookimpl
+    class Watch:
+        role = "observer"
+        {}
+        @hookimpl
+        def on_train_end(self):
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class S(BaseException): pass\nraise S('skipped')",
+        "raise GeneratorExit",
+        "import asyncio\nraise asyncio.CancelledError",
+        "class E(Exception):\n    def __str__(self): raise ValueError\nraise E",
+        *(
+            OBSERVER.format(line)
+            for line in (
+                "role = property(lambda self: 1 / 0)",
+                "needs = property(lambda self: 1 / 0)",
+                "needs = 5",
+                "shows_progress = property(lambda self: 1 / 0)",
+                "on_epoch_end = property(lambda self: 1 / 0)\n        def __getattr__(self, name): raise ValueError(name)",
+                "def state_dict(self): raise SystemExit\n        def load_state_dict(self, state): pass",
+            )
+        ),
+    ],
+)
+def test_whatever_an_autoload_plugin_raises_is_a_warning(install: Distribution, source: str) -> None:
+    """At its import or its registration; a plugin that was asked for by that name is an error of ours."""
+    install("acme", source, autoload={"watch": ":Watch"}, plugins={"asked": ":Watch"})
+    with pytest.warns(HookcoreWarning, match=r"Plugin 'watch' of acme 1\.0 could not be loaded"):
+        assert names(Engine()) == []
+    with pytest.raises((LoadError, RegistrationError), match="'asked'"):
+        Engine(["asked"], autoload=False)
+
+
+def test_ctrl_c_at_an_import_goes_through(install: Distribution) -> None:
+    """It is the user's, not the package's."""
+    install("acme", "raise KeyboardInterrupt", autoload={"watch": ":Watch"})
+    with pytest.raises(KeyboardInterrupt):
+        Engine()
+
+
+def test_an_entry_point_without_a_name_is_left_out(install: Distribution) -> None:
+    """The warning has what it names."""
+    install("acme", OBSERVER.format(""), autoload={"": ":Watch"})
+    with pytest.warns(HookcoreWarning, match="the entry point 'module_of_acme:Watch' has no name"):
+        assert names(Engine()) == []
+
+
+def test_an_autoloaded_observer_that_the_trainee_cannot_serve_is_left_out(install: Distribution) -> None:
+    """A warning names the need, and the run continues; if it was asked for, or is an actor, the run is refused."""
+    install("acme", OBSERVER.format('needs = ("gradients",)'), autoload={"watch": ":Watch"}, plugins={"asked": ":Watch"})
+    session = Engine().start(Run.of(ScriptedTrainee()))
+    with pytest.warns(HookcoreWarning, match="'watch' of acme 1.0 .* runs continue without it: .* needs the trainee's gradients"):
+        session.train_begin()
+    session.end()
+    assert (session.run.outcome, session.run.failures) == ("completed", [])
+    with pytest.raises(CapabilityError, match="'asked' needs the trainee's gradients"):
+        Engine(["asked"], autoload=False).start(Run.of(ScriptedTrainee())).train_begin()

@@ -102,7 +102,7 @@ def test_an_error_is_raised_where_it_is_collected(caplog: pytest.LogCaptureFixtu
     with pytest.raises(OSError, match="disk"):
         collected.extend(background.collect())
     assert list(background.collect()) == [3]
-    assert "writing something failed: disk" in caplog.text
+    assert "writing something failed: OSError: disk" in caplog.text
 
 
 def test_an_error_tells_where_it_was_raised() -> None:
