@@ -22,6 +22,7 @@ SUBSTITUTES: Final = {
     "learning_rate_scheduler": callbacks.LearningRateScheduler,
     "model_checkpoint": callbacks.ModelCheckpoint,
     "reduce_lr_on_plateau": callbacks.ReduceLROnPlateau,
+    "swap_ema_weights": callbacks.SwapEMAWeights,
     "terminate_on_nan": callbacks.TerminateOnNaN,
 }
 """The module in keras.src.callbacks, which has its test beside it, and what stands in for its class."""

@@ -402,6 +402,20 @@ def test_the_best_value_survives_a_restart(tmp_path: Path) -> None:
     assert saved == [["1.weights.h5", "3.weights.h5"], ["1.weights.h5"]]
 
 
+def test_which_weights_are_in_the_model_survives_a_restart(tmp_path: Path) -> None:
+    """After a restart Keras trains the averaged weights that were swapped in; here they are swapped out first."""
+    as_uncut = []
+    for make in (stock, drop_in):
+        ends = []
+        for name, breaks in (("uncut", []), ("cut", [Breaks(epoch=2)]), ("cut", [])):
+            model = tiny(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+            backup = make("BackupAndRestore", tmp_path / make.__name__ / name)
+            trained(model, [make("SwapEMAWeights", swap_on_epoch=True), backup, *breaks], epochs=4)
+            ends.append(model.get_weights())
+        as_uncut.append(all(map(np.array_equal, ends[0], ends[-1])))
+    assert as_uncut == [False, True]
+
+
 def test_a_restart_leaves_no_initial_epoch_behind(tmp_path: Path) -> None:
     """After a fit that was taken up again, Keras begins the model's later fits in that epoch too."""
     epochs = []

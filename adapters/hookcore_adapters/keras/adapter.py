@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from hookcore import Engine, Metrics
+from hookcore_adapters.keras.callback_states import calling_list
 from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 from hookcore_adapters.keras.light_callback import LightCallback
@@ -67,6 +68,10 @@ class KerasAdapter(LightCallback):
     def run(self) -> Run | None:
         """The latest run."""
         return self.engine.run
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.events.states.called_by(calling_list())
 
     @_reporting_errors
     def on_train_begin(self, logs: Logs = None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Self
 
 import keras
 
 from hookcore import HookcoreError, Metrics
+from hookcore_adapters.keras.callback_states import calling_list
 from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.light_callback import LightCallback
 
@@ -34,7 +34,12 @@ class LastCallback(LightCallback):
     def set_model(self, model: Any) -> None:
         """Come last in the list that is calling this, and have it call the plugins."""
         super().set_model(model)
-        called_by = _callback_list(sys._getframe())  # noqa: SLF001 - Keras does not tell a callback of its list
+        called_by = calling_list()
+        if called_by is None:
+            raise HookcoreError(
+                "fit: no keras.callbacks.CallbackList called set_model of the callbacks, and without one no plugin is called."
+            )
+        self.events.states.called_by(called_by)
         # Another list, as the trainer's is iterated over now.
         called_by.callbacks = [callback for callback in called_by.callbacks if callback is not self] + [self]
         if not isinstance(called_by, HookedCallbackList):
@@ -55,17 +60,6 @@ class LastCallback(LightCallback):
     def __deepcopy__(self, memo: object) -> Self:
         """Return itself: a copy of the list of callbacks stands for the same plugins."""
         return self
-
-
-def _callback_list(frame: Any) -> Any:
-    """Return the `CallbackList` that is setting its callbacks' model, in the frames from `frame` outwards."""
-    while frame is not None:
-        if isinstance(found := frame.f_locals.get("self"), keras.callbacks.CallbackList):
-            return found
-        frame = frame.f_back
-    raise HookcoreError(
-        "fit: the callbacks were not called by a keras.callbacks.CallbackList, without which no plugin is called."
-    )
 
 
 class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types

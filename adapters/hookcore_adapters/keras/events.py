@@ -12,6 +12,7 @@ from hookcore import Engine, HookcoreError, Metrics, Position, Run
 from hookcore.driver import Driver
 from hookcore.interrupt import being_executed
 from hookcore.resume import Resume
+from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model
 from hookcore_adapters.keras.resuming import Resuming
@@ -40,6 +41,8 @@ class KerasEvents:
     resume: Resume = False
     arguments: Mapping[str, Any] | None = None
     """The arguments of `fit`, or None if they are unknown."""
+    states: CallbackStates = attrs.field(init=False, factory=CallbackStates)
+    """Of the callbacks that Keras calls beside plugins."""
     _driver: Driver = attrs.field(init=False)
     _model: Any = None
     _resuming: Resuming = attrs.field(factory=Resuming)
@@ -266,6 +269,8 @@ class KerasEvents:
     def state_dict(self) -> Mapping[str, Any]:
         """Return what a checkpoint holds of Keras itself."""
         counts = {} if self._counts is None else self._counts.state_dict()
+        states = self.states.state_dict()
+        counts |= {"callbacks": states} if states else {}
         return counts | self._resuming.state_dict(self._driver.latest, within=self._driver.position.batch > 0)
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
@@ -277,3 +282,4 @@ class KerasEvents:
             # An epoch that has begun is finished, even if a plugin has voted to stop in it.
             nothing_left = self._driver.stopping and not position.begun
             self._resuming.choose_first_epoch(state, self.arguments, nothing_left=nothing_left)
+            self.states.load_state_dict(state.get("callbacks", {}))

@@ -9,6 +9,7 @@ import keras
 
 from hookcore import Engine, Outcome, ParameterError, RegistrationError, Run, hookimpl
 from hookcore.registry.discovery import name_of
+from hookcore_adapters.keras.callback_states import restore_state, state_of
 from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
 
     It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
     predictions. The numbers that it adds to the logs at an epoch's end are metrics of the run, as in Keras. If the callback sets
-    `model.stop_training`, the plugin votes to stop. As in Keras, `on_train_end` is not called after an exception. `name` is by
+    `model.stop_training`, the plugin votes to stop. What the callback's `state_dict` returns, if it has that and
+    `load_state_dict`, is in checkpoints. As in Keras, `on_train_end` is not called after an exception. `name` is by
     default the name of the callback's class in snake case.
     Raises `ParameterError` if `callback` is not a Keras callback.
     """
@@ -48,6 +50,8 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     hooks = {
         hook: getattr(hosted, hook) for hook, methods in _METHODS.items() if not methods or any(map(hosted.overrides, methods))
     }
+    if state_of(callback) is not None:
+        hooks |= {"state_dict": hosted.state_dict, "load_state_dict": hosted.load_state_dict}
     return types.SimpleNamespace(name=name or name_of(callback), callback=callback, **hooks)
 
 
@@ -73,6 +77,14 @@ class _Hosted:
         self._run: Run | None = None
         self._model: Any = None
         self._trains = False
+        self._restored: Mapping[str, Any] | None = None
+        """The state that the callback takes over once it has begun: what it does then would overwrite it."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return state_of(self.callback) or {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._restored = state
 
     def overrides(self, method: str) -> bool:
         return getattr(getattr(self.callback, method), "__func__", None) is not getattr(keras.callbacks.Callback, method)
@@ -106,6 +118,9 @@ class _Hosted:
     def on_train_begin(self, run: Run) -> None:
         self._trains = True
         self._call(run, "on_train_begin", {})
+        if self._restored is not None:
+            restore_state(self.callback, self._restored)
+            self._restored = None
 
     @hookimpl
     def on_epoch_begin(self, run: Run, epoch: int) -> None:

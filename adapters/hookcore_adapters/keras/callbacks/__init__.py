@@ -3,19 +3,20 @@
 Each class takes what the one of `keras.callbacks` takes, has its defaults and attributes, and prints its messages. What it
 decides is decided by the plugin of the same job. docs/differences-from-keras.md lists what is different, on purpose, and why.
 
-`LambdaCallback` is Keras's own, since it decides nothing. So are `TensorBoard` and `SwapEMAWeights` for now: there is no plugin
-of the same job yet.
+`LambdaCallback` is Keras's own, since it decides nothing. So is `TensorBoard`, whose files the plugin of that name writes
+otherwise. `SwapEMAWeights` swaps as Keras's does, and has state.
 """
 
 from __future__ import annotations
 
-from keras.callbacks import LambdaCallback, SwapEMAWeights, TensorBoard
+from keras.callbacks import LambdaCallback, TensorBoard
 
 from hookcore_adapters.keras.callbacks.backup_and_restore import BackupAndRestore
 from hookcore_adapters.keras.callbacks.early_stopping import EarlyStopping
 from hookcore_adapters.keras.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from hookcore_adapters.keras.callbacks.logs import CSVLogger, TerminateOnNaN
 from hookcore_adapters.keras.callbacks.model_checkpoint import ModelCheckpoint
+from hookcore_adapters.keras.callbacks.swap_ema_weights import SwapEMAWeights
 
 __all__ = [
     "BackupAndRestore",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
+from hookcore_adapters.keras.callback_states import named
 from hookcore_adapters.keras.light_callback import LightCallback
 
 if TYPE_CHECKING:
@@ -51,14 +51,7 @@ class StatefulCallback(LightCallback):
 
     def named_callbacks(self) -> dict[str, StatefulCallback]:
         """Return the callbacks of the same `fit` that have state, by names that are the same in a restarted process."""
-        numbers: Counter[str] = Counter()
-        named = {}
-        for callback in self.callbacks_of_fit():
-            if callback.state_dict() is not None:
-                name = type(callback).__name__
-                numbers[name] += 1
-                named[f"{name}_{numbers[name]}"] = callback
-        return named
+        return named(self.callbacks_of_fit())
 
     def state_dict(self) -> Mapping[str, Any] | None:
         """Return the state to save, or None if there is nothing to save."""

@@ -1,0 +1,86 @@
+"""The state of Keras callbacks, beside plugins or hosted as one, that goes into a run's checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+logger = logging.getLogger("hookcore")
+
+
+def calling_list() -> Any:
+    """Return the `CallbackList` that is calling a method of a callback now, or None if something else is."""
+    frame: Any = sys._getframe()  # noqa: SLF001 - Keras does not tell a callback of its list
+    while frame is not None:
+        if isinstance(found := frame.f_locals.get("self"), keras.callbacks.CallbackList):
+            return found
+        frame = frame.f_back
+    return None
+
+
+def state_of(callback: Any) -> Mapping[str, Any] | None:
+    """Return the state that `callback` offers by `state_dict`, or None; of Keras's own, `SwapEMAWeights` alone has any."""
+    if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
+        return callback.state_dict()  # type: ignore[no-any-return]
+    if isinstance(callback, keras.callbacks.SwapEMAWeights):
+        return {"ema_weights_in_model": bool(callback._ema_weights_in_model)}  # noqa: SLF001 - it tells in no other way
+    return None
+
+
+def restore_state(callback: Any, state: Mapping[str, Any]) -> None:
+    """Have `callback` take over what `state_of` returned."""
+    if hasattr(callback, "load_state_dict"):
+        callback.load_state_dict(state)
+    else:
+        callback._ema_weights_in_model = bool(state["ema_weights_in_model"])  # noqa: SLF001
+
+
+def named(callbacks: Iterable[Any]) -> dict[str, Any]:
+    """Return the callbacks that offer state, by names that are the same in a restarted process."""
+    numbers: Counter[str] = Counter()
+    found = {}
+    for callback in callbacks:
+        if state_of(callback) is not None:
+            name = type(callback).__name__
+            numbers[name] += 1
+            found[f"{name}_{numbers[name]}"] = callback
+    return found
+
+
+class CallbackStates:
+    """The states of the callbacks that Keras calls beside plugins. What it refers to is not pickled or copied with it."""
+
+    _list: weakref.ref[Any] | None = None
+
+    def called_by(self, callback_list: Any) -> None:
+        """Take note of the `CallbackList` that has the callbacks, or None if something else calls them."""
+        self._list = None if callback_list is None else weakref.ref(callback_list)
+
+    def _named(self) -> dict[str, Any]:
+        callback_list = None if self._list is None else self._list()
+        return {} if callback_list is None else named(callback_list.callbacks)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each callback that offers it, by name."""
+        return {name: state_of(callback) for name, callback in self._named().items()}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Restore each callback from its state; warn of those that are new, or gone."""
+        callbacks = self._named()
+        for name in callbacks.keys() & states.keys():
+            restore_state(callbacks[name], states[name])
+        for name in callbacks.keys() - states.keys():
+            logger.warning("resumed: the checkpoint has no state of the callback %s, which starts from the beginning", name)
+        for name in states.keys() - callbacks.keys():
+            logger.warning("resumed: the checkpoint has the state of a callback %s, which this run does not have", name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
