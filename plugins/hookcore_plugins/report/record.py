@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import attrs
 
-from hookcore import Decision, History, HookcoreError, Monitor, Outcome, Progress, StopReason
+from hookcore import Decision, History, HookcoreError, Monitor, Outcome, Progress, StopReason, store
 from hookcore.authoring import local_path, state
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ FORMAT: Final = 1
 _GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
 """The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
 _NUMBERS: Final = frozenset({"value", "best", "seconds", "began"})
-_LARGEST_FILE: Final = 2**30  # bytes
 
 
 class ReportError(HookcoreError):
@@ -128,9 +127,7 @@ class RunRecord:
         path = given
         try:
             path = given / FILE if given.is_dir() else given
-            if path.stat().st_size > _LARGEST_FILE:
-                raise ReportError(f"{path} is not a report of a run: it is too large.")
-            text = path.read_text(encoding="utf-8")
+            text = store.read_file(path).decode()
         except FileNotFoundError:
             message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins."
             raise ReportError(message) from None
