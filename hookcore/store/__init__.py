@@ -21,7 +21,7 @@ from hookcore.store.directory import (
     set_aside,
     write,
 )
-from hookcore.store.files import move_aside, move_file_aside, write_bytes, write_file
+from hookcore.store.files import move_aside, move_file_aside, read_file, write_bytes, write_file
 from hookcore.store.locking import Lock, lock
 from hookcore.store.manifest import verify
 from hookcore.store.retention import Ranked, Retention, ranked
@@ -46,6 +46,7 @@ __all__ = [
     "open_directory",
     "prune",
     "ranked",
+    "read_file",
     "remove",
     "set_aside",
     "verify",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import stat
+import tempfile
 import threading
 import unicodedata
 from pathlib import Path
@@ -82,8 +84,16 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Replace the file `path` by the file that `write` writes. `write` gets a path with the same name in a temporary directory.
 
     At every moment the file is the old one or the new one, whole. If `path` is a symbolic link, its target is replaced. Makes the
-    file's directory. Raises what `write` raises, and `OSError`.
+    file's directory. A pipe, a terminal or another device is not replaced: it gets what was written.
+
+    Raises what `write` raises, and `OSError`; so it does for a pipe that no process reads, and for a disk.
     """
+    if _is_special(path):
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY) as directory:
+            aside = Path(directory, path.name)
+            write(aside)
+            _write_to_special(path, aside.read_bytes())
+        return
     path = path.resolve()
     aside = path.parent / _temporary_name(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +112,34 @@ def _temporary_name(name: str) -> str:
     if len(os.fsencode(TEMPORARY + name)) <= LONGEST_NAME:
         return TEMPORARY + name
     return TEMPORARY + hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether there is something at `path`, or behind the link there, that is no file to be replaced."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        return True
+    # `/dev/stdout` leads to a file that may have no name, or another file's.
+    resolved = path.resolve()
+    return not (resolved.exists() and os.path.samestat(resolved.stat(), status))
+
+
+def _write_to_special(path: Path, content: bytes) -> None:
+    # Without waiting for a pipe's reader, which may never come; and without making the terminal that of this process.
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    try:
+        if stat.S_ISBLK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "It is a disk", str(path))
+        os.set_blocking(descriptor, True)
+        while content:
+            content = content[os.write(descriptor, content) :]
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -180,6 +218,23 @@ def _walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
         for name in sorted([*below, *files]):
             path = Path(parent, name)
             yield path.relative_to(directory).as_posix(), path.lstat()
+
+
+def read_file(path: Path, at_most: int = 2**30) -> bytes:
+    """Return the content of the plain file `path`, also if that is a link. It is not waited for a pipe, and no device is read.
+
+    Raises `OSError` if it is not a plain file, and if it has more than `at_most` bytes.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
+        raise OSError(errno.EINVAL, "It is not a plain file", str(path))
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "It is not a plain file", str(path))
+        if status.st_size > at_most:
+            problem = f"It has {format_size(status.st_size)}, and at most {format_size(at_most)} are read"
+            raise OSError(errno.EFBIG, problem, str(path))
+        return file.read(status.st_size)
 
 
 def digest(path: Path) -> str:

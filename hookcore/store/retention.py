@@ -106,7 +106,9 @@ def _rankings(checkpoints: Iterable[T]) -> list[list[T]]:
     for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.step):
         if checkpoint.mode is not None and checkpoint.value is not None and not math.isnan(checkpoint.value):
             kind = checkpoint.metric, checkpoint.mode
-            groups[kind] = [*groups.pop(kind, []), checkpoint]
+            group = groups.pop(kind, [])
+            group.append(checkpoint)
+            groups[kind] = group
     # Sorting is stable: the earlier of equals comes first.
     return [
         sorted(group, key=lambda checkpoint: (checkpoint.value or 0.0) * (-1 if checkpoint.mode == "max" else 1))

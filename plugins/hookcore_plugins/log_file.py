@@ -22,7 +22,8 @@ Row = TypeVar("Row")
 # Bytes that are no UTF-8 are kept as they are.
 _UNDECODABLE = "surrogateescape"
 
-_APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+# Without waiting for the reader of a pipe that took the file's name.
+_APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
@@ -45,8 +46,8 @@ def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
 
 
 def read(path: Path) -> str:
-    """Return the file's content, line ends as they are."""
-    return path.read_bytes().decode(errors=_UNDECODABLE)
+    """Return the file's content, line ends as they are. Raises `OSError`, also for more than 1 GiB."""
+    return store.read_file(path).decode(errors=_UNDECODABLE)
 
 
 def set_aside(path: Path, run: Run) -> None:

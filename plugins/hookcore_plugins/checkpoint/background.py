@@ -37,12 +37,10 @@ class Background(Generic[T]):
     def submit(self, what: str, work: Callable[[], T]) -> None:
         """Hand over `work`; `what` names it in the log. If no thread can be started, it is done at once."""
         self._leave_to_parent()
-        job = Job(what, work, self.jobs[-1] if self.jobs else None)
-        # Not a daemon, whatever the thread that trains is: the end of the process waits for it.
-        thread = threading.Thread(target=job.do, name=what, daemon=False)
+        job = Job(what, [work], self.jobs[-1] if self.jobs else None)
         self.jobs.append(job)
         try:
-            thread.start()
+            job.thread.start()  # if Ctrl-C comes before this, it is done by who waits for it
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             job.do()
 
@@ -55,7 +53,7 @@ class Background(Generic[T]):
         self._leave_to_parent()
         waiting = [job for job in self.jobs if not job.done.is_set()]
         for job in waiting[: max(0, len(waiting) - unfinished)]:
-            job.done.wait()
+            job.wait()
 
     def collect(self) -> Iterator[T]:
         """Yield what the finished pieces returned, in order, each once. Raises what one raised; those after it are left."""
@@ -73,22 +71,36 @@ class Job(Generic[T]):
     """A piece of work, and what became of it."""
 
     what: str
-    _work: Callable[[], T] | None
+    _work: list[Callable[[], T]]
+    """The work, until a thread has taken it."""
     _after: Job[T] | None
+    thread: threading.Thread = attrs.field(init=False)
     done: threading.Event = attrs.field(factory=threading.Event, init=False)
     _results: list[T] = attrs.field(factory=list, init=False)
     _error: BaseException | None = attrs.field(default=None, init=False)
 
-    def do(self) -> None:
-        """Wait for the piece before, and do this one. Afterwards nothing that the work held is held here."""
-        after, self._after = self._after, None
+    def __attrs_post_init__(self) -> None:
+        # Not a daemon, whatever the thread that trains is: the end of the process waits for it.
+        self.thread = threading.Thread(target=self.do, name=self.what, daemon=False)
+
+    def wait(self) -> None:
+        """Wait until it is done. If its thread was never started, do it here."""
+        if self.thread.ident is None:
+            self.do()
         # Not by `join`: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
-        if after is not None:
-            after.done.wait()
-        work, self._work = self._work, None
+        self.done.wait()
+
+    def do(self) -> None:
+        """Wait for the piece before, and do this one, unless another thread does. Afterwards nothing of the work is held here."""
         try:
-            if work is not None:
-                self._results.append(work())
+            work = self._work.pop()
+        except IndexError:
+            return
+        try:
+            after, self._after = self._after, None
+            if after is not None:
+                after.wait()
+            self._results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is collected
             logger.error("%s failed: %s", self.what, describe(error))  # noqa: TRY400 - whoever collects the error has its traceback
             drop_frames(error)  # a snapshot is as large as the model

@@ -8,6 +8,7 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from hookcore import store
 from hookcore.authoring import format_count, format_duration, format_value, printable, state
 from hookcore_plugins.report.picture import COLOURS, MARKED_CHANGES, curves
 from hookcore_plugins.report.record import ReportError
@@ -97,7 +98,8 @@ def _row(report: RunRecord, name: str) -> dict[str, Any]:
 def _model_picture(report: RunRecord) -> str | None:
     """Return the model's picture as a data URI, or None if there is no such file or it is not a PNG of a sensible size."""
     path = None if report.graph is None else report.path.parent / report.graph
-    if path is None or not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
+    try:
+        content = b"" if path is None else store.read_file(path, _LARGEST_PICTURE)
+    except OSError:
         return None
-    content = path.read_bytes()
     return f"data:image/png;base64,{base64.b64encode(content).decode()}" if content.startswith(_PNG) else None

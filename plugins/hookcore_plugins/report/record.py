@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason
+from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason, store
 from hookcore.authoring import local_path, state
 from hookcore_plugins.report.items import Best, Chart, Failure, KeptCheckpoint, Part, build, place
 
@@ -26,7 +26,6 @@ _RATES_BESIDE_HISTORY: Final = 1
 """The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
 _GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
 """The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
-_LARGEST_FILE: Final = 2**30  # bytes
 
 
 class ReportError(HookcoreError):
@@ -75,9 +74,7 @@ class RunRecord:
         path = given
         try:
             path = given / FILE if given.is_dir() else given
-            if path.stat().st_size > _LARGEST_FILE:
-                raise ReportError(f"{path} is not a report of a run: it is too large.")
-            text = path.read_text(encoding="utf-8")
+            text = store.read_file(path).decode()
         except FileNotFoundError:
             message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins."
             raise ReportError(message) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -52,7 +53,7 @@ def cut(directory: Path, count: int) -> int:
     """
     left = 0
     for path in named(directory):
-        ends = list(records.ends(path.read_bytes()))
+        ends = list(records.ends(store.read_file(path, sys.maxsize)))
         kept = min(len(ends) - 1, count - left)  # the first record describes the file, and is not an event
         if kept < 1:
             path.unlink()

@@ -248,18 +248,19 @@ class TensorBoard:
             board.close()
 
     def _write_decisions(self, board: Board, run: Run, *, ended: bool = False) -> None:
-        now, decisions = run.progress, run.decisions
-        steps = dict.fromkeys([decision.step for decision in decisions[self._decisions :]] + ([now.step] if ended else []))
+        now, decisions, first = run.progress, run.decisions, self._decisions
+        # TensorBoard shows only the latest text of a step, so it has the rows of the earlier ones too.
+        step = decisions[first].step if first < len(decisions) else now.step
+        while first and decisions[first - 1].step == step:
+            first -= 1
+        tables: dict[int, list[tuple[int, str, str]]] = {}
+        for decision in decisions[first:] if ended or self._decisions < len(decisions) else ():
+            text = ("stop: " if decision.kind == "stop" else "") + decision.message
+            tables.setdefault(decision.step, []).append((decision.epoch, decision.plugin, text))
         self._decisions = len(decisions)
-        for step in steps:
-            # TensorBoard shows only the latest text of a step, so it has the rows of the earlier ones too.
-            rows = [
-                (decision.epoch, decision.plugin, ("stop: " if decision.kind == "stop" else "") + decision.message)
-                for decision in decisions
-                if decision.step == step
-            ]
-            if ended and step == now.step:
-                rows.append((now.epoch, "", f"the run ended: **{run.outcome}**"))
+        if ended:
+            tables.setdefault(now.step, []).append((now.epoch, "", f"the run ended: **{run.outcome}**"))
+        for step, rows in tables.items():
             board.decisions(step, rows)
 
     def _write_graph(self, board: Board, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,9 @@ def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
 
 def _lines(path: str | Path) -> list[str]:
     """Return the lines of a label file, without the blank ones, which the projector skips."""
-    return [line for line in local_path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [
+        line for line in io.StringIO(store.read_file(local_path(path)).decode(), newline=None).read().split("\n") if line.strip()
+    ]
 
 
 def _line(word: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from tests.hookcore.store.checkpoints import save, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
     Mode = Literal["min", "max"]
 
@@ -170,3 +172,30 @@ def test_what_stays_on_disk_is_the_union_of_the_policies(
         assert store.newest(tmp_path).step == step
         for best in ranked(written)[:1]:
             assert store.best(tmp_path) == best
+
+
+def test_the_work_grows_as_the_checkpoints_do() -> None:
+    """Ten times as many are not a hundred times the work: counted in the items of every list that is made on the way."""
+
+    def items(count: int) -> int:
+        checkpoints = [one(step, 1 / (step + 1), epoch=step) for step in range(count)]
+        made: dict[int, Any] = {}
+
+        def look(frame: FrameType, event: str, argument: object) -> Any:
+            del event, argument
+            if frame.f_code.co_filename != retention_file:
+                return None
+            for value in frame.f_locals.values():
+                made.update((id(each), each) for each in [value, *(value.values() if isinstance(value, dict) else ())])
+            return look
+
+        before = sys.gettrace()
+        sys.settrace(look)
+        try:
+            Retention(None, None).reasons(checkpoints)
+        finally:
+            sys.settrace(before)
+        return sum(len(each) for each in made.values() if isinstance(each, list))
+
+    retention_file = Retention.reasons.__code__.co_filename
+    assert items(200) < 15 * items(20)

@@ -172,6 +172,26 @@ def test_work_that_is_done_holds_nothing(error: Exception | None, monkeypatch: p
     assert len(background.jobs) == 1
 
 
+def test_work_whose_thread_was_never_started_is_done_by_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C can come between the two: nothing is lost, and neither the end of the run nor the work after it waits for ever."""
+    background, start, done = Background[int](), threading.Thread.start, list[int]()
+
+    def interrupted(_: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt
+
+    gate = threading.Semaphore(9)
+    background.submit("work", gated(gate, done, 0))
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        background.submit("work", gated(gate, done, 1))
+    background.submit("work", gated(gate, done, 2))
+    background.jobs[-1].thread.join(PATIENCE)
+    background.wait()
+    assert done == [0, 1, 2]
+    assert list(background.collect()) == [0, 1, 2]
+
+
 def test_where_there_can_be_no_thread_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the work before it, as when the interpreter ends."""
     background, done, gate = Background[int](), list[int](), threading.Semaphore(0)

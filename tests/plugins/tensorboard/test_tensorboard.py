@@ -15,6 +15,7 @@ import textwrap
 import threading
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -994,3 +995,32 @@ def test_checkpoints_keep_the_name_of_the_class(tmp_path: Path) -> None:
     train([TensorBoard(tmp_path / "logs"), Checkpoint(tmp_path / "saved")], [1.0])
     (record,) = (tmp_path / "saved").glob("step-*/run.json")
     assert json.loads(record.read_text())["plugins"]["tensorboard"]["type"] == "hookcore_plugins.tensorboard.TensorBoard"
+
+
+def test_the_work_of_decisions_grows_as_they_do(tmp_path: Path) -> None:
+    """Each is looked at a few times, however many there are by then: a scheduler may change the rate at every step."""
+
+    class Counted:
+        epoch, plugin, kind, message = 0, "schedule", "learning_rate", "less"
+
+        def __init__(self, step: int) -> None:
+            self._step = step
+
+        @property
+        def step(self) -> int:
+            looked.append(self._step)
+            return self._step
+
+    tables: dict[int, int] = {}
+    board: Any = SimpleNamespace(decisions=lambda step, rows: tables.update({step: len(rows)}))
+    plugin, looked, decisions = TensorBoard(tmp_path), list[int](), list[Counted]()
+    run: Any = SimpleNamespace(progress=SimpleNamespace(step=0, epoch=0), decisions=decisions, outcome="completed")
+    for number in range(300):
+        run.progress.step = number // 2
+        decisions.append(Counted(run.progress.step))
+        plugin._write_decisions(board, run)
+    plugin._write_decisions(board, run, ended=True)
+    fresh = TensorBoard(tmp_path)
+    fresh._write_decisions(board, run)
+    assert len(looked) < 300 * 8
+    assert tables == dict.fromkeys(range(150), 2)
