@@ -348,3 +348,12 @@ def test_piped_output_is_plain_and_whole(install: Install, tmp_path: Path) -> No
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("watcher "))
     assert f"broken: OSError: {reason.strip()} " in line
     assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)
+
+
+def test_no_name_of_a_hook_is_cut() -> None:
+    """On 80 columns the names of hooks and parameters are whole, and what they do is broken into lines."""
+    file = io.StringIO()
+    plugin_tables.show("checkpoint", Console(file=file, width=80, force_terminal=True, color_system=None, highlight=False))
+    words = file.getvalue().split()
+    assert {"on_evaluate_batch_end", "on_train_begin", "save_best_only"} <= set(words)
+    assert max(map(len, file.getvalue().splitlines())) <= 80
