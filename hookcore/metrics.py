@@ -119,10 +119,10 @@ def _scalar(value: Any) -> float | None:
             _HAS_ITEM[kind] = hasattr(kind, "item")
         if _HAS_ITEM[kind]:
             return float(value.item())
-        number = complex(value)  # TensorFlow's `float` too drops an imaginary part, with no more than a warning
+        plain = complex(value)  # TensorFlow's `float` too drops an imaginary part, with no more than a warning
     except (OverflowError, TypeError, ValueError):
         return None
-    return None if number.imag else number.real
+    return None if plain.imag else plain.real
 
 
 def _flatten(raw: Mapping[str, Any], known: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from hookcore.monitor import Monitor
     from hookcore.run import Run
     from hookcore.trainee import Mode
+
+logger = logging.getLogger("hookcore")
 
 Missing: TypeAlias = Literal["error", "warn", "skip"]
 """What a plugin does if the metric that it observes is missing."""
@@ -42,14 +45,22 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     """Return the direction in which `metric` gets better: `mode` unless it is `"auto"`, the trainee's, or that of `DIRECTIONS`.
 
-    Raises `MetricError` if all three leave it unknown.
+    Raises `MetricError` if all three leave it unknown. A `mode` that contradicts the others is logged as a warning, once in a run
+    for each plugin.
     """
-    if mode != "auto":
-        return mode
     plain = run.metric_names.plain(metric)
     declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain) or DIRECTIONS.get(plain)
+    if mode != "auto":
+        if declared not in {None, mode} and run.plugin not in run.shared.contradicting:
+            run.shared.contradicting.add(run.plugin)
+            logger.warning(
+                "%s: mode=%r contradicts what is known of monitor=%r, for which %r is better; the given mode counts. "
+                "If it was not meant, leave it out.",
+                *(run.plugin, mode, metric, declared),
+            )
+        return mode
     if declared is None:
-        hint = did_you_mean(plain, DIRECTIONS)
+        hint = did_you_mean(plain, DIRECTIONS, metric.removesuffix(plain))
         raise MetricError(
             f"{run.plugin}: monitor={metric!r} has no known direction.{hint}"
             f" {'Otherwise set' if hint else 'Set'} mode='min' or mode='max'."
@@ -74,7 +85,11 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
         return None
     there = ", ".join(sorted(metrics)) or "none"
     where = f"at step {run.progress.step}" if history.by_steps[-1:] == [True] else f"at the end of epoch {run.progress.epoch + 1}"
-    msg = f"{run.plugin}: no metric {name!r} {where}; there are: {there}.{did_you_mean(name, metrics)}"
+    near = set(metrics)
+    if not any(map(names.is_validation, metrics)):
+        # What validation would add; not the name itself, which may be right.
+        near |= {prefix + names.plain(metric) for metric in metrics for prefix in names.validation} - {name}
+    msg = f"{run.plugin}: no metric {name!r} {where}; there are: {there}.{did_you_mean(name, sorted(near))}"
     if not validated:
         msg += (
             " Nothing was validated: pass validation data. If validation does not run every epoch, "

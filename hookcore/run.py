@@ -42,7 +42,6 @@ _OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.P
 """How a run ended, by the exception that ended it."""
 
 _OPTIONAL_NUMBER = number(optional=True, finite=False)
-_OPTIONAL_COUNT = integer(at_least=0, optional=True)
 
 
 @attrs.frozen
@@ -56,9 +55,9 @@ class StopReason:
     metric: str | None = None
     value: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
     best: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
-    best_epoch: int | None = attrs.field(default=None, validator=_OPTIONAL_COUNT)
+    best_epoch: int | None = None
     """The epoch of the best value, counted from zero, or None."""
-    best_step: int | None = attrs.field(default=None, validator=_OPTIONAL_COUNT)
+    best_step: int | None = None
     """The step of the best value, or None."""
 
 
@@ -165,6 +164,8 @@ class Shared:
     last_learning_rate: float | None = None
     """The learning rate when the run ended; None if it had no rate, or if it has not ended."""
     is_released: bool = False
+    contradicting: set[str] = attrs.field(factory=set)
+    """The plugins whose `mode` contradicts a known direction, and for which that was logged."""
 
     def ends(self, exception: BaseException | None = None) -> None:
         """Set the outcome of a run that ends, by `exception` if one is given."""
@@ -394,7 +395,8 @@ class Run:
         vote; None, the default, if no metric led to it.
         """
         epoch, step = self.progress.epoch, self.progress.step
-        self.stop_reasons.append(StopReason(self.plugin, message, epoch, step, metric, value, best, best_epoch, best_step))
+        place = integer_of(best_epoch), integer_of(best_step)
+        self.stop_reasons.append(StopReason(self.plugin, message, epoch, step, metric, value, best, *place))
         self.decide("stop", message, value)
         session = self.shared.session()
         if session is not None:

@@ -48,8 +48,11 @@ def printable(text: str, at_most: int = 500) -> str:
     return line if len(line) <= at_most else line[: at_most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` with the option nearest to `name`, or an empty string if none is near."""
+def did_you_mean(name: str, options: Iterable[str], prefix: str = "") -> str:
+    """Return `" Did you mean 'x'?"` with the option nearest to `name`, or an empty string if none is near.
+
+    `prefix` is what both are written with; it does not make them more alike.
+    """
     import difflib
 
     known = list(options)
@@ -57,7 +60,7 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     # difflib finds `accuracy` too far from `acc`, and that is the most common slip.
     longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
     close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean {prefix + close[0]!r}?" if close else ""
 
 
 def place_in_words(epoch: int | None, step: int | None, *, by_steps: bool) -> str:

@@ -39,6 +39,10 @@ class Timing:
     """The number of batches that a timed batch stands for."""
     slow: bool = attrs.field(default=False, init=False)
     _measured: float = attrs.field(default=0.0, init=False)
+    _latest: float = attrs.field(default=0.0, init=False)
+    """When the latest call that was timed ended."""
+    _unsampled: float = attrs.field(default=0.0, init=False)
+    """When the batches began that the next sample stands for too, and later by what was estimated of them since."""
 
     def timed(self, impls: Mapping[str, Sequence[HookImpl]]) -> dict[str, list[HookImpl]]:
         """Return the same implementations by hook, each with a function that takes the time."""
@@ -50,7 +54,8 @@ class Timing:
             try:
                 return function(*args, **kwargs)
             finally:
-                self._add(impl.plugin_name, self.clock() - began - (self._measured - measured), batch=batch)
+                now = self.clock()
+                self._add(impl.plugin_name, now - began - (self._measured - measured), now, batch=batch)
 
         def wrap(*args: Any, **kwargs: Any) -> _TimedWrapper:
             generator: Any = impl.function(*args, **kwargs)
@@ -60,15 +65,21 @@ class Timing:
         timed.function = wrap if impl.wrapper else functools.partial(call_timed, impl.function)
         return timed
 
-    def _add(self, plugin: str, seconds: float, *, batch: bool) -> None:
+    def _add(self, plugin: str, seconds: float, now: float, *, batch: bool) -> None:
         self._measured += seconds
+        self._latest = now
         slow = batch and seconds >= SLOW
         self.slow |= slow
-        self.seconds[plugin] += seconds if slow or not batch else seconds * self.weight
+        if batch and not slow and self.weight > 1:
+            # All plugins together took no longer than there was time: one sample of a short run may be much slower than the rest.
+            seconds = min(seconds * self.weight, now - self._unsampled)
+            self._unsampled += seconds
+        self.seconds[plugin] += seconds
 
     def next_window(self, *, timed: bool) -> tuple[bool, int]:
         """Return whether the batches of the next window are timed, and how many there are; `timed` is that of the last window."""
         if timed and not self.slow:
+            self._unsampled = self._latest
             return False, SAMPLED - 1
         self.weight = 1 if self.slow else SAMPLED
         length, self.slow = FIRST_WINDOW if self.slow else 1, False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from hookcore.errors import CapabilityError
+from hookcore.errors import CapabilityError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,12 @@ the methods of `Views`, each by its name.
 
 Arrays: TypeAlias = "Mapping[str, Any]"
 """NumPy arrays in host memory, by name."""
+
+
+A_TRAINEE: Final = (
+    "a `Trainee`, such as hookcore_adapters.keras.KerasTrainee(model) or one of your own (docs/writing-a-trainee.md)"
+)
+"""What a loop is given, for messages."""
 
 
 class Trainee(Protocol):
@@ -111,6 +117,22 @@ def reason_lacking(trainee: object, capability: Capability) -> str | None:
     return _asked(trainee, "lacks", capability) or _reason_absent(trainee, capability)
 
 
+def check_trainee(owner: str, given: object) -> None:
+    """Raise `ParameterError` if `given` has no part of a trainee: a model is not one."""
+    if isinstance(given, type):
+        raise ParameterError(f"{owner}: trainee must be an instance, {given.__name__}(...), got {given!r}.")
+    methods = [
+        name for protocol in (Trainee, Views) for name in vars(protocol) if not name.startswith("_") and name != "framework"
+    ]
+    says = Trainee in type(given).__mro__ or isinstance(getattr(given, "framework", None), str) or hasattr(given, "learning_rate")
+    if not says and not any(callable(getattr(given, name, None)) for name in methods):
+        kind = f"{type(given).__module__}.{type(given).__qualname__}"
+        raise ParameterError(
+            f"{owner}: trainee must be {A_TRAINEE}, got an object of {kind}, which has neither a framework nor a "
+            f"learning_rate, nor any of the methods {', '.join(methods)}."
+        )
+
+
 def framework_of(trainee: object) -> str:
     """Return the name of the framework of `trainee`, by default `"custom"`."""
     return str(getattr(trainee, "framework", "custom"))
@@ -157,7 +179,7 @@ class NoTrainee:
 
     def lacks(self, capability: Capability) -> str | None:
         """Return the reason, which is the same for every capability."""
-        return f"this loop was given no trainee, so it has no {capability.replace('_', ' ')}"
+        return f"this loop was given no trainee, so it has no {capability.replace('_', ' ')}: pass trainee={A_TRAINEE}"
 
     @property
     def learning_rate(self) -> float:

@@ -12,7 +12,8 @@ from hookcore import Engine, HookcoreError, MetricError, Run
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
-from hookcore.validators import checked_integer, reject
+from hookcore.trainee import check_trainee
+from hookcore.validators import checked_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -68,9 +69,8 @@ class Loop:
         epochs = checked_integer(self, "epochs", epochs, at_least=0, optional=True)
         initial_epoch = checked_integer(self, "initial_epoch", initial_epoch, at_least=0)
         steps_per_epoch = checked_integer(self, "steps_per_epoch", steps_per_epoch, at_least=0, optional=True)
-        given: Any = trainee
-        if isinstance(given, type):
-            reject(self, "trainee", given, f"an instance, {given.__name__}(...)")
+        if trainee is not None:
+            check_trainee("Loop", trainee)
         self._prefix = next(iter(metric_names.validation), "") if metric_names is not None else "val_"
         self._driver = Driver(plugins, resume=resume, host=self, always_ends=True)
         self.run = Run.of(

@@ -15,7 +15,6 @@ from hookcore.markers import PROJECT
 from hookcore.raised import describe, interrupts
 from hookcore.registry import discovery, spec_string
 from hookcore.specs import HOOKS
-from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +98,7 @@ def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
     first: dict[str, InstalledPlugin] = {}
     for entry in discovery.entry_points(discovery.AUTOLOAD):
         plugin = _unloaded(entry, "autoload")
-        if entry.name in discovery.blocked_names(environ):
+        if discovery.is_blocked(entry.name, discovery.blocked_names(environ)):
             plugin = attrs.evolve(plugin, status="blocked", reason=f"by {discovery.DISABLE}")
         elif not discovery.autoload_allowed(environ):
             plugin = attrs.evolve(plugin, status="off", reason=f"by {discovery.NO_AUTOLOAD}")
@@ -116,7 +115,7 @@ def _catalogue(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
         plugin = _unloaded(entry, "catalogue")
         same = [other for other in entries if other.name == entry.name]
         rivals = [discovery.distribution(other) for other in same if other.value != entry.value]
-        if entry.name in discovery.blocked_names(environ):
+        if discovery.is_blocked(entry.name, discovery.blocked_names(environ)):
             yield attrs.evolve(plugin, status="blocked", reason=f"by {discovery.DISABLE}")
         elif rivals:
             yield attrs.evolve(plugin, status="ambiguous", reason=f"offered by {', '.join(rivals)} too, so the name is refused")
@@ -151,10 +150,7 @@ def _load(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugi
 def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return notes on the list: what the environment changes, and each hook that is called in another order than the list's."""
     names = {plugin.name for plugin in listed}
-    found = [
-        f"{discovery.DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, names)}"
-        for name in sorted(discovery.blocked_names(environ) - names)
-    ]
+    found = list(discovery.unknown_names(discovery.blocked_names(environ), names))
     if not discovery.autoload_allowed(environ):
         found.append(f"{discovery.NO_AUTOLOAD} is set: nothing is autoloaded.")
     engine = Engine(

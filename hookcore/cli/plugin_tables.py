@@ -106,7 +106,7 @@ def _describe(console: Console, plugin: InstalledPlugin) -> None:
     if parameters.row_count:
         console.print(Text("\nParameters", "bold"))
         console.print(Padding(parameters, (0, 0, 0, 2), expand=False))
-    hooks = Table.grid(padding=(0, 2, 0, 0))
+    hooks = _whole_names()
     for hook, (mark, doc) in plugin.hooks().items():
         hooks.add_row(f"{hook} ({mark})" if mark else hook, Text(doc))
     if hooks.row_count:
@@ -116,11 +116,18 @@ def _describe(console: Console, plugin: InstalledPlugin) -> None:
 
 
 def _parameters(plugin: InstalledPlugin) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = _whole_names()
     if plugin.kind == "catalogue" and callable(plugin.plugin):
         defaults = inspect.signature(plugin.plugin).parameters
         for name, hint in spec_string.parameters_of(plugin.plugin).items():
             table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(defaults[name].default)))
+    return table
+
+
+def _whole_names() -> Table:
+    """Return a table whose first column is never cut or broken, as people copy what it has; the others wrap."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, overflow="ignore", min_width=0)
     return table
 
 

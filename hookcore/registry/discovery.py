@@ -16,7 +16,7 @@ from hookcore.raised import describe, interrupts
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from importlib import metadata
 
 T = TypeVar("T")
@@ -28,7 +28,10 @@ CATALOGUE: Final = "hookcore.plugins"
 AUTOLOAD: Final = "hookcore.autoload"
 """The entry-point group of the plugins that take part in every run."""
 DISABLE: Final = "HOOKCORE_DISABLE_PLUGINS"
-"""The environment variable with the names, separated by commas, of plugins that are neither imported nor run."""
+"""The environment variable with the names, separated by commas, of plugins that are neither imported nor run.
+
+A dash in a name counts as an underscore. A name that no plugin has is logged, with the nearest.
+"""
 NO_AUTOLOAD: Final = "HOOKCORE_NO_AUTOLOAD"
 """The environment variable that, set to 1, disables the autoload group."""
 
@@ -52,8 +55,24 @@ class Unreadable:
 
 
 def blocked_names(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Return the plugin names that the environment blocks."""
-    return frozenset(name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip())
+    """Return the plugin names that the environment blocks, with underscores for dashes: see `is_blocked`."""
+    return frozenset(_underscored(name.strip()) for name in environ.get(DISABLE, "").split(",") if name.strip())
+
+
+def is_blocked(name: str | None, blocked: Collection[str]) -> bool:
+    """Return whether `name` is one of the names that `blocked_names` returned. A dash counts as an underscore."""
+    return name is not None and _underscored(name) in blocked
+
+
+def unknown_names(blocked: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence about each blocked name that is none of the `known` ones, with the nearest."""
+    underscored = {_underscored(name): name for name in known}
+    for name in sorted(set(blocked) - underscored.keys()):
+        yield f"{DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, underscored)}"
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def autoload_allowed(environ: Mapping[str, str] = os.environ) -> bool:
@@ -112,23 +131,31 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
     """Yield the plugins that are `asked` for, in that order, then the autoload group, without those that the environment blocks.
 
     An item is a plugin, a spec string (see `from_spec`), or a pair `(name, either)` that names it. A plugin that is asked for
-    replaces an autoloaded one of the same name. An autoloaded plugin that cannot be loaded is left out with a warning.
+    replaces an autoloaded one of the same name. An autoloaded plugin that cannot be loaded is left out with a warning. With
+    `autoload`, a blocked name that no plugin has is logged.
     """
     blocked = blocked_names(environ)
-    names = set()
+    names: set[str] = set()
+    asked_for: set[str] = set()
     for item in asked:
         name, given = item if isinstance(item, tuple) and len(item) == 2 else (None, item)  # noqa: PLR2004 - a pair
         spec_name = given.partition(":")[0].strip() if isinstance(given, str) else None
-        if {name, spec_name} & blocked:
+        if is_blocked(name, blocked) or is_blocked(spec_name, blocked):
+            asked_for.update(filter(None, (name, spec_name)))
             logger.warning("plugin %r was asked for and is blocked by %s", name or spec_name, DISABLE)
             continue
         found = from_spec(given) if isinstance(given, str) else Found(name_of(given), given, _origin(given))
         found = attrs.evolve(found, name=name or found.name)
-        if found.name in blocked:
+        asked_for.add(found.name)
+        if is_blocked(found.name, blocked):
             logger.warning("plugin %r was asked for and is blocked by %s", found.name, DISABLE)
         else:
             names.add(found.name)
             yield found
+    if blocked and autoload:
+        installed = {entry.name for group in (CATALOGUE, AUTOLOAD) for entry in entry_points(group)}
+        for sentence in unknown_names(blocked, installed | asked_for):
+            logger.warning("%s", sentence)
     if autoload and autoload_allowed(environ):
         entries, unreadable = read_entry_points(AUTOLOAD)
         for broken in unreadable:
@@ -139,7 +166,7 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
                 stacklevel=3,
             )
         for entry in entries:
-            if entry.name not in blocked | names:
+            if entry.name not in names and not is_blocked(entry.name, blocked):
                 names.add(entry.name)
                 yield from _autoloaded(entry)
 

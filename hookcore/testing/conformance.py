@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from hookcore import Engine, HookcoreError, state
+from hookcore import Engine, HookcoreError, ParameterError, state
 from hookcore.testing._subject import Subject, WatchedTrainee, WatchingHost
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event
@@ -115,6 +115,12 @@ def _contract(
     tick: Callable[[], object] | None,
     series: Mapping[str, Any],
 ) -> _Contract:
+    given: Any = factory
+    if not callable(given):
+        raise ParameterError(
+            f"check_plugin needs a function that makes a new plugin at each call, got {given!r}. "
+            f"Write check_plugin(lambda: {type(given).__name__}(...))."
+        )
     return _Contract(factory, tuple(metrics), raises, tick, {"nan": True, "infinity": True, **series})
 
 

@@ -192,7 +192,7 @@ def test_a_finished_run_has_its_last_learning_rate_and_no_model() -> None:
     with pytest.raises(HookcoreError, match="nothing to capture after the run has ended"):
         run.when_settled(print)
     with pytest.raises(AttributeError, match="had no learning rate"):
-        _ = train([], trainee=SimpleNamespace(weights=[0.0])).learning_rate
+        _ = train([], trainee=SimpleNamespace(framework="custom", weights=[0.0])).learning_rate
 
 
 def test_plugins_have_the_model_up_to_the_end_of_training() -> None:

@@ -699,6 +699,38 @@ def test_more_patience_continues_a_run_that_stopped(tmp_path: Path) -> None:
     assert [trained(np.int64(patience)) for patience in (2, 2, 5)] == [2, 2, 5]
 
 
+class Module:
+    """A model of some framework, as is easily given for its trainee."""
+
+    weights: ClassVar[list[float]] = [0.0]
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+
+def test_a_model_is_no_trainee() -> None:
+    """What has nothing of a trainee is refused when the loop is made, and the error says what a trainee is."""
+    model: Any = Module()
+    with pytest.raises(ParameterError) as caught:
+        Loop(trainee=model)
+    for part in ("Loop: trainee must be a `Trainee`", "KerasTrainee", "docs/writing-a-trainee.md", ".Module", "snapshot"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [SimpleNamespace(learning_rate=0.1), SimpleNamespace(picture=bytes), ScriptedTrainee()])
+def test_any_part_of_a_trainee_is_enough(given: Any) -> None:
+    """A trainee leaves out what it cannot do."""
+    assert Loop(trainee=given).run.trainee is given
+
+
+def test_a_missing_trainee_is_explained(tmp_path: Path) -> None:
+    """A plugin that needs a trainee is refused, and the error says what to pass."""
+    with pytest.raises(CapabilityError) as caught, Loop([Checkpoint(tmp_path)], epochs=1):
+        pass
+    for part in ("'checkpoint' needs", "was given no trainee", "pass trainee=", "KerasTrainee", "docs/writing-a-trainee.md"):
+        assert part in str(caught.value)
+
+
 def test_a_class_of_trainee_is_refused() -> None:
     """Its instance was meant."""
     with pytest.raises(ParameterError, match=r"trainee must be an instance, ScriptedTrainee\(\.\.\.\)"):

@@ -1,11 +1,17 @@
-"""When something is due that is to happen every so many steps."""
+"""How a plugin looks at one metric: what it is told of a name, of a direction, and when something is due every N steps."""
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore.observing import due
+from hookcore import MetricError, Run
+from hookcore.observing import direction_of, due, observe
+from hookcore.testing import ScriptedTrainee
 
 
 @given(st.integers(1, 10), st.lists(st.integers(1, 7), max_size=30))
@@ -15,3 +21,58 @@ def test_due_once_for_each_jump_over_a_multiple(every: int, jumps: list[int]) ->
     for jump in jumps:
         last, step = step, step + jump
         assert due(every, step, last) is any(number % every == 0 for number in range(last + 1, step + 1))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "nearest"), [("val_los", "val_loss"), ("val_acuracy", "val_accuracy"), ("los", "loss"), ("val_my_metric", None)]
+)
+def test_a_name_without_a_direction_is_answered_with_the_nearest(monitor: str, nearest: str | None) -> None:
+    """The nearest well-known name has the prefix that was typed, which does not make it any nearer."""
+    with pytest.raises(MetricError) as caught:
+        direction_of(Run.of().as_plugin("watcher"), monitor, "auto")
+    assert (f"Did you mean {nearest!r}?" in str(caught.value)) == (nearest is not None)
+    assert ("Did you mean" in str(caught.value)) == (nearest is not None)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "there", "nearest"),
+    [
+        ("val_los", {"loss"}, "val_loss"),
+        ("val_acuracy", {"loss", "accuracy"}, "val_accuracy"),
+        ("val_los", {"loss", "val_loss"}, "val_loss"),
+        ("valid_loss", {"loss", "val_loss"}, "val_loss"),
+        ("los", {"loss", "acc"}, "loss"),
+        ("val_loss", {"val_acc", "acc"}, None),
+    ],
+)
+def test_a_missing_metric_is_answered_with_the_nearest(monitor: str, there: set[str], nearest: str | None) -> None:
+    """If nothing was validated, the nearest name may be the one that validation would add."""
+    run = Run.of().as_plugin("watcher")
+    with pytest.raises(MetricError) as caught:
+        observe(run, dict.fromkeys(there, 0.5), monitor)
+    assert (f"Did you mean {nearest!r}?" in str(caught.value)) == (nearest is not None)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "declared", "warns"),
+    [
+        ("val_loss", "max", {}, True),
+        ("acc", "min", {}, True),
+        ("score", "min", {"score": "max"}, True),
+        ("loss", "max", {"loss": "max"}, False),
+        ("loss", "min", {}, False),
+        ("score", "min", {}, False),
+        ("loss", "auto", {"loss": "max"}, False),
+    ],
+)
+def test_a_mode_that_contradicts_a_known_direction_is_logged_once(
+    monitor: str, mode: Any, declared: dict[str, Any], *, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The given mode counts, and the log names the plugin, the mode and the metric, once for each plugin of a run."""
+    run = Run.of(ScriptedTrainee(directions=declared))
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        for name in ("one", "other", "one"):
+            direction_of(run.as_plugin(name), monitor, mode)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition(":")[0] for message in messages] == (["one", "other"] if warns else [])
+    assert all(f"mode={mode!r} contradicts what is known of monitor={monitor!r}" in message for message in messages)

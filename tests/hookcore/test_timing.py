@@ -247,3 +247,12 @@ def test_a_run_tells_the_parameters_of_its_plugins() -> None:
     assert found == {"one": {"clock": "Clock", "epoch": 1.5, "begin": 0.0, "end": "function", "calls": 0}}
     assert not loop.run.shows_progress
     assert session_of(Clock(), two=Progress(Clock())).run.shows_progress
+
+
+def test_a_slow_sample_counts_no_more_than_there_was_time() -> None:
+    """If the one call that is timed happens to take longer than the others, the plugins together took no longer than the run."""
+    clock = Clock()
+    sampled = FIRST_WINDOW + SAMPLED - 1
+    plugins = [Works(clock, end=lambda call: 5 * QUICK if call == sampled else QUICK / 100) for _ in range(2)]
+    seconds = train(session_of(clock, one=plugins[0], other=plugins[1]), FIRST_WINDOW + SAMPLED)
+    assert 0 < sum(seconds.values()) <= clock.now * (1 + 1e-9)

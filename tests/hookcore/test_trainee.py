@@ -57,8 +57,8 @@ def rated(base: type) -> Any:
 
 
 def bare(base: type) -> Any:
-    """A trainee that has nothing."""
-    return type("Bare", (base,), {})()
+    """A trainee that can do nothing. It says what it is of: an object without any part of a trainee is taken for a mistake."""
+    return type("Bare", (base,), {"framework": "custom"})()
 
 
 def train(trainee: Any, *plugins: object, losses: tuple[float, ...] = (2.0, 3.0, 4.0), **options: Any) -> Run:

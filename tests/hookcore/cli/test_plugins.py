@@ -363,3 +363,12 @@ def test_what_is_broken_is_listed(install: Install, tmp_path: Path) -> None:
     assert "SystemExit: 7" in rows["leaving"]
     assert "ValueError: no" in rows["odd"]
     assert "UnicodeDecodeError" in rows["unread"]
+
+
+def test_no_name_of_a_hook_is_cut() -> None:
+    """On 80 columns the names of hooks and parameters are whole, and what they do is broken into lines."""
+    file = io.StringIO()
+    plugin_tables.show("checkpoint", Console(file=file, width=80, force_terminal=True, color_system=None, highlight=False))
+    words = file.getvalue().split()
+    assert {"on_evaluate_batch_end", "on_train_begin", "save_best_only"} <= set(words)
+    assert max(map(len, file.getvalue().splitlines())) <= 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import textwrap
@@ -362,6 +363,17 @@ def test_a_pair_of_something_else_is_no_named_plugin() -> None:
     """Only a pair names a plugin: a longer tuple is taken for a plugin, and refused as one."""
     with pytest.raises(RegistrationError, match="no method marked"):
         Engine([("a", "b", "c")])
+
+
+def test_a_blocked_name_that_no_plugin_has_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A dash counts as an underscore; a name that is neither installed nor asked for is logged, with the nearest."""
+    monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "csv-log, json_lgo,given")
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        engine = Engine([("given", RecordingPlugin()), "csv_log:path=x"])
+    assert engine.names == []
+    assert [record.getMessage() for record in caplog.records if "no installed" in record.getMessage()] == [
+        "HOOKCORE_DISABLE_PLUGINS names 'json_lgo', and no installed plugin is called that. Did you mean 'json_log'?"
+    ]
 
 
 def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,9 +16,9 @@ import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from hookcore import HookcoreError, MetricError, Run, hookimpl
+from hookcore import HookcoreError, MetricError, ParameterError, Run, hookimpl
 from hookcore.registry import discovery
-from hookcore.testing import Clause, check_plugin, plugin_machine
+from hookcore.testing import Clause, RecordingPlugin, check_plugin, plugin_machine
 from hookcore.testing.conformance import SETTINGS
 from hookcore.trainee import Capability
 from hookcore_plugins import (
@@ -687,3 +687,10 @@ def test_the_machine_is_a_test_case() -> None:
         run_state_machine_as_test(plugin_machine(SavesLess), settings=QUICK)
     with pytest.raises(AssertionError, match=f"Misspelt breaks its contract: {Clause.REGISTRATION}.*Did you mean 'on_epoch_end'"):
         plugin_machine(Misspelt)
+
+
+def test_an_instance_for_a_factory_is_refused() -> None:
+    """The error shows what to write."""
+    plugin: Any = RecordingPlugin()
+    with pytest.raises(ParameterError, match=r"got RecordingPlugin.*Write check_plugin\(lambda: RecordingPlugin\(\.\.\.\)\)\."):
+        check_plugin(plugin)
