@@ -72,6 +72,8 @@ class Driver:
         """How many votes the loop was told of."""
         self._is_over = False
         """Whether training is over, so that no vote is passed on."""
+        self._is_prepared = False
+        """Whether the run is prepared and has not started."""
 
     @property
     def run(self) -> Run | None:
@@ -119,7 +121,7 @@ class Driver:
         path: str | os.PathLike[str] | None = None,
         loop: CodeType | None = None,
     ) -> None:
-        """Begin `run`, from the checkpoint that it has or one that is found: restore it, tell the host, then `on_train_begin`.
+        """Begin `run`, from the checkpoint that it has or one that is found: `prepare` it, then `start` it.
 
         `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
         people. Then none of ours is looked for, and the trainee is left as it is: the framework restores it. `loop` is the code
@@ -130,6 +132,23 @@ class Driver:
         `Engine.check_free`. Votes to stop before `min_epochs` epochs are over are overruled and logged; they count later only if
         the plugin votes again. With `capture` the run continues that instead, and `run.resumed_from` is what the caller has set.
         """
+        self.prepare(
+            run, initial_epoch=initial_epoch, min_epochs=min_epochs, capture=capture, record=record, path=path, loop=loop
+        )
+        self.start()
+
+    def prepare(
+        self,
+        run: Run,
+        *,
+        initial_epoch: int = 0,
+        min_epochs: int = 0,
+        capture: Capture | None = None,
+        record: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        loop: CodeType | None = None,
+    ) -> None:
+        """Restore `run` and tell the host: the first half of `begin`, for what the framework does with a restored trainee."""
         self.end_abandoned()
         self.engine.check_free(self._host.name)
         if record is not None:
@@ -159,12 +178,17 @@ class Driver:
         self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
+        self._is_prepared = True
         try:
-            try:
-                self._host.load_state_dict(session.resumed_loop_state, position)
-            except BaseException:
-                session.refuse()
-                raise
+            self._host.load_state_dict(session.resumed_loop_state, position)
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def start(self) -> None:
+        """Call `on_train_begin`: the second half of `begin`. If `end` comes before it, no plugin hears of the run."""
+        session, self._is_prepared = self._running("start"), False
+        try:
             session.train_begin()
             self._obey()
         except BaseException as error:
@@ -202,6 +226,9 @@ class Driver:
         session, outside = self._session, self._outside
         if session is None:
             return
+        if self._is_prepared:
+            self._is_prepared = False
+            session.refuse()
         if error is None and not outside and not session.is_over:
             self._deliver("end", self._sequence.finish())  # which ends the run if something raises
         if self._interrupt is not None and isinstance(error, KeyboardInterrupt | SystemExit):
@@ -287,6 +314,10 @@ class Driver:
     def begin_again(self) -> None:
         """Tell that the loop cannot skip the batches of the open epoch that were trained before the run was cut."""
         self._deliver("begin_again", iter([("begin_again",)]))
+
+    def epoch_ends(self) -> None:
+        """Tell that an epoch's end will be told next, before others may change the learning rate that it was trained with."""
+        self._deliver("epoch_ends", iter([("note_learning_rate",)]))
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Tell metrics of the open epoch."""

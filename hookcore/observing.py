@@ -71,16 +71,17 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
 def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing = "error") -> float | None:
     """Return the value of the metric `name` in an observation, or None if it has no value to observe.
 
-    A metric that an earlier observation had is not missing, nor is one of validation if nothing was validated, and by
-    `validation_freq` or in a loop by steps need not have been: it was not produced this time. Otherwise `missing` decides:
-    `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
+    A metric that an earlier observation had is not missing: it was not produced this time. Neither is a validation metric, if no
+    other with its prefix was produced, and none was due: by `validation_freq`, or as the loop validates by steps. Otherwise
+    `missing` decides: `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
     """
     if name in metrics:
         return metrics[name]
     if missing == "skip" or name in run.history:
         return None
     names, history = run.metric_names, run.history
-    validated = not names.is_validation(name) or any(map(names.is_validation, metrics))
+    prefix = names.validation_prefix(name)
+    validated = prefix is None or any(names.validation_prefix(other) == prefix for other in metrics)
     if not validated and (any(history.by_steps) or not run.validates(run.progress.epoch)):
         return None
     there = ", ".join(sorted(metrics)) or "none"
@@ -93,8 +94,10 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
     if not validated:
         msg += (
             " Nothing was validated: pass validation data. If validation does not run every epoch, "
-            "set validation_freq in fit, KerasAdapter or Loop."
+            "set validation_freq in fit, KerasAdapter or Loop; in Loop, None is for validation by steps."
         )
+    elif history.by_steps[-1:] == [True]:
+        msg += " If it comes only with other observations, such as the end of an epoch, set missing='skip'."
     if missing == "error":
         raise MetricError(msg)
     warnings.warn(msg, HookcoreWarning, stacklevel=2)

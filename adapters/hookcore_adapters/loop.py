@@ -8,7 +8,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hookcore import Engine, HookcoreError, MetricError, Run
+from hookcore import Engine, HookcoreError, MetricError, MetricNames, Run
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 Batch = TypeVar("Batch")
+
 
 class Loop:
     """A training loop that you write, with plugins.
@@ -293,8 +294,8 @@ class Loop:
         """Return whether the open batch completes a multiple of `steps` steps, counted since the beginning of the run.
 
         For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of accumulated batches was a step, which only
-        shows when the last body is over, the next batch that completes a step counts both. Raises `HookcoreError` outside of a batch of
-        training, and `ParameterError` for anything but an integer of at least 1.
+        shows when the last body is over, the next batch that completes a step counts both. Raises `HookcoreError` outside of a
+        batch of training, and `ParameterError` for anything but an integer of at least 1.
         """
         self._current("every")
         steps = checked_integer(self, "every", steps, at_least=1, expected="a number of steps of at least 1")

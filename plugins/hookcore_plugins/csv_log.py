@@ -15,7 +15,7 @@ from hookcore.authoring import validators
 from hookcore_plugins import log_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
 _FIRST_COLUMNS = ("epoch", "step", "learning_rate")
 
@@ -70,9 +70,15 @@ class CSVLog:
         self._columns, self._rows = columns, len(rows)
         log_file.replace(self.path, self._table(rows) if columns else "")
 
-    @hookimpl(trylast=True)  # with what other plugins log
-    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+    @hookimpl(wrapper=True)  # after all others, with what they log
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
         """Write the row."""
+        try:
+            yield
+        finally:
+            self._write(run, metrics)
+
+    def _write(self, run: Run, metrics: Mapping[str, float]) -> None:
         row: dict[str, float] = dict(metrics.items())
         row["epoch"] = run.progress.epoch
         if not self.only_metrics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,9 +83,15 @@ class JSONLog:
         """Write what was decided before the end of the epoch."""
         self._write_decisions(run)
 
-    @hookimpl(trylast=True)  # with what other plugins log
-    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+    @hookimpl(wrapper=True)  # after all others, with what they log
+    def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
         """Write the observation, and what was decided on it."""
+        try:
+            yield
+        finally:
+            self._write_observation(run, metrics)
+
+    def _write_observation(self, run: Run, metrics: Mapping[str, float]) -> None:
         history, progress = run.history, run.progress
         learning_rate = history.learning_rates[-1]
         rate = {} if learning_rate is None else {"learning_rate": _number(learning_rate)}

@@ -216,7 +216,7 @@ def test_every_counts_the_step_of_the_open_batch_once_also_after_its_evaluation(
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_under_accumulation_every_counts_updates_and_misses_none(tmp_path: Path, *, resume: bool) -> None:
-    """Seven batches by threes are three steps; the third, of a shorter rest, counts at the next batch, also after a resume."""
+    """Seven batches by threes are three steps; the third, of a shorter rest, counts with the next one, also after a resume."""
     due: list[tuple[int, int]] = []
 
     def body(plugins: list[Any], start: Any = None, epochs: int = 3) -> None:
@@ -229,7 +229,7 @@ def test_under_accumulation_every_counts_updates_and_misses_none(tmp_path: Path,
     if resume:
         assert due == []
         body([Checkpoint(tmp_path)], "auto")
-    assert due == [(0, 3), (0, 6)]
+    assert due == [(2, 3), (2, 6)]  # the batches that complete steps 4 and 7
 
 
 @pytest.mark.parametrize("steps", [0, -1, True, 1.5, "100"])
@@ -382,3 +382,94 @@ def test_a_plugin_may_make_the_only_metric_of_an_epochs_end() -> None:
     assert recording.events[-2] == ("on_metrics", {"gap": 0.5 - 99.5})
     assert run.history.steps == [100, 200, 200]
     assert run.history.by_steps == [True, True, False]
+
+
+def test_a_save_under_accumulation_is_ranked_even_if_an_epoch_ends_with_a_rest(tmp_path: Path) -> None:
+    """`every` is due only in a batch that completes a step, whose weights the evaluation and the checkpoint are of."""
+    scores = iter([0.9, 0.1, 0.8, 0.7])
+    plugins = [Checkpoint(tmp_path, save_best_only=True)]
+    with Loop(plugins, epochs=4, trainee=ScriptedTrainee(), validation_freq=None) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(6), accumulate=4):
+                if loop.every(2):
+                    with loop.evaluation():
+                        loop.log(loss=next(scores))
+    assert store.best(tmp_path).value == 0.1
+    assert [message for decision in loop.run.decisions if "+" in (message := decision.message)] == []
+
+
+def test_what_the_body_logs_before_its_batches_is_logged_once(tmp_path: Path) -> None:
+    """A resumed epoch runs the body again, but what it logs before the batches that are skipped was logged before the cut."""
+
+    def run(directory: Path, resume: Any = None) -> Run:
+        plugins = [Checkpoint(directory, every_n_steps=1, keep_last=None)]
+        with Loop(plugins, epochs=2, trainee=ScriptedTrainee(), resume=resume) as loop:
+            for epoch in loop.epochs():
+                loop.log(before=float(epoch) if resume is None else -1.0)
+                for _ in loop.batches(range(6)):
+                    loop.log(loss=1.0)
+                    if loop.every(3):
+                        with loop.evaluation():
+                            loop.log(loss=0.5)
+        return loop.run
+
+    whole = run(tmp_path / "whole")
+    for saved in store.available(tmp_path / "whole"):
+        if saved.epoch == 0 and saved.step < 6:
+            again = run(tmp_path / str(saved.step), resume=saved.path)
+            assert repr(again.history["before"][:2]) == repr(whole.history["before"][:2])
+            assert again.history.steps == whole.history.steps
+
+
+def test_a_metric_of_batches_is_not_logged_after_the_evaluation_that_ends_its_batch() -> None:
+    """It would replace the mean without a word: the error says to log it before."""
+    with Loop(epochs=1) as loop:
+        for _ in loop.epochs():
+            for batch in loop.batches(range(4)):
+                if batch < 2:
+                    loop.log(loss=1.0)
+                    continue
+                with loop.evaluation():
+                    loop.log(loss=0.5)
+                with pytest.raises(MetricError, match=r"'loss' is a mean over the batches, .* Log it before the evaluation"):
+                    loop.log(loss=1.0)
+    assert loop.run.history["loss"][0] == 1.0
+
+
+def test_a_plugin_may_log_while_it_reads_the_metrics() -> None:
+    """The mapping that it iterates over stays as it is, and those called later see what it has added."""
+
+    @hookimpl
+    def smooth(run: Run, metrics: Any) -> None:
+        for name, value in metrics.items():
+            run.log({f"{name}_smooth": value / 2})
+
+    recording = RecordingPlugin()
+    train([SimpleNamespace(name="smooth", on_metrics=smooth), recording], steps=1, every=1, scores=[0.5])
+    assert ("on_metrics", {"loss": 0.0, "val_loss": 0.5, "loss_smooth": 0.0, "val_loss_smooth": 0.25}) in recording.events
+
+
+def test_what_is_logged_at_the_end_of_the_run_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No observation follows, whichever event a slow disk has put it in: the run is completed, and the log names the metric."""
+
+    @hookimpl
+    def log(run: Run) -> None:
+        run.log(saved=1.0)
+
+    run = train([SimpleNamespace(name="late", on_train_end=log), Checkpoint(tmp_path)], steps=1)
+    assert run.outcome is Outcome.COMPLETED
+    assert "late: saved=1 was logged after the run's last observation, and is in none" in caplog.messages
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_every_log_has_what_the_last_plugin_logs(tmp_path: Path, *, first: bool) -> None:
+    """Logs are written after every other plugin, also one that asks to be called last, wherever they are listed."""
+
+    @hookimpl(trylast=True)
+    def log(run: Run) -> None:
+        run.log(late=1.0)
+
+    late, logs = SimpleNamespace(name="late", on_metrics=log), [CSVLog(tmp_path / "log.csv"), JSONLog(tmp_path / "log.jsonl")]
+    train([late, *logs] if first else [*logs, late], steps=1)
+    assert rows(tmp_path / "log.csv")[0]["late"] == "1.0"
+    assert '"late": 1.0' in (tmp_path / "log.jsonl").read_text()

@@ -123,7 +123,7 @@ class KerasAdapter(LightCallback):
 
     @_reporting_errors
     def on_test_end(self, logs: Logs = None) -> None:
-        self.events.evaluate_end(logs)
+        self.events.evaluate_end(numeric_logs(logs))
 
     @_reporting_errors
     def on_predict_begin(self, logs: Logs = None) -> None:

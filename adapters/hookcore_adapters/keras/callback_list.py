@@ -63,7 +63,7 @@ class LastCallback(LightCallback):
 
 
 class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types
-    """What `LastCallback` makes of Keras's list: callbacks with the metrics converted, then plugins with theirs as they are.
+    """What `LastCallback` makes of Keras's list: callbacks, then plugins, except at the end of training.
 
     Keras converts the metrics of every batch even if no callback reads them, which is nearly all that its callbacks cost.
     """
@@ -72,8 +72,9 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
     _has_callbacks = True
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self.last.events.prepare(self._model, self.params)
         super().on_train_begin(logs)
-        self.last.events.train_begin(self._model, self.params)
+        self.last.events.start()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         events = self.last.events
@@ -99,6 +100,7 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         metrics = Metrics(logs)
         if self._has_callbacks:
+            self.last.events.epoch_ends()
             super().on_epoch_end(epoch, logs)
             metrics = Metrics(numeric_logs(self.last.logs_in_order_of(logs or {})))
         elif metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
@@ -109,8 +111,8 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         self.last.events.epoch_end(epoch, metrics)
 
     def on_train_end(self, logs: Logs = None) -> None:
+        self.last.events.train_end()  # first: a plugin may put the best weights back
         super().on_train_end(logs)
-        self.last.events.train_end()
 
     def on_test_begin(self, logs: Logs = None) -> None:
         super().on_test_begin(logs)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import keras
+import numpy as np
 
 from hookcore import Engine, HookcoreError, Metrics, Position, Run
 from hookcore.driver import Driver
@@ -21,11 +23,15 @@ from hookcore_adapters.keras.trainee import KerasTrainee
 Logs: TypeAlias = Mapping[str, Any] | None
 
 
-def numeric_logs(logs: Logs) -> dict[str, Any]:
-    """Return the numbers and arrays in `logs`. Callbacks may add anything else, which Keras ignores."""
-    return {
-        name: value for name, value in (logs or {}).items() if isinstance(value, int | float | Mapping) or hasattr(value, "shape")
-    }
+def numeric_logs(logs: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Return the numbers in `logs`, and the arrays of numbers. Callbacks may add anything else, which Keras ignores."""
+    return {name: value for name, value in (logs or {}).items() if isinstance(name, str) and _is_numeric(value)}
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biuf"
+    return isinstance(value, int | float) or keras.ops.is_tensor(value)
 
 
 @attrs.define(eq=False)
@@ -63,6 +69,11 @@ class KerasEvents:
 
     def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
         """Begin a run, or resume one; end an earlier run that an exception has ended."""
+        self.prepare(model, params)
+        self.start()
+
+    def prepare(self, model: Any, params: Mapping[str, Any]) -> None:
+        """Make the run ready and restore it, before callbacks see the model."""
         self._driver.end_abandoned(
             HookcoreError(
                 "An earlier fit ended by an exception, which Keras does not tell its callbacks. "
@@ -88,11 +99,20 @@ class KerasEvents:
         self._counts = Counts.of(model)
         # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
         codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
-        self._driver.begin(
+        self._driver.prepare(
             run, loop=next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
         )
+
+    def start(self) -> None:
+        """Have the run that was prepared begin for plugins."""
+        self._driver.start()
         if self._interruption is not None:
-            run.interrupt(self._interruption)
+            self._run.interrupt(self._interruption)
+
+    def epoch_ends(self) -> None:
+        """Hear that callbacks are told of an epoch's end, after which they may have changed the learning rate."""
+        if self._driver.is_running:
+            self._driver.epoch_ends()
 
     def before_epoch(self) -> None:
         """Put back what a resumed run begins its first epoch with, before any callback uses it."""

@@ -32,7 +32,8 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
 
     * `plugins`: what `Engine` takes, or an `Engine`.
     * `callbacks`: Keras callbacks, which work as before. They are called before the plugins: what they add to the logs at an
-      epoch's end are metrics, and what they do to the model is in the checkpoint.
+      epoch's end are metrics, and what they do to the model is in the checkpoint. When training ends they are called after them,
+      with the weights that a plugin has put back; when it begins, after a resumed run is restored.
     * `verbose`: Keras's progress bar, which is shown by default, unless a plugin shows progress itself.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. Give the same model, compiled alike, data and `epochs`

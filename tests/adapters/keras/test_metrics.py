@@ -242,3 +242,51 @@ def test_what_a_callback_does_to_the_model_is_in_the_checkpoint(train: Train, mo
     train(model, *data, batch_size=12, epochs=1, plugins=[Checkpoint(tmp_path)], callbacks=[zeros])
     saved = keras.models.load_model(store.newest(tmp_path).path / "model.keras")
     assert not any(np.any(weights) for weights in saved.get_weights())
+
+
+def test_what_is_no_number_is_ignored_in_the_logs(train: Train, model: Any, data: Any) -> None:
+    """As in Keras, a callback may add whatever it likes; plugins get the numbers, and the arrays of numbers by element."""
+
+    class Odd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+        def on_epoch_end(self, _: int, logs: Any = None) -> None:
+            logs |= {"text": np.str_("x"), "words": np.array(["a"]), "objects": np.array([object()]), "nested": {"a": "x"}}
+            logs |= {"when": np.datetime64("2020-01-01"), 5: 1.0, "none": None}
+            logs |= {"pair": np.array([1.0, 2.0]), "count": np.int64(3)}
+
+    run = train(model, *data, batch_size=24, epochs=1, callbacks=[Odd()])
+    assert {name: run.history[name] for name in run.history if name not in {"acc", "loss"}} == {
+        "pair_0": [1.0],
+        "pair_1": [2.0],
+        "count": [3.0],
+    }
+
+
+def test_the_learning_rate_of_an_epoch_is_that_before_a_callback_lowers_it(
+    train_by_fit: Train, model: Any, data: Any, tmp_path: Path
+) -> None:
+    """Keras's ReduceLROnPlateau is called before the plugins, and every log has the rate that the epoch was trained with."""
+    lower = keras.callbacks.ReduceLROnPlateau("loss", mode="max", min_delta=0, factor=0.5, patience=1, cooldown=0)
+    run = train_by_fit(model, *data, batch_size=24, epochs=4, plugins=[CSVLog(tmp_path / "log.csv")], callbacks=[lower])
+    assert run.history.learning_rates == run.history["learning_rate"]  # which Keras's callback adds
+    assert len(set(run.history.learning_rates)) > 1
+    with (tmp_path / "log.csv").open() as file:
+        assert [float(row["learning_rate"]) for row in csv.DictReader(file)] == run.history.learning_rates
+
+
+def test_a_callback_sees_the_model_that_is_resumed_and_the_one_that_is_restored(
+    train_by_fit: Train, model: Any, data: Any, tmp_path: Path
+) -> None:
+    """on_train_begin comes after a resumed run is restored, and on_train_end after a plugin has put the best weights back."""
+    seen: dict[str, Any] = {}
+    callback = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda _: seen.update(begin=int(model.optimizer.iterations)),
+        on_train_end=lambda _: seen.update(end=model.get_weights()),
+    )
+    plugins = [EarlyStopping("loss", mode="max", restore_best_weights=True), Checkpoint(tmp_path)]
+    train_by_fit(model, *data, batch_size=24, epochs=2, plugins=plugins, callbacks=[callback])
+    assert seen["begin"] == 0
+    assert all(np.array_equal(one, other) for one, other in zip(seen["end"], model.get_weights(), strict=True))
+    for variable in model.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    train_by_fit(model, *data, batch_size=24, epochs=3, plugins=plugins, callbacks=[callback], resume="auto")
+    assert seen["begin"] == 2
