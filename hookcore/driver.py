@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore.capture import Capture
 from hookcore.engine import Engine
-from hookcore.errors import HookcoreError, MetricError, ParameterError
+from hookcore.errors import CheckpointError, HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
 from hookcore.interrupt import DelayedInterrupt
+from hookcore.raised import describe
 from hookcore.resume import find
 from hookcore.run import Run
 from hookcore.sequence import Sequence
@@ -157,6 +158,13 @@ class Driver:
         try:
             try:
                 self._host.load_state_dict(session.resumed_loop_state, position)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                session.refuse()
+                if not session.resumed_loop_state:
+                    raise
+                raise CheckpointError(
+                    f"{self._host.name} cannot continue from the field loop of the record: {describe(error)}."
+                ) from error
             except BaseException:
                 session.refuse()
                 raise
