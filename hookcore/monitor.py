@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
 from hookcore.text import format_count, place_in_words
-from hookcore.validators import integer, number, one_of
+from hookcore.validators import boolean, integer, number, one_of, reject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +31,19 @@ class Monitor:
 
     mode: Mode = attrs.field(validator=one_of("min", "max"))
     min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
-    best: float | None = None
-    best_epoch: int | None = None
-    best_step: int | None = None
-    by_steps: bool = False
+    best: float | None = attrs.field(default=None)
+    best_epoch: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
+    best_step: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
+    by_steps: bool = attrs.field(default=False, validator=boolean())
     """Whether the best was observed within its epoch, by steps, and not at its end."""
     waited: int = attrs.field(default=0, validator=integer(at_least=0))
     """Observations since the best one, or since `rest`."""
+
+    @best.validator
+    def _check_best(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # an infinity may be the best
+        if not (value is None or (is_number and value == value)):  # noqa: PLR0124 - NaN is not
+            reject(self, attribute.name, value, "a number or None")
 
     def improves(self, value: float) -> bool:
         """Return whether `value` is better than `best`."""
@@ -90,7 +97,7 @@ class Monitor:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
-        """Return a monitor with these parameters and the observations of `state`."""
+        """Return a monitor with these parameters and the observations of `state`. Raises `ParameterError` if they do not fit."""
         return attrs.evolve(self, **state)
 
     def __str__(self) -> str:

@@ -188,3 +188,22 @@ def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None
     """A mode that is no direction, a negative `min_delta` and a negative count are refused."""
     with pytest.raises(ParameterError, match="Monitor: "):
         Monitor(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("best", "0.5"),
+        ("best", [None]),
+        ("best", math.nan),
+        ("best_epoch", 0.5),
+        ("best_step", -1),
+        ("by_steps", 1),
+        ("waited", None),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(name: str, value: object) -> None:
+    """When it is loaded, and not at the next observation."""
+    monitor = Monitor("min").observe(1.0, 0)
+    with pytest.raises(ParameterError, match=f"Monitor: {name} must be"):
+        monitor.load_state_dict({**monitor.state_dict(), name: value})
