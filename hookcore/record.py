@@ -12,6 +12,7 @@ from hookcore.errors import CheckpointError
 from hookcore.metrics import Metrics
 from hookcore.raised import describe, interrupts, shortened
 from hookcore.run import Decision, Position, StopReason
+from hookcore.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -167,6 +168,7 @@ def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]
     differing = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted({*before, *now})
+        if not (is_secret(name) or now.get(name) == HIDDEN)  # earlier versions recorded its value
         if repr(before.get(name)) != repr(now.get(name))  # repr: NaN is NaN
     ]
     if differing:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hookcore.errors import ParameterError
+from hookcore.secrecy import shown
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
 
 def reject(instance: object, parameter: str, value: object, expected: str) -> None:
     """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`."""
-    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.")
+    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {shown(parameter, value, instance)}.")
 
 
 def _is_integer(value: object) -> bool:
@@ -99,8 +100,9 @@ def one_of(*options: str) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if value not in options:
             listed = ", ".join(repr(option) for option in options)
-            hint = did_you_mean(value, options) if isinstance(value, str) else ""
-            raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}")
+            hint = did_you_mean(value, options) if isinstance(value, str) else ""  # one of the options
+            given = shown(attribute.alias or attribute.name, value, instance)
+            raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {given}.{hint}")
 
     return validate
 
