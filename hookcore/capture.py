@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hookcore import state
+from hookcore import record_schema
 from hookcore.errors import CheckpointError
 from hookcore.raised import describe
 from hookcore.validators import integer
@@ -58,11 +58,9 @@ class Capture:
         """
         record = checkpoint.record_text()
         try:
-            held = len(state.loads(record)["held"])
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise CheckpointError(
-                f"The checkpoint {checkpoint.path} cannot be resumed: its record cannot be read: {describe(error)}."
-            ) from error
+            held = len(record_schema.read(record)["held"])
+        except ValueError as error:
+            raise CheckpointError(f"The checkpoint {checkpoint.path} cannot be resumed: {error}.") from error
         try:
             snapshots = [trainee.read(_snapshot_directory(checkpoint.path, number)) for number in range(1 + held)]
         except CheckpointError:
@@ -80,10 +78,10 @@ class Capture:
         Raises `CheckpointError` if it cannot be read.
         """
         try:
-            progress = state.loads(record)["progress"]
-            return cls(trainee, progress["epoch"], progress["step"], record, (), progress.get("accumulated", 0))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"The run cannot be resumed: its record cannot be read: {describe(error)}.") from error
+            progress = record_schema.read(record)["progress"]
+        except ValueError as error:
+            raise CheckpointError(f"The run cannot be resumed: {error}.") from error
+        return cls(trainee, progress["epoch"], progress["step"], record, (), progress["accumulated"])
 
 
 def _snapshot_directory(directory: Path, number: int) -> Path:

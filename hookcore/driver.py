@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from hookcore.capture import Capture
 from hookcore.engine import Engine
-from hookcore.errors import HookcoreError, MetricError, ParameterError
+from hookcore.errors import CheckpointError, HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
 from hookcore.interrupt import DelayedInterrupt
 from hookcore.numeric import integer_of
+from hookcore.raised import describe
 from hookcore.resume import find, trained, warn_of_nothing_left
 from hookcore.run import Run
 from hookcore.sequence import Sequence
@@ -180,7 +181,14 @@ class Driver:
         self._interrupt.install()
         self._is_prepared = True
         try:
-            self._host.load_state_dict(session.resumed_loop_state, position)
+            try:
+                self._host.load_state_dict(session.resumed_loop_state, position)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                if not session.resumed_loop_state:
+                    raise
+                raise CheckpointError(
+                    f"{self._host.name} cannot continue from the field loop of the record: {describe(error)}."
+                ) from error
         except BaseException as error:
             self.end(error)
             raise

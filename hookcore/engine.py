@@ -44,7 +44,7 @@ class Engine:
             plugins = [plugins]
         given: Any = plugins
         if not isinstance(given, Iterable):
-            raise RegistrationError(f"plugins must be a list of plugins, got {given!r}. Put it into a list: [...].")
+            raise RegistrationError(f"plugins must be a list of plugins, got {type(given).__name__}. Put it into a list: [...].")
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
@@ -102,7 +102,8 @@ class Engine:
         for found in discovery.find([given], autoload=False):
             self._registered.append(self._examine(found))
             return found.name
-        raise RegistrationError(f"Plugin {name or plugin!r} is blocked by {discovery.DISABLE}.")
+        blocked = name or (plugin.partition(":")[0] if isinstance(plugin, str) else discovery.name_of(plugin))
+        raise RegistrationError(f"Plugin {blocked!r} is blocked by {discovery.DISABLE}.")
 
     def unregister(self, name: str) -> None:
         """Remove the plugin called `name`, from the next run on. Raises `RegistrationError` for an unknown name."""

@@ -9,7 +9,7 @@ import attrs
 
 from hookcore.numeric import number_of
 from hookcore.text import format_count, place_in_words
-from hookcore.validators import integer, number, one_of
+from hookcore.validators import boolean, integer, number, one_of, reject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +32,17 @@ class Monitor:
     mode: Mode = attrs.field(validator=one_of("min", "max"))
     min_delta: float = attrs.field(default=0.0, validator=number(at_least=0))
     best: float | None = attrs.field(default=None, validator=number(optional=True, finite=False))
-    best_epoch: int | None = None
-    best_step: int | None = None
-    by_steps: bool = False
+    best_epoch: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
+    best_step: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
+    by_steps: bool = attrs.field(default=False, validator=boolean())
     """Whether the best was observed within its epoch, by steps, and not at its end."""
     waited: int = attrs.field(default=0, validator=integer(at_least=0))
     """Observations since the best one, or since `rest`."""
+
+    @best.validator
+    def _check_best(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and value != value:  # noqa: PLR0124 - NaN
+            reject(self, attribute.name, value, "a number or None")
 
     def improves(self, value: float) -> bool:
         """Return whether `value` is better than `best`."""
@@ -92,7 +97,7 @@ class Monitor:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
-        """Return a monitor with these parameters and the observations of `state`."""
+        """Return a monitor with these parameters and the observations of `state`. Raises `ParameterError` if they do not fit."""
         return attrs.evolve(self, **state)
 
     def __str__(self) -> str:

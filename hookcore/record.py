@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hookcore import state
+from hookcore import record_schema, state
 from hookcore.errors import CheckpointError
 from hookcore.metrics import Metrics
 from hookcore.raised import describe, interrupts, shortened
 from hookcore.run import Decision, Position, StopReason
-from hookcore.validators import integer
+from hookcore.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,34 +24,6 @@ if TYPE_CHECKING:
     from hookcore.trainee import Snapshot
 
 logger = logging.getLogger("hookcore")
-
-FORMAT: Final = 1
-
-
-@attrs.frozen
-class _Progress:
-    """A `Progress` with validators, for reading. `Progress` itself must be cheap to assign to, at each batch."""
-
-    epoch: int = attrs.field(validator=integer(at_least=0))
-    batch: int = attrs.field(validator=integer(at_least=0))
-    step: int = attrs.field(validator=integer(at_least=0))
-    accumulated: int = attrs.field(default=0, validator=integer(at_least=0))
-
-
-@attrs.frozen
-class _Position:
-    """A `Position` with validators, for reading."""
-
-    epoch: int = attrs.field(validator=integer(at_least=0))
-    batch: int = attrs.field(validator=integer(at_least=0))
-    begun: bool = attrs.field(validator=attrs.validators.instance_of(bool))
-
-
-@attrs.frozen
-class _Length:
-    """The length of an epoch with a validator, for reading."""
-
-    steps_per_epoch: int | None = attrs.field(validator=integer(at_least=0, optional=True))
 
 
 @attrs.frozen
@@ -90,7 +62,7 @@ def record_of(
     """
     return state.dumps(
         {
-            "format": FORMAT,
+            "format": record_schema.FORMAT,
             "progress": attrs.asdict(run.progress),
             "position": attrs.asdict(position),
             "steps_per_epoch": run.steps_per_epoch,
@@ -122,48 +94,35 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: E
     """
     source = run.resumed_from.path if run.resumed_from is not None else "the capture"
     try:
-        record = state.loads(capture.record)
-        if record["format"] != FORMAT:
-            raise ValueError(f"its record has format {record['format']!r}, and this version of hookcore reads format {FORMAT}")  # noqa: TRY301 - gets the message below, as every other defect
-        position = Position(**attrs.asdict(_Position(**record["position"])))
-        progress = _Progress(**record["progress"])
-        decisions = [Decision(**decision) for decision in record["decisions"]]
-        votes = [StopReason(**vote) for vote in record["stop_reasons"]]
+        record = record_schema.read(capture.record)
         held = _held(record, capture.snapshots)
-        loop: Mapping[str, Any] = dict(record["loop"])
-        metrics = Metrics(record.get("metrics", {}))  # earlier records lack them, and the next three
-        prefixes = [str(prefix) for prefix in record.get("validation_prefixes", ())]
-        fresh, logged = Metrics(record.get("fresh", metrics)), dict(record.get("logged", {}))
-        length = _Length(
-            record.get("steps_per_epoch", loop.get("steps_per_epoch"))
-        ).steps_per_epoch  # earlier ones: the loop's own
-        run.history.load_state_dict(record["history"])
-        saved_names = _match_plugins(record["plugins"], plugins)
-        changed = {
-            name
-            for name, saved in saved_names.items()
-            if _have_changed(name, record["plugins"][saved]["parameters"], run.parameters[name])
-        }
-        votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
-        for registered in plugins:
-            if registered.name in saved_names:
-                saved = saved_names[registered.name]
-                _load(registered, record["plugins"][saved]["state"], held.get(saved, {}), policy)
-    except CheckpointError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"The run cannot be resumed from {source}: {error}.") from error
+    saved_names = _match_plugins(record["plugins"], plugins)
+    changed = {
+        name
+        for name, saved in saved_names.items()
+        if _have_changed(name, record["plugins"][saved]["parameters"], run.parameters[name])
+    }
+    votes = [StopReason(**vote) for vote in record["stop_reasons"]]
+    votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
+    for registered in plugins:
+        if registered.name in saved_names:
+            saved = saved_names[registered.name]
+            _load(registered, record["plugins"][saved]["state"], held.get(saved, {}), policy)
     if capture.snapshots:
         run.trainee.restore(capture.snapshots[0])
-    for name, value in attrs.asdict(progress).items():
+    run.history.load_state_dict(record["history"])
+    for name, value in record["progress"].items():
         setattr(run.progress, name, value)
-    for prefix in prefixes:
+    for prefix in record["validation_prefixes"]:
         run.shared.metric_names = run.metric_names.adding(prefix)
-    run.decisions[:], run.stop_reasons[:] = decisions, votes
+    run.decisions[:], run.stop_reasons[:] = [Decision(**decision) for decision in record["decisions"]], votes
     if run.steps_per_epoch is None:
-        run.shared.steps_per_epoch = length
+        run.shared.steps_per_epoch = record["steps_per_epoch"]
+    position = Position(**record["position"])
     logger.info("resumed from %s, at epoch %d, batch %d", source, position.epoch + 1, position.batch + 1)
-    return Restored(position, metrics, fresh, loop, logged)
+    return Restored(position, Metrics(record["metrics"]), Metrics(record["fresh"]), record["loop"], record["logged"])
 
 
 def log_not_held(when: str, plugin: str, key: str) -> None:
@@ -178,6 +137,8 @@ def _held(record: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> dict[str,
         for owner, key in record["held"]:
             log_not_held("resumed", owner, key)
         return held
+    if len(record["held"]) != len(snapshots) - 1:
+        raise ValueError(f"its record names {len(record['held'])} snapshots of plugins, and it has {len(snapshots) - 1}")
     for (owner, key), snapshot in zip(record["held"], snapshots[1:], strict=True):
         held.setdefault(owner, {})[key] = snapshot
     return held
@@ -207,6 +168,7 @@ def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]
     differing = [
         f"{name} was {before[name]!r} and is {now[name]!r}"
         for name in sorted({*before} & {*now})
+        if not (is_secret(name) or now[name] == HIDDEN)  # earlier versions recorded its value
         if repr(before[name]) != repr(now[name])  # repr: NaN is NaN
     ]
     if differing:

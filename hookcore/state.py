@@ -14,6 +14,7 @@ from typing import Any
 from hookcore.numeric import number_of, unwrapped
 
 _MARK = "float"
+_NON_FINITE = ("nan", "inf", "-inf")
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
@@ -61,7 +62,11 @@ def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_MARK}:
             inner = value[_MARK]
-            return float(inner) if isinstance(inner, str) else {key: _decode(item) for key, item in inner.items()}
+            if inner in _NON_FINITE:
+                return float(inner)
+            if not isinstance(inner, dict):
+                raise ValueError(f"{_MARK!r} must be one of {', '.join(_NON_FINITE)}, or an escaped object, got {inner!r}")
+            return {key: _decode(item) for key, item in inner.items()}
         return {key: _decode(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_decode(item) for item in value]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from hookcore.errors import ParameterError
 from hookcore.numeric import integer_of, is_finite, number_of
 from hookcore.paths import local_path, problem_of
+from hookcore.secrecy import shown
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def _storing(check: Callable[[object, str, Any], Any]) -> Validator:
 
 def reject(instance: object, parameter: str, value: object, expected: str, advice: str = "") -> NoReturn:
     """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`; then `advice`."""
-    raise ParameterError(f"{type(instance).__name__}: {parameter} must be {expected}, got {value!r}.{advice}")
+    raise ParameterError(
+        f"{type(instance).__name__}: {parameter} must be {expected}, got {shown(parameter, value, instance)}.{advice}"
+    )
 
 
 def checked_integer(
@@ -136,8 +139,9 @@ def one_of(*options: str) -> Validator:
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if value not in options:
             listed = ", ".join(repr(option) for option in options)
-            hint = did_you_mean(value, options) if isinstance(value, str) else ""
-            raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {value!r}.{hint}")
+            hint = did_you_mean(value, options) if isinstance(value, str) else ""  # one of the options
+            given = shown(attribute.alias or attribute.name, value, instance)
+            raise ParameterError(f"{type(instance).__name__}: {attribute.alias} must be one of {listed}, got {given}.{hint}")
 
     return validate
 

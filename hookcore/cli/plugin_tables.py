@@ -15,6 +15,7 @@ from rich.text import Text
 from hookcore.cli.console import open_console
 from hookcore.cli.installed import InstalledPlugin, Kind, Status, installed, notes
 from hookcore.registry import spec_string
+from hookcore.secrecy import HIDDEN, is_secret
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _parameters(plugin: InstalledPlugin) -> Table:
     if plugin.kind == "catalogue" and callable(plugin.plugin):
         defaults = inspect.signature(plugin.plugin).parameters
         for name, hint in spec_string.parameters_of(plugin.plugin).items():
-            table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(defaults[name].default)))
+            table.add_row(name, Text(inspect.formatannotation(hint)), Text(_default(name, defaults[name].default, plugin.plugin)))
     return table
 
 
@@ -131,9 +132,11 @@ def _whole_names() -> Table:
     return table
 
 
-def _default(value: object) -> str:
+def _default(name: str, value: object, factory: object) -> str:
     if value is inspect.Parameter.empty:
         return "required"
     if value is attrs.NOTHING:
         return "made for each plugin"
+    if is_secret(name, factory):
+        return HIDDEN if value else repr(value)
     return repr(value) if not inspect.isroutine(value) else value.__qualname__

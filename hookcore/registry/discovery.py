@@ -13,6 +13,7 @@ import attrs
 
 from hookcore.errors import HookcoreWarning, LoadError, ParameterError, RegistrationError, SpecError
 from hookcore.raised import describe, interrupts
+from hookcore.secrecy import shown_spec
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def from_spec(spec: str) -> Found:
     except SpecError:
         raise
     except (TypeError, ParameterError) as error:
-        raise SpecError(f"Plugin spec {spec!r}: {error}") from error
+        raise SpecError(f"Plugin spec {shown_spec(spec, factory)}: {describe(error).partition(': ')[2]}") from error
     except BaseException as error:
         if interrupts(error):
             raise

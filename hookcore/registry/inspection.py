@@ -21,6 +21,7 @@ from hookcore.markers import PROJECT
 from hookcore.numeric import unwrapped
 from hookcore.raised import describe
 from hookcore.registry.discovery import asked
+from hookcore.secrecy import HIDDEN, is_secret
 from hookcore.specs import HOOKS
 from hookcore.text import did_you_mean
 from hookcore.trainee import Capability
@@ -123,9 +124,17 @@ class Registered:
         return declared if isinstance(declared, str) else f"{kind.__module__}.{kind.__qualname__}"
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty."""
-        fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
-        found = {field.alias: _jsonable(getattr(self.plugin, field.name)) for field in fields if field.init}
+        """Return the parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty.
+
+        Whatever is recorded or shown of parameters begins here, so a secret is hidden here.
+        """
+        kind = type(self.plugin)
+        fields: Any = attrs.fields(kind) if attrs.has(kind) else ()
+        found = {
+            field.alias: HIDDEN if is_secret(field.alias, kind) else _jsonable(getattr(self.plugin, field.name))
+            for field in fields
+            if field.init
+        }
         return dict(_as_json(self.name, "a parameter", found)) if found else {}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from hookcore.errors import SpecError
+from hookcore.secrecy import shown, shown_spec
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
     """Return the arguments in `text`, `key=value,key=value`, converted to the types of the parameters of `factory`.
 
-    Raises `SpecError`, which quotes the whole `spec`, for an unknown or repeated parameter or a value of the wrong type.
+    Raises `SpecError`, which quotes the whole `spec` unless a parameter in it is secret, for an unknown or repeated parameter or
+    a value of the wrong type.
     """
     lexer = shlex.shlex(text, posix=True, punctuation_chars="")
     lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
     parameters = parameters_of(factory)
     arguments: dict[str, Any] = {}
+    quoted = shown_spec(spec, factory)
     try:
         items = list(lexer)
     except ValueError as error:  # a quotation that does not end
-        raise SpecError(f"Plugin spec {spec!r}: {error}.") from None
+        raise SpecError(f"Plugin spec {quoted}: {error}.") from None
     for item in items:
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise SpecError(f"Plugin spec {spec!r}: expected key=value, got {item!r}.")
+            got = f", got {item!r}" if quoted == repr(spec) else ""  # else it may be a part of the secret
+            raise SpecError(f"Plugin spec {quoted}: expected key=value{got}.")
         if key not in parameters:
             listed = ", ".join(parameters) or "none"
-            raise SpecError(f"Plugin spec {spec!r}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}")
+            raise SpecError(f"Plugin spec {quoted}: no parameter {key!r}; there are: {listed}.{did_you_mean(key, parameters)}")
         if key in arguments:
-            raise SpecError(f"Plugin spec {spec!r}: {key!r} is given twice.")
+            raise SpecError(f"Plugin spec {quoted}: {key!r} is given twice.")
         try:
             arguments[key] = _convert(value, parameters[key])
         except ValueError:
-            raise SpecError(f"Plugin spec {spec!r}: {key} must be {_describe(parameters[key])}, got {value!r}.") from None
+            raise SpecError(
+                f"Plugin spec {quoted}: {key} must be {_describe(parameters[key])}, got {shown(key, value, factory)}."
+            ) from None
     return arguments
 
 

@@ -195,3 +195,22 @@ def test_what_is_observed_is_kept_as_pythons_number() -> None:
     """A value of NumPy is kept as a float, so that the state is data."""
     value: Any = np.float32(0.5)
     assert repr(Monitor("min").observe(value, 0).best) == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("best", "0.5"),
+        ("best", [None]),
+        ("best", math.nan),
+        ("best_epoch", 0.5),
+        ("best_step", -1),
+        ("by_steps", 1),
+        ("waited", None),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(name: str, value: object) -> None:
+    """When it is loaded, and not at the next observation."""
+    monitor = Monitor("min").observe(1.0, 0)
+    with pytest.raises(ParameterError, match=f"Monitor: {name} must be"):
+        monitor.load_state_dict({**monitor.state_dict(), name: value})
