@@ -43,8 +43,19 @@ class ModelState:
         """The models."""
         return [part.root for part in self.parts if part.is_model]
 
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether there is an optimizer in it."""
+        return bool(self._optimizers())
+
+    def find(self) -> None:
+        """Find the objects that have state now: what follows asks only these."""
+        for part in self.parts:
+            part.owners.find()
+
     def take(self) -> KerasSnapshot:
         """Return all of it, as it is now."""
+        self.find()
         self._build_optimizers({})
         variables = self.variables()
         known = {id(variable) for variable in variables}
@@ -111,6 +122,7 @@ class ModelState:
             random, seed = RandomState.from_state_dict(state), _valid_seed(state.get("keras"))
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise CheckpointError(f"{directory / RANDOM_FILE} cannot be read: {error!r}") from error
+        self.find()
         self._build_optimizers(self._read_built_for(directory / _OPTIMIZERS_FILE))
         variables = self.variables()
         adapted = self._adapted()
@@ -149,14 +161,14 @@ class ModelState:
 
     def _owners(self) -> Iterator[Any]:
         for part in self.parts:
-            yield from part.owners().values()
+            yield from part.owners.found.values()
 
     def _optimizers(self) -> dict[str, Any]:
         """Return the optimizers by the names that a checkpoint has for them."""
         return {
             f"{part.stem}:{path}": owner
             for part in self.parts
-            for path, owner in part.owners().items()
+            for path, owner in part.owners.found.items()
             if isinstance(owner, keras.optimizers.Optimizer)
         }
 

@@ -58,7 +58,7 @@ class Part:
         Raises `CheckpointError` if an object's own code refuses, or stores what Keras's files cannot hold.
         """
         recorded = []
-        for path, owner in self.owners().items():
+        for path, owner in self.owners.found.items():
             with _names_owner(owner, "save"):
                 own = None if is_of_keras(owner, "save_own_variables") else _as_stored(stored_by(owner), known)
                 recorded.append(Saved(path, owner, own, self._assets.of(owner)))
@@ -112,7 +112,7 @@ class Part:
                 weights = path
                 if packed.exists():
                     _, assets = stack.enter_context(unpacked(packed))
-            stored = {path: _stored_or_none(owner) for path, owner in self.owners().items()}
+            stored = {path: _stored_or_none(owner) for path, owner in self.owners.found.items()}
             expected = {
                 (name := dataset_name(place, key)): path_and_shape(name, value)
                 for place, own in stored.items()
@@ -122,7 +122,7 @@ class Part:
             file = stack.enter_context(open_weights(weights, expected, free, path))
             values: dict[int, Any] = {}
             saved = []
-            for place, owner in self.owners().items():
+            for place, owner in self.owners.found.items():
                 direct = variables_in(stored[place])
                 values |= {id(direct[key]): value for key, value in file.read(place, direct).items()}
                 own = file.read(place) if loads_itself(owner) else None
@@ -134,7 +134,7 @@ class Part:
 
     def _is_free(self, path: str, own: Mapping[str, Any] | None) -> bool:
         """Return whether the file may hold what `own`, the object's content now, does not tell."""
-        owner = self.owners()[path]
+        owner = self.owners.found[path]
         return own is None or not is_of_keras(owner, "save_own_variables") or len(variables_in(own)) < len(own)
 
     def put_back(self, saved: Sequence[Saved], values: Mapping[int, Any]) -> None:
@@ -142,7 +142,7 @@ class Part:
 
         Raises `CheckpointError` if one refuses.
         """
-        owners = self.owners()
+        owners = self.owners.found
         for one in saved:
             owner = owners.get(one.path)
             if owner is None:
@@ -159,7 +159,7 @@ def loads_itself(owner: Any) -> bool:
     """Return whether `owner` does more to load its content than to assign it to its variables."""
     if not hasattr(owner, "load_own_variables"):
         return False
-    # Keras's own layers only assign, but for those of preprocessing, which make something of it.
+    # Keras's own layers only assign, except those of preprocessing, which make something of it.
     return not is_of_keras(owner, "load_own_variables") or ".preprocessing." in type(owner).load_own_variables.__module__
 
 
@@ -196,7 +196,7 @@ def _as_array(value: Any) -> Any:
 def _current(assets: Assets, owner: Any) -> Mapping[str, bytes] | None:
     try:
         return assets.of(owner)
-    except Exception:  # noqa: BLE001 - a layer that was not adapted has none
+    except Exception:  # noqa: BLE001 - a layer that was not adapted may raise anything
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils.naming import to_snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 
 @attrs.define(eq=False)
@@ -22,17 +23,17 @@ class Saveables:
     """Every layer, optimizer, metric and loss in `root`, a model or a dict of optimizers, with its path in a file of Keras's."""
 
     root: Any
-    _found: dict[str, Any] = attrs.field(init=False, factory=dict)
+    found: Mapping[str, Any] = attrs.field(init=False, factory=dict)
+    """The objects by their paths, in the order in which Keras saves them, as of the latest `find`."""
     _marks: list[int] = attrs.field(init=False, factory=list)
     """What `_marks_of` found at the latest walk."""
 
-    def __call__(self) -> Mapping[str, Any]:
-        """Return the objects by their paths, in the order in which Keras saves them."""
+    def find(self) -> None:
+        """Find the objects that are there now."""
         # Keras looks at every name in `dir`, which takes a quarter of a millisecond for each layer: too long for each snapshot.
         marks = list(_marks_of(self.root, set()))
-        if not self._found or marks != self._marks:
-            self._found, self._marks = dict(_walk(self.root, "", set())), marks
-        return self._found
+        if not self.found or marks != self._marks:
+            self.found, self._marks = dict(_walk(self.root, "", set())), marks
 
 
 def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -54,9 +54,11 @@ class KerasTrainee:
 
     @_state.default
     def _make_state(self) -> ModelState:
-        parts = [Part(model, name, is_model=True) for name, model in _named(self.model, "model").items()]
+        # Sorted, as another script may name them in another order.
+        parts = [Part(model, name, is_model=True) for name, model in sorted(_named(self.model, "model").items())]
         # A name has no dot, so that no model's file is called like that of an optimizer.
-        parts += [Part(optimizer, f"{name}.optimizer", is_model=False) for name, optimizer in self._given_optimizers().items()]
+        optimizers = sorted(self._given_optimizers().items())
+        parts += [Part(optimizer, f"{name}.optimizer", is_model=False) for name, optimizer in optimizers]
         return ModelState(parts)
 
     @_views.default
@@ -99,8 +101,8 @@ class KerasTrainee:
 
     def _reason_not_saved(self) -> str | None:
         """Return what keeps the state from being saved, as far as that is known yet; tell once what it will lack."""
-        if not self._is_checked:
-            self._is_checked = True
+        first, self._is_checked = not self._is_checked, True
+        if first:
             for part in self._state.parts:
                 if (reason := part.reason_without_model_file()) is not None:
                     logger.warning(
@@ -111,6 +113,12 @@ class KerasTrainee:
                         reason,
                         part.stem,
                     )
+        self._state.find()
+        if first and not self._state.has_optimizer:
+            logger.warning(
+                "checkpoints hold no optimizer: neither the model nor KerasTrainee has one. If the loop applies one, give it: "
+                "KerasTrainee(model, optimizer=optimizer). Otherwise its state is lost when the run is resumed"
+            )
         try:
             for part in self._state.parts:
                 if getattr(part.root, "built", False):

@@ -185,7 +185,7 @@ def test_a_snapshot_that_is_written_later_holds_nothing_of_later(data: Any, tmp_
 
 
 def test_a_snapshot_from_before_its_optimizers_were_built_is_refused(data: Any) -> None:
-    """It has no values for what they have now: the error says so, and the model is as it was."""
+    """It has no values for what they have now: the error tells it, and the model is as it was."""
     model = two(as_attributes)
     snapshot = KerasTrainee(model).snapshot()
     model.fit(*data, batch_size=12, verbose=0)
@@ -290,7 +290,7 @@ def test_a_layer_that_refuses_what_it_stored_leaves_the_model_as_it_was(tmp_path
     assert [variable.numpy().tobytes() for variable in model.variables] == now
 
 
-class Schedule(optimizers.schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A schedule as scripts write it: without a configuration."""
 
     def __call__(self, step: Any) -> Any:
@@ -347,7 +347,7 @@ def all_of(model: Any) -> list[bytes]:
 
 @pytest.mark.parametrize("make", [subclassed, functional, scheduled])
 def test_a_model_without_a_configuration_is_saved_and_resumed(data: Any, caplog: pytest.LogCaptureFixture, make: Any) -> None:
-    """Its checkpoints hold `model.weights.h5` instead of `model.keras`; the log says so once, before the first batch."""
+    """Its checkpoints hold `model.weights.h5` instead of `model.keras`; the log names the reason once, before the first batch."""
     whole, again = without_configuration(make), without_configuration(make)
     seen: list[str] = []
     first = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(caplog.text))  # noqa: ARG005

@@ -1,0 +1,186 @@
+"""Keras models that are never compiled, in a loop of one's own: one or several, with their optimizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hookcore import CapabilityError, CheckpointError, ParameterError
+from hookcore.authoring import reason_lacking
+from hookcore_adapters.keras import KerasTrainee
+from hookcore_adapters.loop import Loop
+from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hookcore import Run
+    from hookcore.resume import Resume
+
+layers = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory of a test, in which its runs save."""
+    monkeypatch.chdir(tmp_path)
+
+
+def network(outputs: int, inputs: int = 3) -> Any:
+    return keras.Sequential(
+        [layers.Input((inputs,)), layers.Dense(4, activation="relu"), layers.Dropout(0.5), layers.Dense(outputs)]
+    )
+
+
+class One:
+    """A model with one optimizer."""
+
+    def __init__(self) -> None:
+        keras.utils.set_random_seed(3)
+        self.models = {"model": network(1)}
+        self.optimizers: Mapping[str, Any] = {"optimizer": keras.optimizers.Adam(0.05)}
+
+    def trainee(self) -> KerasTrainee:
+        return KerasTrainee(self.models["model"], optimizer=self.optimizers["optimizer"])
+
+    def step(self, x: Any, y: Any) -> Any:
+        model, optimizer = self.models["model"], self.optimizers["optimizer"]
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(keras.ops.square(model(x, training=True) - y))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+
+class Adversaries:
+    """A generator and a discriminator, with an optimizer each, one of which scales the loss."""
+
+    def __init__(self) -> None:
+        keras.utils.set_random_seed(3)
+        self.models = {"generator": network(3, inputs=2), "discriminator": network(1)}
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05), initial_scale=1.0)
+        self.optimizers: Mapping[str, Any] = {"generator": keras.optimizers.SGD(0.05, momentum=0.9), "discriminator": scaled}
+
+    def trainee(self) -> KerasTrainee:
+        self.models = dict(reversed(self.models.items()))  # the order of names does not matter
+        return KerasTrainee(self.models, optimizer=self.optimizers)
+
+    def step(self, x: Any, y: Any) -> Any:
+        del y
+        generator, discriminator = self.models["generator"], self.models["discriminator"]
+        noise = np.random.normal(size=(len(x), 2)).astype("float32")  # noqa: NPY002 - as users do
+        with tf.GradientTape(persistent=True) as tape:
+            fake = discriminator(generator(noise, training=True), training=True)
+            loss = keras.ops.mean(fake) - keras.ops.mean(discriminator(x, training=True))
+            opposite = -keras.ops.mean(fake)
+        for name, own in (("discriminator", loss), ("generator", opposite)):
+            variables = self.models[name].trainable_variables
+            self.optimizers[name].apply(tape.gradient(own, variables), variables)
+        return loss
+
+
+def train(made: One | Adversaries, data: Any, *, cut: int | None = None, resume: Resume = False, plugins: Any = ()) -> Run:
+    """Three epochs of four batches, with a checkpoint of each step."""
+    checkpoint = Checkpoint("runs", every_n_steps=1, keep_last=None)
+    with Loop([*plugins, checkpoint], epochs=3, trainee=made.trainee(), resume=resume) as loop:
+        for _ in loop.epochs():
+            for rows in loop.batches(np.split(np.arange(len(data[0])), 4)):
+                if loop.run.progress.step == cut:
+                    raise KeyboardInterrupt
+                loop.log(loss=made.step(data[0][rows], data[1][rows]))
+            loop.log(val_loss=1.0)
+    return loop.run
+
+
+def values(made: One | Adversaries) -> list[bytes]:
+    holders = [*made.models.values(), *made.optimizers.values()]
+    return [variable.numpy().tobytes() for holder in holders for variable in holder.variables]
+
+
+@pytest.mark.parametrize("make", [One, Adversaries])
+@pytest.mark.parametrize("cut", [1, 5, 8])
+def test_a_loop_with_a_tape_goes_on_as_if_it_was_never_cut(data: Any, make: Callable[[], Any], cut: int) -> None:
+    """New models, and optimizers that are not built yet, end where those of the uncut run ended, bit for bit."""
+    whole, first, second = make(), make(), make()
+    keras.utils.set_random_seed(4)
+    uncut = train(whole, data)
+    keras.utils.set_random_seed(4)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, data, cut=cut)
+    resumed = train(second, data, resume="auto")
+    assert resumed.resumed_from is not None
+    assert values(second) == values(whole)
+    assert resumed.history.state_dict() == uncut.history.state_dict()
+    assert resumed.progress.step == 12
+
+
+def test_plugins_set_the_rate_of_the_given_optimizer_and_restore_the_best_weights(data: Any) -> None:
+    """One optimizer has the learning rate, and weights of all models are put back; both need nothing compiled."""
+    made = One()
+    best = EarlyStopping("val_loss", patience=9, restore_best_weights=True)
+    run = train(made, data, plugins=[ReduceLROnPlateau("val_loss", patience=1, factor=0.5), best])
+    assert run.learning_rate == pytest.approx(0.0125)
+    then = KerasTrainee(keras.models.clone_model(made.models["model"]), optimizer=keras.optimizers.Adam())
+    then.restore(then.read(next(Path("runs").glob("step-00000004"))))
+    assert [weight.tobytes() for weight in then.model.get_weights()] == [
+        weight.tobytes() for weight in made.models["model"].get_weights()
+    ]
+
+
+def test_each_model_is_a_file_that_keras_opens(data: Any) -> None:
+    """The files have the names of the models; the weights of each optimizer lie beside them."""
+    made = Adversaries()
+    train(made, data)
+    saved = next(Path("runs").glob("step-00000012"))
+    names = {path.name for path in saved.iterdir()}
+    assert {"generator.keras", "discriminator.keras", "generator.optimizer.weights.h5"} <= names
+    for name, model in made.models.items():
+        loaded = keras.models.load_model(saved / f"{name}.keras")
+        assert [weight.tobytes() for weight in loaded.get_weights()] == [weight.tobytes() for weight in model.get_weights()]
+    other = KerasTrainee(
+        {"discriminator": made.models["discriminator"], "gen": made.models["generator"]}, optimizer=made.optimizers
+    )
+    with pytest.raises(CheckpointError, match=r"gen\.weights\.h5 cannot be read"):
+        other.read(saved)
+
+
+def test_what_several_cannot_have_is_refused_by_name(data: Any) -> None:
+    """A rate of several optimizers, and a view of several models, are refused before the first batch, with the reason."""
+    with pytest.raises(CapabilityError, match="there are 2 optimizers, and a plugin sets the rate of one"):
+        train(Adversaries(), data, plugins=[ReduceLROnPlateau("loss")])
+    trainee = Adversaries().trainee()
+    assert "there are 2 models" in str(reason_lacking(trainee, "weights"))
+    assert reason_lacking(trainee, "snapshot") is None
+    assert "given none" in str(reason_lacking(KerasTrainee(network(1)), "learning_rate"))
+
+
+def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An optimizer that a loop applies and the trainee was not given is not saved: the log warns once, and tells what to give."""
+    made = One()
+    made.trainee = lambda: KerasTrainee(made.models["model"])  # type: ignore[method-assign]
+    train(made, data)
+    assert caplog.text.count("checkpoints hold no optimizer") == 1
+    caplog.clear()
+    train(One(), data)
+    assert "checkpoints hold no optimizer" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (lambda _: ({}, None), "model must be a model, or a dict of models by names of letters"),
+        (lambda _: ({"a": 1}, None), "model must be"),
+        (lambda model: ({"../a": model}, None), "model must be"),
+        (lambda model: (model, "adam"), "optimizer must be an optimizer of Keras's, or a dict of them"),
+        (lambda model: (model, {"a.b": keras.optimizers.SGD()}), "optimizer must be"),
+    ],
+)
+def test_what_is_given_is_checked(arguments: Any, match: str) -> None:
+    """Names become files, so they are plain; what is no model or optimizer is refused when the trainee is made."""
+    model, optimizer = arguments(network(1))
+    with pytest.raises(ParameterError, match=match):
+        KerasTrainee(model, optimizer=optimizer)
