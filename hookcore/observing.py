@@ -49,7 +49,7 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     plain = run.metric_names.plain(metric)
     declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain) or DIRECTIONS.get(plain)
     if declared is None:
-        hint = did_you_mean(plain, DIRECTIONS)
+        hint = did_you_mean(metric, [f"{metric.removesuffix(plain)}{name}" for name in DIRECTIONS])
         raise MetricError(
             f"{run.plugin}: monitor={metric!r} has no known direction.{hint}"
             f" {'Otherwise set' if hint else 'Set'} mode='min' or mode='max'."

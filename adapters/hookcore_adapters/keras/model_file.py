@@ -159,7 +159,15 @@ def _check_datasets(file: Path, expected: Mapping[str, tuple[str, tuple[int, ...
     differences += [f"{name}, of shape {shape}, is not in the model" for name, shape in found.items() if name not in expected]
     if differences:
         more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
-        _refuse(path, f"is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}")
+        named = f"{'; '.join(differences[:_MAX_DIFFERENCES])}{more}"
+        others = {name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name, ("", None))[1]}
+        if all(name.startswith("optimizer/") for name in others):
+            _refuse(
+                path,
+                f"is of this model, compiled with another optimizer, or with other layers frozen: {named}. If this is the next "
+                "phase of training, give its Checkpoint another directory, or leave out resume",
+            )
+        _refuse(path, f"is of another model: {named}")
 
 
 def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:

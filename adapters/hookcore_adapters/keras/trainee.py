@@ -16,6 +16,7 @@ import numpy as np
 from hookcore import CheckpointError, HookcoreError
 from hookcore.observing import DIRECTIONS
 from hookcore.store import files
+from hookcore_adapters.keras.mistakes import refuse_other_keras
 from hookcore_adapters.keras.model_file import read_arrays, read_model, write_arrays, write_model
 from hookcore_adapters.keras.views import KerasViews
 from hookcore_adapters.random_state import RandomState
@@ -55,7 +56,7 @@ class KerasSnapshot:
 class KerasTrainee:
     """`hookcore.Trainee` and its `Views` for a compiled Keras model, on any backend."""
 
-    model: Any
+    model: Any = attrs.field(validator=lambda _, __, model: refuse_other_keras(model))
     framework: str = "keras"
     _views: KerasViews = attrs.field(init=False, repr=False)
 

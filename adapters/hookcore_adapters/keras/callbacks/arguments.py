@@ -9,8 +9,20 @@ import warnings
 from typing import Any, Literal
 
 
-def as_count(value: float) -> int:
+def as_number(owner: object, **given: Any) -> float:
+    """Return the one parameter `given` as a float. Raises `TypeError`, which names it, if it is not a number."""
+    ((name, value),) = given.items()
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{type(owner).__name__}: {name} must be a number, got {value!r}.")
+
+
+def as_count(owner: object, **given: Any) -> int:
     """Return a count as an int. Keras takes any number, infinity too, which stands for a count that is never reached."""
+    value = as_number(owner, **given)
     return sys.maxsize if value == math.inf else math.ceil(value)
 
 
