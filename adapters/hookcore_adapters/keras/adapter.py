@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from hookcore import Engine, Metrics
 from hookcore_adapters.keras.callback_states import calling_list
 from hookcore_adapters.keras.events import KerasEvents, numeric_logs
-from hookcore_adapters.keras.hosted_callback import refuse_callbacks
 from hookcore_adapters.keras.light_callback import LightCallback
+from hookcore_adapters.keras.mistakes import refuse_callbacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -70,12 +70,41 @@ def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> I
         return
     if arguments["steps_per_epoch"] and position.epoch > arguments["initial_epoch"]:
         yield "with steps_per_epoch the data may continue from epoch to epoch, and now they begin again with their first batch"
+    if position.batch and _reorders(arguments["x"], first=position.epoch == arguments["initial_epoch"]):
+        yield (
+            "the dataset shuffles, and its order cannot be made again, so that some samples of this epoch are trained twice and "
+            "others not at all; shuffle(..., seed=..., reshuffle_each_iteration=False) makes the order the same, or save at the "
+            "ends of epochs only"
+        )
     shuffled = arguments["shuffle"] and _sample_count(arguments["x"]) is not None
     if shuffled and position.batch and get_random_seed() is None:
         yield (
             "the data are shuffled without a seed, so that some samples of this epoch are trained twice and others not at all; "
             "keras.utils.set_random_seed before fit makes the order the same"
         )
+
+
+def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of training samples and of samples in a batch, if the data are arrays."""
+    samples = _sample_count(arguments["x"])
+    if samples is None:
+        return {}
+    if arguments["validation_data"] is None:
+        samples = _split_index(samples, arguments["validation_split"])
+    return {"batch_size": int(arguments["batch_size"] or 32), "samples": samples}
+
+
+def _reorders(data: Any, *, first: bool) -> bool:
+    """Return whether another process cannot repeat the order of a `tf.data` pipeline in its `first` epoch, or in a later one."""
+    data = getattr(data, "_original_dataset", data)  # of a distributed one
+    inputs = getattr(data, "_inputs", None)
+    if inputs is None:
+        return False
+    if type(data).__name__ == "_ShuffleDataset":
+        is_seeded = any(int(seed) for seed in (data._seed, data._seed2))  # noqa: SLF001 - TensorFlow tells in no other way
+        if not is_seeded or (data._reshuffle_each_iteration is not False and not first):  # noqa: SLF001
+            return True
+    return any(_reorders(source, first=first) for source in inputs())
 
 
 def _training_data(arguments: Mapping[str, Any]) -> tuple[Any, ...]:

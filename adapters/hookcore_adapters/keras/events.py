@@ -17,6 +17,7 @@ from hookcore.resume import Resume
 from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model
+from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import KerasTrainee
 
@@ -52,6 +53,7 @@ class KerasEvents:
     _driver: Driver = attrs.field(init=False)
     _model: Any = None
     _resuming: Resuming = attrs.field(factory=Resuming)
+    _given: Given = attrs.field(factory=Given)
     _counts: Counts | None = None
     """Counts the batches and updates of each execution; None if each is one batch and one update."""
     _stopped_early: bool | None = None
@@ -84,6 +86,7 @@ class KerasEvents:
         self._resuming.clean_up()
         self._model = model
         trainee = KerasTrainee(model)
+        self._given = Given.of(trainee, self.arguments)
         found = self._driver.find(trainee)
         if found is not None and not model.built and self.arguments is not None:
             build_model(model, self.arguments)
@@ -290,7 +293,7 @@ class KerasEvents:
         """Return what a checkpoint holds of Keras itself."""
         counts = {} if self._counts is None else self._counts.state_dict()
         states = self.states.state_dict()
-        counts |= {"callbacks": states} if states else {}
+        counts |= {"given": self._given.state_dict(self._run)} | ({"callbacks": states} if states else {})
         return counts | self._resuming.state_dict(self._driver.latest, within=self._driver.position.batch > 0)
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
@@ -303,3 +306,4 @@ class KerasEvents:
             nothing_left = self._driver.stopping and not position.begun
             self._resuming.choose_first_epoch(state, self.arguments, nothing_left=nothing_left)
             self.states.load_state_dict(state.get("callbacks", {}))
+            self._given.compare(state.get("given", {}), self._run)

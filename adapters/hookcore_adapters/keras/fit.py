@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import keras
 from keras.src.trainers.trainer import Trainer
 
-from hookcore import Engine, HookcoreError, ParameterError
+from hookcore import Engine, HookcoreError
 from hookcore.interrupt import DelayedInterrupt
 from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.callback_list import LastCallback
 from hookcore_adapters.keras.data import validation_data
 from hookcore_adapters.keras.events import KerasEvents
-from hookcore_adapters.keras.hosted_callback import refuse_callbacks
+from hookcore_adapters.keras.mistakes import listed_callbacks, refuse_callbacks, refuse_other_keras, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +46,13 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     effect after that batch, because Keras looks only then. Ctrl-C takes effect between two batches, a second one at once. Raises
     what Keras and the plugins raise.
     """
+    refuse_other_keras(model)
     engine = Engine.of(refuse_callbacks(plugins))
     # A model may have a `fit` of its own, with more arguments, that calls Keras's.
     # The signature is that of the class from which Keras's model inherits, as tools that patch `Model.fit` may hide its own.
     signature = inspect.signature(Trainer.fit)
+    if type(model).fit is keras.Model.fit:
+        refuse_unknown("fit", kwargs, signature)
     bound = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
     for name in _NUMBERS & bound.arguments.keys():  # Keras refuses some of NumPy's
         bound.arguments[name] = unwrapped(bound.arguments[name])
@@ -61,7 +64,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     arguments = with_defaults.arguments
     events = KerasEvents(engine, validation_data(arguments), arguments["validation_freq"], resume, arguments)
     last = LastCallback(events)
-    bound.arguments["callbacks"] = [*_listed(arguments["callbacks"]), last]
+    bound.arguments["callbacks"] = [*listed_callbacks(arguments["callbacks"]), last]
     # By position only what was given so: who wraps `Model.fit` looks for the others by name.
     by_position = [bound.arguments.pop(name) for name in list(signature.parameters)[: 1 + len(args)]][1:]
     with DelayedInterrupt(events.interrupt):  # also while Keras prepares, before the run begins
@@ -77,9 +80,3 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
             "Have it, or whatever patches it, pass them on."
         )
     return run
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        raise ParameterError("fit: callbacks must be a list of callbacks, got a CallbackList: Keras makes its own.")
-    return keras.tree.flatten(callbacks) if callbacks else []  # as Keras does

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
-from hookcore import Engine, Outcome, ParameterError, RegistrationError, Run, hookimpl
+from hookcore import Outcome, ParameterError, Run, hookimpl
 from hookcore.registry.discovery import name_of
 from hookcore_adapters.keras.callback_states import restore_state, state_of
 from hookcore_adapters.keras.events import numeric_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_train_begin": (),
@@ -53,22 +53,6 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     if state_of(callback) is not None:
         hooks |= {"state_dict": hosted.state_dict, "load_state_dict": hosted.load_state_dict}
     return types.SimpleNamespace(name=name or name_of(callback), callback=callback, **hooks)
-
-
-def refuse_callbacks(plugins: Iterable[object] | Engine) -> Iterable[object] | Engine:
-    """Return `plugins`, for `Engine.of`. Raises `RegistrationError` for a Keras callback among them, with what to do instead."""
-    if isinstance(plugins, str | Engine):
-        return plugins
-    listed = [plugins] if isinstance(plugins, keras.callbacks.Callback) else list(plugins)
-    for given in listed:
-        plugin = given[-1] if isinstance(given, tuple) and given else given
-        if isinstance(plugin, keras.callbacks.Callback):
-            name = type(plugin).__name__
-            raise RegistrationError(
-                f"{name} is a Keras callback, not a plugin. Give it to fit as one, callbacks=[{name}(...)], "
-                f"or make it a plugin: hookcore_adapters.keras.from_keras({name}(...))."
-            )
-    return listed
 
 
 class _Hosted:

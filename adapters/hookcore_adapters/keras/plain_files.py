@@ -51,7 +51,16 @@ def compare(
     ]
     if differences:
         more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
-        refuse(path, f"is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}")
+        named = f"{'; '.join(differences[:_MAX_DIFFERENCES])}{more}"
+        others = {name for name, shape in found.items() if name not in expected and not name.startswith(free)}
+        others |= {name for name, (_, shape) in expected.items() if found.get(name) != shape}
+        if all(name.startswith("optimizer/") for name in others):
+            refuse(
+                path,
+                f"is of this model, compiled with another optimizer, or with other layers frozen: {named}. If this is the next "
+                "phase of training, give its Checkpoint another directory, or leave out resume",
+            )
+        refuse(path, f"is of another model: {named}")
 
 
 def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from hookcore import CheckpointError, HookcoreError
 from hookcore.trainee import Views
 from hookcore.validators import reject
 from hookcore_adapters.keras.directions import direction_in
+from hookcore_adapters.keras.mistakes import refuse_other_keras
 from hookcore_adapters.keras.model_file import read_arrays, write_arrays
 from hookcore_adapters.keras.model_state import ARRAYS_FILE, RANDOM_FILE, ModelState, check_fits
 from hookcore_adapters.keras.part import Part
@@ -54,6 +55,8 @@ class KerasTrainee:
 
     @_state.default
     def _make_state(self) -> ModelState:
+        for model in _named(self.model, "model").values():
+            refuse_other_keras(model)
         # Sorted, as another script may name them in another order.
         parts = [Part(model, name, is_model=True) for name, model in sorted(_named(self.model, "model").items())]
         # A name has no dot, so that no model's file is called like that of an optimizer.

@@ -12,8 +12,20 @@ from hookcore.numeric import integer_of
 from hookcore.paths import problem_of
 
 
-def as_count(value: float) -> int:
+def as_number(owner: object, **given: Any) -> float:
+    """Return the one parameter `given` as a float. Raises `TypeError`, which names it, if it is not a number."""
+    ((name, value),) = given.items()
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{type(owner).__name__}: {name} must be a number, got {value!r}.")
+
+
+def as_count(owner: object, **given: Any) -> int:
     """Return a count as an int. Keras takes any number, infinity too, which stands for a count that is never reached."""
+    value = as_number(owner, **given)
     return sys.maxsize if value == math.inf else math.ceil(value)
 
 

@@ -9,7 +9,7 @@ import keras
 
 import hookcore_plugins as plugins
 from hookcore import Metrics
-from hookcore_adapters.keras.callbacks.arguments import as_count, mode_or_auto
+from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
     comparison,
@@ -40,12 +40,12 @@ class EarlyStopping(PluginCallback):
     ) -> None:
         plugin = plugins.EarlyStopping(
             monitor,
-            min_delta=abs(min_delta),
-            patience=max(as_count(patience), 0),
+            min_delta=abs(as_number(self, min_delta=min_delta)),
+            patience=max(as_count(self, patience=patience), 0),
             mode=mode_or_auto(self, mode),
-            baseline=baseline,
+            baseline=None if baseline is None else as_number(self, baseline=baseline),
             restore_best_weights=bool(restore_best_weights),
-            start_from_epoch=max(as_count(start_from_epoch), 0),
+            start_from_epoch=max(as_count(self, start_from_epoch=start_from_epoch), 0),
             missing="skip",
         )
         super().__init__(plugin, verbose)

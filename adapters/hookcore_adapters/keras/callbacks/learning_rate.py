@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import hookcore_plugins as plugins
 from hookcore import Metrics
-from hookcore_adapters.keras.callbacks.arguments import as_count, mode_or_auto
+from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
     comparison,
@@ -38,16 +38,16 @@ class ReduceLROnPlateau(PluginCallback):
         cooldown: int = 0,
         min_lr: float = 0.0,
     ) -> None:
-        if factor >= 1.0:
+        if as_number(self, factor=factor) >= 1.0:
             raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}")
         plugin = plugins.ReduceLROnPlateau(
             monitor,
-            factor=factor,
-            patience=max(as_count(patience), 0),
+            factor=float(factor),
+            patience=max(as_count(self, patience=patience), 0),
             mode=mode_or_auto(self, mode),
-            min_delta=abs(min_delta),
-            cooldown=_skipped_observations(cooldown),
-            min_lr=max(min_lr, 0.0),
+            min_delta=abs(as_number(self, min_delta=min_delta)),
+            cooldown=self._skipped_observations(cooldown),
+            min_lr=max(as_number(self, min_lr=min_lr), 0.0),
             missing="skip",
         )
         super().__init__(plugin, verbose)
@@ -71,7 +71,7 @@ class ReduceLROnPlateau(PluginCallback):
     @cooldown.setter
     def cooldown(self, value: int) -> None:
         self._cooldown = value
-        self.plugin.cooldown = _skipped_observations(value)
+        self.plugin.cooldown = self._skipped_observations(value)
 
     @property
     def monitor_op(self) -> Any:
@@ -81,6 +81,9 @@ class ReduceLROnPlateau(PluginCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self.cooldown_counter = 0
         super().on_train_begin(logs)
+
+    def _skipped_observations(self, cooldown: int) -> int:
+        return max(as_count(self, cooldown=cooldown) - 1, 0)
 
     def in_cooldown(self) -> bool:
         return bool(self.cooldown_counter > 0)
@@ -106,10 +109,6 @@ class ReduceLROnPlateau(PluginCallback):
             self.cooldown_counter -= 1
         for reduction in reductions if self.verbose > 0 else ():
             print_message(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {reduction.value}.")
-
-
-def _skipped_observations(cooldown: int) -> int:
-    return max(as_count(cooldown) - 1, 0)
 
 
 class LearningRateScheduler(PluginCallback):

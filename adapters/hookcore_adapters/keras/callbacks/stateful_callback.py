@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import keras
 
 from hookcore_adapters.keras.callback_states import named
 from hookcore_adapters.keras.light_callback import LightCallback
+from hookcore_adapters.keras.mistakes import refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +28,11 @@ class StatefulCallback(LightCallback):
     _held: Any = None
     """The model until training ends, as a script may not keep what it gives a callback; what is no model but a stand-in for
     one, such as in Keras's own tests, for longer."""
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Refuse a keyword that `__init__` does not know with the nearest that it knows."""
+        refuse_unknown(cls.__name__, given, inspect.signature(cls.__init__))
+        return super().__new__(cls)  # type: ignore[no-any-return]  # Keras ships no types
 
     def set_model(self, model: Any) -> None:
         # Keras calls this for each callback before any training begins.

@@ -1,0 +1,127 @@
+"""Mistakes that are easily made with Keras: each is refused before training, with what to do instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import keras
+import pytest
+
+from hookcore import CheckpointError, Engine, MetricError, ParameterError, RegistrationError
+from hookcore_adapters.keras import KerasAdapter, KerasTrainee, callbacks, fit, from_keras
+from hookcore_plugins import Checkpoint, EarlyStopping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hookcore import Run
+
+    Train = Callable[..., Run]
+
+
+class OfKeras2:
+    """Stands in for a model of tf_keras, which cannot be installed beside everything: it has a module of that name."""
+
+
+OfKeras2.__module__ = "tf_keras.src.engine.training"
+
+
+class Model(OfKeras2):
+    """A user's own subclass."""
+
+
+def by_an_adapter() -> None:
+    adapter = KerasAdapter()
+    adapter.set_model(Model())
+    adapter.on_train_begin()
+
+
+@pytest.mark.parametrize(
+    "use", [lambda: fit(Model()), lambda: KerasTrainee(Model()), by_an_adapter], ids=["fit", "trainee", "adapter"]
+)
+def test_a_model_of_keras_2_is_named(use: Callable[[], object]) -> None:
+    """A model of tf_keras is refused by that name, with the version of Keras that is needed and the other way."""
+    with pytest.raises(ParameterError, match=rf"Model is a model of tf_keras.*Keras {re.escape(keras.__version__)}.*loop\.Loop"):
+        use()
+
+
+def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:
+    """If layers were frozen or another optimizer is used, the error says so, and to use another directory or not to resume."""
+    arguments: dict[str, Any] = {"batch_size": 24, "verbose": 0, "plugins": [Checkpoint(tmp_path)], "resume": "auto"}
+    model = make(optimizer="adam")
+    fit(model, *data, **arguments)
+    model.layers[0].trainable = False
+    model.compile("adam", "mse", run_eagerly=True)
+    match = (
+        r"of this model, compiled with another optimizer, or with other layers frozen: .*another directory, or leave out resume"
+    )
+    with pytest.raises(CheckpointError, match=match):
+        fit(model, *data, epochs=2, **arguments)
+    other = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(5), keras.layers.Dense(1)])
+    other.compile("adam", "mse", run_eagerly=True)
+    with pytest.raises(CheckpointError, match="is of another model"):
+        fit(other, *data, epochs=2, **arguments)
+
+
+@pytest.mark.parametrize(
+    "plugin", [EarlyStopping(), from_keras(keras.callbacks.TerminateOnNaN())], ids=["plugin", "hosted callback"]
+)
+def test_a_plugin_among_callbacks_is_refused(model: Any, data: Any, plugin: object) -> None:
+    """A plugin given to `fit` as a callback is an error that names `plugins=` and `KerasAdapter`."""
+    with pytest.raises(RegistrationError, match=r"is a plugin, not a Keras callback.*plugins=\[.*KerasAdapter"):
+        fit(model, *data, callbacks=[plugin], verbose=0)
+
+
+@pytest.mark.parametrize(
+    "use", [KerasAdapter, Engine, lambda plugin: fit(None, plugins=plugin)], ids=["adapter", "engine", "fit"]
+)
+def test_one_plugin_instead_of_a_list_is_refused(use: Callable[[object], object]) -> None:
+    """One plugin that is not in a list is an error that says to put it into one."""
+    with pytest.raises(RegistrationError, match=r"must be a list of plugins, got EarlyStopping.*Put it into a list"):
+        use(EarlyStopping())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        *(("EarlyStopping", name) for name in ("patience", "min_delta", "baseline", "start_from_epoch")),
+        *(("ReduceLROnPlateau", name) for name in ("factor", "patience", "min_delta", "cooldown", "min_lr")),
+    ],
+)
+def test_text_for_a_number_is_refused_by_name(name: str, parameter: str) -> None:
+    """A drop-in that is given text for a number names itself, the parameter and the text."""
+    with pytest.raises(TypeError, match=f"{name}: {parameter} must be a number, got '3'"):
+        getattr(callbacks, name)(**{parameter: "3"})
+
+
+def test_an_unknown_keyword_of_fit_is_refused_with_the_nearest(model: Any, data: Any) -> None:
+    """A misspelt keyword of `fit` is an error that names the nearest."""
+    with pytest.raises(TypeError, match=r"fit got an unexpected keyword argument 'epoch'.*Did you mean 'epochs'\?"):
+        fit(model, *data, epoch=3, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "nearest"),
+    [
+        ("EarlyStopping", "patiense", "patience"),
+        ("ReduceLROnPlateau", "min_lrr", "min_lr"),
+        ("ModelCheckpoint", "save_best", "save_best_only"),
+        ("CSVLogger", "file_name", "filename"),
+        ("BackupAndRestore", "backup_directory", "backup_dir"),
+        ("SwapEMAWeights", "swap_on_epochs", "swap_on_epoch"),
+    ],
+)
+def test_an_unknown_keyword_of_a_drop_in_is_refused_with_the_nearest(name: str, keyword: str, nearest: str) -> None:
+    """A misspelt keyword of a drop-in is a `TypeError` that names the nearest."""
+    with pytest.raises(TypeError, match=rf"{name} got an unexpected keyword argument '{keyword}'.*Did you mean '{nearest}'\?"):
+        getattr(callbacks, name)(**{keyword: 1})
+
+
+def test_a_misspelt_monitor_is_refused_before_training_with_its_prefix(train: Train, model: Any, data: Any, watch: Any) -> None:
+    """`monitor="val_los"` is an error before the first batch, and the name that is suggested can be typed as it is."""
+    seen = watch()
+    with pytest.raises(MetricError, match=r"monitor='val_los' has no known direction\. Did you mean 'val_loss'\?"):
+        train(model, *data, validation_data=data, plugins=[EarlyStopping("val_los")], callbacks=[seen])
+    assert seen.batches == []
