@@ -486,7 +486,7 @@ class Session:
             self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
     def leave_to_parent(self) -> None:
-        """Call no plugin from now on, in a forked child: the run is driven by its parent, which the child's end does not concern."""
+        """Call no plugin from now on, in a forked child: the run is its parent's, which the child's end does not concern."""
         self._is_copy = self._ended = True
         self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
