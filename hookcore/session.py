@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import weakref
@@ -65,6 +66,7 @@ class Session:
         "_handles",
         "_host",
         "_implemented_batch_hooks",
+        "_is_copy",
         "_observations",
         "_on_batch_begin",
         "_on_batch_end",
@@ -149,9 +151,10 @@ class Session:
         """None in an evaluation or a prediction by itself."""
         self.always_ends = always_ends
         """Whether the loop ends every run that it begins; see `Driver`."""
-        self._thread = threading.current_thread()
-        """The thread that trains."""
+        self._thread, self._is_copy = threading.current_thread(), False
+        """The thread that trains, and whether this is the copy in a forked child."""
         run.shared.session = weakref.ref(self)
+        _driven.add(self)
 
     def _compile(self) -> None:
         """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
@@ -190,8 +193,8 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether every plugin has had the end of the run, or it was refused: now it is data."""
-        return self.shared.is_released
+        """Whether every plugin has had the end of the run, or it was refused: now it is data. Also if it is another process's."""
+        return self.shared.is_released or self._is_copy
 
     @property
     def loop(self) -> str:
@@ -483,8 +486,18 @@ class Session:
             self.shared.release()
             self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
+    def leave_to_parent(self) -> None:
+        """Call no plugin from now on, in a forked child: the run is its parent's, which the child's end does not concern."""
+        self._is_copy = self._ended = True
+        self._on_batch_begin = self._on_batch_end = self.refuse_fact
+
     def refuse_fact(self, *_: object) -> None:
-        """Raise `HookcoreError`: the run has ended, though its loop has not."""
+        """Raise `HookcoreError`: the run has ended, though its loop has not, or is driven by another process."""
+        if self._is_copy:
+            raise HookcoreError(
+                f"This run of {self.loop} is driven by the process that forked this one, and its plugins write there. "
+                "End a forked child by os._exit, or train in it with plugins of its own."
+            )
         raise HookcoreError(
             f"This run of {self.loop} has ended. If that was because another run began on the same engine, "
             "give each its own Engine, with plugins of its own."
@@ -570,3 +583,16 @@ class Session:
         """Call `on_checkpoint`."""
         # Looked up at each call: disabling a plugin replaces the hook.
         self.hooks.on_checkpoint(checkpoint)
+
+
+_driven: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
+"""The sessions of this process, for a forked child to leave to its parent."""
+
+
+def _leave_to_parent() -> None:
+    for session in list(_driven):
+        session.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

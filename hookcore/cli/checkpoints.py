@@ -119,7 +119,7 @@ def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_r
         nbytes = files.size(path)
         named = f"{path.name}, {format_size(nbytes)}; {facts[path] if path in facts else f'it {broken[path]}'}"
         if path in kept:
-            click.echo(f"kept: {named}; {', '.join(kept[path])}")
+            click.echo(f"kept: {named}; {_why(kept[path])}")
         elif path in broken and not damaged:
             click.echo(f"left: {named}")
         else:
@@ -164,7 +164,7 @@ def show(directory: Path, console: Console | None = None) -> int:
             epoch, metric = str(checkpoint.epoch + 1), _metric(checkpoint)
             # The row has the metric's name in another column.
             given = ["best" if reason == f"best {checkpoint.metric}" else reason for reason in reasons.get(path, ("-",))]
-            why = Text(", ".join(given))
+            why = Text(_why(given))
         size = format_size(files.size(path))
         table.add_row(path.name.removeprefix("step-").lstrip("0") or "0", epoch, Text(metric), size, _saved(path), why)
     console.print(table)
@@ -178,7 +178,7 @@ def _paths(directory: Path) -> list[Path]:
     if not paths:
         is_checkpoint = (directory / store.MANIFEST).exists()
         hint = " It is a checkpoint itself: give the directory that it is in." if is_checkpoint else ""
-        raise _NoCheckpoint(f"{directory} holds no checkpoint.{hint}")
+        raise _NoCheckpoint(f"{printable(str(directory))} holds no checkpoint.{hint}")
     return paths
 
 
@@ -201,8 +201,19 @@ def _metric(checkpoint: SavedCheckpoint) -> str:
     return "-" if checkpoint.value is None else f"{printable(checkpoint.metric or '', 60)}={checkpoint.value:.6g}"
 
 
+def _why(reasons: Iterable[str]) -> str:
+    """Return the reasons for a person: a metric's name in them may be any text."""
+    return ", ".join(printable(reason, 80) for reason in reasons)
+
+
 def _saved(path: Path) -> str:
-    """Return the local time at which the manifest, the last file, was written; without a manifest, that of the directory."""
+    """Return the local time at which the manifest, the last file, was written; without a manifest, that of the directory.
+
+    A time that no calendar has, which any program can set, is `-`.
+    """
     last = path / store.MANIFEST
     when = (last if os.path.lexists(last) else path).lstat().st_mtime
-    return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    try:
+        return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "-"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import errno
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hookcore.errors import HookcoreError
 from hookcore.raised import describe, interrupts
 from hookcore.registry import discovery
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = "hookcore.commands"
 """The entry-point group that maps a name to a click command."""
+
+_FULL: Final = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+"""Why a file that was open cannot be written to. A pipe that was closed is left to click."""
 
 
 class EntryPointGroup(click.Group):
@@ -29,6 +35,21 @@ class EntryPointGroup(click.Group):
             if entry.name == cmd_name:
                 return _load(entry)
         return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. If the standard output cannot be written to, that is an error of one line."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                output: Any = sys.stdout
+                if output is not None:  # it is not closed
+                    output.flush()
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
+                raise
+            sys.stdout = None  # or Python tries once more at its end
+            raise click.ClickException(f"The standard output cannot be written to: {error.strerror}.") from error
 
 
 def _load(entry: metadata.EntryPoint) -> click.Command:

@@ -144,7 +144,8 @@ def open_directory(root: Path) -> None:
                     on_disk.sync(root)
                 else:
                     on_disk.remove(left)
-            except OSError as error:  # for example, a process on another machine reads it; the probe below decides
+            # For example, a process on another machine reads it, or it is nested too deep; the probe below decides.
+            except (OSError, RecursionError) as error:
                 logger.warning("%s was left behind and cannot be removed: %s", left, error)
         probe.mkdir(exist_ok=True)
         probe.rmdir()

@@ -198,7 +198,7 @@ def size(path: Path) -> int:
     """Return the number of bytes in all plain files below `path`; 0 if it cannot be listed."""
     if path.is_symlink():
         return 0
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RecursionError):  # the latter if directories are nested too deep
         return sum(status.st_size for _, status in _walk(path) if stat.S_ISREG(status.st_mode))
     return 0
 

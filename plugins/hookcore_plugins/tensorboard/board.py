@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from hookcore_plugins.tensorboard import event_files, projector, summaries
@@ -58,6 +59,8 @@ class Board:
             written.embeddings.clear()
             written.file = None
         self._writer = EventWriter(log_dir, written.events, clock)
+        # If a run is dropped without its end, its thread ends.
+        weakref.finalize(self, self._writer.end_soon).atexit = False
         self.scalars: Callable[[str, int, str, Mapping[str, float]], None] = self._writer.add
         """Hand over the scalars of `TRAIN` or `VALIDATION` at a step, with a prefix before each name.
 

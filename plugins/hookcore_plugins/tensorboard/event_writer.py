@@ -48,7 +48,7 @@ class EventWriter:
     Only the thread that trains hands over. An error of the writer is raised to it, at a later `add` or at `close`. A forked
     process leaves the writing to its parent.
 
-    The plugins' `Background` would start a thread for each batch.
+    It lives until it is closed: its thread refers to it. The plugins' `Background` would start a thread for each batch.
     """
 
     def __init__(self, directory: Path, counts: Counter[str], clock: Callable[[], float], interval: float = 2.0) -> None:
@@ -108,6 +108,11 @@ class EventWriter:
         while self._thread.is_alive() and not done.wait(0.1) and (timeout is None or waited < timeout):
             waited += 0.1
 
+    def end_soon(self) -> None:
+        """Have the thread end once all that was handed over is written, without waiting for it: no caller is left."""
+        self._closing = True
+        self._wake.set()
+
     def close(self) -> None:
         """Write all that was handed over, and end the thread. Raises an error of the writer that was not raised before."""
         if self._process == os.getpid():
@@ -140,6 +145,8 @@ class EventWriter:
                 with contextlib.suppress(OSError):  # only after an error is there something left to write
                     file.write()
                 file.close()
+            if self._error is None:
+                atexit.unregister(self.close_quietly)
 
     def _write_queued(self) -> None:
         queue, encoded = self._queue, 0

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -268,3 +269,63 @@ def test_prune_that_fails_is_status_1(runs: Path, monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 1
     assert f"Error: The checkpoint {runs}/step-00000100 cannot be removed: Permission denied." in result.output
     assert not (runs / ".lock").exists()
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J" + "a" * 1_000_000
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "prune --keep-last 1", "prune --keep-last 1 --dry-run"])
+def test_a_metric_s_name_cannot_write_to_the_terminal(tmp_path: Path, command: str) -> None:
+    """Nor fill it: whoever can write a checkpoint chooses the name, and the reason why it is kept has it too."""
+    for step in (1, 2):
+        save(tmp_path, step, 1 / step, small, metric=HOSTILE, retention=RETENTION)
+    name, *options = command.split()
+    result = call(name, tmp_path, *options)
+    assert result.exit_code == 0
+    assert all(letter.isprintable() or letter == "\n" for letter in result.output)
+    assert len(result.output) < 2000
+
+
+@pytest.mark.parametrize("when", [1e12, -1e12, 1e30, math.nan])
+def test_a_time_that_no_calendar_has_is_left_out(runs: Path, monkeypatch: pytest.MonkeyPatch, when: float) -> None:
+    """A file system may have a time past the year 9999, though not every one does: hence the mock."""
+    with monkeypatch.context() as patch:
+        patch.setattr(type(runs), "lstat", lambda _: SimpleNamespace(st_mtime=when))
+        assert checkpoints._saved(runs) == "-"
+
+
+def test_directories_nested_beyond_every_limit_are_a_damaged_checkpoint(runs: Path) -> None:
+    """It is named, with the others; saving beside it and pruning work."""
+    deep = os.open(runs / "step-00000100", os.O_RDONLY)
+    for _ in range(2000):  # deeper than a path can be long
+        os.mkdir("d", dir_fd=deep)
+        below = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    assert call("ls", runs).exit_code == 1
+    result = call("verify", runs)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].startswith("step-00000100 cannot be read: ")
+    assert call("prune", runs, "--keep-last", 1).exit_code == 0
+    save(runs, 700, 0.1, small)
+    assert store.newest(runs).step == 700
+    subprocess.run(["/bin/rm", "-rf", str(runs)], check=True)  # which Python's own function cannot
+
+
+@pytest.mark.parametrize("command", [["checkpoints", "ls"], ["checkpoints", "verify"], ["checkpoints", "prune", "--damaged"]])
+def test_a_standard_output_that_is_full_is_an_error_of_one_line(runs: Path, command: list[str]) -> None:
+    """Without a traceback, and the exit status tells."""
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from hookcore.cli.main import main; main()"
+    with (runs.parent / "output").open("wb") as output:
+        called = [sys.executable, "-c", code, *command[:2], str(runs), *command[2:]]
+        done = subprocess.run(called, check=False, stdout=output, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "Error: The standard output cannot be written to: File too large.\n")
+
+
+def test_a_standard_output_that_is_closed_is_written_to_by_no_command(runs: Path) -> None:
+    """The exit status tells what is found."""
+    for command, status in (("ls", 0), ("verify", 0)):
+        code = f"{sys.executable} -c 'from hookcore.cli.main import main; main()' checkpoints {command} {runs} >&-"
+        done = subprocess.run(["/bin/sh", "-c", code], check=False, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (status, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import math
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import weakref
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -1024,3 +1026,22 @@ def test_the_work_of_decisions_grows_as_they_do(tmp_path: Path) -> None:
     fresh._write_decisions(board, run)
     assert len(looked) < 300 * 8
     assert tables == dict.fromkeys(range(150), 2)
+
+
+def test_a_run_that_was_dropped_leaves_no_thread(tmp_path: Path) -> None:
+    """Notebooks drop runs without their end. What was handed over is in the files."""
+    loop = Loop([TensorBoard(tmp_path)], epochs=9, trainee=ScriptedTrainee()).__enter__()
+    for _ in loop.epochs():
+        loop.log(loss=1.0)
+        if loop.run.progress.step == 2:
+            break
+    board = loop._driver.engine["tensorboard"]._board
+    thread, reference = board._writer._thread, weakref.ref(board._writer)
+    del board, loop
+    gc.collect()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    del thread
+    gc.collect()
+    assert reference() is None
+    assert sum(len(list(records.ends(path.read_bytes()))) for path in event_files.named(tmp_path / "train")) > 2
