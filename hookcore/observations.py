@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from hookcore.errors import HookcoreError, MetricError
-from hookcore.metrics import Metrics, extend
+from hookcore.metrics import Metrics, check, extend
 from hookcore.run import Run
 from hookcore.trainee import learning_rate_in
 
@@ -84,6 +84,8 @@ class Observations:
                 f"{plugin}: run.log was called on another thread than that of training, with {given!r}. Keep the values, and log "
                 "them in a hook."
             )
+        for name, value in given.items():
+            check(name, value)
         metrics = dict(Metrics(given).items())
         for name in metrics:
             if self._is_there(name) or (name in self.logged and self.logged[name][0] != plugin):
