@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import numbers
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 
@@ -368,6 +369,9 @@ class Run:
         vote; None, the default, if no metric led to it.
         """
         epoch, step = self.progress.epoch, self.progress.step
+        value, best = self._number("value", value), self._number("best", best)
+        if not isinstance(message, str):
+            raise ParameterError(f"{self.plugin}: the reason to stop must be a string, got {message!r}.")
         self.stop_reasons.append(StopReason(self.plugin, message, epoch, step, metric, value, best, best_epoch, best_step))
         self.decide("stop", message, value)
         session = self.shared.session()
@@ -402,8 +406,12 @@ class Run:
         """Have `exception` raised once this moment is settled: every plugin has had every event of it.
 
         The batch is finished, an accumulation too, the epoch is not; a resumed run continues with the next batch. Of several
-        exceptions the first counts, which is returned. May be called from a signal handler.
+        exceptions the first counts, which is returned. May be called from a signal handler. Raises `ParameterError` for what is
+        not an exception.
         """
+        given: Any = exception
+        if not isinstance(given, BaseException):
+            raise ParameterError(f"{self.plugin}: run.interrupt must be given an exception, got {given!r}.")
         if self.shared.interruption is None:
             self.shared.interruption = exception
         return self.shared.interruption
@@ -416,9 +424,26 @@ class Run:
             session.announce_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
-        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one."""
+        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one.
+
+        Raises `ParameterError` for another kind, a message that is not a string, or a value that is not a number.
+        """
+        if kind not in get_args(DecisionKind) or not isinstance(message, str):
+            kinds = ", ".join(map(repr, get_args(DecisionKind)))
+            raise ParameterError(
+                f"{self.plugin}: a decision must have a kind out of {kinds} and a message, got {kind!r} and {message!r}."
+            )
+        value = self._number("value", value)
         self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step, value))
         logger.info("%s: %s", self.plugin, message)
+
+    def _number(self, name: str, value: Any) -> float | None:
+        """Return a number as a float, NumPy's too: it is stored in every later checkpoint."""
+        if value is None or type(value) is float:
+            return value
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ParameterError(f"{self.plugin}: {name} must be a number or None, got {value!r}.")
+        return float(value)
 
     def capture(self) -> Capture:
         """Return what a checkpoint holds: the trainee, progress, history, decisions and every plugin's state, as they are now.
