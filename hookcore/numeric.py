@@ -33,8 +33,8 @@ def number_of(value: Any) -> int | float | None:
     except TypeError:
         pass
     try:
-        return float(plain) if isinstance(plain, numbers.Real) else None
-    except OverflowError:
+        return float(plain) if isinstance(plain, numbers.Real) or hasattr(type(plain), "__float__") else None
+    except Exception:  # noqa: BLE001 - too large for a float, or whatever its own method raises
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 
@@ -395,7 +395,10 @@ class Run:
         vote; None, the default, if no metric led to it.
         """
         epoch, step = self.progress.epoch, self.progress.step
+        value, best = self._number("value", value), self._number("best", best)
         place = integer_of(best_epoch), integer_of(best_step)
+        if not isinstance(message, str):
+            raise ParameterError(f"{self.plugin}: the reason to stop must be a string, got {message!r}.")
         self.stop_reasons.append(StopReason(self.plugin, message, epoch, step, metric, value, best, *place))
         self.decide("stop", message, value)
         session = self.shared.session()
@@ -430,8 +433,12 @@ class Run:
         """Have `exception` raised once this moment is settled: every plugin has had every event of it.
 
         The batch is finished, an accumulation too, the epoch is not; a resumed run continues with the next batch. Of several
-        exceptions the first counts, which is returned. May be called from a signal handler.
+        exceptions the first counts, which is returned. May be called from a signal handler. Raises `ParameterError` for what is
+        not an exception.
         """
+        given: Any = exception
+        if not isinstance(given, BaseException):
+            raise ParameterError(f"{self.plugin}: run.interrupt must be given an exception, got {given!r}.")
         if self.shared.interruption is None:
             self.shared.interruption = exception
         return self.shared.interruption
@@ -444,9 +451,25 @@ class Run:
             session.announce_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
-        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one."""
+        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one.
+
+        Raises `ParameterError` for another kind, a message that is not a string, or a value that is not a number.
+        """
+        if kind not in get_args(DecisionKind) or not isinstance(message, str):
+            kinds = ", ".join(map(repr, get_args(DecisionKind)))
+            raise ParameterError(
+                f"{self.plugin}: a decision must have a kind out of {kinds} and a message, got {kind!r} and {message!r}."
+            )
+        value = self._number("value", value)
         self.decisions.append(Decision(self.plugin, kind, message, self.progress.epoch, self.progress.step, value))
         logger.info("%s: %s", self.plugin, message)
+
+    def _number(self, name: str, value: Any) -> float | None:
+        """Return a number as Python's, as it is stored in every later checkpoint. Raises `ParameterError` for anything else."""
+        plain = None if value is None else number_of(value)
+        if plain is None and value is not None:
+            raise ParameterError(f"{self.plugin}: {name} must be a number or None, got {value!r}.")
+        return plain
 
     def capture(self) -> Capture:
         """Return what a checkpoint holds: the trainee, progress, history, decisions and every plugin's state, as they are now.

@@ -422,7 +422,7 @@ def test_what_the_body_logs_before_its_batches_is_logged_once(tmp_path: Path) ->
 
 
 def test_a_metric_of_batches_is_not_logged_after_the_evaluation_that_ends_its_batch() -> None:
-    """It would replace the mean without a word: the error says to log it before."""
+    """It would replace the mean silently: the error says to log it before."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             for batch in loop.batches(range(4)):

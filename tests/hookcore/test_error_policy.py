@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from hookcore import Engine, Outcome, PluginError, RegistrationError, Run, SavedCheckpoint, hookimpl, store
+from hookcore import Engine, Outcome, ParameterError, PluginError, RegistrationError, Run, SavedCheckpoint, hookimpl, store
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Report
@@ -400,3 +400,24 @@ def test_a_message_of_megabytes_is_in_no_checkpoint(tmp_path: Path, caplog: pyte
     assert "characters left out" in run.failures[0].traceback
     assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < 500_000
     assert len(caplog.text) < 100_000
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda run: run.interrupt("not an exception"),
+        lambda run: run.decide("nonsense", "why"),
+        lambda run: run.decide("stop", object()),
+        lambda run: run.decide("stop", "why", {1, 2}),
+        lambda run: run.stop(3),
+        lambda run: run.stop("why", best="0.5"),
+    ],
+)
+def test_what_cannot_be_recorded_is_the_error_of_the_plugin_that_tells_it(tell: Callable[[Any], None], tmp_path: Path) -> None:
+    """An observer that tells the run something odd is disabled at once: no checkpoint fails later, and no vote counts."""
+    odd = SimpleNamespace(name="odd", role="observer", on_batch_end=hookimpl(lambda run, tell=tell: tell(run)))
+    run = train([odd, Checkpoint(tmp_path)])
+    assert [(failure.plugin, type(failure.error)) for failure in run.failures] == [("odd", ParameterError)]
+    assert (run.outcome, run.stop_reasons) == (Outcome.COMPLETED, [])
+    assert {decision.plugin for decision in run.decisions} == {"checkpoint"}
+    assert store.newest(tmp_path).epoch == 2

@@ -48,7 +48,7 @@ def test_a_model_of_keras_2_is_named(use: Callable[[], object]) -> None:
 
 
 def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:
-    """If layers were frozen or another optimizer is used, the error says so, and to use another directory or not to resume."""
+    """If layers were frozen or another optimizer is used, the error warns of it, and to use another directory or not to resume."""
     arguments: dict[str, Any] = {"batch_size": 24, "verbose": 0, "plugins": [Checkpoint(tmp_path)], "resume": "auto"}
     model = make(optimizer="adam")
     fit(model, *data, **arguments)

@@ -137,7 +137,7 @@ def test_row_of_an_autoloaded_plugin(install: Install) -> None:
 def test_row_of_a_catalogue_plugin() -> None:
     """A shipped plugin is in the list like any other, with its hooks in the order in which a run calls them."""
     assert " ".join(row(call("plugins"), "early_stopping").split()) == (
-        "early_stopping ok catalogue actor on_train_begin, on_epoch_end, on_train_end "
+        "early_stopping ok catalogue actor on_train_begin, on_metrics, on_train_end "
         "Vote to stop once `monitor` has not improved for `patience` observations in a row. "
         f"hookcore {metadata.version('hookcore')}, hookcore_plugins.early_stopping:EarlyStopping"
     )
