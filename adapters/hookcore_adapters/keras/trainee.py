@@ -171,10 +171,10 @@ class KerasTrainee:
     def direction(self, metric: str) -> Mode | None:
         """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
         wanted = metric.removeprefix("val_")
-        prefixes = ["", *(f"{output}_" for output in _outputs(self.model))]
+        prefixes = ["", *(f"{output}_" for output in outputs(self.model))]
         if wanted in {f"{prefix}loss" for prefix in prefixes}:
             return "min"
-        for name, direction in _directions(self.model.metrics):
+        for name, direction in directions(self.model.metrics):
             if wanted in {f"{prefix}{name}" for prefix in prefixes}:
                 return direction
         return None
@@ -265,7 +265,7 @@ def innermost(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _outputs(model: Any) -> set[str]:
+def outputs(model: Any) -> set[str]:
     """Return the outputs' names, as far as they are known before the first batch."""
     names = set(getattr(model, "output_names", None) or [])
     for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
@@ -274,14 +274,14 @@ def _outputs(model: Any) -> set[str]:
     return names
 
 
-def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
+def directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
     """Yield the name of each compiled metric and the direction that Keras declares for it."""
     for metric in metrics:
         # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
         given = [getattr(metric, "_user_metrics", None), getattr(metric, "_user_weighted_metrics", None)]
         inner = getattr(metric, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
         if inner:
-            yield from _directions(inner)
+            yield from directions(inner)
         elif isinstance(metric, str):
             yield metric, DIRECTIONS.get(metric.lower()) or _declared(_metric_called(metric))
         else:
