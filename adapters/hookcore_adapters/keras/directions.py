@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 def direction_in(model: Any, metric: str) -> Mode | None:
     """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
     wanted = metric.removeprefix("val_")
-    prefixes = ["", *(f"{output}_" for output in _outputs(model))]
+    prefixes = ["", *(f"{output}_" for output in outputs(model))]
     if wanted in {f"{prefix}loss" for prefix in prefixes}:
         return "min"
-    for name, direction in _directions(model.metrics):
+    for name, direction in directions(model.metrics):
         if wanted in {f"{prefix}{name}" for prefix in prefixes}:
             return direction
     return None
 
 
-def _outputs(model: Any) -> set[str]:
+def outputs(model: Any) -> set[str]:
     """Return the outputs' names, as far as they are known before the first batch."""
     names = set(getattr(model, "output_names", None) or [])
     for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
@@ -36,14 +36,14 @@ def _outputs(model: Any) -> set[str]:
     return names
 
 
-def _directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
+def directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
     """Yield the name of each compiled metric and the direction that Keras declares for it."""
     for metric in metrics:
         # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
         given = [getattr(metric, "_user_metrics", None), getattr(metric, "_user_weighted_metrics", None)]
         inner = getattr(metric, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
         if inner:
-            yield from _directions(inner)
+            yield from directions(inner)
         elif isinstance(metric, str):
             yield metric, DIRECTIONS.get(metric.lower()) or _declared(_metric_called(metric))
         else:
@@ -57,5 +57,5 @@ def _metric_called(metric: str) -> Any:
 
 
 def _declared(metric: Any) -> Mode | None:
-    directions: dict[Any, Mode] = {"up": "max", "down": "min"}
-    return directions.get(getattr(metric, "_direction", None))
+    known: dict[Any, Mode] = {"up": "max", "down": "min"}
+    return known.get(getattr(metric, "_direction", None))

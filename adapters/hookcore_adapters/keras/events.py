@@ -18,6 +18,7 @@ from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model
 from hookcore_adapters.keras.given import Given
+from hookcore_adapters.keras.monitors import warn_of_misspelt
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import KerasTrainee
 
@@ -100,6 +101,7 @@ class KerasEvents:
             resumed_from=found,
         )
         self._counts = Counts.of(model)
+        warn_of_misspelt(self.engine, model)
         # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
         codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
         self._driver.prepare(

@@ -36,6 +36,7 @@ MAKES: dict[str, Callable[[Path], Any]] = {
     "LearningRateScheduler": lambda _: callbacks.LearningRateScheduler(halved),
     "ModelCheckpoint": lambda place: callbacks.ModelCheckpoint(place / "model.keras", monitor="loss", save_best_only=True),
     "ReduceLROnPlateau": lambda _: callbacks.ReduceLROnPlateau("loss", patience=1),
+    "SwapEMAWeights": lambda _: callbacks.SwapEMAWeights(swap_on_epoch=True),
     "TerminateOnNaN": lambda _: callbacks.TerminateOnNaN(),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -47,7 +48,7 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 def model() -> Any:
     keras.utils.set_random_seed(3)
     made = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
-    made.compile(keras.optimizers.SGD(0.1), "mse")
+    made.compile(keras.optimizers.SGD(0.1, use_ema=True), "mse")
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def test_a_model_of_keras_2_is_named(use: Callable[[], object]) -> None:
 
 
 def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:
-    """If layers were frozen or another optimizer is used, the error warns of it, and to use another directory or not to resume."""
+    """If layers were frozen or another optimizer is used, the error tells that, and to use another directory or not to resume."""
     arguments: dict[str, Any] = {"batch_size": 24, "verbose": 0, "plugins": [Checkpoint(tmp_path)], "resume": "auto"}
     model = make(optimizer="adam")
     fit(model, *data, **arguments)
@@ -125,3 +126,22 @@ def test_a_misspelt_monitor_is_refused_before_training_with_its_prefix(train: Tr
     with pytest.raises(MetricError, match=r"monitor='val_los' has no known direction\. Did you mean 'val_loss'\?"):
         train(model, *data, validation_data=data, plugins=[EarlyStopping("val_los")], callbacks=[seen])
     assert seen.batches == []
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "nearest"),
+    [("val_los", "min", "val_loss"), ("val_accuracy", "auto", "val_acc"), ("val_acc", "auto", None), ("other", "min", None)],
+)
+def test_a_monitor_that_the_model_does_not_have_is_told_of_before_training(
+    train: Train, model: Any, data: Any, caplog: pytest.LogCaptureFixture, *, monitor: str, mode: Any, nearest: str | None
+) -> None:
+    """If a monitored metric is near to one of a built and compiled model, the log suggests that before the first epoch."""
+    before: list[str] = []
+    caplog.set_level(logging.WARNING, "hookcore")
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: before.append(caplog.text), on_epoch_end=lambda _, logs: logs.update({monitor: 1.0})
+    )
+    train(model, *data, validation_data=data, plugins=[EarlyStopping(monitor, mode=mode)], callbacks=[callback])
+    assert (f"monitor={monitor!r} is none of the model's metrics" in caplog.text) is (nearest is not None)
+    assert nearest is None or f"Did you mean {nearest!r}?" in caplog.text
+    assert before == [caplog.text]

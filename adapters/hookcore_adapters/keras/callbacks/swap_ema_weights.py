@@ -20,6 +20,10 @@ class SwapEMAWeights(StatefulCallback, keras.callbacks.SwapEMAWeights):  # type:
     def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__(swap_on_epoch)
 
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._ema_weights_in_model = False  # an earlier fit leaves it set
+
     def state_dict(self) -> Mapping[str, Any]:
         return {"ema_weights_in_model": self._ema_weights_in_model}
 
