@@ -663,6 +663,7 @@ def test_an_object_whose_run_was_left_without_its_end_begins_clean(tmp_path: Pat
             break
     assert trainee.written == []
     caplog.set_level(logging.INFO)
+    del abandoned  # until it is dropped it may continue, and another run is refused
     loop = Loop([plugin, recording], epochs=1, trainee=ScriptedTrainee())
     with loop:
         assert trainee.written == [1.0]
