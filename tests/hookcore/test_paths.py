@@ -13,7 +13,6 @@ from hookcore.cli.main import main
 from hookcore.paths import local_path
 from hookcore.resume import find
 from hookcore.testing import ScriptedTrainee
-from hookcore_adapters.keras import callbacks
 from hookcore_plugins import Activations, Checkpoint, CSVLog, JSONLog, Report, TensorBoard
 from hookcore_plugins.report.run_report import RunReport
 from tests.hookcore.store.checkpoints import save, small
@@ -92,14 +91,6 @@ def test_the_home_directory_is_meant_by_its_sign(home: Path) -> None:
         assert CliRunner().invoke(main, command).exit_code == 0
     assert RunReport.read("~/report").path.parent == home / "report"
     assert list(Path.cwd().iterdir()) == []
-
-
-def test_the_drop_ins_take_the_home_directory_too(home: Path) -> None:
-    """Keras makes a directory called `~`."""
-    assert callbacks.ModelCheckpoint("~/{epoch}.keras").filepath == f"{home}/{{epoch}}.keras"
-    assert callbacks.BackupAndRestore("~/backup").backup_dir == f"{home}/backup"
-    with pytest.raises(ValueError, match=r"'s3://b/a\.keras' is not a local path: it must be a local path, not a URL\. Give"):
-        callbacks.ModelCheckpoint("s3://b/a.keras")
 
 
 def test_a_name_that_begins_with_the_sign_can_be_given(home: Path) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from hookcore.authoring import place_in_words
+from hookcore.authoring import place_in_words, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from hookcore.authoring import Mode
 
 Item = TypeVar("Item")
 
-_NUMBERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("value", "best", "seconds", "began"), float),
-    **dict.fromkeys(("best_epoch", "best_step"), int),
-}
+LONGEST: Final = 10.0**11
+"""More seconds than any run takes, and than a date can be told of."""
 
 
 @attrs.frozen
@@ -89,15 +88,54 @@ def place(epoch: int, step: int | None, *, by_steps: bool) -> str:
 
 
 def build(kind: type[Item], raw: Mapping[str, Any]) -> Item:
-    """Build a `kind` from `raw`, with a plain number for each field that holds one, and a string for any other."""
-    return kind(**dict(_fields(raw)))
+    """Build a `kind`, an attrs class, from `raw`, as its fields are annotated. Raises `ValueError`, which names the field."""
+    fields = {field.name: str(field.type) for field in attrs.fields(kind)}  # type: ignore[arg-type]  # an attrs class
+    return kind(**{name: _typed(f"{kind.__name__}.{name}", value, fields.get(name, "")) for name, value in raw.items()})
 
 
-def _fields(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in raw.items():
-        if name in {"epoch", "step", "batch", "accumulated"}:
-            yield name, int(value)
-        elif value is None or isinstance(value, bool):
-            yield name, value
-        else:
-            yield name, _NUMBERS.get(name, str)(value)
+def _typed(name: str, value: Any, annotation: str) -> Any:
+    plain = annotation.removesuffix(" | None")
+    if value is None and plain != annotation:
+        return None
+    convert: Callable[[str, Any], Any] = {"int": whole, "float": number, "bool": truth}.get(plain, text)
+    return convert(name, value)
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number of a file, which `name` is about. Raises `ValueError` for anything else, as do the next three."""
+    if type(value) is not int or not 0 <= value <= sys.maxsize:
+        raise ValueError(f"{name} must be a whole number of at least 0, got {_shown(value)}")
+    return value
+
+
+def number(name: str, value: Any) -> float:
+    """Return a number of a file."""
+    if not (type(value) is float or (type(value) is int and abs(value) <= sys.maxsize)):
+        raise ValueError(f"{name} must be a number, got {_shown(value)}")
+    return float(value)
+
+
+def duration(name: str, value: Any) -> float:
+    """Return a number of seconds of a file, which is finite."""
+    seconds = number(name, value)
+    if not 0 <= seconds < LONGEST:
+        raise ValueError(f"{name} must be a number of seconds, got {_shown(value)}")
+    return seconds
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return true or false of a file."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """Return a string of a file."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
+    return value
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value), 100)

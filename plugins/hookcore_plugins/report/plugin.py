@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 import attrs
 
 from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
-from hookcore.authoring import Mode, describe, direction_of, reason_lacking, validators
+from hookcore.authoring import Mode, describe, direction_of, reason_lacking, traceback_of, validators
 from hookcore_plugins import log_file
 from hookcore_plugins.report.items import Failure, Part, build
 from hookcore_plugins.report.record import FILE, RunRecord
@@ -213,7 +212,7 @@ class Report:
             path=self.directory / FILE,
             outcome=str(Outcome.FAILED if error is not None and run.outcome not in _ENDED_BY_EXCEPTION else run.outcome),
             exception=None if error is None else describe(error).removesuffix(": "),
-            traceback="".join(traceback.format_exception(error)) if needs_traceback else None,
+            traceback=traceback_of(error) if error is not None and needs_traceback else None,
             epochs=run.epochs,
             progress=run.progress,
             history=run.history,

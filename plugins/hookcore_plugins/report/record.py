@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason, store
-from hookcore.authoring import local_path, state
-from hookcore_plugins.report.items import Best, Chart, Failure, KeptCheckpoint, Part, build, place
+from hookcore.authoring import describe, local_path, state
+from hookcore_plugins.report.items import (
+    Best,
+    Chart,
+    Failure,
+    KeptCheckpoint,
+    Part,
+    build,
+    duration,
+    number,
+    place,
+    text,
+    truth,
+    whole,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from hookcore.authoring import Mode
@@ -82,8 +95,8 @@ class RunRecord:
             raise ReportError(f"{path} cannot be read: {error}.") from error
         try:
             return cls._from_data(path, state.loads(text))
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise ReportError(f"{path} is not a report of a run: {error!r}.") from error
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ReportError(f"{path} is not a report of a run: {describe(error)}.") from error
 
     @classmethod
     def _from_data(cls, path: Path, data: Mapping[str, Any]) -> Self:
@@ -98,10 +111,10 @@ class RunRecord:
             outcome=str(Outcome(data["outcome"])),
             exception=_text(data["exception"]),
             traceback=_text(data["traceback"]),
-            epochs=None if data["epochs"] is None else int(data["epochs"]),
+            epochs=None if data["epochs"] is None else whole("epochs", data["epochs"]),
             progress=build(Progress, data["progress"]),
             history=history,
-            seconds=_column(data["seconds"], history),
+            seconds=_column("seconds", data["seconds"], history, duration),
             metric_names=MetricNames(**names),
             monitor=_text(data["monitor"]),
             directions={name: mode if mode in {"min", "max"} else None for name, mode in data["directions"].items()},
@@ -110,9 +123,9 @@ class RunRecord:
             checkpoints=[build(KeptCheckpoint, checkpoint) for checkpoint in data["checkpoints"]],
             failures=[build(Failure, failure) for failure in data["failures"]],
             plugins={name: dict(parameters) for name, parameters in data["plugins"].items()},
-            parts=[build(Part, part) for part in data["parts"]],
-            plugin_seconds={name: float(seconds) for name, seconds in data["plugin_seconds"].items()},
-            environment={name: str(version) for name, version in data["environment"].items()},
+            parts=[_part(part) for part in data["parts"]],
+            plugin_seconds={name: duration(f"the seconds of {name}", took) for name, took in data["plugin_seconds"].items()},
+            environment={name: text(name, version) for name, version in data["environment"].items()},
             graph=graph if graph is not None and _GRAPH.fullmatch(graph) else None,
             graph_hint=_text(data["graph_hint"]),
         )
@@ -219,30 +232,41 @@ class RunRecord:
 
     def time_shares(self) -> list[tuple[str | None, float, float]]:
         """Return the name, seconds and share of each plugin and, named None, of training itself; the largest share first."""
-        total = self.total_seconds
-        training = max(0.0, total - sum(self.plugin_seconds.values()))
+        # A plugin that is listed before the report has begun before the clock of the run's parts.
+        plugins = sum(self.plugin_seconds.values())
+        total = max(self.total_seconds, plugins)
+        training = total - plugins
         rows: list[tuple[str | None, float]] = [(None, training), *self.plugin_seconds.items()]
         shares = [(name, seconds, seconds / total if total > 0 else 0.0) for name, seconds in rows]
         return sorted(shares, key=lambda row: -row[1])
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else text("a message", value)
+
+
+def _part(raw: Mapping[str, Any]) -> Part:
+    part = build(Part, raw)
+    duration("the beginning of a part", part.began)
+    duration("the seconds of a part", part.seconds)
+    return part
 
 
 def _history(rows: Mapping[str, Any]) -> History:
     history = History()
     history.load_state_dict(rows)
-    history.learning_rates = _column(history.learning_rates, history)
-    history.steps = [None if step is None else int(step) for step in history.steps]
+    history.learning_rates = _column("a learning rate", history.learning_rates, history, number)
+    history.epochs = [whole("an epoch", epoch) for epoch in history.epochs]
+    history.steps = [None if step is None else whole("a step", step) for step in history.steps]
+    history.by_steps = [truth("by_steps", by_steps) for by_steps in history.by_steps]
     if any(by_steps and step is None for by_steps, step in zip(history.by_steps, history.steps, strict=True)):
         raise ValueError("an observation by steps has no step")
     return history
 
 
-def _column(values: Any, history: History) -> list[float | None]:
+def _column(name: str, values: Any, history: History, convert: Callable[[str, Any], float]) -> list[float | None]:
     """Return a number or None for each row of the history."""
-    column = [None if value is None else float(value) for value in values]
+    column = [None if value is None else convert(name, value) for value in values]
     if len(column) != len(history):
         raise ValueError(f"a column of {len(column)} values for {len(history)} rows")
     return column

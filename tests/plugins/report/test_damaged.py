@@ -1,0 +1,67 @@
+"""Files that are JSON and not the record of a run, or not quite: each is an error of the report, or is shown."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hookcore_plugins import EarlyStopping, RunReport
+from hookcore_plugins.report.record import ReportError
+from hookcore_plugins.report.summary import show
+from tests.plugins.report.reporting import LOSSES, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MUTATIONS = 1500
+VALUES: list[Any] = [None, 0, -1, 1.5, "x", "", [], {}, True, 10**400, 1e308, {"float": "nan"}, {"float": "inf"}, {"float": "x"}]
+VALUES += [[None], ["a"], {"a": 1}, "\x1b[31m", -(10**30), [[]], "1e5", 2**63]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, by the keys and indices that lead there."""
+    if place:
+        yield place
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*place, key))
+
+
+def damaged(document: Any, chance: random.Random) -> Any:
+    """A copy with one or two values removed or replaced."""
+    copied = copy.deepcopy(document)
+    for _ in range(chance.choice([1, 1, 2])):
+        *way, last = chance.choice(list(places(copied)))
+        inner = copied
+        for key in way:
+            inner = inner[key]
+        if chance.random() < 0.2:
+            del inner[last]
+        else:
+            inner[last] = chance.choice(VALUES)
+    return copied
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_damaged_file_is_an_error_of_the_report_or_is_shown(tmp_path: Path, *, earlier: bool) -> None:
+    """Whatever a file holds, a person gets a sentence that names the file, or the summary; never a traceback."""
+    recorded(tmp_path, LOSSES, [EarlyStopping(patience=1)])
+    path = Path(__file__).with_name("run_of_format_1.json") if earlier else tmp_path / "run.json"
+    document, chance, refused = json.loads(path.read_text()), random.Random(0), 0
+    file = tmp_path / "damaged.json"
+    for _ in range(MUTATIONS):
+        file.write_text(json.dumps(damaged(document, chance)))
+        try:
+            report = RunReport.read(file)
+        except ReportError as error:
+            refused += 1
+            assert str(file) in str(error)
+        else:
+            show(report, io.StringIO())
+            assert report.dumps()
+    assert 0 < refused < MUTATIONS
