@@ -237,17 +237,18 @@ def _with_metrics(events: Sequence[Event], columns: Mapping[str, Iterator[float 
     """Return the events of an epoch with the next values of `columns` in its observations, and the latest of them in its end."""
     own: dict[str, float] = {}
     filled: list[Event] = []
-    validates, is_first = True, True
+    trains, validates, is_first = True, True, True
     for event in events:
         if event.hook == "on_metrics":
             fresh = _present({name: next(column) for name, column in columns.items()})
-            if not validates:
-                fresh = {name: value for name, value in fresh.items() if name in trained}
+            # What was neither trained nor validated since the observation before is not fresh.
+            fresh = {name: value for name, value in fresh.items() if (trains if name in trained else validates)}
             own |= fresh
             if fresh or is_first or filled[-1].hook != "on_epoch_end":  # else there is nothing to observe
                 filled.append(Event("on_metrics", (fresh,)))
-            validates = is_first = False
+            trains = validates = is_first = False
         else:
+            trains |= event.hook == "on_batch_end"
             validates |= event.hook == "on_evaluate_end"
             filled.append(Event("on_epoch_end", (*event.arguments, own)) if event.hook == "on_epoch_end" else event)
     return filled
