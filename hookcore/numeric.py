@@ -28,12 +28,11 @@ def number_of(value: Any) -> int | float | None:
     plain = unwrapped(value)
     if isinstance(plain, bool) or getattr(plain, "shape", ()) != ():
         return None  # a tensor of one element has an `__index__`, whatever its shape
+    is_integer = hasattr(type(plain), "__index__")
+    if not (is_integer or isinstance(plain, numbers.Real) or hasattr(type(plain), "__float__")):
+        return None
     try:
-        return operator.index(plain)
-    except TypeError:
-        pass
-    try:
-        return float(plain) if isinstance(plain, numbers.Real) or hasattr(type(plain), "__float__") else None
+        return operator.index(plain) if is_integer else float(plain)
     except Exception:  # noqa: BLE001 - too large for a float, or whatever its own method raises
         return None
 

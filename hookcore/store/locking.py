@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import stat
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ _GUARDS: Final = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONB
 # The locks held in this process: a forked child closes them, and who asks for one of them can ask its holder to yield. They are
 # held by their runs, and not by this.
 _held: Final[weakref.WeakValueDictionary[int, Lock]] = weakref.WeakValueDictionary()
+_acquiring = threading.RLock()
+"""Held until a lock has its holder's name and is in `_held`: another thread that asks meanwhile would find neither."""
 
 
 @attrs.define(eq=False)
@@ -102,7 +105,8 @@ def lock(root: Path, yields: Callable[[], bool] | None = None) -> Lock:
     path = local_path(root, "directory") / _NAME
     try:
         files.make_directory(path.parent)
-        return _acquire(path, yields)
+        with _acquiring:
+            return _acquire(path, yields)
     except CheckpointError:
         raise
     except OSError as error:
@@ -177,6 +181,8 @@ def _free(path: Path, file: io.FileIO | None) -> None:
 
 def _close_in_child() -> None:
     """Close the parent's locks in a forked child: they must be free when the parent dies, even if the child lives longer."""
+    global _acquiring  # noqa: PLW0603 - another thread of the parent may have held it
+    _acquiring = threading.RLock()
     for reference in _held.valuerefs():
         held = reference()
         if held is not None:
