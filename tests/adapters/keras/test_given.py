@@ -43,7 +43,7 @@ def test_a_changed_learning_rate_is_named(train: Train, make: Any, data: Any, tm
     arguments: dict[str, Any] = {"batch_size": 24, "resume": "auto", "shuffle": False}
 
     def plugins() -> list[object]:
-        return [ReduceLROnPlateau("loss", mode="max", patience=1, factor=0.5), Checkpoint(tmp_path)]
+        return [ReduceLROnPlateau("loss", min_delta=100, patience=1, factor=0.5), Checkpoint(tmp_path)]
 
     train(make(**sgd(0.5)), *data, epochs=3, plugins=plugins(), **arguments)
     assert train(make(**sgd(0.5)), *data, epochs=4, plugins=plugins(), **arguments).learning_rate < 0.5

@@ -70,7 +70,7 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
     gc.collect()  # of runs that other tests have abandoned
     variables = [*model.variables, *model.optimizer.variables]
     start = [np.array(variable) for variable in variables]
-    arguments = {"epochs": 2, "batch_size": 8, "validation_split": 0.25, "shuffle": False, "verbose": 0}
+    arguments = {"epochs": 4, "batch_size": 8, "validation_split": 0.25, "shuffle": False, "verbose": 0}
 
     def trained(directory: Path, at: int = 0) -> tuple[int, Run, list[Any]]:
         for variable, value in zip(variables, start, strict=True):
