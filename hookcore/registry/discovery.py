@@ -66,7 +66,7 @@ def is_blocked(name: str | None, blocked: Collection[str]) -> bool:
 
 
 def unknown_names(blocked: Iterable[str], known: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence about each blocked name that is none of the `known` ones, with the nearest."""
+    """Yield a sentence about each blocked name that is not among the `known` ones, with the nearest."""
     underscored = {_underscored(name): name for name in known}
     for name in sorted(set(blocked) - underscored.keys()):
         yield f"{DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, underscored)}"

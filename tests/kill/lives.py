@@ -47,7 +47,7 @@ class Training:
     """The step of the newest checkpoint announced so far."""
 
     def live(self, fate: Fate, *arguments: str, moment: str = "none") -> Life:
-        """One more life, which goes on from the newest checkpoint. A kill counts for that kind of moment."""
+        """One more life, which resumes from the newest checkpoint. A kill counts for that kind of moment."""
         self.directory.mkdir(exist_ok=True)
         newest, life = self.newest(), Life()
         command = [sys.executable, str(Path(__file__).with_name("child.py")), self.what, *arguments]

@@ -25,7 +25,7 @@ def warn_of_misspelt(engine: Engine, model: Any) -> None:
         hint = did_you_mean(monitor.removeprefix(prefix), names)
         if hint and monitor.removeprefix(prefix).lower() not in {name.lower() for name in names}:
             logger.warning(
-                "%s: monitor=%r is none of the model's metrics, which are %s.%s If a callback or a plugin logs it, all is well",
+                "%s: monitor=%r is not one of the model's metrics, which are %s.%s If a callback or plugin logs it, all is well",
                 registered.name,
                 monitor,
                 ", ".join(f"{prefix}{name}" for name in names),

@@ -142,6 +142,6 @@ def test_a_monitor_that_the_model_does_not_have_is_told_of_before_training(
         on_epoch_begin=lambda *_: before.append(caplog.text), on_epoch_end=lambda _, logs: logs.update({monitor: 1.0})
     )
     train(model, *data, validation_data=data, plugins=[EarlyStopping(monitor, mode=mode)], callbacks=[callback])
-    assert (f"monitor={monitor!r} is none of the model's metrics" in caplog.text) is (nearest is not None)
+    assert (f"monitor={monitor!r} is not one of the model's metrics" in caplog.text) is (nearest is not None)
     assert nearest is None or f"Did you mean {nearest!r}?" in caplog.text
     assert before == [caplog.text]

@@ -178,7 +178,7 @@ def test_a_copy_of_a_lock_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
-    """After the release nothing is open and nothing remembered, also where the lock was refused, here or elsewhere."""
+    """After the release nothing is open and nothing remembered, even if the lock was refused, here or elsewhere."""
 
     def lowest_free() -> int:
         descriptor = os.dup(0)

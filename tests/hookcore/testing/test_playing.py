@@ -147,7 +147,7 @@ def test_without_votes_and_resumed_runs_all_is_played_as_it_is(events: list[Even
 
 
 def test_observations_are_played_where_they_are() -> None:
-    """An evaluation that no `on_metrics` follows is none, nor is the end of an epoch that had one and no metrics since."""
+    """An evaluation needs an `on_metrics` after it; the end of an epoch that had one and no metrics since is not another."""
     evaluated = [Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))]
     within = [*observed(0, 3.0), *evaluated, *epoch(0, 2)[3:5], *evaluated, *observed(2, 2.0)]
     events = run([Event("on_epoch_begin", (0,)), *within, Event("on_epoch_end", (0, {"loss": 2.5}))])
