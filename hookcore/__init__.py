@@ -1,4 +1,7 @@
-"""hookcore: write a training plugin once; run it in every training loop."""
+"""hookcore: write a training plugin once; run it in every training loop.
+
+PYTEST_DONT_REWRITE: hookcore has a pytest plugin, and pytest would warn of a session in which this was imported before.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import importlib
 import typing
 
 from hookcore.dispatch import Hooks
-from hookcore.engine import Engine
+from hookcore.engine import Engine, Plugins
 from hookcore.error_policy import OnError
 from hookcore.errors import (
     CapabilityError,
@@ -64,6 +67,7 @@ __all__ = [
     "ParameterError",
     "PluginError",
     "PluginFailure",
+    "Plugins",
     "Position",
     "Preempted",
     "Progress",
@@ -86,5 +90,22 @@ _ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "Resume": "resume", "SavedCheckpo
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _ONLY_FOR_CHECKPOINTS:
+        if name[:1].isupper():
+            _explain_plugin(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_ONLY_FOR_CHECKPOINTS[name]}"), name)
+
+
+def _explain_plugin(name: str) -> None:
+    """Raise `LoadError` with what to import instead, if `name` is the class of a plugin in the catalogue."""
+    from hookcore.registry import discovery
+
+    for entry in discovery.entry_points(discovery.CATALOGUE):
+        if entry.attr == name:
+            module = entry.module.partition(".")[0]
+            try:
+                module = module if hasattr(importlib.import_module(module), name) else entry.module
+            except Exception:  # noqa: BLE001 - a third party's, and the user will see it
+                module = entry.module
+            # Not an AttributeError: of that, `from hookcore import` shows no text.
+            raise LoadError(f"{name} is a plugin, and not in hookcore: from {module} import {name}")

@@ -8,6 +8,8 @@
 * `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
 * `format_count`, `format_duration` and the like: format numbers as the shipped plugins do.
 * `describe`, `traceback_of`, `note`, `chain` and `drop_frames`: tell of an error that others raised, which may not cooperate.
+* `is_secret`, `without_secrets`, `command_without_secrets`, `HIDDEN`: keep secrets out of what is recorded and shown.
+* `schema`: check the state that a checkpoint gives back, with errors that name the field.
 * `state`: write and read JSON with NaN and the infinities.
 
 A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else of hookcore.
@@ -17,10 +19,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from hookcore import state, validators
+from hookcore import schema, state, validators
 from hookcore.observing import DIRECTIONS, Missing, direction_of, due, learning_rate_of, observe, observed
 from hookcore.paths import local_path
 from hookcore.raised import chain, describe, drop_frames, note, traceback_of
+from hookcore.secrecy import HIDDEN, command_without_secrets, is_secret, without_secrets
 from hookcore.text import (
     did_you_mean,
     format_count,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIRECTIONS",
+    "HIDDEN",
     "Arrays",
     "Capability",
     "Missing",
@@ -48,6 +52,7 @@ __all__ = [
     "Snapshot",
     "Views",
     "chain",
+    "command_without_secrets",
     "describe",
     "did_you_mean",
     "direction_of",
@@ -58,6 +63,7 @@ __all__ = [
     "format_size",
     "format_value",
     "framework_of",
+    "is_secret",
     "learning_rate_of",
     "local_path",
     "note",
@@ -66,9 +72,11 @@ __all__ = [
     "place_in_words",
     "printable",
     "reason_lacking",
+    "schema",
     "state",
     "traceback_of",
     "validators",
+    "without_secrets",
 ]
 
 
@@ -92,6 +100,9 @@ class Plugin(Protocol):
     shows_progress: bool
     """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
 
+    replaces: tuple[str, ...]
+    """The autoloaded plugins that it takes the place of, besides one that has its name. They are not even imported."""
+
     type_name: str
     """The name under which checkpoints know the class, as `"package.module.Class"`; by default its module and qualified name.
 
@@ -107,7 +118,11 @@ class Plugin(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over `state`, which `state_dict` returned: at the start of every run, and of a resumed run with its checkpoint."""
+        """Take over `state`, which `state_dict` returned: at the start of every run, and of a resumed run with its checkpoint.
+
+        The checkpoint may be damaged or another version's: raise an error for a state that does not fit, before any of it is
+        taken over. `schema` has the checks.
+        """
         ...
 
     def snapshots(self) -> Mapping[str, Snapshot]:

@@ -91,14 +91,15 @@ class Captures:
         seconds = self._clock() - began
         return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
 
-    def record_alone(self) -> str:
-        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once."""
+    def record_alone(self, *, quiet: bool = False) -> str:
+        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once, or not."""
         from hookcore import record
 
         held = self._held_snapshots()
-        for plugin, key in held.keys() - self._told_not_held:
-            record.log_not_held("record", plugin, key)
-        self._told_not_held |= held.keys()
+        if not quiet:
+            for plugin, key in held.keys() - self._told_not_held:
+                record.log_not_held("record", plugin, key)
+            self._told_not_held |= held.keys()
         return self._record(held)
 
     def _held_snapshots(self) -> dict[tuple[str, str], Snapshot]:

@@ -8,7 +8,8 @@ error in one plugin ends the call for the others. The compiled function costs no
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import weakref
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from hookcore.raised import describe, drop_context, frames_of, interrupts, note
 from hookcore.specs import HOOKS
@@ -41,8 +42,56 @@ class Policy(Protocol):
         ...
 
 
+_left_to_parent: Final[list[Wrapper]] = []
+"""Wrappers that were begun before a fork. A forked child keeps them: one that is freed goes through its `finally`."""
+
+
+class Switch:
+    """Turns the compiled hooks of one run off, those that are being called too: a forked child must call no plugin.
+
+    It costs nothing while it is on: the compiled functions look the plugins up by name, and what has the names is exchanged.
+    """
+
+    __slots__ = ("_compiled", "_refuse")
+
+    def __init__(self) -> None:
+        self._compiled: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Not what a plugin that was disabled meanwhile was called by."""
+        self._refuse: Callable[[], object] | None = None
+
+    def add(self, compiled: Call) -> None:
+        """Take note of a compiled function, whose names are its globals."""
+        self._compiled.add(compiled)
+
+    def turn_off(self, refuse: Callable[..., object]) -> None:
+        """Have `refuse`, which raises an error, called instead of each plugin that would be called next."""
+        self._refuse = refuse
+        for compiled in self._compiled:
+            namespace = compiled.__globals__
+            for name in namespace:
+                if name.startswith("call"):
+                    namespace[name] = refuse
+            namespace["recover"] = _raise
+
+    def check(self, begun: Sequence[Wrapper] = ()) -> None:
+        """Call `refuse` if the hooks are off. The wrappers that were `begun` stay where they are."""
+        if self._refuse is not None:
+            _left_to_parent.extend(begun)
+            self._refuse()
+
+
+def _raise(error: BaseException, *_: object) -> NoReturn:
+    raise error
+
+
 def compile_hook(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
+    hook: str,
+    parameters: Sequence[str],
+    impls: Sequence[HookImpl],
+    handles: Mapping[str, Run],
+    on_error: Policy,
+    *,
+    switch: Switch,
 ) -> Call:
     """Return one function that calls `impls`, in pluggy's order, with the positional arguments `parameters` after `run`.
 
@@ -53,15 +102,21 @@ def compile_hook(
     # pluggy lists implementations last-called first, wrappers after the rest.
     plain = [impl for impl in reversed(impls) if not impl.wrapper]
     wrappers = [impl for impl in reversed(impls) if impl.wrapper]
-    call = _compile_calls(hook, parameters, plain, handles, on_error)
-    return _wrap(hook, parameters, wrappers, call, handles=handles, on_error=on_error) if wrappers else call
+    call = _compile_calls(hook, parameters, plain, handles, on_error, switch=switch)
+    return _wrap(hook, parameters, wrappers, call, handles=handles, on_error=on_error, switch=switch) if wrappers else call
 
 
 def _compile_calls(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
+    hook: str,
+    parameters: Sequence[str],
+    impls: Sequence[HookImpl],
+    handles: Mapping[str, Run],
+    on_error: Policy,
+    *,
+    switch: Switch,
 ) -> Call:
     arguments = ", ".join(parameters)
-    namespace: dict[str, Any] = {"recover": _recover_from(hook, parameters, impls, handles, on_error)}
+    namespace: dict[str, Any] = {"recover": _recover_from(hook, parameters, impls, handles, on_error, switch=switch)}
     lines = [f"def {hook}({arguments}):", "    try:"]
     for i, impl in enumerate(impls):
         namespace[f"call{i}"] = impl.function
@@ -80,6 +135,7 @@ def _compile_calls(
     # Safe: the source holds only our own hook names and argument names that pluggy has validated.
     exec(code_of("\n".join(lines)), namespace)  # noqa: S102
     call: Call = namespace[hook]
+    switch.add(call)
     return call
 
 
@@ -97,7 +153,13 @@ def _call(impl: HookImpl, parameters: Sequence[str], values: Sequence[object], h
 
 
 def _recover_from(
-    hook: str, parameters: Sequence[str], impls: Sequence[HookImpl], handles: Mapping[str, Run], on_error: Policy
+    hook: str,
+    parameters: Sequence[str],
+    impls: Sequence[HookImpl],
+    handles: Mapping[str, Run],
+    on_error: Policy,
+    *,
+    switch: Switch,
 ) -> Call:
     def recover(error: BaseException, *values: object) -> None:
         """Apply the policy to `error`, call the implementations after the one that raised it, then raise what it returned."""
@@ -110,10 +172,12 @@ def _recover_from(
             try:
                 _call(impl, parameters, values, handles[impl.plugin_name])
             except BaseException as another:
+                switch.check()
                 drop_context(another, error)
                 if _ends_event(hook, another):
                     raise
                 raising.append(_decide(on_error, impl.plugin_name, hook, another))
+            switch.check()
         raise_first(raising)
 
     return recover
@@ -145,15 +209,20 @@ def _wrap(
     *,
     handles: Mapping[str, Run],
     on_error: Policy,
+    switch: Switch,
 ) -> Call:
     def call(*values: object) -> None:
         """Enter the wrappers, outermost first, call what they wrap, and leave them in reverse."""
         raising: list[BaseException | None] = []
         entered: list[tuple[HookImpl, Wrapper]] = []
+        begun: list[Wrapper] = []
         thrown: BaseException | None = None
+        switch.check()
         for impl in wrappers:
             wrapper: Wrapper = _call(impl, parameters, values, handles[impl.plugin_name])
+            begun.append(wrapper)
             failed = _enter(wrapper)
+            switch.check(begun)
             if failed is None:
                 entered.append((impl, wrapper))
             elif _ends_event(hook, failed):
@@ -166,8 +235,10 @@ def _wrap(
                 inner(*values)
             except BaseException as error:  # noqa: BLE001 - the wrappers see it, as pluggy's do, and it is raised below
                 thrown = error
+            switch.check(begun)
         for impl, wrapper in reversed(entered):
             thrown, failure = _leave(wrapper, thrown)
+            switch.check(begun)
             if failure is not None:
                 raising.append(on_error(impl.plugin_name, hook, failure))
         raise_first([thrown, *raising])
@@ -227,9 +298,9 @@ class Hooks:
     on_train_end: Callable[[], None]
 
 
-def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: Policy) -> Hooks:
-    """Compile every hook for one run."""
+def compile_hooks(impls: Mapping[str, Sequence[HookImpl]], handles: Mapping[str, Run], on_error: Policy, switch: Switch) -> Hooks:
+    """Compile every hook for one run, which `switch` turns off."""
     hooks = Hooks()
     for hook, own in impls.items():
-        setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], own, handles, on_error))
+        setattr(hooks, hook, compile_hook(hook, HOOKS[hook][1:], own, handles, on_error, switch=switch))
     return hooks

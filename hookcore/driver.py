@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hookcore.capture import Capture
-from hookcore.engine import Engine
+from hookcore.engine import Engine, Plugins
 from hookcore.errors import CheckpointError, HookcoreError, MetricError, ParameterError
 from hookcore.host import Host, NoHost
 from hookcore.interrupt import DelayedInterrupt
@@ -27,7 +27,7 @@ from hookcore.store import SavedCheckpoint
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import CodeType
 
     from hookcore.resume import Resume
@@ -42,7 +42,8 @@ logger = logging.getLogger("hookcore")
 class Driver:
     """One adapter's engine, and the runs that it drives one after the other.
 
-    `plugins` is what `Engine` takes, or an `Engine`. `resume` is what each run resumes from, as in `Loop`. `host` is the loop.
+    `plugins` is what `Engine` takes, an `Engine`, or a configuration. `resume` is what each run resumes from, as in `Loop`.
+    `host` is the loop.
     `always_ends` tells whether `end` is called for each run, whatever is raised, so that no other can begin on the engine before.
     By default it may not be: a run is taken for abandoned, and ends, when another begins.
     The methods named for facts may be called in any order: see `hookcore.sequence`. Whatever one of them raises has ended the run
@@ -52,7 +53,7 @@ class Driver:
 
     def __init__(
         self,
-        plugins: Iterable[object] | Engine = (),
+        plugins: Plugins = (),
         *,
         resume: Resume = False,
         host: Host | None = None,
@@ -66,7 +67,7 @@ class Driver:
         self._outside = False
         self._sequence = Sequence()
         self._interrupt: DelayedInterrupt | None = None
-        self._min_epochs = 0
+        self._min_epochs = self._min_steps = 0
         self._trained_before = (0, 0, 0)
         """What the run had trained when it was resumed."""
         self._votes = 0
@@ -117,6 +118,7 @@ class Driver:
         *,
         initial_epoch: int = 0,
         min_epochs: int = 0,
+        min_steps: int = 0,
         capture: Capture | None = None,
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -125,16 +127,24 @@ class Driver:
         """Begin `run`, from the checkpoint that it has or one that is found: `prepare` it, then `start` it.
 
         `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
-        people. Then none of ours is looked for, and the trainee is left as it is: the framework restores it. `loop` is the code
+        people. With either none of ours is looked for, and the trainee is left to the framework to restore. `loop` is the code
         of the framework's function that runs the loop, if exceptions may leave that without being told: then Ctrl-C is delayed
         only while that is being executed.
 
         An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
-        `Engine.check_free`. Votes to stop before `min_epochs` epochs are over are overruled and logged; they count later only if
-        the plugin votes again. With `capture` the run continues that instead, and `run.resumed_from` is what the caller has set.
+        `Engine.check_free`. Votes to stop before `min_epochs` epochs are over, or `min_steps` steps are done, are overruled and
+        logged; they count later only if the plugin votes again. With `capture` the run continues that instead, and
+        `run.resumed_from` is what the caller has set.
         """
         self.prepare(
-            run, initial_epoch=initial_epoch, min_epochs=min_epochs, capture=capture, record=record, path=path, loop=loop
+            run,
+            initial_epoch=initial_epoch,
+            min_epochs=min_epochs,
+            min_steps=min_steps,
+            capture=capture,
+            record=record,
+            path=path,
+            loop=loop,
         )
         self.start()
 
@@ -144,6 +154,7 @@ class Driver:
         *,
         initial_epoch: int = 0,
         min_epochs: int = 0,
+        min_steps: int = 0,
         capture: Capture | None = None,
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -156,7 +167,7 @@ class Driver:
             capture = Capture.of_record(record, run.trainee)
             place = Path(f"the checkpoint of {self._host.name}" if path is None else path)
             run.resumed_from = SavedCheckpoint(place, capture.epoch, capture.step, accumulated=capture.accumulated)
-        elif capture is None and run.resumed_from is None:
+        elif capture is None and path is None and run.resumed_from is None:
             run.resumed_from = self.find(run.trainee)
         self._sequence = sequence = Sequence(operator.index(initial_epoch) - 1)
         session = self.engine.start(
@@ -176,7 +187,8 @@ class Driver:
                 sequence.epoch, sequence.is_new, sequence.continues = position.epoch, False, True
                 sequence.open, sequence.metrics, sequence.fresh = ["epoch"], session.resumed_metrics, session.resumed_fresh
                 sequence.observed = run.history.epochs[-1:] == [position.epoch]
-        self._session, self._outside, self._min_epochs, self._votes, self._is_over = session, False, min_epochs, 0, False
+        self._session, self._outside, self._votes, self._is_over = session, False, 0, False
+        self._min_epochs, self._min_steps = min_epochs, min_steps
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
         self._is_prepared = True
@@ -203,21 +215,25 @@ class Driver:
             self.end(error)
             raise
 
-    def record(self) -> str:
+    def record(self, *, held: bool = False, quiet: bool = False) -> str:
         """Return the record of the run, as JSON text, for a checkpoint of the framework's own; `begin` takes it.
 
-        It holds what a checkpoint of ours does, except the trainee and the snapshots that plugins hold, which the log names.
+        It holds what a checkpoint of ours does, except the trainee and the snapshots that plugins hold, which the log names. If
+        `quiet`, for a record that may never be saved, the log names them only when a run is resumed from it.
         Raises `HookcoreError` outside of a run, and while the moment is not settled: within a hook, a batch, an accumulation or
-        an evaluation, or while the end of an epoch is held.
+        an evaluation, or while a batch or the end of an epoch is held. With `held`, a batch that is held and not evaluated has
+        the record of one that is settled, for a framework that saves then, and leaves the evaluation out when it resumes.
         """
         session, sequence = self._running("record"), self._sequence
-        if session.is_calling or not session.is_whole or sequence.held is not None or sequence.open not in ([], ["epoch"]):
+        is_held = held and sequence.held == "batch" and not sequence.evaluated and not session.accumulates
+        is_settled = sequence.held is None and session.is_whole
+        if session.is_calling or not (is_settled or is_held) or sequence.open not in ([], ["epoch"]):
             waits_for = "the hook that is being called" if session.is_calling else self._waits_for()
             raise HookcoreError(
                 f"{self._host.name} asked for a record within a moment that is not settled, so plugins and weights would be of "
                 f"different ones. Ask again after {waits_for}."
             )
-        return session.record()
+        return session.record(quiet=quiet)
 
     def outside(self, trainee: Trainee, model: Any = None) -> None:
         """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""
@@ -300,9 +316,10 @@ class Driver:
         self._deliver("batch_held", events, metrics)
 
     def settled(self, fresh: Mapping[str, Any] | None = None) -> None:
-        """Tell that the evaluations of the held batch are done, or did not come: if one was, this is an observation.
+        """Tell that the evaluations of the held batch or epoch are done, or did not come.
 
-        It has what was told since the latest one, by `log` and by evaluations, and `fresh`, such as the means since then.
+        If there was one of a batch, this is an observation. It has what was told since the latest one, by `log` and by
+        evaluations, and `fresh`, such as the means since then.
         """
         self._deliver("settled", self._sequence.settled(fresh), fresh)
 
@@ -448,16 +465,18 @@ class Driver:
             raise
 
     def _obey(self) -> None:
-        """Tell the loop to stop, unless it does not have its least number of epochs yet."""
+        """Tell the loop to stop, unless it does not have its least number of epochs or steps yet."""
         session = self._session
         if session is None or self._is_over or not session.stopping or self._sequence.continues:
             return  # an epoch that was cut is finished first
-        votes = session.run.stop_reasons
+        votes, least = session.run.stop_reasons, ""
         if self._sequence.epoch + ("epoch" not in self._sequence.open) < self._min_epochs:
+            least = f"{self._min_epochs} epochs"
+        elif session.run.progress.step < self._min_steps:
+            least = f"{self._min_steps} steps"
+        if least:
             for vote in votes:
-                logger.info(
-                    "%s: overruled: %s does %d epochs at least: %s", vote.plugin, self._host.name, self._min_epochs, vote.message
-                )
+                logger.info("%s: overruled: %s does %s at least: %s", vote.plugin, self._host.name, least, vote.message)
             votes.clear()
         elif len(votes) > self._votes:
             self._votes = len(votes)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import weakref
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hookcore.error_policy import OnError  # noqa: TC001 - tools such as jsonargparse read the types of the arguments
 from hookcore.errors import HookcoreError, ParameterError, RegistrationError
-from hookcore.registry import discovery
+from hookcore.registry import discovery, finding
 from hookcore.registry.inspection import Registered, examine, implementations, show_progress
+from hookcore.registry.place import Place
+from hookcore.registry.request import requested
 from hookcore.session import Session
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.run import Run
 
@@ -28,10 +31,12 @@ logger = logging.getLogger("hookcore")
 class Engine:
     """The registered plugins, in order. One engine serves many runs, one after the other; each starts from fresh plugin state.
 
-    * `plugins`: plugin objects, names, spec strings such as `"early_stopping:patience=3"`, or pairs `(name, any of these)`.
+    * `plugins`: plugin objects, names, spec strings such as `"early_stopping:patience=3"`, mappings such as
+      `{"early_stopping": {"patience": 3}}`, or pairs `(name, any of these)`.
     * `on_error`: by plugin name, what an error in that plugin does. `"raise"` stops the run; `"disable"` reports the error once
       and continues without the plugin. By default a plugin whose `role` is `"observer"` is disabled, and any other raises.
-    * `autoload`: whether to add the plugins installed in the entry-point group `hookcore.autoload`; True by default.
+    * `autoload`: whether to add what the environment asks for, in `HOOKCORE_PLUGINS`, and the plugins installed in the
+      entry-point group `hookcore.autoload`; True by default.
 
     Engines share nothing. Raises `RegistrationError` for a plugin with a mistake, `SpecError` or `LoadError` for a name or spec
     string that gives no plugin, and `ParameterError` for `on_error`.
@@ -40,36 +45,61 @@ class Engine:
     def __init__(
         self, plugins: Iterable[object] = (), *, on_error: Mapping[str, OnError] | None = None, autoload: bool = True
     ) -> None:
-        if isinstance(plugins, str):
-            plugins = [plugins]
-        given: Any = plugins
-        if not isinstance(given, Iterable):
-            raise RegistrationError(f"plugins must be a list of plugins, got {type(given).__name__}. Put it into a list: [...].")
         self._registered: list[Registered] = []
         self.run: Run | None = None
         """The latest run."""
         self._session: weakref.ref[Session] | None = None
         """The session of the latest run. Its adapter holds it."""
-        for found in discovery.find(plugins, autoload=autoload):
+        for found in finding.find(_as_list(plugins), autoload=autoload):
             try:
                 self._registered.append(self._examine(found))
             except RegistrationError as error:
                 if not found.autoloaded:
                     raise
                 discovery.warn_left_out(found.name, found.origin, error)
-        self.on_error = dict(on_error or {})
-        for name, policy in self.on_error.items():
-            if name not in {*self.names, *discovery.blocked_names()}:
-                raise ParameterError(
-                    f"on_error: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(name, self.names)}"
-                )
-            if policy not in {"raise", "disable"}:
-                raise ParameterError(f"on_error: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}.")
+        self.on_error: dict[str, OnError] = {}
+        self.override(on_error or {})
 
     @classmethod
-    def of(cls, plugins: Iterable[object] | Engine) -> Engine:
-        """Return `plugins` if it is an engine, else an engine of these plugins."""
-        return plugins if isinstance(plugins, Engine) else cls(plugins)
+    def of(cls, plugins: Plugins) -> Engine:
+        """Return `plugins` if it is an engine, else an engine of these plugins, or of the configuration that it is or names.
+
+        A path or a mapping is a configuration, and so is a string without a colon that ends in .toml, .yaml, .yml or .json.
+        """
+        if isinstance(plugins, Engine):
+            return plugins
+        if isinstance(plugins, Mapping | os.PathLike) or (
+            isinstance(plugins, str) and ":" not in plugins and plugins.endswith((".toml", ".yaml", ".yml", ".json"))
+        ):
+            return cls.from_config(plugins)
+        return cls(plugins)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: str | os.PathLike[str] | Mapping[str, Any],
+        plugins: Iterable[object] = (),
+        *,
+        on_error: Mapping[str, OnError] | None = None,
+        autoload: bool | None = None,
+    ) -> Engine:
+        """Return the engine of a configuration, and of what is given beside it, which counts for more.
+
+        * `config`: a file, with the table `[tool.hookcore]` if it is called pyproject.toml, `[hookcore]` in any other TOML, the
+          key `hookcore` in YAML or JSON; or a mapping, which is that table or has it under the key `hookcore`. The table may
+          have `plugins`, `on_error` and `autoload`: see docs/configuration.md.
+        * `plugins`, `on_error`, `autoload`: as in `Engine`. A plugin replaces that of the configuration that has its name.
+
+        Raises `SpecError` for a file that cannot be read and for a mistake in it, with the key's path and the nearest name, and
+        the line in YAML; `LoadError` without PyYAML for YAML; and what `Engine` raises.
+        """
+        from hookcore.registry import configuration
+
+        read = configuration.read(config)
+        engine = cls([*_as_list(plugins), *read.requests], autoload=read.autoload if autoload is None else autoload)
+        engine.override(read.on_error, read.place / "on_error")
+        engine.override(on_error or {})
+        return engine
 
     @property
     def shows_progress(self) -> bool:
@@ -98,12 +128,11 @@ class Engine:
 
         Raises `RegistrationError` if it cannot be registered or the environment blocks it, and for a string what `Engine` raises.
         """
-        given = plugin if name is None else (name, plugin)
-        for found in discovery.find([given], autoload=False):
+        request = requested((name, plugin), Place(path=("plugin",)))
+        for found in finding.find([request], autoload=False):
             self._registered.append(self._examine(found))
             return found.name
-        blocked = name or (plugin.partition(":")[0] if isinstance(plugin, str) else discovery.name_of(plugin))
-        raise RegistrationError(f"Plugin {blocked!r} is blocked by {discovery.DISABLE}.")
+        raise RegistrationError(f"Plugin {request.called!r} is blocked by {discovery.DISABLE}.")
 
     def unregister(self, name: str) -> None:
         """Remove the plugin called `name`, from the next run on. Raises `RegistrationError` for an unknown name."""
@@ -186,16 +215,45 @@ class Engine:
             raise HookcoreError("An engine can be pickled or copied once its run has ended, and this one has not.")
         return {**vars(self), "_session": None}
 
+    def override(self, on_error: Mapping[str, OnError], place: object = "on_error") -> None:
+        """Set what an error in a plugin does, by plugin name, from the next run on.
+
+        Raises `ParameterError`, which begins with `place`, for an unknown plugin or policy.
+        """
+        for name, policy in on_error.items():
+            if name not in {*self.names, *discovery.blocked_names()}:
+                raise ParameterError(
+                    f"{place}: no plugin is called {name!r}; there are: {self._listed()}.{did_you_mean(str(name), self.names)}"
+                )
+            if policy not in {"raise", "disable"}:
+                raise ParameterError(f"{place}: the policy for {name!r} must be 'raise' or 'disable', got {policy!r}.")
+            self.on_error[name] = policy
+
     def _listed(self) -> str:
         return ", ".join(self.names) or "none"
 
     def _examine(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
-            raise RegistrationError(
-                f"Two plugins are called {found.name!r}. Name one: ({found.name + '_2'!r}, {type(found.plugin).__name__}(...))."
-            )
+            other, in_code = found.name + "_2", f"({found.name + '_2'!r}, {type(found.plugin).__name__}(...))"
+            named = in_code if found.source == "code" else f"{{name: {other}, {found.name}: {{...}}}}"
+            where = f"{found.place}: " if found.source != "code" else ""
+            raise RegistrationError(f"{where}Two plugins are called {found.name!r}. Name one: {named}.")
         registered = examine(found)
         if "checkpoint" in registered.needs:
             # By the first checkpoint the package may have been upgraded, or be out of reach.
             from hookcore import capture, record  # noqa: F401
         return registered
+
+
+def _as_list(plugins: Any) -> list[object]:
+    """Return `plugins` as a list. Raises `RegistrationError` for what cannot be one."""
+    if isinstance(plugins, Mapping | os.PathLike):
+        kind = type(plugins).__name__
+        raise RegistrationError(f"plugins must be a list of plugins, got {kind}. Engine.from_config takes a configuration.")
+    if not isinstance(plugins, Iterable):
+        raise RegistrationError(f"plugins must be a list of plugins, got {type(plugins).__name__}. Put it into a list: [...].")
+    return [plugins] if isinstance(plugins, str) else list(plugins)
+
+
+Plugins: TypeAlias = Iterable[object] | Engine | str | os.PathLike[str] | Mapping[str, Any]
+"""What an adapter takes: plugins, an engine, or a configuration: a file, or a mapping."""

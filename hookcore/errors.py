@@ -21,7 +21,7 @@ class ParameterError(HookcoreError, ValueError):
 
 
 class SpecError(HookcoreError, ValueError):
-    """A spec string, `"name:key=value"`, names an unknown plugin or parameter, or has a value of the wrong type."""
+    """A spec string, `"name:key=value"`, or a configuration has an unknown name or a wrong value, or cannot be read."""
 
 
 class LoadError(HookcoreError, ImportError):

@@ -20,8 +20,9 @@ class History:
     """The metrics of every observation: `history["val_loss"]` is a list of floats, one per row.
 
     A loop that evaluates once an epoch has a row for each epoch; one that evaluates by steps has a row for each evaluation too. A
-    metric that a row does not have is NaN there. `epochs`, `steps`, `by_steps` and `learning_rates` tell of each row, in the same
-    order. `epochs` begins above 0 if the run was given an initial epoch, or was resumed without the earlier history.
+    metric that a row does not have is NaN there; `rows` leaves it out, and so tells it from one that was NaN. `epochs`, `steps`,
+    `by_steps` and `learning_rates` tell of each row, in the same order. `epochs` begins above 0 if the run was given an initial
+    epoch, or was resumed without the earlier history.
     """
 
     epochs: list[int] = attrs.field(factory=list, init=False)
@@ -33,6 +34,8 @@ class History:
     learning_rates: list[float | None] = attrs.field(factory=list, init=False)
     """The learning rate at each row, before a plugin changed it; None if the trainee lacks one, or if it could not be read."""
     _columns: dict[str, array[float]] = attrs.field(factory=dict, init=False)
+    _absent: dict[str, array[int]] = attrs.field(factory=dict, init=False)
+    """The rows that do not have a metric, in order, for each that some row lacks."""
 
     def append(
         self,
@@ -51,18 +54,39 @@ class History:
         self.by_steps.append(by_steps)
         self.learning_rates.append(learning_rate)
         for name, column in self._columns.items():
-            column.append(floats.get(name, math.nan))
+            if name in floats:
+                column.append(floats[name])
+            else:
+                self._absent.setdefault(name, array("q")).append(len(column))
+                column.append(math.nan)
 
     def put(self, metrics: Mapping[str, float]) -> None:
         """Put `metrics` into the latest row."""
         self._add_columns(metrics)
         for name, value in metrics.items():
             self._columns[name][-1] = value
+            absent = self._absent.get(name)
+            if absent and absent[-1] == len(self) - 1:
+                absent.pop()
 
     def _add_columns(self, names: Iterable[str]) -> None:
         for name in names:
             if name not in self._columns:
                 self._columns[name] = array("d", [math.nan]) * len(self.epochs)
+                self._absent[name] = array("q", range(len(self.epochs)))
+
+    def rows(self) -> Iterator[dict[str, float]]:
+        """Yield the metrics of each row, without those that it does not have."""
+        lacking: dict[int, list[str]] = {}
+        for name, absent in self._absent.items():
+            for row in absent:
+                lacking.setdefault(row, []).append(name)
+        names = tuple(self._columns)
+        for row, values in enumerate(zip(*self._columns.values(), strict=True) if names else ((),) * len(self)):
+            metrics = dict(zip(names, values, strict=True))
+            for name in lacking.get(row, ()):
+                del metrics[name]
+            yield metrics
 
     def has_end_of(self, epoch: int) -> bool:
         """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh is not a row."""
@@ -93,11 +117,13 @@ class History:
         return {
             **{name: list(getattr(self, name)) for name in ("epochs", *_LATER)},
             "metrics": {name: column.tolist() for name, column in self._columns.items()},
+            "absent": {name: absent.tolist() for name, absent in self._absent.items() if absent},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the history that `state_dict` returned, also that of an earlier version, which had less of each row.
 
+        An earlier version did not tell which metrics a row lacks: then they are those that are NaN.
         Raises `ValueError` if a column has not one value per row.
         """
         epochs = list(state["epochs"])
@@ -106,9 +132,15 @@ class History:
         lengths = [len(column) for column in (*about.values(), *columns.values())]
         if any(length != len(epochs) for length in lengths):
             raise ValueError(f"a history of {len(epochs)} rows has columns of {lengths} values")
+        told = state.get("absent")
+        absent = {}
+        for name, column in columns.items():
+            nan = [row for row, value in enumerate(column) if math.isnan(value)]
+            absent[name] = array("q", nan if told is None else sorted(set(told.get(name, ())).intersection(nan)))
         for name, values in about.items():
             setattr(self, name, values)
         self.epochs, self._columns = epochs, columns
+        self._absent = absent
 
 
 _LATER: dict[str, Any] = {"steps": None, "by_steps": False, "learning_rates": None}

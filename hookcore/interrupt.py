@@ -10,6 +10,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from hookcore.stacks import callers
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType, TracebackType
@@ -60,8 +62,7 @@ class DelayedInterrupt:
 
     def uninstall(self) -> None:
         """Put the earlier handler back, unless another was put in place since. In another thread, the next Ctrl-C does."""
-        self.let_through()
-        self._installed = False
+        self._installed = False  # before all else: a Ctrl-C from here on puts the earlier handler back itself
         if self._before is not None and _in_main_thread() and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, _latest_in_use(self._before))
 
@@ -126,10 +127,8 @@ def _in_main_thread() -> bool:
 
 
 def being_executed(frame: FrameType | None) -> Iterator[CodeType]:
-    """Yield the code of `frame`, and of all that called it, the innermost first."""
-    while frame is not None:
-        yield frame.f_code
-        frame = frame.f_back
+    """Return the code of `frame`, and of all that called it, the innermost first."""
+    return (caller.f_code for caller in callers(frame))
 
 
 def _owner(handler: Any) -> DelayedInterrupt | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,11 +23,14 @@ class _Part:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
-        return cls(dict(state["own"]), {name: (total, count) for name, (total, count) in state["sums"].items()})
+        sums = {name: (_Single(total) if single else total, count) for name, (total, count, *single) in state["sums"].items()}
+        return cls(dict(state["own"]), sums)
 
     def state_dict(self) -> dict[str, Any]:
         sums = {
-            part: [value, count] for name, (total, count) in self.sums.items() for part, value in Metrics({name: total}).items()
+            part: [value, count, *(["float32"] if _is_single(total) else [])]
+            for name, (total, count) in self.sums.items()
+            for part, value in Metrics({name: total}).items()
         }
         return {"own": dict(Metrics(self.own)), "sums": sums}
 
@@ -63,8 +67,8 @@ class Means:
     def state_dict(self) -> dict[str, Any]:
         """Return the means so far, as JSON-able values.
 
-        A sum in 32 bits comes back as a Python float of the same value, to which a tensor is added in its own 32 bits: the
-        resumed mean is that of a run that was never cut, bit for bit.
+        A sum in 32 bits comes back as a number of the same value, to which a tensor is added in its own 32 bits, and which is
+        divided in 32 bits if none follows: the resumed mean is that of a run that was never cut, bit for bit.
         """
         return self._fresh.state_dict() | ({} if self._before is None else {"before": self._before.state_dict()})
 
@@ -120,10 +124,40 @@ class Means:
         return self._before is not None
 
 
+class _Single(float):
+    """A sum in 32 bits that was read from a checkpoint: what is computed with it has 32 bits too.
+
+    Python computes in 64, and rounding that again is exact for a sum and a quotient of numbers of 32 bits.
+    """
+
+    def __add__(self, other: Any) -> Any:
+        plain = float(self) + other  # a tensor's own sum: it may not know what this class is
+        return _Single(_rounded(plain)) if isinstance(other, int | float) else plain
+
+    __radd__ = __add__
+
+    def __truediv__(self, other: Any) -> Any:
+        return _rounded(float(self) / other)
+
+
+def _rounded(value: float) -> float:
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return value * float("inf")
+    return rounded
+
+
+def _is_single(total: Any) -> bool:
+    return isinstance(total, _Single) or str(getattr(total, "dtype", "")).endswith("float32")
+
+
 def _widened(value: Any) -> Any:
     """Convert `value` to a type in which many of its kind can be added up, without waiting for a tensor's device."""
     if hasattr(value, "__array_interface__"):  # NumPy
         return float(value)
     if hasattr(value, "detach"):  # PyTorch
         return value.detach().float()
-    return value.astype("float32") if hasattr(value, "astype") else value
+    if not hasattr(value, "astype") or getattr(value, "dtype", None) == "float32":  # a conversion to the same takes JAX 5 us
+        return value
+    return value.astype("float32")

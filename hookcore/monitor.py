@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from hookcore import schema
 from hookcore.numeric import number_of
 from hookcore.text import format_count, place_in_words
+from hookcore.trainee import Mode  # noqa: TC001 - tools such as OmegaConf read the types of the fields
 from hookcore.validators import boolean, integer, number, one_of, reject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore.trainee import Mode
+_COUNT: Final = schema.optional(schema.integer)
+_STATE: Final = schema.fields(
+    {"best": schema.optional(schema.number), "best_epoch": _COUNT, "waited": schema.integer},
+    {"best_step": (_COUNT, None), "by_steps": (schema.truth, False)},  # earlier versions did not write these
+)
 
 
 @final  # `_after` lists the fields, and would lose a subclass's
@@ -98,7 +104,7 @@ class Monitor:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Monitor:
         """Return a monitor with these parameters and the observations of `state`. Raises `ParameterError` if they do not fit."""
-        return attrs.evolve(self, **state)
+        return attrs.evolve(self, **_STATE(state))
 
     def __str__(self) -> str:
         """Return how long it has waited, as part of a reason: `has not improved by more than 0.1 for 2 observations`."""

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from hookcore.errors import HookcoreWarning, MetricError
+from hookcore.metric_names import MetricNames
 from hookcore.text import did_you_mean
 from hookcore.trainee import declared_direction, learning_rate_in
 
@@ -40,6 +41,7 @@ DIRECTIONS: Final[Mapping[str, Mode]] = {
     **dict.fromkeys(_LARGER_IS_BETTER.split(), "max"),
 }
 """The direction of well-known metric names, without a prefix such as `val_`. A name is looked up whole, never in parts."""
+_USUAL: Final = MetricNames()
 
 
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
@@ -49,7 +51,8 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
     for each plugin.
     """
     plain = run.metric_names.plain(metric)
-    declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain) or DIRECTIONS.get(plain)
+    declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain)
+    declared = declared or DIRECTIONS.get(plain) or DIRECTIONS.get(_USUAL.plain(metric))  # a plugin's default, in whatever loop
     if mode != "auto":
         if declared not in {None, mode} and run.plugin not in run.shared.contradicting:
             run.shared.contradicting.add(run.plugin)
@@ -96,6 +99,8 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
             " Nothing was validated: pass validation data. If validation does not run every epoch, "
             "set validation_freq in fit, KerasAdapter or Loop; in Loop, None is for validation by steps."
         )
+    elif not metrics:
+        msg += " There are no metrics at all: log some, or pass data to evaluate."
     elif history.by_steps[-1:] == [True]:
         msg += " If it comes only with other observations, such as the end of an epoch, set missing='skip'."
     if missing == "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: E
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
     one is left out, and a renamed one, recognised by its class, keeps its state. An observer that cannot load its state begins
     with fresh state, or is disabled if it cannot either. Raises `CheckpointError` if the record cannot be
-    read or an actor cannot load its state; the trainee is unchanged then.
+    read or an actor cannot load its state; the trainee is unchanged then, and every plugin as before its first run.
     """
     source = run.resumed_from.path if run.resumed_from is not None else "the capture"
     try:
@@ -106,12 +107,20 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: E
     }
     votes = [StopReason(**vote) for vote in record["stop_reasons"]]
     votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
-    for registered in plugins:
-        if registered.name in saved_names:
-            saved = saved_names[registered.name]
-            _load(registered, record["plugins"][saved]["state"], held.get(saved, {}), policy)
-    if capture.snapshots:
-        run.trainee.restore(capture.snapshots[0])
+    begun = []
+    try:
+        for registered in plugins:
+            if registered.name in saved_names:
+                saved = saved_names[registered.name]
+                begun.append(registered)
+                _load(registered, record["plugins"][saved]["state"], held.get(saved, {}), policy)
+        if capture.snapshots:
+            run.trainee.restore(capture.snapshots[0])
+    except BaseException:
+        for registered in begun:  # no run has their state, nor the snapshots in it
+            with contextlib.suppress(Exception):  # the first error is the one to raise
+                registered.reset()
+        raise
     run.history.load_state_dict(record["history"])
     for name, value in record["progress"].items():
         setattr(run.progress, name, value)

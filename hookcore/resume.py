@@ -55,6 +55,11 @@ def find(
     if resume != "auto":
         path = local_path(resume, "resume")
         return store.verify(path) if os.path.lexists(path / store.MANIFEST) else store.newest(path)
+    return newest(plugins, on_error)
+
+
+def newest(plugins: Iterable[Registered], on_error: Mapping[str, OnError] = MappingProxyType({})) -> SavedCheckpoint | None:
+    """Return what `find` does for `"auto"`: the newest checkpoint of any plugin, None before the first."""
     able = [registered for registered in plugins if registered.is_resumable]
     if not able:
         raise ParameterError(

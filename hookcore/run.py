@@ -14,7 +14,7 @@ from hookcore.history import History
 from hookcore.metric_names import MetricNames
 from hookcore.numeric import integer_of, is_finite, number_of
 from hookcore.raised import describe
-from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking
+from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking, sync
 from hookcore.validators import integer, number
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ class Shared:
     decisions: list[Decision] = attrs.field(factory=list)
     failures: list[PluginFailure] = attrs.field(factory=list)
     parameters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    chosen_parameters: Mapping[str, Collection[str]] = attrs.field(factory=dict)
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     shows_progress: bool = False
     interruption: BaseException | None = None
@@ -269,7 +270,9 @@ class Run:
     @property
     def model(self) -> Any:
         """The framework's own object, for plugins written for one framework, or None."""
-        return self._of_live_run("model")
+        model = self._of_live_run("model")
+        sync(self.shared.trainee)
+        return model
 
     @property
     def validation_data(self) -> Any:
@@ -330,6 +333,11 @@ class Run:
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
         """The parameters of each plugin, by its name, as JSON-able values; empty for a plugin that is not an attrs class."""
         return self.shared.parameters
+
+    @property
+    def chosen_parameters(self) -> Mapping[str, Collection[str]]:
+        """The names of the parameters of each plugin, by its name, that differ from their defaults, or that had to be given."""
+        return self.shared.chosen_parameters
 
     @property
     def plugin_seconds(self) -> Mapping[str, float]:

@@ -115,8 +115,13 @@ class Sequence:
         yield ("batch_dropped",)
 
     def settled(self, fresh: Metrics = None) -> Events:
-        """All that the held batch led to is done. `fresh` are more metrics since the latest observation, if this is one."""
-        if self.held == "batch":
+        """All that the held batch or epoch led to is done.
+
+        `fresh` are more metrics since the latest observation, if a held batch was one.
+        """
+        if self.held == "epoch":
+            yield from self._close()
+        elif self.held == "batch":
             yield from self._close("epoch")
             if self.evaluated:
                 self.fresh = {**self.fresh, **(fresh or {})}
@@ -135,7 +140,10 @@ class Sequence:
         if "epoch" in self.open and self.held != "epoch":
             self.continues = self.left = False
             yield from self._close("epoch")
-            yield from self._settle()
+            if hold:
+                yield from self._observe()  # the moment continues: what the held batch led to is its epoch's end too
+            else:
+                yield from self._settle()
             # If all come at once, they are passed on as they are, and read when a plugin does.
             fresh = metrics if fresh is None else fresh
             if metrics is not None:
@@ -268,10 +276,14 @@ class Sequence:
     def _settle(self) -> Events:
         if self.held == "batch":
             self.held = None
-            if self.evaluated:
-                fresh, self.fresh, self.evaluated, self.observed = self.fresh, {}, False, True
-                yield "observed", fresh
+            yield from self._observe()
             yield ("settled",)
+
+    def _observe(self) -> Events:
+        """Make the evaluations of the held batch, if there were any, an observation."""
+        if self.evaluated:
+            fresh, self.fresh, self.evaluated, self.observed = self.fresh, {}, False, True
+            yield "observed", fresh
 
     def _add(self, metrics: Mapping[str, Any]) -> None:
         if "epoch" in self.open and metrics:

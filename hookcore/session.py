@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 
 from hookcore.captures import Captures
-from hookcore.dispatch import Hooks, compile_hooks, raise_first
+from hookcore.dispatch import Hooks, Switch, compile_hooks, raise_first
 from hookcore.ending import tell_of_end
 from hookcore.error_policy import ErrorPolicy
 from hookcore.errors import CapabilityError, HookcoreError, Preempted
@@ -74,6 +74,7 @@ class Session:
         "_plugins",
         "_policy",
         "_progress",
+        "_switch",
         "_thread",
         "_timed_batch_hooks",
         "_timing",
@@ -137,10 +138,13 @@ class Session:
         self._ended = False
         run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
         self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
-        self.hooks = Hooks()
+        self.hooks, self._switch = Hooks(), Switch()
         self._compile()
         run.shared.parameters = {
             registered.name: self._policy.ask(registered, "a parameter", registered.parameters, {}) for registered in plugins
+        }
+        run.shared.chosen_parameters = {
+            registered.name: self._policy.ask(registered, "a default", registered.chosen_parameters, []) for registered in plugins
         }
         self._voted = on_vote
         self._epoch_metrics = epoch_metrics
@@ -161,12 +165,12 @@ class Session:
         plain = implementations(self._policy.active)
         timed = self._timing.timed(plain)
         batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._policy)
+        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
         batches = {hook: plain[hook] for hook in BATCH_HOOKS}
-        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._policy)
+        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
         self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
         self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
-        others = compile_hooks(timed, self._handles, self._policy)
+        others = compile_hooks(timed, self._handles, self._policy, self._switch)
         for hook in timed:
             setattr(self.hooks, hook, getattr(others, hook))
         self._use_batch_hooks(timed=self._batches_timed)
@@ -217,6 +221,11 @@ class Session:
     def is_whole(self) -> bool:
         """Whether what was trained is whole, and every plugin has had every event of it."""
         return not self._cuts
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the latest batch was no update, so that gradients wait for one."""
+        return self._accumulates
 
     @property
     def waits_for(self) -> str:
@@ -487,8 +496,13 @@ class Session:
             self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
     def leave_to_parent(self) -> None:
-        """Call no plugin from now on, in a forked child: the run is its parent's, which the child's end does not concern."""
+        """Call no plugin from now on, in a forked child: the run is its parent's, which the child's end does not concern.
+
+        If the child was forked within a hook, the plugins after it are not called there either.
+        """
         self._is_copy = self._ended = True
+        self._switch.turn_off(self.refuse_fact)
+        self._asked.clear()
         self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
     def refuse_fact(self, *_: object) -> None:
@@ -525,9 +539,9 @@ class Session:
         """Return what a checkpoint holds; see `Run.capture`."""
         return self._captures.take()
 
-    def record(self) -> str:
-        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once."""
-        return self._captures.record_alone()
+    def record(self, *, quiet: bool = False) -> str:
+        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once, or not."""
+        return self._captures.record_alone(quiet=quiet)
 
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
         from hookcore import record

@@ -15,6 +15,7 @@ from hookcore.numeric import number_of, unwrapped
 
 _MARK = "float"
 _NON_FINITE = ("nan", "inf", "-inf")
+_AS_THEY_ARE = {int, str, bool, type(None)}
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
@@ -30,6 +31,14 @@ def loads(text: str) -> Any:
     return _decode(json.loads(text, object_pairs_hook=_unique))
 
 
+def flattened(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dicts by their names, joined by dots: `{"model.depth": 3}`; a list or an empty dict is one."""
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= flattened(item, f"{prefix}{name}.") if isinstance(item, dict) and item else {f"{prefix}{name}": item}
+    return flat
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -39,7 +48,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _encode(value: Any) -> Any:
     kind = type(value)
-    if kind is float:  # most of a history
+    if kind is float:
         return value if math.isfinite(value) else {_MARK: repr(value)}
     if value is None or kind is int or isinstance(value, str | bool):
         return value
@@ -50,6 +59,9 @@ def _encode(value: Any) -> Any:
         encoded = {key: _encode(item) for key, item in value.items()}
         return {_MARK: encoded} if value.keys() == {_MARK} else encoded
     if isinstance(value, list | tuple):
+        kinds = set(map(type, value))  # a long history has a few long columns, each of one kind
+        if kinds <= _AS_THEY_ARE or (kinds == {float} and all(map(math.isfinite, value))):
+            return list(value)
         return [_encode(item) for item in value]
     plain = unwrapped(value)
     plain = plain if isinstance(plain, bool) else number_of(plain)

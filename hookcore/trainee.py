@@ -153,6 +153,47 @@ def declared_direction(trainee: object, metric: str) -> Mode | None:
     return direction
 
 
+def sync(trainee: object) -> None:
+    """Call the method `sync` of `trainee`, if it has one, before a plugin gets the framework's own object.
+
+    It puts into that object what the loop holds elsewhere: Keras's trainer on JAX keeps all values to itself within an epoch.
+    """
+    method = getattr(trainee, "sync", None)
+    if method is not None:
+        method()
+
+
+@attrs.frozen
+class DataBegin:
+    """How data begin when a loop iterates over them next."""
+
+    batch: int = 0
+    """The first batch that they yield: those before it need not be read and dropped. At most the one that was asked for."""
+    warning: str | None = None
+    """Why an epoch of theirs that was cut does not continue as it was, as a sentence without a full stop; None if it does."""
+
+
+def begin_data(trainee: object, data: Any, epoch: int, batch: int) -> DataBegin:
+    """Tell that the loop is about to iterate over `data` in `epoch`, and wants it from `batch` on; return where it begins.
+
+    The trainee knows its framework's data: its method `begin_data` has them shuffle for that epoch and skip the batches that were
+    trained before a run was cut. Without that method they begin at their first batch.
+    """
+    method = getattr(trainee, "begin_data", None)
+    begun: DataBegin = DataBegin() if method is None else method(data, epoch, batch)
+    return begun
+
+
+def restore_random(trainee: object) -> None:
+    """Call the method `restore_random` of `trainee`, if it has one, once the data of a resumed epoch are at its next batch.
+
+    It puts back the random state of the snapshot that was restored last: reading batches again has drawn from it.
+    """
+    method = getattr(trainee, "restore_random", None)
+    if method is not None:
+        method()
+
+
 def _asked(trainee: object, method: str, about: str) -> Any:
     return getattr(trainee, method)(about) if hasattr(trainee, method) else None
 

@@ -7,6 +7,8 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import attrs
+
 from hookcore.errors import ParameterError
 from hookcore.numeric import integer_of, is_finite, number_of
 from hookcore.paths import local_path, problem_of
@@ -14,7 +16,7 @@ from hookcore.secrecy import shown
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from attrs import Attribute
@@ -33,19 +35,33 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
     return validate
 
 
-def _storing(check: Callable[[object, str, Any], Any]) -> Validator:
-    """Return a validator that stores what `check` returns: Python's own number for a number of another library.
+@attrs.frozen
+class _Storing:
+    """A validator that stores what `check` returns: Python's own number for a number of another library.
 
-    So whoever uses the validator needs no converter beside it. A later assignment stores what it is given.
+    So whoever uses the validator needs no converter beside it.
     """
 
-    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        plain = check(instance, attribute.alias or attribute.name, value)
+    check: Callable[[object, str, Any], Any]
+
+    def __call__(self, instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        plain = self.check(instance, attribute.alias or attribute.name, value)
         # Within `deep_iterable` the value is an element of what is stored; on assignment it is not stored yet.
         if plain is not value and getattr(instance, attribute.name, None) is value:
             object.__setattr__(instance, attribute.name, plain)  # as attrs does it, also if the class is frozen
 
-    return validate
+
+def convert_and_validate(instance: Any, attribute: Attribute[Any], value: Any) -> Any:
+    """Return what an assignment to an attribute stores: the value that its converter and its validator make of it.
+
+    For `@attrs.define(on_setattr=validators.convert_and_validate)`. attrs' own hook lets a validator refuse a value, but not
+    change it, and would store the number of another library as it is.
+    """
+    if attribute.converter is not None:
+        value = attrs.setters.convert(instance, attribute, value)
+    if isinstance(attribute.validator, _Storing):
+        return attribute.validator.check(instance, attribute.alias or attribute.name, value)
+    return value if attribute.validator is None else attrs.setters.validate(instance, attribute, value)
 
 
 def reject(instance: object, parameter: str, value: object, expected: str, advice: str = "") -> NoReturn:
@@ -69,13 +85,15 @@ def checked_integer(
     return number
 
 
-def integer(*, at_least: int, optional: bool = False, expected: str | None = None) -> Validator:
-    """Accept what `checked_integer` accepts, and store it as Python's int."""
-    return _storing(
-        lambda owner, parameter, value: checked_integer(
-            owner, parameter, value, at_least=at_least, optional=optional, expected=expected
-        )
-    )
+def integer(*, at_least: int, optional: bool = False, expected: str | None = None, besides: Collection[str] = ()) -> Validator:
+    """Accept what `checked_integer` accepts, and store it as Python's int; and the strings `besides`, none by default."""
+
+    def check(owner: object, parameter: str, value: Any) -> Any:
+        if isinstance(value, str) and value in besides:
+            return value
+        return checked_integer(owner, parameter, value, at_least=at_least, optional=optional, expected=expected)
+
+    return _Storing(check)
 
 
 def number(
@@ -112,7 +130,7 @@ def number(
             reject(owner, parameter, value, expected)
         return plain
 
-    return _storing(check)
+    return _Storing(check)
 
 
 def boolean() -> Validator:
@@ -156,6 +174,10 @@ def as_path(value: str | os.PathLike[str]) -> Path:
     return given if not isinstance(given, str) or not given or problem_of(given) else local_path(given)
 
 
+# attrs copies this into the `__init__` of a plugin, and in the plugin's module, `os` may be unknown.
+as_path.__annotations__["value"] = str | os.PathLike[str]
+
+
 def file() -> Validator:
     """Accept a local path at which a file exists or can be made: not a directory or device, and not beneath a file."""
     return _check_path("file", stat.S_ISREG)
@@ -164,6 +186,11 @@ def file() -> Validator:
 def directory() -> Validator:
     """Accept a local path at which a directory exists or can be made: not a file, and not beneath one."""
     return _check_path("directory", stat.S_ISDIR)
+
+
+def kind_of_path(validator: object) -> str | None:
+    """Return `"file"` or `"directory"` for what `file` or `directory` returned, and None for any other validator."""
+    return getattr(validator, "path_kind", None)
 
 
 def _check_path(kind: str, is_kind: Callable[[int], bool]) -> Validator:
@@ -188,6 +215,7 @@ def _check_path(kind: str, is_kind: Callable[[int], bool]) -> Validator:
             other = "a directory" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a device or pipe"
             reject(instance, parameter, str(value), f"the path of a {kind}, not of {other}")
 
+    validate.path_kind = kind  # type: ignore[attr-defined]
     return validate
 
 

@@ -1,4 +1,4 @@
-"""`hookcore checkpoints`: list, verify and prune the checkpoints in a directory."""
+"""`hookcore checkpoints`: list, find, verify and prune the checkpoints in a directory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _NoCheckpoint(click.ClickException):
 
 @click.group()
 def checkpoints() -> None:
-    """List, verify or prune the checkpoints in a directory."""
+    """List, find, verify or prune the checkpoints in a directory."""
 
 
 @checkpoints.command()
@@ -53,6 +53,26 @@ def ls(ctx: click.Context, directory: Path) -> None:
     holds no checkpoint.
     """
     ctx.exit(show(directory))
+
+
+@checkpoints.command()
+@_DIRECTORY
+@click.option("--path", "only_path", is_flag=True, help="Print its path and nothing else, for a script.")
+def best(directory: Path, *, only_path: bool) -> None:
+    """Find the checkpoint in DIR with the best value of the monitored metric; of equals, the earliest.
+
+    Reads every file of it. Skips damaged ones, and names them on the standard error. Exits with status 1 if no checkpoint
+    with a value is whole, and 2 if DIR holds no checkpoint.
+    """
+    _paths(directory)
+    try:
+        found = store.best(directory)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    if only_path:
+        click.echo(os.fsencode(found.path))
+    else:
+        click.echo(f"{found.path.name}: epoch {found.epoch + 1}, {_metric(found)}, {format_size(files.size(found.path))}.")
 
 
 @checkpoints.command()

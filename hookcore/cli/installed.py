@@ -13,7 +13,7 @@ import pluggy
 from hookcore.engine import Engine
 from hookcore.markers import PROJECT
 from hookcore.raised import describe, interrupts
-from hookcore.registry import discovery, spec_string
+from hookcore.registry import discovery, finding, spec_string
 from hookcore.specs import HOOKS
 
 if TYPE_CHECKING:
@@ -153,6 +153,9 @@ def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.env
     found = list(discovery.unknown_names(discovery.blocked_names(environ), names))
     if not discovery.autoload_allowed(environ):
         found.append(f"{discovery.NO_AUTOLOAD} is set: nothing is autoloaded.")
+    added = [request.called for request in finding.from_environment(environ)]
+    if added:
+        found.append(f"{finding.PLUGINS} adds to every run: {', '.join(added)}.")
     engine = Engine(
         [(plugin.name, plugin.plugin) for plugin in listed if plugin.kind == "autoload" and plugin.status == "ok"], autoload=False
     )

@@ -76,7 +76,7 @@ def _broken(entry: metadata.EntryPoint, reason: str) -> click.Command:
     return click.Command(entry.name, callback=fail, short_help=f"(broken: {reason})", help=text, context_settings=lenient)
 
 
-@click.group("hookcore", cls=EntryPointGroup)
+@click.group("hookcore", cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hookcore")
 def main() -> None:
     """Write a training plugin once; run it in every training loop."""

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hookcore.cli.adapters import InstalledAdapter, installed_adapters
 from hookcore.cli.console import open_console
-from hookcore.cli.installed import InstalledPlugin, Kind, Status, installed, notes
+from hookcore.cli.installed import InstalledPlugin, Kind, installed, notes
 from hookcore.registry import spec_string
 from hookcore.secrecy import HIDDEN, is_secret
 from hookcore.text import did_you_mean
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-_STYLES: Final[Mapping[Status, str]] = {"ok": "green", "broken": "bold red", "ambiguous": "red"}
+_STYLES: Final[Mapping[str, str]] = {"ok": "green", "installed": "green", "broken": "bold red", "ambiguous": "red"}
 _TITLES: Final[Mapping[Kind, str]] = {
     "autoload": "in every run, in this order",
     "catalogue": "in a run that asks for it by name",
@@ -33,34 +34,79 @@ _WIDE: Final = 150
 """From this width in characters, every fact about a plugin has a column of its own."""
 
 
-def show(name: str | None = None, console: Console | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Print the list, or the plugins called `name`; return 1 if one of them is autoloaded and broken, else 0.
+def show(
+    name: str | None = None,
+    console: Console | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    verbose: bool = False,
+) -> int:
+    """Print the list, or the plugins and adapters called `name`; return 1 if a plugin of them is autoloaded and broken, else 0.
 
-    Raises `click.ClickException` if no plugin is called `name`.
+    The list has all that is known if it is `verbose`; by default, what each plugin does and why some would not run. Raises
+    `click.ClickException` if nothing is called `name`.
     """
     console = console or open_console()
-    listed = installed(environ)
+    listed, adapters = installed(environ), installed_adapters()
     if name is not None:
-        names = {plugin.name for plugin in listed}
+        names = {plugin.name for plugin in listed} | {adapter.name for adapter in adapters}
         listed = [plugin for plugin in listed if plugin.name == name]
-        if not listed:
+        adapters = [adapter for adapter in adapters if adapter.name == name]
+        if not listed and not adapters:
             there = ", ".join(sorted(names)) or "none"
             raise click.ClickException(f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}")
         for plugin in listed:
             _describe(console, plugin)
+        for adapter in adapters:
+            _describe_adapter(console, adapter)
+    elif not verbose:
+        _brief(console, listed, adapters)
     else:
         narrow = console.is_terminal and console.width < _WIDE
-        console.print(_entries(listed) if narrow else _columns(listed, "\n" if console.is_terminal else ", "))
+        between = "\n" if console.is_terminal else ", "
+        console.print(_entries(listed) if narrow else _columns(listed, between))
+        if adapters:
+            console.print()
+            console.print(_adapter_entries(adapters) if narrow else _adapter_columns(adapters, between))
+    if name is None:
         for note in notes(listed, environ):
             console.print(Text(note))
     return int(any(plugin.kind == "autoload" and plugin.status == "broken" for plugin in listed))
 
 
-def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
+def _brief(console: Console, listed: Sequence[InstalledPlugin], adapters: Sequence[InstalledAdapter]) -> None:
+    """Print what each plugin does, and what each adapter is for."""
+    table = _two_columns()
+    groups = {kind: [plugin for plugin in listed if plugin.kind == kind] for kind in _TITLES}
+    for kind, group in groups.items():
+        if group:
+            table.add_row(Text("plugin", "underline"), Text(_TITLES[kind], "underline"))
+        for plugin in group:
+            why = () if plugin.status == "ok" else ((plugin.verdict, _STYLES.get(plugin.status, "yellow")),)
+            doing = (plugin.description,) if plugin.description else ()
+            table.add_row(Text(plugin.name, "bold"), Text(" ").join(Text.assemble(part) for part in (*doing, *why)))
+    if adapters:
+        table.add_row("", "")
+        table.add_row(Text("adapter", "underline"), Text("for", "underline"))
+    for adapter in adapters:
+        framework = Text.assemble(adapter.framework or adapter.use)
+        if adapter.status != "installed":
+            framework.append(", " if framework else "").append_text(_status(adapter))
+        table.add_row(Text(adapter.name, "bold"), framework)
+    console.print(table)
+    console.print(Text("`hookcore plugins NAME` describes one, and `hookcore plugins --verbose` all of them.", "dim"))
+
+
+def _titled(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
-    for title in ("plugin", "status", "kind", "role", "hooks", "what it does", "from"):
+    for title in titles:
         # If the table is too wide, break the cells that have spaces.
-        table.add_column(title, overflow="fold", no_wrap=title not in {"status", "hooks", "what it does"})
+        table.add_column(title, overflow="fold", no_wrap=title not in {"status", "hooks", "what it does", "use"})
+    return table
+
+
+def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
+    table = _titled("plugin", "status", "kind", "role", "hooks", "what it does", "from")
     for plugin in listed:
         table.add_row(
             Text(plugin.name, "bold"),
@@ -74,11 +120,35 @@ def _columns(listed: Iterable[InstalledPlugin], between: str) -> Table:
     return table
 
 
-def _entries(listed: Sequence[InstalledPlugin]) -> Table:
-    """Return the table for a narrow terminal: two columns, and a few lines for each plugin."""
+def _adapter_columns(adapters: Iterable[InstalledAdapter], between: str) -> Table:
+    table = _titled("adapter", "status", "for", "use", "from")
+    for adapter in adapters:
+        origin = f"{adapter.origin}{between}{adapter.target}"
+        table.add_row(Text(adapter.name, "bold"), _status(adapter), Text(adapter.framework), Text(adapter.use), Text(origin))
+    return table
+
+
+def _two_columns() -> Table:
+    """Return an empty table for a narrow terminal, whose first column is never broken."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    return table
+
+
+def _adapter_entries(adapters: Iterable[InstalledAdapter]) -> Table:
+    table = _two_columns()
+    table.add_row(Text("adapter", "underline"), Text("in the framework's own loop", "underline"))
+    for adapter in adapters:
+        left = Text.assemble((adapter.name, "bold"), "\n  ", _status(adapter, adapter.status))
+        right = (adapter.framework, adapter.reason, adapter.use, f"{adapter.origin}, {adapter.target}")
+        table.add_row(left, Text("\n".join(filter(None, right))))
+    return table
+
+
+def _entries(listed: Sequence[InstalledPlugin]) -> Table:
+    """Return the table for a narrow terminal: two columns, and a few lines for each plugin."""
+    table = _two_columns()
     for kind, title in _TITLES.items():
         group = [plugin for plugin in listed if plugin.kind == kind]
         if group:
@@ -92,8 +162,17 @@ def _entries(listed: Sequence[InstalledPlugin]) -> Table:
     return table
 
 
-def _status(plugin: InstalledPlugin, text: str | None = None) -> Text:
-    return Text(text or plugin.verdict, _STYLES.get(plugin.status, "yellow"))
+def _status(listed: InstalledPlugin | InstalledAdapter, text: str | None = None) -> Text:
+    return Text(text or listed.verdict, _STYLES.get(listed.status, "yellow"))
+
+
+def _describe_adapter(console: Console, adapter: InstalledAdapter) -> None:
+    console.print(Text.assemble((adapter.name, "bold"), "  adapter  ", _status(adapter)))
+    console.print(Text(f"{adapter.origin}, {adapter.target}"))
+    for label, value in {"For": adapter.framework, "Use": adapter.use}.items():
+        if value:
+            console.print(Text(f"{label}: {value}"))
+    console.print()
 
 
 def _describe(console: Console, plugin: InstalledPlugin) -> None:

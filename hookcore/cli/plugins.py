@@ -1,20 +1,32 @@
-"""`hookcore plugins`: which plugins are installed, and which of them would not run."""
+"""`hookcore plugins`: which plugins and adapters are installed, and which of them would not run."""
 
 from __future__ import annotations
 
 import click
 
+from hookcore.adapter_info import GROUP
+from hookcore.registry import discovery
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    del ctx, param
+    groups = (discovery.CATALOGUE, discovery.AUTOLOAD, GROUP)
+    names = {entry.name for group in groups for entry in discovery.entry_points(group)}
+    return sorted(name for name in names if name.startswith(incomplete))
+
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete)
+@click.option("-v", "--verbose", is_flag=True, help="List the origin, the role, the hooks and the status of each plugin too.")
 @click.pass_context
-def plugins(ctx: click.Context, name: str | None) -> None:
-    """List the installed plugins, or describe the one called NAME.
+def plugins(ctx: click.Context, name: str | None, *, verbose: bool) -> None:
+    """List the installed plugins and adapters, or describe the one called NAME.
 
-    The list has the origin, the hooks, the call order and the status of each: ok, blocked, broken or shadowed, for example. Exits
-    with status 1 if a plugin that every run would load is broken.
+    Of each plugin the list has what it does, and why it would not run, such as blocked, broken or shadowed. Of each adapter it
+    has the framework with its version, or what to install; no framework is imported. Exits with status 1 if a plugin that every
+    run would load is broken.
     """
     # Imported here, because only what prints needs rich.
     from hookcore.cli import plugin_tables
 
-    ctx.exit(plugin_tables.show(name))
+    ctx.exit(plugin_tables.show(name, verbose=verbose))

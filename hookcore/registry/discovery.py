@@ -1,4 +1,4 @@
-"""Find the plugins of an engine: objects, names and spec strings, and entry points; leave out what is blocked or broken."""
+"""Read what is installed: entry points and the distributions that they come from; and what the environment blocks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from hookcore.errors import HookcoreWarning, LoadError, ParameterError, RegistrationError, SpecError
+from hookcore.errors import HookcoreWarning, RegistrationError
 from hookcore.raised import describe, interrupts
-from hookcore.secrecy import shown_spec
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,6 +44,12 @@ class Found:
     plugin: object
     origin: str
     autoloaded: bool = False
+    replaces: tuple[str, ...] = ()
+    """The autoloaded plugins that it replaces, besides one that has its name."""
+    source: str = "code"
+    """Who asked for it: `code`, `configuration`, `environment` or `autoload`."""
+    place: str = ""
+    """Where it was asked for."""
 
 
 @attrs.frozen
@@ -128,62 +133,6 @@ def load(entry: metadata.EntryPoint) -> Any:
     return entry.load()
 
 
-def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
-    """Yield the plugins that are `asked` for, in that order, then the autoload group, without those that the environment blocks.
-
-    An item is a plugin, a spec string (see `from_spec`), or a pair `(name, either)` that names it. A plugin that is asked for
-    replaces an autoloaded one of the same name. An autoloaded plugin that cannot be loaded is left out with a warning. With
-    `autoload`, a blocked name that no plugin has is logged.
-    """
-    blocked = blocked_names(environ)
-    names: set[str] = set()
-    asked_for: set[str] = set()
-    for item in asked:
-        name, given = item if isinstance(item, tuple) and len(item) == 2 else (None, item)  # noqa: PLR2004 - a pair
-        spec_name = given.partition(":")[0].strip() if isinstance(given, str) else None
-        if is_blocked(name, blocked) or is_blocked(spec_name, blocked):
-            asked_for.update(filter(None, (name, spec_name)))
-            logger.warning("plugin %r was asked for and is blocked by %s", name or spec_name, DISABLE)
-            continue
-        found = from_spec(given) if isinstance(given, str) else Found(name_of(given), given, _origin(given))
-        found = attrs.evolve(found, name=name or found.name)
-        asked_for.add(found.name)
-        if is_blocked(found.name, blocked):
-            logger.warning("plugin %r was asked for and is blocked by %s", found.name, DISABLE)
-        else:
-            names.add(found.name)
-            yield found
-    if blocked and autoload:
-        installed = {entry.name for group in (CATALOGUE, AUTOLOAD) for entry in entry_points(group)}
-        for sentence in unknown_names(blocked, installed | asked_for):
-            logger.warning("%s", sentence)
-    if autoload and autoload_allowed(environ):
-        entries, unreadable = read_entry_points(AUTOLOAD)
-        for broken in unreadable:
-            warnings.warn(
-                f"The entry points of {broken.origin} cannot be read, and runs continue without its plugins, if it has any: "
-                f"{broken.reason}. Reinstall it, or remove it.",
-                HookcoreWarning,
-                stacklevel=3,
-            )
-        for entry in entries:
-            if entry.name not in names and not is_blocked(entry.name, blocked):
-                names.add(entry.name)
-                yield from _autoloaded(entry)
-
-
-def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
-    try:
-        target = load(entry)
-        found = Found(entry.name, target() if callable(target) else target, distribution(entry), autoloaded=True)
-    except BaseException as error:  # a third party's import may do anything, and must not stop the run
-        if interrupts(error):
-            raise
-        warn_left_out(entry.name, distribution(entry), error)
-    else:
-        yield found
-
-
 def warn_left_out(name: str, origin: str, error: BaseException) -> None:
     """Warn that an autoloaded plugin could not be loaded: a broken package must not break every run."""
     warnings.warn(
@@ -220,49 +169,3 @@ def _default_name(plugin: object) -> str:
         for i, letter in enumerate(name)
     )
     return words.lower()
-
-
-def _origin(plugin: object) -> str:
-    return plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__
-
-
-def from_spec(spec: str) -> Found:
-    """Return the plugin that a string asks for: `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`.
-
-    Values are converted to the type of the factory's parameter. Put a value with a comma into double quotes. Raises `SpecError`
-    for an unknown plugin or parameter or a value of the wrong type, and `LoadError` if the plugin cannot be imported or made.
-    """
-    from hookcore.registry.spec_string import parse_arguments
-
-    name, _, text = (part.strip() for part in spec.partition(":"))
-    found = [entry for entry in entry_points(CATALOGUE) if entry.name == name]
-    if not found:
-        entries, unreadable = read_entry_points(CATALOGUE)
-        names = [entry.name for entry in entries]
-        broken = "".join(f" The entry points of {broken.origin} cannot be read." for broken in unreadable)
-        raise SpecError(
-            f"No plugin is called {name!r}; there are: {', '.join(names) or 'none'}.{did_you_mean(name, names)}{broken}"
-        )
-    if len({entry.value for entry in found}) > 1:
-        offers = " and by ".join(map(distribution, found))
-        raise SpecError(f"Plugin {name!r} is offered by {offers}. Uninstall one, or pass the object instead of its name.")
-    entry = found[0]
-    try:
-        factory = load(entry)
-    except BaseException as error:
-        if interrupts(error):
-            raise
-        raise LoadError(
-            f"Plugin {name!r} of {distribution(entry)} could not be imported from {entry.value!r}: {describe(error)}"
-        ) from error
-    try:
-        arguments = parse_arguments(spec, text, factory)
-        return Found(name, factory(**arguments) if callable(factory) else factory, distribution(entry))
-    except SpecError:
-        raise
-    except (TypeError, ParameterError) as error:
-        raise SpecError(f"Plugin spec {shown_spec(spec, factory)}: {describe(error).partition(': ')[2]}") from error
-    except BaseException as error:
-        if interrupts(error):
-            raise
-        raise LoadError(f"Plugin {name!r} of {distribution(entry)} could not be made: {describe(error)}") from error

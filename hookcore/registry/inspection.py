@@ -137,7 +137,13 @@ class Registered:
         }
         return dict(_as_json(self.name, "a parameter", found)) if found else {}
 
+    def chosen_parameters(self) -> list[str]:
+        """Return the names of those parameters that differ from their defaults, or that had to be given."""
+        fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
+        return [field.alias for field in fields if field.init and not _is_default(self.plugin, field)]
 
+
+_EMPTY: Final = (list, dict, set, tuple, frozenset)
 _PLAIN: Final = tuple(field.name for field in attrs.fields(Registered) if field.name not in {"plugin", "hooks"})
 
 
@@ -152,7 +158,20 @@ def _jsonable(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): HIDDEN if is_secret(str(key)) else _jsonable(item) for key, item in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
+
+
+def _is_default(plugin: Any, field: attrs.Attribute[Any]) -> bool:
+    default = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, whatever its stub says
+        made: Any = default.factory  # type: ignore[union-attr]
+        if made not in _EMPTY:  # another function may do more than to return the default
+            return False
+        default = made()
+    value = getattr(plugin, field.name)
+    return value is default or bool(_jsonable(value) == _jsonable(default))
 
 
 def examine(found: Found) -> Registered:

@@ -1,23 +1,26 @@
-"""Read the parameters in a spec string, `"name:key=value,key=value"`, as the types that the plugin's factory declares."""
+"""Read parameters as the types that a plugin's factory declares: of a spec string, `"name:key=value,key=value"`, or a mapping."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import shlex
 import types
 import typing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from hookcore.errors import SpecError
+from hookcore.raised import describe, interrupts
 from hookcore.secrecy import shown, shown_spec
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from hookcore.registry.place import Place
 
 
 def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
@@ -47,11 +50,45 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
             raise SpecError(f"Plugin spec {quoted}: {key!r} is given twice.")
         try:
             arguments[key] = _convert(value, parameters[key])
-        except ValueError:
-            raise SpecError(
-                f"Plugin spec {quoted}: {key} must be {_describe(parameters[key])}, got {shown(key, value, factory)}."
-            ) from None
+        except ValueError as error:
+            got = f"got {shown(key, value, factory)}.{_why(error)}"
+            raise SpecError(f"Plugin spec {quoted}: {key} must be {_describe(parameters[key])}, {got}") from error.__cause__
     return arguments
+
+
+def checked_arguments(place: Place, given: Mapping[Any, Any], factory: Callable[..., object]) -> dict[str, Any]:
+    """Return the parameters in a mapping as plain values; a string is converted to the type of the parameter of `factory`.
+
+    So YAML's `1e-3`, which is a string there, is a number. Raises `SpecError` for unknown parameters and strings that do not
+    convert, with a line for each, which begins with the key's place.
+    """
+    parameters = parameters_of(factory)
+    arguments: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for key, value in given.items():
+        if key not in parameters:
+            listed = ", ".join(parameters) or "none"
+            hint = did_you_mean(str(key), parameters)
+            mistakes.append(f"{place / str(key)}: no parameter {key!r}; there are: {listed}.{hint}")
+            continue
+        try:
+            arguments[key] = _convert(value, parameters[key]) if isinstance(value, str) else plain(value)
+        except ValueError as error:
+            got = f"got {shown(key, value, factory)}.{_why(error)}"
+            mistakes.append(f"{place / key}: {key} must be {_describe(parameters[key])}, {got}")
+    if mistakes:
+        raise SpecError("\n".join(mistakes))
+    return arguments
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with dicts and lists in place of the mappings and sequences of other libraries, such as OmegaConf's."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        items = [plain(inner) for inner in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    return value
 
 
 def parameters_of(factory: Any) -> dict[str, Any]:
@@ -98,9 +135,37 @@ def _convert(text: str, hint: Any) -> Any:
         return words[text.lower()]
     if hint in {int, float, Path}:
         return hint(text)
+    if _is_function(hint):
+        return _imported(text)
     if hint in {str, Any, os.PathLike} or typing.get_origin(hint) is os.PathLike:
         return text
     raise ValueError(text)
+
+
+def _is_function(hint: Any) -> bool:
+    return hint is Callable or typing.get_origin(hint) is Callable
+
+
+def _imported(text: str) -> Any:
+    """Return the object that `"package.module:name"` names. Raises `ValueError` if that is impossible."""
+    module, colon, names = text.partition(":")
+    if not module or not colon or not names:
+        raise ValueError(text)
+    try:
+        found: Any = importlib.import_module(module)
+        for name in names.split("."):
+            found = getattr(found, name)
+    except BaseException as error:  # whatever the module's import raises is the reason
+        if interrupts(error):
+            raise
+        raise ValueError(text) from error
+    if not callable(found):
+        raise ValueError(text)  # noqa: TRY004 - as for any text that does not convert
+    return found
+
+
+def _why(error: ValueError) -> str:
+    return f" {describe(error.__cause__)}." if error.__cause__ is not None else ""
 
 
 def _convert_union(text: str, options: tuple[Any, ...]) -> Any:
@@ -123,5 +188,7 @@ def _describe(hint: Any) -> str:
         return "none"
     if hint is bool:
         return "true or false"
+    if _is_function(hint):
+        return "the name of a function that can be imported, such as package.module:function"
     names = {int: "an integer", float: "a number", str: "a string", Path: "a path"}
     return names.get(hint, f"given in Python, not in a string: it is {getattr(hint, '__name__', hint)}")

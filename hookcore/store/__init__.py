@@ -10,6 +10,7 @@ Whoever writes or removes checkpoints holds the directory's `lock`; reading need
 from __future__ import annotations
 
 from hookcore.store.directory import (
+    Known,
     available,
     best,
     clear,
@@ -21,8 +22,8 @@ from hookcore.store.directory import (
     set_aside,
     write,
 )
-from hookcore.store.files import move_aside, move_file_aside, read_file, write_bytes, write_file
-from hookcore.store.locking import Lock, lock
+from hookcore.store.files import make_directory, move_aside, move_file_aside, read_file, write_bytes, write_file
+from hookcore.store.locking import Lock, is_locked, lock, lock_file
 from hookcore.store.manifest import verify
 from hookcore.store.retention import Ranked, Retention, ranked
 from hookcore.store.saved import MANIFEST, RECORD, SavedCheckpoint, name_of
@@ -30,6 +31,7 @@ from hookcore.store.saved import MANIFEST, RECORD, SavedCheckpoint, name_of
 __all__ = [
     "MANIFEST",
     "RECORD",
+    "Known",
     "Lock",
     "Ranked",
     "Retention",
@@ -37,7 +39,10 @@ __all__ = [
     "available",
     "best",
     "clear",
+    "is_locked",
     "lock",
+    "lock_file",
+    "make_directory",
     "move_aside",
     "move_file_aside",
     "name_of",

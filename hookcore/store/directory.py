@@ -7,16 +7,17 @@ import errno
 import logging
 import os
 import shutil
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from hookcore.errors import CheckpointError, DiskFullError
 from hookcore.paths import local_path
 from hookcore.raised import chain
+from hookcore.store import disk
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
 from hookcore.store.manifest import read_unverified, seal, verify
 from hookcore.store.retention import ranked
-from hookcore.store.saved import NAME, SavedCheckpoint, name_of
+from hookcore.store.saved import MANIFEST, NAME, SavedCheckpoint, name_of
 from hookcore.text import format_size
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 logger = logging.getLogger("hookcore")
+
+Known: TypeAlias = dict["Path", tuple[object, SavedCheckpoint]]
+"""What was read of checkpoints, by their paths, each with what tells whether its manifest is the same file still."""
 
 _REPLACED: Final = f"{TEMPORARY}replaced-"
 """How the name of a checkpoint begins that a new one of the same step is replacing."""
@@ -70,18 +74,20 @@ def write(
         lock.check()
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
-        on_disk.make_directory(root)
+        if lock is None or not root.is_dir():  # who locked it has made it
+            on_disk.make_directory(root)
         on_disk.remove(temporary)
-        disk = shutil.disk_usage(root)
-        if disk.free < needed and disk.total:  # a file system that does not know reports a total of 0
-            _raise_disk_full(final, needed, disk.free)
-        temporary.mkdir()
+        usage = shutil.disk_usage(root)
+        if usage.free < needed and usage.total:  # a file system that does not know reports a total of 0
+            _raise_disk_full(final, needed, usage.free)
+        disk.mkdir(temporary)
         files(temporary)
         seal(checkpoint, temporary, record)
         for below in on_disk.directories(temporary):
-            on_disk.sync(below)
+            disk.sync(below)
         if lock is not None:
             lock.check()
+        disk.sync_appended()  # so that no log lacks what the checkpoint counts
         _rename_into_place(temporary, final)
     except CheckpointError:
         raise
@@ -103,26 +109,28 @@ def write(
 def _clean_up(temporary: Path, lock: Lock | None) -> None:
     """Remove `temporary`, unless it may be what another run is writing."""
     if lock is None or lock.holds:
-        shutil.rmtree(temporary, ignore_errors=True)
+        on_disk.try_to_remove(temporary)
 
 
 def _rename_into_place(temporary: Path, final: Path) -> None:
     """Give `temporary` the name `final`, durably."""
     replaced = final.parent / f"{_REPLACED}{final.name}"
-    on_disk.remove(replaced)
+    if os.path.lexists(replaced):  # left by a process that was killed, maybe before it synced the names
+        disk.sync(final.parent)
     if os.path.lexists(final):
+        _remove(final.parent, [replaced])
         # If the process dies between the two renames, `open_directory` gives the old checkpoint its name back.
-        final.rename(replaced)
+        disk.rename(final, replaced)
         try:
-            temporary.rename(final)
+            disk.rename(temporary, final)
         except BaseException:
-            replaced.rename(final)
+            disk.rename(replaced, final)
             raise
     else:
-        temporary.rename(final)
-    on_disk.sync(final.parent)
-    with contextlib.suppress(OSError):
-        on_disk.remove(replaced)
+        disk.rename(temporary, final)
+    disk.sync(final.parent)
+    with contextlib.suppress(CheckpointError):
+        _remove(final.parent, [replaced])
 
 
 def open_directory(root: Path) -> None:
@@ -136,19 +144,22 @@ def open_directory(root: Path) -> None:
     probe = root / f"{TEMPORARY}probe"
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be written to"):
         on_disk.make_directory(root)
-        for left in root.glob(f"{TEMPORARY}*"):
+        for directory in (*root.glob("earlier-*"), root):  # whoever moved something in or from them may have been killed
+            disk.sync(directory)
+        for left in sorted(root.glob(f"{TEMPORARY}*")):
             name = left.name.removeprefix(_REPLACED)
             try:
                 if NAME.fullmatch(name) and not os.path.lexists(root / name):
-                    left.rename(root / name)
-                    on_disk.sync(root)
+                    disk.rename(left, root / name)
+                elif left.name.startswith(_REPLACED):
+                    _remove(root, [left])
                 else:
                     on_disk.remove(left)
             # For example, a process on another machine reads it, or it is nested too deep; the probe below decides.
-            except (OSError, RecursionError) as error:
+            except (OSError, RecursionError, CheckpointError) as error:
                 logger.warning("%s was left behind and cannot be removed: %s", left, error)
-        probe.mkdir(exist_ok=True)
-        probe.rmdir()
+        disk.mkdir(probe, exist_ok=True)
+        disk.rmdir(probe)
 
 
 def named(root: Path) -> list[Path]:
@@ -167,13 +178,22 @@ def named(root: Path) -> list[Path]:
     return sorted((path for name, path in found.items() if NAME.fullmatch(name)), key=_place)
 
 
-def available(root: Path) -> list[SavedCheckpoint]:
-    """Return the checkpoints under `root` that have a readable manifest, by step, oldest first. Their files are not verified."""
-    found = []
+def available(root: Path, known: Known | None = None) -> list[SavedCheckpoint]:
+    """Return the checkpoints under `root` that have a readable manifest, by step, oldest first. Their files are not verified.
+
+    `known`, if it is given, keeps what was read for the next call, which reads only the manifests that have changed since.
+    """
+    before, found = dict(known or ()), {}
     for path in named(root):
-        with contextlib.suppress(CheckpointError):
-            found.append(read_unverified(path))
-    return found
+        with contextlib.suppress(OSError):
+            status = (path / MANIFEST).lstat()
+            mark = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            earlier, checkpoint = before.get(path, (None, None))
+            found[path] = mark, read_unverified(path) if checkpoint is None or earlier != mark else checkpoint
+    if known is not None:
+        known.clear()
+        known.update(found)
+    return [checkpoint for _, checkpoint in found.values()]
 
 
 def newest(root: Path) -> SavedCheckpoint:
@@ -189,17 +209,18 @@ def best(root: Path) -> SavedCheckpoint:
     return _first_that_verifies(root, ranked(available(root)), "checkpoint with a monitored value")
 
 
-def prune(root: Path, retention: Retention, also: Iterable[SavedCheckpoint] = ()) -> list[SavedCheckpoint]:
+def prune(
+    root: Path, retention: Retention, also: Iterable[SavedCheckpoint] = (), known: Known | None = None
+) -> list[SavedCheckpoint]:
     """Remove the checkpoints under `root` that neither `retention` nor `also` keeps; return the removed ones.
 
-    The newest and the best always stay, and so does one without a readable manifest. Raises `CheckpointError` if one cannot be
-    removed.
+    The newest and the best always stay, and so does one without a readable manifest. `known` is that of `available`, for who
+    prunes after each save. Raises `CheckpointError` if one cannot be removed.
     """
-    candidates = available(root)
+    candidates = available(root, known)
     kept = {path.name for path in [*retention.reasons(candidates), *(checkpoint.path for checkpoint in also)]}
     removed = [checkpoint for checkpoint in candidates if checkpoint.path.name not in kept]
-    for checkpoint in removed:
-        remove(checkpoint.path)
+    _remove(local_path(root, "directory"), [checkpoint.path for checkpoint in removed])
     return removed
 
 
@@ -208,11 +229,15 @@ def clear(root: Path) -> None:
 
     Raises `CheckpointError` if one cannot be removed.
     """
-    for path in named(root):
-        remove(path)
+    root = local_path(root, "directory")
+    _remove(root, root.glob(f"{_REPLACED}*"))
+    _remove(root, named(root))
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be cleared"):
-        for left in root.glob(f"{TEMPORARY}*"):
-            on_disk.remove(left)
+        left = list(root.glob(f"{TEMPORARY}*"))
+        if left:  # what a killed process was removing must not have its name again
+            disk.sync(root)
+        for path in left:
+            on_disk.remove(path)
 
 
 def remove(path: Path) -> None:
@@ -220,11 +245,22 @@ def remove(path: Path) -> None:
 
     It is renamed first, so that a half-removed one never has a checkpoint's name.
     """
-    doomed = path.parent / f"{TEMPORARY}removed-{path.name}"
-    with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
-        on_disk.remove(doomed)
-        path.rename(doomed)
-        on_disk.remove(doomed)
+    _remove(path.parent, [path])
+
+
+def _remove(root: Path, paths: Iterable[Path]) -> None:
+    """Remove those of the checkpoints `paths`, under `root`, that exist, also those that were being replaced."""
+    doomed = {path: root / f"{TEMPORARY}removed-{path.name}" for path in paths if os.path.lexists(path)}
+    for path, new in doomed.items():
+        with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
+            on_disk.remove(new)
+            disk.rename(path, new)
+    if doomed:
+        with _checkpoint_errors(f"Checkpoints under {root} cannot be removed"):
+            disk.sync(root)
+    for path, new in doomed.items():
+        with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
+            on_disk.remove(new)
 
 
 def set_aside(root: Path, after: int = -1, accumulated: int = 0) -> Path | None:

@@ -1,4 +1,4 @@
-"""Work on files: replace them whole, move them aside, sync them, and read untrusted ones."""
+"""Work on files: replace them whole, move them aside, and read untrusted ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 import threading
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hookcore.paths import LONGEST_NAME
+from hookcore.store import disk
 from hookcore.text import format_size
 
 if TYPE_CHECKING:
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
 
 TEMPORARY: Final = ".writing-"
 """How the name of everything half-written begins."""
-
-# A read must not follow a link, nor wait for the other end of a pipe.
-_GUARDS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
-
-def sync(path: Path) -> None:
-    """Wait until what was written to the file or directory `path` is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -46,7 +33,7 @@ def syncing(paths: Iterable[Path]) -> Iterator[None]:
     def work() -> None:
         try:
             for path in paths:
-                sync(path)
+                disk.sync(path)
         except OSError as error:
             errors.append(error)
 
@@ -66,18 +53,30 @@ def syncing(paths: Iterable[Path]) -> Iterator[None]:
 
 def make_directory(path: Path) -> None:
     """Make the directory `path`, with its parents, durably, if it does not exist."""
-    made = [directory for directory in (path, *path.parents) if not directory.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for directory in made:
-        sync(directory.parent)
+    missing = [above for above in (path, *path.parents) if not above.exists()][::-1]
+    with contextlib.suppress(PermissionError):  # the one above may be unreadable, and then it is not ours
+        # Whoever made the one that exists may have been killed before this.
+        disk.sync((missing[0].parent if missing else path).parent)
+    for directory in missing:
+        disk.mkdir(directory, exist_ok=True)
+        disk.sync(directory.parent)
+    if not path.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def remove(path: Path) -> None:
     """Remove the file, or the directory with its contents, at `path`, if it exists. A link is removed, and its target is not."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        disk.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(path)
+
+
+def try_to_remove(path: Path) -> None:
+    """Remove what is at `path`, if that can be done."""
+    with contextlib.suppress(OSError, RecursionError):  # the latter if directories are nested too deep
+        remove(path)
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -89,22 +88,23 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises what `write` raises, and `OSError`; so it does for a pipe that no process reads, and for a disk.
     """
     if _is_special(path):
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY) as directory:
+        with disk.scratch(TEMPORARY) as directory:
             aside = Path(directory, path.name)
             write(aside)
-            _write_to_special(path, aside.read_bytes())
+            disk.send(path, aside.read_bytes())
         return
     path = path.resolve()
     aside = path.parent / _temporary_name(path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        make_directory(path.parent)
     try:
-        aside.mkdir(exist_ok=True)
+        disk.mkdir(aside, exist_ok=True)
         write(aside / path.name)
-        sync(aside / path.name)
-        (aside / path.name).replace(path)
-        sync(path.parent)
+        disk.sync(aside / path.name)
+        disk.replace(aside / path.name, path)
+        disk.sync(path.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        try_to_remove(aside)
 
 
 def _temporary_name(name: str) -> str:
@@ -129,22 +129,9 @@ def _is_special(path: Path) -> bool:
     return not (resolved.exists() and os.path.samestat(resolved.stat(), status))
 
 
-def _write_to_special(path: Path, content: bytes) -> None:
-    # Without waiting for a pipe's reader, which may never come; and without making the terminal that of this process.
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-    try:
-        if stat.S_ISBLK(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "It is a disk", str(path))
-        os.set_blocking(descriptor, True)
-        while content:
-            content = content[os.write(descriptor, content) :]
-    finally:
-        os.close(descriptor)
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file `path` by one that holds `content`, as `write_file` does."""
-    write_file(path, lambda aside: aside.write_bytes(content))
+    write_file(path, lambda aside: disk.write(aside, content))
 
 
 def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
@@ -154,13 +141,14 @@ def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
     """
     numbers = [int(found[1]) for path in root.iterdir() if (found := re.fullmatch(r"earlier-(\d+)", path.name, re.ASCII))]
     aside = root / f"earlier-{max(numbers, default=0) + 1:03d}"
-    aside.mkdir()
+    disk.mkdir(aside)
+    targets = dict.fromkeys((aside / name).parent for name in moves.values())
+    for directory in targets:
+        make_directory(directory)  # durably, or else what is moved may be nowhere
     for path, name in moves.items():
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        path.rename(aside / name)
-    targets = [(aside / name).parent for name in moves.values()]
+        disk.rename(path, aside / name)
     for directory in dict.fromkeys([*targets, aside, *(path.parent for path in moves), root]):
-        sync(directory)
+        disk.sync(directory)
     return aside
 
 
@@ -169,7 +157,9 @@ def move_file_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
-    return path.rename(aside)
+    disk.rename(path, aside)
+    disk.sync(path.parent)  # or else a new file of the old name may replace it
+    return aside
 
 
 def contents(directory: Path) -> dict[str, int]:
@@ -227,7 +217,7 @@ def read_file(path: Path, at_most: int = 2**30) -> bytes:
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
         raise OSError(errno.EINVAL, "It is not a plain file", str(path))
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+    with disk.open_for_reading(path, follows_links=True) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "It is not a plain file", str(path))
@@ -256,4 +246,4 @@ def _open(path: Path) -> BufferedReader:
     # Opening a device can have effects, so it is checked first; the guards cover a file that is exchanged in between.
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"it holds {path.name}, which is a link or not a plain file")
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _GUARDS))
+    return disk.open_for_reading(path, follows_links=False)

@@ -1,8 +1,9 @@
-"""A directory's lock: one run at a time writes into it."""
+"""Locks: one run at a time writes into a directory, or to a file."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import logging
@@ -13,19 +14,18 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import attrs
 
-from hookcore.errors import CheckpointError
+from hookcore.errors import CheckpointError, HookcoreError
 from hookcore.paths import local_path
-from hookcore.store import files
+from hookcore.store import disk, files
 from hookcore.text import printable
 
 logger = logging.getLogger("hookcore")
 
 _NAME: Final = ".lock"
-_GUARDS: Final = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # The locks held in this process: a forked child closes them, and who asks for one of them can ask its holder to yield. They are
 # held by their runs, and not by this.
@@ -36,21 +36,25 @@ _acquiring = threading.RLock()
 
 @attrs.define(eq=False)
 class Lock:
-    """A directory's lock, which is held until `release`, or until this object or the process is gone."""
+    """The lock of a directory or a file, which is held until `release`, or until this object or the process is gone."""
 
     _path: Path
     _file: io.FileIO | None = None
     """Not a number: whatever is interrupted, it is closed once at the latest when nothing refers to it."""
     _yields: Callable[[], bool] | None = None
+    holder: str = ""
+    """Who holds it, for people; empty for a directory's."""
+    _removes: bool = attrs.field(default=False, kw_only=True)
+    """Whether its file exists for the lock alone, and is removed with it."""
     _free: Callable[[], object] = attrs.field(init=False)
     """Also called if the run was dropped without its end, and at the end of the process."""
 
     def __attrs_post_init__(self) -> None:
-        self._free = weakref.finalize(self, _free, self._path, self._file)
+        self._free = weakref.finalize(self, _free, self._path, self._file, removes=self._removes)
 
     @property
     def holds(self) -> bool:
-        """Whether it keeps other runs out of the directory of that name, as far as the file system has locks."""
+        """Whether it keeps other runs out of what has that name, as far as the file system has locks."""
         return self._file is None or (not self._file.closed and _names(self._path, self._file))
 
     def check(self) -> None:
@@ -65,7 +69,7 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Let other runs in. Does nothing a second time. The lock file is removed, unless another has replaced it."""
+        """Let other runs in. Does nothing a second time. A directory's lock file is removed, unless another has replaced it."""
         self._free()
 
     def __reduce__(self) -> tuple[type[Lock], tuple[Path]]:
@@ -78,7 +82,7 @@ class Lock:
             self._file.close()
 
     def names(self, file: io.FileIO) -> bool:
-        """Return whether the lock file is open as `file` too."""
+        """Return whether the locked file is open as `file` too."""
         try:
             return self._file is not None and os.path.sameopenfile(self._file.fileno(), file.fileno())
         except ValueError:  # released meanwhile, on another thread
@@ -103,10 +107,15 @@ def lock(root: Path, yields: Callable[[], bool] | None = None) -> Lock:
     Raises `CheckpointError` if the lock is held, with the id of the process that holds it, or if `root` cannot be written to.
     """
     path = local_path(root, "directory") / _NAME
+
+    def hold(file: io.FileIO) -> Lock:
+        with contextlib.suppress(OSError):  # on a full disk the lock is held, without the holder's name
+            disk.overwrite(file, f"{os.getpid()} on {platform.node()}\n".encode())
+        return Lock(path, file, yields, removes=True)
+
     try:
         files.make_directory(path.parent)
-        with _acquiring:
-            return _acquire(path, yields)
+        return _acquire(path, functools.partial(_refuse_directory, path), hold) or Lock(path)
     except CheckpointError:
         raise
     except OSError as error:
@@ -115,45 +124,124 @@ def lock(root: Path, yields: Callable[[], bool] | None = None) -> Lock:
         ) from error
 
 
-def _acquire(path: Path, yields: Callable[[], bool] | None) -> Lock:
+def _refuse_directory(path: Path, file: io.FileIO, mine: Lock | None) -> NoReturn:
+    del mine
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        problem = "which is not a plain file. Remove it"
+    else:
+        text = printable(os.pread(file.fileno(), 200, 0).decode(errors="replace").strip()) or "(unknown)"
+        here = ", which is this one" if text.split()[0] == str(os.getpid()) else ""
+        problem = f"held by process {text}{here}. Stop that run, or save into another directory"
+    raise CheckpointError(f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}.")
+
+
+def lock_file(path: Path, holder: str, yields: Callable[[], bool] | None = None, *, written: Path | None = None) -> Lock:
+    """Lock the file `path`, which is made if it does not exist, for `holder`, a plugin's name, and return the lock.
+
+    The file itself is locked, and no other is made. `yields` is that of `lock`, and the lock is free likewise. If `written`,
+    another file, will replace it, that is locked, before it gets the name `path`. A pipe or a device is not locked.
+
+    Raises `HookcoreError` if the lock is held, with the holder if it is of this process, or else the process if that can be found
+    out; `OSError` if the file cannot be opened.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        return Lock(path)
+
+    def refuse(file: io.FileIO, mine: Lock | None) -> NoReturn:
+        if mine is None:
+            process = _process_that_locks(file) or "another process"
+            raise HookcoreError(f"{holder}: {path} is in use: {process} writes it. Stop that run, or write another file.")
+        raise HookcoreError(
+            f"{holder}: {path} is in use: {mine.holder} writes it, in a run of this process that has not ended. "
+            "Give each plugin of each run a file of its own."
+        )
+
+    hold = functools.partial(Lock, path, yields=yields, holder=holder)
+    return _acquire(path if written is None else written, refuse, hold, follows_links=True) or Lock(path)
+
+
+def is_locked(path: Path) -> bool | None:
+    """Return whether a run holds the lock of the file `path`, of this process or another; None if that cannot be found out.
+
+    Whoever asks holds no lock that a run would meet, unless the system does not list its locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    while True:
+        try:
+            with disk.open_for_reading(path, follows_links=True) as buffered:
+                file = cast("io.FileIO", buffered.raw)
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return None
+                if _process_that_locks(file) is not None:
+                    return True
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+                if _names(path, file):
+                    return False
+        except OSError:  # it was removed, or the file system has no locks
+            return None
+
+
+def _acquire(
+    path: Path,
+    refuse: Callable[[io.FileIO, Lock | None], NoReturn],
+    hold: Callable[[io.FileIO], Lock],
+    *,
+    follows_links: bool = False,
+) -> Lock | None:
+    """Return what `hold` makes of the file `path`, open and locked; None if there are no locks.
+
+    If it is locked or no plain file, `refuse` is called with the open file, and the lock if it is of this process.
+    """
     try:
         import fcntl
     except ImportError as error:  # Windows
-        logger.debug("%s is not locked: %s", path.parent, error)
-        return Lock(path)
+        logger.debug("%s is not locked: %s", path, error)
+        return None
     while True:
         with contextlib.ExitStack() as closing:
-            file = closing.enter_context(io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | _GUARDS, 0o666)))
+            file = closing.enter_context(disk.open_lock(path, follows_links=follows_links))
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                _refuse(path, "which is not a plain file. Remove it")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if _holder(file) is not None:
-                    gc.collect()  # a run that was dropped without its end is in a cycle
+                refuse(file, None)
+            with _acquiring:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    is_here = _holder(file) is not None
+                    if is_here:
+                        gc.collect()  # a run that was dropped without its end is in a cycle
                     mine = _holder(file)
-                    if mine is None or mine.is_yielded():
-                        continue
-                    del mine
-                text = printable(os.pread(file.fileno(), 200, 0).decode(errors="replace").strip()) or "(unknown)"
-                here = ", which is this one" if text.split()[0] == str(os.getpid()) else ""
-                _refuse(path, f"held by process {text}{here}. Stop that run, or save into another directory")
-            except OSError as error:
-                logger.debug("%s is not locked: %s", path.parent, error)
-                return Lock(path)
-            if not _names(path, file):
-                continue  # its holder removed the file after it was opened here: try again with the new one
-            with contextlib.suppress(OSError):  # on a full disk the lock is held, without the holder's name
-                os.ftruncate(file.fileno(), 0)
-                os.write(file.fileno(), f"{os.getpid()} on {platform.node()}\n".encode())
-            lock = Lock(path, file, yields)
-            _held[id(lock)] = lock
-            closing.pop_all()
-            return lock
+                except OSError as error:
+                    logger.debug("%s is not locked: %s", path, error)
+                    return None
+                else:
+                    if not _names(path, file):
+                        continue  # its holder removed the file after it was opened here: try again with the new one
+                    lock = hold(file)
+                    _held[id(lock)] = lock
+                    closing.pop_all()
+                    return lock
+            # No other thread waits for what this holder still writes.
+            if not is_here or (mine is not None and not mine.is_yielded()):
+                refuse(file, mine)
 
 
-def _refuse(path: Path, problem: str) -> NoReturn:
-    raise CheckpointError(f"The checkpoint directory {path.parent} is in use: there is a lock {path}, {problem}.")
+def _process_that_locks(file: io.FileIO) -> str | None:
+    """Return the process that has locked `file`, for people; None if no lock is listed. Linux lists most of them."""
+    status = os.fstat(file.fileno())
+    mark = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():  # 1: FLOCK  ADVISORY  WRITE 708 08:01:4711 0 EOF
+            words = line.split()
+            if words[1:2] == ["FLOCK"] and words[5:6] == [mark]:
+                return f"process {words[4]}"
+    return None
 
 
 def _holder(file: io.FileIO) -> Lock | None:
@@ -170,12 +258,12 @@ def _names(path: Path, file: io.FileIO) -> bool:
         return False
 
 
-def _free(path: Path, file: io.FileIO | None) -> None:
-    """Free the lock that is open as `file`; first remove the lock file, unless another has replaced it."""
+def _free(path: Path, file: io.FileIO | None, *, removes: bool) -> None:
+    """Free the lock that is open as `file`; first remove the lock file if it `removes` it, unless another has replaced it."""
     if file is not None and not file.closed:
-        if _names(path, file):
+        if removes and _names(path, file):
             with contextlib.suppress(OSError):
-                path.unlink()
+                disk.unlink(path)
         file.close()
 
 

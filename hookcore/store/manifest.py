@@ -13,7 +13,7 @@ import attrs
 
 from hookcore import state
 from hookcore.paths import local_path
-from hookcore.store import files
+from hookcore.store import disk, files
 from hookcore.store.retention import Retention
 from hookcore.store.saved import MANIFEST, MAX_RECORD_BYTES, NAME, RECORD, SavedCheckpoint, checkpoint_errors, name_of, refuse
 from hookcore.text import format_size
@@ -43,7 +43,7 @@ def seal(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
         described = attrs.asdict(checkpoint, filter=attrs.filters.exclude("path"))
         sealed = _sealed({"format": FORMAT, "checkpoint": described, "files": listed})
         _write_text(directory / MANIFEST, sealed, _MAX_MANIFEST_BYTES)
-        files.sync(directory / MANIFEST)
+        disk.sync(directory / MANIFEST)
     except ValueError as error:
         refuse(checkpoint.path, f"was not written: {error}", error)
 
@@ -116,7 +116,8 @@ def _write_text(path: Path, text: str, at_most: int) -> int:
     encoded = text.encode()
     if len(encoded) > at_most:
         raise ValueError(f"its {path.name} would have {format_size(len(encoded))}, and at most {format_size(at_most)} are read")
-    return path.write_bytes(encoded)
+    disk.write(path, encoded)
+    return len(encoded)
 
 
 def _fingerprint(path: Path, size: int) -> dict[str, Any]:

@@ -9,8 +9,23 @@ import importlib
 import typing
 
 from hookcore.errors import LoadError as _LoadError
+from hookcore.testing.adapters import (
+    SEED,
+    AdapterCheck,
+    Check,
+    Feature,
+    Harness,
+    Job,
+    Result,
+    Scenario,
+    Votes,
+    adapter_checks,
+    check_adapter,
+    digest_of,
+)
 from hookcore.testing.doubles import RecordingPlugin, ScriptedTrainee
 from hookcore.testing.events import Event, check_events
+from hookcore.testing.faults import Faults
 from hookcore.testing.playing import Stop, play
 
 if typing.TYPE_CHECKING:
@@ -18,13 +33,26 @@ if typing.TYPE_CHECKING:
     from hookcore.testing.strategies import event_sequences, illegal_event_sequences, metric_series
 
 __all__ = [
+    "SEED",
+    "AdapterCheck",
+    "Check",
     "Clause",
     "Event",
+    "Faults",
+    "Feature",
+    "Harness",
+    "Job",
     "RecordingPlugin",
+    "Result",
+    "Scenario",
     "ScriptedTrainee",
     "Stop",
+    "Votes",
+    "adapter_checks",
+    "check_adapter",
     "check_events",
     "check_plugin",
+    "digest_of",
     "event_sequences",
     "illegal_event_sequences",
     "metric_series",

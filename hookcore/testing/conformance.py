@@ -19,10 +19,11 @@ from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event
 from hookcore.testing.playing import NEIGHBOUR, Player, obeying
 from hookcore.testing.strategies import Epochs, between
+from hookcore.text import format_count
 from hookcore.trainee import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hookcore import Capture
     from hookcore.testing.playing import Stop
@@ -55,6 +56,12 @@ class Clause(enum.StrEnum):
     NEEDS = "it uses of the trainee only what its needs list"
 
 
+class BreachError(AssertionError):
+    """A breach of the contract, with the sequence of events that led to it, one on each line; none if it needs no run."""
+
+    sequence: tuple[str, ...] = ()
+
+
 def check_plugin(
     factory: Callable[[], Any],
     *,
@@ -75,12 +82,25 @@ def check_plugin(
     * `tick`: is called before each event, to advance a clock that all plugins made by `factory` read.
     * `settings`: Hypothesis's settings. By default the examples are the same every time and take a few seconds.
 
-    Raises `AssertionError`, which names the plugin and the `Clause`; Hypothesis adds the sequence of events.
+    Raises `AssertionError`, which names the plugin and the `Clause`. It ends with the shortest sequence of events that was found.
     """
+    __tracebackhide__ = True  # pytest shows the test, and not how Hypothesis came here
     contract = _contract(factory, metrics, raises, tick, series)
+    try:
+        _search(contract, settings or SETTINGS)
+    except BreachError as breach:
+        text = str(breach)
+        if breach.sequence:
+            text += "\nThe shortest sequence of events that was found for it:" + "".join(
+                f"\n  {line}" for line in breach.sequence
+            )
+        raise AssertionError(text) from breach.__cause__
+
+
+def _search(contract: _Contract, settings: hypothesis.settings) -> None:
     contract.check_registration()
     # One breach is enough, and is raised as itself, not within a group.
-    thorough = hypothesis.settings(settings or SETTINGS, report_multiple_bugs=False)
+    thorough = hypothesis.settings(settings, report_multiple_bugs=False)
     # Short sequences first: a breach that one of them shows is cut down sooner.
     short = hypothesis.settings(thorough, stateful_step_count=1, max_examples=2 * thorough.max_examples)
     try:
@@ -136,7 +156,7 @@ class _Contract:
 
     def breach(self, clause: Clause, detail: str, cause: BaseException | None = None) -> NoReturn:
         """Raise the error that names the plugin and the clause."""
-        raise AssertionError(f"{self._name()} breaks its contract: {clause}. {detail}") from cause
+        raise BreachError(f"{self._name()} breaks its contract: {clause}. {detail}") from cause
 
     def _name(self) -> str:
         plugin = self.factory()
@@ -247,6 +267,8 @@ class _PluginMachine(RuleBasedStateMachine):
         self.epochs: int | None = None
         self.kind = Epochs(self.contract.metrics)
         self.lacking = False
+        self.told: list[str] = []
+        """What happened so far, for whoever reads of a breach."""
 
     def running(self) -> bool:
         """Return whether a run is open."""
@@ -270,6 +292,13 @@ class _PluginMachine(RuleBasedStateMachine):
     )
     def train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
         """Train some epochs, cut at some ends of batches and epochs, and perhaps end the run; begin a run if none is open."""
+        try:
+            self._train(data, before, count, cuts, stop)
+        except BreachError as breach:
+            breach.sequence = tuple(self.told)
+            raise
+
+    def _train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
         if not self.running() and not self._begin(data.draw(_RUNS)):
             return
         if self.epochs is not None:
@@ -306,7 +335,19 @@ class _PluginMachine(RuleBasedStateMachine):
         if not run.same_engine:
             self.engine = None
         self._open()
+        self.told += [f"-- {line}" for line in self._about(run)]
         return self._send(Event("on_train_begin"))
+
+    def _about(self, run: _RunChoice) -> Iterator[str]:
+        """Yield what is special of a run, in words."""
+        if self.runs:
+            yield f"another run, in {'the same' if run.same_engine else 'a new'} engine"
+        if self.epochs is not None:
+            yield f"a run of {format_count(self.epochs - self.epoch, 'epoch')}"
+        if run.at_once > 1:
+            yield f"{run.at_once} batches at a time"
+        if run.lacking:
+            yield "the trainee can do only what the plugin needs"
 
     def _between(self, what: str) -> list[Event]:
         return between(what, self.epoch, lambda: dict.fromkeys(self.kind.trained, 1.0))
@@ -330,6 +371,7 @@ class _PluginMachine(RuleBasedStateMachine):
             first=self.epoch,
             epochs=self.epochs,
             steps_per_epoch=None if self.kind.batches is None else self.kind.batches * self.kind.at_once,
+            validation_freq=None if self.kind.by_steps else 1,  # a vote may come before the first of them
             host=WatchingHost(trainee=trainee),
         )
         return Subject(plugin, engine, player, trainee)
@@ -343,6 +385,7 @@ class _PluginMachine(RuleBasedStateMachine):
         return True
 
     def _send_one(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
+        self.told.append(str(event))
         if self.contract.tick is not None:
             self.contract.tick()
         errors = [self._deliver(subject, event, fresh) for subject in self.subjects.values()]
@@ -411,6 +454,7 @@ class _PluginMachine(RuleBasedStateMachine):
         source = self.subjects.get("resumed", self.subjects["used"])
         if source.run.failures:  # it is disabled, and a new one is not
             return
+        self.told.append("-- saved here, and resumed with a new plugin beside the others")
         undeclared = list(source.trainee.undeclared)
         saved = source.run.capture()
         source.trainee.undeclared[:] = undeclared  # a save uses the trainee, not the plugin

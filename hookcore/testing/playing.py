@@ -53,14 +53,24 @@ class Player:
         first: int = 0,
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
+        validation_freq: int | None = 1,
         host: Host | None = None,
     ) -> Player:
-        """Return a player of `engine` for a new run, or for one that continues `saved`. No hook is called yet."""
+        """Return a player of `engine` for a new run, or for one that continues `saved`. No hook is called yet.
+
+        `validation_freq` is None for a run that is observed by steps.
+        """
         resumed_from = None
         if saved is not None:
             name = store.name_of(saved.step, saved.accumulated)
             resumed_from = SavedCheckpoint(Path(name), saved.epoch, saved.step, accumulated=saved.accumulated)
-        run = Run.of(trainee, epochs=epochs, steps_per_epoch=steps_per_epoch, resumed_from=resumed_from)
+        run = Run.of(
+            trainee,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_freq=validation_freq,
+            resumed_from=resumed_from,
+        )
         return cls(Driver(engine, host=host), run, first, saved)
 
     def deliver(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
@@ -112,22 +122,31 @@ def obeying(
 ) -> Iterator[tuple[Event, Mapping[str, Any] | None]]:
     """Yield `events` without the batches and epochs that a vote to stop prevents.
 
-    Beside the end of a batch or an epoch that is observed, yield the metrics of its `on_metrics`; beside all else None.
+    Beside the end of a batch or an epoch that is observed, yield the metrics of its `on_metrics`; beside all else None. The
+    observations of prevented batches are left out too; an epoch that has no other is observed at its end.
     """
     prevented = {"on_epoch_begin": _ENDS}
     if stop == "batch":
         prevented["on_batch_begin"] = _ENDS | {"on_batch_end", "on_epoch_end"}
     until: frozenset[str] = frozenset()
+    observed, left_out = False, False  # whether observations within the epoch were made, and prevented
     for event, fresh in _with_observations(events):
         if until:
             if event.hook not in until:
                 continue
             until = frozenset()
-            if event.hook == "on_batch_end":
+            if event.hook == "on_batch_end" and fresh is not None:
+                left_out, until = True, _ENDS | {"on_metrics"}
+            if event.hook in {"on_batch_end", "on_metrics"}:
                 continue
         if event.hook in prevented and stopping():
             until = prevented[event.hook]
         else:
+            if event.hook == "on_epoch_begin":
+                observed = left_out = False
+            observed = observed or event.hook == "on_metrics"
+            if event.hook == "on_epoch_end" and left_out and not observed:
+                fresh = event.arguments[-1]  # noqa: PLW2901 - none of it has been observed
             yield event, fresh
 
 

@@ -452,6 +452,20 @@ def test_votes_before_the_least_number_of_epochs_are_overruled(caplog: pytest.Lo
     assert [vote.message for vote in run_of(driver).stop_reasons] == ["epoch 3"]
 
 
+def test_votes_before_the_least_number_of_steps_are_overruled(caplog: pytest.LogCaptureFixture) -> None:
+    """Before `min_steps` updates a vote is dropped and logged, and it counts later only if it is given again."""
+    host = Tiny()
+    votes = plugin("votes", on_batch_end=lambda run: run.stop("again") if run.progress.step in {1, 3} else None)
+    driver = begun(votes, host=host, min_steps=3)
+    with caplog.at_level(logging.INFO, "hookcore"):
+        driver.batch_end()
+        driver.batch_end()
+    assert (host.stops, driver.stopping) == (0, False)
+    assert "votes: overruled: tiny does 3 steps at least: again" in caplog.text
+    driver.batch_end()
+    assert (host.stops, driver.stopping) == (1, True)
+
+
 def test_the_end_of_the_last_of_the_least_epochs_may_stop() -> None:
     """With `min_epochs=1` a vote in a batch of the first epoch is overruled, and one at its end counts."""
     host = Tiny()
@@ -1349,8 +1363,15 @@ def test_the_shortest_way_is_heard_like_the_long_one() -> None:
 # The golden traces
 
 
-DOCUMENT = (Path(__file__).parents[2] / "docs/hooks.md").read_text(encoding="utf-8")
-TRACES = dict(re.findall(r"^### (.+?)\n.*?^```text\n(.+?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+def traces(page: str) -> dict[str, str]:
+    """The traces in a page of docs/, by the headings above them."""
+    document = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"^### (.+?)\n.*?^```text\n(.+?)^```$", document, re.MULTILINE | re.DOTALL))
+
+
+TRACES = traces("hooks.md")
+SHORT_TRACES = traces("writing-an-adapter.md")
+"""Traces that have what the framework says, too, before the fact."""
 
 
 def parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
@@ -1361,23 +1382,17 @@ def parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
     return ast.unparse(tree.func), [ast.literal_eval(argument) for argument in tree.args], keywords
 
 
-@pytest.mark.parametrize("kind", TRACES)
-def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
-    """For each fact in a trace of docs/hooks.md, plugins get the events beside it, no more and no fewer."""
-
-    def vote(run: Run, epoch: int) -> None:
-        if epoch == 1 and "host.stop()" in TRACES[kind]:
-            run.stop("two epochs are enough")
-
+def play_trace(trace: str, *plugins: object) -> Driver:
+    """Tell a driver the facts of a trace: plugins get the events beside each, no more and no fewer."""
     heard: list[Any] = []
 
     class Stopped(NoHost):
         def stop(self) -> None:
             heard.append(("host.stop",))
 
-    driver = driver_of(RecordingPlugin(events=heard), plugin("votes", on_epoch_end=vote), host=Stopped())
-    for row in TRACES[kind].splitlines():
-        told, expected = (side.strip() for side in row.split("->"))
+    driver = driver_of(RecordingPlugin(events=heard), *plugins, host=Stopped())
+    for row in trace.splitlines():
+        *_, told, expected = (side.strip() for side in row.split("->"))
         fact, arguments, keywords = parsed(told)
         if fact == "begin":
             driver.begin(a_run())
@@ -1386,18 +1401,37 @@ def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
         events = [] if expected == "nothing" else [parsed(event) for event in expected.split("; ")]
         assert heard == [(name, *given) for name, given, _ in events], row
         heard.clear()
-    run = run_of(driver)
+    return driver
+
+
+@pytest.mark.parametrize("kind", TRACES)
+def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
+    """For each fact in a trace of docs/hooks.md, plugins get the events beside it, no more and no fewer."""
+
+    def vote(run: Run, epoch: int) -> None:
+        if epoch == 1 and "host.stop()" in TRACES[kind]:
+            run.stop("two epochs are enough")
+
+    run = run_of(play_trace(TRACES[kind], plugin("votes", on_epoch_end=vote)))
     by_steps = "by steps" in kind
     assert (run.outcome, run.history.epochs) == (Outcome.STOPPED, [0, 1, 1] if by_steps else [0, 1])
     assert run.history.by_steps == [by_steps] * len(run.history)
     assert run.progress.step == {"Iteration": 2, "Ended": 5}.get(kind.split(maxsplit=1)[0], 6)
 
 
+@pytest.mark.parametrize("kind", SHORT_TRACES)
+def test_a_trace_for_adapter_authors_is_what_the_document_says(kind: str) -> None:
+    """For each fact in a trace of docs/writing-an-adapter.md, plugins get the events beside it, no more and no fewer."""
+    play_trace(SHORT_TRACES[kind])
+
+
 def test_there_is_a_golden_trace_for_each_kind_of_framework() -> None:
-    """The document has six traces, each of them with a legal sequence of events."""
-    assert len(TRACES) == 6
-    for trace in TRACES.values():
-        events = [parsed(event) for row in trace.splitlines() for event in row.split("->")[1].strip().split("; ") if "(" in event]
+    """docs/hooks.md has six traces, and docs/writing-an-adapter.md three, each of them with a legal sequence of events."""
+    assert (len(TRACES), len(SHORT_TRACES)) == (6, 3)
+    for trace in (*TRACES.values(), *SHORT_TRACES.values()):
+        events = [
+            parsed(event) for row in trace.splitlines() for event in row.split("->")[-1].strip().split("; ") if "(" in event
+        ]
         check_events([(name, *given) for name, given, _ in events if name != "host.stop"])
 
 

@@ -240,6 +240,29 @@ def test_history_round_trips_through_json(logged: list[dict[str, float]]) -> Non
     assert repr(loaded.state_dict()) == repr(history.state_dict())
 
 
+@given(epochs, st.dictionaries(st.sampled_from(["loss", "extra"]), st.floats()))
+def test_a_row_has_the_metrics_that_were_produced(logged: list[dict[str, float]], put: dict[str, float]) -> None:
+    """One that was NaN is there, and one that was not produced is not, also in a history that was loaded from its state."""
+    history, loaded = History(), History()
+    for epoch, metrics in enumerate(logged):
+        history.append(epoch, metrics)
+    if logged:
+        history.put(put)
+        logged[-1].update(put)
+    loaded.load_state_dict(state.loads(state.dumps(history.state_dict())))
+    for one in history, loaded:
+        assert [sorted(map(repr, row.items())) for row in one.rows()] == [sorted(map(repr, row.items())) for row in logged]
+
+
+def test_in_a_history_of_an_earlier_version_nan_is_not_produced() -> None:
+    """It did not tell the two apart; what a later one says of a row that has a number does not count."""
+    loaded = History()
+    loaded.load_state_dict({"epochs": [0, 1], "metrics": {"loss": [1.0, math.nan]}})
+    assert list(loaded.rows()) == [{"loss": 1.0}, {}]
+    loaded.load_state_dict({"epochs": [0, 1], "metrics": {"loss": [1.0, math.nan]}, "absent": {"loss": [0, 7]}})
+    assert repr(list(loaded.rows())) == "[{'loss': 1.0}, {'loss': nan}]"
+
+
 def test_history_gives_copies() -> None:
     """Changing a list that the history gave changes nothing in it."""
     history = History()

@@ -212,5 +212,5 @@ def test_what_is_observed_is_kept_as_pythons_number() -> None:
 def test_a_state_that_does_not_fit_is_refused(name: str, value: object) -> None:
     """When it is loaded, and not at the next observation."""
     monitor = Monitor("min").observe(1.0, 0)
-    with pytest.raises(ParameterError, match=f"Monitor: {name} must be"):
+    with pytest.raises(ParameterError, match=f"{name} must be"):
         monitor.load_state_dict({**monitor.state_dict(), name: value})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore import MetricError, Run
+from hookcore import MetricError, MetricNames, Run
 from hookcore.observing import direction_of, due, observe
 from hookcore.testing import ScriptedTrainee
 
@@ -32,6 +32,12 @@ def test_a_name_without_a_direction_is_answered_with_the_nearest(monitor: str, n
         direction_of(Run.of().as_plugin("watcher"), monitor, "auto")
     assert (f"Did you mean {nearest!r}?" in str(caught.value)) == (nearest is not None)
     assert ("Did you mean" in str(caught.value)) == (nearest is not None)
+
+
+def test_the_usual_prefix_is_known_in_every_loop() -> None:
+    """`val_loss`, which plugins monitor by default, is to be small, also if a loop calls its validation metrics otherwise."""
+    run = Run.of(metric_names=MetricNames(("valid-",))).as_plugin("watcher")
+    assert direction_of(run, "val_loss", "auto") == direction_of(run, "valid-loss", "auto") == "min"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def types_are_right(one: Session) -> bool:
     )
 
 
-@settings(max_examples=3000)
+@settings(max_examples=10 * settings().max_examples)
 @given(mutated())
 def test_a_record_that_does_not_fit_leaves_everything_as_it_was(record: str) -> None:
     """It is a `CheckpointError`, and the trainee is untouched; or else the run has values of the right types."""

@@ -220,6 +220,28 @@ def test_whatever_settles_a_batch_observes_it(settles: str) -> None:
     assert told[told.index("on_evaluate_end") + 1] == "on_metrics"
 
 
+def test_a_held_epoch_ends_when_it_is_settled() -> None:
+    """A loop that cannot say how many evaluations are to come holds the end for many, and says when they are done."""
+    run = Told(Sequence())
+    run.tell(FACTS["batch_end"])
+    run.tell(lambda sequence: sequence.epoch_end(hold=9))
+    run.tell(FACTS["evaluate_end"])
+    assert run.tell(Sequence.settled) == [("on_epoch_end", 0, {}), ("on_metrics", {})]
+    assert run.tell(Sequence.settled) == []
+
+
+@pytest.mark.parametrize("evaluates", [False, True])
+@pytest.mark.parametrize("hold", [0, 1])
+def test_what_a_held_last_batch_leads_to_goes_on_in_its_held_epoch(hold: int, *, evaluates: bool) -> None:
+    """The moment of a held batch is over before its epoch's end unless that is held; an evaluation of it is observed before."""
+    sequence = Sequence()
+    list(sequence.batch_held())
+    if evaluates:
+        list(sequence.evaluate_end())
+    events = [event[0] for event in sequence.epoch_end(hold=hold)]
+    assert events == (["observed"] if evaluates else []) + ([] if hold else ["settled", "epoch_end"])
+
+
 def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
     """The loop's last word counts: after `leave`, another epoch ends the one that was left, and its own end is heard."""
     for following, events in {

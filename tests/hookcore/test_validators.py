@@ -84,6 +84,26 @@ def test_a_number_of_another_library_is_stored_as_pythons(validator: Any, value:
     assert (type(held), held) == (type(stored), stored)
 
 
+def test_an_assignment_converts_validates_and_stores_pythons_numbers() -> None:
+    """As attrs does by default, and what the validator makes of the value is stored."""
+
+    @attrs.define(on_setattr=validators.convert_and_validate)
+    class Plugin:
+        path: Path = attrs.field(converter=validators.as_path, validator=validators.file())
+        number: Any = attrs.field(default=1, validator=validators.integer(at_least=1, besides=("all",)))
+        plain: Any = None
+
+    plugin = Plugin("x")
+    plugin.path, plugin.number, plugin.plain = "~/y", np.int64(2), np.int64(3)  # type: ignore[assignment]  # mypy knows no converter
+    assert plugin.path == Path.home() / "y"
+    assert (type(plugin.number), plugin.number) == (int, 2)
+    assert type(plugin.plain) is np.int64
+    plugin.number = "all"
+    with pytest.raises(ParameterError, match=r"Plugin: number must be an integer of at least 1, got 'some'\."):
+        plugin.number = "some"
+    assert plugin.number == "all"
+
+
 def test_an_element_is_not_stored_for_the_whole() -> None:
     """A validator of elements leaves the collection as it was given."""
     given = [np.int64(2), np.int64(3)]

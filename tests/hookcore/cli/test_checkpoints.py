@@ -329,3 +329,21 @@ def test_a_standard_output_that_is_closed_is_written_to_by_no_command(runs: Path
         code = f"{sys.executable} -c 'from hookcore.cli.main import main; main()' checkpoints {command} {runs} >&-"
         done = subprocess.run(["/bin/sh", "-c", code], check=False, stderr=subprocess.PIPE, text=True)
         assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_best_names_the_best(runs: Path) -> None:
+    """With what ranks it; with --path, its path alone, which a script can use as it is."""
+    result = call("best", runs)
+    assert (result.exit_code, result.output.split(",")[:2]) == (0, ["step-00000300: epoch 3", " val_loss=0.125"])
+    assert call("best", runs, "--path").output == f"{runs / 'step-00000300'}\n"
+
+
+def test_best_passes_over_what_is_damaged(runs: Path) -> None:
+    """It reads every file, and takes the next one; none that is whole is status 1, none at all status 2."""
+    change_weights(runs, 300)
+    assert call("best", runs, "--path").stdout == f"{runs / 'step-00000200'}\n"
+    for step in (100, 200, 500, 600):
+        change_weights(runs, step)
+    assert call("best", runs, "--path").exit_code == 1
+    (runs.parent / "empty").mkdir()
+    assert call("best", runs.parent / "empty").exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from hookcore import Engine
+from hookcore import Engine, LoadError, adapter_info
 from hookcore.cli import plugin_tables
+from hookcore.cli.doctor import doctor
 from hookcore.cli.main import main
 from hookcore.registry import discovery, spec_string
 
@@ -70,9 +72,10 @@ def row(result: Result, name: str) -> str:
     return found
 
 
-def on_terminal(width: int) -> str:
+def on_terminal(width: int, *, verbose: bool = True) -> str:
     file = io.StringIO()
-    plugin_tables.show(console=Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False))
+    console = Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False)
+    plugin_tables.show(verbose=verbose, console=console)
     return file.getvalue()
 
 
@@ -92,7 +95,7 @@ def test_commands_come_from_entry_points(install: Install) -> None:
 def test_only_the_command_called_is_imported(install: Install) -> None:
     """Calling one command imports no other."""
     install("greeter", "hookcore.commands", {"other": "greeter_cli:other"}, greeter_cli="raise OSError('imported')")
-    assert call("plugins").exit_code == 0
+    assert call("plugins", "--verbose").exit_code == 0
     assert "greeter_cli" not in sys.modules
 
 
@@ -127,7 +130,7 @@ def test_unknown_command() -> None:
 def test_row_of_an_autoloaded_plugin(install: Install) -> None:
     """Everything there is to know about an autoloaded plugin stands in its one line."""
     install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p=WATCHER.format(options="(trylast=True)"))
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert result.exit_code == 0
     assert " ".join(row(result, "watcher").split()) == (
         "watcher ok autoload observer on_epoch_end (trylast) Watches, and does nothing else. acme 1.2, acme_p:Watcher"
@@ -136,7 +139,7 @@ def test_row_of_an_autoloaded_plugin(install: Install) -> None:
 
 def test_row_of_a_catalogue_plugin() -> None:
     """A shipped plugin is in the list like any other, with its hooks in the order in which a run calls them."""
-    assert " ".join(row(call("plugins"), "early_stopping").split()) == (
+    assert " ".join(row(call("plugins", "--verbose"), "early_stopping").split()) == (
         "early_stopping ok catalogue actor on_train_begin, on_metrics, on_train_end "
         "Vote to stop once `monitor` has not improved for `patience` observations in a row. "
         f"hookcore {metadata.version('hookcore')}, hookcore_plugins.early_stopping:EarlyStopping"
@@ -148,7 +151,7 @@ def test_blocked_plugin_is_not_imported(install: Install, monkeypatch: pytest.Mo
     """A blocked plugin is listed as blocked, without its import."""
     install("acme", group, {"watcher": "acme_p:Watcher"}, acme_p="raise OSError('imported')")
     monkeypatch.setenv(discovery.DISABLE, "watcher")
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert result.exit_code == 0
     assert "blocked: by HOOKCORE_DISABLE_PLUGINS" in row(result, "watcher")
     assert "acme_p" not in sys.modules
@@ -158,7 +161,7 @@ def test_no_autoload_is_said(install: Install, monkeypatch: pytest.MonkeyPatch) 
     """With HOOKCORE_NO_AUTOLOAD, nothing of that group is imported, and the list says why."""
     install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p="raise OSError('imported')")
     monkeypatch.setenv(discovery.NO_AUTOLOAD, "1")
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert result.exit_code == 0
     assert "off: by HOOKCORE_NO_AUTOLOAD" in row(result, "watcher")
     assert "HOOKCORE_NO_AUTOLOAD is set: nothing is autoloaded." in result.output
@@ -167,7 +170,7 @@ def test_no_autoload_is_said(install: Install, monkeypatch: pytest.MonkeyPatch) 
 def test_blocked_name_that_nothing_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name in HOOKCORE_DISABLE_PLUGINS that no plugin has is said, with the nearest that one has; others are not."""
     monkeypatch.setenv(discovery.DISABLE, "earlystopping,checkpoint")
-    output = call("plugins").output
+    output = call("plugins", "--verbose").output
     assert (
         "HOOKCORE_DISABLE_PLUGINS names 'earlystopping', and no installed plugin is called that. Did you mean 'early_stopping'?"
         in output
@@ -187,7 +190,7 @@ def test_blocked_name_that_nothing_has(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_autoload(install: Install, source: str, reason: str) -> None:
     """An autoloaded plugin that would break or be left out of every run is named with the reason, and the status is 1."""
     install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p=source)
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert reason in row(result, "watcher")
     assert " ok " in row(result, "checkpoint")
     assert result.exit_code == 1
@@ -198,7 +201,7 @@ def test_broken_autoload(install: Install, source: str, reason: str) -> None:
 def test_broken_catalogue_plugin(install: Install) -> None:
     """A broken plugin that runs only when asked for is shown as broken, and the status stays 0."""
     install("acme", "hookcore.plugins", {"watcher": "acme_p:Watcher"}, acme_p="1 / 0")
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert "broken: ZeroDivisionError: division by zero" in row(result, "watcher")
     assert result.exit_code == 0
 
@@ -207,7 +210,7 @@ def test_shadowed_autoload(install: Install) -> None:
     """Of two autoloaded plugins of one name the first runs, and the other's line says which."""
     for name in ("beta", "alpha"):
         install(name, "hookcore.autoload", {"watcher": f"{name}_p:Watcher"}, **{f"{name}_p": WATCHER.format(options="")})
-    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    lines = [line for line in call("plugins", "--verbose").output.splitlines() if line.startswith("watcher ")]
     assert " ok " in lines[0]
     assert "alpha 1.2" in lines[0]
     assert "shadowed: by the one of alpha 1.2" in lines[1]
@@ -218,7 +221,7 @@ def test_ambiguous_name(install: Install) -> None:
     """A name that two distributions offer for different things is refused, and both lines say so."""
     for name in ("beta", "alpha"):
         install(name, "hookcore.plugins", {"watcher": f"{name}_p:Watcher"}, **{f"{name}_p": WATCHER.format(options="")})
-    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    lines = [line for line in call("plugins", "--verbose").output.splitlines() if line.startswith("watcher ")]
     assert "ambiguous: offered by beta 1.2 too, so the name is refused" in lines[0]
     assert "ambiguous: offered by alpha 1.2 too, so the name is refused" in lines[1]
 
@@ -227,7 +230,7 @@ def test_same_target_twice(install: Install) -> None:
     """Where two distributions offer the same target under one name, the name works, and the second line says so."""
     install("alpha", "hookcore.plugins", {"watcher": "alpha_p:Watcher"}, alpha_p=WATCHER.format(options=""))
     install("beta", "hookcore.plugins", {"watcher": "alpha_p:Watcher"})
-    lines = [line for line in call("plugins").output.splitlines() if line.startswith("watcher ")]
+    lines = [line for line in call("plugins", "--verbose").output.splitlines() if line.startswith("watcher ")]
     assert " ok " in lines[0]
     assert "shadowed: the same target is offered by alpha 1.2" in lines[1]
     assert Engine(["watcher"]).names == ["watcher"]
@@ -237,7 +240,7 @@ def test_order_is_the_engines(install: Install) -> None:
     """Autoloaded plugins come first, in the engine's order; where a mark changes the order of a hook, that is said."""
     install("one", "hookcore.autoload", {"zeta": "one_p:Watcher", "alpha": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
     install("two", "hookcore.autoload", {"first": "two_p:Watcher"}, two_p=WATCHER.format(options="(tryfirst=True)"))
-    output = call("plugins").output
+    output = call("plugins", "--verbose").output
     listed = [line.split()[0] for line in output.splitlines() if " autoload " in line]
     assert listed == Engine().names == ["alpha", "first", "zeta"]
     assert "on_epoch_end is called in the order first, alpha, zeta." in output
@@ -247,7 +250,7 @@ def test_order_is_the_engines(install: Install) -> None:
 def test_order_that_the_list_shows_is_not_said_again(install: Install) -> None:
     """Where a hook is called in the order of the list, nothing is said about it."""
     install("one", "hookcore.autoload", {"zeta": "one_p:Watcher", "alpha": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
-    assert "in the order" not in call("plugins").output
+    assert "in the order" not in call("plugins", "--verbose").output
 
 
 def test_module_and_function(install: Install) -> None:
@@ -255,7 +258,7 @@ def test_module_and_function(install: Install) -> None:
     module = '"""A module that watches."""\nfrom hookcore import hookimpl\n@hookimpl\ndef on_train_end(): pass\n'
     install("acme", "hookcore.autoload", {"watcher": "acme_p"}, acme_p=module)
     install("more", "hookcore.plugins", {"maker": "more_p:make"}, more_p='def make(n: int = 3):\n    """Make one."""\n')
-    result = call("plugins")
+    result = call("plugins", "--verbose")
     assert "on_train_end A module that watches." in " ".join(row(result, "watcher").split())
     assert "Make one." in row(result, "maker")
     assert "n  int  3" in call("plugins", "maker").output
@@ -327,7 +330,7 @@ def test_forced_color_counts_as_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     """With FORCE_COLOR, as for a pager, a pipe gets what a terminal of that width gets."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    assert "\x1b[" in call("plugins").output
+    assert "\x1b[" in call("plugins", "--verbose").output
 
 
 def test_wide_terminal() -> None:
@@ -346,7 +349,7 @@ def test_piped_output_is_plain_and_whole(install: Install, tmp_path: Path) -> No
     result = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("watcher "))
-    assert f"broken: OSError: {reason.strip()} " in line
+    assert f"broken: OSError: {reason.strip()}" in line
     assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)
 
 
@@ -372,3 +375,164 @@ def test_no_name_of_a_hook_is_cut() -> None:
     words = file.getvalue().split()
     assert {"on_evaluate_batch_end", "on_train_begin", "save_best_only"} <= set(words)
     assert max(map(len, file.getvalue().splitlines())) <= 80
+
+
+# Adapters.
+
+INFO = """
+from hookcore.adapter_info import AdapterInfo
+INFO = AdapterInfo("Acme Train", "acme_p: AcmeAdapter", "acme-hooks[train]", {})
+"""
+
+
+def test_row_of_an_adapter(install: Install) -> None:
+    """A third party's adapter is listed with its framework, the version that is installed, and what to import."""
+    install("acme_train", "console_scripts", {})
+    install("acme", "hookcore.adapters", {"acme": "acme_p:INFO"}, acme_p=INFO.format("('acme-train-gpu', 'acme-train')"))
+    assert " ".join(row(call("plugins", "--verbose"), "acme").split()) == (
+        "acme installed Acme Train 1.2 acme_p: AcmeAdapter acme 1.2, acme_p:INFO"
+    )
+    assert call("plugins", "acme").output.splitlines() == [
+        "acme  adapter  installed",
+        "acme 1.2, acme_p:INFO",
+        "For: Acme Train 1.2",
+        "Use: acme_p: AcmeAdapter",
+        "",
+    ]
+
+
+def test_row_of_an_adapter_without_its_framework(install: Install) -> None:
+    """If the framework is missing, the adapter's line says what to install, and the status is 0."""
+    install("acme", "hookcore.adapters", {"acme": "acme_p:INFO"}, acme_p=INFO.format("('acme-train',)"))
+    result = call("plugins", "--verbose")
+    assert " ".join(row(result, "acme").split()).startswith(
+        "acme not installed: pip install 'acme-hooks[train]' Acme Train acme_p:"
+    )
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("1 / 0", "broken: ZeroDivisionError: division by zero"),
+        ("INFO = 3", "broken: TypeError: 'acme_p:INFO' must be a hookcore.adapter_info.AdapterInfo, got 3"),
+        (
+            INFO.format("'acme-train'"),
+            "broken: ParameterError: AdapterInfo: distributions must be a tuple of names, got 'acme-train'.",
+        ),
+    ],
+    ids=["import", "no info", "a string for a tuple"],
+)
+def test_broken_adapter(install: Install, source: str, reason: str) -> None:
+    """An adapter that cannot be listed is named with the reason; the others are listed, and the status is 0."""
+    install("acme", "hookcore.adapters", {"acme": "acme_p:INFO"}, acme_p=source)
+    result = call("plugins", "--verbose")
+    assert reason in row(result, "acme")
+    assert "hookcore_adapters.loop: Loop" in row(result, "loop")
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_adapters_on_a_terminal(install: Install, width: int) -> None:
+    """Adapters stand under the plugins, within the width, and nothing of them is left out."""
+    install("acme", "hookcore.adapters", {"acme": "acme_p:INFO"}, acme_p=INFO.format("('acme-train',)"))
+    plugins, _, adapters = on_terminal(width).partition("\nadapter")
+    assert "time_limit" in plugins
+    assert max(map(len, adapters.splitlines())) <= width
+    words = " ".join(adapters.split())
+    for part in ("acme", "not installed", "pip install 'acme-hooks[train]'", "Acme Train", "acme_p: AcmeAdapter", "acme_p:INFO"):
+        assert part in words
+
+
+def test_listing_imports_no_framework() -> None:
+    """The versions come from the metadata of distributions."""
+    frameworks = {"jax", "keras", "lightgbm", "lightning", "sklearn", "tensorflow", "torch", "transformers", "xgboost"}
+    code = "import sys\nfrom hookcore.cli.main import main\nmain(['plugins'], standalone_mode=False)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not frameworks.intersection(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("entry", discovery.entry_points(adapter_info.GROUP), ids=lambda entry: entry.name)
+def test_what_a_shipped_adapter_says_is_there(entry: Any) -> None:
+    """The extras that it names are this distribution's, and so is the module."""
+    info = entry.load()
+    distribution, _, extras = info.install.removesuffix("]").partition("[")
+    assert distribution == "hookcore"
+    assert set(filter(None, extras.split(","))) <= set(metadata.metadata("hookcore").get_all("Provides-Extra") or ())
+    module = info.use.partition(":")[0]
+    assert importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_list_is_short(install: Install, width: int) -> None:
+    """By default it has a plugin's name and what it does, and for those that would not run, why."""
+    install("acme", "hookcore.plugins", {"watcher": "acme_p:Watcher"}, acme_p="1 / 0")
+    output = on_terminal(width, verbose=False)
+    assert max(map(len, output.splitlines())) <= width
+    words = " ".join(output.split())
+    assert "early_stopping Vote to stop once `monitor` has not improved for `patience` observations in a row. json_log" in words
+    assert "watcher broken: ZeroDivisionError: division by zero" in words
+    assert "on_train_begin" not in words
+    assert "hookcore_plugins" not in words
+    assert "loop a loop of your own" in words
+
+
+def test_the_short_list_has_the_status_of_the_long_one(install: Install) -> None:
+    """A plugin that every run would load and that is broken is status 1; the notes are those of the long list."""
+    install("acme", "hookcore.autoload", {"watcher": "acme_p:Watcher"}, acme_p="1 / 0")
+    result = call("plugins")
+    assert result.exit_code == 1
+    assert "broken: ZeroDivisionError" in row(result, "watcher")
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["plugins", "-h"], ["checkpoints", "best", "-h"]])
+def test_help_has_a_short_option(arguments: list[str]) -> None:
+    """Of the command, and of each below it."""
+    assert call(*arguments).output == call(*arguments[:-1], "--help").output != ""
+
+
+def test_the_package_is_the_command() -> None:
+    """`python -m hookcore` runs it, for whoever has several Pythons."""
+    ended = subprocess.run([sys.executable, "-m", "hookcore", "-h"], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("Usage: python -m hookcore ")
+
+
+def test_names_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell completes commands, and the names of plugins and adapters."""
+    for words, expected in {"pl": "plugins", "plugins early": "early_stopping", "plugins lo": "loop"}.items():
+        monkeypatch.setenv("COMP_WORDS", f"hookcore {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        monkeypatch.setenv("_HOOKCORE_COMPLETE", "bash_complete")
+        result = CliRunner().invoke(main, prog_name="hookcore")
+        assert f"plain,{expected}" in result.output
+
+
+def test_a_plugin_that_is_not_in_hookcore_is_found(install: Install) -> None:
+    """`from hookcore import EarlyStopping` fails, and says where it is; so does a plugin of another distribution."""
+    with pytest.raises(
+        LoadError, match="EarlyStopping is a plugin, and not in hookcore: from hookcore_plugins import EarlyStopping"
+    ):
+        exec("from hookcore import EarlyStopping")  # noqa: S102
+    install("acme", "hookcore.plugins", {"watcher": "acme_p.inner:Watcher"})
+    with pytest.raises(LoadError, match=r"from acme_p\.inner import Watcher"):
+        exec("from hookcore import Watcher")  # noqa: S102
+    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
+        exec("from hookcore import Nothing")  # noqa: S102
+
+
+def test_what_the_environment_adds_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of what is in every run would be incomplete without it."""
+    monkeypatch.setenv("HOOKCORE_PLUGINS", "csv_log:path=a.csv;console")
+    assert "HOOKCORE_PLUGINS adds to every run: csv_log, console." in call("plugins").output
+
+
+def test_doctor_examines_autoloaded_plugins(install: Install) -> None:
+    """Those that run are listed as such; a broken one is a mistake, with the reason."""
+    install("one", "hookcore.autoload", {"watcher": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 0
+    assert row(result, "watcher").split() == ["watcher", "one", "1.2", "autoload"]
+    install("two", "hookcore.autoload", {"breaker": "two_p:Breaker"}, two_p="1 / 0")
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 1
+    assert "Plugin 'breaker' of two 1.2 could not be loaded" in result.output

@@ -14,7 +14,9 @@ import attrs
 import pytest
 
 from hookcore import CapabilityError, Engine, HookcoreWarning, LoadError, RegistrationError, Run, SpecError, hookimpl
-from hookcore.registry.discovery import autoload_allowed, entry_points, from_spec
+from hookcore.registry.discovery import autoload_allowed, entry_points
+from hookcore.registry.place import Place
+from hookcore.registry.request import requested
 from hookcore.registry.spec_string import parse_arguments
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 
@@ -76,6 +78,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts without the environment variables."""
     monkeypatch.delenv("HOOKCORE_DISABLE_PLUGINS", raising=False)
     monkeypatch.delenv("HOOKCORE_NO_AUTOLOAD", raising=False)
+    monkeypatch.delenv("HOOKCORE_PLUGINS", raising=False)
 
 
 # The catalogue.
@@ -347,12 +350,12 @@ def test_a_spec_that_does_not_fit_is_refused(text: str, message: str) -> None:
 def test_a_shipped_plugin_by_spec_validates_its_parameters(spec: str, message: str) -> None:
     """A spec goes through the plugin's own validation, and a missing parameter is named."""
     with pytest.raises(SpecError, match=message):
-        from_spec(spec)
+        requested(spec, Place()).make()
 
 
 def test_shipped_plugins_come_through_the_same_door() -> None:
     """The shipped plugins are entry points of this distribution, and nothing of it is autoloaded."""
-    found = from_spec("early_stopping:patience=3,monitor=val_auc,restore_best_weights=true")
+    found = requested("early_stopping:patience=3,monitor=val_auc,restore_best_weights=true", Place()).make()
     plugin: Any = found.plugin
     assert found.origin.startswith("hookcore ")
     assert (plugin.patience, plugin.monitor, plugin.restore_best_weights) == (3, "val_auc", True)
@@ -500,3 +503,42 @@ def test_an_autoloaded_observer_that_the_trainee_cannot_serve_is_left_out(instal
     assert (session.run.outcome, session.run.failures) == ("completed", [])
     with pytest.raises(CapabilityError, match="'asked' needs the trainee's gradients"):
         Engine(["asked"], autoload=False).start(Run.of(ScriptedTrainee())).train_begin()
+
+
+AUTOLOADED = {"autoload": {"alert": ":Alert"}}
+
+
+@pytest.mark.parametrize(
+    "given", ["alert:channel=training", {"alert": {"channel": "training"}}, ("alert", "alert:channel=training")], ids=str
+)
+def test_an_autoloaded_plugin_gets_parameters(install: Distribution, given: Any) -> None:
+    """Asked for by its name, it is made once, with them."""
+    install("alerts", PLUGIN, **AUTOLOADED)
+    engine = Engine([given])
+    assert names(engine) == ["alert"]
+    assert engine["alert"].channel == "training"
+
+
+def test_the_environment_gives_an_autoloaded_plugin_parameters(install: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for whatever the variable asks for."""
+    install("alerts", PLUGIN, **AUTOLOADED)
+    monkeypatch.setenv("HOOKCORE_PLUGINS", "alert:channel=training")
+    assert Engine()["alert"].channel == "training"
+
+
+class Mine(RecordingPlugin):
+    replaces = ("alert",)
+
+
+@pytest.mark.parametrize("given", [Mine(), ("mine", Mine()), {"csv_log": {"path": "x.csv"}, "replaces": "alert"}], ids=str)
+def test_a_plugin_of_another_name_replaces_an_autoloaded_one(install: Distribution, given: Any) -> None:
+    """If it says so, or the mapping that asks for it does. The other is not imported."""
+    marker = install("alerts", PLUGIN, **AUTOLOADED)
+    assert "alert" not in Engine([given]).names
+    assert not marker.exists()
+
+
+def test_names_that_a_plugin_replaces_are_a_tuple() -> None:
+    """A string would be a sequence of letters."""
+    with pytest.raises(RegistrationError, match=r"replaces must be a tuple of names, got 'alert'"):
+        Engine([type("Wrong", (RecordingPlugin,), {"replaces": "alert"})()])

@@ -267,7 +267,7 @@ def test_a_file_system_without_locks_lets_everybody_in(
     with caplog.at_level(logging.DEBUG, "hookcore"):
         store.lock(tmp_path).release()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("DEBUG", f"{tmp_path} is not locked: [Errno {code}] {os.strerror(code)}")
+        ("DEBUG", f"{tmp_path}/.lock is not locked: [Errno {code}] {os.strerror(code)}")
     ]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,3 +201,30 @@ def test_the_work_grows_as_the_checkpoints_do() -> None:
 
     retention_file = Retention.reasons.__code__.co_filename
     assert items(200) < 15 * items(20)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["save", "remove", "damage", "cut", "link"]), st.integers(0, 4)), max_size=12))
+def test_what_is_known_is_what_is_there(changes: list[tuple[str, int]]) -> None:
+    """Whatever happens to checkpoints between two looks, saved again or damaged: the same are listed as by a first look."""
+    known: store.Known = {}
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory, "runs")
+        for number, (change, step) in enumerate(changes):
+            manifest = root / f"step-{step:08d}" / store.MANIFEST
+            if change == "save":
+                save(root, step, float(number))
+            elif not manifest.exists():
+                continue
+            elif change == "remove":
+                store.remove(manifest.parent)
+            elif change == "damage":
+                manifest.write_bytes(manifest.read_bytes().swapcase())
+                os.utime(manifest, ns=(number, number))  # the clock of a file system may tick every few milliseconds
+            elif change == "cut":
+                manifest.write_bytes(manifest.read_bytes()[:-1])
+            else:
+                moved = manifest.rename(Path(directory, f"moved-{number}"))
+                manifest.symlink_to(moved)
+            assert store.available(root, known) == store.available(root)
+            assert known.keys() == {saved.path for saved in store.available(root)}

@@ -199,11 +199,12 @@ def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
 
 
 def test_an_epoch_without_the_batches_that_were_observed_is_observed_at_its_end() -> None:
-    """If a vote keeps a loop from them, the driver makes the observation that every epoch has."""
-    events = run([*epoch(0)[:3], *observed(1, 2.0), Event("on_epoch_end", (0, {"loss": 2.0}))])
+    """If a vote keeps a loop from them and from their evaluations, the epoch's own metrics are observed, as they are fresh."""
+    events = run([*epoch(0)[:3], *observed(1, 3.0), Event("on_epoch_end", (0, {"loss": 2.0}))])
     recording = RecordingPlugin()
     (played,) = play(events, [Counts(votes_after=1), recording])
-    assert recording.events[-3:-1] == [("on_epoch_end", 0, {"loss": 2.0}), ("on_metrics", {})]
+    assert recording.hooks[-4:] == ["on_batch_end", "on_epoch_end", "on_metrics", "on_train_end"]
+    assert recording.events[-3:-1] == [("on_epoch_end", 0, {"loss": 2.0}), ("on_metrics", {"loss": 2.0})]
     assert played.history.by_steps == [False]
 
 

@@ -1,0 +1,116 @@
+"""`hookcore new`: make a distribution with a plugin or an adapter, whose tests pass."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import shutil
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+from typing import Final
+
+import click
+
+from hookcore.registry import discovery
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_BOTH: Final = {
+    ".github/workflows/tests.yml": "tests.yml",
+    ".gitignore": "gitignore",
+    "tox.ini": "tox.ini",
+    "src/{package}/py.typed": None,
+}
+_PLUGIN: Final = _BOTH | {
+    "README.md": "plugin/README.md",
+    "pyproject.toml": "plugin/pyproject.toml",
+    "src/{package}/__init__.py": "plugin/init.py",
+    "src/{package}/plugin.py": "plugin/plugin.py",
+    "tests/test_plugin.py": "plugin/test_plugin.py",
+}
+_ADAPTER: Final = _BOTH | {
+    "README.md": "adapter/README.md",
+    "pyproject.toml": "adapter/pyproject.toml",
+    "src/{package}/__init__.py": "adapter/init.py",
+    "src/{package}/adapter.py": "adapter/adapter.py",
+    "src/{package}/info.py": "adapter/info.py",
+    "tests/downhill.py": "adapter/downhill.py",
+    "tests/test_adapter.py": "adapter/test_adapter.py",
+}
+"""The files of a distribution, each with its template; None for an empty file. The adapter is docs/writing-an-adapter.md's."""
+
+_IMPORTED: Final = frozenset({"Any", "Engine", "Loop", "Mapping", "ParameterError", "Run"})
+"""What the templates import beside the class that they make."""
+
+
+@click.command(short_help="Make a distribution with a plugin or an adapter of your own.")
+@click.argument("name")
+@click.option("--adapter", is_flag=True, help="Make an adapter for a framework instead of a plugin.")
+@click.option(
+    "--in",
+    "parent",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=".",
+    help="The directory to make it in; by default the current one.",
+)
+def new(name: str, parent: Path, *, adapter: bool) -> None:
+    """Make a distribution called NAME in a new directory: a plugin with its entry point, tests and README.
+
+    NAME is its name for pip, in lower case, such as acme-limits. Its module is acme_limits, and so is the name by which runs ask
+    for the plugin. Its tests pass as they are: change the plugin and them. A directory that exists is not touched.
+    """
+    package = name.replace("-", "_")
+    kind = "".join(word.capitalize() for word in package.split("_"))
+    directory = parent / name
+    if reason := _reason_against(name, package, kind):
+        raise click.BadParameter(f"{name!r} {reason}", param_hint="NAME")
+    values = {
+        "name": name,
+        "package": package,
+        "Class": kind,
+        "plugin": discovery.name_of(type(kind, (), {})),  # `package`, unless that has single letters or numbers
+        "version": metadata.version("hookcore"),
+    }
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        message = f"{directory} exists, and is left as it is. Choose another name, or --in another directory."
+        raise click.ClickException(message) from None
+    except OSError as error:
+        raise click.ClickException(f"{directory} could not be made: {error.strerror}.") from error
+    try:
+        _write(directory, _ADAPTER if adapter else _PLUGIN, values)
+    except BaseException as error:
+        shutil.rmtree(directory, ignore_errors=True)  # it is ours, and a part of it is of no use
+        if isinstance(error, OSError):
+            raise click.ClickException(f"{directory} could not be written: {error.strerror}.") from error
+        raise
+    click.echo(f"Made {directory}, with {'an adapter' if adapter else f'the plugin {package}'}. To try it:\n")
+    commands = (f"cd {directory}", "pip install -e . --group test", "pytest", f"hookcore plugins {'' if adapter else package}")
+    click.echo("\n".join(f"  {command}".rstrip() for command in commands))
+
+
+def _reason_against(name: str, package: str, kind: str) -> str:
+    """Return why no distribution can have this name, as the end of a sentence; an empty string if one can."""
+    if not _NAME.fullmatch(name):
+        return "must be words of lower-case letters and digits, joined by - or _, the first with a letter first: acme-limits."
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names:
+        return "is a word of Python's own, and cannot be the name of a module. Put another word before it: acme-limits."
+    if kind in _IMPORTED:
+        return f"would call its class {kind}, which is what it imports. Put another word before it: acme-{name}."
+    if any(entry.name == package for entry in discovery.entry_points(discovery.CATALOGUE)):
+        return "is the name of an installed plugin. Choose another: `hookcore plugins` lists those that are taken."
+    if package in {"src", "test", "tests"} or importlib.util.find_spec(package) is not None:
+        return "is the name of a module that can be imported already, and one of the two would hide the other. Choose another."
+    return ""
+
+
+def _write(directory: Path, files: dict[str, str | None], values: dict[str, str]) -> None:
+    templates = resources.files("hookcore.cli") / "templates"
+    for name, template in files.items():
+        path = directory / name.format_map(values)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "" if template is None else (templates / f"{template}.template").read_text(encoding="utf-8")
+        path.write_text(Template(text).substitute(values), encoding="utf-8")

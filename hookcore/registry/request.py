@@ -1,0 +1,180 @@
+"""What is asked for: a plugin, or a name with parameters, as a spec string or as a mapping; and the plugin that this gives."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from hookcore.errors import LoadError, ParameterError, RegistrationError, SpecError
+from hookcore.raised import describe, interrupts
+from hookcore.registry import discovery
+from hookcore.registry.discovery import Found
+from hookcore.secrecy import shown_spec
+from hookcore.text import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+    from hookcore.registry.place import Place
+
+Source = Literal["code", "configuration", "environment"]
+"""Who asks. Of one name, the first of these counts."""
+
+OPTIONS: Final = ("name", "replaces")
+"""The keys of a mapping that are not a plugin's name."""
+
+
+@attrs.frozen
+class Request:
+    """A plugin that is asked for.
+
+    * `called`: the name under which it is registered.
+    * `place`: of the request, for errors.
+    * `plugin`: the object, if one is given; else `target` is the name of an entry point, and `parameters` are what its factory
+      takes: the text of a spec string, or a mapping.
+    * `replaces`: the autoloaded plugins that it replaces, besides one that has its name.
+    """
+
+    called: str
+    place: Place
+    source: Source = "code"
+    plugin: object = None
+    target: str | None = None
+    parameters: str | Mapping[str, Any] = ""
+    replaces: tuple[str, ...] = ()
+
+    def make(self, catalogue: Sequence[metadata.EntryPoint] | None = None) -> Found:
+        """Return the plugin. Raises `SpecError` for a mistake, and `LoadError` if the plugin cannot be imported or made.
+
+        `catalogue` is `entry_points(CATALOGUE)`, for whoever has many requests: to look for them takes longer than all else.
+        """
+        try:
+            found = (
+                Found(self.called, self.plugin, _origin(self.plugin))
+                if self.target is None
+                else self._made(self.target, catalogue)
+            )
+        except (SpecError, LoadError) as error:
+            if isinstance(self.parameters, Mapping) or self.source == "code":
+                raise  # a mapping's error names the place, and code has a traceback
+            raise type(error)(f"{self.place}: {error}") from error
+        replaces = discovery.asked(self.called, "replaces", lambda: getattr(found.plugin, "replaces", ()))
+        if not isinstance(replaces, tuple) or not all(isinstance(name, str) for name in replaces):
+            raise RegistrationError(f"Plugin {self.called!r}: replaces must be a tuple of names, got {replaces!r}.")
+        return attrs.evolve(found, replaces=(*self.replaces, *replaces), source=self.source, place=str(self.place))
+
+    def _made(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> Found:
+        entry = self._entry(target, catalogue)
+        try:
+            factory = discovery.load(entry)
+        except BaseException as error:
+            if interrupts(error):
+                raise
+            text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be imported from {entry.value!r}"
+            raise LoadError(self._prefixed(f"{text}: {describe(error)}")) from error
+        arguments = self._arguments(target, factory)
+        try:
+            made = factory(**arguments) if callable(factory) else factory
+        except (TypeError, ParameterError) as error:
+            message = describe(error).partition(": ")[2]
+            raise SpecError(self._about_parameter(message, factory, arguments)) from error
+        except BaseException as error:
+            if interrupts(error):
+                raise
+            text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be made: {describe(error)}"
+            raise LoadError(self._prefixed(text)) from error
+        return Found(self.called, made, discovery.distribution(entry))
+
+    def _entry(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> metadata.EntryPoint:
+        catalogue = discovery.entry_points(discovery.CATALOGUE) if catalogue is None else catalogue
+        found = [entry for entry in catalogue if entry.name == target]
+        if not found:  # one of the autoload group is asked for to give it parameters
+            autoloaded, unreadable = discovery.read_entry_points(discovery.AUTOLOAD)
+            found = [entry for entry in autoloaded if entry.name == target]
+        if not found:
+            names = sorted({entry.name for entry in (*catalogue, *autoloaded)})
+            hint = did_you_mean(target, names)
+            hint += "".join(f" The entry points of {broken.origin} cannot be read." for broken in unreadable)
+            raise SpecError(self._prefixed(f"No plugin is called {target!r}; there are: {', '.join(names) or 'none'}.{hint}"))
+        if len({entry.value for entry in found}) > 1:
+            offers = " and by ".join(map(discovery.distribution, found))
+            raise SpecError(
+                self._prefixed(
+                    f"Plugin {target!r} is offered by {offers}. Uninstall one, or pass the object instead of its name."
+                )
+            )
+        return found[0]
+
+    def _arguments(self, target: str, factory: Any) -> dict[str, Any]:
+        from hookcore.registry.spec_string import checked_arguments, parse_arguments
+
+        if isinstance(self.parameters, Mapping):
+            return checked_arguments(self.place / target, self.parameters, factory)
+        return parse_arguments(self._spec, self.parameters, factory)
+
+    def _about_parameter(self, message: str, factory: Any, arguments: Mapping[str, Any]) -> str:
+        if not isinstance(self.parameters, Mapping):
+            return f"Plugin spec {shown_spec(self._spec, factory)}: {message}"
+        place = self.place / (self.target or "")
+        # As `validators.reject` writes it: for the line of that parameter.
+        named = [key for key in arguments if f": {key} must " in message]
+        return f"{place / named[0] if named else place}: {message}"
+
+    @property
+    def _spec(self) -> str:
+        return f"{self.target}:{self.parameters}" if self.parameters else str(self.target)
+
+    def _prefixed(self, message: str) -> str:
+        return f"{self.place / (self.target or '')}: {message}" if isinstance(self.parameters, Mapping) else message
+
+
+def requested(item: object, place: Place, source: Source = "code") -> Request:
+    """Return what `item` asks for: a plugin, a spec string, a mapping, a pair `(name, one of these)`, or a request itself.
+
+    A spec string is `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`: values are converted to the type of the
+    factory's parameter, and one with a comma is put into double quotes. A mapping is `{"early_stopping": {"patience": 3}}`, and
+    may have a `name` for the plugin and the names of autoloaded plugins that it `replaces`. Raises `SpecError` for any other.
+    """
+    if isinstance(item, Request):
+        return item
+    if isinstance(item, tuple) and len(item) == 2:  # noqa: PLR2004 - a pair
+        name, given = item
+        request = requested(given, place, source)
+        return request if name is None else attrs.evolve(request, called=name)
+    if isinstance(item, str):
+        target, _, text = (part.strip() for part in item.partition(":"))
+        return Request(target, place, source, target=target, parameters=text)
+    if isinstance(item, Mapping):
+        return _of_mapping(item, place, source)
+    return Request(discovery.name_of(item), place, source, plugin=item)
+
+
+def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Request:
+    targets = [key for key in item if key not in OPTIONS]
+    if len(targets) != 1 or not isinstance(targets[0], str):
+        expected = "{early_stopping: {patience: 3}}"
+        raise SpecError(
+            f"{place}: a mapping must have one plugin's name with its parameters, such as {expected}, and may have "
+            f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}."
+        )
+    (target,) = targets
+    parameters = {} if item[target] is None else item[target]  # YAML's `console:`
+    if not isinstance(parameters, Mapping):
+        raise SpecError(
+            f"{place / target}: expected a mapping of parameters, got {type(parameters).__name__}."
+        )  # it may be a secret
+    called = item.get("name", target)
+    if not isinstance(called, str) or not called:
+        raise SpecError(f"{place / 'name'}: name must be a text, got {called!r}.")
+    replaces = item.get("replaces", ())
+    replaces = (replaces,) if isinstance(replaces, str) else replaces
+    if not isinstance(replaces, Sequence) or not all(isinstance(name, str) for name in replaces):
+        raise SpecError(f"{place / 'replaces'}: replaces must be a name or a list of names, got {replaces!r}.")
+    return Request(called, place, source, target=target, parameters=parameters, replaces=tuple(replaces))
+
+
+def _origin(plugin: object) -> str:
+    return plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__

@@ -1,0 +1,295 @@
+"""What the author of an adapter writes so that `check_adapter` can train with it: a harness."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
+
+import attrs
+
+from hookcore import Engine, ParameterError, Resume
+from hookcore.text import did_you_mean
+
+if TYPE_CHECKING:
+    from hookcore import Mode
+
+SEED: Final = 7
+"""What a harness seeds its model and data with."""
+
+
+class Feature(enum.StrEnum):
+    """What a framework or its adapter may lack or refuse. Each is asked for by a field of `Scenario`, if one is named."""
+
+    BATCHES = "batches that the loop tells of"
+    ACCUMULATION = "gradient accumulation"
+    """`Scenario.accumulate`."""
+    TRAINING_METRICS = "metrics of training"
+    EVALUATION = "evaluation"
+    SPARSE_EVALUATION = "evaluation every second epoch"
+    """`Scenario.evaluate_every_epochs`."""
+    EVALUATION_BY_STEPS = "evaluation by steps"
+    """`Scenario.evaluate_every_steps`."""
+    SEVERAL_SETS = "several validation sets"
+    """`Scenario.sets`."""
+    SANITY_CHECK = "a sanity check before training"
+    """`Scenario.sanity_check`."""
+    MIN_EPOCHS = "a minimum of epochs"
+    """`Scenario.min_epochs`."""
+    OWN_STOP = "a stop by the framework itself"
+    """`Scenario.own_stop_after`."""
+    LEARNING_RATE = "a learning rate"
+    NO_LEARNING_RATE = "training without a learning rate"
+    """`Scenario.learning_rate` of None."""
+    RATE_GROUPS = "groups of parameters with rates of their own"
+    """`Scenario.groups`."""
+    SCHEDULE = "a schedule of the framework's own"
+    """`Scenario.schedule`."""
+    SNAPSHOT = "snapshots"
+    SCALAR_WEIGHTS = "weights without dimensions"
+    """`Scenario.scalar`."""
+    BFLOAT16 = "weights in bfloat16"
+    """`Scenario.bfloat16`."""
+    RESUME = "resuming a run"
+    STOPPED_WITHIN_EPOCH = "resuming a run within the epoch in which a plugin has voted to stop, whose end is to come"
+    OWN_CHECKPOINT = "the framework's own checkpoint with the run's record in it"
+    """`Scenario.own_checkpoints`."""
+    OWN_LOADER = "checkpoints that the framework's own loader opens"
+    INTERRUPTS = "Ctrl-C and SIGTERM in the loop's own code"
+    TWO_RUNS = "two runs on one adapter"
+    ZERO_EPOCHS = "a run of no epochs"
+
+
+@attrs.frozen
+class Scenario:
+    """One run, as the harness builds it with its framework: plain values, so that another process can build it again.
+
+    What a harness `lacks` is never asked for, so it need not look at those fields; what it `refuses` is asked for once.
+    """
+
+    epochs: int = 3
+    batches: int = 4
+    """The batches of an epoch; 1 if the loop tells of none, and an epoch is one iteration."""
+    accumulate: int = 1
+    """The batches whose gradients make an update; a shorter rest at the end of an epoch makes one too."""
+    evaluate_every_epochs: int | None = 1
+    """After every how many epochs the loop evaluates, if not by steps; None for never."""
+    evaluate_every_steps: int | None = None
+    """After every how many updates it evaluates instead, within the epoch; None, the default, for at the end of epochs."""
+    evaluation_batches: int = 2
+    """The batches of each validation set."""
+    sets: int = 1
+    """The validation sets of each evaluation."""
+    sanity_check: bool = False
+    """Whether the framework evaluates once before training to see whether it works."""
+    min_epochs: int = 0
+    """The least number of epochs that the framework trains whoever asks it to stop; 0 for no such number."""
+    own_stop_after: int | None = None
+    """After how many epochs the framework is made to stop by something else than a plugin; None for never."""
+    learning_rate: float | None = 0.125
+    """None for an optimizer that has no rate."""
+    groups: tuple[float, ...] = ()
+    """The rates of the groups of parameters, instead of `learning_rate`."""
+    schedule: bool = False
+    """Whether a schedule of the framework's own sets the rate."""
+    scalar: bool = False
+    """Whether the model has a weight without dimensions too."""
+    bfloat16: bool = False
+    """Whether the model has a weight in bfloat16 too."""
+    own_checkpoints: Literal["", "before", "after"] = ""
+    """Whether the framework saves checkpoints of its own after each epoch into `Job.directory`, by a callback that is listed
+    before or after the adapter."""
+    series: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
+    """The values of `Job.report` by name; those of a name that is missing all differ."""
+
+
+@attrs.define(eq=False)
+class Job:
+    """What a harness gets: the run to train, and what its loop's own code has to call.
+
+    * `plugins`, `resume`: hand them to the adapter.
+    * `directory`: an empty directory for whatever the framework writes, such as checkpoints of its own.
+    * `own_checkpoint`: a checkpoint of the framework's own to resume from instead, or None.
+    """
+
+    scenario: Scenario
+    plugins: Engine
+    directory: Path
+    resume: Resume = False
+    own_checkpoint: Path | None = None
+    trained: int = attrs.field(default=0, init=False)
+    """How often `trains` was called."""
+    reported: dict[str, list[float]] = attrs.field(factory=dict, init=False)
+    """What `report` has returned."""
+    _within: Callable[[int], None] = attrs.field(default=lambda _: None, kw_only=True)
+    _columns: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    """How the harness calls what is reported."""
+    _before: dict[str, int] = attrs.field(factory=dict, init=False)
+    """How many values the run had of each when it was resumed."""
+
+    def trains(self) -> None:
+        """Call it in the loop's own code for each batch that is trained, before its update: in a training step or a loss.
+
+        It may raise an error or press Ctrl-C: let that through.
+        """
+        self.trained += 1
+        self._within(self.trained)
+
+    def report(self, name: str) -> float:
+        """Return the value of a metric that the loop's own code gives the framework, once for each epoch or evaluation.
+
+        * `"score"`: a metric of training that the loop reports at the end of each epoch.
+        * `"val_score"`: a metric of each evaluation, of its first validation set; `"val_score_2"` of its second.
+        """
+        own = self.reported.setdefault(name, [])
+        if name not in self._before:
+            run, column = self.plugins.run, self._columns.get(name, name)
+            known = run.history[column] if run is not None and column in run.history else ()
+            self._before[name] = sum(value == value for value in known)  # noqa: PLR0124 - NaN is not equal to itself
+        number = self._before[name] + len(own)
+        values = self.scenario.series.get(name)
+        own.append(_distinct(name, number) if values is None else values[number % len(values)])
+        return own[-1]
+
+
+def _distinct(name: str, number: int) -> float:
+    """Return a value, exact in float16, that no other metric and no other call has."""
+    return {"score": 0.0, "val_score": 256.0, "val_score_2": 512.0}[name] + 1 + number
+
+
+def _default_of(feature: Feature, method: str) -> NoReturn:
+    raise NotImplementedError(
+        f"A harness defines {method}, unless its `lacks` or `refuses` has a reason for Feature.{feature.name}."
+    )
+
+
+@attrs.frozen
+class Votes:
+    """How many batches are trained after a vote to stop, by the event in which a plugin gives it.
+
+    The vote is given in the second epoch of three, each of four batches, after the second batch of it or in the evaluation by
+    steps after that. If the loop has no batches, an epoch counts as one.
+    """
+
+    train_begin: int = 0
+    epoch_begin: int = 0
+    batch_end: int = 0
+    evaluate_end: int = 0
+    epoch_end: int = 0
+
+
+class Harness:
+    """Trains a small real model through one adapter. Make a subclass; each instance is one new model with its adapter.
+
+        class LoopHarness(Harness):
+            name = "loop"
+            lacks = {Feature.MIN_EPOCHS: "your own loop decides when it looks at votes"}
+
+            def __init__(self, job): ...
+            def train(self): ...
+            def digest(self): ...
+
+    The class must be importable by its module and name, because another process resumes its runs. The model and the data come
+    from `SEED`, and so does the order of the data in each epoch: two instances of one scenario train the same.
+    """
+
+    name: ClassVar[str]
+    """The adapter's name, as in `"keras"`."""
+    host: ClassVar[str]
+    """The name under which a stop by the framework is recorded; by default `name`."""
+    lacks: ClassVar[Mapping[Feature, str]] = {}
+    """What cannot be asked for, with the reason: the framework has no such thing. The checks of it do not apply."""
+    refuses: ClassVar[Mapping[Feature, str]] = {}
+    """What can be asked for and is refused, with the reason: a part of the message of the error that is raised."""
+    refuses_plugins: ClassVar[Mapping[str, str]] = {}
+    """The shipped plugins that are refused although the trainee has what they need, by name, with the reason: likewise."""
+    resumes: ClassVar[Literal["batch", "epoch"]] = "batch"
+    """Where a run can continue: after any batch that was an update, or after an epoch only."""
+    votes: ClassVar[Votes] = Votes()
+    """How many batches are trained after a vote to stop."""
+    tells_errors: ClassVar[bool] = True
+    """Whether an error in the loop's own code ends the run for the plugins at once; else when the next run begins."""
+    interrupts: ClassVar[tuple[type[BaseException], ...]] = (KeyboardInterrupt,)
+    """What the caller gets for Ctrl-C."""
+    score: ClassVar[str] = "score"
+    """What plugins see `"score"` as."""
+    val_score: ClassVar[str] = "val_score"
+    """What plugins see `"val_score"` as."""
+    directions: ClassVar[Mapping[str, Mode | None]] = {}
+    """The framework's own metric names that plugins see, each with the direction that the framework declares, if any."""
+    needs_path: ClassVar[tuple[str, ...]] = ()
+    """Directories that another process must have on its import path, besides those of this one."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls) and "host" not in vars(cls):
+            cls.host = cls.name
+        for declared in ("lacks", "refuses"):
+            for feature, reason in getattr(cls, declared).items():
+                if not isinstance(feature, Feature):
+                    hint = did_you_mean(str(feature), [one.name for one in Feature])
+                    raise ParameterError(f"{cls.__name__}.{declared} must be keyed by a Feature, got {feature!r}.{hint}")
+                if not isinstance(reason, str) or not reason.strip():
+                    raise ParameterError(f"{cls.__name__}.{declared}[Feature.{feature.name}] must say why, got {reason!r}.")
+
+    def __init__(self, job: Job) -> None:
+        """Make the model, the data and the adapter for `job`. What is refused may be refused here or in `train`."""
+        raise NotImplementedError("A harness defines __init__(self, job).")
+
+    def train(self) -> None:
+        """Train as the scenario says, and let every exception through. A second call is a second run on the same adapter."""
+        raise NotImplementedError("A harness defines train.")
+
+    def digest(self) -> str:
+        """Return a digest of all that a resumed run must have: weights and the optimizer's state. See `digest_of`.
+
+        Called during training too, in a hook.
+        """
+        raise NotImplementedError("A harness defines digest.")
+
+    def updates(self) -> int:
+        """Return how many updates the optimizer of this instance has made, as the framework counts them."""
+        _default_of(Feature.ACCUMULATION, "updates")
+
+    def rates(self) -> Sequence[float]:
+        """Return the learning rate in use now of each group of parameters, as the framework has it."""
+        _default_of(Feature.LEARNING_RATE, "rates")
+
+    def predict(self) -> str:
+        """Return a digest of what the model predicts now for some fixed data."""
+        _default_of(Feature.OWN_LOADER, "predict")
+
+    @classmethod
+    def predict_from(cls, checkpoint: Path) -> str:
+        """Return what `predict` does, for the model that the framework's own loader makes of a checkpoint of ours.
+
+        Called in another process. Nothing of hookcore is needed for it: neither an adapter nor a run.
+        """
+        del checkpoint
+        _default_of(Feature.OWN_LOADER, "predict_from")
+
+    def own_checkpoints(self) -> Sequence[Path]:
+        """Return the checkpoints of the framework's own in `Job.directory`, the earliest first."""
+        _default_of(Feature.OWN_CHECKPOINT, "own_checkpoints")
+
+    def best_iteration(self) -> int | None:
+        """Return the iteration that the framework itself calls its best, counted from zero; None if it has no such thing."""
+        return None
+
+    @classmethod
+    def why_not(cls, *features: Feature) -> str | None:
+        """Return the reason for which one of `features` is lacking, or None."""
+        return next((cls.lacks[feature] for feature in features if feature in cls.lacks), None)
+
+
+def digest_of(arrays: Mapping[str, Any]) -> str:
+    """Return a digest of NumPy arrays and numbers by name: of their types, shapes and bytes."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        value = arrays[name]
+        kind, shape = getattr(value, "dtype", type(value).__name__), getattr(value, "shape", ())
+        content = value.tobytes() if hasattr(value, "tobytes") else repr(value).encode()
+        found.update(f"{name} {kind} {tuple(shape)} {len(content)}\n".encode() + content)
+    return found.hexdigest()
