@@ -1,4 +1,7 @@
-"""The shipped plugins. Importing this package imports no heavy library; a plugin that needs one imports it when it is made."""
+"""The shipped plugins. Importing this package imports no heavy library; a plugin that needs one imports it when it is made.
+
+PYTEST_DONT_REWRITE: hookcore has a pytest plugin, and pytest would warn of a session in which this was imported before.
+"""
 
 from __future__ import annotations
 

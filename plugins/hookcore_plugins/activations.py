@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 
 from hookcore import HookcoreError, Run, hookimpl, store
-from hookcore.authoring import Capability, format_size, validators
+from hookcore.authoring import Capability, format_size, schema, validators
+from hookcore.store import disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _FILE_NAME: Final = re.compile(r"activations-epoch-(\d+)\.npz", re.ASCII)
+_STATE: Final = schema.fields({"began": schema.truth})
 _MEGABYTE: Final = 1_000_000
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class Activations:
     """Write each layer's activations on the first validation samples into `directory`, one file per epoch.
 
@@ -70,7 +72,7 @@ class Activations:
             done = max(run.history.epochs, default=-1) + 1
             for epoch, path in files.items():
                 if epoch > done:
-                    path.unlink()
+                    disk.unlink(path)
         elif files:
             aside = store.move_aside(self.directory, {path: path.name for path in files.values()})
             logger.info("%s: the files of an earlier run are now in %s", run.plugin, aside)
@@ -113,7 +115,7 @@ class Activations:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self._has_files = state["began"]
+        self._has_files = _STATE(state)["began"]
 
 
 def _write(arrays: Mapping[str, Any], path: Path) -> None:

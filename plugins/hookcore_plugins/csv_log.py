@@ -6,21 +6,22 @@ import csv
 import io
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.authoring import validators
+from hookcore.authoring import schema, validators
 from hookcore_plugins import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
+_STATE: Final = schema.fields({"rows": schema.optional(schema.integer)})
 _FIRST_COLUMNS = ("epoch", "step", "learning_rate")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class CSVLog:
     """Write one row per observation to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
 
@@ -36,6 +37,8 @@ class CSVLog:
       `log.1.csv` beside `log.csv` and so on. A run that is resumed always continues its file, less the rows that came
       after the resumed checkpoint was taken.
 
+    While a run trains, no other plugin or run can write the file: it is refused when training begins.
+
     A metric named like one of the first three columns is not written. A file without an `epoch` column was not written by this
     plugin and is moved aside. Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
     """
@@ -50,6 +53,8 @@ class CSVLog:
     _columns: list[str] = attrs.field(init=False, factory=list)
     _rows: int | None = attrs.field(init=False, default=None)
     """How many rows there are in the file; None before a run."""
+    _file: log_file.LogFile | None = attrs.field(init=False, default=None, repr=False)
+    """The file, from the beginning of a run to its end."""
 
     @separator.validator
     def _one_character(self, attribute: Any, value: Any) -> None:
@@ -59,6 +64,7 @@ class CSVLog:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the file ready: the rows that the run continues, or empty."""
+        self._file = log_file.LogFile.open(self.path, run)
         text = log_file.earlier_lines(self.path, run, append=self.append)
         columns, rows = self._read(text)
         if text and "epoch" not in columns:
@@ -68,7 +74,7 @@ class CSVLog:
             # By the step only if the earlier run did not have this plugin: it does not tell whether an epoch was over.
             rows = log_file.rows_up_to(rows, run.resumed_from.step, _step_of) if self._rows is None else rows[: self._rows]
         self._columns, self._rows = columns, len(rows)
-        log_file.replace(self.path, self._table(rows) if columns else "")
+        self._file.replace(self._table(rows) if columns else "")
 
     @hookimpl(wrapper=True)  # after all others, with what they log
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
@@ -79,6 +85,7 @@ class CSVLog:
             self._write(run, metrics)
 
     def _write(self, run: Run, metrics: Mapping[str, float]) -> None:
+        assert self._file is not None  # noqa: S101 - from on_train_begin on
         row: dict[str, float] = dict(metrics.items())
         row["epoch"] = run.progress.epoch
         if not self.only_metrics:
@@ -86,7 +93,7 @@ class CSVLog:
             rate = run.history.learning_rates[-1]
             if rate is not None:
                 row["learning_rate"] = rate
-        if row.keys() <= set(self._columns) and log_file.add(self.path, self._line(row), create=False):
+        if row.keys() <= set(self._columns) and self._file.add(self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return
         # A new column, or the file was removed meanwhile.
@@ -95,8 +102,15 @@ class CSVLog:
         first = _FIRST_COLUMNS[:1] if self.only_metrics else _FIRST_COLUMNS
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
         rows.append(row)
-        log_file.replace(self.path, self._table(rows))
+        self._file.replace(self._table(rows))
         self._rows = len(rows)
+
+    @hookimpl(trylast=True)
+    def on_train_end(self) -> None:
+        """Let others write the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=self.separator)
@@ -117,7 +131,7 @@ class CSVLog:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self._rows = state["rows"]
+        self._rows = _STATE(state)["rows"]
 
 
 def _step_of(row: Mapping[str, Any]) -> float | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class EarlyStopping:
     """Vote to stop once `monitor` has not improved for `patience` observations in a row.
 

@@ -7,16 +7,18 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import attrs
 
 from hookcore import Run, hookimpl
-from hookcore.authoring import validators
+from hookcore.authoring import schema, validators
 from hookcore_plugins import log_file
 
+_STATE: Final = schema.fields({"lines": schema.optional(schema.integer), "decisions": schema.integer})
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class JSONLog:
     """Write one JSON object per line to the file `path`: each observation, each decision as it happens, and the end of the run.
 
@@ -35,6 +37,8 @@ class JSONLog:
       checkpoint was taken.
     * `clock`: what gives `time`, in seconds since 1970.
 
+    While a run trains, no other plugin or run can write the file: it is refused when training begins.
+
     A file whose first line is no JSON object was not written by this plugin and is moved aside.
     Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
     """
@@ -48,10 +52,13 @@ class JSONLog:
     """How many of the run's decisions are written."""
     _lines: int | None = attrs.field(init=False, default=None)
     """How many lines there are in the file; None before a run."""
+    _file: log_file.LogFile | None = attrs.field(init=False, default=None, repr=False)
+    """The file, from the beginning of a run to its end."""
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Make the file ready: the lines that the run continues, or empty."""
+        self._file = log_file.LogFile.open(self.path, run)
         lines = log_file.earlier_lines(self.path, run, append=self.append).split("\n")[:-1]
         if lines and not _parse(lines[0]):
             log_file.set_aside(self.path, run)
@@ -65,7 +72,7 @@ class JSONLog:
                     lines.pop()
             lines = lines[: self._lines]
         self._lines = len(lines)
-        log_file.replace(self.path, "".join(f"{line}\n" for line in lines))
+        self._file.replace("".join(f"{line}\n" for line in lines))
 
     @hookimpl(trylast=True)
     def on_epoch_begin(self, run: Run) -> None:
@@ -102,8 +109,14 @@ class JSONLog:
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
         """Write the last decisions and the outcome."""
-        self._write_decisions(run)
-        self._write("train_end", run.progress.epoch, run.progress.step, outcome=str(run.outcome))
+        if self._file is None:
+            return
+        try:
+            self._write_decisions(run)
+            self._write("train_end", run.progress.epoch, run.progress.step, outcome=str(run.outcome))
+        finally:
+            self._file.close()
+            self._file = None
 
     def _write_decisions(self, run: Run) -> None:
         for decision in run.decisions[self._decisions :]:
@@ -112,7 +125,8 @@ class JSONLog:
 
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
-        log_file.add(self.path, json.dumps(line, allow_nan=False) + "\n")
+        assert self._file is not None  # noqa: S101 - from on_train_begin on
+        self._file.add(json.dumps(line, allow_nan=False) + "\n")
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,7 +135,8 @@ class JSONLog:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self._lines, self._decisions = state["lines"], state["decisions"]
+        own = _STATE(state)
+        self._lines, self._decisions = own["lines"], own["decisions"]
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hookcore import ParameterError, Run, hookimpl
 from hookcore.authoring import Capability, validators
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class LearningRateSchedule:
     """Set the learning rate to what `schedule` returns, at the beginning of every epoch.
 

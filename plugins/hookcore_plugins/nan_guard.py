@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import attrs
 
 from hookcore import MetricError, Run, hookimpl
-from hookcore.authoring import Missing, due, observe, validators
+from hookcore.authoring import Missing, due, observe, schema, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_STATE: Final = schema.fields({"last_step": schema.integer})
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class NaNGuard:
     """Stop once `monitor` is NaN or infinite, after a batch or, like the same metric of validation, in an observation.
 
@@ -70,4 +72,4 @@ class NaNGuard:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the step of `state`."""
-        self._last_step = state["last_step"]
+        self._last_step = _STATE(state)["last_step"]

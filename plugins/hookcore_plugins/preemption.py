@@ -42,7 +42,7 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class Preemption:
     """At the first signal finish the batch, let every plugin save, and end the run; a second signal goes through at once.
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import attrs
 
 from hookcore import Monitor, Run, hookimpl
-from hookcore.authoring import Capability, Missing, direction_of, observe, observed, validators
+from hookcore.authoring import Capability, Missing, direction_of, observe, observed, schema, validators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_STATE: Final = schema.fields({"cooling": schema.integer})
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class ReduceLROnPlateau:
     """Multiply the learning rate by `factor` once `monitor` has not improved for `patience` observations in a row.
 
@@ -80,6 +82,5 @@ class ReduceLROnPlateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the observations of `state`."""
-        observations = dict(state)
-        self.cooling = observations.pop("cooling")
-        self.observed = self.observed.load_state_dict(observations)
+        own, self.observed = _STATE(state), self.observed.load_state_dict(state)
+        self.cooling = own["cooling"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from hookcore import ParameterError, Run, hookimpl
-from hookcore.authoring import format_duration, validators
+from hookcore.authoring import format_duration, schema, validators
+
+_STATE: Final = schema.fields({"elapsed": schema.seconds})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class TimeLimit:
     """Vote to stop at the first end of a batch or epoch at which the time limit has passed since training began.
 
@@ -28,9 +30,9 @@ class TimeLimit:
     hours: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
     clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     _used: float = attrs.field(init=False, default=0.0)
-    """Seconds used before `_since`."""
-    _since: float | None = attrs.field(init=False, default=None)
-    """The clock's reading when training began, or None before."""
+    """Seconds used before training began."""
+    _end: float | None = attrs.field(init=False, default=None)
+    """The clock's reading at which the limit has passed, which is all that a batch needs; None before training."""
 
     def __attrs_post_init__(self) -> None:
         if not self._limit:
@@ -42,19 +44,20 @@ class TimeLimit:
 
     @property
     def _elapsed(self) -> float:
-        return self._used + (0 if self._since is None else self.clock() - self._since)
+        return self._used if self._end is None else self.clock() - self._end + self._limit
 
     @hookimpl
     def on_train_begin(self) -> None:
         """Start the clock."""
-        self._since = self.clock()
+        self._end = self.clock() + self._limit - self._used
 
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
         """Vote if the limit has passed."""
-        elapsed = self._elapsed
+        now, end = self.clock(), self._end
         # The epoch that this vote ends has an end too, and one vote is enough.
-        if elapsed >= self._limit and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
+        if end is not None and now >= end and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
+            elapsed = now - end + self._limit
             limit, used = (format_duration(seconds, milliseconds=True) for seconds in (self._limit, elapsed))
             run.stop(f"the time limit of {limit} has passed: {used} elapsed")
 
@@ -69,4 +72,4 @@ class TimeLimit:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the seconds of `state`."""
-        self._used, self._since = state["elapsed"], None
+        self._used, self._end = _STATE(state)["elapsed"], None

@@ -280,7 +280,13 @@ def test_a_missing_validation_metric_asks_whether_there_was_validation() -> None
 def test_a_missing_metric_is_reported_under_the_name_that_the_plugin_was_given() -> None:
     """Two plugins of one class are told apart."""
     loop = Loop([("stop_on_auc", EarlyStopping("auc"))], epochs=1)
-    with pytest.raises(MetricError, match=r"^stop_on_auc: no metric 'auc' at the end of epoch 1; there are: none\."), loop:
+    with (
+        pytest.raises(
+            MetricError,
+            match=r"^stop_on_auc: no metric 'auc' at the end of epoch 1; there are: none\. There are no metrics at all",
+        ),
+        loop,
+    ):
         for _ in loop.epochs():
             pass
 

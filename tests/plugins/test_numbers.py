@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import hookcore_plugins as plugins
+from hookcore import ParameterError
 
 PATHS: dict[str, dict[str, Any]] = {
     "Activations": {"directory": "x"},
@@ -37,12 +38,18 @@ PARAMETERS = [(kind, name, number) for kind in KINDS for name, number in numbers
 
 @pytest.mark.parametrize(("kind", "name", "number"), PARAMETERS, ids=[f"{kind.__name__}-{name}" for kind, name, _ in PARAMETERS])
 def test_a_number_of_numpy_is_stored_as_pythons(kind: Any, name: str, number: type) -> None:
-    """Each parameter that is a number takes one of NumPy, and holds Python's."""
+    """Each parameter that is a number takes one of NumPy, and holds Python's; also if it is assigned later."""
     if kind is plugins.TensorBoard:
         pytest.importorskip("tensorboard")
     value = np.float32(0.5) if number is float else np.int64(2)
-    held = getattr(kind(**{**PATHS.get(kind.__name__, {}), name: value}), name)
-    assert (type(held), held) == (number, value)
+    plugin = kind(**{**PATHS.get(kind.__name__, {}), name: value})
+    assert (type(getattr(plugin, name)), getattr(plugin, name)) == (number, value)
+    other = np.float32(0.25) if number is float else np.array(3)
+    setattr(plugin, name, other)
+    assert (type(getattr(plugin, name)), getattr(plugin, name)) == (number, other)
+    with pytest.raises(ParameterError, match=f"{kind.__name__}: {name} must be"):
+        setattr(plugin, name, "three")
+    assert getattr(plugin, name) == other
 
 
 def test_there_are_such_parameters() -> None:

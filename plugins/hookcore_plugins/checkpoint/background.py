@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 T = TypeVar("T")
+_NICE = 10
+"""A tenth of a core if training leaves no time, which is no starvation; all of it if training waits for the thread."""
 
 
 @attrs.define(eq=False)
@@ -97,6 +101,8 @@ class Job(Generic[T]):
         except IndexError:
             return
         try:
+            if threading.current_thread() is self.thread:
+                _yield_to_training()
             after, self._after = self._after, None
             if after is not None:
                 after.wait()
@@ -114,3 +120,10 @@ class Job(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._results.pop()
+
+
+def _yield_to_training() -> None:
+    """Have this thread take mostly the time that other threads leave, if the system has priorities of threads: Linux does."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may not allow it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

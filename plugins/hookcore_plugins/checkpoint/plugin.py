@@ -6,21 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
 from hookcore import Monitor, Preempted, Run, SavedCheckpoint, hookimpl, store
-from hookcore.authoring import Capability, Missing, direction_of, due, observe, observed, validators
+from hookcore.authoring import Capability, Missing, direction_of, due, observe, observed, schema, validators
 from hookcore_plugins.checkpoint.background import Background
 from hookcore_plugins.checkpoint.saver import Saver, lock_and_repair, place_of
 
 logger = logging.getLogger("hookcore")
 
 _DEFAULT_MONITOR = "val_loss"
+_STATE: Final = schema.fields(
+    {"last_step": schema.integer},
+    {"ranking": (schema.optional(schema.pair_of(schema.integer, schema.number)), None)},  # earlier states lack it
+)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class Checkpoint:
     """Save the trainee, the progress and every plugin's state into `directory`, with one subdirectory for each checkpoint.
 
@@ -127,6 +131,9 @@ class Checkpoint:
         """Save if a multiple of `every_n_steps` was reached."""
         if self._writes.jobs:
             self._saver.announce(run)
+        self._save_by_steps(run)
+
+    def _save_by_steps(self, run: Run) -> None:
         n = self.every_n_steps
         if n is not None and due(n, run.progress.step, self._last_step):
             self._save(run, None, f"every {n} steps")
@@ -139,9 +146,13 @@ class Checkpoint:
 
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int) -> None:
-        """Save if an epoch's save is due and no observation follows, as the last step of the epoch was observed before."""
+        """Save if an epoch's save is due and no observation follows, as the last step of the epoch was observed before.
+
+        In a loop that tells of no batches, the steps of the epoch are heard only now.
+        """
         if self._writes.jobs:
             self._saver.announce(run)
+        self._save_by_steps(run)
         if not run.history.has_end_of(epoch) and not self.save_best_only and self._is_due(epoch):
             self._save(run, None, f"end of epoch {epoch + 1}")
 
@@ -235,8 +246,6 @@ class Checkpoint:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the observations of `state`."""
-        observations = dict(state)
-        self._last_step = observations.pop("last_step")
-        ranking = observations.pop("ranking", None)  # earlier states lack it
-        self._ranking = None if ranking is None else (ranking[0], ranking[1])
-        self.observed = self.observed.load_state_dict(observations)
+        own, observed = _STATE(state), self.observed.load_state_dict(state)
+        self._last_step, self.observed = own["last_step"], observed
+        self._ranking = None if own["ranking"] is None else tuple(own["ranking"])

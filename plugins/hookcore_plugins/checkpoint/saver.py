@@ -52,6 +52,8 @@ class Saver:
     """The step at which a capture was asked for that was not taken yet, and the value that ranks it."""
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
+    _known: store.Known = attrs.field(init=False, factory=dict)
+    """The checkpoints that are kept, so that a save does not read each manifest again."""
     _lock: store.Lock | None = attrs.field(init=False, default=None)
     _run: int | None = attrs.field(init=False, default=None)
     """Which run it was opened for. Not the run, which holds the model until it ends."""
@@ -129,7 +131,7 @@ class Saver:
         self.newest, self.seconds_to_save = saved, capture.seconds + self._clock() - began
         self._unannounced.append(saved)
         self._check_lock()
-        store.prune(self._directory, self._retention, also=list(self._unannounced))
+        store.prune(self._directory, self._retention, also=list(self._unannounced), known=self._known)
 
     def _write(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
         """Write `capture` to the disk; if that is full and it makes room, once more."""
@@ -193,7 +195,7 @@ class Saver:
             if self._earlier_set_aside:
                 try:
                     self._check_lock()
-                    store.prune(self._directory, self._retention)
+                    store.prune(self._directory, self._retention, known=self._known)
                 except CheckpointError as error:
                     errors.append(error)
         finally:

@@ -8,17 +8,16 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
+from hookcore_plugins.console.table import GAP, Table
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rich.console import RenderableType
     from rich.text import Text
 
-GAP: Final = 2
-"""Spaces between two items of a line."""
-
 _NOTEBOOK_WIDTH: Final = 100
-"""The width of the bar in a notebook, in characters."""
+"""The width of what is shown in a notebook, in characters."""
 
 
 class Screen:
@@ -33,15 +32,19 @@ class Screen:
         # Two live displays on one terminal would overwrite each other.
         notebook = RichConsole(file=stream).is_jupyter
         alone = not (notebook or isinstance(stream, FileProxy))
-        self._cell = _NotebookCell() if notebook and stream is sys.stdout and verbose != "lines" else None
+        in_cell = notebook and stream is sys.stdout
+        self._cell = _NotebookCell() if in_cell and verbose != "lines" else None
         self.has_bar = self._cell is not None or verbose == "bar" or (verbose == "auto" and terminal and alone)
-        self._wraps = terminal or self.has_bar
+        self._wraps = terminal or self.has_bar or in_cell
         self._stream = stream
-        on_terminal = self.has_bar and self._cell is None
-        self._rich = RichConsole(file=stream, force_terminal=on_terminal, force_jupyter=False, highlight=False, markup=False)
+        # A notebook shows colours in what is printed, though nothing else of a terminal.
+        self._rich = RichConsole(file=stream, force_terminal=self.has_bar, force_jupyter=False, highlight=False, markup=False)
+        self._table = Table() if self._wraps else None
         self._live: Live | _NotebookCell
+        if in_cell:
+            self._rich.width = _NOTEBOOK_WIDTH
         if self._cell is not None:
-            self._live, self._rich.width = self._cell, _NOTEBOOK_WIDTH
+            self._live = self._cell
         elif self.has_bar:
             own = stream is sys.stdout
             # Errors sent elsewhere, as by 2>errors.log, stay there.
@@ -62,12 +65,28 @@ class Screen:
         from rich.text import Text
 
         styled = [(part, "") if isinstance(part, str) else part for part in parts]
-        return Text.assemble(*((self._clean(text), style) for text, style in styled))
+        return Text.assemble(*((self.clean(text), style) for text, style in styled))
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
+        """Return `text` in one line, in characters that the stream can show."""
         encoding = self._rich.encoding
         shown = text.encode(encoding, "backslashreplace").decode(encoding)
         return "".join(character if character.isprintable() else " " for character in shown)
+
+    def observation(
+        self, left: Mapping[str, Text], middle: Mapping[str, Text], right: Mapping[str, Text], mark: Text | None
+    ) -> None:
+        """Print what was observed: as a row of a table if the width is limited, else as a line that has the names.
+
+        A file has no such limit, and what searches it finds the names where the numbers are.
+        """
+        if self._table is not None:
+            for line in self._table.row(left, middle, right, mark, (self._rich.width, self._rich.height)):
+                self._print(line)
+            return
+        labels = {name: "" if name == "time" else f"{name} " for name in (*left, *middle, *right)}  # a duration has its unit
+        items = [self.text((labels[name], "dim"), cell.plain) for name, cell in {**left, **middle, **right}.items()]
+        self.line(items if mark is None else [*items, mark])
 
     def line(self, items: list[Text], indent: int = 0) -> None:
         """Print `items` with a gap between them; an item that no longer fits goes to a new line, after `indent` spaces."""
@@ -85,10 +104,13 @@ class Screen:
             used += item.cell_len
         self._print(line)
 
-    def note(self, who: str, what: str) -> None:
-        """Print a sentence on its own lines, indented. Words stay whole, so that a long path can be copied."""
-        who = self._clean(who)
-        lines = [f"{' ' * GAP}{who}{self._clean(what)}"]
+    def note(self, who: str, what: str, style: str) -> None:
+        """Print a sentence on its own lines, indented, with `who` in `style`.
+
+        Words stay whole, so that a long path can be copied.
+        """
+        who = self.clean(who)
+        lines = [f"{' ' * GAP}{who}{self.clean(what)}"]
         if self._wraps:
             width = max(self._rich.width, 20)
             lines = textwrap.wrap(
@@ -96,11 +118,13 @@ class Screen:
             )
         text = self.text()
         text.append("\n".join(lines))
-        text.stylize("bold", GAP, GAP + len(who))
+        text.stylize(style, GAP, GAP + len(who))
         self._print(text)
+        if self._table is not None:
+            self._table.count(len(lines))
 
     def _print(self, text: Text) -> None:
-        if self.has_bar and self._cell is None:
+        if self.has_bar:
             self._rich.print(text, soft_wrap=True)
         else:
             self._stream.write(f"{text.plain}\n")

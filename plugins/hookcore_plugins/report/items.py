@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from hookcore import Monitor
 from hookcore.authoring import place_in_words, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hookcore import History
     from hookcore.authoring import Mode
 
 Item = TypeVar("Item")
@@ -71,6 +73,16 @@ class Best:
     def place(self) -> str:
         """The place at which it was observed, in words: `in epoch 3`, or `at step 200` if that was by steps."""
         return place(self.epoch, self.step, by_steps=self.by_steps)
+
+
+def best_of(history: History, metric: str, mode: Mode) -> Best | None:
+    """Return the best observation of `metric` in `history`, or None if it has no number."""
+    monitor = Monitor(mode)
+    for value, epoch, step, by_steps in zip(history[metric], history.epochs, history.steps, history.by_steps, strict=True):
+        monitor = monitor.observe(value, epoch, step, by_steps=by_steps)
+    if monitor.best is None or monitor.best_epoch is None:
+        return None
+    return Best(metric, mode, monitor.best_epoch, monitor.best, monitor.best_step, monitor.by_steps)
 
 
 @attrs.frozen

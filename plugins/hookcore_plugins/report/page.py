@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +24,11 @@ _LARGE_SHARE: Final = 0.1
 """The share of the time from which a plugin is named above the table."""
 
 
-def page(report: RunRecord) -> str:
-    """Return the page: it has no script, and loads nothing. Raises `ReportError` if Jinja or Matplotlib is not installed."""
+def page(report: RunRecord, refresh: int | None = None) -> str:
+    """Return the page: it has no script, and loads nothing. With `refresh` it loads itself again after that number of seconds.
+
+    Raises `ReportError` if Jinja or Matplotlib is not installed.
+    """
     try:
         import jinja2
         import markupsafe
@@ -50,6 +54,9 @@ def page(report: RunRecord) -> str:
     charts = [(chart, _description(report, chart), markupsafe.Markup(_themed(svg))) for chart, svg in curves(report)]  # noqa: S704
     rendered: str = environment.get_template("report.html.jinja").render(
         report=report,
+        refresh=refresh,
+        config=state.flattened(dict(report.config)),
+        surroundings=_surroundings(report),
         best=report.best(report.monitor),
         charts=charts,
         colours=COLOURS,
@@ -59,6 +66,15 @@ def page(report: RunRecord) -> str:
         marked_changes=0 < len(report.rate_changes()) <= MARKED_CHANGES,
     )
     return rendered
+
+
+def _surroundings(report: RunRecord) -> dict[str, str]:
+    """Return what the run was started as and on, by name."""
+    rows = {"command": shlex.join(report.command)} if report.command else {}
+    if report.commit is not None:
+        rows["commit"] = report.commit + ", with changes to tracked files" * bool(report.is_dirty)
+    rows |= {name.replace("_", " "): str(size) for name, size in report.data.items()}
+    return {**rows, **report.environment}
 
 
 def _themed(svg: str) -> str:

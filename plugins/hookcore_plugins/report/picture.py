@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from hookcore import Outcome
-from hookcore.authoring import format_count, printable
+from hookcore.authoring import format_count, format_value, printable
+from hookcore_plugins.report import readings
 from hookcore_plugins.report.record import ReportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -39,6 +40,11 @@ _MOST_DOTS: Final = 40
 """The most observations that have a dot each: a few are hard to see without, and a single one has no line."""
 _MOST_CHARTS: Final = 6
 """The most charts in a picture; the page has all."""
+_FLAT: Final = 0.25
+"""The first values of a curve are left out of its axis if the range of the others is less than this part of all."""
+_FEWEST: Final = 4
+"""The fewest values besides the first for which that is done."""
+_MARGIN: Final = 0.08
 _LINEAR_RATIO: Final = 20
 """The axis of learning rates is logarithmic if the largest is more than this many times the smallest."""
 _LONG_STEP: Final = 10_000
@@ -52,7 +58,7 @@ def picture(report: RunRecord, kind: str) -> bytes:
     number = max(1, len(shown) + has_rates)
     columns = min(number, 3)
     rows = -(-number // columns)
-    with _figure(width=4 * columns, height=0.8 + (2.6 * rows if report.history.epochs else 0.4), text_as_paths=True) as figure:
+    with new_figure(width=4 * columns, height=0.8 + (2.6 * rows if report.history.epochs else 0.4), text_as_paths=True) as figure:
         axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for chart, ax in zip(shown, axes, strict=False):
             _draw(ax, report, chart)
@@ -72,7 +78,7 @@ def picture(report: RunRecord, kind: str) -> bytes:
                 handles.values(), handles.keys(), loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9
             )
         title = f"Curves: {printable(_title(report), 200)}"
-        return _saved(figure, kind, title)
+        return saved(figure, kind, title)
 
 
 def curves(report: RunRecord) -> list[tuple[Chart | None, str]]:
@@ -81,35 +87,68 @@ def curves(report: RunRecord) -> list[tuple[Chart | None, str]]:
     charts: list[Chart | None] = [*report.charts()]
     if _points(report, report.learning_rates)[0]:
         charts.append(None)
+    most = readings.most_columns(len(charts))
     for number, chart in enumerate(charts):
-        with _figure(width=3.9, height=2.1, text_as_paths=False, salt=str(number)) as figure:
+        with new_figure(width=3.9, height=2.25, text_as_paths=False, salt=str(number), top=1 - readings.STRIP) as figure:
             ax = figure.subplots()
             if chart is None:
                 _draw_rate(ax, report)
             else:
                 _draw(ax, report, chart)
-            text = _saved(figure, "svg", None).decode()
+            text = saved(figure, "svg", None).decode()
+            columns = readings.columns(ax, report, _series(report, chart), most)
         # The ids of groups are the same in every picture, and nothing refers to them.
-        drawn.append((chart, re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])))
+        plain = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
+        drawn.append((chart, plain.replace("</svg>", f"{columns}</svg>")))
     return drawn
+
+
+def _series(report: RunRecord, chart: Chart | None) -> dict[str, Sequence[float | None]]:
+    """Return what a chart draws, by its label."""
+    if chart is None:
+        return {"learning rate": report.learning_rates}
+    named = {"training": chart.training, "validation": chart.validation}
+    return {label: report.history[name] for label, name in named.items() if name is not None}
+
+
+def left_above_or_below(curves: Iterable[Sequence[float]]) -> tuple[float, float] | None:
+    """Return the range of curves without their first values, if these would flatten the rest; else None.
+
+    The first values are a tenth of a curve, and at least one. They flatten the rest if its range is less than a quarter of all.
+    """
+    whole, rest = list[float](), list[float]()
+    for curve in curves:
+        whole += curve
+        rest += curve[max(1, len(curve) // 10) :]
+    if len(rest) < _FEWEST or not max(rest) > min(rest) or max(rest) - min(rest) >= _FLAT * (max(whole) - min(whole)):
+        return None
+    return min(rest), max(rest)
 
 
 def _title(report: RunRecord) -> str:
     best = report.best(report.monitor)
     best_text = "" if best is None else f"; best {best.metric} {best.value:.4g} {best.place}"
     done = format_count(report.progress.step if report.by_steps else report.observed_epochs, report.unit)
-    return f"{report.path.parent.name or report.path}: {report.outcome} after {done}{best_text}"
+    return f"{report.path.parent.name or report.path}: {report.status} after {done}{best_text}"
 
 
 def _draw(ax: Axes, report: RunRecord, chart: Chart) -> None:
     """Draw a metric in training and in validation, with the marks of the run."""
-    drawn = 0
-    for name, label in ((chart.training, "training"), (chart.validation, "validation")):
-        if name is not None:
-            x, y = _points(report, report.history[name])
-            drawn, few = drawn + len(x), len(x) <= _MOST_DOTS
-            ax.plot(x, y, label=label, color=COLOURS[label], marker="o" if few else "", markersize=3, linewidth=1.5)
-    if not drawn:
+    drawn = []
+    for label, values in _series(report, chart).items():
+        x, y = _points(report, values)
+        few = len(x) <= _MOST_DOTS
+        ax.plot(x, y, label=label, color=COLOURS[label], marker="o" if few else "", markersize=3, linewidth=1.5)
+        drawn.append(y)
+    shown = left_above_or_below(drawn)
+    if shown is not None:
+        low, high = shown
+        ax.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
+        first = max((curve[0] for curve in drawn if curve), key=lambda value: max(value - high, low - value))
+        level, va, arrow = (0.97, "top", "\N{UPWARDS ARROW}") if first > high else (0.03, "bottom", "\N{DOWNWARDS ARROW}")
+        note = f"{arrow} begins at {format_value(first)}"
+        ax.text(0.5, level, note, ha="center", va=va, transform=ax.transAxes, color=COLOURS["soft"], fontsize=8)
+    if not any(drawn):
         ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", va="center", color=COLOURS["soft"])
         ax.set_yticks([])
     _mark(ax, report)
@@ -183,8 +222,11 @@ def _points(report: RunRecord, values: Sequence[float | None]) -> tuple[list[int
 
 
 @contextmanager
-def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "") -> Iterator[Figure]:
-    """Make a figure in our style whatever the user's is, without a window or a change to Matplotlib's state."""
+def new_figure(width: float, height: float, *, text_as_paths: bool, salt: str = "", top: float = 1.0) -> Iterator[Figure]:
+    """Make a figure in our style whatever the user's is, without a window or a change to Matplotlib's state.
+
+    Nothing is drawn above the part `top` of its height.
+    """
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -206,10 +248,14 @@ def _figure(width: float, height: float, *, text_as_paths: bool, salt: str = "")
     with warnings.catch_warnings(), mpl.rc_context(defaults | style):
         # The name of a metric may have letters that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        yield Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        if top < 1:
+            figure.get_layout_engine().set(rect=(0, 0, 1, top))  # type: ignore[union-attr,call-arg]
+        yield figure
 
 
-def _saved(figure: Figure, kind: str, title: str | None) -> bytes:
+def saved(figure: Figure, kind: str, title: str | None) -> bytes:
+    """Return `figure` as a file of `kind`, `"svg"` or `"png"`, which is the same for the same picture."""
     buffer = io.BytesIO()
     if kind == "svg":
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) | ({} if title is None else {"Title": title})

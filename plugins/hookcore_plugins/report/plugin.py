@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TextIO
 import attrs
 
 from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, Run, StopReason, hookimpl, store
-from hookcore.authoring import Mode, describe, direction_of, reason_lacking, traceback_of, validators
+from hookcore.authoring import Mode, describe, direction_of, reason_lacking, schema, traceback_of, validators
 from hookcore_plugins import log_file
+from hookcore_plugins.report.config import as_config
 from hookcore_plugins.report.items import Failure, Part, build
 from hookcore_plugins.report.record import FILE, RunRecord
 from hookcore_plugins.report.run_report import RunReport
-from hookcore_plugins.report.surroundings import environment, kept_checkpoints, without_home
+from hookcore_plugins.report.surroundings import command, data_sizes, environment, kept_checkpoints, revision, without_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
     from hookcore import SavedCheckpoint
 
 _ENDED_BY_EXCEPTION: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
+_STATE: Final = schema.fields(
+    {
+        "seconds": schema.list_of(schema.optional(schema.seconds)),
+        "within": schema.optional(schema.seconds),
+        "parts": schema.list_of(schema.fields({"began": schema.seconds, "seconds": schema.seconds, "step": schema.integer})),
+        "plugin_seconds": schema.mapping_of(schema.seconds),
+        "failures": schema.list_of(
+            schema.fields(dict.fromkeys(("plugin", "hook", "error", "traceback"), schema.text) | {"disabled": schema.truth})
+        ),
+        "directories": schema.list_of(schema.text),
+    },
+    {"rates": (schema.list_of(schema.optional(schema.number)), [])},  # of an earlier version
+)
 
 
 @attrs.define
@@ -55,6 +69,9 @@ class _Current:
     part: Part
     began: float
     environment: dict[str, str]
+    commit: str | None
+    is_dirty: bool | None
+    file: log_file.LogFile
     since: float | None = None
     """When the latest epoch began, or its latest row was observed."""
     epoch_ended: float | None = None
@@ -64,22 +81,26 @@ class _Current:
     graph_hint: str | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class Report:
     """Record the run in `run.json` in the directory `directory`, and sum it up at its end.
 
     It records the outcome and why, every decision, the metrics, learning rate and duration of every epoch (of every observation
     in a loop that evaluates by steps), the best of them, the checkpoints that are kept and why, the plugins with their
-    parameters, where the time went, the errors of plugins, and the versions of Python and the libraries. It records no user, host
-    or environment variable; the home directory appears as `~`.
+    parameters, the configuration, where the time went, the errors of plugins, the command line without secrets, the git commit
+    and whether tracked files differ from it, the sizes of the data as far as the loop knows them, and the versions of Python and
+    the libraries. It records no user, host or environment variable; the home directory appears as `~`.
     `hookcore report directory` shows it, with `--html` as a page and with `--svg` or `--png` as a picture; so does `show()`.
 
     The file is written when the run begins, at observations, and when the run ends, however it ends. A resumed run continues
     its file. Any other run first moves the file of an earlier run to `run.1.json`, or the next number.
+    While a run trains, no other can write its file: that is refused when training begins.
 
     * `monitor`: the metric whose best observation counts; None, the default, for the loss of validation, `val_loss` unless the
       loop names it otherwise, or for `loss` without validation.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the metric's known direction. A metric without one has no best.
+    * `config`: the configuration of the run, for the record and for what compares runs: a mapping (OmegaConf's too), an attrs or
+      dataclass object, or an argparse namespace of JSON-able values. What its name says is secret is hidden at once.
     * `graph`: `"png"` for a picture of the model. If the trainee cannot draw one, the report says why.
     * `interval`: the least number of seconds between two writes at observations.
     * `summary`: whether to print the summary at the end. Beside a plugin that shows progress it has only what that plugin does
@@ -96,6 +117,7 @@ class Report:
     directory: Path = attrs.field(converter=validators.as_path, validator=validators.directory())
     monitor: str | None = attrs.field(default=None, validator=validators.text(optional=True))
     mode: Mode | Literal["auto"] = attrs.field(default="auto", validator=validators.one_of("min", "max", "auto"))
+    config: dict[str, Any] = attrs.field(default=None, converter=as_config, kw_only=True)
     graph: Literal["png"] | None = attrs.field(default=None, kw_only=True)
     interval: float = attrs.field(default=5.0, validator=validators.number(at_least=0), kw_only=True)
     summary: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
@@ -116,15 +138,19 @@ class Report:
     def on_train_begin(self, run: Run) -> None:
         """Record that the run has begun."""
         path = self.directory / FILE
+        file = log_file.LogFile.open(path, run)
         if run.resumed_from is None and path.exists():
             log_file.set_aside(path, run)
         elif run.resumed_from is not None:
             self._saved.note(run.resumed_from)
         rows, saved = run.history, self._saved
-        rows.learning_rates[len(rows) - len(self._earlier_rates) :] = self._earlier_rates
+        if len(self._earlier_rates) <= len(rows):
+            rows.learning_rates[len(rows) - len(self._earlier_rates) :] = self._earlier_rates
         saved.seconds[:0] = [None] * (len(rows) - len(saved.seconds))  # the rows before the run had this plugin
+        del saved.seconds[len(rows) :]
         now = self.clock()
-        self._current = current = _Current(run, Part(self.now(), 0.0, run.progress.step), now, environment(run))
+        part = Part(self.now(), 0.0, run.progress.step)
+        self._current = current = _Current(run, part, now, environment(run), *revision(), file)
         if saved.within is not None:
             current.since = now - saved.within
         self._write(current)
@@ -186,8 +212,11 @@ class Report:
         current = self._current
         if current is None:
             return
-        self._draw_model(current)
-        record = self._write(current)
+        try:
+            self._draw_model(current)
+            record = self._write(current)
+        finally:
+            current.file.close()
         self._saved, self._current = self._up_to_now(), None
         if self.summary:
             from hookcore_plugins.report.summary import show
@@ -200,7 +229,7 @@ class Report:
 
     def _write(self, current: _Current) -> RunRecord:
         record = self._record(current)
-        store.write_bytes(record.path, without_home(record.dumps()).encode())
+        current.file.replace(without_home(record.dumps()))
         return record
 
     def _record(self, current: _Current) -> RunRecord:
@@ -224,13 +253,28 @@ class Report:
             decisions=[build(Decision, attrs.asdict(decision)) for decision in run.decisions],
             checkpoints=kept_checkpoints(saved.directories),
             failures=saved.failures,
-            plugins=run.parameters,
+            plugins={name: self._without_config(run, name) for name in run.parameters},
             parts=saved.parts,
             plugin_seconds=saved.plugin_seconds,
             environment=current.environment,
+            config=self.config,
+            chosen_parameters={
+                name: [parameter for parameter in self._without_config(run, name) if parameter in run.chosen_parameters[name]]
+                for name in run.parameters
+            },
+            command=command(),
+            commit=current.commit,
+            is_dirty=current.is_dirty,
+            data=data_sizes(run),
             graph=current.graph,
             graph_hint=current.graph_hint,
         )
+
+    @staticmethod
+    def _without_config(run: Run, name: str) -> dict[str, Any]:
+        """Return the parameters of a plugin; this one's configuration has a place of its own in the record."""
+        hidden = {"config"} if name == run.plugin else set()
+        return {parameter: value for parameter, value in run.parameters[name].items() if parameter not in hidden}
 
     def _direction(self, run: Run, name: str) -> Mode | None:
         try:
@@ -281,7 +325,7 @@ class Report:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state` has recorded, also that of an earlier version."""
-        parts, failures = [Part(**part) for part in state["parts"]], [Failure(**failure) for failure in state["failures"]]
-        saved = {**state, "parts": parts, "failures": failures}
-        self._earlier_rates = saved.pop("rates", [])
-        self._current, self._saved = None, _Saved(**saved)
+        own = _STATE(state)
+        self._earlier_rates = own.pop("rates")
+        parts, failures = [Part(**part) for part in own["parts"]], [Failure(**failure) for failure in own["failures"]]
+        self._current, self._saved = None, _Saved(**{**own, "parts": parts, "failures": failures})

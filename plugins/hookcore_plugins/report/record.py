@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from hookcore import Decision, History, HookcoreError, MetricNames, Monitor, Outcome, Progress, StopReason, store
+from hookcore import Decision, History, HookcoreError, MetricNames, Outcome, Progress, StopReason, store
 from hookcore.authoring import describe, local_path, state
 from hookcore_plugins.report.items import (
     Best,
@@ -17,6 +17,7 @@ from hookcore_plugins.report.items import (
     Failure,
     KeptCheckpoint,
     Part,
+    best_of,
     build,
     duration,
     number,
@@ -37,6 +38,11 @@ FILE: Final = "run.json"
 FORMAT: Final = 2
 _RATES_BESIDE_HISTORY: Final = 1
 """The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
+_NOT_ENDED: Final = {
+    True: "it is running; this is the latest that was recorded",
+    False: "it was killed, or its machine went down: no process holds its file; this is the latest that was recorded",
+    None: "it is still running, or was killed; this is the latest that was recorded",
+}
 _GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
 """The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
 
@@ -75,10 +81,26 @@ class RunRecord:
     parts: list[Part] = attrs.field(repr=False)
     plugin_seconds: Mapping[str, float] = attrs.field(repr=False)
     environment: Mapping[str, str] = attrs.field(repr=False)
+    config: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """The configuration that `Report` was given."""
+    chosen_parameters: Mapping[str, list[str]] | None = attrs.field(default=None, repr=False)
+    """The names of the parameters of each plugin that differ from their defaults; None in a file of an earlier version."""
+    command: list[str] = attrs.field(factory=list, repr=False)
+    """The command line, with secrets hidden; empty in a file of an earlier version."""
+    commit: str | None = attrs.field(default=None, repr=False)
+    """The git commit of the script; None if there was no repository."""
+    is_dirty: bool | None = attrs.field(default=None, repr=False)
+    """Whether files that git tracks differed from the commit."""
+    data: Mapping[str, int] = attrs.field(factory=dict, repr=False)
+    """The sizes of the data, as far as the loop knew them."""
     graph: str | None = attrs.field(default=None, repr=False)
     """The name of the file with the model's picture, beside the report."""
     graph_hint: str | None = attrs.field(default=None, repr=False)
     """Why there is no picture of the model although one was asked for."""
+    is_alive: bool | None = attrs.field(default=None, repr=False)
+    """Whether the run was still training when its record was read, as the lock of the file tells; None if that is unknown."""
+    stat: os.stat_result | None = attrs.field(default=None, repr=False)
+    """The file as it was before it was read; each write makes another."""
 
     @classmethod
     def read(cls, run: str | os.PathLike[str]) -> Self:
@@ -87,14 +109,21 @@ class RunRecord:
         path = given
         try:
             path = given / FILE if given.is_dir() else given
-            text = store.read_file(path).decode()
+            stat, text = path.stat(), store.read_file(path).decode()
         except FileNotFoundError:
-            message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins."
+            below = path.parent.glob(f"*/{FILE}") if given.is_dir() else iter(())
+            hint = f" There are runs below it: `hookcore compare {given}` shows them." if next(below, None) is not None else ""
+            message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins.{hint}"
             raise ReportError(message) from None
         except (OSError, ValueError) as error:
             raise ReportError(f"{path} cannot be read: {error}.") from error
         try:
-            return cls._from_data(path, state.loads(text))
+            record = cls._from_data(path, state.loads(text))
+            is_alive = store.is_locked(path) if record.outcome == Outcome.RUNNING else None
+            # A run writes its end before it frees the lock: a record without that end may be of before.
+            if is_alive is False and not _is_same_file(path, stat):
+                return cls.read(path)
+            return attrs.evolve(record, is_alive=is_alive, stat=stat)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ReportError(f"{path} is not a report of a run: {describe(error)}.") from error
 
@@ -126,22 +155,32 @@ class RunRecord:
             parts=[_part(part) for part in data["parts"]],
             plugin_seconds={name: duration(f"the seconds of {name}", took) for name, took in data["plugin_seconds"].items()},
             environment={name: text(name, version) for name, version in data["environment"].items()},
+            config=dict(data.get("config", {})),
+            chosen_parameters=_chosen(data.get("chosen_parameters")),
+            command=[text("an argument", argument) for argument in data.get("command", ())],
+            commit=_text(data.get("commit")),
+            is_dirty=None if data.get("is_dirty") is None else truth("is_dirty", data["is_dirty"]),
+            data={name: whole(name, size) for name, size in data.get("data", {}).items()},
             graph=graph if graph is not None and _GRAPH.fullmatch(graph) else None,
             graph_hint=_text(data["graph_hint"]),
         )
 
     def dumps(self) -> str:
         """Return the content of its file: standard JSON, with NaN and the infinities as `{"float": "nan"}` and the like."""
-        plain = attrs.asdict(self, filter=lambda field, _: field.name != "history")
+        plain = attrs.asdict(self, filter=lambda field, _: field.name not in {"history", "is_alive", "stat"})
         del plain["path"]
         best = self.best(self.monitor)
         best_as_dict = None if best is None else attrs.asdict(best)
         return state.dumps({"report": FORMAT, **plain, "best": best_as_dict, "history": self.history.state_dict()})
 
+    def is_up_to_date(self) -> bool:
+        """Return whether its file is still as it was read: each write makes another."""
+        return self.stat is not None and _is_same_file(self.path, self.stat)
+
     def why(self) -> list[str]:
         """Say why the run ended, in a line for each reason."""
         if self.outcome == Outcome.RUNNING:
-            return ["it is still running, or was killed; this is the latest that was recorded"]
+            return [_NOT_ENDED[self.is_alive]]
         if self.exception is not None:
             return [self.exception]
         if self.stop_reasons:
@@ -149,17 +188,23 @@ class RunRecord:
             return [f"{vote.plugin or 'loop'}, {where}: {vote.message}" for where, vote in votes]
         return ["all epochs are done" if self.epochs is None else f"{self.epochs} of {self.epochs} epochs are done"]
 
+    @property
+    def status(self) -> str:
+        """The outcome; of a run without an outcome `running` or `killed`, or `not ended` if its lock does not tell."""
+        not_ended = {True: "running", False: "killed", None: "not ended"}
+        return not_ended[self.is_alive] if self.outcome == Outcome.RUNNING else self.outcome
+
+    def parameters_chosen(self, plugin: str) -> dict[str, Any]:
+        """Return the parameters of `plugin` that differ from their defaults; all of them in a file of an earlier version."""
+        chosen = None if self.chosen_parameters is None else self.chosen_parameters.get(plugin)
+        return {name: value for name, value in self.plugins[plugin].items() if chosen is None or name in chosen}
+
     def best(self, metric: str | None) -> Best | None:
         """Return the best observation of `metric`, or None if it has no observation or no known direction."""
         mode = None if metric is None else self.directions.get(metric)
         if metric is None or mode is None or metric not in self.history:
             return None
-        monitor, history = Monitor(mode), self.history
-        for value, epoch, step, by_steps in zip(history[metric], history.epochs, history.steps, history.by_steps, strict=True):
-            monitor = monitor.observe(value, epoch, step, by_steps=by_steps)
-        if monitor.best is None or monitor.best_epoch is None:
-            return None
-        return Best(metric, mode, monitor.best_epoch, monitor.best, monitor.best_step, monitor.by_steps)
+        return best_of(self.history, metric, mode)
 
     def last(self, metric: str) -> float:
         """Return the latest observation of `metric`, or NaN if it has no observation."""
@@ -241,8 +286,18 @@ class RunRecord:
         return sorted(shares, key=lambda row: -row[1])
 
 
+def _is_same_file(path: Path, stat: os.stat_result) -> bool:
+    """Return whether the file is still the one that had this `stat`; whoever reads it again finds out if it is gone."""
+    now = path.stat() if path.exists() else None
+    return now is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else text("a message", value)
+
+
+def _chosen(raw: Any) -> dict[str, list[str]] | None:
+    return None if raw is None else {plugin: [text("a parameter", name) for name in names] for plugin, names in raw.items()}
 
 
 def _part(raw: Mapping[str, Any]) -> Part:

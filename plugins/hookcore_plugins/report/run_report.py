@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from hookcore.authoring import Mode
+    from hookcore_plugins.report.compare import Comparison
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class RunReport(RunRecord):
@@ -22,11 +25,21 @@ class RunReport(RunRecord):
     In a notebook it shows as the picture of its curves.
     """
 
-    def page(self) -> str:
-        """Return one HTML page that needs no other file. Raises `ReportError` if Jinja or Matplotlib is not installed."""
+    @staticmethod
+    def read_all(folder: str | os.PathLike[str], metric: str | None = None, mode: Mode | None = None) -> Comparison:
+        """Read every run that is recorded in `folder`, by this plugin or another log, and compare them: see `Comparison.read`."""
+        from hookcore_plugins.report.compare import Comparison
+
+        return Comparison.read([folder], metric, mode)
+
+    def page(self, refresh: int | None = None) -> str:
+        """Return one HTML page that needs no other file; with `refresh` one that loads itself again after N seconds.
+
+        Raises `ReportError` if Jinja or Matplotlib is not installed.
+        """
         from hookcore_plugins.report.page import page
 
-        return page(self)
+        return page(self, refresh)
 
     def picture(self, kind: str = "svg") -> bytes:
         """Draw the curves as one picture, `"svg"` or `"png"`. Raises `ReportError` if Matplotlib is not installed."""
@@ -37,14 +50,14 @@ class RunReport(RunRecord):
 
         return picture(self, kind)
 
-    def save(self, path: str | os.PathLike[str], kind: str | None = None) -> Path:
+    def save(self, path: str | os.PathLike[str], kind: str | None = None, *, refresh: int | None = None) -> Path:
         """Write the page or a picture: `"html"`, `"svg"` or `"png"`; by default the kind that the file's suffix names.
 
-        Raises `ReportError`.
+        With `refresh` the page loads itself again after N seconds. Raises `ReportError`.
         """
         target = local_path(path)
         kind = target.suffix.removeprefix(".").lower() if kind is None else kind
-        content = self.page().encode() if kind == "html" else self.picture(kind)
+        content = self.page(refresh).encode() if kind == "html" else self.picture(kind)
         try:
             store.write_bytes(target, content)
         except OSError as error:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 from hookcore import Outcome
-from hookcore.authoring import format_count, format_duration, format_value, printable
+from hookcore.authoring import format_count, format_duration, format_value, printable, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console, RenderableType
 
     from hookcore_plugins.report.record import RunRecord
 
@@ -22,7 +24,7 @@ _MOST_RATES: Final = 4
 _LABEL_WIDTH: Final = 13  # columns
 _LONGEST: Final = 200
 """The most characters of a text that is not ours."""
-_BAD_OUTCOMES: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED})
+_BAD: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED, "killed"})
 
 
 def show(report: RunRecord, stream: TextIO | None = None, *, beside_progress: bool = False) -> None:
@@ -30,36 +32,51 @@ def show(report: RunRecord, stream: TextIO | None = None, *, beside_progress: bo
 
     Beside a plugin that shows progress it has only what that plugin does not print.
     """
+    console = open_console(stream)
+    if console.is_terminal:
+        console.print(rendered(report, beside_progress=beside_progress))
+        return
+    # Other tools search and cut piped output: a row is one line.
+    if not beside_progress:
+        console.print(_title(report), soft_wrap=True)
+    for label, text in _rows(report, beside_progress=beside_progress):
+        console.print(f"{label:<{_LABEL_WIDTH}} {text}", soft_wrap=True)
+
+
+def open_console(stream: TextIO | None) -> Console:
+    """Return a console that prints what it is given, in colours and in place in a terminal only."""
     from rich.console import Console
+
+    plain = not Console(file=stream).is_terminal or Console().is_jupyter
+    return Console(
+        file=stream, highlight=False, markup=False, emoji=False, force_jupyter=False, force_terminal=False if plain else None
+    )
+
+
+def rendered(report: RunRecord, *, beside_progress: bool = False) -> RenderableType:
+    """Return the summary for a terminal, as `show` prints it there."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    plain = not Console(file=stream).is_terminal or Console().is_jupyter
-    console = Console(
-        file=stream, highlight=False, markup=False, emoji=False, force_jupyter=False, force_terminal=False if plain else None
-    )
-    rows = [*_details(report)]
-    if not beside_progress:
-        rows = [*_result(report), *rows]
-        style = "bold red" if report.outcome in _BAD_OUTCOMES else "bold"
-        console.print(Text(_title(report), style=style), soft_wrap=True)
-    if plain:
-        # Other tools search and cut piped output: a row is one line.
-        for label, text in rows:
-            console.print(f"{label:<{_LABEL_WIDTH}} {text}", soft_wrap=True)
-        return
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(style="dim", no_wrap=True, width=_LABEL_WIDTH)
     table.add_column(overflow="fold")
-    for label, text in rows:
+    for label, text in _rows(report, beside_progress=beside_progress):
         table.add_row(label, Text(text, style="red" if label == "errors" else ""))
-    console.print(table)
+    if beside_progress:
+        return table
+    return Group(Text(_title(report), style="bold red" if report.status in _BAD else "bold"), table)
+
+
+def _rows(report: RunRecord, *, beside_progress: bool) -> list[Row]:
+    return [*(() if beside_progress else _result(report)), *_details(report)]
 
 
 def _title(report: RunRecord) -> str:
     voters = ", ".join(dict.fromkeys(vote.plugin or "loop" for vote in report.stop_reasons))
     by = f" by {voters}" if report.outcome == Outcome.STOPPED else ""
-    return printable(f"{report.path.parent}: {'not ended' if report.outcome == Outcome.RUNNING else report.outcome}{by}")
+    return printable(f"{report.path.parent}: {report.status}{by}")
 
 
 def _result(report: RunRecord) -> Iterator[Row]:
@@ -97,6 +114,9 @@ def _details(report: RunRecord) -> Iterator[Row]:
         began = datetime.fromtimestamp(report.parts[0].began, UTC).astimezone()
         steps = _joined([str(part.step) for part in report.parts[1:]])
         yield "resumed", f"{format_count(len(report.parts) - 1, 'time')}, at step {steps}; begun {began:%Y-%m-%d %H:%M}"
+    config = state.flattened(dict(report.config))
+    if config:
+        yield "config", _joined([f"{_name(name)} {printable(str(value), 40)}" for name, value in config.items()], 8)
     if report.plugin_seconds and report.total_seconds:
         shares = [
             f"{_name(name) if name is not None else 'training itself'} {share:.0%}"

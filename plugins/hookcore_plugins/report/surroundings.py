@@ -1,4 +1,4 @@
-"""What `Report` finds around the run: versions, the checkpoints on disk, and the user's name, which it leaves out."""
+"""What `Report` finds around the run: versions, the command, the commit, sizes, and the user's name, which it leaves out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hookcore import store
-from hookcore.authoring import framework_of
+from hookcore.authoring import command_without_secrets, framework_of
 from hookcore_plugins.report.items import KeptCheckpoint
 
 if TYPE_CHECKING:
@@ -25,6 +26,66 @@ _LIBRARIES: Final = {
     name: name for name in ("jax", "keras", "lightgbm", "lightning", "numpy", "tensorflow", "torch", "transformers", "xgboost")
 } | {"sklearn": "scikit-learn"}
 """Libraries whose version matters, by the name of their module."""
+_LONGEST_ARGUMENT: Final = 500
+_MOST_ARGUMENTS: Final = 200
+_GIT_SECONDS: Final = 2.0
+"""How long git may take, once a run: in a very large repository it is unknown whether files were changed."""
+_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "status")
+"""Without the programs that a repository's configuration may have git run."""
+
+
+def command() -> list[str]:
+    """Return the command line of this process, with secrets hidden, and without the code that `python -c` was given."""
+    arguments = ["python", *sys.orig_argv[1:]]
+    if sys.argv[:1] == ["-c"]:
+        arguments = ["python", "-c", "...", *sys.argv[1:]]
+    return [argument[:_LONGEST_ARGUMENT] for argument in command_without_secrets(arguments)[:_MOST_ARGUMENTS]]
+
+
+def revision() -> tuple[str | None, bool | None]:
+    """Return the git commit of the script, or else of the working directory, and whether tracked files differ from it.
+
+    Both are None if there is no repository or git does not tell. Nothing is written, and no hook runs.
+    """
+    with contextlib.suppress(Exception):  # whatever is in the way costs the record these two values, and no more
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        directories = [Path.cwd()] if script is None else [Path(script).resolve().parent, Path.cwd()]
+        for directory in directories:
+            if any((parent / ".git").exists() for parent in (directory, *directory.parents)):
+                return _revision_in(directory)
+    return None, None
+
+
+def _revision_in(directory: Path) -> tuple[str | None, bool | None]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    answer = subprocess.run(  # noqa: S603 - git, with nothing from outside
+        [*_GIT, "--porcelain=v2", "--branch", "--untracked-files=no", "--no-renames", "--ignore-submodules=all"],
+        cwd=directory,
+        env={**plain, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_GIT_SECONDS,
+        check=True,
+    )
+    lines = answer.stdout.decode(errors="replace").splitlines()
+    commit = next(line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid "))
+    return commit if re.fullmatch("[0-9a-f]{40,64}", commit) else None, any(not line.startswith("#") for line in lines)
+
+
+def data_sizes(run: Run) -> dict[str, int]:
+    """Return how much data the loop knows of: batches in an epoch, and samples to validate on."""
+    known = {"batches_per_epoch": run.steps_per_epoch, "validation_samples": _samples(run.validation_data)}
+    return {name: size for name, size in known.items() if size is not None}
+
+
+def _samples(data: Any) -> int | None:
+    """Return how many samples arrays or loaders have, as their shape or their data set tells; None if neither does."""
+    with contextlib.suppress(Exception):  # whatever a framework's own data raise
+        if isinstance(data, list | tuple) and data and all(hasattr(loader, "dataset") for loader in data):
+            return sum(len(loader.dataset) for loader in data)
+        first = next(iter(data.values())) if isinstance(data, dict) else data[0] if isinstance(data, list | tuple) else data
+        return int(first.shape[0]) if hasattr(first, "shape") else len(first.dataset)
+    return None
 
 
 def kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:

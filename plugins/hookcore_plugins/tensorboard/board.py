@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,9 +78,7 @@ class Board:
 
     def hyperparameters(self, values: Mapping[str, bool | float | str]) -> None:
         """Hand over the hyperparameters of the run, which becomes a row of its own in TensorBoard's table."""
-        now = self._clock()
-        name = f"{self._log_dir.absolute().name} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}"
-        self._add(0, summaries.session_start(name, values, now))
+        self._add(0, summaries.session_start(values, self._clock()))
 
     def outcome(self, status: str) -> None:
         """Hand over how the run ended, for its row in the table: `SUCCESS`, `FAILURE` or `UNKNOWN`."""
@@ -128,9 +125,9 @@ class Board:
         """Have what was handed over written now, without waiting for it."""
         self._writer.hurry()
 
-    def sync(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until what was handed over is in the files, so that `written` is right."""
-        self._writer.flush(timeout)
+    def sync(self) -> None:
+        """Wait until what was handed over is in the files, so that `written` is right; see `EventWriter.sync`."""
+        self._writer.sync()
         if self._written.file is None:
             self._written.file = next(iter(self._train_files()), None)
 

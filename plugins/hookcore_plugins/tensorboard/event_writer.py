@@ -18,13 +18,17 @@ import attrs
 # Not its EventFileWriter, which imports TensorFlow if that is installed.
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 
+from hookcore import store
+from hookcore.store import disk
 from hookcore_plugins.tensorboard.event_files import name_of_next
 from hookcore_plugins.tensorboard.records import framed
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path  # noqa: TC004 - never evaluated
 
 logger = logging.getLogger("hookcore")
+
+_SYNC_SECONDS: Final = 10.0
 
 Fill: TypeAlias = Callable[[Any], None]
 """Fills an event; called on the writer's thread."""
@@ -43,7 +47,8 @@ class EventWriter:
     """Writes events into one file for each run below `directory`, on one thread, in the order in which they are handed over.
 
     `counts` is how many events each run has in its files; it is kept up to date. Waiting events are written every `interval`
-    seconds, and when `hurry` or `flush` is called. `clock` gives seconds since 1970.
+    seconds, and when `hurry` or `flush` is called. `clock` gives seconds since 1970. `ending` ends the names of the files, so
+    that whoever gave it finds them again among others; by default each has one of its own.
 
     Only the thread that trains hands over. An error of the writer is raised to it, at a later `add` or at `close`. A forked
     process leaves the writing to its parent.
@@ -51,11 +56,14 @@ class EventWriter:
     It lives until it is closed: its thread refers to it. The plugins' `Background` would start a thread for each batch.
     """
 
-    def __init__(self, directory: Path, counts: Counter[str], clock: Callable[[], float], interval: float = 2.0) -> None:
+    def __init__(
+        self, directory: Path, counts: Counter[str], clock: Callable[[], float], interval: float = 2.0, ending: str = ""
+    ) -> None:
         self._counts = counts
         self._directory = directory
         self._clock = clock
         self._interval = interval
+        self._ending = ending
         self._queue: deque[tuple[str, int, float, str | None, Any] | Callable[[], object]] = deque()
         self._files: dict[str, _File] = {}
         self._template = functools.lru_cache(_TEMPLATES)(_template)  # its own: another writer must not fill the same events
@@ -107,6 +115,10 @@ class EventWriter:
         waited = 0.0
         while self._thread.is_alive() and not done.wait(0.1) and (timeout is None or waited < timeout):
             waited += 0.1
+
+    def sync(self) -> None:
+        """Wait until all that was handed over is in the files, as a checkpoint does, for `_SYNC_SECONDS` at most."""
+        self.flush(_SYNC_SECONDS)
 
     def end_soon(self) -> None:
         """Have the thread end once all that was handed over is written, without waiting for it: no caller is left."""
@@ -166,7 +178,7 @@ class EventWriter:
                     scalar.simple_value = value
             event.wall_time, event.step = wall_time, step
             if run not in self._files:
-                self._files[run] = _File.opened(self._directory / run, wall_time)
+                self._files[run] = _File.opened(self._directory / run, wall_time, self._ending)
             self._files[run].events.append(event.SerializeToString())
             self._counts[run] += 1
             encoded += 1
@@ -189,14 +201,15 @@ def _template(prefix: str, *names: str) -> tuple[Any, Sequence[Any]]:
 class _File:
     """An event file. It collects records in memory, so that each write ends with a whole record."""
 
+    _path: Path
     _descriptor: int
     events: list[bytes] = attrs.field(factory=list, init=False)
 
     @classmethod
-    def opened(cls, directory: Path, wall_time: float) -> _File:
-        directory.mkdir(parents=True, exist_ok=True)
-        name = name_of_next(directory, wall_time, socket.gethostname())
-        file = cls(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
+    def opened(cls, directory: Path, wall_time: float, ending: str) -> _File:
+        store.make_directory(directory)
+        path = directory / name_of_next(directory, wall_time, socket.gethostname(), ending)
+        file = cls(path, disk.create(path))
         source = SourceMetadata(writer="hookcore_plugins.tensorboard")
         first = Event(wall_time=wall_time, file_version="brain.Event:2", source_metadata=source)
         file.events.append(first.SerializeToString())
@@ -204,9 +217,8 @@ class _File:
 
     def write(self) -> None:
         events, self.events = self.events, []  # first, so that after an error no part is written twice
-        unwritten = memoryview(framed(events))
-        while unwritten:
-            unwritten = unwritten[os.write(self._descriptor, unwritten) :]
+        disk.append(self._descriptor, self._path, framed(events))
 
     def close(self) -> None:
         os.close(self._descriptor)
+        disk.sync_appended(self._path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hookcore.authoring import framework_of, learning_rate_of
+from hookcore.authoring import HIDDEN, learning_rate_of, state
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -19,15 +19,27 @@ _NOT_COMPARED: Final = frozenset(
 
 
 def hyperparameters(run: Run) -> dict[str, bool | float | str]:
-    """Return what TensorBoard's table shows of the run: short texts, and numbers that it does not leave out."""
+    """Return what TensorBoard's table shows of the run: the configuration that it was given, and what may differ between runs.
+
+    A column that is the same in all runs hides one that differs, and no run knows the others. So parameters at their
+    defaults are left out, except numbers, which are what people vary: an empty cell would hide a 0.
+    """
     rate = learning_rate_of(run)
-    values: dict[str, Any] = {"framework": framework_of(run.trainee)}
-    values |= {"epochs": run.epochs} if run.epochs is not None else {}
+    values: dict[str, Any] = {"epochs": run.epochs} if run.epochs is not None else {}
     values |= {"learning_rate": rate} if rate is not None else {}
     for plugin, parameters in run.parameters.items():
-        if plugin != run.plugin:
-            values |= {f"{plugin}.{name}": value for name, value in parameters.items() if name not in _NOT_COMPARED}
-    return {name: value if _fits_table(value) else str(value)[:_LONGEST] for name, value in values.items()}
+        chosen = run.chosen_parameters.get(plugin, ())
+        for name, value in parameters.items():
+            if name == "config" and isinstance(value, dict):
+                values |= state.flattened(value, "config.")
+            elif plugin != run.plugin and name not in _NOT_COMPARED and (name in chosen or _is_number(value)):
+                values[f"{plugin}.{name}"] = value
+    shown = {name: value for name, value in values.items() if value != HIDDEN}
+    return {name: value if _fits_table(value) else str(value)[:_LONGEST] for name, value in shown.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _fits_table(value: Any) -> bool:

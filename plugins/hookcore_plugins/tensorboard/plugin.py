@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import attrs
 
 from hookcore import CapabilityError, LoadError, Metrics, Outcome, ParameterError, Run, hookimpl
-from hookcore.authoring import Capability, due, learning_rate_of, local_path, validators
+from hookcore.authoring import Capability, due, learning_rate_of, local_path, schema, validators
 from hookcore_plugins.tensorboard import curves, trainee_views
 from hookcore_plugins.tensorboard.hyperparameters import hyperparameters
 from hookcore_plugins.tensorboard.trainee_views import views
@@ -25,14 +25,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _SAMPLES: Final = 32
-_SYNC_SECONDS: Final = 10.0  # how long a checkpoint waits for the files
 _STATUS: Final = {Outcome.COMPLETED: "SUCCESS", Outcome.STOPPED: "SUCCESS", Outcome.FAILED: "FAILURE"}
 _LABELS: Final = "a list of words, the path of a file of them, or a mapping of layer names to either"
 
-_STEPS = validators.integer(at_least=1, expected="'epoch', 'batch' or a number of steps of at least 1")
+_STATE: Final = schema.fields(
+    {
+        "events": schema.mapping_of(schema.integer),
+        "file": schema.optional(schema.text),
+        "decisions": schema.integer,
+        "last_step": schema.integer,
+        "graph": schema.truth,
+        "embeddings": schema.list_of(schema.pair_of(schema.text, schema.text)),
+    }
+)
+_STEPS = validators.integer(
+    at_least=1, expected="'epoch', 'batch' or a number of steps of at least 1", besides=("epoch", "batch")
+)
 
 
-@attrs.define(eq=False)
+def check_packages() -> None:
+    """Raise `LoadError` if a package is missing that writing event files needs."""
+    for package in ("tensorboard", "google_crc32c"):
+        if importlib.util.find_spec(package) is None:
+            raise LoadError(f"TensorBoard needs the package {package}: pip install 'hookcore[tensorboard]'.")
+
+
+@attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class TensorBoard:
     """Write event files that `tensorboard --logdir LOG_DIR` shows, during the run and after it.
 
@@ -55,7 +73,8 @@ class TensorBoard:
     * `embeddings_metadata`: what to call the rows of the embeddings: a list of words, the path of a file with one word a line or
       with columns between tabs beneath a header, or a mapping of layer names to either. There must be one for each row.
     * `steps_per_second`: the steps per second of each epoch, its validation included.
-    * `hparams`: the parameters of the plugins, the learning rate at the start, and how the run ended.
+    * `hparams`: the configuration that `Report` was given, the numbers and the chosen ones among the parameters of plugins, the
+      learning rate at the start, and how the run ended. TensorBoard calls the row by the run's directory.
     * `clock`: seconds since 1970.
 
     Votes to stop, changes of the learning rate, checkpoints and the outcome are texts under `decisions`.
@@ -73,7 +92,7 @@ class TensorBoard:
     type_name: ClassVar[str] = "hookcore_plugins.tensorboard.TensorBoard"
 
     log_dir: Path = attrs.field(default=Path("logs"), converter=validators.as_path, validator=validators.directory())
-    update_freq: Literal["epoch", "batch"] | int = attrs.field(default="epoch", kw_only=True)
+    update_freq: Literal["epoch", "batch"] | int = attrs.field(default="epoch", validator=_STEPS, kw_only=True)
     histogram_freq: int = attrs.field(default=0, validator=validators.integer(at_least=0), kw_only=True)
     graph: bool = attrs.field(default=True, validator=validators.boolean(), kw_only=True)
     images: bool = attrs.field(default=False, validator=validators.boolean(), kw_only=True)
@@ -103,11 +122,6 @@ class TensorBoard:
     _board: Board | None = attrs.field(init=False, default=None, repr=False)
     """What writes, from the beginning of a run to its end."""
 
-    @update_freq.validator
-    def _epoch_batch_or_number(self, attribute: Any, value: Any) -> None:
-        if not isinstance(value, str) or value not in {"epoch", "batch"}:
-            _STEPS(self, attribute, value)
-
     @embeddings_metadata.validator
     def _labels(self, attribute: Any, value: Any) -> None:
         for labels in value.values() if isinstance(value, Mapping) else [] if value is None else [value]:
@@ -122,10 +136,7 @@ class TensorBoard:
         for name, freq in {**histograms, "embeddings_metadata": "embeddings_freq"}.items():
             if getattr(self, name) and not getattr(self, freq):
                 raise ParameterError(f"TensorBoard: {name} has no effect while {freq} is 0; give {freq}=1 for every epoch.")
-        self._batch_freq = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
-        for package in ("tensorboard", "google_crc32c"):
-            if importlib.util.find_spec(package) is None:
-                raise LoadError(f"TensorBoard needs the package {package}: pip install 'hookcore[tensorboard]'.")
+        check_packages()
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -146,6 +157,7 @@ class TensorBoard:
         if self._board is not None:  # the loop left the earlier run without ending it
             self._board.close_quietly()
             self._board = None
+        self._batch_freq = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
         if (self.activations or self.gradients) and run.validation_data is None:
             raise CapabilityError("TensorBoard: activations and gradients need validation data, and there is no validation data.")
         matrices = views(run).embeddings() if self.embeddings_freq else {}
@@ -283,7 +295,7 @@ class TensorBoard:
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files are written, once that much is in them, for a resumed run to continue from there."""
         if self._board is not None:
-            self._board.sync(_SYNC_SECONDS)
+            self._board.sync()
         return {
             "events": {name: self._written.events[name] for name in (TRAIN, VALIDATION)},
             "file": self._written.file,
@@ -295,6 +307,6 @@ class TensorBoard:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over how far the files were written."""
-        embeddings = [(name, when) for name, when in state["embeddings"]]
-        self._written = Written(Counter(state["events"]), state["file"], embeddings)
-        self._decisions, self._last_step, self._graph_done = state["decisions"], state["last_step"], state["graph"]
+        own = _STATE(state)
+        self._written = Written(Counter(own["events"]), own["file"], [(name, when) for name, when in own["embeddings"]])
+        self._decisions, self._last_step, self._graph_done = own["decisions"], own["last_step"], own["graph"]

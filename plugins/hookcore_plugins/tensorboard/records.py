@@ -18,6 +18,10 @@ _MASK: Final = 0xA282EAD8
 _BITS: Final = 0xFFFFFFFF
 _LENGTH: Final = struct.Struct("<Q")
 _CHECKSUM: Final = struct.Struct("<I")
+HEAD: Final = _LENGTH.size + _CHECKSUM.size
+"""How many bytes of a record are before its event."""
+TAIL: Final = _CHECKSUM.size
+"""How many bytes of a record are after its event."""
 
 
 def framed(events: Iterable[bytes]) -> bytes:
@@ -32,11 +36,13 @@ def framed(events: Iterable[bytes]) -> bytes:
 def ends(content: bytes) -> Iterator[int]:
     """Find the offset at which each whole record ends, up to the first that is torn."""
     at = 0
-    while at + _LENGTH.size + _CHECKSUM.size <= len(content):
-        start = at + _LENGTH.size + _CHECKSUM.size
+    while at + HEAD <= len(content):
+        start = at + HEAD
         length = content[at : at + _LENGTH.size]
-        at = start + _LENGTH.unpack(length)[0] + _CHECKSUM.size
+        at = start + _LENGTH.unpack(length)[0] + TAIL
         if at > len(content) or content[start - _CHECKSUM.size : start] != _checksum(length):
+            return
+        if content[at - TAIL : at] != _checksum(content[start : at - TAIL]):
             return
         yield at
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.histogram import metadata as histograms
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.image import metadata as image_tags
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
@@ -33,6 +35,11 @@ def finite(values: Any) -> tuple[Any, int]:
     row = np.asarray(values).astype(np.float64).ravel()
     usable = np.abs(row) <= _LARGEST
     return (row, 0) if usable.all() else (row[usable], int(row.size - usable.sum()))
+
+
+def scalar(tag: str, number: float) -> Fill:
+    """Show a number as TensorFlow's summaries do, a tensor of 32 bits, which scripts that read event files expect."""
+    return lambda event: event.summary.MergeFrom(scalar_pb(tag, number))
 
 
 def histogram(tag: str, row: Any) -> Fill:
@@ -70,15 +77,36 @@ def image(tag: str, matrix: Any) -> Fill:
     grey = (shown / (shown.max() or 1.0) * 255).round().astype(np.uint8)
 
     def fill(event: Any) -> None:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(grey).save(file, "PNG")
         height, width = grey.shape
-        picture = Summary.Image(height=height, width=width, colorspace=1, encoded_image_string=file.getvalue())
+        picture = Summary.Image(height=height, width=width, colorspace=1, encoded_image_string=_png(grey))
         event.summary.value.add(tag=tag, image=picture)
 
     return fill
+
+
+def images(tag: str, batch: Any, most: int = 3) -> Fill:
+    """Show the first `most` of a batch of images, of the shape (images, height, width, channels), as TensorFlow does.
+
+    Values from 0 to 1 are shades; others are shown as the nearest of these, NaN as 0.
+    """
+    shades = (np.clip(np.nan_to_num(np.asarray(batch[:most], np.float32)), 0, 1) * 255.5).astype(np.uint8)
+
+    def fill(event: Any) -> None:
+        _, height, width, channels = shades.shape
+        pictures = [_png(picture[..., 0] if channels == 1 else picture) for picture in shades]
+        sizes = [str(width).encode(), str(height).encode()]
+        metadata = image_tags.create_summary_metadata(display_name=None, description=None)
+        event.summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(np.array([*sizes, *pictures], dtype=object)))
+
+    return fill
+
+
+def _png(pixels: Any) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def _stride(size: int) -> int:
@@ -88,6 +116,16 @@ def _stride(size: int) -> int:
 def text(tag: str, markdown: str) -> Fill:
     """Show a text in Markdown."""
     return lambda event: event.summary.MergeFrom(text_pb(tag, markdown))
+
+
+def document(tag: str, content: str, plugin: str) -> Fill:
+    """Give a text to the plugin of TensorBoard that is called `plugin`."""
+
+    def fill(event: Any) -> None:
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=b"1"))
+        event.summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(content))
+
+    return fill
 
 
 def graph(nodes: Sequence[Node]) -> Fill:
@@ -107,9 +145,19 @@ def graph(nodes: Sequence[Node]) -> Fill:
     return fill
 
 
-def session_start(name: str, parameters: Mapping[str, bool | float | str], started: float) -> Fill:
-    """Show the hyperparameters with which a run begins. Runs with the same `name` are one row in the table."""
-    return lambda event: event.summary.MergeFrom(hparams_pb(dict(parameters), trial_id=name, start_time_secs=started))
+def session_start(parameters: Mapping[str, bool | float | str], started: float) -> Fill:
+    """Show the hyperparameters with which a run begins, in a row that TensorBoard calls by the run's directory."""
+
+    def fill(event: Any) -> None:
+        summary = hparams_pb(dict(parameters), trial_id="-", start_time_secs=started)
+        plugin_data = summary.value[0].metadata.plugin_data
+        data = plugin_data_pb2.HParamsPluginData.FromString(plugin_data.content)
+        # Runs of one group are one row, with the mean of their metrics. Without a group, each run has a row of its name.
+        data.session_start_info.ClearField("group_name")
+        plugin_data.content = data.SerializeToString()
+        event.summary.MergeFrom(summary)
+
+    return fill
 
 
 def session_end(status: str, ended: float) -> Fill:

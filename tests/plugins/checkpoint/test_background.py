@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore_plugins.checkpoint.background import Background
+from hookcore_plugins.checkpoint.background import Background, Job
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def test_the_end_of_the_process_waits_for_the_work(where: str) -> None:
     """Handed over by a script that ends at once, or by a thread that outlives it."""
     script = """
         import sys, threading
-        from hookcore_plugins.checkpoint.background import Background
+        from hookcore_plugins.checkpoint.background import Background, Job
 
         background = Background()
 
@@ -236,7 +236,7 @@ def test_a_forked_child_leaves_the_work_to_its_parent() -> None:
     """It does not wait for threads that it has not, and may hand over work of its own."""
     script = """
         import json, os, threading, warnings
-        from hookcore_plugins.checkpoint.background import Background
+        from hookcore_plugins.checkpoint.background import Background, Job
 
         warnings.simplefilter("ignore")
         background, gate = Background(), threading.Event()
@@ -294,3 +294,18 @@ def test_nothing_is_lost_or_done_twice(moves: list[tuple[str, int]]) -> None:
     background.wait()
     collect()
     assert done == told == list(range(number))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_work_yields_to_whoever_handed_it_over() -> None:
+    """The thread that works has a low priority, and the one that trains keeps its own, also if it does the work itself."""
+    background, own = Background[int](), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    background.submit("work", priority)
+    background.wait()
+    assert list(background.collect()) == [10]
+    Job("work", [priority], None).do()
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

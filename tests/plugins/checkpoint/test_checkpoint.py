@@ -19,10 +19,12 @@ from hookcore import (
     MetricError,
     Outcome,
     ParameterError,
+    Run,
     hookimpl,
     state,
     store,
 )
+from hookcore.driver import Driver
 from hookcore.store.retention import Retention
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
@@ -143,6 +145,18 @@ def test_every_n_steps_counts_across_epochs(tmp_path: Path, every: int, expected
     run = train([Checkpoint(tmp_path, every_n_steps=every, every_n_epochs=None, keep_last=None)], [1] * 3, batches=3)
     assert steps(tmp_path) == expected
     assert len(run.decisions) == len(expected)
+
+
+def test_every_n_steps_counts_in_a_loop_without_batches(tmp_path: Path) -> None:
+    """If the loop tells of no batches, each epoch is a step, and is saved at its end if it is due."""
+    driver = Driver([Checkpoint(tmp_path, every_n_steps=2, every_n_epochs=None, keep_last=None)])
+    driver.begin(Run.of(ScriptedTrainee()))
+    for loss in (2, 1, 3, 4, 5):
+        driver.epoch_begin()
+        driver.epoch_end({"val_loss": loss})
+    driver.end()
+    assert steps(tmp_path) == [2, 4]
+    assert [saved.value for saved in store.available(tmp_path)] == [1, 4]
 
 
 def test_saves_by_steps_and_by_epochs_do_not_delay_each_other(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from hookcore import (
     hookimpl,
     store,
 )
+from hookcore.store import files
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping
@@ -698,3 +699,22 @@ def test_a_script_that_ends_without_the_end_of_training_has_its_checkpoints(tmp_
         tmp_path,
     )
     assert told == steps(tmp_path) == [1, 2]
+
+
+def test_a_save_does_not_read_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each manifest is read once, however many checkpoints stay; also by a run that is resumed beside them."""
+    reads: list[str] = []
+    read = files.read
+
+    def counting(path: Path, at_most: int) -> bytes:
+        reads.append(f"{path.parent.name}/{path.name}")
+        return read(path, at_most)
+
+    monkeypatch.setattr(files, "read", counting)
+    for epochs in (10, 20):
+        reads.clear()
+        train([Checkpoint(tmp_path, keep_last=None)], [1.0] * epochs, resume="auto")
+        pruning = [name for name in reads if name.endswith(store.MANIFEST)]
+        assert len(store.named(tmp_path)) == epochs
+        # Before a run is resumed, all are listed twice to find the newest, which is verified.
+        assert len(pruning) == epochs + (0 if epochs == 10 else 2 * 10 + 1)

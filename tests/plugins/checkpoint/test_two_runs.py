@@ -8,35 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hookcore import CheckpointError, Outcome, Run, hookimpl, store
+from hookcore import CheckpointError, Outcome, Run, store
 from hookcore.driver import Driver
 from hookcore.host import NoHost
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint
 from tests.patience import PATIENCE
+from tests.plugins.at import At
 from tests.plugins.checkpoint.checkpointing import steps, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 IN_USE = r"is in use: there is a lock .*, held by process \d+ on \S+, which is this one\. Stop that run, or save into another"
-
-
-class At:
-    """Calls `then` at the end of an epoch, once."""
-
-    name = "at"
-
-    def __init__(self, epoch: int, then: Callable[[], object]) -> None:
-        self.epoch, self.then = epoch, then
-
-    @hookimpl
-    def on_epoch_end(self, epoch: int) -> None:
-        """In the epoch."""
-        if epoch == self.epoch:
-            self.then()
 
 
 def begun(plugin: Checkpoint) -> Driver:

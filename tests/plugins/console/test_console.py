@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import subprocess
 import sys
@@ -101,9 +102,9 @@ def test_lines_if_the_stream_is_no_terminal() -> None:
     out, clock = io.StringIO(), Clock()
     train([Console(stream=out, clock=clock)], clock, [{f"metric_{i}": i / 8 for i in range(8)}, {"val_loss": 0.00001234}])
     assert out.getvalue().split("\n") == [
-        "epoch 1/2  loss 0.5208  " + "".join(f"metric_{i} {i / 8:.4f}  " for i in range(8)) + "lr 0.01  4.0s",
-        "epoch 2/2  loss 0.1586  val_loss 1.23e-05  lr 0.01  4.0s",
-        "completed:  2 epochs  8 steps  8.0s",
+        "epoch 1/2  loss 0.5208  " + "".join(f"metric_{i} {i / 8:.4f}  " for i in range(8)) + "lr 0.01  4.0s  *",
+        "epoch 2/2  loss 0.1586  val_loss 1.23e-05  lr 0.01  4.0s  *",
+        "completed:  2 epochs  8 steps  8.0s  * best val_loss 1.23e-05 in epoch 2",
         "",
     ]
 
@@ -147,21 +148,22 @@ def test_a_loop_that_knows_neither_its_end_nor_its_length() -> None:
     train([Console(stream=out, clock=clock), Talks("enough")], clock, [{}], known=False, rate=None)
     shown = plain(out.getvalue())
     assert "epoch 1  3 batches  loss 0.3333  3.0s" in shown
-    assert "epoch 1  loss 0.5208  4.0s" in shown
+    lines = [line.rstrip() for line in shown.split("\n") if line.strip()]
+    assert lines[lines.index("epoch    loss    time") + 1] == "    1  0.5208    4.0s  *"
     assert "/" not in shown
     assert "lr" not in shown
 
 
 def test_decisions_stand_beneath_their_epoch(tmp_path: Path) -> None:
-    """With the plugin's name and reason, wherever the console is listed; a checkpoint is a mark on the epoch's own line."""
+    """With the plugin's name and reason, wherever the console is listed; checkpoints are counted at the end."""
     wanted = """\
 epoch 1/9  loss 0.5208  val_loss 1.0000  lr 0.01  4.0s  *
-epoch 2/9  loss 0.1586  val_loss 1.0000  lr 0.01  4.0s  *
+epoch 2/9  loss 0.1586  val_loss 1.0000  lr 0.01  4.0s
   reduce_lr_on_plateau: learning rate 0.01 -> 0.001: REASON
-epoch 3/9  loss 0.0963  val_loss 1.0000  lr 0.001  4.0s  *
+epoch 3/9  loss 0.0963  val_loss 1.0000  lr 0.001  4.0s
   reduce_lr_on_plateau: learning rate 0.001 -> 0.0001: REASON
   early_stopping: stop, REASON
-stopped by early_stopping:  3 epochs  12 steps  12.0s  best val_loss 1.0000  * saved
+stopped by early_stopping:  3 epochs  12 steps  12.0s  * best val_loss 1.0000 in epoch 1  3 checkpoints, the last step-00000012
 """
     for number, place in enumerate((0, 3)):
         out, clock, path = io.StringIO(), Clock(), tmp_path / str(number)
@@ -171,35 +173,52 @@ stopped by early_stopping:  3 epochs  12 steps  12.0s  best val_loss 1.0000  * s
         assert re.sub("val_loss has not improved.*", "REASON", out.getvalue()) == wanted
 
 
-def test_a_decision_within_an_epoch_is_shown_at_once_and_says_where(tmp_path: Path) -> None:
+def test_a_decision_within_an_epoch_is_shown_at_once_and_says_where() -> None:
     """It stands beneath the line of the epoch before, to which it does not belong."""
+
+    class Halves:
+        @hookimpl
+        def on_batch_end(self, run: Run) -> None:
+            if run.progress.step % 3 == 0:
+                run.set_learning_rate(run.learning_rate / 2, "every 3 steps")
+
     out, clock = io.StringIO(), Clock()
-    plugins = [Checkpoint(tmp_path, every_n_steps=3, every_n_epochs=None), Console(stream=out, clock=clock)]
-    train(plugins, clock, [{}] * 2)
-    assert [line.replace(str(tmp_path), "") for line in out.getvalue().split("\n")] == [
-        "  checkpoint in epoch 1, step 3: saving step-00000003: every 3 steps",
-        "epoch 1/2  loss 0.5208  lr 0.01  4.0s",
-        "  checkpoint in epoch 2, step 6: saving step-00000006: every 3 steps",
-        "epoch 2/2  loss 0.1586  lr 0.01  4.0s",
-        "completed:  2 epochs  8 steps  8.0s",
+    train([Halves(), Console(stream=out, clock=clock)], clock, [{}] * 2)
+    assert out.getvalue().split("\n") == [
+        "  halves in epoch 1, step 3: learning rate 0.01 -> 0.005: every 3 steps",
+        "epoch 1/2  loss 0.5208  lr 0.005  4.0s  *",
+        "  halves in epoch 2, step 6: learning rate 0.005 -> 0.0025: every 3 steps",
+        "epoch 2/2  loss 0.1586  lr 0.0025  4.0s  *",
+        "completed:  2 epochs  8 steps  8.0s  * best loss 0.1586 in epoch 2",
         "",
     ]
 
 
-def test_an_epoch_is_marked_however_late_its_checkpoint_is_on_disk(tmp_path: Path) -> None:
-    """The mark belongs to the epoch whose end was saved, and a checkpoint that is announced later adds none."""
+def test_checkpoints_are_counted_and_not_told_one_by_one(tmp_path: Path) -> None:
+    """A save is not news, at whatever step: the last line has their number and the name of the latest."""
+    out, clock = io.StringIO(), Clock()
+    plugins = [Checkpoint(tmp_path, every_n_steps=1, every_n_epochs=None), Console(stream=out, clock=clock)]
+    train(plugins, clock, [{}] * 2)
+    assert out.getvalue().split("\n") == [
+        "epoch 1/2  loss 0.5208  lr 0.01  4.0s  *",
+        "epoch 2/2  loss 0.1586  lr 0.01  4.0s  *",
+        "completed:  2 epochs  8 steps  8.0s  * best loss 0.1586 in epoch 2  8 checkpoints, the last step-00000008",
+        "",
+    ]
+
+
+def test_a_checkpoint_that_is_on_disk_when_the_run_is_over_is_counted(tmp_path: Path) -> None:
+    """However late that is, and wherever the console is listed."""
     out, clock, trainee = io.StringIO(), Clock(), SlowTrainee(learning_rate=0.01)
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_epochs=2), trainee)
-    with Loop([Console(stream=out, clock=clock), plugin], epochs=5, trainee=trainee) as loop:
-        for epoch in loop.epochs():
-            if epoch == 4:
-                plugin._writes.wait()
-                assert out.getvalue().count("*") == 2
-    assert [line[-1] == "*" for line in out.getvalue().splitlines()[:-1]] == [False, True, False, True, False]
+    with Loop([Console(stream=out, clock=clock), plugin], epochs=4, trainee=trainee) as loop:
+        for _ in loop.epochs():
+            pass
+    assert out.getvalue().splitlines()[-1].endswith("  2 checkpoints, the last step-00000004")
 
 
 def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
-    """Neither what was decided before the cut nor the time before it."""
+    """Neither what was decided before the cut nor the time before it; what was best before the cut is still the best."""
     clock, texts = Clock(), list[str]()
     for resume in (False, "auto"):
         out = io.StringIO()
@@ -213,10 +232,11 @@ def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
                     loop.log(loss=1.0)
         texts.append(out.getvalue().replace(str(tmp_path), ""))
     assert "learning rate 0.1 -> 0.01" in texts[0]
-    assert texts[1].splitlines()[:3] == [
+    lines = texts[1].splitlines()
+    assert [*lines[:2], lines[-1]] == [
         "resumed from /step-00000005, step 5",
-        "  checkpoint in epoch 3, step 6: saving step-00000006: every 1 steps",
-        "epoch 3/3  loss 1.0000  lr 0.01  1.0s  *",
+        "epoch 3/3  loss 1.0000  lr 0.01  1.0s",
+        "completed:  3 epochs  6 steps  1.0s  * best loss 1.0000 in epoch 1  1 checkpoint, the last step-00000006",
     ]
     assert "learning rate 0.1 -> 0.01" not in texts[1]
 
@@ -239,7 +259,7 @@ def train_by_steps(plugins: Sequence[object], clock: Clock, epochs: int = 2) -> 
 def test_each_observation_by_steps_has_a_line_with_what_was_decided_on_it(tmp_path: Path, place: int) -> None:
     """The line tells the step and the time since the line before; an epoch's end has a line only if something is new then.
 
-    A decision stands beneath the line of its step, and a checkpoint of that step is a mark on it, wherever the console is listed.
+    A decision stands beneath the line of its step, wherever the console is listed.
     """
     out, clock = io.StringIO(), Clock()
     plugins = [
@@ -250,32 +270,30 @@ def test_each_observation_by_steps_has_a_line_with_what_was_decided_on_it(tmp_pa
     plugins.insert(place, Console(stream=out, clock=clock))
     train_by_steps(plugins, clock, epochs=9)
     lines = [re.sub("val_loss has not improved.*", "REASON", line) for line in out.getvalue().splitlines()]
-    saved = [line for line in lines if "saving" in line]
-    assert [line for line in lines if line not in saved] == [
-        "epoch 1/9  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s",
+    assert lines.pop().endswith("12.5s  * best val_loss 1.0000 at step 2  2 checkpoints, the last step-00000008")
+    assert lines == [
+        "epoch 1/9  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s  *",
         "epoch 1/9  step 3  loss 0.3333  lr 0.01  1.0s",
-        "epoch 2/9  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s  *",
+        "epoch 2/9  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s",
         "  reduce_lr_on_plateau: learning rate 0.01 -> 0.001: REASON",
         "epoch 2/9  step 6  loss 0.1833  val_loss 1.0000  lr 0.001  2.5s",
         "  reduce_lr_on_plateau: learning rate 0.001 -> 0.0001: REASON",
-        "epoch 3/9  step 8  loss 0.1339  val_loss 1.0000  lr 0.0001  2.5s  *",
+        "epoch 3/9  step 8  loss 0.1339  val_loss 1.0000  lr 0.0001  2.5s",
         "  reduce_lr_on_plateau: learning rate 0.0001 -> 1e-05: REASON",
         "epoch 3/9  step 9  loss 0.1111  lr 1e-05  1.0s",
         "epoch 4/9  step 10  loss 0.1000  val_loss 1.0000  lr 1e-05  1.5s",
         "  reduce_lr_on_plateau: learning rate 1e-05 -> 1e-06: REASON",
         "  early_stopping: stop, REASON",
-        "stopped by early_stopping:  4 epochs  10 steps  12.5s  best val_loss 1.0000  * saved",
     ]
-    assert all(re.match(r"  checkpoint in epoch [23], step [48]: saving", line) for line in saved)
 
 
-def test_a_save_after_the_last_step_of_an_epoch_was_observed_stands_beneath_its_line() -> None:
-    """The epoch's end has no line then, and the save is of the same step; one at another step says where."""
+def test_a_decision_after_the_last_step_of_an_epoch_was_observed_stands_beneath_its_line() -> None:
+    """The epoch's end has no line then, and the decision is of the same step; one at another step says where."""
 
-    class Saves:
+    class Decides:
         @hookimpl
         def on_epoch_end(self, run: Run) -> None:
-            run.decide("checkpoint", "saving")
+            run.decide("learning_rate", "as it was")
 
         @hookimpl
         def on_batch_begin(self, run: Run) -> None:
@@ -283,15 +301,16 @@ def test_a_save_after_the_last_step_of_an_epoch_was_observed_stands_beneath_its_
                 run.decide("stop", "no vote")
 
     out, clock = io.StringIO(), Clock()
-    train_by_steps([Saves(), Console(stream=out, clock=clock)], clock)
-    lines = out.getvalue().splitlines()
-    assert lines[1:5] == [
-        "epoch 1/2  step 3  loss 0.3333  lr 0.01  1.0s  *",
+    train_by_steps([Decides(), Console(stream=out, clock=clock)], clock)
+    assert out.getvalue().splitlines()[1:] == [
+        "epoch 1/2  step 3  loss 0.3333  lr 0.01  1.0s",
+        "  decides: as it was",
         "epoch 2/2  step 4  loss 0.2500  val_loss 1.0000  lr 0.01  1.5s",
-        "  saves in epoch 2, step 5: stop, no vote",
+        "  decides in epoch 2, step 5: stop, no vote",
         "epoch 2/2  step 6  loss 0.1833  val_loss 1.0000  lr 0.01  2.5s",
+        "  decides: as it was",
+        "completed:  2 epochs  6 steps  7.5s  * best val_loss 1.0000 at step 2",
     ]
-    assert lines[5:] == ["  saves: saving", "completed:  2 epochs  6 steps  7.5s  * saved"]
 
 
 def test_the_line_of_an_evaluation_is_printed_before_the_next_batch() -> None:
@@ -321,12 +340,12 @@ def test_a_line_has_what_other_plugins_log_and_stands_whatever_they_raise(*, fir
     plugins: list[object] = [Logs(), Console(stream=out, clock=clock)]
     with pytest.raises(ValueError):  # noqa: PT011 - its own
         train_by_steps(plugins if first else plugins[::-1], clock)
-    assert out.getvalue().splitlines()[0] == "epoch 1/2  step 2  loss 0.7500  val_loss 1.0000  val_f1 0.5000  lr 0.01  2.5s"
+    assert out.getvalue().splitlines()[0] == "epoch 1/2  step 2  loss 0.7500  val_loss 1.0000  val_f1 0.5000  lr 0.01  2.5s  *"
 
 
 def test_a_learning_rate_among_the_metrics_is_shown_once() -> None:
     """Keras's own callbacks add one; without a trainee that has a rate it is all that there is."""
-    for rate, shown in ((0.01, "loss 0.5208  lr 0.01  4.0s"), (None, "loss 0.5208  learning_rate 9.0000  4.0s")):
+    for rate, shown in ((0.01, "loss 0.5208  lr 0.01  4.0s  *"), (None, "loss 0.5208  learning_rate 9.0000  4.0s  *")):
         out, clock = io.StringIO(), Clock()
         train([Console(stream=out, clock=clock)], clock, [{"learning_rate": 9.0}], rate=rate)
         assert out.getvalue().splitlines()[0] == f"epoch 1/1  {shown}"
@@ -357,8 +376,8 @@ def test_a_stop_by_the_loop_itself_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_long_lines_wrap_between_items_on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """No line is longer than the terminal, a name stays beside its value, and what follows is indented."""
+def test_no_line_is_longer_than_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """A number ends beneath its name, on the same line of the row as of the header; a sentence is wrapped and indented."""
     monkeypatch.setenv("COLUMNS", str(width))
     out, clock = Terminal(), Clock()
     metrics = {f"head_{i}_precision": i / 10 for i in range(10)}
@@ -367,12 +386,117 @@ def test_long_lines_wrap_between_items_on_a_terminal(monkeypatch: pytest.MonkeyP
     lines = out.getvalue().split("\n")
     assert max(map(len, lines)) <= width
     assert len(lines) > 5
-    for name, value in metrics.items():
-        assert f"{name} {value:.4f}" in out.getvalue()
     notes, end = (next(i for i, line in enumerate(lines) if line.startswith(head)) for head in ("  talks", "stopped"))
-    epoch, said = lines[:notes], lines[notes:end]
-    assert [len(line) - len(line.lstrip()) for line in epoch] == [0] + [len("epoch 1/1  ")] * (len(epoch) - 1)
+    table, said = lines[:notes], lines[notes:end]
+    header, row = table[: notes // 2], table[notes // 2 :]
+    for name, value in metrics.items():
+        line, ends = next((i, line.index(name) + len(name)) for i, line in enumerate(header) if name in line)
+        assert row[line][:ends].endswith(f"  {value:.4f}")
     assert [len(line) - len(line.lstrip()) for line in said] == [2] + [4] * (len(said) - 1)
+
+
+def shown_in_table(metrics: Mapping[str, float], epochs: int = 2) -> list[str]:
+    out, clock = Terminal(), Clock()
+    train([Console("lines", stream=out, clock=clock)], clock, [metrics] * epochs, rate=0.001)
+    return out.getvalue().splitlines()
+
+
+def test_four_metrics_and_the_rate_fit_into_eighty_columns() -> None:
+    """The names stand in a header, once; those of training come first."""
+    lines = shown_in_table({"val_accuracy": 0.25, "accuracy": 0.5, "val_loss": 1.0})
+    assert lines == [
+        "epoch    loss  accuracy  val_accuracy  val_loss      lr    time",
+        "  1/2  0.5208    0.5000        0.2500    1.0000   0.001    4.0s  *",
+        "  2/2  0.1586    0.5000        0.2500    1.0000   0.001    4.0s",
+        "completed:  2 epochs  8 steps  8.0s  * best val_loss 1.0000 in epoch 1",
+    ]
+
+
+def test_ten_metrics_fit_into_two_lines_of_eighty_columns() -> None:
+    """Validation's numbers stand beneath those of training, and the time beneath the rate."""
+    names = ["accuracy", "precision", "recall", "auc"]
+    metrics = {**dict.fromkeys(names, 0.5), "val_loss": 0.3, **dict.fromkeys([f"val_{name}" for name in names], 0.25)}
+    assert shown_in_table(metrics)[:4] == [
+        "epoch      loss      accuracy      precision      recall      auc      lr",
+        "       val_loss  val_accuracy  val_precision  val_recall  val_auc    time",
+        "  1/2    0.5208        0.5000         0.5000      0.5000   0.5000   0.001  *",
+        "         0.3000        0.2500         0.2500      0.2500   0.2500    4.0s",
+    ]
+
+
+def test_the_header_is_printed_again_when_it_has_left_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And when there is a new metric, or a number that is wider than its column."""
+    monkeypatch.setenv("LINES", "10")
+    lines = shown_in_table({"val_loss": 1.0}, 20)
+    headers = [number for number, line in enumerate(lines) if line.startswith("epoch")]
+    assert headers == [0, 9, 18]
+    out, clock = Terminal(), Clock()
+    console = Console("lines", stream=out, clock=clock)
+    train([console], clock, [{}, {"val_loss": 1.0}, {}, {"val_loss": 123456789.0}, {"val_loss": 0.5}])
+    assert out.getvalue().splitlines()[:-1] == [
+        "epoch    loss      lr    time",
+        "  1/5  0.5208    0.01    4.0s  *",
+        "epoch    loss  val_loss      lr    time",
+        "  2/5  0.1586    1.0000    0.01    4.0s  *",
+        "  3/5  0.0963              0.01    4.0s",
+        "epoch    loss     val_loss      lr    time",
+        "  4/5  0.0694  1.23457e+08    0.01    4.0s",
+        "  5/5  0.0543       0.5000    0.01    4.0s  *",
+    ]
+
+
+def test_a_metric_of_the_name_of_a_column_has_a_place_of_its_own() -> None:
+    """Neither of the two numbers is lost."""
+    for out in (io.StringIO(), Terminal()):
+        train([Console("lines", stream=out, clock=Clock())], Clock(), [{"time": 7.0, "lr": 3.0}])
+        for shown in ("time (metric)", "7.0000", "lr (metric)", "3.0000", "0.01", "0.0s"):
+            assert shown in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("plugins", "given", "marked", "best"),
+    [
+        ([], {}, [1, 3], "val_loss 0.3000 in epoch 3"),
+        ([EarlyStopping("val_acc", patience=9)], {}, [1, 2], "val_acc 0.9000 in epoch 2"),
+        ([EarlyStopping("score", mode="max", patience=9)], {}, [1, 2, 3], "score 3.0000 in epoch 3"),
+        ([EarlyStopping("val_acc", patience=9)], {"monitor": "loss"}, [1, 2, 3], "loss 0.0963 in epoch 3"),
+        ([], {"monitor": "score", "mode": "min"}, [1], "score 1.0000 in epoch 1"),
+        ([], {"monitor": "score"}, [], None),
+    ],
+)
+def test_the_best_observation_is_marked(
+    plugins: list[object], given: dict[str, Any], marked: list[int], best: str | None
+) -> None:
+    """By what is asked for, else by what another plugin monitors, else by the loss of validation; the last line has it."""
+    out, clock = io.StringIO(), Clock()
+    observed = [(0.5, 0.6), (0.8, 0.9), (0.3, 0.7)]
+    epochs = [{"score": i + 1.0, "val_acc": acc, "val_loss": loss} for i, (loss, acc) in enumerate(observed)]
+    train([Console(stream=out, clock=clock, **given), *plugins], clock, epochs)
+    *lines, last = out.getvalue().splitlines()
+    assert [number for number, line in enumerate(lines, 1) if line.endswith("*")] == marked
+    assert last.partition("* best ")[2] == (best or "")
+
+
+def test_nan_is_never_the_best() -> None:
+    """A run that has only NaN has no best, and one that recovers has a later one."""
+    for values, best in (([math.nan, math.nan], ""), ([math.nan, 1.0], "  * best val_loss 1.0000 in epoch 2")):
+        out, clock = io.StringIO(), Clock()
+        train([Console(stream=out, clock=clock)], clock, [{"val_loss": value} for value in values])
+        assert out.getvalue().splitlines()[-1] == f"completed:  2 epochs  8 steps  8.0s{best}"
+
+
+def test_colours_carry_meaning() -> None:
+    """Green is the best, red what is not finite and a failure, yellow what ends a run early; and nothing depends on them."""
+    out, clock = Terminal(), Clock()
+    train([Console(stream=out, clock=clock), Talks("enough")], clock, [{"val_loss": 1.5, "val_acc": math.nan}])
+    for coloured in (
+        "\x1b[1;32m1.5000\x1b[0m",
+        "\x1b[31mnan\x1b[0m",
+        "\x1b[1;33mtalks\x1b[0m: stop, enough",
+        "\x1b[1;33mstopped by talks:",
+        "\x1b[1;32m* best val_loss 1.5000",
+    ):
+        assert coloured in out.getvalue()
 
 
 @pytest.mark.parametrize("verbose", ["lines", "bar"])
@@ -403,11 +527,11 @@ def test_the_bar_shows_the_epoch_the_batches_the_metrics_and_the_time_left() -> 
     out, clock = Terminal(), Clock()
     train([Console(stream=out, clock=clock)], clock, [{}] * 2)
     shown = plain(out.getvalue())
-    assert re.search(r"epoch 1/2  ━+╺━+  1/4  loss 1.0000  3.0s left", shown)
-    assert re.search(r"epoch 2/2  ━+╺━+  3/4  loss 0.1429  1.0s left", shown)
+    assert re.search(r"epoch 1/2  ━+╺━+  1/4  loss 1.0000  3.0s left, run 7.0s", shown)
+    assert re.search(r"epoch 2/2  ━+╺━+  3/4  loss 0.1429  1.0s left *\n", shown)
     assert re.search(r"epoch 2/2  ━+  4/4  loss 0.1250  4.0s *\n", shown)
     last = out.getvalue().rpartition(ERASE)[2]
-    assert plain(last).rstrip() == "completed:  2 epochs  8 steps  8.0s"
+    assert plain(last).rstrip() == "completed:  2 epochs  8 steps  8.0s  * best loss 0.1586 in epoch 2"
 
 
 @pytest.mark.parametrize("width", [1, 10, 30, 80, 200])
@@ -478,8 +602,8 @@ def test_after_an_evaluation_by_steps_the_bar_is_back_at_the_batches() -> None:
 
     train_by_steps([Looks(), Console(stream=out, clock=clock)], clock, epochs=1)
     lines = [line.rstrip() for line in seen[-1].split("\n") if line.strip()]
-    assert re.fullmatch(r"epoch 1/1  ━+╸━+  2/3  loss 0.5000  validating", lines[-3])
-    assert lines[-2] == "epoch 1/1  step 2  loss 0.7500  val_loss 1.0000  lr 0.01  2.5s"
+    assert re.fullmatch(r"epoch 1/1  ━+╸━+  2/3  loss 0.5000  validating", lines[-4])
+    assert lines[-3:-1] == ["epoch  step    loss  val_loss      lr    time", "  1/1     2  0.7500    1.0000    0.01    2.5s  *"]
     assert re.fullmatch(r"epoch 1/1  ━+╸━+  2/3  loss 0.5000  1.2s left", lines[-1])
 
 
@@ -501,7 +625,7 @@ def test_when_an_epoch_has_ended_its_line_and_its_decisions_stand_alone() -> Non
 
     out, clock, looks = Terminal(), Clock(), Looks()
     train([looks, Console(stream=out, clock=clock), Reduces()], clock, [{}] * 2)
-    wanted = ["epoch 1/2  loss 0.5208  lr 0.01  4.0s", "  reduces: learning rate 0.01 -> 0.5: why not"]
+    wanted = ["  1/2  0.5208    0.01    4.0s  *", "  reduces: learning rate 0.01 -> 0.5: why not"]
     lines = [line.rstrip() for line in plain(looks.seen).split("\n") if line.strip()]
     assert lines[lines.index(wanted[0]) :][:2] == wanted
 
@@ -570,7 +694,8 @@ def test_beneath_another_live_display_there_are_lines(monkeypatch: pytest.Monkey
         for _ in loop.epochs():
             train([Console(clock=clock)], clock, [{"inner": 1.0}])
     assert out.getvalue().count(HIDE) == 1
-    assert "epoch 1/1  loss 0.5208  inner 1.0000  lr 0.01  4.0s" in plain(out.getvalue())
+    lines = [line.rstrip() for line in plain(out.getvalue()).split("\n")]
+    assert {"epoch    loss   inner      lr    time", "  1/1  0.5208  1.0000    0.01    4.0s  *"} <= set(lines)
 
 
 def test_a_notebook_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -583,7 +708,7 @@ def test_a_notebook_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal()
     train([Console(stream=out)], Clock(), [{"loss": 1.0}])
     assert "\x1b" not in out.getvalue()
-    assert "epoch 1/1" in out.getvalue()
+    assert "\n  1/1  1.0000 " in out.getvalue()
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -591,7 +716,10 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     out = Terminal()
     train([Console(stream=out, clock=Clock())], Clock(), [{"loss": 1.0}])
-    assert out.getvalue() == "epoch 1/1  loss 1.0000  lr 0.01  0.0s\ncompleted:  1 epoch  4 steps  0.0s\n"
+    assert out.getvalue().splitlines()[1:] == [
+        "  1/1  1.0000    0.01    0.0s  *",
+        "completed:  1 epoch  4 steps  0.0s  * best loss 1.0000 in epoch 1",
+    ]
 
 
 def test_a_bar_that_was_asked_for_comes_with_wrapped_lines() -> None:

@@ -104,7 +104,7 @@ def test_the_best_at_an_epochs_end(tmp_path: Path) -> None:
     assert best is not None
     assert report.place_of(best) == 15
     text = page_text(report)
-    assert "Best epoch 3 score 1.0000, larger is better" in text
+    assert "Best score 1.0000 in epoch 3, larger is better" in text
     assert "score 0.0000 1.0000 in epoch 3 larger" in text
 
 
@@ -136,7 +136,7 @@ def test_the_page_tells_steps(tmp_path: Path) -> None:
     for part in (
         "early_stopping, at step 20: val_loss has not improved",
         "Epochs 4 of 5 8 observations, 20 steps",
-        "Best step 8 val_loss 0.5000, smaller is better",
+        "Best val_loss 0.5000 at step 8, smaller is better",
         "training validation best step stopped learning rate changed",
         "metric last best observed better is",
         "val_loss 0.8000 0.5000 at step 8 smaller 3 observations without a number",

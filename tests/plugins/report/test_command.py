@@ -113,7 +113,7 @@ def test_a_run_that_was_resumed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
-    """The summary says that the run is still running or was killed."""
+    """The summary says that the run is running."""
     seen = []
 
     class Looks:
@@ -122,7 +122,7 @@ def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
             seen.append(hookcore(tmp_path).output)
 
     recorded(tmp_path, LOSSES[:1], [Looks()])
-    assert seen[0].startswith(f"{tmp_path}: not ended\nwhy           it is still running, or was killed")
+    assert seen[0].startswith(f"{tmp_path}: running\nwhy           it is running")
 
 
 @pytest.mark.parametrize(("option", "begin"), [("--html", b"<!DOCTYPE html>"), ("--svg", b"<?xml"), ("--png", b"\x89PNG")])

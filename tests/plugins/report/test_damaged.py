@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hookcore_plugins import EarlyStopping, RunReport
+from hookcore_plugins.report.compare import Comparison
 from hookcore_plugins.report.record import ReportError
+from hookcore_plugins.report.recorded import read_run
 from hookcore_plugins.report.summary import show
 from tests.plugins.report.reporting import recorded
 
@@ -50,7 +52,12 @@ def damaged(document: Any, chance: random.Random) -> Any:
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_damaged_file_is_an_error_of_the_report_or_is_shown(tmp_path: Path, *, earlier: bool) -> None:
     """Whatever a file holds, a person gets a sentence that names the file, or the summary; never a traceback."""
-    recorded(tmp_path, [{"loss": 1.0 / (1 + epoch), "val_loss": 1.0 + epoch} for epoch in range(4)], [EarlyStopping(patience=1)])
+    recorded(
+        tmp_path,
+        [{"loss": 1.0 / (1 + epoch), "val_loss": 1.0 + epoch} for epoch in range(4)],
+        [EarlyStopping(patience=1)],
+        config={"model": {"depth": 3}, "x": [1]},
+    )
     path = Path(__file__).with_name("run_of_format_1.json") if earlier else tmp_path / "run.json"
     refused = shown = 0
     document, chance = json.loads(path.read_text()), random.Random(0)  # noqa: S311 - a test
@@ -65,5 +72,6 @@ def test_a_damaged_file_is_an_error_of_the_report_or_is_shown(tmp_path: Path, *,
             shown += 1
             show(report, io.StringIO())
             assert report.dumps()
+            assert Comparison.of([read_run(file)]).csv()
     assert refused + shown == MUTATIONS
     assert min(refused, shown) > 0

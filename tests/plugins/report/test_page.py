@@ -13,6 +13,7 @@ import pytest
 from hookcore import hookimpl
 from hookcore.testing import ScriptedTrainee
 from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, ReportError, RunReport
+from hookcore_plugins.report.picture import left_above_or_below
 from tests.plugins.report.reporting import HOSTILE, ODD, Epochs, Stops, recorded
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def test_what_is_on_it(tmp_path: Path) -> None:
     for part in (
         "report Stopped early_stopping, in epoch 9: val_loss has not improved",
         "Epochs9 of 30 9 steps",
-        "Best epoch5 val_loss 0.5000, smaller is better",
+        "Best val_loss 0.5000 in epoch 5, smaller is better",
         "Last learning rate0.01 1 change, from 0.1",
         "99 val_loss 4.5000 newest",
         "best val_loss",
@@ -233,6 +234,38 @@ def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report = recorded(tmp_path, LOSSES)
     with pytest.raises(ReportError, match=re.escape("pip install 'hookcore[report]'")):
         report.page()
+
+
+def test_values_are_under_the_pointer(tmp_path: Path) -> None:
+    """Each chart has a column for each row, with the row's values; of very many rows every n-th has one."""
+    texts = re.findall(r'<g class="at"><rect [^>]*/><path [^>]*/><text [^>]*>(.*?)</text></g>', recorded(tmp_path, LOSSES).page())
+    assert len(texts) == 3 * 9
+    assert texts[1] == "epoch 2: training 0.5000, validation 3.5000"
+    assert texts[9] == "epoch 1: training 0.0000"
+    assert texts[-1] == "epoch 9: learning rate 0.1000"
+    assert recorded(tmp_path / "long", ODD["two thousand epochs"]).page().count('class="at"') == 2 * 400
+
+
+def test_the_first_epoch_does_not_flatten_the_others() -> None:
+    """The axis leaves out the first values of curves if the others would be within a quarter of it, and only then."""
+    later = [1.0, 0.9, 0.8, 0.7, 0.6]
+    assert left_above_or_below([[9.0, *later], [8.0, *later]]) == (0.6, 1.0)
+    assert left_above_or_below([[-9.0, *later]]) == (0.6, 1.0)
+    assert left_above_or_below([[1.2, *later]]) is None
+    assert left_above_or_below([[9.0, 1.0, 0.9]]) is None
+    assert left_above_or_below([[9.0, *[1.0] * 9]]) is None
+    assert left_above_or_below([]) is None
+
+
+def test_configuration_and_parameters_on_the_page(tmp_path: Path) -> None:
+    """The page has the configuration, the command and the sizes, and only those parameters that are not at their defaults."""
+    plugins = [EarlyStopping(patience=4)]
+    page = parsed(recorded(tmp_path, LOSSES, plugins, config={"model": {"depth": 3}, "<b>": "</script>"}).page())
+    text = re.sub(r"\s+", "", page.text)
+    assert "Configuration" in page.headings
+    for part in ("model.depth3", '<b>"</script>"', "commandpython", "early_stoppingpatience=4report"):
+        assert part in text
+    assert "min_delta" not in text
 
 
 def test_the_same_run_is_the_same_page(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_an_actor_that_fails_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
-    """A complete report exists from the start of the run, and says that the run has not ended."""
+    """A complete report exists from the start of the run; while its lock is held it says that the run is running."""
     clock = Clock()
     seen = []
 
@@ -190,10 +190,15 @@ def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
             seen.append(RunReport.read(tmp_path))
 
     recorded(tmp_path, LOSSES, [Looks()], clock=clock)
-    assert [report.outcome for report in seen] == ["running"] * 5
+    assert [(report.outcome, report.status) for report in seen] == [("running", "running")] * 5
     # The clock stands still, so no other epoch is written.
     assert [len(report.history) for report in seen] == [0, 1, 1, 1, 1]
-    assert "or was killed" in seen[0].why()[0]
+    assert "it is running" in seen[0].why()[0]
+    (tmp_path / "run.json").write_text(seen[1].dumps())
+    killed = RunReport.read(tmp_path)
+    assert (killed.outcome, killed.status) == ("running", "killed")
+    assert "it was killed" in killed.why()[0]
+    assert "or was killed" in attrs.evolve(killed, is_alive=None).why()[0]
 
 
 def test_how_often_it_is_written(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from hookcore import CapabilityError, Engine, LoadError, MetricNames, ParameterError, Run, hookimpl, store
 from hookcore.testing import RecordingPlugin, ScriptedTrainee, event_sequences, play
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, TensorBoard, TimeLimit
+from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau, Report, TensorBoard, TimeLimit
 from hookcore_plugins.tensorboard import event_files, event_writer, records, summaries
 from tests.patience import PATIENCE
 from tests.plugins.tensorboard.event_files import Logged, Visible, read, scalars, single, train, with_tests
@@ -888,25 +888,50 @@ def test_a_message_stays_within_its_cell(tmp_path: Path) -> None:
 
 
 def test_hyperparameters_are_those_of_the_other_plugins(tmp_path: Path) -> None:
-    """Hyperparameters are numbers, booleans and texts; other values become text. The learning rate is that at the start.
+    """Hyperparameters are the configuration, and of the plugins what is a number or not at its default.
 
-    A plugin's paths and clocks are left out.
+    A plugin's paths and clocks are left out, and so is a secret. The learning rate is that at the start.
     """
     limit = TimeLimit(hours=1, clock=lambda: 1.0)
-    train([TensorBoard(tmp_path), ReduceLROnPlateau(patience=1), Checkpoint(tmp_path / "saved"), limit], [1.0] * 3)
+    config = {"model": {"depth": 3}, "layers": [1, 2], "api_key": "x", "none": None}
+    plugins = [ReduceLROnPlateau(patience=1), Checkpoint(tmp_path / "saved"), limit]
+    train([TensorBoard(tmp_path), *plugins, Report(tmp_path / "report", config=config, summary=False)], [1.0] * 3)
     ((_, start),) = read(tmp_path / "train")["_hparams_/session_start_info"]
     found = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.session_start_info.hparams.items()}
     expected = {
-        "framework": "visible",
         "epochs": 3,
         "learning_rate": 0.5,
         "reduce_lr_on_plateau.patience": 1,
-        "reduce_lr_on_plateau.mode": "auto",
-        "checkpoint.save_best_only": False,
-        "time_limit.seconds": "None",
+        "reduce_lr_on_plateau.min_lr": 0,
+        "time_limit.hours": 1,
+        "config.model.depth": 3,
+        "config.layers": "[1, 2]",
+        "config.none": "None",
     }
     assert {name: value for name, value in found.items() if name in expected} == expected
+    for left_out in ("config.api_key", "reduce_lr_on_plateau.mode", "checkpoint.save_best_only", "time_limit.seconds"):
+        assert left_out not in found
     assert not [name for name in found if name.startswith("tensorboard.") or name.endswith((".clock", ".directory"))]
+
+
+def test_the_table_has_the_runs_that_are_there(tmp_path: Path) -> None:
+    """TensorBoard's table calls each run by its directory, and leaves out those that were moved aside."""
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    for directory in ("first", "first", "second/tb"):
+        train([TensorBoard(tmp_path / directory), EarlyStopping(patience=3)], [1.0])
+    assert (tmp_path / "first/earlier-001/train").is_dir()
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = backend_context.Context(TBContext(data_provider=provider))
+    asked = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=9, allowed_statuses=[api_pb2.STATUS_SUCCESS])
+    rows = list_session_groups.Handler(RequestContext(), context, "", asked).run().session_groups
+    assert sorted(row.name for row in rows) == ["first/train", "second/tb/train"]
+    assert all(row.hparams["early_stopping.patience"].number_value == 3 for row in rows)
+    assert scalars(tmp_path / "first/earlier-001/train")["epoch_loss"]
 
 
 def test_hyperparameters_can_be_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""MLflow's store in SQLite, `mlflow.db`: every run in it that was not deleted. It is read as it is; MLflow is not needed.
+
+The steps of a run are its epochs if they are 0, 1, 2 and so on; a metric `epoch` tells them otherwise. If a metric was logged
+twice at a step, the later counts. Metrics of the machine, `system/...`, are left out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from hookcore import Outcome
+from hookcore_plugins.report.recorded.rows import MAX_EPOCH, check_name, fail, history_of, number, rows_by_step, whole
+from hookcore_plugins.report.recorded.run import RecordedRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD: Final = b"SQLite format 3\x00"
+_OUTCOMES: Final = {
+    "FINISHED": Outcome.COMPLETED,
+    "FAILED": Outcome.FAILED,
+    "KILLED": Outcome.INTERRUPTED,
+    "RUNNING": Outcome.RUNNING,
+    "SCHEDULED": Outcome.RUNNING,
+}
+_RUNS: Final = """
+    SELECT run_uuid, name, status, start_time, end_time FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time
+"""
+_METRICS: Final = """
+    SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'system/%' ORDER BY timestamp
+"""
+_TABLES: Final = frozenset({"runs", "metrics", "params"})
+
+
+def read(path: Path, name: str) -> list[RecordedRun] | None:
+    """Read the runs that have metrics, or return None if the database is not MLflow's. Raises `RecordedError`."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as store:
+            tables = {row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables >= _TABLES:
+                return None
+            (rows,) = store.execute("SELECT count(*) FROM metrics").fetchone()
+            if rows > MAX_EPOCH:
+                fail(path, f"it has {rows} values, and at most {MAX_EPOCH} are read.")
+            runs = store.execute(_RUNS).fetchall()
+            found = [_run(path, name, store, run) for run in runs if _has_metrics(store, run[0])]
+    except sqlite3.Error as error:
+        fail(path, f"it cannot be read as MLflow's store: {error}.")
+    if not found:
+        fail(path, "no run in it has a metric.")
+    return found
+
+
+def _has_metrics(store: sqlite3.Connection, run: str) -> bool:
+    query = "SELECT 1 FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'system/%' LIMIT 1"
+    return store.execute(query, (run,)).fetchone() is not None
+
+
+def _run(path: Path, name: str, store: sqlite3.Connection, run: tuple[Any, ...]) -> RecordedRun:
+    identity, called, status, began, ended = run
+    label = str(called or identity)
+    where = f"{path}, run {label}"
+    points: dict[int, dict[str, float]] = {}
+    times: dict[int, float] = {}
+    for key, value, timestamp, at, is_nan in store.execute(_METRICS, (identity,)):
+        step, time = whole(where, "step", at), number(where, "timestamp", timestamp) / 1000
+        points.setdefault(step, {})[check_name(where, key)] = float("nan") if is_nan else _value(where, key, value)
+        times[step] = time
+    rows, names = rows_by_step(where, points, times)
+    history, seconds, notes = history_of(where, rows)
+    parameters = dict(store.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)))
+    took = None if began is None or ended is None else (number(where, "end", ended) - number(where, "start", began)) / 1000
+    return RecordedRun(
+        path=path,
+        name=f"{name}#{label}",
+        format="MLflow",
+        history=history,
+        seconds=seconds,
+        metric_names=names,
+        outcome=_OUTCOMES.get(str(status)),
+        duration=took,
+        config={str(key): str(value) for key, value in parameters.items()},
+        notes=tuple(notes),
+    )
+
+
+def _value(where: str, key: str, value: object) -> float:
+    found = number(where, key, value)
+    # MLflow stores infinity as the largest float.
+    return found if abs(found) < sys.float_info.max else found * 2

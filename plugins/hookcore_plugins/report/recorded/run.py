@@ -1,0 +1,114 @@
+"""A recorded run as the readers give it: its observations, and what else its log tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hookcore import History, HookcoreError, MetricNames
+from hookcore.authoring import DIRECTIONS, did_you_mean, printable
+from hookcore_plugins.report.items import best_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from hookcore import Decision, StopReason
+    from hookcore.authoring import Mode
+    from hookcore_plugins.report.items import Best
+    from hookcore_plugins.report.record import RunRecord
+
+
+class RecordedError(HookcoreError, ValueError):
+    """A log of a run does not exist, cannot be read, or has something in it that no log of a run has."""
+
+
+@attrs.frozen
+class Observation:
+    """One observation of a recorded run."""
+
+    epoch: int
+    """Counted from zero."""
+    step: int | None
+    """How many optimizer updates were done; None if the log does not tell."""
+    by_steps: bool
+    """Whether it was made within its epoch, and not at its end."""
+    metrics: Mapping[str, float]
+    """Those that were produced, also as NaN; one that was not produced is left out."""
+    learning_rate: float | None
+    """The rate in use then; None if the log does not tell."""
+    seconds: float | None
+    """When it was made, in seconds since the run began, or since the first observation if only that is known; None if not."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class RecordedRun:
+    """A run as its log tells of it. What the log does not tell is None or empty."""
+
+    path: Path
+    """The file or directory that it was read from."""
+    name: str
+    """What to call it: its path, or the directory of a run.json, and `#` with what tells it from others in one file."""
+    format: str
+    """What wrote the log, for people, as in `"Keras CSVLogger"`."""
+    history: History = attrs.field(repr=False)
+    """A row for each observation."""
+    seconds: list[float | None] = attrs.field(repr=False)
+    """When each row was observed: see `Observation.seconds`."""
+    metric_names: MetricNames = attrs.field(factory=MetricNames, repr=False)
+    directions: Mapping[str, Mode] = attrs.field(factory=dict, repr=False)
+    """The directions that the log tells: see `direction`."""
+    outcome: str | None = None
+    """How it ended, as in `Outcome`."""
+    why: tuple[str, ...] = ()
+    """Why it ended."""
+    stop_reasons: tuple[StopReason, ...] = attrs.field(default=(), repr=False)
+    decisions: tuple[Decision, ...] = attrs.field(default=(), repr=False)
+    monitor: str | None = None
+    """The metric whose best observation counts, if the log names it."""
+    epochs: int | None = None
+    """How many epochs were asked for."""
+    duration: float | None = None
+    """How many seconds it took."""
+    parameters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
+    """The parameters of each plugin, by its name."""
+    config: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """The run's own configuration."""
+    record: RunRecord | None = attrs.field(default=None, repr=False)
+    """All that a run.json tells, if it was read from one."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the log or taken for something by a rule, a sentence each."""
+    also: tuple[Path, ...] = ()
+    """The run's other logs, which were found beside this one and tell the same."""
+
+    def observations(self) -> Iterator[Observation]:
+        """Yield every observation, in order."""
+        history = self.history
+        rows = zip(
+            history.epochs,
+            history.steps,
+            history.by_steps,
+            history.rows(),
+            history.learning_rates,
+            self.seconds,
+            strict=True,
+        )
+        for row in rows:
+            yield Observation(*row)
+
+    def direction(self, metric: str) -> Mode | None:
+        """Return the direction in which `metric` gets better, as the log or the table of well-known names has it, or None."""
+        return self.directions.get(metric) or DIRECTIONS.get(metric) or DIRECTIONS.get(self.metric_names.plain(metric))
+
+    def best(self, metric: str, mode: Mode | None = None) -> Best | None:
+        """Return the best observation of `metric`, or None if it has no number. `mode` is by default its `direction`.
+
+        Raises `RecordedError` if the run has no such metric. None too if the direction is unknown.
+        """
+        if metric not in self.history:
+            there = ", ".join(self.history) or "none"
+            hint = did_you_mean(metric, self.history)
+            raise RecordedError(f"{printable(self.name)} has no metric {metric!r}; there are: {printable(there)}.{hint}")
+        mode = mode or self.direction(metric)
+        return None if mode is None else best_of(self.history, metric, mode)

@@ -1,0 +1,37 @@
+"""Read a log's text, of a plain file of a limited size, a line at a time."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from hookcore import store
+from hookcore_plugins.report.recorded.rows import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAX_BYTES: Final = 2**28
+"""The most bytes of a log that are read: 256 MiB, which is a million rows of twenty columns. A longer one is an error."""
+
+
+def content(path: Path) -> bytes:
+    """Return what is in the file. Raises `RecordedError` if it cannot be read or is too long."""
+    try:
+        return store.read_file(path, MAX_BYTES)
+    except OSError as error:
+        fail(path, f"it cannot be read: {error.strerror or error}.")
+
+
+def lines(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield the number of each line, its text, and whether it has its end: the last lacks it if the writer was cut."""
+    # One at a time: as text, a gigabyte of lines would take several.
+    for number, line in enumerate(io.BytesIO(content(path).removeprefix(b"\xef\xbb\xbf")), 1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            if not line.endswith(b"\n"):  # cut within a letter
+                return
+            fail(f"{path}, line {number}", "it is not text in UTF-8.")
+        yield number, text, text.endswith("\n")
