@@ -14,11 +14,12 @@ import keras
 from hypothesis import settings
 
 from hookcore_adapters.keras import callbacks
+from tests.adapters.keras.backends import BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-EXAMPLES: Final = 20_000 if settings.get_current_profile_name() == "long" else 2_000
+EXAMPLES: Final = 20_000 if settings.get_current_profile_name() == "long" else 2_000 if BACKEND == "tensorflow" else 500
 
 built: Final[Counter[str]] = Counter()
 """How often each drop-in was built."""

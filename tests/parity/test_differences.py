@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 
 import hookcore_plugins as plugins
-from hookcore import MetricError, PluginError, Run, hookimpl, store
+from hookcore import CheckpointError, MetricError, PluginError, Run, hookimpl, store
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.keras import KerasAdapter, KerasTrainee
+from hookcore_adapters.keras import fit as keras_fit
 from hookcore_adapters.loop import Loop
+from tests.adapters.keras.backends import BACKEND, only_on
+from tests.parity.boards import points, steps
 from tests.parity.models import Breaks, X, Y, tiny, trained
 from tests.parity.protocol import Epoch, StandIn, drop_in, epochs_of, fit, said, stock
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 NAN: Final = math.nan
+NEEDS_TENSORFLOW: Final = only_on("tensorflow", what="Keras's own TensorBoard")
 
 
 def stopped_at(callback: Any, values: Iterable[float | None], monitor: str = "loss") -> int | None:
@@ -166,6 +171,10 @@ def test_a_missing_metric(tmp_path: Path) -> None:
         ("ModelCheckpoint", {"filepath": "a.keras", "save_freq": True}),
         ("BackupAndRestore", {"backup_dir": "a", "save_freq": 0}),
         ("BackupAndRestore", {"backup_dir": "a", "save_freq": True}),
+        ("TensorBoard", {"histogram_freq": -1}),
+        ("TensorBoard", {"embeddings_freq": NAN}),
+        ("TensorBoard", {"update_freq": 0}),
+        ("TensorBoard", {"update_freq": "epochs"}),
     ],
 )
 def test_parameters_out_of_range_are_refused(name: str, parameters: dict[str, Any]) -> None:
@@ -192,7 +201,12 @@ def test_min_delta_keeps_its_sign() -> None:
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("ModelCheckpoint", "gs://bucket/a.keras"), ("BackupAndRestore", "gs://bucket/a"), ("CSVLogger", "gs://bucket/a")],
+    [
+        ("ModelCheckpoint", "gs://bucket/a.keras"),
+        pytest.param("BackupAndRestore", "gs://bucket/a", marks=only_on("tensorflow", what="Keras's own at an address")),
+        ("CSVLogger", "gs://bucket/a"),
+        ("TensorBoard", "gs://bucket/a"),
+    ],
 )
 def test_addresses_are_refused(name: str, path: str) -> None:
     """Keras writes to what TensorFlow can write to; here files must be local, since each is whole or not there."""
@@ -416,6 +430,24 @@ def test_which_weights_are_in_the_model_survives_a_restart(tmp_path: Path) -> No
     assert as_uncut == [False, True]
 
 
+@NEEDS_TENSORFLOW
+def test_the_steps_of_tensorboard_survive_a_restart(tmp_path: Path) -> None:
+    """After a restart Keras counts batches from 1 again, beside points from after the backup; here each step has one."""
+    found = []
+    for make in (stock, drop_in):
+        directory = tmp_path / make.__name__
+        for breaks in ([Breaks(batches=5)], []):
+            board, backup = (
+                make("TensorBoard", directory, update_freq=1),
+                make("BackupAndRestore", tmp_path / f"{make.__name__}-b"),
+            )
+            trained(tiny(), [board, backup, *breaks])
+            for writer in board._writers.values():
+                writer.flush()
+        found.append(steps(directory, "batch_loss"))
+    assert found == [[1, 2, 3, 4, 5, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7, 8]]
+
+
 def test_a_restart_leaves_no_initial_epoch_behind(tmp_path: Path) -> None:
     """After a fit that was taken up again, Keras begins the model's later fits in that epoch too."""
     epochs = []
@@ -447,7 +479,7 @@ def test_save_freq_false_saves_nothing_by_count(tmp_path: Path) -> None:
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
         trained(tiny(), [make("BackupAndRestore", backup, save_freq=False), Breaks(batches=1)])
-        saved.append(backup.exists())
+        saved.append(any(path.name != ".lock" for path in backup.iterdir()))
     assert saved == [True, False]
 
 
@@ -514,11 +546,29 @@ def test_a_backup_of_the_other_kind_is_not_read(tmp_path: Path) -> None:
     assert trained(tiny(), [stock("BackupAndRestore", tmp_path)])[0] == (2, 0)
 
 
+def test_two_live_fits_do_not_share_backups(tmp_path: Path) -> None:
+    """Each would overwrite the other's backups, and remove them at its end; else the second is refused."""
+
+    def with_callback(make: Any, *others: Any) -> None:
+        trained(tiny(), [make("BackupAndRestore", tmp_path / make.__name__), *others], epochs=1)
+
+    def with_plugin(*others: Any) -> None:
+        keras_fit(tiny(), X, Y, plugins=[plugins.Checkpoint(tmp_path / "plugin")], callbacks=[*others], epochs=1, verbose=0)
+
+    def beside(train: Callable[..., None]) -> None:
+        train(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: train()))
+
+    beside(functools.partial(with_callback, stock))
+    for train in (functools.partial(with_callback, drop_in), with_plugin):
+        with pytest.raises(CheckpointError, match="is in use: there is a lock"):
+            beside(train)
+
+
 # The end of training
 
 
 def test_stop_iteration_is_not_the_end_of_the_data() -> None:
-    """Keras takes a StopIteration in a callback for the end of the data, and continues as if nothing were wrong."""
+    """Keras takes a StopIteration in a callback for the end of the data, but on PyTorch, and continues as if all were well."""
 
     class Stops:
         @hookimpl
@@ -531,7 +581,8 @@ def test_stop_iteration_is_not_the_end_of_the_data() -> None:
         Stops().on_batch_end(batch)
 
     model = tiny()
-    with pytest.warns(UserWarning, match="ran out of data"):
+    expected: Any = pytest.warns(UserWarning, match="ran out of data")
+    with pytest.raises(StopIteration) if BACKEND == "torch" else expected:
         model.fit(X, Y, batch_size=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=stop)])
     assert int(model.optimizer.iterations) == 2
     with pytest.raises(PluginError, match="raised StopIteration in on_batch_end"):
@@ -635,3 +686,82 @@ def test_columns_of_the_plugin(tmp_path: Path) -> None:
     assert text == "epoch,step,learning_rate,loss,val_loss\n0,1,0.1,1.5,2.5\n1,2,0.1,1.5,\n"
     epochs = [Epoch({"loss": 1.5, "val_loss": 2.5}), Epoch({"loss": 1.5})]
     assert logged(stock, tmp_path / "b.csv", epochs) == logged(drop_in, tmp_path / "c.csv", epochs)
+
+
+# TensorBoard
+
+
+def test_tensorboard_without_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras's TensorBoard needs TensorFlow on every backend; the drop-in writes without it."""
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ModuleNotFoundError):
+        fit(stock("TensorBoard", tmp_path, write_graph=False), StandIn(), epochs_of("loss", [1.0]))
+    fit(drop_in("TensorBoard", tmp_path, write_graph=False), StandIn(), epochs_of("loss", [2.0, 1.0]))
+    assert steps(tmp_path, "epoch_loss") == [0, 1]
+
+
+@NEEDS_TENSORFLOW
+def test_two_boards_are_not_mixed_up(tmp_path: Path) -> None:
+    """With metrics of batches, Keras writes those of the first of two callbacks to the files of the second."""
+    found = []
+    for make in (stock, drop_in):
+        boards = [tmp_path / f"{make.__name__}-{name}" for name in "ab"]
+        trained(tiny(), [make("TensorBoard", board, update_freq=1) for board in boards], epochs=1)
+        found.append([steps(board, "batch_loss") for board in boards])
+    assert found == [[[], [1, 1, 2, 2]], [[1, 2], [1, 2]]]
+
+
+@NEEDS_TENSORFLOW
+def test_values_that_are_not_finite_are_left_out_of_histograms(tmp_path: Path) -> None:
+    """A NaN among the weights makes every bucket of Keras's histogram NaN."""
+    found = []
+    for make in (stock, drop_in):
+        model = tiny()
+        model.layers[0].set_weights([np.array([[1.0], [NAN], [2.0]]), np.zeros(1)])
+        board = make("TensorBoard", tmp_path / make.__name__, histogram_freq=1)
+        board.set_model(model)
+        board.on_train_begin()
+        board.on_epoch_end(0)
+        board.on_train_end()
+        found.append(points(tmp_path / make.__name__)["train", f"{model.layers[0].kernel.path}/histogram"][0][2])
+    assert np.isnan(np.array(found[0])).any()
+    np.testing.assert_allclose([found[1][0], found[1][-1]], [[1.0, 1.0 + 1 / 30, 1.0], [2.0 - 1 / 30, 2.0, 1.0]])
+
+
+@NEEDS_TENSORFLOW
+def test_text_in_the_logs_of_tensorboard(tmp_path: Path) -> None:
+    """Text and arrays in the logs end training in Keras; here an array has a chart for each element, and text is left out."""
+    epochs = [Epoch({"loss": 1.0, "f1": np.array([0.5, 0.25]), "note": "warm"})]
+    with pytest.raises(Exception, match=r"(?i)scalar|cast|shape"):
+        fit(stock("TensorBoard", tmp_path / "stock", write_graph=False), StandIn(), epochs)
+    fit(drop_in("TensorBoard", tmp_path / "ours", write_graph=False), StandIn(), epochs)
+    assert sorted(tag for _, tag in points(tmp_path / "ours")) == ["epoch_f1_0", "epoch_f1_1", "epoch_loss"]
+
+
+@NEEDS_TENSORFLOW
+def test_tensorboard_that_fails_does_not_end_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the log directory cannot be written, Keras ends training; here that is reported, and no more is written."""
+    (tmp_path / "file").touch()
+    with pytest.raises(Exception, match=r"(?i)not a directory"):
+        fit(stock("TensorBoard", tmp_path / "file", write_graph=False), StandIn(), epochs_of("loss", [1.0]))
+    model = StandIn()
+    fit(drop_in("TensorBoard", tmp_path / "file", write_graph=False, update_freq=1), model, epochs_of("loss", [1.0, 1.0]))
+    assert model.batches == 2
+    assert caplog.text.count("it writes no more in this run") == 1
+
+
+@NEEDS_TENSORFLOW
+def test_labels_are_left_as_they_were_given(tmp_path: Path) -> None:
+    """Keras empties the mapping that it is given, and needs the log directory to be there."""
+    left = []
+    for make in (stock, drop_in):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Embedding(3, 2, name="words")])
+        given = {"words": "words.tsv"}
+        board = make("TensorBoard", tmp_path / "new", write_graph=False, embeddings_freq=1, embeddings_metadata=given)
+        if make is stock:
+            with pytest.raises(FileNotFoundError):
+                board.set_model(model)
+        else:
+            board.set_model(model)
+        left.append(given)
+    assert left == [{}, {"words": "words.tsv"}]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection  # noqa: TC003 - tools such as jsonargparse read the types of the arguments
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from hookcore import Engine, Metrics
+from hookcore import Engine, Metrics, Plugins, Resume
 from hookcore_adapters.keras.callback_states import calling_list
 from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.light_callback import LightCallback
 from hookcore_adapters.keras.mistakes import refuse_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable
 
     from hookcore import Run
-    from hookcore.resume import Resume
     from hookcore_adapters.keras.events import Logs
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ def _reporting_errors(
 class KerasAdapter(LightCallback):
     """Runs plugins in `model.fit`, `evaluate` and `predict`: `callbacks=[KerasAdapter(plugins)]`.
 
-    * `plugins`: what `Engine` takes, or an `Engine`.
+    * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
     * `validation_data` and `validation_freq`: those of `fit`, for plugins that look at them. Keras does not tell a callback.
     * `resume`: that of `hookcore_adapters.keras.fit`. The model must be built, and nothing is known of the order of its data.
 
@@ -54,7 +54,7 @@ class KerasAdapter(LightCallback):
 
     def __init__(
         self,
-        plugins: Iterable[object] | Engine = (),
+        plugins: Plugins = (),
         *,
         validation_data: Any = None,
         validation_freq: int | Collection[int] = 1,

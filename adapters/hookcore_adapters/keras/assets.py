@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from hookcore_adapters.keras import internals
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,7 +25,7 @@ class Assets:
         """Return the files of `owner` by their paths."""
         if not hasattr(owner, "save_assets"):
             return {}
-        table = getattr(getattr(owner, "_lookup_layer", owner), "lookup_table", None)
+        table = internals.lookup_table(owner)
         known, files = self._known.get(id(owner), (None, {}))
         if table is None or known is not table:
             with tempfile.TemporaryDirectory() as name:

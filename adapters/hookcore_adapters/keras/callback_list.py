@@ -88,12 +88,12 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
             self.__dict__.update(on_train_batch_begin=events.batch_begin, on_train_batch_end=events.batch_end)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
+        if self._has_callbacks and not self.last.events.is_skipping:
             super().on_train_batch_begin(batch, logs)
         self.last.events.batch_begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._has_callbacks:
+        if self._has_callbacks and not self.last.events.is_skipping:
             super().on_train_batch_end(batch, logs)
         self.last.events.batch_end(batch, logs)
 

@@ -6,24 +6,27 @@ import logging
 import sys
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
+
+from hookcore import schema
+from hookcore.stacks import callers
+from hookcore_adapters.keras import internals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 logger = logging.getLogger("hookcore")
 
+EMA_STATE: Final = schema.fields({"ema_weights_in_model": schema.truth})
+"""The state of a `SwapEMAWeights`."""
+
 
 def calling_list() -> Any:
     """Return the `CallbackList` that is calling a method of a callback now, or None if something else is."""
-    frame: Any = sys._getframe()  # noqa: SLF001 - Keras does not tell a callback of its list
-    while frame is not None:
-        if isinstance(found := frame.f_locals.get("self"), keras.callbacks.CallbackList):
-            return found
-        frame = frame.f_back
-    return None
+    calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - Keras does not tell it
+    return next((found for found in calling if isinstance(found, keras.callbacks.CallbackList)), None)
 
 
 def state_of(callback: Any) -> Mapping[str, Any] | None:
@@ -31,7 +34,7 @@ def state_of(callback: Any) -> Mapping[str, Any] | None:
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
         return callback.state_dict()  # type: ignore[no-any-return]
     if isinstance(callback, keras.callbacks.SwapEMAWeights):
-        return {"ema_weights_in_model": bool(callback._ema_weights_in_model)}  # noqa: SLF001 - it tells in no other way
+        return {"ema_weights_in_model": internals.has_ema_weights(callback)}
     return None
 
 
@@ -40,7 +43,7 @@ def restore_state(callback: Any, state: Mapping[str, Any]) -> None:
     if hasattr(callback, "load_state_dict"):
         callback.load_state_dict(state)
     else:
-        callback._ema_weights_in_model = bool(state["ema_weights_in_model"])  # noqa: SLF001
+        internals.set_has_ema_weights(callback, value=EMA_STATE(state)["ema_weights_in_model"])
 
 
 def named(callbacks: Iterable[Any]) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import keras
 
+from hookcore_adapters.keras import jax_state
+from hookcore_adapters.keras.saveables import Saveables
 from hookcore_adapters.keras.trainee import KerasTrainee, innermost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _PATIENCE: Final = 100
 """After how many batches without an update an optimizer is taken for one that the model does not train with."""
@@ -59,14 +61,17 @@ class Counts:
 
     def begin(self) -> None:
         """Note where the optimizer is before an execution, after hooks in which a plugin may have put back an older state."""
-        if self._asks:
+        # What the trainer on JAX holds, no plugin has touched, and to read it waits for the device.
+        if self._asks and not (self._has_moved and jax_state.is_held(self._trainee.model)):
             self._before = self._trainee.counts
 
     def end(self, batches: int) -> tuple[int, int]:
         """Return the updates and the batches of an execution. Keras tells of `batches`: too many, if the data ended within it."""
         if not self._asks:
             return batches, batches
-        updates, calls = (after - before for after, before in zip(self._trainee.counts, self._before, strict=True))
+        now = self._trainee.counts
+        updates, calls = (after - before for after, before in zip(now, self._before, strict=True))
+        self._before = now
         if calls:
             self._has_moved = True
         elif not self._has_moved and not self._accumulates:
@@ -95,12 +100,8 @@ class Counts:
 
 
 def _has_others(model: Any, optimizer: Any) -> bool:
-    """Return whether the model, or a layer in it, has another optimizer."""
-    return any(innermost(other) is not optimizer for other in _optimizers(model))
-
-
-def _optimizers(model: Any) -> Iterator[Any]:
-    for layer in model._flatten_layers():  # noqa: SLF001 - nothing public lists the layers within others
-        for value in vars(layer).values():
-            several = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-            yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))
+    """Return whether another optimizer is in the model, wherever Keras finds it to save it."""
+    saved = Saveables(model)
+    saved.find()
+    optimizers = (one for one in saved.found.values() if isinstance(one, keras.optimizers.Optimizer))
+    return any(innermost(other) is not optimizer for other in optimizers)

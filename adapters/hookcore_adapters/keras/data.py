@@ -1,4 +1,4 @@
-"""What the arguments of `fit` tell of its data: the validation data, and whether the order of its batches repeats."""
+"""The data of `fit`: their shapes and sizes, the part to validate on, and the generators that they draw from."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras.src.utils.rng_utils import get_random_seed
+
+from hookcore_adapters.keras import internal_data, internals
+from hookcore_adapters.keras.skip_batches import epoch_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from hookcore.run import Position
+    from collections.abc import Mapping, Sequence
 
 
 def validation_data(arguments: Mapping[str, Any]) -> Any:
     """Return the validation data given, or the part that `validation_split` takes off the end of the training data."""
     data, fraction = arguments["validation_data"], arguments["validation_split"]
-    samples = _sample_count(arguments["x"])
+    samples = sample_count(arguments["x"])
     if data is not None or not fraction or samples is None:
         return data
     start = _split_index(samples, fraction)
@@ -34,7 +34,7 @@ def validation_data(arguments: Mapping[str, Any]) -> Any:
 def build_model(model: Any, arguments: Mapping[str, Any]) -> None:
     """Make the variables of an unbuilt model, as Keras does at the first batch, if the data tell their shapes."""
     data = arguments["x"]
-    if _sample_count(data) is not None:
+    if sample_count(data) is not None:
         arrays = _training_data(arguments)
         batch: Any = keras.tree.map_structure(lambda part: part.to_numpy() if hasattr(part, "iloc") else part, arrays)
     elif isinstance(data, keras.utils.PyDataset):
@@ -44,6 +44,15 @@ def build_model(model: Any, arguments: Mapping[str, Any]) -> None:
     else:
         return
     build_from_batch(model, batch)
+
+
+def build_metrics(model: Any, data: Any, batch: Any) -> None:
+    """Make the metrics that TensorFlow's trainer makes at the first batch: of `batch`, or if it is None of what `data` tells.
+
+    `data` is an epoch iterator of Keras's.
+    """
+    if keras.backend.backend() == "tensorflow":
+        build_from_batch(model, internal_data.READ.of(data).element_spec if batch is None else batch)
 
 
 def build_from_batch(model: Any, batch: Any) -> None:
@@ -56,7 +65,7 @@ def build_from_batch(model: Any, batch: Any) -> None:
         return keras.KerasTensor((None, *part.shape[1:]), keras.backend.standardize_dtype(part.dtype))
 
     # The other backends' trainers call this, and TensorFlow's only for a distribution strategy.
-    model._symbolic_build(data_batch=keras.tree.map_structure(symbolic, batch))  # noqa: SLF001
+    internals.symbolic_build(model, keras.tree.map_structure(symbolic, batch))
 
 
 def one_replica(part: Any) -> Any:
@@ -64,29 +73,9 @@ def one_replica(part: Any) -> Any:
     return part if hasattr(part, "shape") else getattr(part, "values", (part,))[0]
 
 
-def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[str]:
-    """Yield each known reason why a run that is resumed at `position` may get other batches than the run that was cut."""
-    if arguments is None:
-        return
-    if arguments["steps_per_epoch"] and position.epoch > arguments["initial_epoch"]:
-        yield "with steps_per_epoch the data may continue from epoch to epoch, and now they begin again with their first batch"
-    if position.batch and _reorders(arguments["x"], first=position.epoch == arguments["initial_epoch"]):
-        yield (
-            "the dataset shuffles, and its order cannot be made again, so that some samples of this epoch are trained twice and "
-            "others not at all; shuffle(..., seed=..., reshuffle_each_iteration=False) makes the order the same, or save at the "
-            "ends of epochs only"
-        )
-    shuffled = arguments["shuffle"] and _sample_count(arguments["x"]) is not None
-    if shuffled and position.batch and get_random_seed() is None:
-        yield (
-            "the data are shuffled without a seed, so that some samples of this epoch are trained twice and others not at all; "
-            "keras.utils.set_random_seed before fit makes the order the same"
-        )
-
-
 def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of training samples and of samples in a batch, if the data are arrays."""
-    samples = _sample_count(arguments["x"])
+    samples = sample_count(arguments["x"])
     if samples is None:
         return {}
     if arguments["validation_data"] is None:
@@ -94,17 +83,22 @@ def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
     return {"batch_size": int(arguments["batch_size"] or 32), "samples": samples}
 
 
-def _reorders(data: Any, *, first: bool) -> bool:
-    """Return whether another process cannot repeat the order of a `tf.data` pipeline in its `first` epoch, or in a later one."""
-    data = getattr(data, "_original_dataset", data)  # of a distributed one
-    inputs = getattr(data, "_inputs", None)
-    if inputs is None:
-        return False
-    if type(data).__name__ == "_ShuffleDataset":
-        is_seeded = any(int(seed) for seed in (data._seed, data._seed2))  # noqa: SLF001 - TensorFlow tells in no other way
-        if not is_seeded or (data._reshuffle_each_iteration is not False and not first):  # noqa: SLF001
-            return True
-    return any(_reorders(source, first=first) for source in inputs())
+def generators_of_fit(validation_data: Any = None) -> list[Any]:
+    """Return PyTorch's generators that belong to the data of the `fit` that is being executed, or to those for validation."""
+    data = epoch_data()
+    loader = None if data is None else internal_data.LOADER.of(data.data_adapter, None)
+    return generators_of(loader, validation_data)
+
+
+def generators_of(*loaders: Any) -> list[Any]:
+    """Return the generators of PyTorch's that belong to those of `loaders` that are a DataLoader."""
+    holders = [
+        holder
+        for loader in loaders
+        for holder in (loader, getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None))
+    ]
+    found = (getattr(holder, "generator", None) for holder in holders)
+    return list({id(one): one for one in found if hasattr(one, "set_state") and hasattr(one, "initial_seed")}.values())
 
 
 def _training_data(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -114,7 +108,7 @@ def _training_data(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _sample_count(data: Any) -> int | None:
+def sample_count(data: Any) -> int | None:
     """Return the number of samples in arrays, or None if `data` has no arrays."""
     leaves: Sequence[Any] = keras.tree.flatten(data) if data is not None else []
     shape = getattr(leaves[0], "shape", None) if leaves else None

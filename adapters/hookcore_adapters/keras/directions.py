@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from hookcore.observing import DIRECTIONS
+from hookcore_adapters.keras import internals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,8 +31,7 @@ def direction_in(model: Any, metric: str) -> Mode | None:
 def outputs(model: Any) -> set[str]:
     """Return the outputs' names, as far as they are known before the first batch."""
     names = set(getattr(model, "output_names", None) or [])
-    for compiled, given in (("_compile_loss", "_user_loss"), ("_compile_metrics", "_user_metrics")):
-        by_output = getattr(getattr(model, compiled, None), given, None)
+    for by_output in internals.losses_and_metrics_given(model):
         names |= set(by_output) if isinstance(by_output, dict) else set()
     return names
 
@@ -40,8 +40,8 @@ def directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
     """Yield the name of each compiled metric and the direction that Keras declares for it."""
     for metric in metrics:
         # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
-        given = [getattr(metric, "_user_metrics", None), getattr(metric, "_user_weighted_metrics", None)]
-        inner = getattr(metric, "metrics", None) or [leaf for leaf in keras.tree.flatten(given) if leaf is not None]
+        given = keras.tree.flatten(internals.metrics_given(metric))
+        inner = getattr(metric, "metrics", None) or [leaf for leaf in given if leaf is not None]
         if inner:
             yield from directions(inner)
         elif isinstance(metric, str):
@@ -57,5 +57,5 @@ def _metric_called(metric: str) -> Any:
 
 
 def _declared(metric: Any) -> Mode | None:
-    known: dict[Any, Mode] = {"up": "max", "down": "min"}
-    return known.get(getattr(metric, "_direction", None))
+    known: dict[str | None, Mode] = {"up": "max", "down": "min"}
+    return known.get(internals.direction_of(metric))

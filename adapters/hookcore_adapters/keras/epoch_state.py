@@ -1,4 +1,4 @@
-"""What Keras itself holds in the middle of an epoch on TensorFlow, so that an epoch that was cut continues as it would have."""
+"""What Keras itself holds in the middle of an epoch, so that an epoch that was cut continues as it would have."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import keras
 import numpy as np
 
 from hookcore import CheckpointError, Metrics
-from hookcore_adapters.random_state import RandomState
+from hookcore_adapters.keras import jax_state
+from hookcore_adapters.keras.keras_random import KerasRandom
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,13 +26,15 @@ class EpochState:
 
     logs: Mapping[str, Any] | None = None
     """The logs of the latest batch before the run was cut, as read from its checkpoint."""
-    random: RandomState = attrs.field(factory=RandomState.now)
+    random: KerasRandom = attrs.field(factory=KerasRandom.now)
     metrics: list[Any] | None = None
     """The values of the metrics' variables, or None if these hold them. A validation uses the same variables."""
 
-    def hold_metrics(self, model: Any) -> None:
-        """Keep the values of the metrics' variables, before a validation overwrites them."""
+    def hold_metrics(self, model: Any, *, has_logs: bool) -> None:
+        """Keep the values of the metrics' variables, before a validation overwrites them; as logs too if there are no others."""
         self.metrics = _values(model)
+        if not has_logs and self.logs is None:
+            self.logs = dict(Metrics(model.get_metrics_result()))
 
     def state_dict(self, model: Any, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the state, with the logs of the latest batch, as JSON-able values."""
@@ -48,7 +52,7 @@ class EpochState:
         try:
             logs = {str(name): float(value) for name, value in state["logs"].items()}
             metrics = [np.asarray(value, dtype="float64") for value in state["metrics"]]
-            return cls(logs, RandomState.from_state_dict(state["random"]), metrics)
+            return cls(logs, KerasRandom.from_state_dict(state["random"]), metrics)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CheckpointError(
                 f"The checkpoint cannot be resumed by Keras within an epoch: {error!r}. Resume from one of an epoch's end."
@@ -62,14 +66,17 @@ class EpochState:
             logger.warning("resumed: the metrics have changed, and are those of the rest of the epoch, not of all of it")
             return
         for variable, value in zip(variables, values, strict=True):
-            variable.assign(value.astype(variable.dtype.as_numpy_dtype))
+            variable.assign(value.astype(getattr(variable.dtype, "as_numpy_dtype", variable.dtype)))
 
 
 def _values(model: Any) -> list[Any]:
+    jax_state.sync(model)
     return [np.array(variable.numpy()) for variable in _metrics_variables(model)]
 
 
 def _metrics_variables(model: Any) -> list[Any]:
-    """Return TensorFlow's variables of the metrics, with those of each replica of a distribution strategy: sums of their own."""
+    """Return the variables of the metrics; on TensorFlow its own, those of each replica of a distribution strategy too."""
+    if keras.backend.backend() != "tensorflow":
+        return list(model.metrics_variables)
     values = [variable.value for variable in model.metrics_variables]
     return [own for value in values for own in getattr(value, "values", (value,))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -16,7 +16,7 @@ from hookcore.interrupt import being_executed
 from hookcore.resume import Resume
 from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.counts import Counts
-from hookcore_adapters.keras.data import build_model
+from hookcore_adapters.keras.data import build_model, generators_of_fit
 from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.monitors import warn_of_misspelt
 from hookcore_adapters.keras.resuming import Resuming
@@ -55,6 +55,8 @@ class KerasEvents:
     _model: Any = None
     _resuming: Resuming = attrs.field(factory=Resuming)
     _given: Given = attrs.field(factory=Given)
+    _generators: Sequence[Any] = ()
+    """PyTorch's that the data draw from, besides the global one."""
     _counts: Counts | None = None
     """Counts the batches and updates of each execution; None if each is one batch and one update."""
     _stopped_early: bool | None = None
@@ -88,6 +90,7 @@ class KerasEvents:
         self._model = model
         trainee = KerasTrainee(model)
         self._given = Given.of(trainee, self.arguments)
+        self._generators = generators_of_fit(self.validation_data)
         found = self._driver.find(trainee)
         if found is not None and not model.built and self.arguments is not None:
             build_model(model, self.arguments)
@@ -131,11 +134,21 @@ class KerasEvents:
         self._stopped_early = None
         position = self._driver.position
         if not position.batch:
-            self._resuming = Resuming(self._model)
-        elif not self._resuming.skip_trained_batches(self._run.steps_per_epoch):
+            self._resuming = self._resuming_at()
+        elif not self._resuming.skip_trained_batches(
+            self._run.steps_per_epoch, each=self._driver.batch_skipped, stops=lambda: self._driver.stopping
+        ):
             self._driver.begin_again()
         self._choose_batches()
         self._pass_votes_on()
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether Keras is at an execution that was trained before the run was cut."""
+        return self._resuming.is_skipping
+
+    def _resuming_at(self, position: Position | None = None) -> Resuming:
+        return Resuming(self._model, position or Position(), self._generators)
 
     def _choose_batches(self) -> None:
         if self._driver.is_running and self._counts is None and not self._resuming.is_skipping:
@@ -169,7 +182,8 @@ class KerasEvents:
         else:
             # The last execution of an epoch goes past the end of finite data, and past `steps_per_epoch` if they are infinite.
             known = self._run.steps_per_epoch
-            last = batch + 1 if known is None else min(batch + 1, known)
+            last = batch + 1 + self._resuming.shift
+            last = last if known is None else min(last, known)
             updates, batches = self._counts.end(last - self._driver.position.batch)
             self._driver.batch_end(logs, updates=updates, batches=batches)
 
@@ -201,7 +215,7 @@ class KerasEvents:
         try:
             self._driver.end(error, by=by)
         finally:
-            self._model, self._resuming, self._counts = None, Resuming(), None
+            self._model, self._resuming, self._counts, self._generators = None, Resuming(), None, ()
             self._choose_batches()
 
     def evaluate_begin(self, model: Any) -> None:
@@ -209,7 +223,7 @@ class KerasEvents:
         if self._driver.is_running:
             self._driver.batch_dropped()  # if the length of the data is unknown, Keras has begun one too many
             self._stopped_early = bool(model.stop_training)  # and not by a vote during or after validation
-            self._resuming.hold_metrics()
+            self._resuming.hold_metrics(has_logs=self._driver.latest is not None)
         self._prepare(model)
         self._driver.evaluate_begin()
 
@@ -302,7 +316,7 @@ class KerasEvents:
         """Take over the running metrics of an epoch that was cut, and have Keras begin with it."""
         if self._counts is not None:
             self._counts.load_state_dict(state)
-        self._resuming = Resuming(self._model, position)
+        self._resuming = self._resuming_at(position)
         if self._run.resumed_from is not None:
             # An epoch that has begun is finished, even if a plugin has voted to stop in it.
             nothing_left = self._driver.stopping and not position.begun

@@ -6,51 +6,48 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
-from keras.src.trainers.trainer import Trainer
 
-from hookcore import Engine, HookcoreError
+from hookcore import Engine, HookcoreError, Plugins, Resume
 from hookcore.interrupt import DelayedInterrupt
 from hookcore.numeric import unwrapped
+from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.callback_list import LastCallback
 from hookcore_adapters.keras.data import validation_data
 from hookcore_adapters.keras.events import KerasEvents
-from hookcore_adapters.keras.mistakes import listed_callbacks, refuse_callbacks, refuse_other_keras, refuse_unknown
+from hookcore_adapters.keras.finalizing import told_before
+from hookcore_adapters.keras.mistakes import listed_callbacks, refuse_callbacks, refuse_other_models, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from hookcore import Run
-    from hookcore.resume import Resume
 
 _NUMBERS: Final = frozenset(
     {"batch_size", "epochs", "initial_epoch", "steps_per_epoch", "validation_batch_size", "validation_freq", "validation_steps"}
 )
 
 
-def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any) -> Run:
+def fit(model: Any, *args: Any, plugins: Plugins = (), resume: Resume = False, **kwargs: Any) -> Run:
     """Train `model` as `model.fit(*args, **kwargs)` does, with `plugins`, and return the run.
 
-    * `plugins`: what `Engine` takes, or an `Engine`.
+    * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
     * `callbacks`: Keras callbacks, which work as before. They are called before the plugins: what they add to the logs at an
       epoch's end are metrics, and what they do to the model is in the checkpoint. When training ends they are called after them,
       with the weights that a plugin has put back; when it begins, after a resumed run is restored.
     * `verbose`: Keras's progress bar, which is shown by default, unless a plugin shows progress itself.
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. Give the same model, compiled alike, data and `epochs`
-      as before. Weights, optimizer, seeds, plugins and history are restored, and training continues with the next epoch and, on
-      TensorFlow, the next batch. If the data may come in another order now, the log warns. A checkpoint that does not verify or
-      is of another model is refused with `CheckpointError`.
+      as before. Weights, optimizer, seeds, plugins and history are restored, and training continues with the next batch. If the
+      data may come in another order now, the log warns. A checkpoint that does not verify or is of another model is refused with
+      `CheckpointError`.
 
     Plugins see the validation data (`run.validation_data`) and the exception that ends a run, Ctrl-C included; the caller gets
     the exception too, and finds the run in `engine.run`. A vote to stop that is given before the first batch of an epoch takes
     effect after that batch, because Keras looks only then. Ctrl-C takes effect between two batches, a second one at once. Raises
     what Keras and the plugins raise.
     """
-    refuse_other_keras(model)
     engine = Engine.of(refuse_callbacks(plugins))
+    refuse_other_models(model, accept_stand_ins=False)
     # A model may have a `fit` of its own, with more arguments, that calls Keras's.
-    # The signature is that of the class from which Keras's model inherits, as tools that patch `Model.fit` may hide its own.
-    signature = inspect.signature(Trainer.fit)
+    signature = inspect.signature(internals.trainer_fit())
     if type(model).fit is keras.Model.fit:
         refuse_unknown("fit", kwargs, signature)
     bound = signature.bind(model, *args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
@@ -67,7 +64,7 @@ def fit(model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume:
     bound.arguments["callbacks"] = [*listed_callbacks(arguments["callbacks"]), last]
     # By position only what was given so: who wraps `Model.fit` looks for the others by name.
     by_position = [bound.arguments.pop(name) for name in list(signature.parameters)[: 1 + len(args)]][1:]
-    with DelayedInterrupt(events.interrupt):  # also while Keras prepares, before the run begins
+    with DelayedInterrupt(events.interrupt), told_before(model, events.failed):  # also while Keras prepares
         try:
             model.fit(*by_position, **bound.arguments, **unknown)
         except BaseException as error:

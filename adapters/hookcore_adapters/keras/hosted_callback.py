@@ -9,6 +9,7 @@ import keras
 
 from hookcore import Outcome, ParameterError, Run, hookimpl
 from hookcore.registry.discovery import name_of
+from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.callback_states import restore_state, state_of
 from hookcore_adapters.keras.events import numeric_logs
 
@@ -96,7 +97,8 @@ class _Hosted:
     def _release(self) -> None:
         """Drop the model, unless training continues: a callback that has been used is data."""
         if not self._trains:
-            self._run = self._model = self.callback._model = None  # noqa: SLF001 - `set_model` may not take None
+            self._run = self._model = None
+            internals.drop_model(self.callback)
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:

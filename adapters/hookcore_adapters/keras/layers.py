@@ -1,7 +1,4 @@
-"""The layers of a Keras model: their names, and which layer reads which.
-
-Only attributes with an underscore tell the latter; Keras's own `plot_model` uses them too.
-"""
+"""The layers of a Keras model: their names, and which layer reads which."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import attrs
 import keras
 
 from hookcore.trainee import Node
+from hookcore_adapters.keras import internals
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -21,13 +19,13 @@ if TYPE_CHECKING:
 def functional_of(layer: Any) -> Any:
     """Return the model with the graph of `layer`'s layers: itself, or a Sequential's inner model; None if it has no graph."""
     if isinstance(layer, keras.Sequential):
-        return layer._functional  # noqa: SLF001
+        return internals.functional_of_sequential(layer)
     return layer if isinstance(layer, keras.Function) and isinstance(layer, keras.Model) else None
 
 
 def named_nodes(functional: Any) -> list[tuple[str, Any]]:
     """Return each use of a layer or an operation with its name, in the order of the computation."""
-    depths = functional._nodes_by_depth  # noqa: SLF001
+    depths = internals.nodes_by_depth(functional)
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
     names = [node.operation.name for node in nodes]
     uses = collections.Counter(names)
@@ -37,7 +35,7 @@ def named_nodes(functional: Any) -> list[tuple[str, Any]]:
 
 def _direct_layers(layer: Any) -> list[Any]:
     """Return the layers directly within `layer`, a model or not."""
-    return layer._flatten_layers(include_self=False, recursive=False)  # type: ignore[no-any-return]  # noqa: SLF001
+    return internals.flatten_layers(layer, include_self=False, recursive=False)
 
 
 def layers_of(layer: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
-from hookcore import Engine, ParameterError, RegistrationError
+from hookcore import Engine, ParameterError, Plugins, RegistrationError
 from hookcore.text import did_you_mean
+from hookcore_adapters.keras import internals
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Mapping
 
 
 class KeywordError(ParameterError, TypeError):
     """A keyword that a function does not have: a `TypeError`, as Python's own."""
 
 
-def refuse_callbacks(plugins: Iterable[object] | Engine) -> Iterable[object] | Engine:
+def refuse_callbacks(plugins: Plugins) -> Plugins:
     """Return `plugins`, for `Engine.of`. Raises `RegistrationError` for a Keras callback among them, with what to do instead."""
     given: Any = plugins
-    if isinstance(plugins, str | Engine) or not isinstance(given, Iterable | keras.callbacks.Callback):
+    if isinstance(given, str | Engine | Mapping) or not isinstance(given, Iterable | keras.callbacks.Callback):
         return plugins
-    listed = [plugins] if isinstance(plugins, keras.callbacks.Callback) else list(plugins)
+    listed = [given] if isinstance(given, keras.callbacks.Callback) else list(given)
     for one in listed:
         plugin = one[-1] if isinstance(one, tuple) and one else one
         if isinstance(plugin, keras.callbacks.Callback):
@@ -55,14 +55,38 @@ def _has_hooks(plugin: Any) -> bool:
     return any(hasattr(getattr(plugin, name, None), "hookcore_impl") for name in dir(plugin) if name.startswith("on_"))
 
 
-def refuse_other_keras(model: Any) -> None:
-    """Raise `ParameterError` if `model` is of Keras 2, the package tf_keras, which Keras 3 cannot train."""
-    if any(kind.__module__.split(".")[0] == "tf_keras" for kind in type(model).__mro__):
-        raise ParameterError(
-            f"{type(model).__name__} is a model of tf_keras, which is Keras 2, and hookcore_adapters.keras needs one of Keras "
-            f"{keras.__version__}. Build it with the package keras, or train it in a loop of your own with "
-            "hookcore_adapters.loop.Loop."
-        )
+_NOT_MODELS: Final = {
+    "builtins": "which is no model",
+    "flax": "a module of Flax",
+    "numpy": "which is no model",
+    "sklearn": "an estimator of scikit-learn",
+    "tf_keras": "a model of tf_keras, which is Keras 2",
+    "torch": "a module of PyTorch",
+}
+"""What an object is whose class, or one from which that inherits, is of this package."""
+_PART: Final = "which is a part of Keras, but no model: put a layer into one, keras.Sequential([...])"
+
+
+def refuse_other_models(model: Any, *, accept_stand_ins: bool = True) -> None:
+    """Raise `ParameterError`, with what to do instead, if `model` is no model of Keras 3.
+
+    With `accept_stand_ins`, an object of none of the known kinds is accepted: it may have as much of a model as is asked of it.
+    """
+    if isinstance(model, keras.Model):
+        return
+    packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__ if kind is not object]
+    is_part = isinstance(model, internals.saveable())  # first: on PyTorch a layer is a module
+    known = _PART if is_part else next((_NOT_MODELS[package] for package in packages if package in _NOT_MODELS), None)
+    if known is None and accept_stand_ins:
+        return
+    advice = "Build it with keras, or train it in a loop of your own with hookcore_adapters.loop.Loop."
+    if model is None:
+        what, advice = "None", "A function that makes the model may lack its return."
+    elif isinstance(model, type):
+        what, advice = f"the class {model.__name__}", f"Give an instance of it: {model.__name__}(...)."
+    else:
+        what = f"{type(model).__name__}, {known or 'which is not one'}"
+    raise ParameterError(f"hookcore_adapters.keras trains a keras.Model, of Keras {keras.__version__}, and got {what}. {advice}")
 
 
 def refuse_unknown(name: str, given: Mapping[str, Any], signature: inspect.Signature) -> None:

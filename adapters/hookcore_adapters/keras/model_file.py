@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import shutil
 import tempfile
 import zipfile
@@ -10,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
-from keras.src.saving import saving_lib
 
+from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.plain_files import compare, errors_of, plain_shapes, refuse
 from hookcore_adapters.keras.saveables import stored_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hookcore_adapters.keras.snapshot import Saved
 
@@ -27,19 +29,19 @@ _CHUNK_SIZE: Final = 1 << 18
 
 def configuration(model: Any) -> dict[str, bytes]:
     """Return the files from which `keras.models.load_model` makes `model` again. Raises whatever a layer without them raises."""
-    texts = saving_lib._serialize_model_as_json(model)  # noqa: SLF001 - nothing public gives it without the weights
+    texts = internals.model_as_json(model)
     return {name: text.encode() for name, text in zip(_CONFIGURATION, texts, strict=True)}
 
 
-def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], path: Path) -> set[int]:
-    """Write what `saved` puts into a file as Keras lays it out, with these `values` of its variables, by their identity.
+def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], file: Path | io.BytesIO) -> set[int]:
+    """Write what `saved` puts into `file` as Keras lays it out, with these `values` of its variables, by their identity.
 
     Return the identities of the variables whose values the file holds as they are.
 
     Must be called within a `keras.StatelessScope` with the values: Keras's code makes some of the content of them.
     """
     written = set()
-    with contextlib.closing(saving_lib.H5IOStore(path, mode="w")) as store:
+    with contextlib.closing(internals.weights_store(file, "w")) as store:
         for one in saved:
             if not hasattr(one.owner, "save_own_variables"):
                 continue
@@ -53,16 +55,72 @@ def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], path: Path)
     return written
 
 
-def pack(files: Mapping[str, bytes], weights: Path | None, path: Path) -> None:
-    """Write `files` and the file of `weights` into one archive."""
-    with zipfile.ZipFile(path, "w") as archive:  # stored: weights do not compress
+def pack(files: Mapping[str, bytes], path: Path, write: Callable[[io.BytesIO], set[int]] | None = None) -> set[int]:
+    """Write `files` into one archive, and the weights that `write` writes into the file that it gets; return what it returns.
+
+    The weights are written once, in their place: the archive only reads them, for its checksum.
+    """
+    with _Archive(path) as file, zipfile.ZipFile(file, "w") as archive:  # stored: weights do not compress
         for name, content in files.items():
             archive.writestr(name, content)
-        if weights is not None:
-            # Not by `archive.write`, which copies 8 KiB at a time and takes half as long again.
-            member = zipfile.ZipInfo.from_file(weights, _WEIGHTS)
-            with weights.open("rb") as unpacked_file, archive.open(member, "w") as packed:
-                shutil.copyfileobj(unpacked_file, packed, _CHUNK_SIZE)
+        if write is None:
+            return set()
+        with archive.open(_WEIGHTS, "w", force_zip64=True) as packed, contextlib.closing(_Within(path, file.tell())) as within:
+            returned = write(within)
+            file.written = range(within.start, within.end)
+            with path.open("rb") as written:
+                written.seek(within.start)
+                shutil.copyfileobj(written, packed, _CHUNK_SIZE)
+        return returned
+
+
+class _Archive(io.FileIO):
+    """The file of an archive. Something else has already put the bytes `written` in their places."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.written = range(0)
+
+    def write(self, content: Any) -> int:
+        """Write `content`, or skip it if it was `written`."""
+        if self.tell() not in self.written:
+            return super().write(content)
+        length = memoryview(content).nbytes
+        self.seek(length, os.SEEK_CUR)
+        return length
+
+
+class _Within(io.BytesIO):
+    """The rest of a file, as a file: what Keras writes into it is in its place at once. Keras takes a path or a `io.BytesIO`."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        super().__init__()
+        self.start, self._file = start, path.open("r+b", buffering=0)
+        self._file.seek(start)
+
+    @property
+    def end(self) -> int:
+        """Where the file ends."""
+        return self._file.seek(0, os.SEEK_END)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset + (self.start if whence == os.SEEK_SET else 0), whence) - self.start
+
+    def tell(self) -> int:
+        return self._file.tell() - self.start
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._file.truncate(self._file.tell() if size is None else self.start + size) - self.start
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def write(self, content: Any) -> int:
+        return self._file.write(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager
@@ -125,7 +183,7 @@ def open_weights(
     with errors_of(path):
         found = plain_shapes(file, path)
         compare(found, expected, free, path)
-        with contextlib.closing(saving_lib.H5IOStore(file, mode="r")) as store:
+        with contextlib.closing(internals.weights_store(file, "r")) as store:
             yield WeightsFile(store, found)
 
 
@@ -136,7 +194,7 @@ def dataset_name(path: str, key: str) -> str:
 
 def write_arrays(groups: Mapping[str, Iterable[Any]], path: Path) -> None:
     """Write the tensors or arrays of each group into `path`, in order."""
-    with contextlib.closing(saving_lib.H5IOStore(path, mode="w")) as store:
+    with contextlib.closing(internals.weights_store(path, "w")) as store:
         for group, values in groups.items():
             entry = store.make(group)
             for number, value in enumerate(values):
@@ -161,7 +219,7 @@ def read_arrays(groups: Mapping[str, Sequence[Any]], path: Path, *, optional: st
             for number, variable in enumerate(variables)
         }
         compare(found, expected, (), path)
-        with contextlib.closing(saving_lib.H5IOStore(path, mode="r")) as store:
+        with contextlib.closing(internals.weights_store(path, "r")) as store:
             return {
                 group: [store.get(group)[str(number)] for number in range(len(variables))] for group, variables in there.items()
             }

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import keras
-from keras.src.backend.common import global_state
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 
 from hookcore import CheckpointError, HookcoreError
 from hookcore.store import files
+from hookcore_adapters.keras import internals
+from hookcore_adapters.keras.keras_random import KerasRandom, valid_number
 from hookcore_adapters.keras.model_file import read_arrays, write_arrays
 from hookcore_adapters.keras.part import Part, loads_itself
 from hookcore_adapters.keras.saveables import variables_of
 from hookcore_adapters.keras.snapshot import KerasSnapshot, nbytes_of, value_of
-from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ ARRAYS_FILE: Final = "arrays.h5"
 RANDOM_FILE: Final = "random.json"
 _OPTIMIZERS_FILE: Final = "optimizers.json"
 _MAX_RANDOM_FILE_SIZE: Final = 1_000_000
-"""In bytes: the state of the generators takes a hundredth of it."""
+"""In bytes: the states of the generators take a few hundredths of it."""
 _MAX_OPTIMIZERS_FILE_SIZE: Final = 100_000_000
 _OTHERS: Final = "others"
 
@@ -60,15 +59,13 @@ class ModelState:
         variables = self.variables()
         known = {id(variable) for variable in variables}
         saved = {part.stem: part.record(known) for part in self.parts}
-        generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
         return KerasSnapshot(
             [value_of(variable) for variable in variables],
-            RandomState.now(),
-            2 * nbytes_of(variables),  # a model takes its space twice until its parts are in one file
+            KerasRandom.now(),
+            nbytes_of(variables),
             variables,
             saved,
             self._built_for(),
-            None if generator is None else value_of(generator.state),
         )
 
     def put_back(self, snapshot: KerasSnapshot) -> None:
@@ -93,8 +90,6 @@ class ModelState:
         for variable, value in zip(variables, snapshot.values, strict=False):
             if value is not None:  # exactly, whatever a layer's own code has made of it
                 variable.assign(value)
-        if snapshot.global_seed is not None:
-            global_seed_generator().state.assign(snapshot.global_seed)
         if snapshot.random is not None:
             snapshot.random.restore()
 
@@ -111,15 +106,13 @@ class ModelState:
         if snapshot.built_for:
             (directory / _OPTIMIZERS_FILE).write_text(json.dumps(snapshot.built_for))
         assert snapshot.random is not None  # noqa: S101 - `take` gives it
-        seed = snapshot.global_seed
-        keras_seed = {} if seed is None else {"keras": keras.ops.convert_to_numpy(seed).tolist()}
-        (directory / RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict() | keras_seed))
+        (directory / RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict()))
 
     def read(self, directory: Path) -> KerasSnapshot:
         """Return the snapshot that `write` wrote. Makes what optimizers lack of their variables, and changes nothing else."""
         try:
             state = json.loads(files.read(directory / RANDOM_FILE, _MAX_RANDOM_FILE_SIZE))
-            random, seed = RandomState.from_state_dict(state), _valid_seed(state.get("keras"))
+            random = KerasRandom.from_state_dict(state)
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise CheckpointError(f"{directory / RANDOM_FILE} cannot be read: {error!r}") from error
         self.find()
@@ -139,7 +132,7 @@ class ModelState:
             values |= {id(variable): value for variable, value in zip(others, arrays[_OTHERS], strict=True)}
         else:  # an earlier checkpoint: these are left to the code of their layers
             self._refuse_lost([variable for variable in others if id(variable) not in values], directory)
-        return KerasSnapshot([values.get(id(variable)) for variable in variables], random, 0, variables, saved, global_seed=seed)
+        return KerasSnapshot([values.get(id(variable)) for variable in variables], random, 0, variables, saved)
 
     def variables(self) -> list[Any]:
         """Return all that training continues with: weights, seeds, the optimizers' variables, and whatever else has state.
@@ -187,7 +180,7 @@ class ModelState:
         numbers: dict[int, int] = {}
         found = {}
         for name, optimizer in self._optimizers().items():
-            variables = [id(variable) for variable in optimizer._trainable_variables]  # noqa: SLF001 - nothing public tells
+            variables = [id(variable) for variable in internals.trainable_variables_of(optimizer)]
             model = compiled.get(id(optimizer))
             if not optimizer.built or (model and variables == [id(variable) for variable in model.trainable_variables]):
                 continue  # as a new one would be
@@ -202,7 +195,7 @@ class ModelState:
         trained = self._trained()
         try:
             recorded = json.loads(files.read(path, _MAX_OPTIMIZERS_FILE_SIZE))
-            return {str(name): [trained[_valid_number(number)] for number in numbers] for name, numbers in recorded.items()}
+            return {str(name): [trained[valid_number(number)] for number in numbers] for name, numbers in recorded.items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} cannot be read: {error!r}. It is damaged, or of another model: resume with the model that was saved."
@@ -227,7 +220,7 @@ class ModelState:
         for model in self.models:
             weights = {id(variable) for variable in model.weights}
             found |= {id(variable): variable for variable in model.variables if id(variable) not in weights}
-            layers = model._flatten_layers(include_self=False)  # noqa: SLF001 - nothing public lists those within others
+            layers = internals.flatten_layers(model, include_self=False)
             with_lora = [layer for layer in layers if getattr(layer, "lora_enabled", False)]
             found |= {id(one): one for layer in with_lora for one in layer.variables if id(one) in weights}
         return list(found.values())
@@ -256,20 +249,4 @@ def check_fits(variables: Sequence[Any], snapshot: KerasSnapshot) -> None:
 
 def _of_metrics(model: Any) -> list[Any]:
     """Return the variables of the metrics that begin with each epoch, also of those that `model.metrics` hides."""
-    loss = getattr(model, "_compile_loss", None)
-    hidden = [getattr(model, "_loss_tracker", None), getattr(model, "_compile_metrics", None), *getattr(loss, "metrics", ())]
-    return [variable for metric in [*model.metrics, *hidden] if metric is not None for variable in metric.variables]
-
-
-def _valid_seed(seed: Any) -> Any:
-    if seed is None:
-        return None
-    if not (isinstance(seed, list) and len(seed) == 2):  # noqa: PLR2004 - as Keras has it
-        raise ValueError(f"no state of Keras's generator: {seed!r}")
-    return keras.ops.convert_to_tensor([_valid_number(number) for number in seed], dtype=keras.src.backend.random_seed_dtype())
-
-
-def _valid_number(number: Any) -> int:
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**32:
-        raise ValueError(f"{number!r} is no number between 0 and 2**32")
-    return number
+    return [variable for metric in [*model.metrics, *internals.hidden_metrics(model)] for variable in metric.variables]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from hookcore import CheckpointError
+from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.assets import Assets, load_assets
 from hookcore_adapters.keras.model_file import (
     configuration,
@@ -21,7 +23,7 @@ from hookcore_adapters.keras.model_file import (
     unpacked,
     write_weights,
 )
-from hookcore_adapters.keras.saveables import Saveables, is_of_keras, stored_by
+from hookcore_adapters.keras.saveables import Saveables, stored_by
 from hookcore_adapters.keras.snapshot import Saved
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Part:
         recorded = []
         for path, owner in self.owners.found.items():
             with _names_owner(owner, "save"):
-                own = None if is_of_keras(owner, "save_own_variables") else _as_stored(stored_by(owner), known)
+                own = None if internals.is_of_keras(owner, "save_own_variables") else _as_stored(stored_by(owner), known)
                 recorded.append(Saved(path, owner, own, self._assets.of(owner)))
         return recorded
 
@@ -70,7 +72,7 @@ class Part:
         Return the identities of the variables whose values the file holds as they are.
         """
         saved, values = snapshot.saved[self.stem], snapshot.by_variable
-        weights = (directory / f"{self.stem}.weights.h5").absolute()
+        write = functools.partial(write_weights, saved, values)
         files = {f"{PurePosixPath('assets', one.path, name)}": content for one in saved for name, content in one.assets.items()}
         described: dict[str, bytes] = {}
         # The CPU, as another copy of the values may be more than a GPU has room for.
@@ -78,13 +80,13 @@ class Part:
             if self.is_model:
                 with contextlib.suppress(Exception):  # the trainee has told of it
                     described = configuration(self.root)
-            written = write_weights(saved, values, weights)
-        if described:
-            pack(described | files, weights, directory / f"{self.stem}.keras")
-            weights.unlink()
-        elif files:
-            pack(files, None, directory / f"{self.stem}.assets.zip")
-        return written
+            # Absolute: Keras makes a path relative to where the process is by then.
+            path = directory.absolute()
+            if described:
+                return pack(described | files, path / f"{self.stem}.keras", write)
+            if files:
+                pack(files, path / f"{self.stem}.assets.zip")
+            return write(path / f"{self.stem}.weights.h5")
 
     def reason_without_model_file(self) -> str | None:
         """Return why Keras cannot write the model into a `.keras` file, in a line, or None if it can."""
@@ -135,7 +137,7 @@ class Part:
     def _is_free(self, path: str, own: Mapping[str, Any] | None) -> bool:
         """Return whether the file may hold what `own`, the object's content now, does not tell."""
         owner = self.owners.found[path]
-        return own is None or not is_of_keras(owner, "save_own_variables") or len(variables_in(own)) < len(own)
+        return own is None or not internals.is_of_keras(owner, "save_own_variables") or len(variables_in(own)) < len(own)
 
     def put_back(self, saved: Sequence[Saved], values: Mapping[int, Any]) -> None:
         """Have objects with code of their own load what they stored. `values` are those of the variables in it.
@@ -160,7 +162,7 @@ def loads_itself(owner: Any) -> bool:
     if not hasattr(owner, "load_own_variables"):
         return False
     # Keras's own layers only assign, except those of preprocessing, which make something of it.
-    return not is_of_keras(owner, "load_own_variables") or ".preprocessing." in type(owner).load_own_variables.__module__
+    return not internals.is_of_keras(owner, "load_own_variables") or internals.is_of_preprocessing(owner, "load_own_variables")
 
 
 def variables_in(own: Mapping[str, Any] | None) -> dict[str, Any]:

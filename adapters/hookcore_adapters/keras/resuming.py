@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from hookcore import Position
-from hookcore_adapters.keras.data import build_from_batch, order_warnings
+from hookcore import CheckpointError, Position
+from hookcore_adapters.keras import internals
+from hookcore_adapters.keras.data import build_metrics
+from hookcore_adapters.keras.data_order import continues, order_warnings
 from hookcore_adapters.keras.epoch_state import EpochState
-from hookcore_adapters.keras.skip_batches import BatchSkipper, can_skip_batches
-from hookcore_adapters.random_state import RandomState
+from hookcore_adapters.keras.keras_random import KerasRandom
+from hookcore_adapters.keras.skip_batches import BatchSkipper, begin_data_again, epoch_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger("hookcore")
-
-
-class _InitialEpoch(int):
-    """An initial epoch that is true even if it is 0: Keras takes `_initial_epoch or initial_epoch`."""
-
-    def __bool__(self) -> bool:
-        return True
 
 
 @attrs.define(eq=False)
@@ -33,107 +30,163 @@ class Resuming:
 
     _model: Any = None
     _position: Position = attrs.field(factory=Position)
-    _epoch_state: EpochState = attrs.field(factory=EpochState)
-    _random: RandomState | None = None
+    _generators: Sequence[Any] = ()
+    """PyTorch's that the data draw from, besides the global one."""
+    _epoch_state: EpochState = attrs.field(init=False)
+    _random: KerasRandom | None = None
     """The random numbers of the checkpoint, until the first epoch begins."""
+    _before_validation: KerasRandom | None = None
+    """The random numbers with which this epoch's validation began, or will begin if the run was cut in it; else None."""
+    _resumes_validation: bool = False
+    """Whether the run was cut in a validation, and has not come to it again."""
     _skipper: BatchSkipper | None = None
     """Skips the batches of the epoch that were trained before the run was cut."""
     _to_skip: bool = False
     """Whether batches must be skipped, and Keras is not at the first of them yet."""
+    _continues: bool = False
+    """Whether the data may continue from one epoch to the next, and were begun in an earlier one."""
+
+    @_epoch_state.default
+    def _begin(self) -> EpochState:
+        return EpochState(random=KerasRandom.now(self._generators))
 
     @property
     def is_skipping(self) -> bool:
-        """Whether Keras is at batches that were trained before the run was cut."""
-        return self._skipper is not None
+        """Whether Keras is at an execution that was trained before the run was cut."""
+        return self._skipper is not None and not self._skipper.is_over
+
+    @property
+    def shift(self) -> int:
+        """How many batches this epoch is ahead of Keras's numbers, if executions have another length than before the cut."""
+        return 0 if self._skipper is None else self._skipper.shift
 
     @property
     def is_waiting(self) -> bool:
         """Whether Keras has not reached the batch at which the run was cut, so that it must not stop yet."""
-        return self._random is not None or self._to_skip or self._skipper is not None
+        return self._random is not None or self._to_skip or self.is_skipping
 
     def choose_first_epoch(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None, *, nothing_left: bool) -> None:
         """Have Keras begin with the epoch in which the run is resumed, or with none if `nothing_left`.
 
         `state` is what `state_dict` returned. Raises `CheckpointError` if it is something else.
         """
-        self._random = RandomState.now()
         self._to_skip = self._position.batch > 0
-        if self._to_skip and can_skip_batches():
+        self._resumes_validation = self._to_skip and "validation" in state
+        key = "validation" if self._resumes_validation else "random"
+        self._random = _state_of_all(state[key]) if key in state else KerasRandom.now()
+        self._before_validation = self._random if self._resumes_validation else None
+        self._continues = continues(arguments, self._position)
+        if self._to_skip:
             self._epoch_state = EpochState.from_state_dict(state.get("epoch", {}))
-        self._model._initial_epoch = _InitialEpoch(sys.maxsize if nothing_left else self._position.epoch)  # noqa: SLF001 - no public way
+        internals.set_initial_epoch(self._model, sys.maxsize if nothing_left else self._position.epoch)
         for warning in order_warnings(arguments, self._position):
             logger.warning("resumed: %s", warning)
 
     def begin_epoch(self) -> None:
         """Put the random numbers of the checkpoint back, before the first epoch's hooks draw."""
         if self._random is not None:
-            self._model._initial_epoch = None  # noqa: SLF001 - the next fit begins with its own initial_epoch
-            self._random.restore()  # whatever was drawn since it was read
+            internals.set_initial_epoch(self._model, None)  # the next fit begins with its own
+            self._random.restore(self._generators)  # whatever was drawn since it was read
             self._random = None
+            if self._continues and not self._to_skip:
+                begin_data_again(self._generators)
 
-    def skip_trained_batches(self, steps_per_epoch: int | None) -> bool:
-        """Skip the batches that were trained before; return False, with a warning, if the backend cannot.
+    def skip_trained_batches(self, steps_per_epoch: int | None, *, each: Callable[[], None], stops: Callable[[], bool]) -> bool:
+        """Skip the batches that were trained before; return False, with a warning, if that cannot be done.
 
-        The random numbers after them are those of now, in them those with which the epoch began.
+        `each` is called after each batch that must be read, and once after all. `stops` tells then whether Keras must train no
+        more. The random numbers after them are those of now, in them those with which the epoch began.
         """
         self._to_skip = False
-        position, model, state, after = self._position, self._model, self._epoch_state, RandomState.now()
-        if not can_skip_batches():
+        position, model, state = self._position, self._model, self._epoch_state
+        data = epoch_data()
+        if data is None:
             logger.warning(
-                "resumed: epoch %d begins again with its first batch, although %d were trained: this backend cannot skip batches",
+                "resumed: epoch %d begins again with its first batch, although %d were trained: %s has a fit of its own, in "
+                "which they cannot be skipped",
                 position.epoch + 1,
                 position.batch,
+                type(model).__name__,
             )
-            self._epoch_state = EpochState()
+            self._epoch_state = self._begin()
             return False
 
         def restore(batch: Any) -> Mapping[str, Any]:
-            build_from_batch(model, batch)  # the metrics, which Keras makes at the first batch that is trained
+            build_metrics(model, data, batch)
             state.restore_metrics(model)
-            after.restore()
             return state.logs or {}
 
-        state.random.restore()
         available = min(position.batch, steps_per_epoch or position.batch)
         if available < position.batch:
             _warn_of_missing(position.batch - available, position.epoch)
-        self._skipper = BatchSkipper(model, available, restore)
+        self._skipper = BatchSkipper(model, data, available, self._as_the_epoch_began, each, restore, stops)
         return True
 
+    @contextlib.contextmanager
+    def _as_the_epoch_began(self) -> Iterator[None]:
+        """Within, draw what the epoch drew from its beginning on; afterwards what would have been drawn without that."""
+        now = KerasRandom.now(self._generators)
+        self._epoch_state.random.restore(self._generators)
+        try:
+            yield
+        finally:
+            now.restore(self._generators)
+
     def begin_skipping(self) -> None:
-        """Skip the batches of the execution that begins."""
-        if self._skipper is not None:
+        """Begin the execution that stands for all that were skipped."""
+        if self._skipper is not None and self.is_skipping:
             self._skipper.start()
 
     def end_skipping(self) -> None:
-        """End an execution that was skipped."""
-        if self._skipper is not None and not self._skipper.left:
-            self._skipper = None
+        """End the execution that stands for all that were skipped."""
+        if self._skipper is not None:
+            self._skipper.is_over = True
 
     def end_epoch(self) -> None:
-        """Warn if the epoch ended before all batches that were trained before were skipped."""
+        """Warn if the epoch ended before all batches could be skipped."""
         if self._skipper is not None:
-            _warn_of_missing(self._skipper.left, self._position.epoch)
+            if self._skipper.missing:
+                _warn_of_missing(self._skipper.missing, self._position.epoch)
             self.clean_up()
 
     def clean_up(self) -> None:
         """Remove from the model what resuming has put there."""
         if self._random is not None:
-            self._model._initial_epoch = self._random = None  # noqa: SLF001
+            internals.set_initial_epoch(self._model, None)
+            self._random = None
         if self._skipper is not None:
             self._skipper.stop()
             self._skipper = None
 
-    def hold_metrics(self) -> None:
-        """Keep the running metrics before a validation overwrites them."""
-        if can_skip_batches():
-            self._epoch_state.hold_metrics(self._model)
+    def hold_metrics(self, *, has_logs: bool) -> None:
+        """Keep the running metrics before a validation overwrites them, and the random numbers: if it is cut, it comes again.
+
+        `has_logs` tells whether the logs of the epoch's latest batch are known.
+        """
+        self._epoch_state.hold_metrics(self._model, has_logs=has_logs)
+        if self._resumes_validation and self._before_validation is not None:
+            self._before_validation.restore(self._generators)  # the end of the training data has drawn once more
+        else:
+            self._before_validation = KerasRandom.now(self._generators)
+        self._resumes_validation = False
 
     def state_dict(self, logs: Mapping[str, Any] | None, *, within: bool) -> dict[str, Any]:
-        """Return what a checkpoint `within` an epoch needs besides the model. `logs` are those of the latest batch, if any."""
-        if not (within and can_skip_batches()):
-            return {}
-        return {"epoch": self._epoch_state.state_dict(self._model, self._epoch_state.logs if logs is None else logs)}
+        """Return what a checkpoint, perhaps `within` an epoch, needs besides the model. `logs` are those of the latest batch."""
+        held: dict[str, Any] = {}
+        if self._generators:
+            held["random"] = KerasRandom.now(self._generators).state_dict()
+        if within and self._before_validation is not None:
+            held["validation"] = self._before_validation.state_dict()
+        if within:
+            held["epoch"] = self._epoch_state.state_dict(self._model, self._epoch_state.logs if logs is None else logs)
+        return held
+
+
+def _state_of_all(state: Mapping[str, Any]) -> KerasRandom:
+    try:
+        return KerasRandom.from_state_dict(state)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"The checkpoint has a state of random numbers that does not fit: {error!r}.") from error
 
 
 def _warn_of_missing(batches: int, epoch: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hookcore_adapters.random_state import RandomState
+    from hookcore_adapters.keras.keras_random import KerasRandom
 
 
 @attrs.frozen(eq=False)
@@ -35,7 +35,7 @@ class KerasSnapshot:
 
     values: list[Any] = attrs.field(repr=False)
     """None for a variable whose layer takes it out of what it stored itself."""
-    random: RandomState | None = attrs.field(default=None, repr=False)
+    random: KerasRandom | None = attrs.field(default=None, repr=False)
     """The state of the random numbers; None in a snapshot of the weights alone."""
     nbytes: int = 0
     """The disk space that writing it takes."""
@@ -45,8 +45,6 @@ class KerasSnapshot:
     """What the objects of each file put into it."""
     built_for: Mapping[str, Sequence[int]] = attrs.field(factory=dict, repr=False)
     """The numbers of the variables that an optimizer was built for, if a new model does not tell."""
-    global_seed: Any = attrs.field(default=None, repr=False)
-    """The state of the generator from which `keras.random` draws without a seed, if it has been used."""
 
     @property
     def weights_only(self) -> bool:

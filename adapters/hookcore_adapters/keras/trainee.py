@@ -13,8 +13,9 @@ import keras
 from hookcore import CheckpointError, HookcoreError
 from hookcore.trainee import Views
 from hookcore.validators import reject
+from hookcore_adapters.keras import internals, jax_state
 from hookcore_adapters.keras.directions import direction_in
-from hookcore_adapters.keras.mistakes import refuse_other_keras
+from hookcore_adapters.keras.mistakes import refuse_other_models
 from hookcore_adapters.keras.model_file import read_arrays, write_arrays
 from hookcore_adapters.keras.model_state import ARRAYS_FILE, RANDOM_FILE, ModelState, check_fits
 from hookcore_adapters.keras.part import Part
@@ -22,6 +23,7 @@ from hookcore_adapters.keras.snapshot import KerasSnapshot, nbytes_of, value_of
 from hookcore_adapters.keras.views import KerasViews
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode, Node
@@ -56,7 +58,7 @@ class KerasTrainee:
     @_state.default
     def _make_state(self) -> ModelState:
         for model in _named(self.model, "model").values():
-            refuse_other_keras(model)
+            refuse_other_models(model)
         # Sorted, as another script may name them in another order.
         parts = [Part(model, name, is_model=True) for name, model in sorted(_named(self.model, "model").items())]
         # A name has no dot, so that no model's file is called like that of an optimizer.
@@ -95,7 +97,7 @@ class KerasTrainee:
                 return None
         except AttributeError as error:  # a MultiOptimizer has several
             return f"{type(optimizer).__name__} has no learning rate to set: {error}".removesuffix(".")
-        schedule = getattr(optimizer, "_learning_rate", None)
+        schedule = internals.rate_or_schedule(optimizer)
         name = getattr(schedule, "__name__", type(schedule).__name__)
         return (
             f"the optimizer's learning rate comes from a schedule, {name}, and cannot be set. "
@@ -133,18 +135,30 @@ class KerasTrainee:
     @property
     def learning_rate(self) -> float:
         """The optimizer's rate, or a schedule's rate at this step."""
-        return _number(self._one_optimizer().learning_rate)
+        optimizer = self._one_optimizer()
+        with self._reading(optimizer):
+            return _number(optimizer.learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
+        self.sync()
         self._one_optimizer().learning_rate = value
 
     @property
     def counts(self) -> tuple[int, int]:
         """The updates that the optimizer has done and the calls that it has had, which are more if it accumulates gradients."""
         optimizer = innermost(self._one_optimizer())
-        updates = int(_number(optimizer.iterations))
-        return updates, int(_number(getattr(optimizer, "_iterations", updates)))
+        with self._reading(optimizer):
+            updates = optimizer.iterations
+            calls = internals.calls_of(optimizer, updates)
+            done = int(_number(calls))  # waits for the device
+            return done if updates is calls else int(_number(updates)), done
+
+    def _reading(self, optimizer: Any) -> AbstractContextManager[None]:
+        """Return a context in which the counters and the rate of `optimizer` give their values, wherever these are."""
+        inner = innermost(optimizer)
+        own = [internals.calls_of(inner, None), internals.rate_or_schedule(inner)]
+        return jax_state.reading(self._state.models, *own)
 
     def _all_optimizers(self) -> list[Any]:
         """Return the optimizers that it was given, or else those with which the models were compiled."""
@@ -152,18 +166,22 @@ class KerasTrainee:
         return list(self._given_optimizers().values()) or [optimizer for optimizer in compiled if optimizer is not None]
 
     def _one_optimizer(self) -> Any:
-        self._sync()
         optimizers = self._all_optimizers()
         if len(optimizers) != 1:
             raise AttributeError(f"The learning rate is not known: {self.lacks('learning_rate')}.")
         return optimizers[0]
+
+    def sync(self) -> None:
+        """Put into the models' variables what Keras's trainer on JAX holds elsewhere within an epoch."""
+        for model in self._state.models:
+            jax_state.sync(model)
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
         """Return the models' weights and, if `optimizer`, all other state too: of optimizers, layers and random numbers.
 
         Raises `CheckpointError` if a layer's own code cannot save what it has.
         """
-        self._sync()
+        self.sync()
         if optimizer:
             return self._state.take()
         if _has_own_weights(self.model):
@@ -173,7 +191,7 @@ class KerasTrainee:
 
     def restore(self, snapshot: KerasSnapshot) -> None:
         """Put the values back. Raises `HookcoreError` if they are of another model, or of this one before it was built."""
-        self._sync()
+        self.sync()
         if not snapshot.weights_only:
             self._state.put_back(snapshot)
         elif _has_own_weights(self.model):
@@ -202,7 +220,7 @@ class KerasTrainee:
                     f"{model.name} cannot be resumed before it is built. Build it first: give it an Input, or call it on "
                     "a batch of data."
                 )
-        self._sync()
+        self.sync()
         if (directory / RANDOM_FILE).exists():
             return self._state.read(directory)
         weights = self.model.get_weights() if _has_own_weights(self.model) else self._weights()
@@ -215,17 +233,17 @@ class KerasTrainee:
 
     def weights(self) -> dict[str, Any]:
         """See `KerasViews.weights`."""
-        self._sync()
+        self.sync()
         return self._view().weights()
 
     def activations(self, data: Any, samples: int = 1) -> dict[str, Any]:
         """See `KerasViews.activations`."""
-        self._sync()
+        self.sync()
         return self._view().activations(data, samples)
 
     def gradients(self, data: Any, samples: int = 32) -> dict[str, Any]:
         """See `KerasViews.gradients`."""
-        self._sync()
+        self.sync()
         return self._view().gradients(data, samples)
 
     def graph(self) -> list[Node]:
@@ -234,7 +252,7 @@ class KerasTrainee:
 
     def embeddings(self) -> dict[str, Any]:
         """See `KerasViews.embeddings`."""
-        self._sync()
+        self.sync()
         return self._view().embeddings()
 
     def picture(self) -> bytes:
@@ -248,12 +266,6 @@ class KerasTrainee:
 
     def _weights(self) -> list[Any]:
         return [variable for model in self._state.models for variable in model.weights]
-
-    def _sync(self) -> None:
-        # On JAX the trainer keeps the values to itself within an epoch, and takes them back from the model after this.
-        if keras.backend.backend() == "jax":
-            for model in self._state.models:
-                model.jax_state_sync()
 
 
 def _named(given: Any, name: str) -> dict[str, Any]:

@@ -15,9 +15,11 @@ import keras
 import numpy as np
 
 from hookcore import HookcoreError
+from hookcore_adapters.keras import internals
+from hookcore_adapters.keras.data import generators_of
+from hookcore_adapters.keras.keras_random import KerasRandom
 from hookcore_adapters.keras.layers import GraphBuilder, embeddings_of, functional_of, named_nodes, unique_name, weights_of
 from hookcore_adapters.keras.samples import first_samples
-from hookcore_adapters.random_state import RandomState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,8 +100,7 @@ class KerasViews:
         with _random_numbers_kept(), _without_warnings(), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             with keras.StatelessScope(list(zip(variables.values(), values, strict=True)), collect_losses=True):
-                # Not compute_loss: an overridden one may lack the argument `training`.
-                loss = model._compute_loss(x, y, model(x, training=False), sample_weight, training=False)  # noqa: SLF001
+                loss = internals.compute_loss(model, x, y, model(x, training=False), sample_weight, training=False)
         gradients = tape.gradient(loss, values, unconnected_gradients="zero")
         return {name: _host_copy(gradient) for name, gradient in zip(variables, gradients, strict=True)}
 
@@ -158,19 +159,20 @@ class KerasViews:
             self._data = data
             self._samples.clear()
         if samples not in self._samples:
-            with _random_numbers_kept():
+            with _random_numbers_kept(data):
                 self._samples[samples] = first_samples(data, samples)
         return self._samples[samples]
 
 
 @contextlib.contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """Restore the state of Python's and NumPy's random numbers at the end."""
-    random = RandomState.now()
+def _random_numbers_kept(*data: Any) -> Iterator[None]:
+    """Restore the state of the random numbers at the end, those of the `data` too."""
+    generators = generators_of(*data)
+    random = KerasRandom.now(generators)
     try:
         yield
     finally:
-        random.restore()
+        random.restore(generators)
 
 
 def _without_warnings() -> contextlib.AbstractContextManager[Any]:

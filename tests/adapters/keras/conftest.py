@@ -23,13 +23,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 if importlib.util.find_spec("keras") is None:
     collect_ignore_glob = ["test_*.py"]
+else:
+    from tests.adapters.keras.backends import EAGERLY
 
 SAMPLES = 24
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ignore what Keras itself warns of, and nothing else."""
-    # Keras's TensorFlow backend converts tensors in a way that NumPy 2 deprecates, whenever a stock callback compares metrics.
+    # TensorFlow's tensors are converted in a way that NumPy 2 deprecates, whenever a stock callback compares metrics.
     numpy_copy = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -59,10 +61,10 @@ def build(**compile_arguments: Any) -> Any:
 
 @pytest.fixture
 def make() -> Callable[..., Any]:
-    """`make(**compile_arguments)`: a new model, which runs eagerly unless told otherwise: tracing costs more than it saves."""
+    """`make(**compile_arguments)`: a new model, which runs eagerly unless told otherwise, if tracing costs more than it saves."""
 
     def eager(**compile_arguments: Any) -> Any:
-        return build(**{"run_eagerly": True} | compile_arguments)
+        return build(**{"run_eagerly": EAGERLY} | compile_arguments)
 
     return eager
 
@@ -86,7 +88,7 @@ def as_new(model: Any, weights: Any) -> Any:
     keras.utils.set_random_seed(3)
     model.set_weights(weights)
     for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     model.optimizer.learning_rate = 0.01
     model.stop_training = False
     model.history = None

@@ -79,32 +79,17 @@ def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
     assert int(model.optimizer.iterations) == newest.step
 
 
-def test_the_demo_without_keras_names_the_extra(tmp_path: Path) -> None:
-    """If Keras cannot be imported, the demo ends with status 1 and one line that says what to install."""
-    (tmp_path / "keras.py").write_text("raise ImportError('No module named keras', name='keras')")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+@pytest.mark.parametrize(("missing", "extras"), [("keras", "demo"), ("tensorflow", "demo"), ("jax", "demo,jax")])
+def test_the_demo_without_keras_names_the_extra(tmp_path: Path, missing: str, extras: str) -> None:
+    """If Keras or its backend is not installed, the demo ends with status 1 and one line that says what to install."""
+    (tmp_path / "keras.py").write_text(f"raise ImportError('No module named {missing}', name='{missing}')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [*COMMAND, "--out", tmp_path / "demo"], capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["Error: The demo needs keras: pip install 'hookcore[demo]'"]
+    assert done.stderr.splitlines() == [f"Error: The demo needs {missing}: pip install 'hookcore[{extras}]'"]
     assert not (tmp_path / "demo").exists()
-
-
-def test_importing_the_adapter_without_keras_names_the_extra(tmp_path: Path) -> None:
-    """If Keras cannot be imported, importing its adapter is an ImportError that says what to install."""
-    (tmp_path / "keras.py").write_text("raise ImportError('No module named keras', name='keras')")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", "import hookcore_adapters.keras"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        env=environment,
-    )
-    assert done.returncode == 1
-    assert "pip install 'hookcore[keras]'" in done.stderr.splitlines()[-1]
 
 
 # IMDB.
@@ -238,7 +223,7 @@ def test_without_a_network_it_trains_on_the_standard_library(
     assert "IMDB cannot be downloaded here: URL fetch failure" in said
     assert "paragraphs of docstrings of Python's standard library" in said
     assert socket.getdefaulttimeout() is None
-    (x, y), (x_validation, y_validation) = task.train, task.validation
+    (x, y), (x_validation, y_validation) = task.data, task.validation_data
     assert len(x) > 1500
     assert 0.15 < len(x_validation) / (len(x) + len(x_validation)) < 0.25
     assert 0.3 < y.mean() < 0.7

@@ -37,6 +37,7 @@ MAKES: dict[str, Callable[[Path], Any]] = {
     "ModelCheckpoint": lambda place: callbacks.ModelCheckpoint(place / "model.keras", monitor="loss", save_best_only=True),
     "ReduceLROnPlateau": lambda _: callbacks.ReduceLROnPlateau("loss", patience=1),
     "SwapEMAWeights": lambda _: callbacks.SwapEMAWeights(swap_on_epoch=True),
+    "TensorBoard": lambda place: callbacks.TensorBoard(place / "logs"),
     "TerminateOnNaN": lambda _: callbacks.TerminateOnNaN(),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {

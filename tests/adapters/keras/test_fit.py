@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from hookcore import (
     CapabilityError,
@@ -21,9 +20,11 @@ from hookcore import (
 from hookcore.testing import RecordingPlugin
 from hookcore_adapters.keras import KerasAdapter, fit
 from hookcore_plugins import EarlyStopping, LearningRateSchedule, ReduceLROnPlateau
+from tests.adapters.keras.backends import TF_DATA, only_on, tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     Train = Callable[..., Run]
     Watch = Callable[[], Any]
@@ -272,6 +273,7 @@ def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any
     assert {f"val_{name}": value for name, value in scores.items()}.items() <= run.history.last().items()
 
 
+@only_on("tensorflow", what="its sparse tensors")
 def test_validation_data_of_sparse_tensors_are_left_out() -> None:
     """Sparse tensors, which Keras can split but which have no slices, are trained, without `run.validation_data`."""
     x = tf.sparse.from_dense(np.eye(8, dtype="float32"))
@@ -290,7 +292,7 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
     """A user's schedule, without the `get_config` that only saving needs."""
 
     def __call__(self, step: Any) -> Any:
-        return 0.1 / (1.0 + tf.cast(step, "float32"))
+        return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
 
 
 @pytest.mark.parametrize(
@@ -300,9 +302,10 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
         (lambda: keras.optimizers.SGD(Reschedule()), "schedule, Reschedule"),
         (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(Reschedule())), "schedule, Reschedule"),
         (lambda: None, "compiled without an optimizer"),
-        (
+        pytest.param(
             lambda: keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))),
             "MultiOptimizer has no learning rate to set",
+            marks=pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="needs a newer Keras"),
         ),
     ],
     ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],
@@ -348,6 +351,7 @@ def test_a_models_own_loop_may_pass_the_callbacks_what_they_take(data: Any) -> N
     assert recording.hooks.count("on_batch_end") == 1
 
 
+@TF_DATA
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_vote_in_the_validation_cuts_no_epoch(train: Train, model: Any, data: Any, calls: Any) -> None:
     """The length of the epoch, which was not known before, is that of all its batches."""
@@ -375,3 +379,11 @@ def test_the_adapter_takes_a_validation_freq_of_numpy(model: Any, data: Any) -> 
     model.fit(*data, epochs=2, validation_data=data, validation_freq=2, verbose=0, callbacks=[adapter])
     assert adapter.run is not None
     assert repr(adapter.run.validation_freq) == "2"
+
+
+def test_a_configuration_may_be_given_for_plugins(tmp_path: Path) -> None:
+    """A file, or a mapping, which is not taken for a list of names."""
+    path = tmp_path / "hookcore.json"
+    path.write_text('{"hookcore": {"plugins": [{"early_stopping": {"patience": 3}}]}}')
+    for given in (path, str(path), {"plugins": {"early_stopping": {"patience": 3}}}):
+        assert KerasAdapter(given).engine["early_stopping"].patience == 3

@@ -6,11 +6,15 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
+import numpy as np
 import pytest
-import tensorflow as tf
+from keras.src.trainers.data_adapters import PyDatasetAdapter
 
+from hookcore import Position
 from hookcore_adapters.keras import fit
+from hookcore_adapters.keras.data_order import order_warnings
 from hookcore_plugins import Checkpoint, ReduceLROnPlateau
+from tests.adapters.keras.backends import TF_DATA, tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +104,7 @@ def shuffled(data: Any, **arguments: Any) -> Any:
     return tf.data.Dataset.from_tensor_slices(data).shuffle(24, **arguments).batch(6).prefetch(1)
 
 
+@TF_DATA
 @pytest.mark.parametrize(
     ("make_data", "at", "warns"),
     [
@@ -123,3 +128,111 @@ def test_a_dataset_whose_order_cannot_be_made_again_is_told_of(
     saved = next(path for path in tmp_path.iterdir() if path.name == f"step-{at:08d}")
     fit(make(), make_data(data), plugins=[Checkpoint(tmp_path / "other")], resume=saved, **arguments)
     assert any("the dataset shuffles, and its order cannot be made again" in message for message in warned()) is warns
+
+
+class InOrder(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Four batches, by their index."""
+
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.x, self.y = data
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return self.x[6 * index : 6 * index + 6], self.y[6 * index : 6 * index + 6]
+
+
+class Reordering(InOrder):
+    """In another order each epoch, as many do it."""
+
+    def on_epoch_end(self) -> None:
+        order = np.random.default_rng(0).permutation(len(self.x))
+        self.x, self.y = self.x[order], self.y[order]
+
+
+def endless(data: Any) -> Any:
+    batches = InOrder(data)
+    while True:
+        yield from (batches[index] for index in range(4))
+
+
+def from_generator(data: Any) -> Any:
+    signature = tuple(tf.TensorSpec((6, *part.shape[1:]), part.dtype) for part in data)
+    return tf.data.Dataset.from_generator(lambda: (InOrder(data)[index] for index in range(4)), output_signature=signature)
+
+
+def with_option(data: Any, deterministic: bool) -> Any:  # noqa: FBT001 - a helper
+    options = tf.data.Options()
+    options.deterministic = deterministic
+    return from_arrays(data).with_options(options)
+
+
+def from_arrays(data: Any) -> Any:
+    return tf.data.Dataset.from_tensor_slices(data).batch(6)
+
+
+def within_a_function(data: Any) -> Any:
+    parts = tf.data.Dataset.range(1)
+    return parts.flat_map(lambda _: tf.data.Dataset.from_tensor_slices(data).shuffle(24, seed=1)).batch(6)
+
+
+def own_adapter(data: Any) -> Any:
+    class Own(PyDatasetAdapter):  # type: ignore[misc]  # Keras ships no types
+        pass
+
+    return Own(InOrder(data))
+
+
+GENERATOR = "come from a generator, whose order cannot be known"
+DOUBTS: dict[str, tuple[Any, str]] = {
+    "a generator": (endless, GENERATOR),
+    "a dataset from a generator": (from_generator, "is made from a generator, whose order cannot be known"),
+    "within a function": (within_a_function, "the dataset shuffles, and its order cannot be made again"),
+    "a map in any order": (
+        lambda data: from_arrays(data).map(lambda x, y: (x, y), num_parallel_calls=2, deterministic=False),
+        "the dataset is not deterministic",
+    ),
+    "any order": (lambda data: with_option(data, deterministic=False), "the dataset is not deterministic"),
+    "samples of several": (
+        lambda data: tf.data.Dataset.sample_from_datasets([from_arrays(data)] * 2, rerandomize_each_iteration=True).take(4),
+        "the dataset shuffles, and its order cannot be made again",
+    ),
+    "a PyDataset that reorders": (Reordering, "the on_epoch_end of Reordering was called for each earlier epoch"),
+    "an adapter of one's own": (own_adapter, "the data come from a Own, whose order cannot be known"),
+    "a PyDataset": (InOrder, ""),
+    "a dataset": (lambda data: with_option(data, deterministic=True), ""),
+    "functions": (lambda data: from_arrays(data).map(lambda x, y: (x + 0, y), num_parallel_calls=2).filter(lambda *_: True), ""),
+}
+
+ANYWHERE: Final = {"a generator", "a PyDataset that reorders", "an adapter of one's own", "a PyDataset"}
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in ANYWHERE else [TF_DATA]) for kind in DOUBTS])
+def test_data_whose_order_cannot_be_known_are_told_of_within_an_epoch(
+    make: Any, data: Any, tmp_path: Path, warned: Any, kind: str
+) -> None:
+    """The log names the kind of data and what to give instead; at an epoch's end, and for data in order, it says nothing."""
+    make_data, expected = DOUBTS[kind]
+    steps = {"steps_per_epoch": 4} if kind == "a generator" else {}
+    arguments: dict[str, Any] = {"verbose": 0, "epochs": 3, "shuffle": False, **steps}
+    fit(make(), make_data(data), plugins=[Checkpoint(tmp_path, every_n_steps=1, keep_last=20)], **arguments)
+    places = {4: "", 6: expected}
+    for step, words in places.items():
+        fit(make(), make_data(data), plugins=[], resume=tmp_path / f"step-{step:08d}", **arguments)
+        told = [message for message in warned() if "may be trained twice" in message]
+        assert len(told) == bool(words)
+        assert all(words in message and message.endswith(", or save at the ends of epochs only") for message in told)
+
+
+@pytest.mark.parametrize(("sampler", "warns"), [("ByLength", True), ("RandomSampler", False), ("SequentialSampler", False)])
+def test_a_data_loader_with_a_sampler_of_ones_own_is_told_of(*, sampler: str, warns: bool) -> None:
+    """The generators from which PyTorch's own samplers draw are in every checkpoint; what another draws from is not known."""
+    names = (sampler, "BatchSampler")
+    loader = type("DataLoader", (), {"__module__": "torch.utils.data.dataloader"})()
+    loader.sampler, loader.batch_sampler = (type(name, (), {})() for name in names)
+    arguments = {"x": loader, "steps_per_epoch": None, "initial_epoch": 0, "shuffle": False}
+    found = list(order_warnings(arguments, Position(0, 2, begun=True)))
+    assert [text.startswith("the order of the DataLoader cannot be known") for text in found] == [True] * warns

@@ -13,7 +13,7 @@ import pytest
 
 import hookcore
 import hookcore_adapters
-from hookcore import Engine, Outcome, Run
+from hookcore import Engine, Outcome, Run, store
 from hookcore_adapters.keras import KerasAdapter, fit
 from hookcore_plugins import Checkpoint, EarlyStopping
 
@@ -87,10 +87,12 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
         if times == 2 and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             gc.collect()  # the second one cut the end of the run itself: its handler goes with it
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        saved = bool(store.available(tmp_path / str(at)))
         _, run, found = trained(tmp_path / str(at))
         assert run.outcome is Outcome.COMPLETED, at
+        assert (run.resumed_from is not None) == saved, at
         assert all(map(np.array_equal, found, weights)), at
         assert run.progress == uncut.progress, at
         assert run.history.state_dict() == uncut.history.state_dict(), at
-        resumed += run.resumed_from is not None
-    assert resumed > PLACES // 2
+        resumed += saved
+    assert resumed > PLACES // 3  # a third of the lines, or more, may be before the first checkpoint

@@ -22,30 +22,60 @@ if TYPE_CHECKING:
     Train = Callable[..., Run]
 
 
-class OfKeras2:
-    """Stands in for a model of tf_keras, which cannot be installed beside everything: it has a module of that name."""
+def model_of(module: str) -> Any:
+    """An object of a user's own subclass of a class in `module`, of a package that need not be installed."""
+    return type("Model", (type("Base", (), {"__module__": module}),), {})()
 
 
-OfKeras2.__module__ = "tf_keras.src.engine.training"
-
-
-class Model(OfKeras2):
-    """A user's own subclass."""
-
-
-def by_an_adapter() -> None:
+def by_an_adapter(model: Any) -> None:
     adapter = KerasAdapter()
-    adapter.set_model(Model())
+    adapter.set_model(model)
     adapter.on_train_begin()
 
 
-@pytest.mark.parametrize(
-    "use", [lambda: fit(Model()), lambda: KerasTrainee(Model()), by_an_adapter], ids=["fit", "trainee", "adapter"]
+def by_an_evaluation(model: Any) -> None:
+    adapter = KerasAdapter()
+    adapter.set_model(model)
+    adapter.on_test_begin()
+
+
+ENTRIES = pytest.mark.parametrize(
+    "use", [fit, KerasTrainee, by_an_adapter, by_an_evaluation], ids=["fit", "trainee", "adapter", "evaluation"]
 )
-def test_a_model_of_keras_2_is_named(use: Callable[[], object]) -> None:
-    """A model of tf_keras is refused by that name, with the version of Keras that is needed and the other way."""
-    with pytest.raises(ParameterError, match=rf"Model is a model of tf_keras.*Keras {re.escape(keras.__version__)}.*loop\.Loop"):
-        use()
+
+
+@ENTRIES
+@pytest.mark.parametrize(
+    ("make_other", "named"),
+    [
+        (lambda: model_of("tf_keras.src.engine.training"), r"Model, a model of tf_keras, which is Keras 2\. .*loop\.Loop"),
+        (lambda: model_of("torch.nn.modules.module"), r"Model, a module of PyTorch\. .*loop\.Loop"),
+        (lambda: pytest.importorskip("sklearn.svm").SVC(), r"SVC, an estimator of scikit-learn\. .*loop\.Loop"),
+        (lambda: keras.layers.Dense(1), r"Dense, which is a part of Keras, but no model: put a layer into one"),
+        (lambda: type(model_of("users")), r"the class Model\. Give an instance of it: Model\(\.\.\.\)"),
+    ],
+    ids=["Keras 2", "PyTorch", "scikit-learn", "layer", "class"],
+)
+def test_what_is_no_model_of_keras_3_is_named(use: Callable[[Any], object], make_other: Callable[[], Any], named: str) -> None:
+    """What is no model of Keras 3 is refused wherever a model enters, with its type, what is expected and what to do."""
+    other = make_other()
+    with pytest.raises(ParameterError, match=rf"keras\.Model, of Keras {re.escape(keras.__version__)}, and got {named}"):
+        use(other)
+
+
+@pytest.mark.parametrize("use", [fit, KerasTrainee, lambda none: KerasTrainee({"one": none})], ids=["fit", "trainee", "several"])
+def test_none_for_a_model_is_named(use: Callable[[Any], object]) -> None:
+    """None is refused as a model, with its likely cause."""
+    with pytest.raises(ParameterError, match=r"got None\. A function that makes the model may lack its return"):
+        use(None)
+
+
+def test_what_stands_in_for_a_model_is_not_trained_by_fit() -> None:
+    """An object of no known kind may stand in for a model in a trainee, and `fit`, which needs Keras's own, refuses it."""
+    stand_in = model_of("users")
+    assert KerasTrainee(stand_in).model is stand_in
+    with pytest.raises(ParameterError, match=r"got Model, which is not one\."):
+        fit(stand_in)
 
 
 def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from hookcore import CapabilityError, CheckpointError, HookcoreError, Run
 from hookcore_adapters.keras import KerasTrainee, fit
 from hookcore_adapters.keras.callbacks import BackupAndRestore
 from hookcore_plugins import Checkpoint
+from tests.adapters.keras.backends import BACKEND, OwnStep, apply, gradients, only_on, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class Coach(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
         return inputs
 
 
-class Two(keras.Model):  # type: ignore[misc]
+class Two(OwnStep):
     """Two parts that are trained by two optimizers, with what else may have state: a metric, a loss, seeds."""
 
     def __init__(self, place: Callable[[Any, Any, Any], None]) -> None:
@@ -60,13 +60,17 @@ class Two(keras.Model):  # type: ignore[misc]
     def call(self, inputs: Any, *, training: bool = False) -> Any:
         return self.second(self.first(inputs, training=training))
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def own_step(self, data: Any) -> dict[str, Any]:
         x, y = data
-        with tf.GradientTape(persistent=True) as tape:
-            noisy = x + 0.1 * keras.random.normal(tf.shape(x))  # drawn from the generator that all of Keras shares
-            loss = self.weighing(y, self(noisy, training=True))
-        for optimizer, part in zip(found_in(self), (self.first, self.second), strict=True):
-            optimizer.apply(tape.gradient(loss, part.trainable_variables), part.trainable_variables)
+
+        def loss_of() -> Any:
+            noisy = x + 0.1 * keras.random.normal(keras.ops.shape(x))  # drawn from the generator that all of Keras shares
+            return self.weighing(y, self(noisy, training=True))
+
+        parts = [part.trainable_variables for part in (self.first, self.second)]
+        loss, *found = gradients(loss_of, *parts)
+        for optimizer, part, own in zip(found_in(self), parts, found, strict=True):
+            apply(optimizer, own, part)
         self.seen.update_state(loss)
         self.weighing.weight.assign(self.weighing.weight * 0.9 + 0.1 * self.seen.result())
         return {"loss": loss, "seen": self.seen.result()}
@@ -120,7 +124,8 @@ def two(place: Callable[[Any, Any, Any], None]) -> Any:
     keras.utils.set_random_seed(3)
     keras.src.backend.common.global_state.set_global_attribute("global_seed_generator", None)  # as in a new process
     model = Two(place)
-    model.compile(optimizer=None, run_eagerly=True)
+    # JAX's trainer trains no model without an optimizer; here it has one that is not used.
+    model.compile(optimizer="sgd" if BACKEND == "jax" else None, run_eagerly=True)
     return model
 
 
@@ -427,6 +432,7 @@ def test_such_a_model_is_resumed_in_a_new_process(tmp_path: Path) -> None:
     assert process("cut", 0) == whole != ""
 
 
+TEXT = only_on("tensorflow", what="text in a model")
 TEXTS = [["the cat sat"], ["a dog ran far"], ["cats and dogs"], ["nothing here"]] * 6
 
 
@@ -434,19 +440,20 @@ def reading(*, adapted: bool = True, mode: str = "int") -> Any:
     keras.utils.set_random_seed(3)
     lookup = layers.TextVectorization(max_tokens=20, output_mode=mode, output_sequence_length=4 if mode == "int" else None)
     if adapted:
-        lookup.adapt(tf.constant(TEXTS))
+        lookup.adapt(tensor(TEXTS))
     after = [layers.Embedding(20, 4), layers.Flatten()] if mode == "int" else []
     model = keras.Sequential([keras.Input((1,), dtype="string"), lookup, *after])
     model.compile("adam", "mse")
     return model
 
 
+@TEXT
 @pytest.mark.parametrize("kind", ["a .keras file", "weights and assets"])
 def test_a_vocabulary_that_was_adapted_before_the_first_start_is_resumed(data: Any, kind: str, monkeypatch: Any) -> None:
     """A lookup layer that the resumed script does not adapt has the vocabulary of the checkpoint; one that it adapts keeps it."""
     if kind == "weights and assets":
         monkeypatch.setattr(layers.TextVectorization, "get_config", lambda self: {"no": object()})  # noqa: ARG005
-    texts = tf.constant(TEXTS), np.repeat(data[1], 16, axis=1)
+    texts = tensor(TEXTS), np.repeat(data[1], 16, axis=1)
     whole = reading()
     train(whole, texts)
     names = {path.name for path in next(Path("runs").glob("step-00000003")).iterdir()}
@@ -458,18 +465,19 @@ def test_a_vocabulary_that_was_adapted_before_the_first_start_is_resumed(data: A
         assert all_of(again) == all_of(whole)
 
 
+@TEXT
 def test_an_adapted_layer_with_weights_of_its_own_is_resumed(tmp_path: Path) -> None:
     """The vocabulary and the weights of "tf_idf" come back, and normalization uses the mean that it was adapted to."""
 
     def model(*, adapted: bool) -> Any:
         words, scale = layers.TextVectorization(max_tokens=20, output_mode="tf_idf"), layers.Normalization()
         if adapted:
-            words.adapt(tf.constant(TEXTS))
+            words.adapt(tensor(TEXTS))
             scale.adapt(np.array([[1.0], [5.0]]))
         inputs = [keras.Input((1,), dtype="string"), keras.Input((1,))]
         return keras.Model(inputs, [words(inputs[0]), scale(inputs[1])])
 
-    inputs = [tf.constant(TEXTS), tf.ones((24, 1))]
+    inputs = [tensor(TEXTS), keras.ops.ones((24, 1))]
     first, second = model(adapted=True), model(adapted=False)
     KerasTrainee(first).write(KerasTrainee(first).snapshot(), tmp_path)
     trainee = KerasTrainee(second)
@@ -478,6 +486,7 @@ def test_an_adapted_layer_with_weights_of_its_own_is_resumed(tmp_path: Path) -> 
         np.testing.assert_array_equal(ours, theirs)
 
 
+@TEXT
 def test_a_hostile_archive_of_assets_is_refused(data: Any, monkeypatch: Any, tmp_path: Path) -> None:
     """What lies beside weights without a configuration is read as carefully as a `.keras` file."""
     del data

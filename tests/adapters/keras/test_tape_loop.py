@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from hookcore import CapabilityError, CheckpointError, ParameterError
 from hookcore.authoring import reason_lacking
 from hookcore_adapters.keras import KerasTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
+from tests.adapters.keras.backends import apply, gradients, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,9 +50,9 @@ class One:
 
     def step(self, x: Any, y: Any) -> Any:
         model, optimizer = self.models["model"], self.optimizers["optimizer"]
-        with tf.GradientTape() as tape:
-            loss = keras.ops.mean(keras.ops.square(model(x, training=True) - y))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        variables = model.trainable_variables
+        loss, found = gradients(lambda: keras.ops.mean(keras.ops.square(model(x, training=True) - tensor(y))), variables)
+        apply(optimizer, found, variables)
         return loss
 
 
@@ -73,13 +73,15 @@ class Adversaries:
         del y
         generator, discriminator = self.models["generator"], self.models["discriminator"]
         noise = np.random.normal(size=(len(x), 2)).astype("float32")  # noqa: NPY002 - as users do
-        with tf.GradientTape(persistent=True) as tape:
-            fake = discriminator(generator(noise, training=True), training=True)
-            loss = keras.ops.mean(fake) - keras.ops.mean(discriminator(x, training=True))
-            opposite = -keras.ops.mean(fake)
-        for name, own in (("discriminator", loss), ("generator", opposite)):
+
+        def fake() -> Any:
+            return keras.ops.mean(discriminator(generator(noise, training=True), training=True))
+
+        losses = {"generator": lambda: -fake(), "discriminator": lambda: fake() - keras.ops.mean(discriminator(x, training=True))}
+        for name, of in losses.items():
             variables = self.models[name].trainable_variables
-            self.optimizers[name].apply(tape.gradient(own, variables), variables)
+            loss, found = gradients(of, variables)
+            apply(self.optimizers[name], found, variables)
         return loss
 
 
@@ -173,7 +175,7 @@ def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.
     ("arguments", "match"),
     [
         (lambda _: ({}, None), "model must be a model, or a dict of models by names of letters"),
-        (lambda _: ({"a": 1}, None), "model must be"),
+        (lambda _: ({"a": 1}, None), "got int, which is no model"),
         (lambda model: ({"../a": model}, None), "model must be"),
         (lambda model: (model, "adam"), "optimizer must be an optimizer of Keras's, or a dict of them"),
         (lambda model: (model, {"a.b": keras.optimizers.SGD()}), "optimizer must be"),

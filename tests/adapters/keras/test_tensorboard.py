@@ -13,6 +13,7 @@ import pytest
 
 from hookcore_adapters.keras import KerasAdapter, fit
 from hookcore_plugins import Checkpoint, TensorBoard
+from tests.adapters.keras.backends import BACKEND
 from tests.plugins.tensorboard.event_files import read, scalars, single, with_tests
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: 
     """histogram_freq=1, embeddings_freq=1 and words: the values of the run, the layers, each weight, and the vectors."""
     x, y = texts()
     model = chapter()
+    gradients = BACKEND == "tensorflow"  # the view that other backends lack
     board = TensorBoard(
-        tmp_path, histogram_freq=1, embeddings_freq=1, embeddings_metadata={"embed": WORDS}, activations=True, gradients=True
+        tmp_path, histogram_freq=1, embeddings_freq=1, embeddings_metadata={"embed": WORDS}, activations=True, gradients=gradients
     )
     arguments: dict[str, Any] = {"epochs": 3, "batch_size": 8, "verbose": 0}
     if form == "fit":
@@ -72,12 +74,12 @@ def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: 
     found = read(tmp_path / "train")
     for weight in ("embed/embeddings", "conv1d/kernel", "conv1d/bias", "dense/kernel"):
         assert [step for step, _ in found[f"{weight}/histogram"]] == [0, 1, 2]
-        assert [step for step, _ in found[f"gradients/{weight}"]] == [0, 1, 2]
+        assert [step for step, _ in found.get(f"gradients/{weight}", ())] == ([0, 1, 2] if gradients else [])
     assert {"activations/embed", "activations/conv1d", "activations/dense"} <= found.keys()
     ((_, graph),) = found["__run_graph__"]
     assert {"Embedding", "Conv1D", "MaxPooling1D", "GlobalMaxPooling1D", "Dense"} <= {node.op for node in graph.node}
     last = np.loadtxt(tmp_path / "train/embeddings/embed-epoch-0002.tsv", delimiter="\t", dtype="float32")
-    assert np.array_equal(last, np.asarray(model.get_layer("embed").embeddings))
+    assert np.array_equal(last, keras.ops.convert_to_numpy(model.get_layer("embed").embeddings))
     assert (tmp_path / "train/embeddings/embed-labels.tsv").read_text().splitlines() == WORDS
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+
+from tests.adapters.keras.backends import tf
 
 layers: Any = keras.layers
 RNG = np.random.default_rng(5)

@@ -3,13 +3,13 @@
 Each class takes what the one of `keras.callbacks` takes, has its defaults and attributes, and prints its messages. What it
 decides is decided by the plugin of the same job. docs/differences-from-keras.md lists what is different, on purpose, and why.
 
-`LambdaCallback` is Keras's own, since it decides nothing. So is `TensorBoard`, whose files the plugin of that name writes
-otherwise. `SwapEMAWeights` swaps as Keras's does, and has state.
+`LambdaCallback` is Keras's own, since it decides nothing. `SwapEMAWeights` swaps as Keras's does, and has state. `TensorBoard`
+writes what Keras's does, has state too, and needs no TensorFlow.
 """
 
 from __future__ import annotations
 
-from keras.callbacks import LambdaCallback, TensorBoard
+from keras.callbacks import LambdaCallback
 
 from hookcore_adapters.keras.callbacks.backup_and_restore import BackupAndRestore
 from hookcore_adapters.keras.callbacks.early_stopping import EarlyStopping
@@ -17,6 +17,7 @@ from hookcore_adapters.keras.callbacks.learning_rate import LearningRateSchedule
 from hookcore_adapters.keras.callbacks.logs import CSVLogger, TerminateOnNaN
 from hookcore_adapters.keras.callbacks.model_checkpoint import ModelCheckpoint
 from hookcore_adapters.keras.callbacks.swap_ema_weights import SwapEMAWeights
+from hookcore_adapters.keras.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "BackupAndRestore",

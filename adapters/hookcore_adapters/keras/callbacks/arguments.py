@@ -29,6 +29,14 @@ def as_count(owner: object, **given: Any) -> int:
     return sys.maxsize if value == math.inf else math.ceil(value)
 
 
+def as_frequency(owner: object, least: int = 0, **given: Any) -> int:
+    """Return how often something is done, in epochs or batches, as an int. Raises `ValueError` if it is less than `least`."""
+    ((name, value),) = given.items()
+    if not as_number(owner, **given) >= least:  # NaN too
+        raise ValueError(f"{type(owner).__name__}: {name} must be a number of at least {least}, got {value!r}.")
+    return as_count(owner, **given)
+
+
 def local_path(path: str | os.PathLike[str]) -> str:
     """Return `path` as a string, with `~` replaced by the home directory. Raises `ValueError` for a URL such as `gs://…`."""
     plain = os.fspath(path)

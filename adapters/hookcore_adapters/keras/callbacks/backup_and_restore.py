@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import threading
 import warnings
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hookcore import CheckpointError, state, store
+from hookcore import CheckpointError, Position, schema, state, store
 from hookcore.metrics import Metrics
+from hookcore.stacks import is_executing
 from hookcore.store.retention import Retention
+from hookcore_adapters.keras.callback_states import calling_list
 from hookcore_adapters.keras.callbacks.arguments import local_path, valid_save_freq
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
+from hookcore_adapters.keras.data import generators_of_fit
+from hookcore_adapters.keras.epoch_state import EpochState
 from hookcore_adapters.keras.events import numeric_logs
-from hookcore_adapters.keras.skip_batches import BatchSkipper, can_skip_batches
+from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from hookcore_adapters.keras.events import Logs
+
+_RECORD: Final = schema.fields(
+    {
+        "epoch": schema.integer,
+        "batches": schema.integer,
+        "callbacks": schema.mapping_of(schema.anything),
+        "loop": schema.mapping_of(schema.anything),
+    }
+)
 
 
 class BackupAndRestore(StatefulCallback):
     """Keras's `BackupAndRestore`: same parameters and defaults; its backups are hookcore checkpoints.
 
-    It restores the model with its optimizer and seeds, the epoch, Python's and NumPy's random numbers, and the state of the other
-    callbacks of this package in the same `fit`. In an epoch that was cut short, it skips the batches that were trained before, if
-    the backend allows that (TensorFlow).
+    It restores the model with its optimizer and seeds, the epoch, the random numbers, and the state of the other
+    callbacks of this package in the same `fit`. In an epoch that was cut short, it skips the batches that were trained before.
+    While a `fit` backs up into a directory, another is refused before its first batch.
     """
 
     def __init__(
@@ -52,7 +69,12 @@ class BackupAndRestore(StatefulCallback):
         self._current_epoch = 0
         self._last_batch_seen = 0
         self._step = 0
-        self._skipper: BatchSkipper | None = None
+        self._generators: list[Any] = []
+        """PyTorch's that the data draw from, besides the global one."""
+        self._resuming = Resuming()
+        self._logs: Logs = None
+        """Of the latest batch."""
+        self._lock: store.Lock | None = None
 
     @property
     def _root(self) -> Path:
@@ -69,6 +91,11 @@ class BackupAndRestore(StatefulCallback):
         if reason is not None:
             raise CheckpointError(f"BackupAndRestore: {reason}.")
         self._batches, self._current_epoch, self._last_batch_seen, self._step = BatchCounter(), 0, 0, 0
+        self._resuming.clean_up()
+        self._generators = generators_of_fit()
+        self._resuming = Resuming(self.model, generators=self._generators)
+        caller = calling_list() or self
+        self._lock = store.lock(self._root, functools.partial(_is_over, weakref.ref(caller), threading.current_thread()))
         if store.available(self._root):
             self._restore(store.newest(self._root))
         elif (self._root / "training_metadata.json").exists():
@@ -76,61 +103,61 @@ class BackupAndRestore(StatefulCallback):
 
     def _restore(self, backup: store.SavedCheckpoint) -> None:
         trainee = KerasTrainee(self.model)
-        trainee.restore(trainee.read(backup.path))
-        record = backup.record()
+        snapshot = trainee.read(backup.path)
+        field = "it"
+        try:
+            record = _RECORD(backup.record())
+            if record["batches"]:
+                EpochState.from_state_dict(record["loop"].get("epoch", {}))
+            for name, callback in self.named_callbacks().items():
+                if name in record["callbacks"]:
+                    field = f"the state of {name}"
+                    callback.load_state_dict(record["callbacks"][name])
+        except ValueError as error:
+            raise CheckpointError(f"The backup {backup.path} cannot be restored: {field} does not fit: {error}.") from error
+        trainee.restore(snapshot)
         self._current_epoch, self._step = record["epoch"], backup.step
-        # Reset in the next event, or the model's next fit would begin there too.
-        self.model._initial_epoch = self._current_epoch  # noqa: SLF001 - the only door that Keras's trainer has
-        if record["batches"]:
-            self._skip_batches(record["batches"])
-        for name, callback in self.named_callbacks().items():
-            if name in record["callbacks"]:
-                callback.load_state_dict(record["callbacks"][name])
-
-    def _skip_batches(self, batches: int) -> None:
-        if not can_skip_batches():
-            warnings.warn(
-                f"BackupAndRestore: epoch {self._current_epoch + 1} begins again with its first batch, although {batches} of its "
-                "batches were trained: on this backend they cannot be skipped.",
-                stacklevel=2,
-            )
-            return
-        # Without logs, by which `ModelCheckpoint` knows batches that it has seen.
-        self._skipper = BatchSkipper(self.model, batches, lambda batch: {})  # noqa: ARG005
-
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        del batch, logs
-        if self._skipper is not None:
-            self._skipper.start()
-
-    def _stop_skipping(self) -> None:
-        if self._skipper is not None:
-            self._skipper.stop()
-            self._skipper = None
+        position = Position(self._current_epoch, record["batches"])
+        self._resuming = Resuming(self.model, position, self._generators)
+        self._batches = BatchCounter(before=position.batch)  # those are not counted again
+        self._resuming.choose_first_epoch(record["loop"], None, nothing_left=False)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         del logs
-        self._current_epoch = epoch
+        self._resuming.begin_epoch()
+        if self._resuming.is_waiting:
+            self._resuming.skip_trained_batches(
+                batches_per_epoch(self), each=lambda: None, stops=lambda: bool(self.model.stop_training)
+            )
+        else:
+            self._resuming = Resuming(self.model, generators=self._generators)
+        self._current_epoch, self._logs = epoch, None
         self._batches.epoch_begin()
-        self.model._initial_epoch = None  # noqa: SLF001
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        del batch, logs
+        self._resuming.begin_skipping()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        del logs
-        self._last_batch_seen = batch
+        self._resuming.end_skipping()
+        self._last_batch_seen, self._logs = batch, logs
         if self._batches.reached(self.save_freq, batch, batches_per_epoch(self)):
-            self._save(self._batches.in_epoch)
+            self._save_after_others(self._batches.in_epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         del logs
-        self._stop_skipping()
+        self._resuming.end_epoch()
         self._current_epoch, self._last_batch_seen = epoch + 1, 0
         if self.save_freq == "epoch":
-            callbacks = self.callbacks_of_fit()
-            later = [callback for callback in callbacks[callbacks.index(self) + 1 :] if callback.state_dict() is not None]
-            if later:  # whose state is not yet that of this epoch's end
-                later[-1].after_epoch_end = self._save
-            else:
-                self._save()
+            self._save_after_others()
+
+    def _save_after_others(self, batches: int = 0) -> None:
+        callbacks = self.callbacks_of_fit()
+        later = [callback for callback in callbacks[callbacks.index(self) + 1 :] if callback.state_dict() is not None]
+        if later:  # whose state is not yet that of this moment
+            later[-1].afterwards = functools.partial(self._save, batches)
+        else:
+            self._save(batches)
 
     def _save(self, batches: int = 0) -> None:
         trainee = KerasTrainee(self.model)
@@ -139,6 +166,7 @@ class BackupAndRestore(StatefulCallback):
             "epoch": self._current_epoch,
             "batches": batches,
             "callbacks": {name: callback.state_dict() for name, callback in self.named_callbacks().items()},
+            "loop": self._resuming.state_dict(numeric_logs(self._logs), within=batches > 0),
         }
         retention = Retention(last=2 if self.double_checkpoint else 1)
         store.write(
@@ -150,19 +178,31 @@ class BackupAndRestore(StatefulCallback):
             record=state.dumps(record),
             files=lambda directory: trainee.write(trainee.snapshot(), directory),
             retention=retention,
+            lock=self._lock,
         )
         store.prune(self._root, retention)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._stop_skipping()
-        self.model._initial_epoch = None  # noqa: SLF001
+        self._resuming.clean_up()
         loss = Metrics(numeric_logs(logs)).get("loss", 0.0)
         # If the loss is no number, a backup is the only way back.
-        if self.delete_checkpoint and math.isfinite(loss):
-            store.clear(self._root)
-            with contextlib.suppress(OSError):  # it holds other files, or was never made
+        # If another run has the directory by now, its backups are not this one's to remove.
+        deletes = self.delete_checkpoint and math.isfinite(loss) and self._lock is not None and self._lock.holds
+        try:
+            if deletes:
+                store.clear(self._root)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+        if deletes:
+            with contextlib.suppress(OSError):  # it holds other files, or another run has it already
                 self._root.rmdir()
+        self._resuming, self._generators, self._logs = Resuming(), [], None
         super().on_train_end(logs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_generators": [], "_resuming": Resuming(), "_logs": None}
 
     def _backup_file(self, index: int, name: str) -> str:
         """Return the path of the file `name` in the newest backup, index -1, or in the one before it, index -2."""
@@ -174,3 +214,14 @@ class BackupAndRestore(StatefulCallback):
     _training_metadata_path = property(lambda self: self._backup_file(-1, store.RECORD))
     _prev_weights_path = property(lambda self: self._backup_file(-2, MODEL_FILE))
     _prev_training_metadata_path = property(lambda self: self._backup_file(-2, store.RECORD))
+
+
+def _is_over(caller: Callable[[], Any], thread: threading.Thread) -> bool:
+    """Return whether a `fit` is over, as far as can be known: Keras tells no callback of an exception.
+
+    `caller` returns the list that called its callbacks, which lives no longer than `fit`, and `thread` is the one that trained.
+    """
+    calls = caller()
+    if calls is None or not thread.is_alive():
+        return True
+    return thread is threading.current_thread() and not is_executing(calls, besides=())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from hookcore.observing import due
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
 
 
 @attrs.define
@@ -15,6 +19,8 @@ class BatchCounter:
 
     total: int = 0
     in_epoch: int = 0
+    before: int = 0
+    """How many were counted before the run was cut: they may come again, and reach nothing."""
 
     def epoch_begin(self) -> None:
         """Count from the epoch's first batch."""
@@ -25,10 +31,19 @@ class BatchCounter:
         done = batch + 1 if length is None else min(batch + 1, length)
         if done <= self.in_epoch:  # driven without on_epoch_begin
             self.in_epoch = 0
-        before = self.total
+        before = max(self.total, self.before)
         self.total += done - self.in_epoch
         self.in_epoch = done
-        return isinstance(every, int) and due(every, self.total, before)
+        return isinstance(every, int) and self.total > before and due(every, self.total, before)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counts, as integers."""
+        return {"batches": self.total - self.in_epoch, "in_epoch": self.in_epoch}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, int]) -> Self:
+        """Return a counter that counts the epoch that was cut from its first batch."""
+        return cls(state["batches"], before=state["batches"] + state["in_epoch"])
 
 
 def batches_per_epoch(callback: Any) -> int | None:

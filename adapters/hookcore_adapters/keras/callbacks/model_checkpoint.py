@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from hookcore import MetricError, Monitor, Run, store
+from hookcore import MetricError, Monitor, Run, schema, store
 from hookcore.metrics import Metrics
 from hookcore.observing import direction_of
 from hookcore_adapters.keras.callbacks.arguments import local_path, mode_or_auto, valid_save_freq
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hookcore_adapters.keras.events import Logs
+
+_STATE: Final = schema.fields({"best": schema.optional(schema.number), "batches": schema.integer, "in_epoch": schema.integer})
 
 
 class ModelCheckpoint(StatefulCallback):
@@ -65,12 +67,11 @@ class ModelCheckpoint(StatefulCallback):
         return comparison(self._best_monitor)
 
     def state_dict(self) -> Mapping[str, Any]:
-        return {"best": self.best, "batches": self._batches.total - self._batches.in_epoch}
+        return {"best": self.best, **self._batches.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # An epoch that is resumed in the middle is counted again from its first batch: those that are skipped have hooks too.
-        self.best = state["best"]
-        self._batches = BatchCounter(total=state["batches"])
+        own = _STATE(state)
+        self.best, self._batches = own["best"], BatchCounter.from_state_dict(own)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         del logs
@@ -83,14 +84,14 @@ class ModelCheckpoint(StatefulCallback):
         self._batches.epoch_begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        # A batch that `BackupAndRestore` skips was trained, and saved, before: it has no logs.
-        if self._batches.reached(self.save_freq, batch, batches_per_epoch(self)) and logs != {}:
+        if self._batches.reached(self.save_freq, batch, batches_per_epoch(self)):
             self._save(self._epoch, self._batches.in_epoch - 1, logs or {})
+        super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.save_freq == "epoch":
             self._save(epoch, None, logs or {})
-        self.run_after_epoch_end()
+        super().on_epoch_end(epoch, logs)
 
     def _save(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> None:
         path = self._path(epoch, batch, logs)

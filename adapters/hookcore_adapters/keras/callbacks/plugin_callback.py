@@ -60,18 +60,13 @@ class PluginCallback(StatefulCallback, KerasAdapter):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, numeric_logs(logs))
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        self.run_after_epoch_end()
-
     def state_dict(self) -> Mapping[str, Any] | None:
         return self.plugin.state_dict() if hasattr(self.plugin, "state_dict") else None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         # `BackupAndRestore` may be listed before this callback or after it, and on_train_begin gives the plugin fresh state.
-        if self._has_begun:
-            self.plugin.load_state_dict(state)
-        else:
+        self.plugin.load_state_dict(state)
+        if not self._has_begun:
             self._restored_state = state
 
 

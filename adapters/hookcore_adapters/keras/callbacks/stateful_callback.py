@@ -22,8 +22,8 @@ _CALLBACKS_OF_MODEL: Final[weakref.WeakKeyDictionary[Any, list[weakref.ref[State
 class StatefulCallback(LightCallback):
     """A callback that finds the others of this package in its `fit`, and whose state `BackupAndRestore` saves."""
 
-    after_epoch_end: Callable[[], None] | None = None
-    """Called once, after this callback's next `on_epoch_end`."""
+    afterwards: Callable[[], None] | None = None
+    """Called once, after this callback's next `on_train_batch_end` or `on_epoch_end`."""
 
     _held: Any = None
     """The model until training ends, as a script may not keep what it gives a callback; what is no model but a stand-in for
@@ -40,7 +40,15 @@ class StatefulCallback(LightCallback):
         self._held = model
         others = [reference for reference in _CALLBACKS_OF_MODEL.get(model, []) if reference() not in {None, self}]
         _CALLBACKS_OF_MODEL[model] = [*others, weakref.ref(self)]
-        self.after_epoch_end = None
+        self.afterwards = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_train_batch_end(batch, logs)
+        self.run_afterwards()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self.run_afterwards()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         super().on_train_end(logs)
@@ -67,8 +75,8 @@ class StatefulCallback(LightCallback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over `state`, which `state_dict` returned before the restart, in the `fit` that begins now."""
 
-    def run_after_epoch_end(self) -> None:
-        """Call `after_epoch_end`, if it is set."""
-        function, self.after_epoch_end = self.after_epoch_end, None
+    def run_afterwards(self) -> None:
+        """Call `afterwards`, if it is set."""
+        function, self.afterwards = self.afterwards, None
         if function is not None:
             function()

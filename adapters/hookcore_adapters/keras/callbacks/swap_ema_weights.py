@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from hookcore_adapters.keras import internals
+from hookcore_adapters.keras.callback_states import EMA_STATE
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from hookcore_adapters.keras.events import Logs
 
 
 class SwapEMAWeights(StatefulCallback, keras.callbacks.SwapEMAWeights):  # type: ignore[misc]  # Keras ships no types
@@ -22,14 +22,10 @@ class SwapEMAWeights(StatefulCallback, keras.callbacks.SwapEMAWeights):  # type:
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        self._ema_weights_in_model = False  # an earlier fit leaves it set
+        internals.set_has_ema_weights(self, value=False)  # an earlier fit leaves it set
 
     def state_dict(self) -> Mapping[str, Any]:
-        return {"ema_weights_in_model": self._ema_weights_in_model}
+        return {"ema_weights_in_model": internals.has_ema_weights(self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._ema_weights_in_model = bool(state["ema_weights_in_model"])
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        self.run_after_epoch_end()
+        internals.set_has_ema_weights(self, value=EMA_STATE(state)["ema_weights_in_model"])

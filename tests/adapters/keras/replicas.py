@@ -1,18 +1,21 @@
-"""A process with two virtual CPUs, which must be made before TensorFlow begins: all plugins under a `MirroredStrategy`.
+"""A process with two virtual CPUs, which must be made before its backend begins: all plugins, with a model on both of them.
 
-`python mirrored.py DIRECTORY` trains with one replica and with two, uncut and cut within an epoch, and prints what came of it.
+`python replicas.py DIRECTORY` trains under TensorFlow's `MirroredStrategy`, or JAX's `DataParallel`, with one replica and with
+two, uncut and cut within an epoch, and writes what came of it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # for JAX, which reads it when it begins
+
 import keras
 import numpy as np
-import tensorflow as tf
 
 from hookcore_adapters.keras import callbacks, fit
 from hookcore_plugins import (
@@ -67,18 +70,21 @@ def plugins(directory: Path) -> list[object]:
     ]
 
 
-def outcome(strategy: Any, directory: Path, *, split: bool) -> dict[str, Any]:
-    """Train uncut, and cut and resumed; return what a test compares. `split`: the strategy splits the data beforehand."""
-    samples = np.random.default_rng(7).normal(size=(32, 3)).astype("float32")
-    dataset = tf.data.Dataset.from_tensor_slices((samples, samples.sum(axis=1, keepdims=True))).batch(8)
-    data = strategy.experimental_distribute_dataset(dataset) if split else dataset
-    arguments = {"epochs": 5, "verbose": 0, "validation_data": dataset, "shuffle": False}
+def samples() -> tuple[Any, Any]:
+    """Four batches of eight."""
+    x = np.random.default_rng(7).normal(size=(32, 3)).astype("float32")
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def outcome(strategy: Any, directory: Path, data: tuple[Any, ...], **more: Any) -> dict[str, Any]:
+    """Train uncut, and cut and resumed; return what a test compares."""
+    arguments: dict[str, Any] = {"epochs": 5, "verbose": 0, "validation_data": samples(), "validation_batch_size": 8} | more
     uncut, resumed = build(strategy), build(strategy)
-    whole = fit(uncut, data, plugins=plugins(directory / "uncut"), **arguments)
+    whole = fit(uncut, *data, plugins=plugins(directory / "uncut"), **arguments)
     try:
-        fit(build(strategy), data, plugins=plugins(directory / "cut"), callbacks=[Cut()], **arguments)
+        fit(build(strategy), *data, plugins=plugins(directory / "cut"), callbacks=[Cut()], **arguments)
     except InterruptedError:
-        rest = fit(resumed, data, plugins=plugins(directory / "cut"), resume="auto", **arguments)
+        rest = fit(resumed, *data, plugins=plugins(directory / "cut"), resume="auto", **arguments)
     assert rest.resumed_from is not None
     return {
         "failures": [str(failure.error) for run in (whole, rest) for failure in run.failures],
@@ -97,25 +103,46 @@ def rates_of_drop_ins(strategy: Any) -> list[float]:
     """Return the rate that the learning-rate callbacks of Keras's names leave: a tenth by one, and half of it by the other."""
     x = np.ones((8, 3), "float32")
     model = build(strategy)
-    halve = callbacks.ReduceLROnPlateau("loss", mode="max", patience=1, factor=0.5)
+    halve = callbacks.ReduceLROnPlateau("loss", min_delta=100, patience=1, factor=0.5)
     scheduled = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 10 if epoch == 0 else rate)
-    history = model.fit(x, x[:, :1], batch_size=8, epochs=3, verbose=0, callbacks=[scheduled, halve]).history
+    history = model.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0, callbacks=[scheduled, halve]).history
     plugin = fit(
         build(strategy), x, x[:, :1], batch_size=8, verbose=0, plugins=[LearningRateSchedule(lambda epoch: 0.25 + epoch)]
     )
     return [*history["learning_rate"], float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)), plugin.learning_rate]
 
 
-def main(directory: Path) -> None:
+def on_tensorflow(directory: Path) -> dict[str, Any]:
+    """`MirroredStrategy`, which may split a dataset beforehand."""
+    import tensorflow as tf
+
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     two, one = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), tf.distribute.MirroredStrategy(["CPU:0"])
-    results = {
-        "two": outcome(two, directory / "two", split=False),
-        "two, data split beforehand": outcome(two, directory / "split", split=True),
-        "one": outcome(one, directory / "one", split=False),
+    dataset = tf.data.Dataset.from_tensor_slices(samples()).batch(8)
+    split = two.experimental_distribute_dataset(dataset)
+    return {
+        "two": outcome(two, directory / "two", (dataset,), shuffle=False),
+        "two, data split beforehand": outcome(two, directory / "split", (split,), shuffle=False),
+        "one": outcome(one, directory / "one", (dataset,), shuffle=False),
         "drop-ins": rates_of_drop_ins(two),
     }
+
+
+def on_jax(directory: Path) -> dict[str, Any]:
+    """`DataParallel`, for shuffled arrays."""
+    devices = keras.distribution.list_devices()
+    two, one = (keras.distribution.DataParallel(devices=devices[:number]) for number in (2, 1))
+    results = {}
+    for name, strategy in (("two", two), ("one", one)):
+        keras.distribution.set_distribution(strategy)  # for `fit` too
+        results[name] = outcome(strategy, directory / name, samples(), batch_size=8)
+    keras.distribution.set_distribution(two)
+    return results | {"drop-ins": rates_of_drop_ins(two), "devices": len(devices)}
+
+
+def main(directory: Path) -> None:
+    results = {"tensorflow": on_tensorflow, "jax": on_jax}[keras.backend.backend()](directory)
     Path(directory, "results.json").write_text(json.dumps(results))
 
 

@@ -1,0 +1,310 @@
+"""The private parts of Keras that this package uses: it uses them here, those of data by `internal_data`, and nowhere else.
+
+Nothing public gives what they give, and each release of Keras may change them. Each is declared once, as an `Internal`, and the
+functions below read it from there.
+"""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import keras
+
+from hookcore import HookcoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from io import BytesIO
+    from pathlib import Path
+
+_REQUIRED: Final = object()
+
+
+@attrs.frozen
+class Internal:
+    """A private part: where it is, and what it is used for."""
+
+    path: str
+    """The path of a module's part, or of an attribute of a class's objects."""
+    purpose: str
+
+    @property
+    def owner(self) -> str:
+        """The path of the module or the class that has it."""
+        return self.path.rpartition(".")[0]
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Its name in the module or the class."""
+        return self.path.rpartition(".")[2]
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """The part of a module. Raises `HookcoreError` if it is gone."""
+        try:
+            return pkgutil.resolve_name(self.path)
+        except (ImportError, AttributeError) as error:
+            raise self._gone() from error
+
+    def of(self, owner: Any, default: Any = _REQUIRED) -> Any:
+        """Return the attribute of `owner`, or `default` if that is missing. Raises `HookcoreError` without a default."""
+        try:
+            return getattr(owner, self.name)
+        except AttributeError as error:
+            if default is _REQUIRED:
+                raise self._gone() from error
+            return default
+
+    def set(self, owner: Any, value: Any) -> None:
+        """Set the attribute of `owner`."""
+        setattr(owner, self.name, value)
+
+    def _gone(self) -> HookcoreError:
+        return HookcoreError(
+            f"{self.path} is gone, which tells hookcore {self.purpose}, in Keras {keras.__version__} or its backend. "
+            "Use an earlier one, or a newer hookcore."
+        )
+
+
+# What Keras saves.
+
+_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable", "which objects Keras saves")
+_KIND_OF_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable._obj_type", "what kind of object Keras saves")
+_WALK = Internal("keras.src.saving.saving_lib._walk_saveable", "the objects in an object that Keras saves")
+_SKIPPED = Internal("keras.src.saving.saving_lib.get_attr_skipset", "which attributes Keras does not save")
+_AS_JSON = Internal("keras.src.saving.saving_lib._serialize_model_as_json", "a model's configuration without its weights")
+_STORE = Internal("keras.src.saving.saving_lib.H5IOStore", "how Keras lays out a file of weights")
+_SNAKE_CASE = Internal("keras.src.utils.naming.to_snake_case", "the names of objects in lists in a file of weights")
+_SOURCE = Internal("keras.src", "which methods are Keras's own")
+_PREPROCESSING = Internal("keras.src.layers.preprocessing", "which layers of Keras's own do more than assign when they load")
+_GLOBAL = Internal("keras.src.backend.common.global_state.get_global_attribute", "what Keras keeps for the whole process")
+_SET_GLOBAL = Internal(
+    "keras.src.backend.common.global_state.set_global_attribute", "where Keras keeps which attributes it does not save"
+)
+
+
+def saveable() -> Any:
+    """Return the class of all objects that Keras saves: layers, optimizers, metrics, losses."""
+    return _SAVEABLE.value
+
+
+def walk_saveable(value: Any) -> Iterable[tuple[str, Any]]:
+    """Return the name and the value of each attribute of `value` in which Keras looks for objects to save."""
+    # Keras makes an object of each kind to see what attributes it has, and again at each call: it keeps what it found under
+    # another key than it looks under. Each thread has its own keys.
+    kind = _KIND_OF_SAVEABLE.of(value)()
+    key = f"saving_attr_skiplist_{kind}"
+    if _GLOBAL.value(key) is None:
+        _SET_GLOBAL.value(key, _SKIPPED.value(kind))
+    return _WALK.value(value)  # type: ignore[no-any-return]
+
+
+def name_in_list(value: Any) -> str:
+    """Return the name of an object in a list in a file of weights, without its number."""
+    return str(_SNAKE_CASE.value(type(value).__name__))
+
+
+def is_of_keras(owner: Any, method: str) -> bool:
+    """Return whether the class of `owner` has a `method` of Keras's own."""
+    return _module_of(owner, method).startswith(f"{_SOURCE.path}.")
+
+
+def is_of_preprocessing(owner: Any, method: str) -> bool:
+    """Return whether `owner` has a `method` of Keras's own layers of preprocessing."""
+    return _module_of(owner, method).startswith(f"{_PREPROCESSING.path}.")
+
+
+def _module_of(owner: Any, method: str) -> str:
+    return str(getattr(getattr(type(owner), method, None), "__module__", ""))
+
+
+def model_as_json(model: Any) -> Iterable[str]:
+    """Return the configuration and the metadata of a `.keras` file."""
+    return _AS_JSON.value(model)  # type: ignore[no-any-return]
+
+
+def weights_store(file: Path | BytesIO, mode: str) -> Any:
+    """Open a file of weights, which has groups in Keras's layout."""
+    return _STORE.value(file, mode=mode)
+
+
+# Random numbers.
+
+_MAKE_GLOBAL_SEED = Internal("keras.src.random.seed_generator.global_seed_generator", "the generator without a seed")
+_SEED_DTYPE = Internal("keras.src.backend.random_seed_dtype", "the type of a generator's state")
+_RANDOM_SEED = Internal("keras.src.utils.rng_utils.get_random_seed", "whether keras.utils.set_random_seed was called")
+_GLOBAL_SEED: Final = "global_seed_generator"
+"""The name by which Keras keeps the generator; the constant that has it came with Keras 3.13."""
+
+
+def global_seed() -> Any | None:
+    """Return the variable of the generator from which `keras.random` draws without a seed, or None if nothing has drawn."""
+    generator = _GLOBAL.value(_GLOBAL_SEED)
+    return None if generator is None else generator.state
+
+
+def set_global_seed(value: Any) -> None:
+    """Set the state of the generator from which `keras.random` draws without a seed."""
+    _MAKE_GLOBAL_SEED.value().state.assign(value)
+
+
+def seed_dtype() -> Any:
+    """Return the type of the state of Keras's generators on this backend."""
+    return _SEED_DTYPE.value()
+
+
+def random_seed() -> int | None:
+    """Return the seed given to `keras.utils.set_random_seed`, or None."""
+    return _RANDOM_SEED.value()  # type: ignore[no-any-return]
+
+
+# Layers and optimizers.
+
+_FLATTEN_LAYERS = Internal("keras.Layer._flatten_layers", "the layers within a layer that is no model")
+_TRAINED_WEIGHTS = Internal("keras.Layer._trainable_variables", "a layer's own weights, without those of layers within")
+_OTHER_WEIGHTS = Internal("keras.Layer._non_trainable_variables", "a layer's own weights, without those of layers within")
+_SEEDS = Internal("keras.Layer._seed_generators", "a layer's own generators, without those of layers within")
+_FUNCTIONAL = Internal("keras.Sequential._functional", "the graph of a Sequential")
+_NODES = Internal("keras.Function._nodes_by_depth", "the order in which a model calls its layers")
+_LOOKUP_LAYER = Internal("keras.layers.TextVectorization._lookup_layer", "whether a vocabulary has changed")
+_OPTIMIZED = Internal("keras.optimizers.Optimizer._trainable_variables", "the variables that an optimizer was built for")
+_RATE = Internal("keras.optimizers.Optimizer._learning_rate", "the schedule of an optimizer's learning rate")
+_CALLS = Internal("keras.optimizers.Optimizer._iterations", "how often an optimizer that adds up gradients was called")
+
+
+def flatten_layers(layer: Any, *, include_self: bool = True, recursive: bool = True) -> list[Any]:
+    """Return the layers within `layer`, a model or not: all of them, or those directly within."""
+    return list(_FLATTEN_LAYERS.of(layer)(include_self=include_self, recursive=recursive))
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """Return the variables of `layer` without those of layers within; the states of its seed generators are among them."""
+    seeds = [generator.state for generator in _SEEDS.of(layer)]
+    return [*_TRAINED_WEIGHTS.of(layer), *_OTHER_WEIGHTS.of(layer), *seeds]
+
+
+def functional_of_sequential(model: Any) -> Any | None:
+    """Return the model with the graph of a Sequential's layers, or None if it is not built."""
+    return _FUNCTIONAL.of(model)
+
+
+def nodes_by_depth(functional: Any) -> Mapping[int, list[Any]]:
+    """Return each call of a layer or an operation in a model's graph, by its distance from the output."""
+    return _NODES.of(functional)  # type: ignore[no-any-return]
+
+
+def lookup_table(layer: Any) -> Any | None:
+    """Return the table of a lookup layer, which a new vocabulary replaces; None for another layer."""
+    return getattr(_LOOKUP_LAYER.of(layer, layer), "lookup_table", None)
+
+
+def trainable_variables_of(optimizer: Any) -> list[Any]:
+    """Return the variables that `optimizer` was built for."""
+    return list(_OPTIMIZED.of(optimizer))
+
+
+def rate_or_schedule(optimizer: Any) -> Any | None:
+    """Return what `optimizer` has for a learning rate: a variable or a schedule; None if it has another kind of rate."""
+    return _RATE.of(optimizer, None)
+
+
+def calls_of(optimizer: Any, updates: Any) -> Any:
+    """Return how often `optimizer` was called, which is more than its `updates` if it adds up gradients."""
+    return _CALLS.of(optimizer, updates)
+
+
+# What `compile` was given.
+
+_LOSS = Internal("keras.Model._compile_loss", "the compiled losses")
+_METRICS = Internal("keras.Model._compile_metrics", "the compiled metrics")
+_LOSS_TRACKER = Internal("keras.Model._loss_tracker", "the metric of the loss, which model.metrics may hide")
+_GIVEN_LOSS = Internal("keras.src.trainers.compile_utils.CompileLoss._user_loss", "the names of outputs with losses")
+_GIVEN_METRICS = Internal("keras.src.trainers.compile_utils.CompileMetrics._user_metrics", "metrics before the first batch")
+_GIVEN_WEIGHTED = Internal(
+    "keras.src.trainers.compile_utils.CompileMetrics._user_weighted_metrics", "weighted metrics before the first batch"
+)
+_DIRECTION = Internal("keras.metrics.MeanMetricWrapper._direction", "whether a metric gets better upwards or downwards")
+
+
+def hidden_metrics(model: Any) -> list[Any]:
+    """Return the metrics that training uses, and that a `metrics` of the model's own may leave out."""
+    hidden = [_LOSS_TRACKER.of(model, None), _METRICS.of(model, None), *getattr(_LOSS.of(model, None), "metrics", ())]
+    return [metric for metric in hidden if metric is not None]
+
+
+def losses_and_metrics_given(model: Any) -> list[Any]:
+    """Return the losses and the metrics as they were given to `compile`: each anything that it takes, or None."""
+    return [_GIVEN_LOSS.of(_LOSS.of(model, None), None), _GIVEN_METRICS.of(_METRICS.of(model, None), None)]
+
+
+def metrics_given(metric: Any) -> list[Any]:
+    """Return the metrics and the weighted metrics that were given to `compile`, if `metric` stands for all of them."""
+    return [_GIVEN_METRICS.of(metric, None), _GIVEN_WEIGHTED.of(metric, None)]
+
+
+def direction_of(metric: Any) -> str | None:
+    """Return `"up"` or `"down"` for the direction in which Keras declares that `metric` gets better, or None."""
+    return _DIRECTION.of(metric, None)  # type: ignore[no-any-return]
+
+
+# Training.
+
+_TRAINER = Internal("keras.src.trainers.trainer.Trainer", "the signature of Keras's own fit, whatever patches Model.fit")
+_INITIAL_EPOCH = Internal("keras.Model._initial_epoch", "the epoch with which fit begins, whatever it was given")
+_BUILD = Internal("keras.Model._symbolic_build", "what Keras makes at the first batch")
+_COMPUTE_LOSS = Internal("keras.Model._compute_loss", "the loss, even if an overridden compute_loss lacks an argument")
+_MODEL = Internal("keras.callbacks.Callback._model", "in which attribute a callback keeps its model")
+_EMA_IN_MODEL = Internal("keras.callbacks.SwapEMAWeights._ema_weights_in_model", "which weights are in the model")
+_JAX_STATE = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state", "the values that JAX's trainer keeps to itself")
+_JAX_SYNCED = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state_synced", "whether the model has them too")
+
+
+def jax_state(model: Any) -> Mapping[str, Any] | None:
+    """Return the values that Keras's trainer on JAX holds, by the kind of variable, or None if the variables have them."""
+    state = _JAX_STATE.of(model, None)  # no other backend's model has it
+    return None if not state or _JAX_SYNCED.of(model) else state
+
+
+class _Epoch(int):
+    """An epoch that is true even if it is 0: Keras takes `_initial_epoch or initial_epoch`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def trainer_fit() -> Callable[..., Any]:
+    """Return Keras's own `fit`: tools that patch `Model.fit` may hide its signature."""
+    return _TRAINER.value.fit  # type: ignore[no-any-return]
+
+
+def set_initial_epoch(model: Any, epoch: int | None) -> None:
+    """Have the `fit` of `model` begin with `epoch`, counted from 0; None leaves it to the argument of `fit` again."""
+    _INITIAL_EPOCH.set(model, None if epoch is None else _Epoch(epoch))
+
+
+def symbolic_build(model: Any, batch: Any) -> None:
+    """Make what `model` and its metrics lack of what Keras makes at the first batch. `batch` has Keras's symbolic tensors."""
+    _BUILD.of(model)(data_batch=batch)
+
+
+def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, *, training: bool) -> Any:
+    """Return the compiled loss. An overridden `compute_loss` is called as Keras calls it."""
+    return _COMPUTE_LOSS.of(model)(x, y, y_pred, sample_weight, training=training)
+
+
+def drop_model(callback: Any) -> None:
+    """Have `callback` hold no model: its `set_model` may not take None."""
+    _MODEL.set(callback, None)
+
+
+def has_ema_weights(callback: Any) -> bool:
+    """Return whether a `SwapEMAWeights` has put the averaged weights into the model."""
+    return bool(_EMA_IN_MODEL.of(callback))
+
+
+def set_has_ema_weights(callback: Any, *, value: Any) -> None:
+    """Tell a `SwapEMAWeights` whether the averaged weights are in the model."""
+    _EMA_IN_MODEL.set(callback, bool(value))

@@ -1,0 +1,100 @@
+"""The private parts of Keras that the adapter uses are there in the installed Keras, and used in one module only."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import importlib.util
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import pytest
+
+from hookcore import HookcoreError
+from hookcore_adapters.keras import internal_data, internals
+from hookcore_adapters.keras.internals import Internal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PARTS = {name: part for module in (internals, internal_data) for name, part in vars(module).items() if isinstance(part, Internal)}
+BY_NAME = {"getattr", "hasattr", "setattr", "delattr"}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=[part.path for part in PARTS.values()])
+def test_the_installed_keras_has(part: Internal) -> None:
+    """The installed Keras, or TensorFlow, has this private part: as a part of a module or as an attribute of objects."""
+    own = re.match(r"keras\.src\.backend\.(jax|tensorflow|torch)\.", part.path)  # a backend's own trainer needs the backend
+    library = part.path.partition(".")[0] if own is None else own[1]
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    owner: Any = pkgutil.resolve_name(part.owner)
+    is_there = hasattr(owner, part.name)
+    if inspect.isclass(owner):
+        is_there = is_there or part.name in set(attributes_set_by(owner))
+    elif not is_there:
+        is_there = importlib.util.find_spec(part.path) is not None
+    assert is_there, f"{part.path} is gone, which tells {part.purpose}"
+
+
+def attributes_set_by(kind: type) -> Iterator[str]:
+    """The attributes that the code of a class, or of those from which it inherits, sets on its objects."""
+    for one in inspect.getmro(kind):
+        for value in vars(one).values():
+            function = inspect.unwrap(value) if callable(value) else getattr(value, "fget", None)
+            if inspect.isfunction(function):
+                yield from (step.argval for step in dis.get_instructions(function) if step.opname == "STORE_ATTR")
+
+
+def test_each_private_part_is_used() -> None:
+    """A function of the package uses each private part that is declared."""
+    used = {
+        name
+        for path in Path(internals.__file__).parent.rglob("*.py")
+        for function in ast.parse(path.read_text()).body
+        if isinstance(function, ast.FunctionDef | ast.ClassDef)
+        for node in ast.walk(function)
+        if (name := getattr(node, "id", getattr(node, "attr", None)))
+    }
+    assert PARTS
+    assert PARTS.keys() <= used
+
+
+def test_no_other_module_asks_for_a_private_attribute_by_name() -> None:
+    """What ruff cannot see, `getattr(model, "_name")`, is in no other module."""
+    package = Path(internals.__file__).parent
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BY_NAME
+        for argument in node.args[1:2]
+        if isinstance(argument, ast.Constant) and str(argument.value).startswith("_") and not str(argument.value).endswith("__")
+    ]
+    assert found == []
+
+
+def test_the_generator_without_a_seed_is_found() -> None:
+    """Once something has drawn without a seed, the state of Keras's generator is known, and can be set."""
+    keras.random.uniform(())
+    state = internals.global_seed()
+    assert state is not None
+    before = keras.ops.convert_to_numpy(state)
+    drawn = float(keras.random.uniform(()))
+    internals.set_global_seed(before)
+    assert float(keras.random.uniform(())) == drawn
+
+
+def test_a_part_that_is_gone_is_named() -> None:
+    """If a private part is gone, using it is an error that names it, what it is for, and Keras's version."""
+    told = rf"is gone, which tells hookcore what for, in Keras {keras.__version__}"
+    with pytest.raises(HookcoreError, match=rf"keras\.src\.saving\.gone {told}"):
+        _ = Internal("keras.src.saving.gone", "what for").value
+    gone = Internal("keras.Layer._gone", "what for")
+    with pytest.raises(HookcoreError, match=rf"keras\.Layer\._gone {told}"):
+        gone.of(keras.layers.Dense(1))
+    assert gone.of(keras.layers.Dense(1), None) is None
