@@ -6,21 +6,22 @@ import contextlib
 import functools
 import itertools
 import logging
+from collections.abc import Collection  # noqa: TC003 - tools such as jsonargparse read the types of the arguments
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hookcore import Engine, HookcoreError, MetricError, MetricNames, Run
+from hookcore import HookcoreError, MetricError, MetricNames, Plugins, Resume, Run, Trainee
 from hookcore.authoring import due
 from hookcore.driver import Driver
 from hookcore.means import Means
-from hookcore.trainee import check_trainee
+from hookcore.trainee import begin_data, check_trainee, restore_random
 from hookcore.validators import checked_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from hookcore import Position, Resume, Trainee
+    from hookcore import Position
 
 logger = logging.getLogger("hookcore")
 
@@ -36,7 +37,7 @@ class Loop:
                     loop.log(loss=step(batch))
                 loop.log(val_loss=evaluate())
 
-    * `plugins`: what `Engine` takes, or an `Engine`.
+    * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
     * `epochs`: the number of epochs; None for a loop that a plugin's vote ends. `initial_epoch` is the first, counted from zero.
     * `trainee` lets plugins set the learning rate, take snapshots and save. When the `with` block is entered, a plugin that needs
       what the trainee lacks is refused by name.
@@ -49,12 +50,13 @@ class Loop:
     * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
       resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
       are restored when the `with` block is entered. In an epoch that was cut, `batches` skips as many items of the data as were
-      trained before: give it the same data in the same order. What else your own code keeps, restore yourself.
+      trained before: give it the same data in the same order. If the trainee knows such data, they begin there, and nothing is
+      read before. What else your own code keeps, restore yourself.
     """
 
     def __init__(
         self,
-        plugins: Iterable[object] | Engine = (),
+        plugins: Plugins = (),
         *,
         epochs: int | None = None,
         initial_epoch: int = 0,
@@ -99,6 +101,8 @@ class Loop:
         """Whether an evaluation has ended the open batch, and belongs to it with what the body still does."""
         self._left_batch: Callable[[], None] | None = None
         """Ends what the body has left: a batch by `break`, or an evaluation by an exception."""
+        self._has_warned = False
+        """Whether the log says that the data's order is lost if the run is cut."""
         self._in_epoch = False
         """Whether the body trains an epoch, or has left one by `break`."""
 
@@ -193,20 +197,43 @@ class Loop:
         if means.is_in_batch or (self._held and self._evaluation is None):
             raise HookcoreError(
                 "Loop.batches was called within a batch of another Loop.batches, which has not ended. To train on two data sets "
-                "at once, zip them: loop.batches(zip(a, b))."
+                "at once, give it data that yield pairs. zip(a, b) does, but hides what a resumed run needs: an epoch that was "
+                "cut continues as it was only if both come in the same order again."
             )
         if self._evaluation is not None:
             yield from self._evaluated(data, means)
             return
         self._driver.batches()  # before the data is asked for its first, which may take its time
-        yield from self._trained(data, means) if accumulate == 1 else self._accumulated(data, means, accumulate)
+        items, first = self._begun(data)
+        yield from self._trained(items, means) if accumulate == 1 else self._accumulated(items, means, accumulate, first)
 
-    def _trained(self, data: Iterable[Batch], means: Means) -> Iterator[Batch]:
+    def _begun(self, data: Iterable[Batch]) -> tuple[Iterator[Batch], int]:
+        """Return what iterates over `data`, and the number of its first batch.
+
+        If the trainee can skip them, it is without the batches that were trained before the cut.
+        """
+        trainee = self.run.trainee
+        begun = begin_data(trainee, data, self._driver.epoch, self._to_skip)
+        saves = any(registered.is_resumable for registered in self._driver.engine.plugins)
+        if begun.warning is not None and (self._to_skip or saves) and not self._has_warned:
+            self._has_warned = True
+            logger.warning("%s", begun.warning)
+        items = iter(data)
+        if begun.batch:
+            self._skipped(begun.batch)
+        return items, begun.batch
+
+    def _skipped(self, batches: int) -> None:
+        self._to_skip -= batches
+        if not self._to_skip:
+            restore_random(self.run.trainee)
+
+    def _trained(self, items: Iterator[Batch], means: Means) -> Iterator[Batch]:
         begin, end = self._driver.batches()  # the shortest way, as each batch is an update
         self._updates = 1
-        for number, batch in enumerate(data, self._driver.position.batch - self._to_skip):
+        for number, batch in enumerate(items, self._driver.position.batch - self._to_skip):
             if self._to_skip:
-                self._to_skip -= 1
+                self._skipped(1)
                 continue
             if self._driver.stopping:
                 return
@@ -239,14 +266,14 @@ class Loop:
             self._driver.end(error)
             raise
 
-    def _accumulated(self, data: Iterable[Batch], means: Means, accumulate: int) -> Iterator[Batch]:
-        items, nothing = iter(data), object()
+    def _accumulated(self, items: Iterator[Batch], means: Means, accumulate: int, first: int) -> Iterator[Batch]:
+        nothing = object()
         batch: Any = next(items, nothing)
-        for number in itertools.count(1):
+        for number in itertools.count(first + 1):
             if batch is nothing:
                 return
             if self._to_skip:
-                self._to_skip -= 1
+                self._skipped(1)
                 batch = next(items, nothing)
                 continue
             if number % accumulate == 1 and self._driver.stopping:

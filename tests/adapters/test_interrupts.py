@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import hookcore
+import hookcore.interrupt
 import hookcore_adapters
 from hookcore import Outcome, Run, hookimpl
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DATA = [1.0, -2.0, 3.0]
 CODE = (__file__, *(str(Path(str(package.__file__)).parent) for package in (hookcore, hookcore_adapters)))
-STRIDE = 41
+STRIDE = 61
 """Ctrl-C comes at every N-th line: a prime, so that no loop is met at the same place each time."""
 
 
@@ -60,14 +60,20 @@ def train_by_epochs(directory: Path, trainee: ScriptedTrainee) -> Run:
     return loop.run
 
 
-def interrupted(directory: Path, at: int, times: int = 1, train: Callable[[Path, ScriptedTrainee], Run] = train) -> int:
-    """Train, with Ctrl-C `times` times at the `at`-th line; returns how many lines there were until the end."""
+def interrupted(
+    directory: Path,
+    at: int,
+    times: int = 1,
+    train: Callable[[Path, ScriptedTrainee], Run] = train,
+    code: tuple[str, ...] = CODE,
+) -> int:
+    """Train, with Ctrl-C `times` times at the `at`-th line of `code`; returns how many lines there were until the end."""
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal lines
         del argument
-        if not frame.f_code.co_filename.startswith(CODE):
+        if not frame.f_code.co_filename.startswith(code):
             return None
         lines += event == "line"
         if lines == at and event == "line":
@@ -84,12 +90,6 @@ def interrupted(directory: Path, at: int, times: int = 1, train: Callable[[Path,
     finally:
         sys.settrace(before)
     return lines
-
-
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing loses its power here, and a sync costs more than all the rest."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 # Between opening a file and the `with` that closes it, a Ctrl-C leaves that to the garbage collector.
@@ -122,6 +122,19 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
         resumed += run.resumed_from is not None
         at += STRIDE * times
     assert resumed > 10
+
+
+@pytest.mark.parametrize("train", [train, train_by_epochs])
+def test_ctrl_c_at_each_line_that_handles_it_leaves_no_handler(
+    tmp_path: Path, train: Callable[[Path, ScriptedTrainee], Run]
+) -> None:
+    """Whether it comes while the handler is put in place, is in place or is taken away: the program's own is there afterwards."""
+    code = (str(Path(hookcore.interrupt.__file__)),)
+    total = interrupted(tmp_path / "counted", 0, 1, train, code)
+    assert total > 10
+    for at in range(1, total + 1):
+        interrupted(tmp_path / str(at), at, 1, train, code)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, at
 
 
 def test_a_second_ctrl_c_is_raised_at_once_and_saves_nothing_of_the_cut_batch(tmp_path: Path) -> None:

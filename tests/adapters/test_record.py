@@ -266,6 +266,23 @@ def test_a_moment_that_is_not_settled_has_no_record(moment: str) -> None:
     assert state.loads(driver.record())["position"] == {"epoch": 1, "batch": 0, "begun": False}
 
 
+def test_a_batch_that_is_held_has_the_record_of_one_that_is_settled() -> None:
+    """If the framework leaves its evaluations out when it resumes; but not within an accumulation, nor after an evaluation."""
+    driver = Driver(Engine(autoload=False))
+    driver.begin(Run.of(epochs=1))
+    driver.batch_held(updates=0)
+    with pytest.raises(HookcoreError, match="within a moment that is not settled"):
+        driver.record(held=True)
+    driver.batch_held()
+    held = driver.record(held=True)
+    driver.evaluate_end({"loss": 1.0}, named={"val_loss": 1.0})
+    with pytest.raises(HookcoreError, match="within a moment that is not settled"):
+        driver.record(held=True)
+    driver.settled()
+    assert state.loads(held)["position"] == state.loads(driver.record())["position"] == {"epoch": 0, "batch": 2, "begun": True}
+    assert state.loads(held)["history"]["epochs"] == []
+
+
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"])
 @pytest.mark.parametrize("shortest", [False, True], ids=["facts", "shortest way"])
 def test_a_hook_gets_no_record(hook: str, *, shortest: bool) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import hypothesis
-import pytest
 from hypothesis import strategies as st
 
 from hookcore import Engine, Outcome, Run, hookimpl, store
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
 # Hypothesis draws from the constants of all modules that are imported so far, so the runs, and how many checkpoints they have,
 # depend on what was tested before in the same process.
-EXAMPLES = 400
-CASES = 1000
+EXAMPLES = 2 * hypothesis.settings().max_examples
+CASES = 5 * hypothesis.settings().max_examples
 counted: Counter[str] = Counter()
 
 
@@ -262,14 +261,6 @@ def within(events: list[Any]) -> list[Any]:
     """The events between the beginning and the end of training, less those that tell when a write was done."""
     left_out = {"on_train_begin", "on_train_end", "on_exception", "on_checkpoint"}
     return [repr(event) for event in events if event[0] not in left_out]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unsynced() -> Iterator[None]:
-    """Nothing loses its power here, and a sync costs more than all the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        yield
 
 
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)

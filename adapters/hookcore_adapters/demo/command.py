@@ -6,21 +6,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from hookcore import CheckpointError, Engine, HookcoreError, Outcome
-from hookcore_adapters.demo import digits, imdb
+from hookcore_adapters.demo import every, frameworks, imdb, result
+from hookcore_adapters.demo.result import INTERRUPTED, Result
+from hookcore_adapters.demo.task import MissingError
 from hookcore_plugins import Checkpoint, Console, CSVLog
 
 if TYPE_CHECKING:
     from hookcore import Run
     from hookcore_adapters.demo.task import Task
 
-INTERRUPTED = 130
-"""The exit status that shells give to a program ended by Ctrl-C."""
-
 
 @click.command()
+@click.option(
+    "--framework",
+    type=click.Choice(list(frameworks.FRAMEWORKS)),
+    help="What trains the digits: the same data and the same plugins in each; keras unless given.",
+)
+@click.option(
+    "--all", "trains_all", is_flag=True, help="Train the digits with each framework that is installed, one after the other."
+)
 @click.option(
     "--model",
     "name",
@@ -37,79 +45,89 @@ INTERRUPTED = 130
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where checkpoints and logs go: runs/demo or runs/imdb. An earlier run's are moved aside, not overwritten.",
+    help="Where checkpoints and logs go: runs/demo or the like. An earlier run's are moved aside, not overwritten.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="The most epochs to train: 60 for digits, 20 for IMDB.")
-def demo(name: str, data: Path | None, out: Path | None, epochs: int | None) -> None:
+@click.option("--result", "told", type=click.Path(dir_okay=False, path_type=Path), hidden=True)  # how --all learns of it
+def demo(
+    framework: str | None,
+    name: str,
+    data: Path | None,
+    out: Path | None,
+    epochs: int | None,
+    *,
+    told: Path | None,
+    trains_all: bool,
+) -> None:
     """Train a real model under plugins.
 
-    digits: a convolutional network on handwritten digits. The learning rate is cut when the validation loss stops improving, and
+    digits: a small network on handwritten digits. The learning rate is cut when the validation loss stops improving, and
     training stops when that no longer helps. Takes about a quarter of a minute on two cores.
 
     imdb: a convolutional network over words that overfits, and TensorBoard shows when: metrics, histograms, the graph, and the
     words in the projector. If IMDB cannot be downloaded, it trains on texts that are on this machine, in about a minute.
 
-    Both load the best checkpoint again in the end, and score it.
+    Both load the best checkpoint again in the end, with the framework's own loader, and score it. With --all, each framework
+    trains in a process of its own, and a table at the end compares them.
     """
     if data is not None and name != "imdb":
         raise click.UsageError("--data is for --model imdb.")
-    out = out or Path("runs", "demo" if name == "digits" else name)
+    if name == "imdb" and (trains_all or framework not in {None, "keras"}):
+        raise click.UsageError("--model imdb is for --framework keras.")
+    if trains_all and framework is not None:
+        raise click.UsageError("--all trains every framework: leave out --framework.")
+    if trains_all:
+        sys.exit(every.train(out, epochs))
+    framework = framework or "keras"
+    suffix = "" if framework == "keras" else f"-{framework}"
+    out = out or Path("runs", f"demo{suffix}" if name == "digits" else name)
     try:
-        task = digits.prepare() if name == "digits" else imdb.prepare(out, data)
-        checkpoint = Checkpoint(out / "checkpoints")
+        task: Task = frameworks.prepare(framework) if name == "digits" else imdb.prepare(out, data)
+        checkpoint = Checkpoint(out / "checkpoints", monitor=f"{task.validation}loss")
         engine = Engine([*task.plugins, checkpoint, Console(), CSVLog(out / "metrics.csv")])
-        _train(task, engine, epochs)
+        _train(task, engine, epochs or task.epochs)
+    except MissingError as error:
+        if told is not None:
+            Result(framework, missing=error.message).write(told)
+        raise
     except HookcoreError as error:
         raise click.ClickException(str(error)) from error
-    run: Run = engine.run  # type: ignore[assignment]  # fit began one
-    is_verified = _score(checkpoint, task, run)
+    run: Run = engine.run  # type: ignore[assignment]  # training began one
+    scored = _score(framework, checkpoint, task, run)
     click.echo(f"Metrics by epoch:  {out / 'metrics.csv'}")
     click.echo(f"Checkpoints:       {out / 'checkpoints'}")
+    if told is not None:
+        scored.write(told)
     if run.outcome is Outcome.INTERRUPTED:
         sys.exit(INTERRUPTED)
-    sys.exit(0 if is_verified else 1)
+    sys.exit(0 if scored.is_verified else 1)
 
 
-def _train(task: Task, engine: Engine, epochs: int | None) -> None:
+def _train(task: Task, engine: Engine, epochs: int) -> None:
     """Train. Ctrl-C ends the run, which is then reported like any other, unless no run has begun."""
-    from hookcore_adapters.keras import fit
-
     try:
-        fit(
-            task.model,
-            *task.train,
-            validation_data=task.validation,
-            epochs=epochs or task.epochs,
-            batch_size=task.batch_size,
-            plugins=engine,
-        )
-    except KeyboardInterrupt:
-        if engine.run is None:
+        task.train(engine, epochs)
+    except (KeyboardInterrupt, SystemExit):  # the latter is what Lightning makes of the former
+        if engine.run is None or engine.run.outcome is not Outcome.INTERRUPTED:
             raise
 
 
-def _score(checkpoint: Checkpoint, task: Task, run: Run) -> bool:
-    """Load the best checkpoint again, print its score, and return whether that is the recorded score."""
-    import keras
-
-    from hookcore_adapters.keras import MODEL_FILE
-
+def _score(framework: str, checkpoint: Checkpoint, task: Task, run: Run) -> Result:
+    """Load the best checkpoint again, print its score beside the recorded one, and return both."""
+    metric = f"{task.validation}loss"
+    found = Result.of(run, framework, metric)
     try:
         best = checkpoint.best()
     except CheckpointError:
         # Interrupted before the first validation: there is one checkpoint, and no metric that ranks it.
         newest = checkpoint.newest()
-        keras.models.load_model(newest.path / MODEL_FILE)
+        task.score(newest.path)
         click.echo(f"\nNo epoch was finished. The checkpoint of step {newest.step} verifies and loads: {newest.path}")
-        return True
-    loaded = keras.models.load_model(best.path / MODEL_FILE)
-    # In the batches of the training: another order of the sums gives another last digit.
-    scores = loaded.evaluate(*task.validation, batch_size=task.batch_size, verbose=0, return_dict=True)
-    recorded = min(run.history["val_loss"])
-    equal = bool(scores["loss"] == recorded)
-    click.echo(f"\nBest checkpoint:   {best.path / MODEL_FILE} (epoch {best.epoch + 1}), loaded again:")
-    others = "".join(f", val_{metric} {value:.4f}" for metric, value in scores.items() if metric != "loss")
-    click.echo(f"                   val_loss {scores['loss']:.6f}{others}")
-    verdict = "equal to it" if equal else "NOT equal to it"
-    click.echo(f"                   recorded best val_loss {recorded:.6f}: {verdict}")
-    return equal
+        return found
+    scores = task.score(best.path)
+    found = attrs.evolve(found, best=min(run.history[metric]), best_epoch=best.epoch + 1, again=float(scores["loss"]))
+    result.show([found])
+    others = "".join(f", {task.validation}{name} {value:.4f}" for name, value in scores.items() if name != "loss")
+    click.echo(f"Best checkpoint:   {best.path / task.file}")
+    click.echo(f"Loaded again by:   {task.loader}{others}")
+    return found

@@ -1,40 +1,42 @@
-"""The digits demo: a small convolutional network that finds its own learning rate and its own end."""
+"""The digits that the demo trains on, whatever the framework, and the plugins that steer it."""
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING, Any, Final
 
-from hookcore_adapters.demo.task import Task, loading
+import attrs
+
 from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def prepare() -> Task:
-    """Return the task: 1,797 handwritten digits from scikit-learn, four fifths of them to train on."""
-    click.echo("Loading Keras and the digits (1,797 images of 8 x 8 pixels, from scikit-learn) ...")
-    with loading():
-        import keras
-        from sklearn.datasets import load_digits
-    keras.utils.set_random_seed(1)
+LEARNING_RATE: Final = 0.01
+BATCH_SIZE: Final = 64
+EPOCHS: Final = 60
+DESCRIBED: Final = "the digits (1,797 images of 8 x 8 pixels, from scikit-learn)"
+
+
+@attrs.frozen
+class Digits:
+    """Handwritten digits, as NumPy's arrays: `images` of 8 x 8 pixels between 0 and 1, and the `labels` 0 to 9."""
+
+    images: Any
+    labels: Any
+
+
+def load() -> tuple[Digits, Digits]:
+    """Return the digits to train on, four fifths of scikit-learn's 1,797, and those to validate on."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
-    images, labels = (digits.images / 16.0)[..., None].astype("float32"), digits.target
-    model = keras.Sequential(
-        [
-            keras.layers.Input((8, 8, 1)),
-            keras.layers.Conv2D(32, 3, activation="relu", padding="same"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Conv2D(64, 3, activation="relu", padding="same"),
-            keras.layers.GlobalMaxPooling2D(),
-            keras.layers.Dropout(0.3),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    split = len(images) * 4 // 5
-    return Task(
-        model,
-        train=(images[:split], labels[:split]),
-        validation=(images[split:], labels[split:]),
-        batch_size=64,
-        epochs=60,
-        plugins=[EarlyStopping(patience=4), ReduceLROnPlateau(factor=0.3, patience=2, min_delta=0.0)],
-    )
+    images, split = (digits.images / 16.0).astype("float32"), len(digits.images) * 4 // 5
+    return Digits(images[:split], digits.target[:split]), Digits(images[split:], digits.target[split:])
+
+
+def plugins(monitor: str = "val_loss") -> Sequence[object]:
+    """Return the plugins that find the learning rate and the end."""
+    return [
+        EarlyStopping(monitor, patience=4),
+        ReduceLROnPlateau(monitor, factor=0.3, patience=2, min_delta=0.0),
+    ]

@@ -13,7 +13,8 @@ import attrs
 import click
 
 from hookcore_adapters.demo.corpus import SPECIAL, encode, paragraphs, vocabulary
-from hookcore_adapters.demo.task import Task, loading
+from hookcore_adapters.demo.keras_task import KerasTask
+from hookcore_adapters.demo.task import loading
 from hookcore_plugins import TensorBoard
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Texts:
     epochs: int
 
 
-def prepare(out: Path, data: Path | None) -> Task:
+def prepare(out: Path, data: Path | None) -> KerasTask:
     """Return the task: IMDB's reviews from `data` or as Keras downloads them, or else texts that are on this machine."""
     click.echo("Loading Keras ...")
     with loading():
@@ -50,10 +51,10 @@ def prepare(out: Path, data: Path | None) -> Task:
     click.echo(f"Watch it while it trains:  tensorboard --logdir {log_dir}")
     padded = keras.utils.pad_sequences(texts.encoded, MAX_LENGTH)
     split = int(len(padded) * 0.8)
-    return Task(
+    return KerasTask(
         _model(),
-        train=(padded[:split], texts.labels[:split]),
-        validation=(padded[split:], texts.labels[split:]),
+        (padded[:split], texts.labels[:split]),
+        (padded[split:], texts.labels[split:]),
         batch_size=texts.batch_size,
         epochs=texts.epochs,
         # No early stopping: the charts are to show where overfitting begins.

@@ -1,0 +1,77 @@
+"""What a snapshot of a pytree holds, in memory and in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from hookcore import CheckpointError, state
+from hookcore.store import files
+from hookcore_adapters.jax.leaves import SavedLeaf
+from hookcore_adapters.random_state import RandomState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
+
+WEIGHTS: Final = "model.safetensors"
+STATE_TENSORS: Final = "state.safetensors"
+STATE_FILE: Final = "state.json"
+_MAX_STATE_SIZE: Final = 1_000_000_000
+"""In bytes: a million leaves take less."""
+
+
+@attrs.frozen(eq=False)
+class JaxSnapshot:
+    """The leaves of a pytree by their paths, and what else training continues with."""
+
+    leaves: Mapping[str, SavedLeaf] = attrs.field(repr=False)
+    weights: Collection[str] = attrs.field(repr=False)
+    """The paths of the weights among them."""
+    ratios: Sequence[float] = ()
+    """Of the learning rates of several groups."""
+    random: RandomState | None = attrs.field(default=None, repr=False)
+    """The state of the random numbers that are not JAX's; None if it is of the weights alone."""
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether it holds the weights alone."""
+        return self.random is None
+
+    @property
+    def nbytes(self) -> int:
+        """The disk space that writing it takes, except for some 30 kB."""
+        return sum(getattr(leaf.value, "nbytes", 0) for leaf in self.leaves.values())
+
+    def write(self, directory: Path) -> None:
+        """Write it into `directory`, from any thread: the weights, other arrays, and the rest as JSON."""
+        arrays = {name: leaf.host(name) for name, leaf in self.leaves.items() if leaf.kind != "number"}
+        save_file({name: array for name, array in arrays.items() if name in self.weights}, directory / WEIGHTS)
+        save_file({name: array for name, array in arrays.items() if name not in self.weights}, directory / STATE_TENSORS)
+        special = {
+            name: {"kind": leaf.kind, "impl": leaf.impl, "number": leaf.value if leaf.kind == "number" else None}
+            for name, leaf in self.leaves.items()
+            if leaf.kind != "array"
+        }
+        random = None if self.random is None else self.random.state_dict()
+        text = state.dumps({"leaves": special, "ratios": list(self.ratios), "random": random})
+        (directory / STATE_FILE).write_text(text)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Return the snapshot that `write` wrote. Raises `CheckpointError` if something is damaged or missing."""
+        try:
+            weights, rest = load_file(directory / WEIGHTS), load_file(directory / STATE_TENSORS)
+            saved = state.loads(files.read(directory / STATE_FILE, _MAX_STATE_SIZE).decode())
+            leaves = {name: SavedLeaf(array) for name, array in {**weights, **rest}.items()}
+            for name, special in saved["leaves"].items():
+                value = special["number"] if special["kind"] == "number" else leaves[name].value
+                leaves[name] = SavedLeaf(value, special["kind"], special["impl"])
+            random = None if saved["random"] is None else RandomState.from_state_dict(saved["random"])
+            return cls(leaves, weights.keys(), saved["ratios"], random)
+        except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{directory} cannot be read as a state of JAX's: {error}") from error

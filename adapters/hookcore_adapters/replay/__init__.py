@@ -1,0 +1,13 @@
+"""What plugins would have done in a run that is recorded, without training again.
+
+    run = replay("runs/first/metrics.csv", [EarlyStopping(patience=3)])
+    print(run.outcome, run.stop_reasons)
+
+`hookcore replay` does it for many settings and many runs at once.
+"""
+
+from __future__ import annotations
+
+from hookcore_adapters.replay.adapter import replay
+
+__all__ = ["replay"]

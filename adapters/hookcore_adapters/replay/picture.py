@@ -1,0 +1,161 @@
+"""Draw what settings would have done: the curves with each stop, and which settings save most and lose least."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from hookcore import store
+from hookcore.authoring import local_path, printable
+from hookcore_adapters.replay.sweep import best_of, frontier, overall
+from hookcore_plugins.report import ReportError
+from hookcore_plugins.report.picture import COLOURS, new_figure, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from hookcore_adapters.replay.sweep import Overall, Swept
+
+_STOPS_APART, _LABEL_WIDTH, _LABEL_HEIGHT = 0.05, 0.5, 0.05
+"""How far from each other stops and settings must be to be named, as shares of a chart; their lines and points are all drawn."""
+_LARGEST: Final = 1e300
+"""Matplotlib overflows when it scales an axis for larger values."""
+
+
+def save(path: Path, swept: Sequence[Swept], at_most: float, kind: str) -> None:
+    """Write the picture to `path`, as `"svg"` or `"png"`. Raises `ReportError`."""
+    content = draw(swept, at_most, kind)
+    try:
+        store.write_bytes(local_path(path), content)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def draw(swept: Sequence[Swept], at_most: float, kind: str) -> bytes:
+    """Return the picture. Raises `ReportError` if Matplotlib is not installed."""
+    settings = overall(swept)
+    best, first = best_of(settings, at_most), swept[0]
+    with new_figure(width=10, height=4, text_as_paths=True) as figure:
+        curves, tradeoff = figure.subplots(1, 2, width_ratios=(3, 2))
+        if len(swept) == 1:
+            _draw_stops(curves, first, best)
+        else:
+            _draw_runs(curves, swept, best)
+        _draw_frontier(tradeoff, settings, best, first)
+        name = first.recorded.name if len(swept) == 1 else f"{len(swept)} runs"
+        title = printable(f"{name}: what each setting would have done by {first.metric}", 100)
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+        return saved(figure, kind, title)
+
+
+def _draw_stops(ax: Axes, swept: Swept, best: Overall) -> None:
+    """Draw the curve, with a line for each place at which settings stop, named by these settings."""
+    x, y = _curve(swept)
+    ax.plot(x, y, color=COLOURS["validation"], linewidth=1.5, marker="o" if len(x) <= 40 else "", markersize=3)  # noqa: PLR2004
+    stops: dict[int, list[str]] = {}
+    for result in swept.results:
+        if result.place is not None:
+            stops.setdefault(result.place, []).append(str(result.setting))
+    chosen = next(result for result in swept.results if result.setting == best.setting)
+    first = [] if chosen.place is None else [(chosen.place, 0.0)]
+    named_places = {x for x, _ in _apart([*first, *((place, 0.0) for place in sorted(stops))], _STOPS_APART, 1.0)}
+    for i, place in enumerate(sorted(stops)):
+        is_best = chosen.place == place
+        ax.axvline(place, color=COLOURS["best" if is_best else "stop"], linestyle="-" if is_best else ":", linewidth=1, zorder=1)
+        if place in named_places:
+            named = stops[place][0] + (f" and {len(stops[place]) - 1} more" if len(stops[place]) > 1 else "")
+            if is_best and len(stops[place]) > 1:
+                named = f"{best.setting} and {len(stops[place]) - 1} more"
+            ax.annotate(
+                printable(named, 40),
+                (place, 1 - 0.03 * (i % 2)),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+                va="top",
+                ha="right",
+                fontsize=7,
+                color=COLOURS["best" if is_best else "stop"],
+            )
+    if chosen.kept is not None and abs(chosen.kept.value) < _LARGEST:
+        at = chosen.kept.epoch + 1 if swept.unit == "epoch" else chosen.kept.step
+        ax.plot([at or 0], [chosen.kept.value], "o", color=COLOURS["best"], markersize=7, fillstyle="none")
+    _frame(ax, swept.unit, swept.metric, "the stop of each setting, of the best in green")
+
+
+def _draw_runs(ax: Axes, swept: Sequence[Swept], best: Overall) -> None:
+    """Draw the curve of each run, with the stop of the best setting."""
+    for one, result in zip(swept, best.results, strict=True):
+        x, y = _curve(one)
+        ax.plot(x, y, color=COLOURS["validation"], linewidth=1, alpha=0.45)
+        at = [(place, value) for place, value in zip(x, y, strict=True) if place <= result.trained]
+        if result.votes and at:
+            ax.plot(*at[-1], "|", color=COLOURS["stop"], markersize=11, markeredgewidth=2)
+    _frame(ax, swept[0].unit, swept[0].metric, printable(f"the stop of {best.setting}", 60))
+
+
+def _draw_frontier(ax: Axes, settings: Sequence[Overall], best: Overall, swept: Swept) -> None:
+    """Draw each setting by what it saves and what it loses, with a line through those that no other beats."""
+    known = [one for one in settings if one.worst is not None and math.isfinite(one.worst) and one.worst < _LARGEST]
+    line = [one for one in frontier(settings) if one in known][::-1]
+    ax.plot([100 * one.share for one in known], [one.worst or 0.0 for one in known], "o", color=COLOURS["soft"], markersize=4)
+    x, y = [100 * one.share for one in line], [one.worst or 0.0 for one in line]
+    ax.step(x, y, where="pre", color=COLOURS["training"], marker="o", markersize=4, linewidth=1)
+    first = [best] if best in line else []
+    apart = _apart([(one.share, one.worst or 0.0) for one in [*first, *line]], _LABEL_WIDTH, _LABEL_HEIGHT)
+    for one in line:
+        if (one.share, one.worst or 0.0) not in apart:
+            continue
+        alike = sum((other.share, other.worst) == (one.share, one.worst) for other in known) - 1
+        ax.annotate(
+            printable(f"{one.setting}" + (f" and {alike} more" if alike else ""), 40),
+            (100 * one.share, one.worst or 0.0),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            fontsize=7,
+            ha="right",
+        )
+    if best in known:
+        ax.plot([100 * best.share], [best.worst or 0.0], "o", color=COLOURS["best"], markersize=8, fillstyle="none")
+    ax.margins(0.12)
+    several = len(best.results) > 1
+    _frame(ax, f"{swept.unit}s saved, %" + (" in the mean" if several else ""), "", "what is lost for what is saved")
+    ax.set_ylabel(printable(f"{swept.metric} lost" + (" at most" if several else ""), 40), fontsize=9)
+
+
+def _apart(points: Sequence[tuple[float, float]], width: float, height: float) -> set[tuple[float, float]]:
+    """Return points whose labels do not lie over each other, the first ones rather than later ones.
+
+    `width` and `height` are those of a label, as shares of what all points span.
+    """
+    if not points:
+        return set()
+    spans = [(max(axis) - min(axis)) or 1.0 for axis in zip(*points, strict=True)]
+    found: list[tuple[float, float]] = []
+    for x, y in points:
+        if all(abs(x - other[0]) >= width * spans[0] or abs(y - other[1]) >= height * spans[1] for other in found):
+            found.append((x, y))
+    return set(found)
+
+
+def _curve(swept: Swept) -> tuple[list[int], list[float]]:
+    history = swept.recorded.history
+    places = history.steps if swept.unit == "step" else [epoch + 1 for epoch in history.epochs]
+    points = [
+        (place, value)
+        for place, value in zip(places, history[swept.metric], strict=True)
+        if place is not None and math.isfinite(value) and abs(value) < _LARGEST
+    ]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _frame(ax: Axes, x: str, y: str, title: str) -> None:
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.set_xlabel(x, fontsize=9)
+    ax.set_ylabel(printable(y, 40), fontsize=9)
+    ax.grid(visible=True, axis="y", color=COLOURS["grid"], linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,98 @@
+"""Copies of tensors in host memory: all that a snapshot costs training."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ALIGNMENT: Final = 64
+"""Of each copy in bytes: a line of the cache."""
+_KEPT: Final = 2
+"""How many pieces of memory wait for their next use: the sizes of a snapshot with and without the optimizer."""
+
+
+@attrs.define(eq=False)
+class HostMemory:
+    """Host memory for the copies that snapshots hold, which is used again when its snapshot is gone.
+
+    The system clears new memory when it is first touched, which takes as long as the copy. So what a snapshot took stays, at
+    most one piece of each of two sizes. Copies of what is on CUDA are in pinned memory, which PyTorch keeps itself.
+    """
+
+    _free: dict[int, Any] = attrs.field(init=False, factory=dict, repr=False)
+    """The memory that waits, by its size in bytes."""
+
+    def copies(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """Return a contiguous copy of each tensor, in order. Tied tensors, which are the same memory, share one.
+
+        What is on an accelerator is copied all at once, and waited for at the end.
+        """
+        tensors = [tensor.detach() for tensor in tensors]
+        places = [_place(tensor) for tensor in tensors]
+        first = dict(reversed(list(zip(places, tensors, strict=True))))
+        buffers = self._buffers(first)
+        for place, tensor in first.items():
+            buffers[place].copy_(tensor, non_blocking=True)
+        for device in {tensor.device for tensor in first.values() if tensor.device.type != "cpu"}:
+            torch.accelerator.synchronize(device)
+        return [buffers[place] for place in places]
+
+    def _buffers(self, tensors: dict[Any, torch.Tensor]) -> dict[Any, torch.Tensor]:
+        """Return memory for a copy of each."""
+        starts, end = {}, 0
+        for place, tensor in tensors.items():
+            if tensor.device.type == "cpu":
+                starts[place] = end
+                end += math.ceil(_size(tensor) / _ALIGNMENT) * _ALIGNMENT
+        memory = torch.from_numpy(self._borrow(end))
+        return {
+            place: memory[starts[place] : starts[place] + _size(tensor)].view(tensor.dtype).view(tensor.shape)
+            if place in starts
+            else torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.device.type == "cuda")
+            for place, tensor in tensors.items()
+        }
+
+    def _borrow(self, size: int) -> Any:
+        """Return `size` bytes of memory, which come back when nothing refers to the array or to a tensor made of it."""
+        piece = self._free.pop(size, None)
+        if piece is None:
+            piece = np.empty(size, "uint8")  # NumPy asks for huge pages
+        lent = piece[:]
+        weakref.finalize(lent, _give_back, weakref.ref(self), piece).atexit = False
+        return lent
+
+    def _take_back(self, piece: Any) -> None:
+        self._free[piece.nbytes] = piece
+        for size in list(self._free)[:-_KEPT]:
+            self._free.pop(size, None)
+
+
+def nbytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    """Return the number of bytes that the values of `tensors` take, one by one."""
+    return sum(_size(tensor) for tensor in tensors)
+
+
+def _give_back(memory: weakref.ref[HostMemory], piece: Any) -> None:
+    """Have `memory` use `piece` again, if it still lives. Runs on any thread."""
+    living = memory()
+    if living is not None:
+        living._take_back(piece)  # noqa: SLF001 - the function of a finalizer must not hold the object
+
+
+def _place(tensor: torch.Tensor) -> Any:
+    """Return what two tensors have in common if they are tied."""
+    if tensor.numel() == 0:
+        return id(tensor)
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _size(tensor: torch.Tensor) -> int:
+    return int(tensor.numel() * tensor.element_size())

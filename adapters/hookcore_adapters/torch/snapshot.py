@@ -1,0 +1,78 @@
+"""What a snapshot of PyTorch models holds, in memory and in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from hookcore import CheckpointError, state
+from hookcore.store import files
+from hookcore_adapters.random_state import RandomState
+from hookcore_adapters.torch.host_copies import nbytes_of
+from hookcore_adapters.torch.nested import Nested
+from hookcore_adapters.torch.weights import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+    from typing import Self
+
+    import torch
+
+STATE_FILE: Final = "state.json"
+STATE_TENSORS: Final = "state.safetensors"
+_MAX_STATE_SIZE: Final = 1_000_000_000
+"""In bytes: an optimizer of a million parameter tensors takes a tenth of it."""
+
+
+@attrs.frozen(eq=False)
+class TorchSnapshot:
+    """Copies in host memory: of the weights of each model, and of all else that training continues with."""
+
+    weights: Mapping[str, Mapping[str, torch.Tensor]] = attrs.field(repr=False)
+    """By the model's name and their own."""
+    rest: Nested = attrs.field(repr=False)
+    """What is no weight: of the models' layers, and unless it is of the weights alone, of optimizers and schedulers."""
+    random: RandomState | None = attrs.field(default=None, repr=False)
+    """The state of the random numbers; None if it is of the weights alone."""
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether it holds the weights alone."""
+        return self.random is None
+
+    @property
+    def nbytes(self) -> int:
+        """The disk space that writing it takes, except for some 30 kB."""
+        weights = sum(nbytes_of(tensors.values()) for tensors in self.weights.values())
+        return weights + nbytes_of(self.rest.tensors)
+
+    def write(self, directory: Path) -> None:
+        """Write it into `directory`, from any thread: each model's weights, and the rest as JSON and its tensors."""
+        for name, tensors in self.weights.items():
+            write_tensors(tensors, directory / weights_file(name))
+        if self.rest.tensors:
+            write_tensors({str(number): tensor for number, tensor in enumerate(self.rest.tensors)}, directory / STATE_TENSORS)
+        random = None if self.random is None else self.random.state_dict()
+        (directory / STATE_FILE).write_text(state.dumps({"state": self.rest.skeleton, "random": random}))
+
+    @classmethod
+    def read(cls, directory: Path, models: Collection[str]) -> Self:
+        """Return the snapshot of `models` that `write` wrote. Raises `CheckpointError` if something is damaged or missing."""
+        weights = {name: read_tensors(directory / weights_file(name)) for name in models}
+        path = directory / STATE_FILE
+        try:
+            saved = state.loads(files.read(path, _MAX_STATE_SIZE).decode())
+            random = None if saved["random"] is None else RandomState.from_state_dict(saved["random"])
+            there = read_tensors(directory / STATE_TENSORS) if (directory / STATE_TENSORS).exists() else {}
+            rest = Nested(saved["state"], [there[str(number)] for number in range(len(there))])
+            rest.joined()
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        return cls(weights, rest, random)
+
+
+def weights_file(model: str) -> str:
+    """Return the name of the file of a model's weights."""
+    return f"{model}.safetensors"

@@ -1,0 +1,110 @@
+"""The weights of a model: by which names, and how they are compared, put back, written and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+from torch.nn.parameter import is_lazy
+
+from hookcore import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_COMPILED: Final = "_orig_mod."
+"""What `torch.compile` puts before the names of what it has wrapped."""
+_MAX_DIFFERENCES: Final = 5
+"""How many differences an error message names."""
+
+
+def plain_module(model: Any) -> Any:
+    """Return the model itself, without what `torch.compile` or data parallelism has wrapped around it."""
+    while True:
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod  # noqa: SLF001 - as state_dict has it; there is no other way
+        elif isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def plain_name(name: str) -> str:
+    """Return a name in a model without what `torch.compile` puts into it, also for a layer within."""
+    return name.replace(_COMPILED, "")
+
+
+def tensors_and_extra(model: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return what the model's `state_dict` has, not copied, by its plain names: all that is a tensor, and the rest.
+
+    Tensors are weights and buffers, tied ones under each of their names. The rest is what a layer's `get_extra_state` returns.
+    """
+    state = {plain_name(name): value for name, value in plain_module(model).state_dict().items()}
+    tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
+    return tensors, {name: value for name, value in state.items() if name not in tensors}
+
+
+def check_fits(found: Mapping[str, torch.Tensor], model: Any, source: object) -> None:
+    """Raise `CheckpointError`, which names the differences, if the tensors `found` in `source` are not of `model`."""
+    expected, _ = tensors_and_extra(model)
+    differences = []
+    for name, tensor in expected.items():
+        if name not in found:
+            differences.append(f"{name} is not in it")
+        elif not is_lazy(tensor) and (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            differences.append(f"{name} is {_kind(found[name])} in it and {_kind(tensor)} in the model")
+    differences += [f"{name}, {_kind(found[name])}, is not in the model" for name in found if name not in expected]
+    if differences:
+        more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
+        raise CheckpointError(f"{source} is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}.")
+
+
+def put_back(model: Any, tensors: Mapping[str, torch.Tensor], extra: Mapping[str, Any]) -> None:
+    """Copy `tensors`, which fit, and `extra` into `model`, by its own `load_state_dict`.
+
+    Not strictly: a model may leave out of its `state_dict` what does not change. Raises `KeyError` if `extra` lacks something.
+    """
+    module = plain_module(model)
+    both = {**tensors, **extra}
+    module.load_state_dict({name: both[plain_name(name)] for name in module.state_dict()}, strict=False)
+
+
+def reason_not_written(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Return why safetensors cannot hold one of `tensors`, by its name, or None if it can hold all."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided:
+            return f"{name} is a tensor of layout {tensor.layout}, which safetensors cannot hold"
+    first = dict(reversed([(tensor.dtype, name) for name, tensor in tensors.items()]))
+    for dtype, name in first.items():
+        try:
+            safetensors.torch.save({"empty": torch.empty(0, dtype=dtype)})
+        except (LookupError, ValueError, TypeError, safetensors.SafetensorError):
+            return f"{name} is a tensor of {dtype}, which safetensors cannot hold"
+    return None
+
+
+def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors in host memory into the safetensors file `path`, a tied one under each of its names."""
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        tied = tensor.numel() > 0 and tensor.data_ptr() in seen
+        separate[name] = tensor.clone() if tied else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    # The metadata that Transformers looks for.
+    safetensors.torch.save_file(separate, path, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors in the safetensors file `path`. Raises `CheckpointError` if it is damaged or missing."""
+    try:
+        return dict(safetensors.torch.load_file(path))
+    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
