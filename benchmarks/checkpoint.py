@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,10 +27,9 @@ import click
 import keras
 import numpy as np
 
-from hookcore import Engine, Run, hookimpl
 from hookcore_adapters.keras.trainee import KerasTrainee
-from hookcore_plugins import Checkpoint
-from side_by_side import Gate, Table, benchmark, is_there, measure, spread
+from saves import Saves
+from side_by_side import Gate, Table, benchmark, is_there, measure, seconds, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,38 +70,6 @@ def values(model: Any, *, optimizer: bool = True) -> Arrays:
     """Copies of what a save must hold: weights and optimizer state."""
     variables = [*model.variables, *model.optimizer.variables] if optimizer else model.variables
     return [np.array(variable.numpy()) for variable in variables]
-
-
-class Saves:
-    """A run whose `Checkpoint` saves at every step."""
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        self.begun = self.durable = 0
-        self.plugin = Checkpoint(directory, every_n_epochs=None, every_n_steps=1, keep_last=1)
-        self.run = Run.of(KerasTrainee(model), model=model)
-        self._session = Engine([self.plugin, self], autoload=False).start(self.run)
-        self._session.train_begin()
-        self._session.epoch_begin(0)
-
-    @hookimpl
-    def on_checkpoint(self) -> None:
-        """Count."""
-        self.durable += 1
-
-    def begin(self) -> None:
-        """What the training thread does for a save."""
-        self.begun += 1
-        self._session.batch_end(0, {})
-
-    def finish(self) -> None:
-        """Wait until it is durable, and have that announced, which it is at the next event."""
-        self.plugin._writes.wait()  # noqa: SLF001 - nobody else has to wait for a save
-        self._session.evaluate_batch_end(0, {})
-        assert self.durable == self.begun, f"{self.begun} saves, {self.durable} are durable"  # noqa: S101 - the check
-
-    def end(self) -> None:
-        """The end of training."""
-        self._session.end()
 
 
 def model_checkpoint(model: Any, directory: Path) -> Callable[[], object]:
@@ -149,13 +115,6 @@ def writers(model: Any, saves: Saves, arrays: Arrays, directory: Path) -> dict[s
         found[SAFETENSORS] = lambda: write_safetensors(arrays, directory / "safetensors", sync=False)
         found[SYNCED] = lambda: write_safetensors(arrays, directory / "safetensors-synced", sync=True)
     return found
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """How long `call` takes."""
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def candidates(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]]) -> dict[str, Any]:
@@ -231,7 +190,7 @@ def measured(megabytes: float, optimizer: str, rounds: int) -> dict[str, list[fl
     model = build(megabytes, optimizer)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        saves, arrays = Saves(model, directory / "checkpoints"), values(model)
+        saves, arrays = Saves(KerasTrainee(model), directory / "checkpoints"), values(model)
         writes = writers(model, saves, arrays, directory)
         figures = measure(candidates(model, saves, arrays, writes), rounds)
         check(model, saves, arrays, writes, directory)
@@ -248,7 +207,7 @@ def extra_memory(megabytes: float, optimizer: str, candidate: str) -> str:
     sizes = [int(value.nbytes) for value in values(model)]
     with tempfile.TemporaryDirectory() as name:
         write = model_checkpoint(model, Path(name))
-        saves = Saves(model, Path(name) / "checkpoints")
+        saves = Saves(KerasTrainee(model), Path(name) / "checkpoints")
 
         def save() -> None:
             if candidate == KERAS:

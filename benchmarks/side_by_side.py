@@ -15,6 +15,7 @@ import json
 import platform
 import random
 import statistics
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -26,25 +27,33 @@ from rich.table import Table as Printed
 from hookcore import Engine, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 ROOM: Final = 1.5
 """By how much a gate may be missed under `--check`: a shared machine is no laboratory."""
 SCALES: Final = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "KiB": 1 / 1024, "copies": 1.0}
 VERSIONS_OF: Final = (
-    "attrs", "hookcore", "keras", "lightning", "pluggy", "pytorch-ignite", "safetensors", "skorch", "tensorboard", "tensorboardX",
-    "tensorflow", "torch", "transformers",
+    "attrs", "hookcore", "jax", "keras", "lightgbm", "lightning", "optax", "pluggy", "pytorch-ignite", "safetensors", "skorch",
+    "tensorboard", "tensorboardX", "tensorflow", "torch", "transformers", "xgboost", "xgboost-cpu",
 )  # fmt: skip
 
 SCRIPTS: Final = {
     "dispatch": "--rounds 9",
     "keras_step": "--rounds 9",
+    "torch_loop": "--rounds 3",
+    "jax_loop": "--rounds 5",
+    "lightning_batch": "--rounds 2",
+    "transformers_step": "--rounds 5",
+    "xgboost_iteration": "--rounds 5",
+    "lightgbm_iteration": "--rounds 3",
     "epoch_end": "--rounds 9",
     "checkpoint": "--rounds 3",
+    "save_time": "--rounds 2 --sizes 20 --optimizers sgd",
     "scalars": "--rounds 9",
     "imports": "--rounds 9",
     "memory": "--events 200000",
     "growth": "--rounds 9",
+    "replay": "--rounds 2 --settings 20",
 }
 """The scripts, in the order of the page in docs/, and what makes each quick under `--check`."""
 
@@ -69,6 +78,13 @@ def measure(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[
         gc.enable()
         gc.unfreeze()
     return figures
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long `call` takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 @attrs.define(eq=False)
@@ -164,6 +180,17 @@ class Gate:
     def __str__(self) -> str:
         told = f"{'met' if self.met else 'MISSED'}: {self.what}: {self.found:.3g}, at most {self.at_most:.3g}"
         return told if self.met or not self.limit else f"{told}. {self.limit}"
+
+
+def gates_of_added(
+    figures: Mapping[str, Sequence[float]], floor: str, at_most: Mapping[tuple[str, str], float]
+) -> Iterator[Gate | str]:
+    """The gates of what the first of each pair adds to `floor`, as a multiple of what the second adds, with the quartiles."""
+    for (ours, theirs), limit in at_most.items():
+        rounds = zip(figures[ours], figures[theirs], figures[floor], strict=True)
+        low, middle, high = spread([(mine - least) / (other - least) for mine, other, least in rounds])
+        yield Gate(f"{ours}: what it adds, x what {theirs} add", middle, limit)
+        yield f"Quartiles of that: {low:.3g} to {high:.3g}."
 
 
 def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Command:
