@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import tempfile
-from typing import Any
+from typing import Any, Final
 
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+NEEDS: Final = {
+    "docs/jax.md": "flax",
+    "docs/lightgbm.md": "lightgbm",
+    "docs/lightning.md": "lightning",
+    "docs/pytorch.md": "accelerate",
+    "docs/sklearn.md": "skops",
+    "docs/transformers.md": "transformers",
+    "docs/xgboost.md": "xgboost",
+}
+"""The pages whose samples need a package that only some environments have, such as that of `tox run -e torch`."""
 
 
-def _enter_empty_directory(namespace: dict[str, Any]) -> None:
+def _is_missing(package: str) -> bool:
+    return importlib.util.find_spec(package) is None
+
+
+def _set_up(namespace: dict[str, Any]) -> None:
+    namespace["missing"] = _is_missing  # for single samples that need one
     namespace["_left_behind"] = stack = contextlib.ExitStack()
     stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser()],
+    parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/*.md"],
-    setup=_enter_empty_directory,
+    excludes=[page for page, package in NEEDS.items() if _is_missing(package)],
+    setup=_set_up,
     teardown=lambda namespace: namespace["_left_behind"].close(),
 ).pytest()

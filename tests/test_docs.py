@@ -48,7 +48,9 @@ def test_readme_lists_every_shipped_plugin() -> None:
         assert f"| `{entry.name}` | `{entry.attr}` |" in readme
 
 
-DRIVER = re.findall(r"^```python\n(.+?)^```$", (ROOT / "docs/driver.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(?:# (\w+\.py)\n)?(.+?)^```$", re.MULTILINE | re.DOTALL)
+ADAPTER = {name: block for name, block in BLOCK.findall((ROOT / "docs/writing-an-adapter.md").read_text()) if name}
+"""The files of the adapter that the page writes; `hookcore new --adapter` makes the same, and its test runs the page's."""
 
 
 @pytest.mark.parametrize("cut", [4, 5, 6])
@@ -59,8 +61,8 @@ def test_the_sample_adapter_resumes_within_an_epoch(
 ) -> None:
     """The trainer finishes the epoch in which a vote was given, before or after the cut; one that it never enters has no end."""
     sample: dict[str, Any] = {}
-    for block in DRIVER[:2]:
-        exec(block, sample)  # noqa: S102 - our own documentation
+    for name in ("downhill.py", "downhill_hooks.py"):
+        exec(ADAPTER[name], sample)  # noqa: S102 - our own documentation
 
     def vote_and_cut(run: Run) -> None:
         if run.progress.step == vote:
@@ -71,18 +73,25 @@ def test_the_sample_adapter_resumes_within_an_epoch(
     def train(epochs: int) -> tuple[list[tuple[Any, ...]], float]:
         recording = RecordingPlugin()
         plugins = [recording, SimpleNamespace(name="votes", on_batch_end=hookimpl(vote_and_cut)), Checkpoint(tmp_path)]
-        trainer = sample["Trainer"]([sample["TrainerAdapter"](plugins, resume="auto")])
+        trainer = sample["Trainer"]([sample["DownhillAdapter"](plugins, resume="auto")])
         with contextlib.suppress(KeyboardInterrupt):
-            trainer.train(epochs=epochs)
-        return [event for event in recording.events if event[0] not in {"on_exception", "on_checkpoint"}], trainer.weight
+            trainer.fit([1.0] * 3, epochs)
+        return [event for event in recording.events if event[0] not in {"on_exception", "on_checkpoint"}], trainer.slope
 
     (*before, _), _ = train(4)
-    (_, *after), weight = train(epochs)
+    (_, *after), slope = train(epochs)
     if epochs == 1:
         assert [event[0] for event in after] == ["on_train_end"]
     else:
         check_events([*before, *after])
-        assert weight == pytest.approx(8.0 * 0.9**trained)
+        expected = sample["Trainer"]()
+        expected.fit([1.0] * trained, 1)
+        assert slope == expected.slope
+
+
+def test_the_sample_adapter_is_short() -> None:
+    """The page's adapter, its trainee included, has fewer than 60 lines of code."""
+    assert len([line for line in ADAPTER["downhill_hooks.py"].splitlines() if line.strip()]) < 60
 
 
 def test_links_between_documents_lead_somewhere() -> None:

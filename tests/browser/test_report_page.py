@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from selenium.webdriver import ActionChains
 
 from hookcore.cli.main import main
 from hookcore_plugins import EarlyStopping, ReduceLROnPlateau
@@ -51,11 +52,11 @@ def prefer(browser: Any, **media: str) -> None:
 def test_nothing_from_the_run_does_anything(browser: Any, tmp_path: Path) -> None:
     """Whatever metrics, plugins and reasons are called: no script runs, no element appears, nothing is loaded."""
     plugins = [(f"{one}.", Stops(at=1, message=one)) for one in HOSTILE]
-    report = recorded(tmp_path / HOSTILE[5], ODD["names"], plugins)
+    report = recorded(tmp_path / HOSTILE[5], ODD["names"], plugins, config={one: {"value": one} for one in HOSTILE})
     page = opened(browser, report, tmp_path)
     assert page.title == f"{HOSTILE[5]}: stopped"
     assert page.execute_script("return document.querySelectorAll('script, img, iframe, [onerror], [onload]').length") == 0
-    assert page.execute_script("return document.querySelectorAll('main > section').length") == 8
+    assert page.execute_script("return document.querySelectorAll('main > section').length") == 9
     assert page.get_log("browser") == []
     sent = [one["message"] for one in page.get_log("performance") if "Network.requestWillBeSent" in one["message"]]
     assert all("page.html" in one for one in sent)
@@ -97,6 +98,16 @@ def test_steps_on_an_axis_can_be_read(browser: Any, tmp_path: Path, every: int) 
             assert len(numbers) > 3
             assert all(end + 3 < begin for (_, end), (begin, _) in itertools.pairwise(numbers))
             assert numbers[-1][1] < card
+
+
+def test_values_appear_under_the_pointer(browser: Any, tmp_path: Path) -> None:
+    """Pointing at a chart shows the values of that epoch, and no others."""
+    page = opened(browser, recorded(tmp_path, LOSSES), tmp_path)
+    column = page.find_elements("css selector", "figure.chart:first-child .at rect")[2]
+    ActionChains(page).move_to_element(column).perform()
+    visible = "[...document.querySelectorAll('.at text')].filter(one => getComputedStyle(one).visibility == 'visible')"
+    shown = page.execute_script(f"return {visible}.map(one => one.textContent)")
+    assert shown == ["epoch 3: training 0.3333, validation 2.5000"]
 
 
 def test_light_and_dark(browser: Any, tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""The page of compared runs in a real browser, from a file, without a network."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from selenium.webdriver import ActionChains
+
+from hookcore_plugins.report.compare import Comparison
+from tests.browser.looking import WINDOW, wait
+from tests.plugins.report.reporting import HOSTILE, recorded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.browser.looking import Browser
+
+VISIBLE = "[...document.querySelectorAll('figure.first .curve')].map(one => Number(one.dataset.run)).sort((a, b) => a - b)"
+
+
+def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots: Path) -> None:
+    """Curves are overlaid and chosen, values are under the pointer, axes change, a phone shows all; no name does anything."""
+    for number, name in enumerate(HOSTILE):
+        where = tmp_path / f"{number} {name.replace('/', '').replace(chr(0), '')[:60]}"
+        recorded(where, [{"val_loss": 1 / (1 + epoch + number)} for epoch in range(5)], config={name: name, "number": number})
+    driver: Any = browser.driver
+    driver.set_window_size(*WINDOW)
+    driver.get("about:blank")
+    for log in ("browser", "performance"):
+        driver.get_log(log)
+    ask = driver.execute_script
+    driver.get(Comparison.read([tmp_path]).save(tmp_path / "page.html").as_uri())
+
+    # What the runs are called, they are called here, and nothing more.
+    assert driver.title == f"{len(HOSTILE)} runs compared"
+    assert ask("return document.querySelectorAll('script, iframe, img, [onerror], [onload]').length") == 2
+    text = ask("return document.querySelector('#runs').innerText")
+    assert all(part in text for part in ("{{ 7 * 7 }}{% raw %}", "onerror=", "&amp;"))
+
+    # Every run has a curve; a box leaves one out, buttons choose several.
+    assert ask(f"return {VISIBLE}") == list(range(len(HOSTILE)))
+    ask("document.querySelector('#runs tbody input').click()")
+    assert ask(f"return {VISIBLE}") == list(range(1, len(HOSTILE)))
+    ask("document.querySelector('[data-select=best]').click()")
+    assert ask(f"return {VISIBLE}") == list(range(10))
+
+    # The pointer finds the nearest curve, and shows its run and its value.
+    chart = driver.find_element("css selector", "figure.first svg")
+    ActionChains(driver).move_to_element_with_offset(
+        chart, chart.size["width"] // 2 - 12, chart.size["height"] // 2 - 30
+    ).perform()
+    wait(lambda: ask("return !document.querySelector('#tip').hidden"), "the pointer shows a value")
+    tip = ask("return document.querySelector('#tip').innerText").split("\n")
+    assert tip[1].startswith("val_loss 0.0") or tip[1].startswith("val_loss 0.1")
+    assert tip[1].endswith(", epoch 5")
+    assert ask("return document.querySelectorAll('tr.is-chosen').length") == 1
+    assert tip[0] in ask("return document.querySelector('tr.is-chosen').innerText")
+    driver.save_screenshot(screenshots / "compare.png")
+
+    # By time and logarithmic too, and by another order.
+    for control in ("[value=time]", "#log", "thead th:nth-child(1) button"):
+        ask(f"document.querySelector('{control}').click()")
+    assert len(ask(f"return {VISIBLE}")) == 10
+    assert " ms" in ask("return [...document.querySelectorAll('figure.first svg text')].at(-1).textContent")
+    names = ask("return [...document.querySelectorAll('#runs td.name')].map(one => one.innerText)")
+    assert [name[0] for name in names[:3]] == ["0", "1", "2"]
+
+    # At the width of a phone nothing but the table scrolls.
+    driver.set_window_size(500, 900)  # the least of Chromium; the frame within is narrower
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        wait(functools.partial(ask, "return innerWidth === 360"), "the page is as narrow as a phone")
+        assert ask("return document.documentElement.scrollWidth <= innerWidth")
+        assert ask("const box = document.querySelector('.scroll'); return box.scrollWidth > box.clientWidth")
+        driver.save_screenshot(screenshots / "compare-phone.png")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert driver.get_log("browser") == []
+    sent = [one["message"] for one in driver.get_log("performance") if "Network.requestWillBeSent" in one["message"]]
+    assert sent
+    assert all("page.html" in one or "about:blank" in one for one in sent)
