@@ -289,10 +289,9 @@ def test_an_error_in_writing_while_an_exception_is_on_its_way_is_in_its_notes(
 
 def test_an_interrupt_saves_again_what_could_not_be_written(tmp_path: Path) -> None:
     """A save of this very step counts only if it became a checkpoint."""
-    trainee = bad_disk(1)
-    plugin = Checkpoint(tmp_path)
+    trainee = SlowTrainee(errors=bad_disk(1).errors)
     with pytest.raises(Preempted):
-        train([plugin], [1, 2], trainee=trainee, fail=(1, 0, Preempted("SIGTERM", 143)))
+        train([on_a_slow_disk(Checkpoint(tmp_path), trainee)], [1, 2], trainee=trainee, fail=(1, 0, Preempted("SIGTERM", 143)))
     assert steps(tmp_path) == [1]
 
 
