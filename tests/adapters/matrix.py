@@ -67,7 +67,7 @@ def words(name: str) -> str:
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table without outer bars: the first row is its head, all columns except the first are centred."""
+    """Yield the lines of a Markdown table without outer bars; the first row is its head, and all other columns are centred."""
     head, *body = rows
     widths = [max(map(len, cells)) for cells in zip(head, *body, strict=True)]
     rule = [f":{'-' * (width - 2)}:" if number else "-" * width for number, width in enumerate(widths)]
