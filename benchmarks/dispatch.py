@@ -41,7 +41,7 @@ class Counter:
     n: int = 0
 
     @hookimpl
-    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - what is measured is the passing
+    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - passing them is measured
         """Count."""
         self.n += 1
 
@@ -53,7 +53,7 @@ class PlainCounter:
         self.n = 0
 
     @hookimpl
-    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - what is measured is the passing
+    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - passing them is measured
         """Count."""
         self.n += 1
 
@@ -99,7 +99,7 @@ def session(k: int) -> Way:
     for one in own:
         one.n = 0
 
-    def call(batch: int, metrics: Mapping[str, float]) -> None:  # a call more, as the peers have
+    def call(batch: int, metrics: Mapping[str, float]) -> None:  # one more call, as the peers have
         started.batch_end(batch, metrics)
 
     return call, own
@@ -180,7 +180,7 @@ def transformers(k: int) -> Way:
     from transformers.trainer_callback import CallbackHandler
 
     def listener() -> Any:
-        class Listener(TrainerCallback):  # type: ignore[misc]  # the same; and of one class it takes one instance
+        class Listener(TrainerCallback):  # type: ignore[misc]  # the same; the handler takes one instance of a class
             n = 0
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
