@@ -88,7 +88,8 @@ def new(name: str, parent: Path, *, adapter: bool) -> None:
             raise click.ClickException(f"{directory} could not be written: {error.strerror}.") from error
         raise
     click.echo(f"Made {directory}, with {'an adapter' if adapter else f'the plugin {package}'}. To try it:\n")
-    commands = (f"cd {directory}", "pip install -e . --group test", "pytest", f"hookcore plugins {'' if adapter else package}")
+    shown = f"hookcore plugins {'' if adapter else package}"
+    commands = (f"cd {directory}", "pip install --upgrade pip", "pip install -e . --group test", "pytest", shown)
     click.echo("\n".join(f"  {command}".rstrip() for command in commands))
 
 
@@ -104,7 +105,17 @@ def _reason_against(name: str, package: str, kind: str) -> str:
         return "is the name of an installed plugin. Choose another: `hookcore plugins` lists those that are taken."
     if package in {"src", "test", "tests"} or importlib.util.find_spec(package) is not None:
         return "is the name of a module that can be imported already, and one of the two would hide the other. Choose another."
+    if _is_installed(name):
+        return "is the name of an installed distribution, and pip would replace that by yours. Choose another."
     return ""
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _write(directory: Path, files: dict[str, str | None], values: dict[str, str]) -> None:

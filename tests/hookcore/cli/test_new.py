@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 ROOT = Path(__file__).parents[3]
+INSTALL = "  pip install --upgrade pip\n  pip install -e . --group test"  # a new environment's pip may be without --group
 BLOCK = re.compile(r"^```python\n(?:# (\w+\.py)\n)?(.+?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -48,7 +50,7 @@ def test_a_new_plugin_passes_its_tests_and_is_found_by_its_name(tmp_path: Path) 
     made = make(tmp_path, "acme-limits")
     assert made.exit_code == 0
     directory = tmp_path / "acme-limits"
-    assert f"  cd {directory}\n  pip install -e . --group test\n  pytest\n" in made.output
+    assert f"  cd {directory}\n{INSTALL}\n  pytest\n  hookcore plugins acme_limits\n" in made.output
     assert "5 passed" in run(directory, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     listed = run(directory, "-c", "from hookcore.cli.main import main; main()", "plugins", "acme_limits")
     assert "acme-limits 0.1.0" in listed
@@ -56,10 +58,25 @@ def test_a_new_plugin_passes_its_tests_and_is_found_by_its_name(tmp_path: Path) 
 
 
 def test_a_new_adapter_passes_its_tests(tmp_path: Path) -> None:
-    """Every check that an adapter can be asked for, in a harness that another process imports."""
-    assert make(tmp_path, "acme-downhill", "--adapter").exit_code == 0
-    printed = run(tmp_path / "acme-downhill", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    """Every check that an adapter can be asked for, in a harness that another process imports. The list has it as installed."""
+    made = make(tmp_path, "acme-downhill", "--adapter")
+    assert made.exit_code == 0
+    assert f"{INSTALL}\n  pytest\n  hookcore plugins\n" in made.output
+    directory = tmp_path / "acme-downhill"
+    printed = run(directory, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert f"{len(adapter_checks(Harness))} passed" in printed
+    (row,) = [line for line in run(directory, "-m", "hookcore", "plugins").splitlines() if line.startswith("acme_downhill ")]
+    assert row.split() == ["acme_downhill", "Downhill"]
+
+
+@pytest.mark.parametrize("options", [[], ["--adapter"]])
+def test_tox_works_with_some_of_the_pythons_and_with_a_clone(tmp_path: Path, options: list[str]) -> None:
+    """It skips a Python that is missing, and the README shows how it gets hookcore from a clone."""
+    make(tmp_path, "acme-limits", *options)
+    tox = configparser.ConfigParser()
+    tox.read(tmp_path / "acme-limits" / "tox.ini")
+    assert tox["tox"].getboolean("skip_missing_interpreters")
+    assert '$ PIP_FIND_LINKS="$(pwd)/wheels" tox' in (tmp_path / "acme-limits" / "README.md").read_text()
 
 
 def test_the_documentation_has_the_same_adapter(tmp_path: Path) -> None:
@@ -115,6 +132,18 @@ def test_a_bad_name_is_an_error(tmp_path: Path, name: str, reason: str) -> None:
     assert made.exit_code == 2
     assert f"{name!r} {reason}" in " ".join(made.output.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_an_installed_distribution_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if its module is called otherwise, as is scikit-learn's."""
+    info = tmp_path / "site" / "acme_numbers-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Acme-Numbers\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    made = make(tmp_path, "acme-numbers")
+    assert made.exit_code == 2
+    assert "'acme-numbers' is the name of an installed distribution" in " ".join(made.output.split())
+    assert not (tmp_path / "acme-numbers").exists()
 
 
 @pytest.mark.parametrize("is_file", [True, False])
