@@ -105,9 +105,8 @@ def _reason_against(name: str, package: str, kind: str) -> str:
         return "is the name of an installed plugin. Choose another: `hookcore plugins` lists those that are taken."
     if package in {"src", "test", "tests"} or importlib.util.find_spec(package) is not None:
         return "is the name of a module that can be imported already, and one of the two would hide the other. Choose another."
-    if _is_installed(name):
-        return "is the name of an installed distribution, and pip would replace that by yours. Choose another."
-    return ""
+    reason = "is the name of an installed distribution, and pip would replace that by yours. Choose another."
+    return reason if _is_installed(name) else ""
 
 
 def _is_installed(name: str) -> bool:
