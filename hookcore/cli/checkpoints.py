@@ -43,7 +43,7 @@ def checkpoints() -> None:
     """List, find, verify or prune the checkpoints in a directory."""
 
 
-@checkpoints.command()
+@checkpoints.command(short_help="List the checkpoints, what each holds and why it is kept.")
 @_DIRECTORY
 @click.pass_context
 def ls(ctx: click.Context, directory: Path) -> None:
@@ -55,7 +55,7 @@ def ls(ctx: click.Context, directory: Path) -> None:
     ctx.exit(show(directory))
 
 
-@checkpoints.command()
+@checkpoints.command(short_help="Find the checkpoint with the best value of the metric.")
 @_DIRECTORY
 @click.option("--path", "only_path", is_flag=True, help="Print its path and nothing else, for a script.")
 def best(directory: Path, *, only_path: bool) -> None:
@@ -75,7 +75,7 @@ def best(directory: Path, *, only_path: bool) -> None:
         click.echo(f"{found.path.name}: epoch {found.epoch + 1}, {_metric(found)}, {format_size(files.size(found.path))}.")
 
 
-@checkpoints.command()
+@checkpoints.command(short_help="Compare the files of the checkpoints with the manifests.")
 @_DIRECTORY
 @click.argument("steps", metavar="[STEP]...", nargs=-1, type=click.IntRange(min=0))
 @click.pass_context

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hookcore.cli.checkup import Checkup
 
 
-@click.command()
+@click.command(short_help="Find the mistakes in a configuration before the first batch.")
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--metrics", metavar="NAME,...", default="", help="The names of all metrics that the loop will have.")
 @click.option(
@@ -76,10 +76,7 @@ def show(found: Checkup, console: Console) -> None:
     mistakes.add_column(no_wrap=True)
     mistakes.add_column(overflow="fold")
     for number, mistake in enumerate(found.mistakes, 1):
-        if console.is_terminal:
-            mistakes.add_row(Text(f"{number}.", "bold red"), Text(mistake))
-        else:  # a table fills its lines with spaces
-            console.print(Text(f"{number}. {mistake}"))
+        mistakes.add_row(Text(f"{number}.", "bold red"), Text(mistake))
     if mistakes.row_count:
         console.print(mistakes)
 

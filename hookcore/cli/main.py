@@ -11,6 +11,7 @@ import click
 from hookcore.errors import HookcoreError
 from hookcore.raised import describe, interrupts
 from hookcore.registry import discovery
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -35,6 +36,13 @@ class EntryPointGroup(click.Group):
             if entry.name == cmd_name:
                 return _load(entry)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as click does; the error for an unknown command names the nearest."""
+        name, names = args[0], self.list_commands(ctx)
+        if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{did_you_mean(name, names)}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command. If the standard output cannot be written to, that is an error of one line."""

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hookcore.cli.adapters import InstalledAdapter, installed_adapters
 from hookcore.cli.console import open_console
+from hookcore.cli.docstring import reflowed
 from hookcore.cli.installed import InstalledPlugin, Kind, installed, notes
 from hookcore.registry import spec_string
 from hookcore.secrecy import HIDDEN, is_secret
@@ -181,7 +182,7 @@ def _describe(console: Console, plugin: InstalledPlugin) -> None:
     console.print(Text(f"{plugin.origin}, {plugin.target}"))
     if plugin.doc:
         console.print()
-        console.print(Text(plugin.doc))
+        console.print(Text(reflowed(plugin.doc, console.width) if console.is_terminal else plugin.doc))
     parameters = _parameters(plugin)
     if parameters.row_count:
         console.print(Text("\nParameters", "bold"))

@@ -15,7 +15,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-@click.command()
+@click.command(short_help="List the installed plugins and adapters, or describe one.")
 @click.argument("name", required=False, shell_complete=_complete)
 @click.option("-v", "--verbose", is_flag=True, help="List the origin, the role, the hooks and the status of each plugin too.")
 @click.pass_context

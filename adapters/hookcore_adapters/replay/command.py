@@ -31,7 +31,7 @@ class _InOrder(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_InOrder)
+@click.command(cls=_InOrder, short_help="Show what plugins would have done in recorded runs.")
 @click.argument("metrics", metavar="METRICS...", nargs=-1, required=True)
 @click.option("--plugin", "plugins", metavar="SPEC", multiple=True, required=True, help="A plugin, as early_stopping:patience=3.")
 @click.option("--vary", metavar="KEY=VALUES", multiple=True, help="Values of a parameter of that plugin: 1..10, or 0,0.001.")

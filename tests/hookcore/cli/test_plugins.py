@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -121,10 +123,11 @@ def test_broken_command(install: Install, source: str, reason: str) -> None:
 
 
 def test_unknown_command() -> None:
-    """A command that nobody offers is a usage error."""
-    result = call("plugin")
+    """A command that nobody offers is a usage error, which names the nearest."""
+    result = call("nwe")
     assert result.exit_code == 2
-    assert "No such command 'plugin'" in result.output
+    assert "No such command 'nwe'. Did you mean 'new'?" in result.output
+    assert "No such command 'xyz'.\n" in call("xyz").output
 
 
 def test_row_of_an_autoloaded_plugin(install: Install) -> None:
@@ -353,6 +356,15 @@ def test_piped_output_is_plain_and_whole(install: Install, tmp_path: Path) -> No
     assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)
 
 
+@pytest.mark.parametrize("arguments", [["plugins"], ["plugins", "-v"], ["plugins", "checkpoint"], ["doctor"]])
+def test_piped_lines_end_without_blanks(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """The cells of a table are filled with blanks on a terminal only."""
+    monkeypatch.setenv("HOOKCORE_PLUGINS", "console;early_stopping;csv_log")
+    lines = call(*arguments).output.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if line.endswith(" ")] == []
+
+
 def test_what_is_broken_is_listed(install: Install, tmp_path: Path) -> None:
     """A package whose entry points cannot be read, a plugin whose import exits, and one that cannot be shown, with the reason."""
     install("leaves", discovery.AUTOLOAD, {"leaving": "leaves_module:X"}, leaves_module="import sys; sys.exit(7)")
@@ -375,6 +387,18 @@ def test_no_name_of_a_hook_is_cut() -> None:
     words = file.getvalue().split()
     assert {"on_evaluate_batch_end", "on_train_begin", "save_best_only"} <= set(words)
     assert max(map(len, file.getvalue().splitlines())) <= 80
+
+
+def test_a_docstring_fills_the_terminal() -> None:
+    """Its paragraphs and lists are broken for 80 columns anew, and the lines of an item begin below its text."""
+    file = io.StringIO()
+    plugin_tables.show("checkpoint", Console(file=file, width=80, force_terminal=True, color_system=None, highlight=False))
+    lines = [line for line in file.getvalue().partition("\nParameters")[0].splitlines() if line]
+    bullets = next(number for number, line in enumerate(lines) if line.startswith("* `keep_last`"))
+    assert lines[bullets + 1].startswith("  least 1; ")
+    for line, following in itertools.pairwise(lines[3:]):
+        if following[:1].isalpha() and not line.endswith((".", ":")):
+            assert len(line) + 1 + len(following.split()[0]) > 80, line
 
 
 # Adapters.
@@ -483,6 +507,17 @@ def test_the_short_list_has_the_status_of_the_long_one(install: Install) -> None
     result = call("plugins")
     assert result.exit_code == 1
     assert "broken: ZeroDivisionError" in row(result, "watcher")
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["checkpoints", "-h"]])
+def test_each_command_has_one_whole_line_in_the_help(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """On 80 columns no description is cut or broken."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, commands = call(*arguments).output.partition("Commands:\n")
+    lines = commands.splitlines()
+    assert len(lines) >= 4
+    for line in lines:
+        assert re.fullmatch(r"  [a-z]+ +[A-Z].*[^.]\.", line)
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["plugins", "-h"], ["checkpoints", "best", "-h"]])
