@@ -1,4 +1,4 @@
-"""A docstring on a terminal: what is text is wrapped anew, and all else is unchanged."""
+"""A docstring on a terminal: text is wrapped to its width, and code is unchanged."""
 
 from __future__ import annotations
 

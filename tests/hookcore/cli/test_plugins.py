@@ -390,7 +390,7 @@ def test_no_name_of_a_hook_is_cut() -> None:
 
 
 def test_a_docstring_fills_the_terminal() -> None:
-    """Its paragraphs and lists are broken for 80 columns anew, and the lines of an item begin below its text."""
+    """Its paragraphs and lists fill 80 columns, and the lines of an item begin below its text."""
     file = io.StringIO()
     plugin_tables.show("checkpoint", Console(file=file, width=80, force_terminal=True, color_system=None, highlight=False))
     lines = [line for line in file.getvalue().partition("\nParameters")[0].splitlines() if line]
