@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import weakref
@@ -234,10 +235,14 @@ class Engine:
 
     def _examine(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
-            other, in_code = found.name + "_2", f"({found.name + '_2'!r}, {type(found.plugin).__name__}(...))"
-            named = in_code if found.source == "code" else f"{{name: {other}, {found.name}: {{...}}}}"
+            other = next(name for n in itertools.count(2) if (name := f"{found.name}_{n}") not in self.names)
+            advice = {
+                "code": f"Name one: ({other!r}, {type(found.plugin).__name__}(...)).",
+                "configuration": f"Name one: {found.place.written({'name': other, found.target or found.name: {}})}.",
+                "environment": "Remove one of them, or name it in code or in a configuration.",
+            }
             where = f"{found.place}: " if found.source != "code" else ""
-            raise RegistrationError(f"{where}Two plugins are called {found.name!r}. Name one: {named}.")
+            raise RegistrationError(f"{where}Two plugins are called {found.name!r}. {advice[found.source]}")
         registered = examine(found)
         if "checkpoint" in registered.needs:
             # By the first checkpoint the package may have been upgraded, or be out of reach.

@@ -38,8 +38,9 @@ def doctor(
 
     Lists the plugins and who asked for each, the order of calls at each hook, who sets the learning rate, and what the loop must
     have. Then the mistakes: in CONFIG and in HOOKCORE_PLUGINS, plugins that are broken, blocked or unknown, two that write one
-    file or set the learning rate, metrics without a known direction or not among those of --metrics, and a disk too full for the
-    checkpoints. Exits with status 1 if there is a mistake. No framework is imported, and nothing is trained or written.
+    file or set the learning rate, metrics without a known direction or not among those of --metrics, paths that cannot be
+    written to, and a disk too full for the checkpoints. Exits with status 1 if there is a mistake. No framework is imported, and
+    nothing is trained or written.
     """
     # Imported here, because only what prints needs rich.
     from hookcore.cli.checkup import check
@@ -63,6 +64,8 @@ def show(found: Checkup, console: Console) -> None:
         console.print(Text("No plugins."))
     facts = [f"The learning rate is set by {', '.join(found.rate)}."] if found.rate else []
     facts += [f"The loop must have: {need}, for {', '.join(names)}." for need, names in found.needs.items()]
+    if found.needs:
+        facts.append("With `Loop`, pass `trainee=`: see docs/writing-a-trainee.md. The adapters of frameworks have a trainee.")
     if facts or found.notes:
         console.print()
     for fact in facts:
@@ -94,7 +97,7 @@ def _show_plugins(found: Checkup, console: Console) -> None:
 
     plugins = table("plugin", "from", "asked for by")
     for one in found.plugins:
-        plugins.add_row(Text(one.name, "bold"), Text(one.origin), Text(one.place or one.source))
+        plugins.add_row(Text(one.name, "bold"), Text(one.origin), Text(str(one.place) or one.source))
     calls = table("hook", "calls, in this order")
     for hook, names in found.calls.items():
         calls.add_row(hook, Text(", ".join(names)))

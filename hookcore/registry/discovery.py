@@ -13,6 +13,7 @@ import attrs
 
 from hookcore.errors import HookcoreWarning, RegistrationError
 from hookcore.raised import describe, interrupts
+from hookcore.registry.place import Place
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ class Found:
     """The autoloaded plugins that it replaces, besides one that has its name."""
     source: str = "code"
     """Who asked for it: `code`, `configuration`, `environment` or `autoload`."""
-    place: str = ""
+    place: Place = attrs.field(factory=Place)
     """Where it was asked for."""
+    target: str = ""
+    """The name in the catalogue that was asked for; empty for an object and for an autoloaded plugin."""
 
 
 @attrs.frozen

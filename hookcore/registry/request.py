@@ -33,8 +33,9 @@ class Request:
 
     * `called`: the name under which it is registered.
     * `place`: of the request, for errors.
-    * `plugin`: the object, if one is given; else `target` is the name of an entry point, and `parameters` are what its factory
-      takes: the text of a spec string, or a mapping.
+    * `plugin`: the object, if one is given or was made already.
+    * `target`: the name of an entry point; None for an object that was given. `parameters` are what its factory takes: the text
+      of a spec string, or a mapping.
     * `replaces`: the autoloaded plugins that it replaces, besides one that has its name.
     """
 
@@ -53,8 +54,8 @@ class Request:
         """
         try:
             found = (
-                Found(self.called, self.plugin, _origin(self.plugin))
-                if self.target is None
+                Found(self.called, self.plugin, _origin(self.plugin), target=self.target or "")
+                if self.target is None or self.plugin is not None
                 else self._made(self.target, catalogue)
             )
         except (SpecError, LoadError) as error:
@@ -64,7 +65,7 @@ class Request:
         replaces = discovery.asked(self.called, "replaces", lambda: getattr(found.plugin, "replaces", ()))
         if not isinstance(replaces, tuple) or not all(isinstance(name, str) for name in replaces):
             raise RegistrationError(f"Plugin {self.called!r}: replaces must be a tuple of names, got {replaces!r}.")
-        return attrs.evolve(found, replaces=(*self.replaces, *replaces), source=self.source, place=str(self.place))
+        return attrs.evolve(found, replaces=(*self.replaces, *replaces), source=self.source, place=self.place)
 
     def _made(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> Found:
         entry = self._entry(target, catalogue)
@@ -86,7 +87,7 @@ class Request:
                 raise
             text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be made: {describe(error)}"
             raise LoadError(self._prefixed(text)) from error
-        return Found(self.called, made, discovery.distribution(entry))
+        return Found(self.called, made, discovery.distribution(entry), target=target)
 
     def _entry(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> metadata.EntryPoint:
         catalogue = discovery.entry_points(discovery.CATALOGUE) if catalogue is None else catalogue
@@ -118,10 +119,16 @@ class Request:
     def _about_parameter(self, message: str, factory: Any, arguments: Mapping[str, Any]) -> str:
         if not isinstance(self.parameters, Mapping):
             return f"Plugin spec {shown_spec(self._spec, factory)}: {message}"
-        place = self.place / (self.target or "")
         # As `validators.reject` writes it: for the line of that parameter.
         named = [key for key in arguments if f": {key} must " in message]
-        return f"{place / named[0] if named else place}: {message}"
+        return f"{self.place_of(*named[:1])}: {message}"
+
+    def place_of(self, parameter: str = "") -> Place:
+        """Return the place of a parameter; if the request does not have it as a key, that of the plugin."""
+        if not isinstance(self.parameters, Mapping):
+            return self.place
+        place = self.place / (self.target or "")
+        return place / parameter if parameter in self.parameters else place
 
     @property
     def _spec(self) -> str:
@@ -155,10 +162,11 @@ def requested(item: object, place: Place, source: Source = "code") -> Request:
 def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Request:
     targets = [key for key in item if key not in OPTIONS]
     if len(targets) != 1 or not isinstance(targets[0], str):
-        expected = "{early_stopping: {patience: 3}}"
+        expected = place.written({"early_stopping": {"patience": 3}})
+        hints = [did_you_mean(str(key), OPTIONS) for key in targets] if len(targets) > 1 else []
         raise SpecError(
             f"{place}: a mapping must have one plugin's name with its parameters, such as {expected}, and may have "
-            f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}."
+            f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}.{''.join(hints)}"
         )
     (target,) = targets
     parameters = {} if item[target] is None else item[target]  # YAML's `console:`

@@ -42,11 +42,14 @@ def test_a_run_without_mistakes_exits_with_0() -> None:
     assert "console, early_stopping" not in result.output
     assert "The learning rate is set by reduce_lr_on_plateau." in result.output
     assert "The loop must have: learning_rate, for reduce_lr_on_plateau." in result.output
+    assert "With `Loop`, pass `trainee=`: see docs/writing-a-trainee.md." in result.output
     assert "No mistakes." in result.output
     lines = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in result.output.splitlines() if line.startswith("on_")}
     assert lines["on_metrics"] == "console, reduce_lr_on_plateau, early_stopping"
 
 
+FILE = "hookcore.toml: hookcore.plugins"
+CHECKPOINT = "{checkpoint = {directory = 'a'}"
 MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
     "two typos in one plugin": (
         "plugins = [{early_stopping = {patiance = 1, monitr = 'loss'}}]",
@@ -61,38 +64,71 @@ MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
     "one file": (
         "plugins = [{csv_log = {path = 'a/b'}}, {json_log = {path = 'a/../a/b'}}]",
         [],
-        ["csv_log and json_log both write"],
+        [f"{FILE}[1].json_log.path: csv_log and json_log both write"],
     ),
     "one directory": (
         "plugins = [{report = {directory = 'a'}}, {report = {directory = 'a'}, name = 'second'}]",
         [],
-        ["report and second both write"],
+        [f"{FILE}[1].report.directory: report and second both write"],
     ),
-    "one name": ("plugins = ['console', 'console']", [], ["hookcore.plugins[1]: Two plugins are called 'console'"]),
+    "one directory of three, and of another plugin": (
+        f"plugins = [{CHECKPOINT}}}, {CHECKPOINT}, name = 'b'}}, 'report:directory=a', {CHECKPOINT}, name = 'c'}}]",
+        [],
+        [f"{FILE}[3].checkpoint.directory: checkpoint, b and c all write"],
+    ),
+    "two directories that two classes share": (
+        f"plugins = [{CHECKPOINT}}}, {CHECKPOINT}, name = 'b'}}, 'report:directory=a', {{report = {{directory = 'a'}}, name = 'c'}}"
+        "]",
+        [],
+        [f"{FILE}[1].checkpoint.directory: checkpoint and b both", f"{FILE}[3].report.directory: report and c both"],
+    ),
+    "a path that cannot be written": (
+        "plugins = [{checkpoint = {directory = '/proc/self/runs/first'}}, 'csv_log:path=/proc/self/log.csv']",
+        [],
+        [
+            f"{FILE}[0].checkpoint.directory: checkpoint: /proc/self/runs/first cannot be written, as this process may not",
+            f"{FILE}[1]: csv_log: /proc/self/log.csv cannot be written",
+        ],
+    ),
+    "one name": (
+        "plugins = ['console', 'console']",
+        [],
+        [f"{FILE}[1]: Two plugins are called 'console'. Name one: {{name = \"console_2\", console = {{}}}}."],
+    ),
+    "an option": (
+        "plugins = [{console = {}, nam = 'progress'}]",
+        [],
+        [
+            f"{FILE}[0]: a mapping must have one plugin's name with its parameters, such as {{early_stopping = {{patience = 3}}}}, "
+        ],
+    ),
     "two rates": (
         "plugins = ['reduce_lr_on_plateau', 'learning_rate_schedule:schedule=math:exp2']",
         [],
-        ["reduce_lr_on_plateau and learning_rate_schedule set the learning rate"],
+        [f"{FILE}[1]: reduce_lr_on_plateau and learning_rate_schedule set the learning rate"],
     ),
     "a direction": (
         "plugins = ['early_stopping:monitor=val_acuracy']",
         [],
-        ["monitor='val_acuracy' has no known direction", "Did you mean 'val_accuracy'?"],
+        [f"{FILE}[0]: early_stopping: monitor='val_acuracy' has no known direction", "Did you mean 'val_accuracy'?"],
     ),
     "a metric": (
-        "plugins = ['early_stopping:monitor=val_acc']",
+        "plugins = [{early_stopping = {monitor = 'val_acc'}}, 'nan_guard', {early_stopping = {}, name = 'second'}]",
         ["--metrics", "loss, val_accuracy"],
-        ["early_stopping: no metric 'val_acc'; there are: loss, val_accuracy. Did you mean 'val_accuracy'?"],
+        [
+            f"{FILE}[0].early_stopping.monitor: early_stopping: no metric 'val_acc'; there are: loss, val_accuracy. Did you mean",
+            f"{FILE}[2].early_stopping: second: no metric 'val_loss'",
+        ],
     ),
     "a capability": (
         "plugins = ['reduce_lr_on_plateau']",
         ["--without", "learning_rate"],
-        ["The loop lacks learning_rate, for reduce_lr_on_plateau."],
+        [f"{FILE}[0]: The loop lacks learning_rate, for reduce_lr_on_plateau. Leave it out, or pass `Loop` a `trainee=` that "],
     ),
     "the disk": (
         "plugins = ['checkpoint:directory=runs']",
         ["--checkpoint-mb", "1e12"],
-        ["checkpoint: 5 checkpoints of 1000000.0 TB in runs need 5000000.0 TB, and the disk has"],
+        [f"{FILE}[0]: checkpoint: 5 checkpoints of 1000000.0 TB in runs need 5000000.0 TB, and the disk has"],
     ),
     "syntax": ("plugins = [", [], ["hookcore.toml cannot be read as a configuration"]),
 }
@@ -106,7 +142,8 @@ def test_a_mistake_is_found(case: str) -> None:
     assert result.exit_code == 1, result.output
     for part in expected:
         assert part in result.output
-    assert ("1 mistake\n" in result.output) == (len(expected) == 1 or case == "a direction")
+    count = 1 if case == "a direction" else len(expected)
+    assert f"\n{count} mistake{'s' * (count > 1)}\n" in result.output
 
 
 @pytest.mark.parametrize(
@@ -156,6 +193,46 @@ def test_the_environment_is_examined_without_a_configuration(monkeypatch: pytest
     assert result.exit_code == 1
     assert "HOOKCORE_PLUGINS: Plugin spec 'csv_log': " in result.output
     assert "console" in result.output.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "suggestion"),
+    [
+        (
+            "run.yaml",
+            "hookcore:\n  plugins: [console, console]\n",
+            "run.yaml, line 2: {where}{{name: console_2, console: {{}}}}.",
+        ),
+        (
+            "run.json",
+            '{"hookcore": {"plugins": ["console", "console"]}}',
+            'run.json: {where}{{"name": "console_2", "console": {{}}}}.',
+        ),
+    ],
+)
+def test_a_suggestion_is_in_the_notation_of_the_file(name: str, text: str, suggestion: str) -> None:
+    """It can be copied into it. In TOML, `test_a_mistake_is_found` has it."""
+    Path(name).write_text(text)
+    where = "hookcore.plugins[1]: Two plugins are called 'console'. Name one: "
+    assert f"1. {suggestion.format(where=where)}\n" in CliRunner().invoke(doctor, [name]).output
+
+
+@pytest.mark.parametrize("key", ["nam", "replace"])
+def test_a_mistyped_option_has_the_nearest(key: str) -> None:
+    """Beside a plugin's name, a key that is no option is taken for a second plugin."""
+    assert (
+        f"'console', '{key}'. Did you mean '{'name' if key == 'nam' else 'replaces'}'?"
+        in examined(f"plugins = [{{console = {{}}, {key} = 'progress'}}]").output
+    )
+    assert "Did you mean" not in examined("plugins = [{console = {}, csv_log = {}}]").output
+
+
+def test_a_suggestion_takes_a_name_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the plugin that was asked for, whatever it is called. A spec string in the environment has no name."""
+    text = "{console = {}, name = 'stop'}, {console = {}, name = 'stop_2'}, {early_stopping = {}, name = 'stop'}"
+    assert 'Name one: {name = "stop_3", early_stopping = {}}.' in examined(f"plugins = [{text}]").output
+    monkeypatch.setenv("HOOKCORE_PLUGINS", "console;console")
+    assert "Remove one of them, or name it in code or in a configuration." in examined("").output
 
 
 @pytest.mark.parametrize("width", [80, 200])
