@@ -49,7 +49,7 @@ def test_a_run_without_mistakes_exits_with_0() -> None:
 
 
 FILE = "hookcore.toml: hookcore.plugins"
-CHECKPOINT = "{checkpoint = {directory = 'a'}"
+CHECKPOINT, REPORT = "{checkpoint = {directory = 'a'}", "{report = {directory = 'a'}"
 MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
     "two typos in one plugin": (
         "plugins = [{early_stopping = {patiance = 1, monitr = 'loss'}}]",
@@ -77,8 +77,7 @@ MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
         [f"{FILE}[3].checkpoint.directory: checkpoint, b and c all write"],
     ),
     "two directories that two classes share": (
-        f"plugins = [{CHECKPOINT}}}, {CHECKPOINT}, name = 'b'}}, 'report:directory=a', {{report = {{directory = 'a'}}, name = 'c'}}"
-        "]",
+        f"plugins = [{CHECKPOINT}}}, {CHECKPOINT}, name = 'b'}}, {REPORT}}}, {REPORT}, name = 'c'}}]",
         [],
         [f"{FILE}[1].checkpoint.directory: checkpoint and b both", f"{FILE}[3].report.directory: report and c both"],
     ),
@@ -98,9 +97,7 @@ MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
     "an option": (
         "plugins = [{console = {}, nam = 'progress'}]",
         [],
-        [
-            f"{FILE}[0]: a mapping must have one plugin's name with its parameters, such as {{early_stopping = {{patience = 3}}}}, "
-        ],
+        [f"{FILE}[0]: a mapping must have one plugin's name with its parameters, such as {{early_stopping = {{patience = 3}}}}"],
     ),
     "two rates": (
         "plugins = ['reduce_lr_on_plateau', 'learning_rate_schedule:schedule=math:exp2']",
