@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -77,6 +78,7 @@ class Request:
             text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be imported from {entry.value!r}"
             raise LoadError(self._prefixed(f"{text}: {describe(error)}")) from error
         arguments = self._arguments(target, factory)
+        self._check_complete(target, factory, arguments)
         try:
             made = factory(**arguments) if callable(factory) else factory
         except (TypeError, ParameterError) as error:
@@ -116,6 +118,19 @@ class Request:
             return checked_arguments(self.place / target, self.parameters, factory)
         return parse_arguments(self._spec, self.parameters, factory)
 
+    def _check_complete(self, target: str, factory: Any, arguments: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(factory).parameters.values() if callable(factory) else ()
+        required = [
+            one for one in parameters if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+        ]
+        missing = [one.name for one in required if one.name not in arguments]
+        if missing:
+            given = dict.fromkeys([*arguments, *missing], "...")
+            as_text = repr(f"{target}:{','.join(f'{name}=...' for name in given)}")
+            example = self.place.written({target: given}) if isinstance(self.parameters, Mapping) else as_text
+            text = f"{' and '.join(missing)} must be given, as in {example}."
+            raise SpecError(self._about_parameter(text, factory, {}))
+
     def _about_parameter(self, message: str, factory: Any, arguments: Mapping[str, Any]) -> str:
         if not isinstance(self.parameters, Mapping):
             return f"Plugin spec {shown_spec(self._spec, factory)}: {message}"
@@ -154,6 +169,11 @@ def requested(item: object, place: Place, source: Source = "code") -> Request:
     if isinstance(item, str):
         target, _, text = (part.strip() for part in item.partition(":"))
         return Request(target, place, source, target=target, parameters=text)
+    if (unmade := _unmade(item)) is not None:
+        raise SpecError(
+            f"{place}: class_path is for jsonargparse, which could not make {unmade!r}: check that it can be imported, that each "
+            "of its init_args is a parameter, and that none is missing."
+        )
     if isinstance(item, Mapping):
         return _of_mapping(item, place, source)
     return Request(discovery.name_of(item), place, source, plugin=item)
@@ -164,6 +184,9 @@ def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Reques
     if len(targets) != 1 or not isinstance(targets[0], str):
         expected = place.written({"early_stopping": {"patience": 3}})
         hints = [did_you_mean(str(key), OPTIONS) for key in targets] if len(targets) > 1 else []
+        groups = (discovery.CATALOGUE, discovery.AUTOLOAD)
+        if targets and not {entry.name for group in groups for entry in discovery.entry_points(group)}.intersection(targets):
+            hints = [" None of them is a plugin's name. If Hydra made this plugin, its engine or loop needs `_convert_: all`."]
         raise SpecError(
             f"{place}: a mapping must have one plugin's name with its parameters, such as {expected}, and may have "
             f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}.{''.join(hints)}"
@@ -182,6 +205,13 @@ def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Reques
     if not isinstance(replaces, Sequence) or not all(isinstance(name, str) for name in replaces):
         raise SpecError(f"{place / 'replaces'}: replaces must be a name or a list of names, got {replaces!r}.")
     return Request(called, place, source, target=target, parameters=parameters, replaces=tuple(replaces))
+
+
+def _unmade(item: object) -> object:
+    """Return the path of the class of which jsonargparse should have made an object; None if `item` is not its description."""
+    if isinstance(item, Mapping):
+        return item.get("class_path")
+    return getattr(item, "class_path", None) if type(item).__name__ == "Namespace" else None
 
 
 def _origin(plugin: object) -> str:

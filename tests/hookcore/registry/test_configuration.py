@@ -195,7 +195,16 @@ MISTAKES = {
     "plugins = [{early_stopping = {patience = -1}}]": FILE
     + "plugins[0].early_stopping.patience: EarlyStopping: patience must be an integer of at least 0, got -1.",
     "plugins = [{early_stopping = 3}]": FILE + "plugins[0].early_stopping: expected a mapping of parameters, got int.",
-    "plugins = [{csv_log = {}}]": FILE + "plugins[0].csv_log: ",
+    "plugins = [{csv_log = {}}]": FILE + 'plugins[0].csv_log: path must be given, as in {csv_log = {path = "..."}}.',
+    "plugins = ['csv_log']": FILE + "plugins[0]: Plugin spec 'csv_log': path must be given, as in 'csv_log:path=...'.",
+    "plugins = ['csv_log:append=true']": FILE
+    + "plugins[0]: Plugin spec 'csv_log:append=true': path must be given, as in 'csv_log:append=...,path=...'.",
+    "plugins = [{monitor = 'loss', min_delta = 0}]": FILE
+    + "plugins[0]: a mapping must have one plugin's name with its parameters, such as {early_stopping = {patience = 3}}, "
+    "and may have name and replaces beside it, got the keys 'monitor', 'min_delta'. None of them is a plugin's name. "
+    "If Hydra made this plugin, its engine or loop needs `_convert_: all`.",
+    "plugins = [{class_path = 'hookcore_plugins.CSVLog'}]": FILE
+    + "plugins[0]: class_path is for jsonargparse, which could not make 'hookcore_plugins.CSVLog': check that it can be imported",
     "plugins = [{}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, csv_log = {}}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a text, got 3.",
