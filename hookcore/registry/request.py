@@ -170,9 +170,10 @@ def requested(item: object, place: Place, source: Source = "code") -> Request:
         target, _, text = (part.strip() for part in item.partition(":"))
         return Request(target, place, source, target=target, parameters=text)
     if (unmade := _unmade(item)) is not None:
+        settings = "instantiate_subclass_spec_in_any=True, validate_subclass_spec_in_any=True"
         raise SpecError(
-            f"{place}: class_path is for jsonargparse, which could not make {unmade!r}: check that it can be imported, that each "
-            "of its init_args is a parameter, and that none is missing."
+            f"{place}: class_path is for jsonargparse, which has not made {unmade!r}. "
+            f"With jsonargparse.set_parsing_settings({settings}) it makes it, or raises the reason."
         )
     if isinstance(item, Mapping):
         return _of_mapping(item, place, source)

@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -540,6 +541,29 @@ def test_names_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("_HOOKCORE_COMPLETE", "bash_complete")
         result = CliRunner().invoke(main, prog_name="hookcore")
         assert f"plain,{expected}" in result.output
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_the_line_for_bashrc_is_silent_without_hookcore(tmp_path: Path) -> None:
+    """As in a shell that has not activated the virtual environment; with hookcore, commands are completed."""
+    page = (Path(__file__).parents[3] / "docs/configuration.md").read_text()
+    (line,) = re.findall(r"^```bash\n(.+)\n```$", page, re.MULTILINE)
+    command = tmp_path / "hookcore"
+    command.write_text(f"#!{sys.executable}\nfrom hookcore.cli.main import main\nmain(prog_name='hookcore')\n")
+    command.chmod(0o755)
+    for path, completed in (
+        (os.defpath, ""),
+        (f"{tmp_path}{os.pathsep}{os.defpath}", "complete -o nosort -F _hookcore_completion hookcore\n"),
+    ):
+        environ = {**os.environ, "PATH": path}
+        done = subprocess.run(
+            [shutil.which("bash") or "", "--norc", "-c", f"{line}\ncomplete -p hookcore 2>&1 | grep -v 'no completion'\ntrue"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (done.stdout, done.stderr) == (completed, "")
 
 
 def test_a_plugin_that_is_not_in_hookcore_is_found(install: Install) -> None:

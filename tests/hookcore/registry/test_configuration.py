@@ -204,7 +204,7 @@ MISTAKES = {
     "and may have name and replaces beside it, got the keys 'monitor', 'min_delta'. None of them is a plugin's name. "
     "If Hydra made this plugin, its engine or loop needs `_convert_: all`.",
     "plugins = [{class_path = 'hookcore_plugins.CSVLog'}]": FILE
-    + "plugins[0]: class_path is for jsonargparse, which could not make 'hookcore_plugins.CSVLog': check that it can be imported",
+    + "plugins[0]: class_path is for jsonargparse, which has not made 'hookcore_plugins.CSVLog'. With jsonargparse.set",
     "plugins = [{}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, csv_log = {}}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a text, got 3.",
@@ -356,6 +356,21 @@ SHIPPED = [
 def test_the_types_of_parameters_can_be_resolved(kind: Any) -> None:
     """Tools that make objects from configurations, such as jsonargparse, ask for them."""
     assert typing.get_type_hints(kind.__init__)
+
+
+@pytest.mark.parametrize("init_args", [{"patience": 3}, {"patiance": 3}, {}])
+def test_a_plugin_that_jsonargparse_has_not_made_is_an_error(init_args: dict[str, Any]) -> None:
+    """Without the settings of the documentation it hands over a description instead of an object, a mapping or a namespace."""
+    jsonargparse = pytest.importorskip("jsonargparse")
+    jsonargparse.set_parsing_settings(instantiate_subclass_spec_in_any=False, validate_subclass_spec_in_any=False)
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(Engine, "engine")
+    spec = {"class_path": "hookcore_plugins.EarlyStopping", "init_args": init_args}
+    given = parser.parse_object({"engine": {"plugins": ["console", spec]}})
+    with pytest.raises(
+        SpecError, match=r"plugins\[1\]: class_path is for jsonargparse, which has not made 'hookcore_plugins\.Early"
+    ):
+        parser.instantiate(given)
 
 
 def test_a_configuration_is_not_changed() -> None:
