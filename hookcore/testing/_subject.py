@@ -109,29 +109,41 @@ class Subject:
     def run(self) -> Run:
         return self.player.run
 
-    def decided(self, since: int) -> dict[str, Any]:
-        """Return what it has done to the run, as comparable values. Leaves out the path of a checkpoint, which differs."""
+    def decided(self, since: int) -> dict[str, str]:
+        """Return what it has done to the run, as comparable texts. Leaves out the path of a checkpoint, which differs."""
+        decisions = [
+            f"{one.plugin}: {one.kind} (epoch={one.epoch}, step={one.step}, value={_number(one.value)})"
+            + ("" if one.kind == "checkpoint" else f": {one.message!r}")
+            for one in self.run.decisions[since:]
+        ]
+        votes = [
+            f"{vote.plugin} (epoch={vote.epoch}, step={vote.step}, metric={vote.metric!r}, value={_number(vote.value)}, "
+            f"best={_number(vote.best)}): {vote.message!r}"
+            for vote in self.run.stop_reasons
+        ]
         return {
-            "decisions": [
-                (
-                    decision.plugin,
-                    decision.kind,
-                    decision.epoch,
-                    decision.step,
-                    _number(decision.value),
-                    "" if decision.kind == "checkpoint" else decision.message,
-                )
-                for decision in self.run.decisions[since:]
-            ],
-            "votes to stop": [
-                (vote.plugin, vote.message, vote.epoch, vote.step, vote.metric, _number(vote.value), _number(vote.best))
-                for vote in self.run.stop_reasons
-            ],
+            "decisions": "; ".join(decisions) or "none",
+            "votes to stop": "; ".join(votes) or "none",
             "history": repr(self.run.history.state_dict()),  # with what it has logged
             "learning rate": _number(self.trainee.inner.learning_rate),
             "weights": repr(self.trainee.inner.weights),
-            "errors": [(failure.hook, type(failure.error).__name__) for failure in self.run.failures],
+            "errors": "; ".join(f"{type(one.error).__name__} in {one.hook}" for one in self.run.failures) or "none",
         }
+
+
+def unsaved(plugin: Any, new: Any) -> list[str]:
+    """Return the names of the attributes of `plugin` that differ from those of `new` and that its state does not have."""
+    state = plugin.state_dict() if hasattr(plugin, "state_dict") else {}
+    saved = {name: repr(value) for name, value in state.items()} if isinstance(state, dict) else {}
+    names = [field.name for field in attrs.fields(type(plugin))] if attrs.has(type(plugin)) else []
+    found = []
+    for name in dict.fromkeys([*names, *getattr(plugin, "__dict__", {})]):
+        value, key = getattr(plugin, name), name.lstrip("_")
+        is_changed = type(value).__module__ == "builtins" and repr(value) != repr(getattr(new, name, None))
+        is_saved = key in saved and (isinstance(value, list | set | dict | tuple) or saved[key] == repr(value))  # in some form
+        if is_changed and not is_saved:
+            found.append(name)
+    return found
 
 
 def _number(value: Any) -> str:

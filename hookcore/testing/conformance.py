@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import inspect
 import json
+import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, get_args
 
 import attrs
@@ -13,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+import hookcore
 from hookcore import Engine, HookcoreError, ParameterError, state
-from hookcore.testing._subject import Subject, WatchedTrainee, WatchingHost
+from hookcore.testing._subject import Subject, WatchedTrainee, WatchingHost, unsaved
 from hookcore.testing.doubles import ScriptedTrainee
 from hookcore.testing.events import Event
 from hookcore.testing.playing import NEIGHBOUR, Player, obeying
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     from hookcore.testing.playing import Stop
 
 
+_PACKAGE: Final = f"{Path(hookcore.__file__).parent}{os.sep}"
+"""The directory of hookcore's own code."""
+
 SETTINGS: Final = hypothesis.settings(
     derandomize=True,
     deadline=None,
@@ -39,6 +46,14 @@ SETTINGS: Final = hypothesis.settings(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 """The settings of `check_plugin`: the same examples every time, in a few seconds."""
+
+
+_logger = logging.getLogger("hookcore")
+
+
+def _is_from_outside(record: logging.LogRecord) -> bool:
+    """Return whether hookcore itself did not log `record`: what it logs of the many runs here would fill the log of a test."""
+    return not record.pathname.startswith(_PACKAGE)
 
 
 class Clause(enum.StrEnum):
@@ -247,6 +262,14 @@ _RUNS: Final = st.builds(
 )
 
 
+_COMPARED: Final = {
+    Clause.RESUME: ("The run that never stopped", "The run that was resumed"),
+    Clause.FRESH_STATE: ("A plugin that served earlier runs", "A new plugin"),
+    Clause.DETERMINISM: ("One plugin", "Another plugin with the same events"),
+}
+"""What a breach calls the two instances that differed."""
+
+
 class _PluginMachine(RuleBasedStateMachine):
     """Drives several instances of a plugin through the same events; their decisions must be equal.
 
@@ -269,6 +292,7 @@ class _PluginMachine(RuleBasedStateMachine):
         self.lacking = False
         self.told: list[str] = []
         """What happened so far, for whoever reads of a breach."""
+        _logger.addFilter(_is_from_outside)
 
     def running(self) -> bool:
         """Return whether a run is open."""
@@ -281,6 +305,7 @@ class _PluginMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """End an open run, so that a plugin releases its files and signal handlers."""
         self._abort(*self.subjects)
+        _logger.removeFilter(_is_from_outside)
 
     # One rule only: of several, Hypothesis leaves some out of each example, and an example without epochs shows little.
     @rule(
@@ -443,11 +468,13 @@ class _PluginMachine(RuleBasedStateMachine):
     def _same(self, event: Event, first: str, second: str, clause: Clause, *ignored: str) -> None:
         reference, compared = self.subjects[first], self.subjects[second]
         decided, expected = compared.decided(compared.own_decisions), reference.decided(compared.others_decisions)
-        for what in decided.keys() - ignored:
-            if decided[what] != expected[what]:
-                self.contract.breach(
-                    clause, f"At {event} the {what} of two differed: {expected[what]} ({first}) and {decided[what]} ({second})."
-                )
+        for what in decided:
+            if what not in ignored and decided[what] != expected[what]:
+                one, other = _COMPARED[clause]
+                text = f"At {event} the {what} differed. {one}: {expected[what]}. {other}: {decided[what]}."
+                names = [] if clause is Clause.DETERMINISM else unsaved(self.used, self.contract.factory())
+                hint = f" A run changed these attributes, and its state_dict does not return them: {', '.join(names)}."
+                self.contract.breach(clause, text + (hint if names else ""))
 
     def _cut(self, event: Event) -> None:
         """Save the run and add a new plugin that loads the state to the instances."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
 import math
 import random
 import re
@@ -613,6 +614,50 @@ def test_documented_errors_are_no_breach() -> None:
     check_plugin(Faints, raises=(MetricError,), settings=SHORT)
     with pytest.raises(AssertionError, match=f"{Clause.NO_EXCEPTION}.*MetricError"):
         check_plugin(Abandons, settings=SHORT)
+
+
+@attrs.define(eq=False)
+class Counts:
+    """Stops at the second loss, and keeps in `saved` how many there were; `_old` is its own."""
+
+    saved: bool
+    seen: int = attrs.field(default=0, init=False)
+    _old: list[int] = attrs.field(factory=list, init=False)
+
+    @hookimpl
+    def on_epoch_end(self, run: Run, epoch: int) -> None:
+        logging.getLogger("hookcore").warning("a plugin has counted")
+        logging.getLogger("acme").warning("and says it")
+        self.seen += 1
+        self._old.append(epoch)
+        if self.seen == 2:
+            run.stop("seen two", metric="loss", value=2.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"old": list(map(str, self._old)), "seen": self.seen if self.saved else 0}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen, self._old = state["seen"], list(map(int, state["old"]))
+
+
+def test_a_breach_says_what_each_run_decided_and_which_attribute_was_not_saved() -> None:
+    """In words, and without the attributes that the state has in another form."""
+    check_plugin(lambda: Counts(saved=True), settings=SHORT)
+    with pytest.raises(AssertionError) as caught:
+        check_plugin(lambda: Counts(saved=False))
+    said = str(caught.value).splitlines()[0]
+    assert re.search(
+        r"the decisions differed\. The run that never stopped: counts: stop \(epoch=1, step=\d+, value=2\.0\): 'seen two'\. "
+        r"The run that was resumed: none\. A run changed these attributes, and its state_dict does not return them: seen\.$",
+        said,
+    )
+
+
+def test_what_its_runs_log_does_not_fill_the_log_of_a_test(caplog: pytest.LogCaptureFixture) -> None:
+    """What a plugin logs is there, by whatever logger, and so is what hookcore logs afterwards."""
+    check_plugin(lambda: Counts(saved=True), settings=SHORT)
+    assert set(caplog.messages) == {"a plugin has counted", "and says it"}
+    assert logging.getLogger("hookcore").filters == []
 
 
 def test_metrics_are_those_named() -> None:
