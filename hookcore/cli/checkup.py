@@ -218,7 +218,10 @@ def _monitored(registered: Registered, metrics: Collection[str]) -> Iterator[_Mi
     monitor, mode = values.get("monitor"), values.get("mode")
     if not isinstance(monitor, str):
         return
-    if metrics and monitor not in metrics and values.get("missing") != "skip":
+    # As `Checkpoint` does: without a `missing` that was given, the metric is needed if something depends on it.
+    depends = {"monitor", "save_best_only"}.intersection(registered.chosen_parameters())
+    is_needed = bool(depends) if values.get("missing", "error") is None else values.get("missing") != "skip"
+    if metrics and monitor not in metrics and is_needed:
         there = ", ".join(sorted(metrics))
         hint = did_you_mean(monitor, metrics)
         yield registered, "monitor", f"{registered.name}: no metric {monitor!r}; there are: {there}.{hint}"

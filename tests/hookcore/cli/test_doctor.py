@@ -193,6 +193,15 @@ def test_the_environment_is_examined_without_a_configuration(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("parameters", "status"),
+    [("", 0), (",monitor=val_acc", 1), (",save_best_only=true", 1), (",missing=skip,save_best_only=true", 0)],
+)
+def test_a_metric_that_nothing_depends_on_may_be_missing(parameters: str, status: int) -> None:
+    """As a checkpoint's, unless it is chosen or decides what is saved."""
+    assert examined(f"plugins = ['checkpoint:directory=a{parameters}']", "--metrics", "loss").exit_code == status
+
+
+@pytest.mark.parametrize(
     ("name", "text", "suggestion"),
     [
         (
