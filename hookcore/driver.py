@@ -23,6 +23,7 @@ from hookcore.raised import describe
 from hookcore.resume import find, trained, warn_of_nothing_left
 from hookcore.run import Run
 from hookcore.sequence import Sequence
+from hookcore.stacks import runs
 from hookcore.store import SavedCheckpoint
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class Driver:
         """Whether training is over, so that no vote is passed on."""
         self._is_prepared = False
         """Whether the run is prepared and has not started."""
+        self._loop: CodeType | None = None
+        """The code of the function that runs the loop, if exceptions may leave that without the driver being told."""
+        self._left: Callable[[], str | None] | None = None
+        """Returns why such a loop stopped if it was left by no exception."""
 
     @property
     def run(self) -> Run | None:
@@ -123,13 +128,17 @@ class Driver:
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
         loop: CodeType | None = None,
+        left: Callable[[], str | None] | None = None,
+        stops_by: str | None = None,
     ) -> None:
         """Begin `run`, from the checkpoint that it has or one that is found: `prepare` it, then `start` it.
 
         `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
         people. With either none of ours is looked for, and the trainee is left to the framework to restore. `loop` is the code
         of the framework's function that runs the loop, if exceptions may leave that without being told: then Ctrl-C is delayed
-        only while that is being executed.
+        only while that is being executed, and `end_left` ends the run. `left`, called when a run is ended that was not told to
+        end, returns why the loop itself stopped, or None if it failed. `stops_by` is the reason for which the loop itself may
+        stop in this run: see `stops`.
 
         An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
         `Engine.check_free`. Votes to stop before `min_epochs` epochs are over, or `min_steps` steps are done, are overruled and
@@ -145,6 +154,8 @@ class Driver:
             record=record,
             path=path,
             loop=loop,
+            left=left,
+            stops_by=stops_by,
         )
         self.start()
 
@@ -159,6 +170,8 @@ class Driver:
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
         loop: CodeType | None = None,
+        left: Callable[[], str | None] | None = None,
+        stops_by: str | None = None,
     ) -> None:
         """Restore `run` and tell the host: the first half of `begin`, for what the framework does with a restored trainee."""
         self.end_abandoned()
@@ -178,7 +191,7 @@ class Driver:
             fresh_metrics=lambda: sequence.fresh,
             always_ends=self._always_ends,
         )
-        session.resume(capture)
+        session.resume(capture, stops_by=stops_by)
         position = session.position
         self._trained_before = trained(run)
         if run.resumed_from is not None or capture is not None:
@@ -188,7 +201,7 @@ class Driver:
                 sequence.open, sequence.metrics, sequence.fresh = ["epoch"], session.resumed_metrics, session.resumed_fresh
                 sequence.observed = run.history.epochs[-1:] == [position.epoch]
         self._session, self._outside, self._votes, self._is_over = session, False, 0, False
-        self._min_epochs, self._min_steps = min_epochs, min_steps
+        self._min_epochs, self._min_steps, self._loop, self._left = min_epochs, min_steps, loop, left
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
         self._is_prepared = True
@@ -260,25 +273,34 @@ class Driver:
         self._is_over = True
         try:
             if not outside:
-                if error is None and by is not None and not session.stopping and not session.is_over:
-                    session.run.as_plugin(self._host.name).stop(by)
+                if error is None and by is not None:
+                    session.host_stops(by)
                 nothing = not session.is_over and error is None and by is None and trained(session.run) == self._trained_before
                 session.end(error)
                 if nothing:
                     warn_of_nothing_left(session.run, self._host.name)
         finally:  # not before: a plugin may capture in on_exception
-            self._session, self._outside, self._sequence = None, False, Sequence()
+            self._session, self._outside, self._sequence, self._loop, self._left = None, False, Sequence(), None, None
             interrupt, self._interrupt = self._interrupt, None
             if interrupt is not None:
                 interrupt.uninstall()
                 interrupt.raise_pending(error)
 
     def end_abandoned(self, error: HookcoreError | None = None) -> None:
-        """End the run that was not told to end, if there is one, by `error`; within one of its own hooks do nothing."""
+        """End the run that was not told to end, if there is one, by `error`; within one of its own hooks do nothing.
+
+        Without an `error` it is stopped if `left`, which `begin` was given, returns a reason, and has failed otherwise.
+        """
         if self._session is not None and not self._outside and not self._session.is_calling:
-            self.end(
-                error or HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of.")
-            )
+            by = None if error is not None or self._left is None else self._left()
+            if by is None and error is None:
+                error = HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of.")
+            self.end(error, by=by)
+
+    def end_left(self) -> None:
+        """End the run as `end_abandoned` does if its `loop`, which `begin` was given, is no longer being executed."""
+        if self._loop is not None and self.is_running and not runs(self._loop):
+            self.end_abandoned()
 
     def batches(self) -> tuple[Callable[[int], None], Callable[[int, Mapping[str, Any] | None], None]]:
         """Return the session's own methods for the beginning and the end of a batch: the shortest way, for each batch.
@@ -363,6 +385,15 @@ class Driver:
         """
         events = self._sequence.epoch_end(metrics, fresh=fresh, hold=hold, exhausted=exhausted)
         self._deliver("epoch_end", events, metrics, fresh)
+
+    def stops(self, by: str) -> None:
+        """Tell that the loop itself stops at the end of the open epoch, for the reason `by`, unless a plugin votes until then.
+
+        It is a vote under the host's name, and in the record of that moment. So a run that is resumed from it stays stopped, if
+        `begin` is given the same reason as `stops_by`.
+        """
+        self._is_over = True
+        self._running("stops").host_stops(by)
 
     def leave(self) -> None:
         """Tell that the loop leaves the open epoch in the middle: if `end` follows, it has no end."""

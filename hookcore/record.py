@@ -84,8 +84,12 @@ def record_of(
     )
 
 
-def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: ErrorPolicy) -> Restored:
+def restore(
+    capture: Capture, run: Run, plugins: Sequence[Registered], policy: ErrorPolicy, *, host: tuple[str, str | None]
+) -> Restored:
     """Put `run` and `plugins` into the state of `capture`; return what the loop continues from.
+
+    `host` is the name of the loop, and the reason for which it may itself stop now, if any.
 
     If the capture is a record alone, the trainee is left as it is, and plugins do without the snapshots that they held.
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
@@ -106,7 +110,7 @@ def restore(capture: Capture, run: Run, plugins: Sequence[Registered], policy: E
         if _have_changed(name, record["plugins"][saved]["parameters"], run.parameters[name])
     }
     votes = [StopReason(**vote) for vote in record["stop_reasons"]]
-    votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed})
+    votes = _votes_to_keep(votes, {saved: name for name, saved in saved_names.items() if name not in changed}, host)
     begun = []
     try:
         for registered in plugins:
@@ -185,13 +189,21 @@ def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]
     return bool(differing)
 
 
-def _votes_to_keep(votes: Iterable[StopReason], unchanged: Mapping[str, str]) -> list[StopReason]:
-    """Return the votes of the plugins in `unchanged`, which maps their saved names to their names now. Logs each vote's fate."""
+def _votes_to_keep(votes: Iterable[StopReason], unchanged: Mapping[str, str], host: tuple[str, str | None]) -> list[StopReason]:
+    """Return the votes that still count. Logs each vote's fate.
+
+    They are those of the plugins in `unchanged`, which maps their saved names to their names now, and that of the loop, `host`,
+    if it may stop for the same reason.
+    """
     kept = []
     for vote in votes:
-        if vote.plugin in unchanged:
+        if vote.plugin in unchanged or (vote.plugin, vote.message) == host:
             logger.warning("resumed: the run was stopped by %s and stays stopped: %s", vote.plugin, vote.message)
-            kept.append(attrs.evolve(vote, plugin=unchanged[vote.plugin]))
+            kept.append(attrs.evolve(vote, plugin=unchanged.get(vote.plugin, vote.plugin)))
+        elif vote.plugin == host[0]:
+            now = "which no longer applies" if host[1] is None else f"and is now {host[1]!r}"
+            msg = "resumed: the run was stopped by %s and continues: the reason was %r, %s"
+            logger.warning(msg, vote.plugin, vote.message, now)
         else:
             logger.warning("resumed: plugin %r is missing or changed; its vote to stop is dropped: %s", vote.plugin, vote.message)
     return kept

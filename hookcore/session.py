@@ -65,6 +65,7 @@ class Session:
         "_fresh_metrics",
         "_handles",
         "_host",
+        "_host_stops",
         "_implemented_batch_hooks",
         "_is_copy",
         "_observations",
@@ -147,6 +148,8 @@ class Session:
             registered.name: self._policy.ask(registered, "a default", registered.chosen_parameters, []) for registered in plugins
         }
         self._voted = on_vote
+        self._host_stops: str | None = None
+        """Why the loop itself stops, if it does and no plugin has voted."""
         self._epoch_metrics = epoch_metrics
         """Returns the metrics of the open epoch so far that no host has, as the framework has them."""
         self._fresh_metrics = fresh_metrics
@@ -421,6 +424,8 @@ class Session:
         self._cuts = ""
         if self._observations is not None:
             self._observations.close()
+        if self._host_stops is not None:
+            self._vote_of_host()
         if self._asked:
             self._captures.hand_out()
         if self.shared.interruption is not None:
@@ -485,6 +490,8 @@ class Session:
         """
         if self._ended:
             return
+        if exception is None:
+            self._vote_of_host()
         self._ended = True
         try:
             tell_of_end(self.run, self.hooks, self._captures, exception, self._cut_in_words())
@@ -535,6 +542,15 @@ class Session:
         if self._voted is not None:
             self._voted()
 
+    def host_stops(self, reason: str) -> None:
+        """Have the loop itself vote to stop, once this moment is settled or the run ends, unless a plugin has voted by then."""
+        self._host_stops = reason
+
+    def _vote_of_host(self) -> None:
+        reason, self._host_stops = self._host_stops, None
+        if reason is not None and not self.stopping:
+            self.run.as_plugin(self._host.name).stop(reason)
+
     def capture(self) -> Capture:
         """Return what a checkpoint holds; see `Run.capture`."""
         return self._captures.take()
@@ -561,10 +577,10 @@ class Session:
             logged={} if self._observations is None else self._observations.state_dict(),
         )
 
-    def resume(self, capture: Capture | None = None) -> None:
+    def resume(self, capture: Capture | None = None, *, stops_by: str | None = None) -> None:
         """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
 
-        Raises `CheckpointError`.
+        A vote of the loop itself is kept if its reason is `stops_by`. Raises `CheckpointError`.
         """
         try:
             if capture is None and self.run.resumed_from is not None:
@@ -572,16 +588,16 @@ class Session:
 
                 capture = Capture.read(self.run.resumed_from, self.run.trainee)
             if capture is not None:
-                self.restore(capture)
+                self.restore(capture, stops_by=stops_by)
         except BaseException:
             self.refuse()
             raise
 
-    def restore(self, capture: Capture) -> None:
+    def restore(self, capture: Capture, *, stops_by: str | None = None) -> None:
         """Put the run, its plugins and the trainee into the state of `capture`. Call it before `train_begin`."""
         from hookcore import record
 
-        restored = record.restore(capture, self.run, self._plugins, self._policy)
+        restored = record.restore(capture, self.run, self._plugins, self._policy, host=(self._host.name, stops_by))
         self.resumed_loop_state, self.resumed_metrics, self.resumed_fresh = restored.loop, restored.metrics, restored.fresh
         if self._observations is not None:
             self._observations.load_state_dict(restored.logged)

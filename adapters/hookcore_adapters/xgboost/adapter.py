@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 from xgboost.callback import TrainingCallback
 
-from hookcore import Plugins, Resume, Run
+from hookcore import MetricError, Plugins, Resume, Run
 from hookcore.driver import Driver
 from hookcore.host import NoHost
-from hookcore.stacks import runs
+from hookcore_adapters.xgboost import metrics
 from hookcore_adapters.xgboost.call import TRAIN, TrainCall
 from hookcore_adapters.xgboost.trainee import XGBoostTrainee
 
@@ -20,17 +20,21 @@ logger = logging.getLogger("hookcore")
 
 @attrs.define(eq=False)
 class _Training:
-    """What the adapter knows of the training that is going on."""
+    """One call of `xgboost.train`."""
 
     call: TrainCall
     trainee: XGBoostTrainee
     run: Run
+    stops_by: str
+    """Why XGBoost itself may stop."""
     rounds: int = 0
-    """As many as the model had when the open iteration began."""
+    """The number of rounds of the model when the open iteration began."""
+    iterations: int = 0
+    """The number of iterations that began in this call."""
     is_open: bool = False
-    """Whether an iteration has begun and not ended."""
+    """Whether plugins have had the beginning of an iteration and not its end."""
     evals_log: Any = attrs.field(factory=dict, repr=False)
-    """XGBoost's, which it adds to after each iteration, before it calls its callbacks."""
+    """XGBoost's own record of its evaluations, to which it adds after each iteration, before it calls its callbacks."""
 
 
 class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a checker, with or without XGBoost
@@ -55,18 +59,12 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
     @property
     def run(self) -> Run | None:
         """The latest run."""
-        self._end_left()
+        self._driver.end_left()
         return self._driver.run
 
     def __getstate__(self) -> dict[str, Any]:
-        self._end_left()
+        self._driver.end_left()
         return vars(self) | {"_training": None}  # which refers to data, and is over
-
-    def _end_left(self) -> None:
-        """End a run that XGBoost has left without telling, by an error of others."""
-        if self._driver.is_running and not runs(TRAIN):
-            self._driver.end_abandoned()
-            self._training = None
 
     def before_training(self, model: Any) -> Any:
         call = TrainCall.being_executed()
@@ -81,8 +79,9 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
             metric_names=call.names,
             resumed_from=found,
         )
-        self._driver.begin(run, initial_epoch=first, loop=TRAIN)
-        self._training = _Training(call, trainee, run)
+        stops_by = call.stops_by(self)
+        self._driver.begin(run, initial_epoch=first, loop=TRAIN, stops_by=stops_by)
+        self._training = _Training(call, trainee, run, stops_by)
         if found is not None and trainee.drawing:
             logger.warning(
                 "resumed after round %d: with %s a round depends on a state that XGBoost does not save, such as that of its "
@@ -92,32 +91,38 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
             )
         return model
 
+    # XGBoost tells no callback that another one stops training. So an iteration's end is told to plugins only when the next one
+    # begins or training is over: then the stop is known, and it is in a checkpoint of that moment.
+
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        del epoch  # counts from 0 in each call of `xgboost.train`
         training = self._now
-        if self._driver.stopping or self._is_done(training):
+        if training.is_open:
+            self._end_iteration(training)
+        if self._driver.stopping or self._driver.position.epoch >= (training.run.epochs or 0):
             return True
         training.rounds, training.is_open, training.evals_log = model.num_boosted_rounds(), True, evals_log
+        training.iterations = epoch + 1  # it counts from 0 in each call
         self._driver.epoch_begin()
         return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         del model, epoch, evals_log
-        self._end_iteration(self._now)
-        return False  # True would hide this iteration from callbacks that are called later; `before_iteration` tells of a vote
+        self._driver.epoch_ends()
+        return False
 
     def after_training(self, model: Any) -> Any:
         training, driver = self._now, self._driver
         trainee, self._training = training.trainee, None
-        if training.is_open:  # a callback that was called earlier has stopped training, so that this one was not called
-            if trainee.booster.num_boosted_rounds() == training.rounds:
-                driver.leave()
-            else:
-                self._end_iteration(training)
+        is_trained = training.is_open and trainee.booster.num_boosted_rounds() > training.rounds
+        if driver.position.epoch + is_trained < (training.run.epochs or 0):
+            driver.stops(training.stops_by)
+        if is_trained:
+            self._end_iteration(training)
+        elif training.is_open:  # a callback that was called later has stopped training before the iteration
+            driver.leave()
         trainee.move_to(model)
         own = model.attributes()  # of XGBoost's own early stopping: cutting the model drops them
-        others = ", ".join(type(callback).__name__ for callback in training.call.others(self))
-        driver.end(by=None if self._is_done(training) else f"a callback of xgboost.train: {others}")
+        driver.end()
         if trainee.restored is not None:
             best = trainee.restored - 1
             known = own.get("best_score") if own.get("best_iteration") == str(best) else None
@@ -130,17 +135,18 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         assert self._training is not None  # noqa: S101 - only asked for within one
         return self._training
 
-    def _is_done(self, training: _Training) -> bool:
-        return self._driver.position.epoch >= (training.run.epochs or 0)
-
     def _end_iteration(self, training: _Training) -> None:
         """Tell of the evaluations of an iteration, and of its end."""
         training.is_open, of_training = False, {}
-        for data, scores in training.evals_log.items():
-            latest = {metric: values[-1] for metric, values in scores.items()}
-            named = {f"{data}-{metric}": value for metric, value in latest.items()}
+        try:
+            latest = {data: metrics.latest(data, scores, training.iterations) for data, scores in training.evals_log.items()}
+        except MetricError as error:
+            self._driver.end(error)
+            raise
+        for data, scores in latest.items():
+            named = {f"{data}-{metric}": value for metric, value in scores.items()}
             if data in training.call.training:
                 of_training.update(named)
             else:
-                self._driver.evaluate_end(latest, named=named)
+                self._driver.evaluate_end(scores, named=named)
         self._driver.epoch_end(of_training)

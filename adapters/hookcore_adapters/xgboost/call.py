@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TRAIN: Final[CodeType] = inspect.unwrap(xgboost.train).__code__
 """The code of the function that runs the loop."""
 _SET_NO_RATE: Final = (EarlyStopping, EvaluationMonitor, TrainingCheckPoint)
+_STOP_NOTHING: Final = (EvaluationMonitor, LearningRateScheduler, TrainingCheckPoint)
 
 
 @attrs.frozen(eq=False)
@@ -64,6 +65,11 @@ class TrainCall:
         """Return the callbacks besides `adapter`."""
         return [callback for callback in self.callbacks if callback is not adapter]
 
+    def stops_by(self, adapter: object) -> str:
+        """Return why XGBoost may stop: the callbacks that may do it, with what early stopping waits for."""
+        able = ", ".join(_described(callback) for callback in self.others(adapter) if type(callback) not in _STOP_NOTHING)
+        return f"a callback of xgboost.train: {able}"
+
     def check(self, adapter: object, *, resumes: bool) -> None:
         """Raise `ParameterError` for parameters and callbacks that would spoil the run without an error of XGBoost's."""
         if self.parameters.get("process_type") == "update":
@@ -91,6 +97,15 @@ class TrainCall:
                 f"callbacks: in a run that is resumed the XGBoostAdapter must be the first, and {self.callbacks[0]!r} is. Others "
                 "note the number of rounds when training begins, and the model has those of the checkpoint only then."
             )
+
+
+def _described(callback: Any) -> str:
+    kind = type(callback).__name__
+    if not isinstance(callback, EarlyStopping):
+        return kind
+    given = {"rounds": callback.rounds, "metric_name": callback.metric_name, "data_name": callback.data}
+    given["min_delta"] = callback._min_delta or None  # noqa: SLF001 - XGBoost has no public name for it
+    return f"{kind}({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
 
 
 def sets_rate(callback: Any) -> bool:

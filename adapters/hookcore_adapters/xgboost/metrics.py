@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from hookcore import MetricError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from hookcore.trainee import Mode
 
 # https://xgboost.readthedocs.io/en/stable/parameter.html, `eval_metric`. XGBoost's EarlyStopping maximizes whatever begins with
@@ -26,3 +30,17 @@ def direction(metric: str) -> Mode | None:
     whole, _, without_data = metric.partition("-")
     names = (metric, without_data or whole)
     return next((_DIRECTIONS[plain] for name in names if (plain := name.partition("@")[0].rstrip("-")) in _DIRECTIONS), None)
+
+
+def latest(data: str, scores: Mapping[str, Sequence[Any]], iterations: int) -> dict[str, Any]:
+    """Return the latest value of each metric of `data`, from the values after each of `iterations` iterations.
+
+    Raises `MetricError` for two metrics of one name: XGBoost appends the values of both to one list.
+    """
+    for metric, values in scores.items():
+        if len(values) > iterations:
+            raise MetricError(
+                f"xgboost: two metrics have the name {metric!r}, as in {f'{data}-{metric}'!r}, and one would hide the other. "
+                "Have custom_metric return a name that neither XGBoost's own metrics nor its others have."
+            )
+    return {metric: values[-1] for metric, values in scores.items()}

@@ -94,7 +94,7 @@ def test_early_stopping_of_xgboosts_own_hides_nothing(place: str) -> None:
     run = run_of(adapter)
     assert run.outcome is Outcome.STOPPED
     assert [(vote.plugin, vote.message) for vote in run.stop_reasons] == [
-        ("xgboost", "a callback of xgboost.train: EarlyStopping")
+        ("xgboost", "a callback of xgboost.train: EarlyStopping(rounds=2)")
     ]
     assert run.history["valid-distance"] == [1.0, 0.0, 1.0, 2.0]
     assert (booster.best_iteration, booster.num_boosted_rounds()) == (1, 4)
@@ -189,6 +189,17 @@ def test_a_plugins_default_monitor_is_told_what_there_is() -> None:
     """EarlyStopping() monitors val_loss, which XGBoost has not: the error lists what it has."""
     with pytest.raises(MetricError, match="no metric 'val_loss' at the end of epoch 1; there are: train-logloss, valid-logloss"):
         train(XGBoostAdapter([EarlyStopping()]))
+
+
+@pytest.mark.parametrize("names", [("logloss",), ("distance", "distance")], ids=["XGBoost's", "its own"])
+def test_a_metric_of_ones_own_does_not_hide_another(names: tuple[str, ...]) -> None:
+    """XGBoost has one list for both, and a plugin would see the values of the last: an error names it, and what to do."""
+    adapter = XGBoostAdapter([EarlyStopping("valid-logloss")])
+    with pytest.raises(
+        MetricError, match=rf"two metrics have the name '{names[0]}', as in 'train-{names[0]}', and .*Have custom_metric return"
+    ):
+        train(adapter, given={"custom_metric": lambda *_: [(name, 0.0) for name in names]})
+    assert run_of(adapter).outcome is Outcome.FAILED
 
 
 # The learning rate

@@ -10,12 +10,13 @@ import pytest
 import xgboost
 from xgboost.callback import EarlyStopping as XGBoostEarlyStopping
 
-from hookcore import CheckpointError, ParameterError, Run, store
+from hookcore import CheckpointError, Outcome, ParameterError, Run, store
 from hookcore_adapters.xgboost import XGBoostAdapter, XGBoostTrainee
-from hookcore_plugins import Checkpoint, LearningRateSchedule
-from tests.adapters.xgboost.models import ROUNDS, Acts, At, arrays, data, model_of, parameters, run_of, train
+from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule
+from tests.adapters.xgboost.models import ROUNDS, Acts, At, arrays, data, deteriorating, model_of, parameters, run_of, train
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -88,7 +89,7 @@ def test_parameters_are_those_that_are_given_now(tmp_path: Path) -> None:
     """A resumed run has the trees and the rate of the checkpoint, and else the parameters of its own call."""
     train(XGBoostAdapter([saving(tmp_path)]), rounds=2, learning_rate=0.5)
     booster = train(XGBoostAdapter([], resume=tmp_path), rounds=3, learning_rate=0.1, max_depth=1)
-    trees = booster.trees_to_dataframe().groupby("Tree").size().tolist()
+    trees = [len(tree.splitlines()) for tree in booster.get_dump()]
     assert trees[2] == 3 < trees[0]
     rate = train(At(lambda model, epoch: model.set_param("max_depth", 1) if epoch == 1 else None), rounds=3, learning_rate=0.5)
     assert booster.get_dump() == rate.get_dump()
@@ -142,6 +143,78 @@ def test_a_resumed_run_wants_the_adapter_first(tmp_path: Path) -> None:
         train(own, XGBoostAdapter([], resume=tmp_path), rounds=2)
     booster = train(XGBoostAdapter([], resume=tmp_path), own, rounds=3)
     assert booster.best_iteration in {1, 2}
+
+
+# What XGBoost itself stops
+
+
+@pytest.mark.parametrize(
+    "stopping",
+    [lambda: {"early_stopping_rounds": 2}, lambda: {"callbacks": [XGBoostEarlyStopping(rounds=2, data_name="valid")]}],
+    ids=["early_stopping_rounds", "EarlyStopping"],
+)
+def test_a_run_that_xgboost_has_stopped_stays_stopped(stopping: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+    """The same call, made again with resume="auto", trains nothing, and returns the same model with its best iteration."""
+    found = []
+    for _ in range(2):
+        adapter = XGBoostAdapter([saving(tmp_path)], resume="auto")
+        given = {"custom_metric": deteriorating(2), **stopping()}
+        given["callbacks"] = [adapter, *given.get("callbacks", [])]
+        booster = train(rounds=20, given=given)
+        run = run_of(adapter)
+        found.append((model_of(booster), booster.attributes(), run.outcome, run.stop_reasons, run.history.state_dict()))
+    assert found[0] == found[1]
+    assert found[0][1] == {"best_iteration": "2", "best_score": "0.0"}
+    assert found[0][2] is Outcome.STOPPED
+    assert [vote.plugin for vote in found[0][3]] == ["xgboost"]
+
+
+def test_a_run_that_xgboost_has_stopped_continues_with_another_early_stopping(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if a plugin had other parameters: XGBoost's vote is dropped, and the log has both reasons."""
+    trained = []
+    for patience in (2, 4):
+        adapter = XGBoostAdapter([saving(tmp_path)], resume="auto")
+        given = {"custom_metric": deteriorating(2), "early_stopping_rounds": patience}
+        trained.append(train(adapter, rounds=8, given=given).num_boosted_rounds())
+    assert trained == [5, 8]
+    before, now = (f"'a callback of xgboost.train: EarlyStopping(rounds={patience})'" for patience in (2, 4))
+    assert f"stopped by xgboost and continues: the reason was {before}, and is now {now}" in caplog.text
+
+
+@pytest.mark.parametrize("best", [2, ROUNDS - 1])
+def test_a_whole_run_that_is_resumed_has_xgboosts_best(best: int, tmp_path: Path) -> None:
+    """If nothing is left to train, best_iteration and best_score are those of the first call, of the last iteration too."""
+    found = []
+    for _ in range(2):
+        adapter = XGBoostAdapter([saving(tmp_path)], resume="auto")
+        given = {"custom_metric": deteriorating(best), "early_stopping_rounds": 9}
+        found.append(train(adapter, given=given).attributes())
+    assert found == [{"best_iteration": str(best), "best_score": "0.0"}] * 2
+
+
+def test_the_best_that_a_plugin_restores_keeps_its_score_in_a_run_that_is_resumed(tmp_path: Path) -> None:
+    """If XGBoost's own early stopping has stopped, and a plugin restores the same best, both calls have the same."""
+    found = []
+    for _ in range(2):
+        best = EarlyStopping("valid-distance", mode="min", patience=9, restore_best_weights=True)
+        adapter = XGBoostAdapter([saving(tmp_path), best], resume="auto")
+        booster = train(adapter, rounds=20, given={"custom_metric": deteriorating(2), "early_stopping_rounds": 2})
+        found.append((booster.num_boosted_rounds(), booster.attributes()))
+    assert found == [(3, {"best_iteration": "2", "best_score": "0.0"})] * 2
+
+
+def test_a_checkpoint_has_what_callbacks_did_after_its_iteration(tmp_path: Path) -> None:
+    """Whatever the order: the rate that another callback sets after an iteration is that of the next one, resumed or not."""
+
+    def others() -> At:
+        return At(lambda model, _: model.set_param("learning_rate", 0.5 / (1 + model.num_boosted_rounds())))
+
+    expected = train(others())
+    train(XGBoostAdapter([saving(tmp_path)]), others(), rounds=3)
+    resumed = train(XGBoostAdapter([saving(tmp_path)], resume="auto"), others())
+    assert resumed.get_dump() == expected.get_dump()
 
 
 # Snapshots
