@@ -58,12 +58,16 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
             run.shared.contradicting.add(run.plugin)
             logger.warning(
                 "%s: mode=%r contradicts what is known of monitor=%r, for which %r is better; the given mode counts. "
-                "If it was not meant, leave it out.",
-                *(run.plugin, mode, metric, declared),
+                "If that was not meant, set mode=%r.",
+                *(run.plugin, mode, metric, declared, declared),
             )
         return mode
     if declared is None:
-        hint = did_you_mean(plain, DIRECTIONS, metric.removesuffix(plain))
+        import difflib
+
+        # `loss2` and `edit_distance` are no slips of `loss` and `dice`, and a metric that there was is spelled right.
+        slips = difflib.get_close_matches(plain, [known for known in DIRECTIONS if known not in plain], n=1, cutoff=0.8)
+        hint = did_you_mean(plain, [] if metric in run.history else slips, metric.removesuffix(plain))
         raise MetricError(
             f"{run.plugin}: monitor={metric!r} has no known direction.{hint}"
             f" {'Otherwise set' if hint else 'Set'} mode='min' or mode='max'."

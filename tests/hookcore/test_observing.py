@@ -34,6 +34,23 @@ def test_a_name_without_a_direction_is_answered_with_the_nearest(monitor: str, n
     assert ("Did you mean" in str(caught.value)) == (nearest is not None)
 
 
+@pytest.mark.parametrize("monitor", ["loss2", "edit_distance", "val_mcc", "pr_auc", "precision_at_5", "val_pixel_accuracy"])
+def test_a_name_of_its_own_is_not_taken_for_a_slip(monitor: str) -> None:
+    """A name that is spelled right, and only contains or resembles a well-known one, is answered with what to set, alone."""
+    with pytest.raises(MetricError, match=rf"monitor='{monitor}' has no known direction\. Set mode='min' or mode='max'\."):
+        direction_of(Run.of().as_plugin("watcher"), monitor, "auto")
+
+
+def test_a_metric_that_the_run_had_is_spelled_right() -> None:
+    """In a resumed run the history shows that the loop has such a metric, however near its name is to another."""
+    run = Run.of().as_plugin("watcher")
+    run.history.load_state_dict({"epochs": [0], "metrics": {"rmsle": [0.5]}})
+    with pytest.raises(MetricError, match=r"monitor='rmsle' has no known direction\. Set mode='min' or mode='max'\."):
+        direction_of(run, "rmsle", "auto")
+    with pytest.raises(MetricError, match="Did you mean 'rmse'"):
+        direction_of(Run.of().as_plugin("watcher"), "rmsle", "auto")
+
+
 def test_the_usual_prefix_is_known_in_every_loop() -> None:
     """`val_loss`, which plugins monitor by default, is to be small, also if a loop calls its validation metrics otherwise."""
     run = Run.of(metric_names=MetricNames(("valid-",))).as_plugin("watcher")

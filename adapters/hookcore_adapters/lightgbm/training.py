@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import lightgbm
 
 from hookcore import CapabilityError, ParameterError, Plugins, Resume, Run
+from hookcore.authoring import direction_of
 from hookcore.driver import Driver
 from hookcore.host import NoHost
-from hookcore_adapters.lightgbm.adapter import LEFT, LightGBMAdapter
-from hookcore_adapters.lightgbm.trainee import ADAPTER, TRAINING, LightGBMTrainee, metric_names
+from hookcore_adapters.lightgbm import metrics
+from hookcore_adapters.lightgbm.adapter import LightGBMAdapter
+from hookcore_adapters.lightgbm.stopping import stops_by
+from hookcore_adapters.lightgbm.trainee import ADAPTER, LightGBMTrainee
 
 logger = logging.getLogger("hookcore")
 
@@ -53,10 +56,11 @@ def train(  # noqa: PLR0917 - the signature is LightGBM's
     names, trains_on = _names(train_set, valid_sets, valid_names)
     scheduled = [name for callback in beside for name in getattr(callback, "kwargs", ())]
     trainee = LightGBMTrainee(scheduled=scheduled, evaluates_training=trains_on is not None)
-    run = Run.of(trainee, validation_data=valid_sets, metric_names=metric_names(names, trains_on or TRAINING))
+    run = Run.of(trainee, validation_data=valid_sets, metric_names=metrics.names(names, trains_on or metrics.TRAINING))
     driver = Driver(plugins, resume=resume, host=NoHost(ADAPTER), always_ends=True)
-    driver.prepare(run)
-    training = _Training(driver, trainee, run)
+    stops = stops_by(beside, params)
+    driver.prepare(run, stops_by=stops)
+    training = _Training(driver, trainee, run, stops)
     try:
         if beside and run.resumed_from is not None:
             logger.warning("lightgbm: callbacks beside the plugins begin again in a resumed run: no checkpoint has their state")
@@ -85,20 +89,32 @@ class _Callback:
 
 @attrs.define(eq=False)
 class _Training:
-    """Tells the driver of each iteration: last of all when it begins, first of all when it ends, so that none is missed."""
+    """Tells the driver of each iteration.
+
+    LightGBM tells no callback that another one stops training. So an iteration's end is told to plugins only when the next one
+    begins or training is over: then the stop is known, and it is in a checkpoint of that moment.
+    """
 
     driver: Driver
     trainee: LightGBMTrainee
     run: Run
+    stops_by: str
+    """Why LightGBM itself may stop."""
     is_done: bool = False
     """Whether training ended before LightGBM's last iteration, by a vote or because a resumed run has no more."""
+    _metrics: Mapping[str, Any] | None = None
+    """The metrics of an iteration that is trained, and whose end plugins have not had."""
 
     def iterate(self, beside: Sequence[Callable[[Any], None]], init_model: Any, *given: Any, **named: Any) -> None:
         """Train, from the forest of the checkpoint if a run is resumed."""
         resumed = self.trainee.resumed
         if resumed is not None and resumed.iterations:
             init_model = lightgbm.Booster(model_str=resumed.text)
-        own = [_Callback(self.before, math.inf, before_iteration=True), _Callback(self.after, -math.inf, before_iteration=False)]
+        own = [
+            _Callback(self.end_iteration, -math.inf, before_iteration=True),
+            _Callback(self.before, math.inf, before_iteration=True),
+            _Callback(self.after, -math.inf, before_iteration=False),
+        ]
         try:  # the booster must live until plugins have had the end
             lightgbm.train(*given, **named, init_model=init_model, keep_training_booster=True, callbacks=[*beside, *own])
         except lightgbm.EarlyStopException:
@@ -116,8 +132,25 @@ class _Training:
         self.driver.epoch_begin()
 
     def after(self, env: Any) -> None:
-        """End it."""
-        self.driver.epoch_end(self.trainee.heard(env.evaluation_result_list))
+        """Take the metrics of an iteration before other callbacks are called, as one that stops hides it from later ones."""
+        self._metrics = self.trainee.evaluated(env.evaluation_result_list)
+        self.driver.epoch_ends()
+        if env.iteration == env.begin_iteration:
+            self._check_modes()
+
+    def _check_modes(self) -> None:
+        """Warn of each plugin whose `mode` contradicts a direction that LightGBM tells only now: of a metric of `feval`."""
+        for plugin, given in self.run.parameters.items():
+            monitor, mode = given.get("monitor"), given.get("mode")
+            if isinstance(monitor, str) and mode in {"min", "max"}:
+                direction_of(self.run.as_plugin(plugin), monitor, mode)
+
+    def end_iteration(self, env: Any = None) -> None:
+        """End the latest iteration, if plugins have not had its end."""
+        del env
+        found, self._metrics = self._metrics, None
+        if found is not None:
+            self.driver.epoch_end(found)
 
     def _start(self, env: Any) -> None:
         trainee, run = self.trainee, self.run
@@ -137,17 +170,30 @@ class _Training:
         self.driver.start()
 
     def finish(self) -> None:
-        """End the run, and have the booster say what its plugins leave."""
-        driver, trainee, booster = self.driver, self.trainee, self.trainee.booster
+        """End the run, and set the booster's best iteration and score to those of the forest that plugins leave."""
+        driver, trainee, run, booster = self.driver, self.trainee, self.run, self.trainee.booster
+        if not self.is_done and driver.epoch + 1 != run.epochs:
+            driver.stops(self.stops_by)
+        self.end_iteration()
         trainee.is_over = True
-        is_whole = self.is_done or driver.epoch + 1 == self.run.epochs
-        if driver.stopping and booster.best_iteration <= 0:
+        resumed = trainee.resumed
+        if resumed is not None and run.resumed_from is not None and run.progress.step == run.resumed_from.step:
+            booster.best_iteration = resumed.best_iteration  # nothing was trained since LightGBM found it
+            booster.best_score = _scores(resumed.best_score)
+        is_lightgbms = booster.best_iteration > 0
+        if driver.stopping and not is_lightgbms:
             booster.best_iteration = trainee.iterations
-        driver.end(by=None if is_whole else LEFT)
-        if self.is_done or trainee.cut is not None:
-            booster.best_score = defaultdict(OrderedDict)
-            for result in trainee.results:
-                booster.best_score[result[0]][result[1]] = result[2]
+        driver.end()
+        if trainee.cut is not None or (self.is_done and not is_lightgbms):
+            booster.best_score = _scores(trainee.results)
+
+
+def _scores(results: Iterable[Sequence[Any]]) -> Any:
+    """Return the values of `results` by data and metric, as LightGBM has them in `best_score`."""
+    found: Any = defaultdict(OrderedDict)
+    for data, metric, value, *_ in results:
+        found[data][metric] = value
+    return found
 
 
 def _names(train_set: Any, valid_sets: Any, valid_names: Any) -> tuple[list[str], str | None]:
@@ -156,5 +202,5 @@ def _names(train_set: Any, valid_sets: Any, valid_names: Any) -> tuple[list[str]
     given = [valid_names] if isinstance(valid_names, str) else list(valid_names or ())
     named = [given[number] if number < len(given) else None for number in range(len(sets))]
     validation = [name or f"valid_{number}" for number, name in enumerate(named) if sets[number] is not train_set]
-    training = [name or TRAINING for name, own in zip(named, sets, strict=True) if own is train_set]
+    training = [name or metrics.TRAINING for name, own in zip(named, sets, strict=True) if own is train_set]
     return validation, training[-1] if training else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ import pytest
 from hookcore import CapabilityError, Engine, MetricError, Outcome, hookimpl
 from hookcore.testing import RecordingPlugin
 from hookcore_adapters.lightgbm import LightGBMAdapter
-from hookcore_plugins import EarlyStopping
+from hookcore_plugins import Checkpoint, EarlyStopping
 from tests.adapters.lightgbm.harness import samples
 from tests.adapters.lightgbm.trainings import PARAMS, both, by_callback, by_train, data, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @both
@@ -116,6 +118,29 @@ def test_names_and_directions_are_lightgbms(trains: Callable[..., Any]) -> None:
     assert set(run.history) == {f"{data}-{name}" for data in (validation, training) for name in ("auc", "binary_logloss")}
     assert [run.metric_names.is_validation(f"{name}-auc") for name in (validation, training)] == [True, False]
     assert run.metric_names.plain(f"{training}-auc") == "auc"
+
+
+@pytest.mark.parametrize(("trains", "resumes"), [(by_callback, False), (by_train, False), (by_train, True)])
+def test_a_mode_that_contradicts_the_direction_of_feval_is_warned_of(
+    trains: Callable[..., Any], *, resumes: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LightGBM tells the direction of the user's own metric with its first value: the warning names plugin and direction."""
+
+    def feval(*_: Any) -> tuple[str, float, bool]:
+        return "score", 1.0, True
+
+    def plugins() -> list[object]:
+        return [EarlyStopping("valid_0-score", mode="min", patience=9), ("right", EarlyStopping("valid_0-score", mode="max"))]
+
+    more = {}
+    if resumes:
+        by_train({}, 1, Checkpoint(tmp_path), feval=feval)
+        more = {"resume": tmp_path}
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        trains({}, 3, Engine(plugins()), feval=feval, **more)
+    said = [record.getMessage() for record in caplog.records if "contradicts" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("early_stopping: mode='min' contradicts what is known of monitor='valid_0-score', for which 'max'")
 
 
 # Who stops

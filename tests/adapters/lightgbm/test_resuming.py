@@ -253,3 +253,58 @@ def test_a_metric_that_is_new_in_a_resumed_run_has_its_direction(tmp_path: Path)
     by_train({"metric": ["l1", "l2"]}, 4, engine, resume=tmp_path)
     assert engine.run is not None
     assert engine.run.outcome is Outcome.COMPLETED
+
+
+# What LightGBM itself stops
+
+
+STOPPING: list[Callable[[], dict[str, Any]]] = [
+    lambda: {"params": {"early_stopping_round": 2}},
+    lambda: {"callbacks": [lightgbm.early_stopping(2, verbose=False)]},
+]
+
+
+@pytest.mark.parametrize("stopping", STOPPING, ids=["parameter", "callback"])
+@pytest.mark.parametrize("keep_training_booster", [False, True])
+def test_a_run_that_lightgbm_has_stopped_stays_stopped(
+    stopping: Callable[[], dict[str, Any]], *, keep_training_booster: bool, tmp_path: Path
+) -> None:
+    """The same call, made again with resume="auto", trains nothing, and returns the same forest with its best iteration."""
+    found = []
+    for _ in range(2):
+        given = stopping()
+        params = {"learning_rate": 0.9, **given.pop("params", {})}
+        given["keep_training_booster"] = keep_training_booster
+        booster, run = checkpointed(tmp_path, 40, params, resume="auto", **given)
+        kept = trees(booster), booster.num_trees(), booster.best_iteration, booster.best_score
+        found.append((*kept, run.outcome, run.stop_reasons, run.history.state_dict()))
+    assert found[0] == found[1]
+    assert found[0][4] is Outcome.STOPPED
+    assert [vote.plugin for vote in found[0][5]] == ["lightgbm"]
+    assert 0 < found[0][2] < len(run.history)
+
+
+def test_a_run_that_lightgbm_has_stopped_continues_with_another_early_stopping(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if a plugin had other parameters: LightGBM's vote is dropped, and the log has both reasons."""
+    _, run = checkpointed(tmp_path, 40, {"learning_rate": 0.9, "early_stopping_round": 2}, resume="auto")
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        _, longer = checkpointed(tmp_path, 40, {"learning_rate": 0.9, "n_iter_no_change": 4}, resume="auto")
+    assert len(longer.history) > len(run.history)
+    before, now = (f"'a callback of lightgbm.train: early_stopping(stopping_rounds={patience})'" for patience in (2, 4))
+    assert f"stopped by lightgbm and continues: the reason was {before}, and is now {now}" in caplog.text
+
+
+def test_a_whole_run_that_is_resumed_has_lightgbms_best(tmp_path: Path) -> None:
+    """If nothing is left to train, the forest is cut to the best that LightGBM's early stopping found, as in the first call."""
+    params = {"learning_rate": 0.9, "early_stopping_round": 2}
+    _, stopped = checkpointed(tmp_path / "stopped", 40, params)
+    rounds = len(stopped.history) - 1
+    found = []
+    for _ in range(2):
+        booster, run = checkpointed(tmp_path / "whole", rounds, params, resume="auto")
+        found.append((trees(booster), booster.num_trees(), booster.best_iteration, booster.best_score, run.outcome))
+    assert found[0] == found[1]
+    assert found[0][1:3] == (rounds - 1, rounds - 1)
+    assert found[0][4] is Outcome.COMPLETED
