@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from hookcore import CheckpointError, HookcoreError
+from hookcore.trainee import DataBegin
 from hookcore.validators import reject
 from hookcore_adapters.jax.flax_objects import put_into
 from hookcore_adapters.jax.leaves import (
@@ -77,8 +78,13 @@ class JaxTrainee:
     """The random state that was restored last."""
     _is_unread: bool = attrs.field(init=False, default=False, repr=False)
     """Whether the loop has yet to take the state that was put here by others."""
-    _first: list[weakref.ref[Any]] = attrs.field(init=False, repr=False)
-    """The arrays of the first state, or of the one that was restored, until the next snapshot."""
+    _untrained: list[weakref.ref[Any]] = attrs.field(init=False, repr=False)
+    """The arrays of the first state, or of the one that was restored, until some have been replaced by training."""
+    _has_begun: bool = attrs.field(init=False, default=False, repr=False)
+    """Whether the loop has begun to train batches."""
+    _is_put_back: bool = attrs.field(init=False, default=False, repr=False)
+    """Whether it has set the state since."""
+    _has_warned: bool = attrs.field(init=False, default=False, repr=False)
 
     @_entries.default
     def _find_entries(self) -> frozenset[str]:
@@ -91,7 +97,7 @@ class JaxTrainee:
             reject(self, "weights_in", self.weights_in, expected)
         return frozenset(map(str, given))
 
-    @_first.default
+    @_untrained.default
     def _refer_to_arrays(self) -> list[weakref.ref[Any]]:
         return [weakref.ref(leaf) for leaf in jax.tree.leaves(self._state) if isinstance(leaf, jax.Array)]
 
@@ -111,7 +117,7 @@ class JaxTrainee:
                 "JaxTrainee: the state was set, but the one that resuming or a plugin has put there was not taken before, so the "
                 "loop trains something else. Take it for each step: trainee.state = step(trainee.state, batch)."
             )
-        self._state = state
+        self._state, self._is_put_back = state, self._has_begun
 
     # The learning rate
 
@@ -173,7 +179,7 @@ class JaxTrainee:
     def snapshot(self, *, optimizer: bool = True) -> JaxSnapshot:
         """Return the weights or, if `optimizer`, the whole state: copies in host memory, if the loop may donate its arrays."""
         named = self._saved_leaves(weights_only=not optimizer)
-        self._warn_if_never_set()
+        self._check_trained()
         weights = {name for name, leaf in named.items() if self._is_weight(name, leaf)}
         if not weights:
             there = ", ".join(map(repr, dict.fromkeys(map(_entry, named_leaves(self._state)[0]))))
@@ -186,15 +192,34 @@ class JaxTrainee:
             return JaxSnapshot(leaves, weights)
         return JaxSnapshot(leaves, weights, list(self._ratios.values), RandomState.now())
 
-    def _warn_if_never_set(self) -> None:
-        first, self._first = self._first, []
-        if first:
+    def begin_data(self, data: Any, epoch: int, batch: int) -> DataBegin:
+        """Note that the loop begins to train batches: from now on, a state that is never put back is an error.
+
+        If the epoch was cut, after `batch` of its batches, some must be left, as far as the length of `data` is known.
+        """
+        del epoch
+        self._has_begun = self._has_begun or not batch or (isinstance(data, Sized) and batch < len(data))
+        return DataBegin()
+
+    def _check_trained(self) -> None:
+        """Raise `CheckpointError` if batches were trained and no state was put back: it would be saved as it was before."""
+        if not self._is_untrained():
+            return
+        what = "the state is the one from before training, and none has been put back since"
+        put_back = "Assign what each step returns: trainee.state, loss = step(trainee.state, batch)"
+        if self._has_begun and not self._is_put_back:
+            raise CheckpointError(f"JaxTrainee: {what}, so untrained weights would be saved. {put_back}.")
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning("the state of JaxTrainee is saved as it was before training. If it was trained: %s", put_back)
+
+    def _is_untrained(self) -> bool:
+        """Return whether training has replaced no array of the state; False if it has none of JAX's."""
+        if self._untrained:
             now = {id(leaf) for leaf in jax.tree.leaves(self._state)}
-            if all(id(ref()) in now for ref in first):
-                logger.warning(
-                    "the state of JaxTrainee is saved as it was before training. If it was trained, assign what the step "
-                    "returns: trainee.state = step(trainee.state, batch)"
-                )
+            if not all(id(ref()) in now for ref in self._untrained):
+                self._untrained = []
+        return bool(self._untrained)
 
     def restore(self, snapshot: JaxSnapshot) -> None:
         """Put back what `snapshot` holds. Raises `CheckpointError`, and changes nothing, if it is of another state."""
@@ -202,15 +227,19 @@ class JaxTrainee:
         named, _ = named_leaves(self._state)
         self._replace({name: leaf.put(named[name]) for name, leaf in snapshot.leaves.items()})
         if snapshot.random is not None:
-            self._first = self._refer_to_arrays()
+            self._untrained = self._refer_to_arrays()
+            self._has_begun = self._is_put_back = self._has_warned = False
             self._ratios.values = list(snapshot.ratios)
             self._random = snapshot.random
             snapshot.random.restore()
 
     def _replace(self, leaves: Mapping[str, Any]) -> None:
+        is_untrained = self._is_untrained()
         named, tree = named_leaves(self._state)
         self._state = put_into(self._state, tree.unflatten([leaves.get(name, leaf) for name, leaf in named.items()]))
         self._is_unread = True
+        if is_untrained:
+            self._untrained = self._refer_to_arrays()
 
     def write(self, snapshot: JaxSnapshot, directory: Path) -> None:
         """Write `snapshot`: `model.safetensors`, with the weights by their paths in the state, and the rest beside it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,12 +14,13 @@ import optax
 import pytest
 from safetensors.flax import load_file
 
-from hookcore import CapabilityError, CheckpointError, HookcoreError, ParameterError
+from hookcore import CapabilityError, CheckpointError, HookcoreError, ParameterError, hookimpl, store
 from hookcore_adapters.jax import JaxTrainee
 from hookcore_adapters.loop import Loop
-from hookcore_plugins import Checkpoint, ReduceLROnPlateau
+from hookcore_plugins import Checkpoint, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
@@ -291,6 +293,101 @@ def test_a_loop_that_does_not_take_what_was_restored_is_told(tmp_path: Path) -> 
                     with pytest.raises(HookcoreError, match="was not taken before, so the loop trains something else"):
                         trainee.state = state
             loop.run.stop("seen")
+
+
+undonated = jax.jit(step.__wrapped__)
+
+
+def of_a_variable(_: JaxTrainee) -> Callable[[], None]:
+    state = new_state()
+
+    def body() -> None:
+        nonlocal state
+        state = step(state)
+
+    return body
+
+
+def of_the_trainee(trainee: JaxTrainee) -> Callable[[], None]:
+    return lambda: undonated(trainee.state)
+
+
+def of_the_trainee_and_put_back(trainee: JaxTrainee) -> Callable[[], None]:
+    def body() -> None:
+        trainee.state = undonated(trainee.state)
+
+    return body
+
+
+def train(body: Callable[[JaxTrainee], Callable[[], None]], *plugins: object, epochs: int = 1, resume: Any = False) -> None:
+    trainee = JaxTrainee(new_state())
+    once = body(trainee)
+    with Loop(plugins, epochs=epochs, trainee=trainee, resume=resume) as loop:
+        for _ in loop.epochs():
+            for _ in loop.batches(range(2)):
+                once()
+                loop.log(loss=0.5)
+
+
+@pytest.mark.parametrize("body", [of_a_variable, of_the_trainee])
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        lambda directory: [Checkpoint(directory)],
+        lambda directory: [Checkpoint(directory, every_n_steps=1)],
+        lambda directory: [LearningRateSchedule(lambda _, rate: rate / 2), Checkpoint(directory)],
+        lambda directory: [EarlyStopping("loss", restore_best_weights=True), Checkpoint(directory)],
+    ],
+    ids=["every epoch", "every step", "with another rate", "best weights"],
+)
+def test_an_untrained_state_is_never_saved(
+    body: Callable[[JaxTrainee], Callable[[], None]], plugins: Callable[[Path], list[object]], tmp_path: Path
+) -> None:
+    """A loop that trains batches and puts no state back is an error that has the line to add, and no checkpoint is written."""
+    with pytest.raises(CheckpointError, match=r"untrained weights would be saved.*: trainee\.state, loss = step\(trainee\.state"):
+        train(body, *plugins(tmp_path), epochs=2)
+    assert store.available(tmp_path) == []
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_resumed_state_that_is_never_trained_is_never_saved(cut: int, tmp_path: Path) -> None:
+    """If a run that resumes after a batch, or after an epoch, does not put its state back, no later checkpoint is written."""
+    train(of_the_trainee_and_put_back, Checkpoint(tmp_path, every_n_steps=1, keep_last=None), epochs=1)
+    resume = store.available(tmp_path)[cut - 1].path
+    with pytest.raises(CheckpointError, match="untrained weights would be saved"):
+        train(of_the_trainee, Checkpoint(tmp_path), epochs=2, resume=resume)
+    assert store.newest(tmp_path).step == cut
+
+
+def test_an_epoch_that_was_cut_after_its_last_batch_is_ended_by_a_resumed_run(tmp_path: Path) -> None:
+    """It trains no batch, so its weights are those of the checkpoint, and may be saved."""
+    plugins = [Checkpoint(tmp_path, every_n_epochs=None, every_n_steps=1)]
+    stopping = SimpleNamespace(name="stopping", on_batch_end=hookimpl(lambda batch: cut() if batch == 1 else None))
+
+    def cut() -> None:
+        raise RuntimeError("cut")
+
+    with pytest.raises(RuntimeError, match="cut"):
+        train(of_the_trainee_and_put_back, *plugins, stopping)
+    train(of_the_trainee_and_put_back, Checkpoint(tmp_path), resume=tmp_path)
+    assert [saved.step for saved in store.available(tmp_path)] == [1, 2]
+
+
+def test_an_untrained_state_is_saved_before_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A plugin may hold the first weights; and a state that the loop puts back as it was is only warned of."""
+
+    def of_itself(trainee: JaxTrainee) -> Callable[[], None]:
+        def body() -> None:
+            trainee.state = {**trainee.state}
+
+        return body
+
+    held: list[Any] = []
+    taking = SimpleNamespace(name="taking", on_train_begin=hookimpl(lambda run: held.append(run.trainee.snapshot())))
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        train(of_itself, taking, Checkpoint(tmp_path))
+    assert caplog.text.count("is saved as it was before training. If it was trained: Assign what each step returns") == 1
+    assert len(held) == len(store.available(tmp_path)) == 1
 
 
 def test_a_loop_that_never_puts_back_its_state_is_warned(caplog: pytest.LogCaptureFixture) -> None:
