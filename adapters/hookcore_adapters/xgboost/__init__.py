@@ -1,4 +1,4 @@
-"""XGBoost: plugins in `xgboost.train` and what calls it, such as `XGBClassifier`, as one callback."""
+"""XGBoost: plugins as one callback of `xgboost.train`, and of what calls it, such as `XGBClassifier`."""
 
 from __future__ import annotations
 

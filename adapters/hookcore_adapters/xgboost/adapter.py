@@ -1,4 +1,4 @@
-"""hookcore as one XGBoost callback, for any script that calls `xgboost.train`, or an estimator's `fit`, itself."""
+"""Plugins as one XGBoost callback, for scripts that call `xgboost.train` or the `fit` of an estimator."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class _Training:
 
 
 class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a checker, with or without XGBoost
-    """Runs plugins in XGBoost: `xgboost.train(..., callbacks=[XGBoostAdapter(plugins)])`, `XGBClassifier(callbacks=[...])`.
+    """Run plugins in XGBoost: `xgboost.train(..., callbacks=[XGBoostAdapter(plugins)])`, `XGBClassifier(callbacks=[...])`.
 
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
-    * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
-      resumes from that checkpoint, or from the newest in that directory. Call `xgboost.train` as for a run from the beginning:
-      `num_boost_round` counts the rounds of the checkpoint too. The parameters are those that you give now, besides the learning
-      rate.
+    * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one; a path
+      resumes from that checkpoint, or from the newest in that directory. Call `xgboost.train` as for a new run:
+      `num_boost_round` includes the rounds of the checkpoint. The learning rate is that of the checkpoint, and all other
+      parameters are the ones that you give now.
 
-    An iteration is an epoch. Its number is that of its round in the model: if training continues from an `xgb_model` of 10
-    rounds, the first is 10, as in `best_iteration`. An error in XGBoost or in code of yours ends the run when the next
-    begins, or `run` is read.
+    An iteration is an epoch. Epochs are numbered by the rounds of the model: if training continues from an `xgb_model` of 10
+    rounds, the first is 10, as in `best_iteration`. XGBoost does not report errors to callbacks: after an error in XGBoost or in
+    your own code, the run ends when you read `run` or train again.
     """
 
     def __init__(self, plugins: Plugins = (), *, resume: Resume = False) -> None:
@@ -64,7 +64,7 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
 
     def __getstate__(self) -> dict[str, Any]:
         self._driver.end_left()
-        return vars(self) | {"_training": None}  # which refers to data, and is over
+        return vars(self) | {"_training": None}  # it is over, and refers to data
 
     def before_training(self, model: Any) -> Any:
         call = TrainCall.being_executed()
@@ -85,14 +85,14 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         if found is not None and trainee.drawing:
             logger.warning(
                 "resumed after round %d: with %s a round depends on a state that XGBoost does not save, such as that of its "
-                "random numbers. The next rounds are others than those of a run that was never cut",
+                "random generator. The next rounds differ from those of an uninterrupted run",
                 model.num_boosted_rounds(),
                 ", ".join(trainee.drawing),
             )
         return model
 
-    # XGBoost tells no callback that another one stops training. So an iteration's end is told to plugins only when the next one
-    # begins or training is over: then the stop is known, and it is in a checkpoint of that moment.
+    # A callback cannot see that another one stops training. So plugins get the end of an iteration only when the next one begins
+    # or training is over: by then the stop is known, and a checkpoint of that moment records it.
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         training = self._now
@@ -101,7 +101,7 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         if self._driver.stopping or self._driver.position.epoch >= (training.run.epochs or 0):
             return True
         training.rounds, training.is_open, training.evals_log = model.num_boosted_rounds(), True, evals_log
-        training.iterations = epoch + 1  # it counts from 0 in each call
+        training.iterations = epoch + 1  # `epoch` counts from 0 in each call
         self._driver.epoch_begin()
         return False
 
@@ -118,10 +118,10 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
             driver.stops(training.stops_by)
         if is_trained:
             self._end_iteration(training)
-        elif training.is_open:  # a callback that was called later has stopped training before the iteration
+        elif training.is_open:  # a later callback has stopped training before this iteration
             driver.leave()
         trainee.move_to(model)
-        own = model.attributes()  # of XGBoost's own early stopping: cutting the model drops them
+        own = model.attributes()  # XGBoost's own early stopping has set them, and cutting the model drops them
         driver.end()
         if trainee.restored is not None:
             best = trainee.restored - 1
@@ -136,7 +136,7 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         return self._training
 
     def _end_iteration(self, training: _Training) -> None:
-        """Tell of the evaluations of an iteration, and of its end."""
+        """Report the evaluations of the open iteration, and its end."""
         training.is_open, of_training = False, {}
         try:
             latest = {data: metrics.latest(data, scores, training.iterations) for data, scores in training.evals_log.items()}

@@ -59,7 +59,7 @@ class XGBoostHarness(Harness):
         Feature.OWN_CHECKPOINT: "TrainingCheckPoint of xgboost.callback saves the model alone",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {
-        Feature.SCHEDULE: "LearningRateScheduler of xgboost.callback would overwrite what a plugin sets",
+        Feature.SCHEDULE: "xgboost.callback.LearningRateScheduler would overwrite what a plugin sets",
     }
 
     def __init__(self, job: Job) -> None:

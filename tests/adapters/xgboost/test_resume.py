@@ -98,9 +98,9 @@ def test_parameters_are_those_that_are_given_now(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"objective": "reg:squarederror"}, "objective=binary:logistic there and reg:squarederror here"),
-        ({"num_parallel_tree": 2}, "num_parallel_tree=1 there and 2 here"),
-        ({"base_score": 0.9}, r"base_score=\[4.+\] there and \[9E-1\] here"),
+        ({"objective": "reg:squarederror"}, "objective is binary:logistic in the checkpoint and reg:squarederror now"),
+        ({"num_parallel_tree": 2}, "num_parallel_tree is 1 in the checkpoint and 2 now"),
+        ({"base_score": 0.9}, r"base_score is \[4.+\] in the checkpoint and \[9E-1\] now"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -139,7 +139,7 @@ def test_a_resumed_run_wants_the_adapter_first(tmp_path: Path) -> None:
     """A callback that is called earlier would note the rounds of a model that is not restored yet, so it is refused by name."""
     train(XGBoostAdapter([saving(tmp_path)]), rounds=1)
     own = XGBoostEarlyStopping(rounds=2)
-    with pytest.raises(ParameterError, match=r"the XGBoostAdapter must be the first, and .*EarlyStopping"):
+    with pytest.raises(ParameterError, match=r"the XGBoostAdapter must be the first of callbacks, and .*EarlyStopping"):
         train(own, XGBoostAdapter([], resume=tmp_path), rounds=2)
     booster = train(XGBoostAdapter([], resume=tmp_path), own, rounds=3)
     assert booster.best_iteration in {1, 2}
@@ -270,5 +270,5 @@ def test_rounds_alone_are_not_written(tmp_path: Path) -> None:
     training = data()
     trainee = XGBoostTrainee(xgboost.Booster(parameters(), [training]))
     grown(1, trainee, training)
-    with pytest.raises(CheckpointError, match=r"Forest\(rounds=1.* has no trees of its own"):
+    with pytest.raises(CheckpointError, match=r"XGBoostTrainee: Forest\(rounds=1.* holds no trees"):
         trainee.write(trainee.snapshot(optimizer=False), tmp_path)
