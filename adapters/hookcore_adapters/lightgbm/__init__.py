@@ -1,4 +1,4 @@
-"""LightGBM: plugins in `lightgbm.train` and in its scikit-learn estimators, as one callback, or by a `train` that can do more."""
+"""LightGBM: plugins as one callback of `lightgbm.train` and of the estimators, or in a `train` that can do more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hookcore as one callback of LightGBM's, for any script that calls `lightgbm.train` or an estimator's `fit` itself."""
+"""Plugins as one LightGBM callback, for scripts that call `lightgbm.train` or the `fit` of an estimator."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ _LOOP: Final = lightgbm.engine.train.__code__  # others may have wrapped lightgb
 
 
 class LightGBMAdapter:
-    """Runs plugins in LightGBM: `lightgbm.train(..., callbacks=[LightGBMAdapter(plugins)])`, or in `fit` of an estimator.
+    """Run plugins in LightGBM: `lightgbm.train(..., callbacks=[LightGBMAdapter(plugins)])`, or in `fit` of an estimator.
 
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
+    * `resume`: only False: LightGBM calls the adapter after an iteration, too late to resume a run.
 
-    LightGBM calls it after each iteration. What needs more is refused, and `hookcore_adapters.lightgbm.train` has it: resuming,
-    and a learning rate that is set as an iteration begins. Nor does LightGBM tell of an error, or that its own early stopping
-    ends training: the run ends when the adapter is used or dropped next.
+    A plugin that sets the learning rate when an epoch begins is refused for the same reason. `hookcore_adapters.lightgbm.train`
+    can do both. LightGBM does not tell callbacks that its own early stopping or an error has ended training: then the run ends
+    when you read `run`, train again or drop the adapter.
+
+    Raises `ParameterError` for another `resume`, and `CapabilityError` for such a plugin.
     """
 
     def __init__(self, plugins: Plugins = (), *, resume: Resume = False) -> None:
         self._driver: Driver | None = None
         if resume is not False and resume is not None:
             raise ParameterError(
-                f"LightGBMAdapter: resume={resume!r} needs the beginning of training, and LightGBM calls a callback only after "
-                f"an iteration. {USE_TRAIN}, and give it resume."
+                "LightGBMAdapter: resume must be False, as LightGBM calls a callback only after an iteration, too late to resume "
+                f"a run; got {resume!r}. {USE_TRAIN}, which takes resume."
             )
         driver = Driver(plugins, host=NoHost(ADAPTER))
         for registered in driver.engine.plugins:
             if "learning_rate" in registered.needs and hasattr(registered.hooks, "on_epoch_begin"):
                 raise CapabilityError(
-                    f"LightGBMAdapter: plugin {registered.name!r} needs the learning rate as an epoch begins, and LightGBM "
+                    f"LightGBMAdapter: plugin {registered.name!r} sets the learning rate when an epoch begins, and LightGBM "
                     f"calls a callback only after an iteration. {USE_TRAIN}."
                 )
         self._driver = driver
         self.order = 29
-        """After LightGBM's callbacks that log, 10 and 20, and before its early stopping, 30: whatever stops hides an iteration
-        from those after it."""
+        """After LightGBM's callbacks that log, 10 and 20, and before its early stopping, 30: a callback that stops training hides
+        the iteration from those after it."""
 
     @property
     def run(self) -> Run | None:
@@ -58,7 +61,7 @@ class LightGBMAdapter:
         return vars(self)
 
     def __call__(self, env: Any) -> None:
-        """Tell of the iteration that was trained. Raises LightGBM's `EarlyStopException` to stop it."""
+        """Report the iteration that was trained. Raises LightGBM's `EarlyStopException` to stop training."""
         assert self._driver is not None  # noqa: S101 - the constructor has not raised
         driver = self._driver
         try:

@@ -1,4 +1,4 @@
-"""What the text of a model has, as LightGBM writes it: settings and trees."""
+"""The text that LightGBM writes of a model: its settings and its trees."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _REPEATABLE: Final = {
 
 
 def text_of(booster: Any, iterations: int) -> str:
-    """Return the text of a model with the first `iterations` of `booster`."""
+    """Return the text of a model with the first `iterations` iterations of `booster`."""
     first = 0 if iterations else booster.current_iteration()  # LightGBM takes 0 iterations for all
     return str(booster.model_to_string(num_iteration=iterations or -1, start_iteration=first))
 
 
 def settings_of(booster: Any) -> dict[str, str]:
-    """Return all settings of `booster`, as `settings` does."""
+    """Return the settings of `booster`; see `settings`."""
     return settings(str(booster.model_to_string(num_iteration=1)))
 
 
 def settings(text: str) -> dict[str, str]:
-    """Return the settings in the text of a model, under LightGBM's main names and not the aliases that the user gave."""
+    """Return the settings in the text of a model, by their main names, whatever aliases the user gave."""
     return dict(re.findall(r"^\[(\w+): (.*)\]$", text, re.MULTILINE))
 
 
@@ -43,7 +43,7 @@ def trees(text: str) -> str:
 
 
 def inexact(own: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the settings `own` with which new trees depend on more than the forest so far."""
+    """Return the settings among `own` with which new trees depend on more than the forest so far."""
     found = {name: own[name] for name, exact in _REPEATABLE.items() if own.get(name, exact) != exact}
     if own.get("bagging_freq", "0") != "0":
         found |= {name: own[name] for name in own if name.endswith("bagging_fraction") and own[name] != "1"}

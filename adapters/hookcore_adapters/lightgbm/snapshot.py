@@ -1,4 +1,4 @@
-"""What a snapshot of a forest holds, in memory and in files."""
+"""The snapshot of a forest, in memory and in files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _REST: Final = "training.json"
 
 @attrs.define(eq=False)
 class ForestSnapshot:
-    """The first iterations of a forest.
+    """Hold the first iterations of a forest.
 
-    Later ones do not change them, so their text is made only for a checkpoint: for each best epoch it would cost too much.
+    Later iterations do not change them, so a snapshot is only a number until a checkpoint needs their text, which takes time.
     """
 
     iterations: int
     learning_rate: float
     results: Sequence[Any]
-    """The evaluations after the last of them, as LightGBM lists them."""
+    """The evaluations after the last of these iterations, as LightGBM lists them."""
     best_iteration: int = 0
-    """The best iteration, counted from 1, if LightGBM's own early stopping has ended training; else 0."""
+    """The best iteration, counted from 1, if LightGBM's own early stopping had ended training by then; else 0."""
     best_score: Sequence[Sequence[Any]] = ()
-    """The evaluations after that iteration: data, metric and value of each."""
+    """The evaluations after the best iteration: the data's name, the metric's and the value of each."""
     text: str | None = attrs.field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:
-        """The bytes that it takes on disk, as far as they are known."""
+        """The number of bytes that it takes on disk; 0 before its text is made."""
         return len(self.text or "")
 
     def write(self, directory: Path) -> None:
-        """Write it into `directory`, from any thread. It must have its text."""
+        """Write it into `directory`, from any thread. Its text must have been made."""
         (directory / MODEL).write_text(self.text or "", encoding="utf-8")
         rest = {
             "iterations": self.iterations,
@@ -54,7 +54,7 @@ class ForestSnapshot:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Return what `write` wrote."""
+        """Return the snapshot that `write` wrote."""
         text, rest = (directory / MODEL).read_text(encoding="utf-8"), state.loads((directory / _REST).read_text(encoding="utf-8"))
         results = [tuple(result) for result in rest["results"]]
         best = int(rest.get("best_iteration", 0)), rest.get("best_score", ())  # earlier versions did not write these

@@ -1,4 +1,4 @@
-"""What may stop a training of LightGBM's besides plugins."""
+"""The reasons for which LightGBM stops training without a plugin's vote."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STOP_NOTHING: Final = {
 }
 _PARAMETERS: Final = ("stopping_rounds", "min_delta", "first_metric_only")
 _ROUNDS: Final = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
-"""The names of the parameter by which LightGBM adds its early stopping itself."""
+"""LightGBM's names for the parameter with which it adds its own early stopping."""
 
 
 def stops_by(callbacks: Iterable[Any], params: Mapping[str, Any]) -> str:
-    """Return why LightGBM may stop: the callbacks that may do it, and the parameters of early stopping."""
+    """Return the reason if LightGBM itself stops: the callbacks that may stop it, with the parameters of early stopping."""
     able = [_described(callback) for callback in callbacks if type(callback) not in _STOP_NOTHING]
     rounds = next((params[name] for name in _ROUNDS if name in params), None)
     if rounds is not None:

@@ -59,7 +59,7 @@ class TrainCall:
 
     @property
     def validation(self) -> list[tuple[Any, str]] | None:
-        """The data sets that are evaluated, except the training data; None if there are none."""
+        """The data sets that are evaluated, except the training data, or None."""
         return [(data, name) for data, name in self.evals if name not in self.training] or None
 
     def others(self, adapter: object) -> list[Any]:

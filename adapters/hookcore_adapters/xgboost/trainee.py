@@ -118,7 +118,7 @@ class XGBoostTrainee:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in use, in XGBoost's precision, float32. Raises `AttributeError` if the booster has none."""
+        """The learning rate in use, in XGBoost's precision, float32. Raises `AttributeError` if it lacks one."""
         if self._rate is None or self._may_change:  # reading it takes 50 us
             found = _RATE.search(self.booster.save_config())
             if found is None:

@@ -197,7 +197,7 @@ def test_our_best_wins_over_lightgbms_in_train() -> None:
 def test_our_best_is_an_error_if_lightgbm_has_cut_it_off() -> None:
     """The callback hears of LightGBM's own early stopping too late to put a later best back."""
     params, stopping, given = of_different_bests()
-    with pytest.raises(CapabilityError, match="LightGBM's own early stopping may have cut it; leave that out, or the plugin"):
+    with pytest.raises(CapabilityError, match="own early stopping has cut the forest, leave that out, or the plugin"):
         by_callback(params, 40, stopping, **given)
 
 

@@ -40,7 +40,7 @@ def test_the_rate_is_known_whatever_its_name(trains: Callable[..., Any], name: s
 
 def test_a_rate_set_too_late_is_refused_by_name() -> None:
     """With the callback, a plugin that sets the rate as an epoch begins is refused at once, any other when it does."""
-    with pytest.raises(CapabilityError, match=r"'learning_rate_schedule' needs .* Call hookcore_adapters.lightgbm.train"):
+    with pytest.raises(CapabilityError, match=r"'learning_rate_schedule' sets .* Call hookcore_adapters.lightgbm.train"):
         LightGBMAdapter([LearningRateSchedule(lambda _: 0.1)])
     with pytest.raises(CapabilityError, match=r"too late for its rate. Call hookcore_adapters.lightgbm.train") as raised:
         by_callback({}, 2, setter("on_train_begin"))
@@ -51,9 +51,7 @@ def test_a_rate_set_too_late_is_refused_by_name() -> None:
 def test_a_rate_that_another_callback_overwrites_is_an_error() -> None:
     """A schedule of LightGBM's own beside a plugin that sets the rate is refused once it shows."""
     schedule = lightgbm.reset_parameter(learning_rate=lambda iteration: 0.1 * 0.9**iteration)
-    with pytest.raises(
-        CapabilityError, match=r"set the learning rate to 0.5, and a callback beside the adapter has set it to 0.09"
-    ):
+    with pytest.raises(CapabilityError, match=r"set the learning rate to 0.5, and another callback has overwritten it with 0.09"):
         by_callback({}, 4, setter("on_metrics"), callbacks=[schedule])
 
 
@@ -61,5 +59,5 @@ def test_a_schedule_of_another_parameter_leaves_the_rate_alone(tmp_path: Path) -
     """It begins again in a resumed run, so a checkpoint is refused, and a plugin that sets the rate is not."""
     schedule = [lightgbm.reset_parameter(lambda_l2=lambda iteration: iteration)]
     assert by_train({}, 2, setter("on_train_begin"), callbacks=schedule).params["learning_rate"] == 0.5
-    with pytest.raises(CapabilityError, match=r"'checkpoint' needs .* lightgbm.reset_parameter sets lambda_l2, and begins again"):
+    with pytest.raises(CapabilityError, match=r"'checkpoint' needs .* lightgbm.reset_parameter sets lambda_l2, and starts over"):
         by_train({}, 2, Checkpoint(tmp_path), callbacks=schedule)

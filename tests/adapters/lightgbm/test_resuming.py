@@ -221,7 +221,7 @@ def test_another_callback_begins_again_and_the_log_says_so(tmp_path: Path, caplo
     checkpointed(tmp_path, 1, {})
     with caplog.at_level(logging.WARNING, "hookcore"):
         checkpointed(tmp_path, 2, {}, resume="auto", callbacks=[lightgbm.record_evaluation({})])
-    assert "begin again in a resumed run" in caplog.text
+    assert "callbacks start over in a resumed run" in caplog.text
 
 
 def test_a_checkpoint_is_not_continued_by_what_cannot(tmp_path: Path) -> None:
