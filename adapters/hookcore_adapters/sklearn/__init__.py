@@ -1,4 +1,4 @@
-"""scikit-learn: estimators with `partial_fit` as plugins see them, a `fit` over epochs and batches, and its callbacks."""
+"""scikit-learn: a trainee and a `fit` with epochs and batches for estimators with `partial_fit`, and a callback that observes."""
 
 from __future__ import annotations
 

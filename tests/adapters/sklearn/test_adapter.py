@@ -83,7 +83,8 @@ def test_each_iteration_is_an_epoch(tmp_path: Path) -> None:
 def test_what_acts_is_refused() -> None:
     """By name: scikit-learn ignores what a callback returns."""
     with pytest.raises(
-        RegistrationError, match=r"takes observers, and 'early_stopping' may stop.*sklearn\.fit.*role = 'observer'"
+        RegistrationError,
+        match=r"plugins must be observers.*got 'early_stopping', which may stop.*sklearn\.fit.*role = 'observer'",
     ):
         SklearnAdapter([CSVLog("log.csv"), EarlyStopping()])
 
@@ -111,7 +112,7 @@ def test_each_fit_of_a_search_is_a_run() -> None:
 def test_an_estimator_that_tells_of_no_iterations_is_refused() -> None:
     """With where to set it instead: within a pipeline that works."""
     for estimator in (StandardScaler(), make_pipeline(StandardScaler(), LogisticRegression())):
-        with pytest.raises(HookcoreError, match=rf"was set on {type(estimator).__name__}, which tells of no iterations"):
+        with pytest.raises(HookcoreError, match=rf"was set on {type(estimator).__name__}, which reports no iterations"):
             estimator.set_callbacks(SklearnAdapter()).fit(X, Y)
     estimator, adapter = logistic()
     make_pipeline(StandardScaler(), estimator).fit(X, Y)

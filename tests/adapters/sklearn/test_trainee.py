@@ -186,12 +186,10 @@ def test_a_checkpoint_of_another_estimator_is_refused(tmp_path: Path) -> None:
     """Of another class, or with other parameters; those that plugins set or that only tell of progress may differ."""
     trainee = trained(network())
     trainee.write(trainee.snapshot(), tmp_path)
-    with pytest.raises(CheckpointError, match="is of the estimator MLPClassifier, and what is trained is GaussianNB"):
+    with pytest.raises(CheckpointError, match="is of an estimator MLPClassifier, and the estimator is now GaussianNB"):
         SklearnTrainee(GaussianNB()).read(tmp_path)
     other = network(alpha=0.5, hidden_layer_sizes=(4,))
-    with pytest.raises(
-        CheckpointError, match=r"alpha=0\.0001 there and 0\.5 here; hidden_layer_sizes=\(3,\) there and \(4,\) here"
-    ):
+    with pytest.raises(CheckpointError, match=r"alpha was 0\.0001 and is 0\.5; hidden_layer_sizes was \(3,\) and is \(4,\)"):
         SklearnTrainee(other).read(tmp_path)
     SklearnTrainee(network(learning_rate_init=0.5, max_iter=3)).read(tmp_path)
 
