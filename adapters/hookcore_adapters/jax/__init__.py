@@ -1,4 +1,4 @@
-"""JAX: the state of a loop of your own as plugins see it, be it a pytree or Flax's objects."""
+"""JAX: a trainee for the state of your own loop, a pytree of arrays or Flax's objects."""
 
 from __future__ import annotations
 

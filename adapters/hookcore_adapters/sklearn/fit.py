@@ -48,7 +48,7 @@ def fit(
     * `estimator`: an estimator with `partial_fit`. It is trained in place; a fitted one is trained further.
     * `x`, `y`: arrays, sparse matrices, lists or data frames, with one sample in each row; `y` is None for an estimator that
       learns without targets.
-    * `epochs`: the number of passes over the data; None trains until a plugin votes to stop.
+    * `epochs`: how many times to train on all samples; None trains until a plugin votes to stop.
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
     * `batch_size`: the number of samples in each call of `partial_fit`, 200 by default; the last call of an epoch may have fewer.
       A call is one batch and one step, even if the estimator updates for each sample, as linear models do.

@@ -1,4 +1,4 @@
-"""The learning rate of estimators: where each keeps it, and whether plugins can set it."""
+"""The learning rate of estimators: the attributes that hold it, and whether plugins can set it."""
 
 from __future__ import annotations
 
