@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 import numpy as np
 import skops.io
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from skops.io.exceptions import UnsupportedTypeException
 
 from hookcore import CheckpointError
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode
+
+logger = logging.getLogger("hookcore")
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 """The part of a default `repr` that differs between two processes."""
@@ -56,6 +61,9 @@ class SklearnTrainee:
     _reason: str | None = attrs.field(init=False, default=None, repr=False)
     """Why the estimator cannot be saved, if it is known."""
     _is_checked: bool = attrs.field(init=False, default=False, repr=False)
+    _has_begun: bool = attrs.field(init=False, default=False, repr=False)
+    """Whether the loop has begun to train batches."""
+    _has_warned: bool = attrs.field(init=False, default=False, repr=False)
 
     @_scoring.default
     def _make_scoring(self) -> Scoring:
@@ -111,6 +119,12 @@ class SklearnTrainee:
 
     def snapshot(self, *, optimizer: bool = True) -> EstimatorSnapshot:
         """Return a copy of the estimator; if not `optimizer`, without what only training needs."""
+        if self._has_begun and not self._has_warned and not _is_fitted(self.estimator):
+            self._has_warned = True
+            logger.warning(
+                "SklearnTrainee: the loop trains batches, and the estimator that is saved is not fitted. Call partial_fit of the "
+                "object that SklearnTrainee was given, trainee.estimator, and not of a copy"
+            )
         return EstimatorSnapshot.of(self.estimator, training=optimizer, order=self._order)
 
     def restore(self, snapshot: EstimatorSnapshot) -> None:
@@ -142,6 +156,7 @@ class SklearnTrainee:
 
     def begin_data(self, data: Any, epoch: int, batch: int) -> DataBegin:
         """Have `Batches` begin at `batch` of `epoch`. Raises `CheckpointError` if the epoch was cut with other arguments."""
+        self._has_begun = True
         if not isinstance(data, Batches):
             return DataBegin()
         if batch and self._order is not None and self._order != data.order:
@@ -189,6 +204,14 @@ def _compared(estimator: Any) -> dict[str, str]:
         for name, value in estimator.get_params().items()
         if name not in left_out and not hasattr(value, "get_params") and not hasattr(value, "get_state")
     }
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
 
 
 def _instead_of(estimator: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import skops.io
+from sklearn.base import clone
 from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 from sklearn.naive_bayes import GaussianNB
@@ -256,3 +258,18 @@ def test_a_loop_of_your_own_evaluates_by_steps_and_resumes(tmp_path: Path) -> No
     whole = train()
     saved = sorted(tmp_path.glob("step-*"))[4]
     assert train(resume=saved) == whole
+
+
+def test_an_estimator_that_the_loop_does_not_train_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A loop that trains a copy would save the estimator as it was made: once, the log tells which object to train."""
+    estimator = SGDClassifier(random_state=1)
+    for trained in (clone(estimator), estimator):
+        caplog.clear()
+        with (
+            caplog.at_level(logging.WARNING, "hookcore"),
+            Loop([Checkpoint(tmp_path)], epochs=2, trainee=SklearnTrainee(estimator)) as loop,
+        ):
+            for _ in loop.epochs():
+                for rows in loop.batches(Batches(len(X), 5)):
+                    trained.partial_fit(X[rows], Y[rows], classes=[0, 1, 2])
+        assert caplog.text.count("Call partial_fit of the object that SklearnTrainee was given") == (trained is not estimator)
