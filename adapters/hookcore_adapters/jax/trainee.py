@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import weakref
 from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import jax
 import numpy as np
 
 from hookcore import CheckpointError, HookcoreError
@@ -17,7 +14,6 @@ from hookcore.trainee import DataBegin
 from hookcore.validators import reject
 from hookcore_adapters.jax.flax_objects import put_into
 from hookcore_adapters.jax.leaves import (
-    PUT_BACK,
     SavedLeaf,
     described,
     in_host_memory,
@@ -28,6 +24,7 @@ from hookcore_adapters.jax.leaves import (
     take,
 )
 from hookcore_adapters.jax.snapshot import JaxSnapshot
+from hookcore_adapters.jax.untrained import Untrained
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.rate_ratios import RateRatios, reference
 
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode
-
-logger = logging.getLogger("hookcore")
 
 WEIGHTS_IN: Final = ("params", "batch_stats", "model")
 """The default places of the weights: in Flax's variables and TrainState, and under the name of a module in Flax's guides."""
@@ -81,13 +76,7 @@ class JaxTrainee:
     """The random states of Python and NumPy that were restored last."""
     _is_unread: bool = attrs.field(init=False, default=False, repr=False)
     """Whether resuming or a plugin has put a state here that the loop has not taken yet."""
-    _untrained: list[weakref.ref[Any]] = attrs.field(init=False, repr=False)
-    """The arrays of the first or the restored state, until training replaces one of them; then empty."""
-    _has_begun: bool = attrs.field(init=False, default=False, repr=False)
-    """Whether the loop has begun to train batches."""
-    _is_put_back: bool = attrs.field(init=False, default=False, repr=False)
-    """Whether the loop has set the state since it began to train batches."""
-    _has_warned: bool = attrs.field(init=False, default=False, repr=False)
+    _untrained: Untrained = attrs.field(init=False, repr=False)
 
     @_entries.default
     def _find_entries(self) -> frozenset[str]:
@@ -104,8 +93,8 @@ class JaxTrainee:
         return frozenset(map(str, given))
 
     @_untrained.default
-    def _refer_to_arrays(self) -> list[weakref.ref[Any]]:
-        return [weakref.ref(leaf) for leaf in jax.tree.leaves(self._state) if isinstance(leaf, jax.Array)]
+    def _note_untrained(self) -> Untrained:
+        return Untrained.of(self._state)
 
     @property
     def state(self) -> Any:
@@ -123,7 +112,8 @@ class JaxTrainee:
                 "JaxTrainee: resuming or a plugin has replaced the state, and the loop has set another one without taking it, so "
                 "it trains something else. Take the state for each step: trainee.state, loss = step(trainee.state, batch)."
             )
-        self._state, self._is_put_back = state, self._has_begun
+        self._state = state
+        self._untrained.put_back()
 
     # The learning rate
 
@@ -189,7 +179,7 @@ class JaxTrainee:
         the loop trains batches.
         """
         named = self._saved_leaves(weights_only=not optimizer)
-        self._check_trained()
+        self._untrained.check(self._state)
         weights = {name for name, leaf in named.items() if self._is_weight(name, leaf)}
         if not weights:
             there = ", ".join(map(repr, dict.fromkeys(map(_entry, named_leaves(self._state)[0]))))
@@ -209,31 +199,9 @@ class JaxTrainee:
         In an epoch that was cut after `batch` batches, that is only known if `data` has a length, and so has more batches.
         """
         del epoch
-        self._has_begun = self._has_begun or not batch or (isinstance(data, Sized) and batch < len(data))
+        if not batch or (isinstance(data, Sized) and batch < len(data)):
+            self._untrained.has_begun = True
         return DataBegin()
-
-    def _check_trained(self) -> None:
-        """Raise `CheckpointError` if the loop trains batches and the state is still the untrained one."""
-        if not self._is_untrained():
-            return
-        if self._has_begun and not self._is_put_back:
-            raise CheckpointError(
-                "JaxTrainee: the loop trains batches and has not put back a state, so untrained weights would be saved. "
-                f"{PUT_BACK}."
-            )
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "JaxTrainee: the state is saved as it was before training. If it should be trained by now: %s", PUT_BACK
-            )
-
-    def _is_untrained(self) -> bool:
-        """Return whether all arrays of the state are still the untrained ones; False for a state without arrays of JAX's."""
-        if self._untrained:
-            now = {id(leaf) for leaf in jax.tree.leaves(self._state)}
-            if not all(id(ref()) in now for ref in self._untrained):
-                self._untrained = []
-        return bool(self._untrained)
 
     def restore(self, snapshot: JaxSnapshot) -> None:
         """Restore the state from `snapshot`. Raises `CheckpointError`, and changes nothing, for a snapshot of another state."""
@@ -241,19 +209,18 @@ class JaxTrainee:
         named, _ = named_leaves(self._state)
         self._replace({name: leaf.put(named[name]) for name, leaf in snapshot.leaves.items()})
         if snapshot.random is not None:
-            self._untrained = self._refer_to_arrays()
-            self._has_begun = self._is_put_back = self._has_warned = False
+            self._untrained = Untrained.of(self._state)
             self._ratios.values = list(snapshot.ratios)
             self._random = snapshot.random
             snapshot.random.restore()
 
     def _replace(self, leaves: Mapping[str, Any]) -> None:
-        is_untrained = self._is_untrained()
+        is_untrained = self._untrained.is_still(self._state)
         named, tree = named_leaves(self._state)
         self._state = put_into(self._state, tree.unflatten([leaves.get(name, leaf) for name, leaf in named.items()]))
         self._is_unread = True
         if is_untrained:
-            self._untrained = self._refer_to_arrays()
+            self._untrained.replace(self._state)
 
     def write(self, snapshot: JaxSnapshot, directory: Path) -> None:
         """Write `model.safetensors`, with the weights by their paths, `state.safetensors` and `state.json` into `directory`."""
