@@ -1,4 +1,4 @@
-"""The harness of `hookcore_adapters.lightgbm`: a small regression with an objective and metrics of its own."""
+"""The harnesses of `hookcore_adapters.lightgbm`: a small regression with its own objective and metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data_set(seed: int, reference: Any = None) -> Any:
 
 
 class StopAfter:
-    """Something else than a plugin that stops."""
+    """Stops training after some iterations, without a plugin."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self.order = epochs, 30  # as LightGBM's own early stopping
@@ -40,7 +40,7 @@ class StopAfter:
 
 
 class LightGBMHarness(Harness):
-    """Trains by `hookcore_adapters.lightgbm.train`."""
+    """Trains with `hookcore_adapters.lightgbm.train`."""
 
     name = "lightgbm"
     lacks: ClassVar[Mapping[Feature, str]] = {
@@ -141,7 +141,7 @@ class LightGBMHarness(Harness):
 
 
 class CallbackHarness(LightGBMHarness):
-    """Trains by `lightgbm.train`, with the adapter for a callback, which hears only of what was trained."""
+    """Trains with `lightgbm.train` and the adapter as a callback, which is called only after each iteration."""
 
     name = "lightgbm-callback"
     host = "lightgbm"

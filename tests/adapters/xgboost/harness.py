@@ -1,4 +1,4 @@
-"""The harness of `XGBoostAdapter`: a small regression, by `xgboost.train`."""
+"""The harness of `XGBoostAdapter`: a small regression with `xgboost.train`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class StopAfter(TrainingCallback):  # type: ignore[misc]
-    """Something else than a plugin that stops."""
+    """Stops training after some iterations, without a plugin."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs

@@ -15,7 +15,7 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def importing(tmp_path: Path, xgboost: str) -> str:
-    """The last line of what importing the adapter says with an `xgboost` of this code."""
+    """Return the last line of the error if the adapter is imported with this code as `xgboost`."""
     (tmp_path / "xgboost.py").write_text(xgboost)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
