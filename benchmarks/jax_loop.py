@@ -1,10 +1,10 @@
-"""What `Loop` and `JaxTrainee` cost a loop with JAX: per batch.
+"""The cost of `Loop` and `JaxTrainee` per batch.
 
-The step is that of a small perceptron with Adam, compiled and given its state to write to, and its loss is read every 100 steps.
-JAX runs it on threads of its own while Python is ahead, so what counts is the CPU time of the training thread: as long as it is
-less than the step takes, it costs nothing. The mean of an epoch's loss is two operations of JAX's in each batch, which a loop by
-hand pays too if it wants one: that is a row of its own, and what Loop is compared with. The bare loop stands twice in the table:
-how far the second is from 1 is noise.
+The step is that of a small perceptron with Adam; it is compiled and donates its state, and its loss is read every 100 steps.
+JAX runs it on its own threads while Python is ahead, so the figure is the CPU time of the training thread, which costs nothing
+as long as it is less than the time of the step. The mean of an epoch's loss takes two of JAX's operations in each batch, also
+in a loop by hand: that is a separate row, and Loop is compared with it. The bare loop is in the table twice: the difference is
+noise.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def ways() -> dict[str, Callable[[], float]]:
 @benchmark
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate]:
-    """Print what a loop with JAX pays."""
+    """Print the cost per batch of a loop with JAX."""
     steps = Table("one step of a small perceptron: CPU time of the training thread", "us", measure(ways(), rounds), BARE, OURS)
     yield steps
     added = steps.ratio(OURS, MEAN)[1] - 1

@@ -1,13 +1,13 @@
-"""What callbacks cost per iteration inside `lightgbm.train`.
+"""The cost of callbacks per iteration in `lightgbm.train`.
 
-Each figure is of a real training on a few rows, on one thread, with one validation set. The objective and the metric are ours,
-and note the time: a figure is what passes from when callbacks hear of an iteration's beginning until the objective is called, and
-from when the metric has been computed until callbacks hear of the next beginning. LightGBM's own loop is alike in all rows; the
-first has nothing else. A figure is the fastest tenth of the last 300 iterations: a shared machine disturbs many, and can only
-make them slower.
+Each figure is of a real training on a few rows, on one thread, with one validation set. The objective and the metric belong to
+this benchmark, and measure the time: from the first callback before an iteration until the objective is called, and from the
+end of the metric until the first callback before the next iteration. LightGBM's own loop is the same in all rows; the first row
+has nothing else. A figure is the fastest tenth of the last 300 iterations, because other load on the machine makes many slower.
 
-LightGBM's four stop early, record, log and set the rate, each with nothing to decide; hookcore's stop early, reduce the rate,
-guard against NaN and end after a while, and the run records. The counting ones count iterations; that all were heard is checked.
+LightGBM's four callbacks stop early, record, log and set the rate, and have nothing to decide; hookcore's four plugins stop
+early, reduce the rate, guard against NaN and limit the time, and the run records. The counting ones count iterations, to check
+that none is missed.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ THEIRS, OURS = "4 of LightGBM's callbacks", "train, 4 plugins"
 AS_CALLBACK: Final = "LightGBMAdapter, the same 4 plugins"
 COUNTING, COUNTERS = "4 counting callbacks", "train, 4 counting plugins"
 GATES: Final = {(OURS, THEIRS): 4.5, (AS_CALLBACK, THEIRS): 4.5, (COUNTERS, COUNTING): 8.0}
-"""What the first of each pair may add to an iteration, as a multiple of what the second adds."""
+"""The limit on what the first of each pair adds to an iteration, as a multiple of what the second adds."""
 GOAL: Final = 25e-6
-"""The seconds that four plugins are to add to an iteration, on the machine of whoever set it; told, and no gate."""
+"""The goal for the seconds that four plugins add to an iteration; printed, and not checked, as it depends on the machine."""
 
 
 class Timed:
-    """A training for which an iteration is nearly nothing but overhead, and which notes the time around its callbacks."""
+    """A training whose iterations are almost only overhead, and which measures the time around its callbacks."""
 
     before_iteration = True
 
@@ -52,14 +52,14 @@ class Timed:
         self.since = 0.0
 
     def __call__(self, env: Any) -> None:
-        """Hear that an iteration begins: callbacks of the one before are done."""
+        """Note the beginning of an iteration: the callbacks of the previous one are done."""
         del env
         now = time.perf_counter()
         self.seconds.append(now - self.since)
         self.since = now
 
     def given(self) -> dict[str, Any]:
-        """Return what `train` takes."""
+        """Return the arguments of `train`."""
 
         def objective(predicted: Any, data: Any) -> tuple[Any, Any]:
             self.seconds[-1] += time.perf_counter() - self.since
@@ -95,7 +95,7 @@ class Counting:
 
 
 class Counter:
-    """The cheapest plugin that hears of iterations."""
+    """The cheapest plugin with a hook for iterations."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -125,7 +125,7 @@ def of_one_training(with_plugins: list[object], *callbacks: Any, as_callback: bo
 
 
 def counting() -> float:
-    """Return what callbacks cost that count. Raises `AssertionError` if one was not told of every iteration."""
+    """Return the cost of callbacks that count. Raises `AssertionError` if one misses an iteration."""
     callbacks = [Counting() for _ in range(4)]
     seconds = of_one_training([], *callbacks)
     assert {callback.n for callback in callbacks} == {ITERATIONS}  # noqa: S101 - the check
@@ -133,7 +133,7 @@ def counting() -> float:
 
 
 def counters() -> float:
-    """Return what plugins cost that count. Raises `AssertionError` if one was not told of every iteration."""
+    """Return the cost of plugins that count. Raises `AssertionError` if one misses an iteration."""
     counted = [Counter() for _ in range(4)]
     seconds = of_one_training([*counted])
     assert {plugin.n for plugin in counted} == {ITERATIONS}  # noqa: S101 - the check
@@ -141,7 +141,7 @@ def counters() -> float:
 
 
 def theirs() -> float:
-    """Return what LightGBM's callbacks cost."""
+    """Return the cost of LightGBM's callbacks."""
     return of_one_training(
         [],
         lightgbm.early_stopping(10**6, verbose=False),
@@ -165,7 +165,7 @@ WAYS: Final[dict[str, Callable[[], float]]] = {
 @benchmark
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate | str]:
-    """Print what callbacks cost per iteration."""
+    """Print the cost of callbacks per iteration."""
     figures = measure(WAYS, rounds)
     yield Table("callbacks of one iteration in LightGBM", "us", figures, floor=FLOOR, ours=OURS)
     yield from gates_of_added(figures, FLOOR, GATES)

@@ -1,12 +1,12 @@
-"""What callbacks cost per iteration inside `xgboost.train`.
+"""The cost of callbacks per iteration in `xgboost.train`.
 
-Each figure is of a real training of small trees on one thread, with one evaluation set. Marks before and after the callbacks of a
-candidate note the time that these take before and after each iteration; what XGBoost does itself, the evaluation too, is outside
-of them. A parameter that was set is taken over within the next iteration, alike for both. A figure is the fastest tenth of the
-iterations: a shared machine disturbs many, and can only make them slower. So the saves, one in 100 iterations, are not in it.
+Each figure is of a real training of small trees on one thread, with one evaluation set. Marks before and after the callbacks
+measure the time that these take before and after each iteration, without XGBoost's own work, such as the evaluation. XGBoost
+applies a new parameter within the next iteration, which is not measured for either. A figure is the fastest tenth of the
+iterations, because other load on the machine makes many of them slower. So it does not include saves, in one of 100 iterations.
 
-The same jobs, four each: stop early, set the learning rate of each iteration, write the metrics of each, and save. XGBoost's own
-`EvaluationMonitor` writes each line to a file here, as `CSVLog` does.
+Both do the same four jobs: stop early, set the learning rate of each iteration, write the metrics of each, and save. XGBoost's
+own `EvaluationMonitor` writes each line to a file, as `CSVLog` does.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ SAVE_EVERY: Final = 100
 FLOOR, AGAIN = "no callbacks", "no callbacks again"
 THEIRS, OURS = "4 of XGBoost's callbacks", "XGBoostAdapter, the same 4 jobs"
 AT_MOST: Final = 1.0
-"""What ours may take in an iteration, as a multiple of what theirs take."""
+"""The limit on the time of ours in an iteration, as a multiple of theirs."""
 LIMIT: Final = (
     "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is seen to hold; each rate is in the "
     "history, and each observation passes through the hooks of all plugins."
 )
 ROOM: Final = 8
-"""By how many times that may be missed under `--check`."""
+"""The factor by which that limit may be missed under `--check`."""
 
 
-class Mark(EvaluationMonitor):  # type: ignore[misc]  # XGBoost is skipped; of its own callbacks this is the one without a state
-    """Adds the time to the latest of `seconds`, or subtracts it: of each iteration the sum is what passes between two marks."""
+class Mark(EvaluationMonitor):  # type: ignore[misc]  # mypy skips XGBoost; the adapter knows that a monitor does not stop training or set the rate
+    """Add the time to the latest of `seconds`, or subtract it, so that the sum of an iteration is the time between two marks."""
 
     def __init__(self, seconds: list[float], sign: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def of_one_training(callbacks: Sequence[Any]) -> float:
 @benchmark
 @click.option("--rounds", default=25, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate | str]:
-    """Print what callbacks cost per iteration."""
+    """Print the cost of callbacks per iteration."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         ways: dict[str, Callable[[], float]] = {

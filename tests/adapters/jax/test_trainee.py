@@ -1,4 +1,4 @@
-"""`JaxTrainee`: what the contract of adapters does not hold of it."""
+"""`JaxTrainee`, in addition to the contract of all adapters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def step(state: Any) -> Any:
 
 
 def saved(trainee: JaxTrainee, directory: Path) -> Any:
-    """Return what a checkpoint has of the state, read again."""
+    """Return the snapshot of a checkpoint of the state, after reading it back."""
     trainee.write(trainee.snapshot(), directory)
     return trainee.read(directory)
 
@@ -47,7 +47,7 @@ def saved(trainee: JaxTrainee, directory: Path) -> Any:
 
 
 def test_a_snapshot_outlives_the_arrays_that_are_donated(tmp_path: Path) -> None:
-    """It is written as it was, and restored as often as one likes: training does not write into what was restored."""
+    """It is written unchanged, and can be restored any number of times: training does not overwrite what was restored."""
     trainee = JaxTrainee(new_state())
     snapshot, first = trainee.snapshot(), np.array(trainee.state["params"]["w"])
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_a_snapshot_outlives_the_arrays_that_are_donated(tmp_path: Path) -> None
 
 
 def test_nothing_is_copied_if_nothing_is_donated() -> None:
-    """Then a snapshot holds the arrays themselves."""
+    """With donates=False, a snapshot holds the arrays themselves."""
     trainee = JaxTrainee(new_state(), donates=False)
     snapshot = trainee.snapshot()
     assert snapshot.leaves["params/w"].value is trainee.state["params"]["w"]
@@ -70,7 +70,7 @@ def test_nothing_is_copied_if_nothing_is_donated() -> None:
 
 
 def test_a_donation_despite_the_promise_is_named(tmp_path: Path) -> None:
-    """When the snapshot is written, with what to do."""
+    """If a step donates despite donates=False, writing the snapshot is an error that tells what to do."""
     trainee = JaxTrainee(new_state(), donates=False)
     snapshot = trainee.snapshot()
     trainee.state = step(trainee.state)
@@ -79,7 +79,7 @@ def test_a_donation_despite_the_promise_is_named(tmp_path: Path) -> None:
 
 
 def test_a_state_that_was_donated_and_not_put_back_is_named() -> None:
-    """By its first leaf, with what to assign; and an earlier snapshot can be restored."""
+    """The error has the first leaf and the line to write; an earlier snapshot can be restored."""
     trainee = JaxTrainee(new_state())
     snapshot = trainee.snapshot()
     step(trainee.state)
@@ -95,7 +95,7 @@ def test_a_state_that_was_donated_and_not_put_back_is_named() -> None:
 
 
 def test_types_and_shapes_come_back(tmp_path: Path) -> None:
-    """Without dimensions, in bfloat16, with Python's types, in NumPy, of random numbers: each leaf is what it was."""
+    """Every leaf is restored as it was: scalars, bfloat16, Python's numbers, NumPy arrays, random keys."""
     state = new_state(
         keys=jax.random.split(jax.random.key(1, impl="rbg"), 2),
         raw=jax.random.PRNGKey(4),
@@ -130,7 +130,7 @@ def test_types_and_shapes_come_back(tmp_path: Path) -> None:
 
 
 def test_a_number_and_an_array_without_dimensions_take_each_others_place(tmp_path: Path) -> None:
-    """The step of a TrainState is 0 before its first update, and an array then; but an integer is never a fraction."""
+    """The step of a TrainState is 0 before its first update and an array later; an integer never replaces a fraction."""
     trainee = JaxTrainee(new_state(step=jnp.int32(4)))
     snapshot = saved(trainee, tmp_path)
     for taking in (0, jnp.int32(0), np.int32(0)):
@@ -142,7 +142,7 @@ def test_a_number_and_an_array_without_dimensions_take_each_others_place(tmp_pat
 
 
 def test_what_the_first_update_widens_is_restored(tmp_path: Path) -> None:
-    """Adam makes its moments in bfloat16, as the parameters are, and a rate in float32 makes them float32; weights stay exact."""
+    """With a rate in float32, Adam's moments change from bfloat16 to float32; weights must have the same type."""
     optimizer = optax.inject_hyperparams(optax.adam, hyperparam_dtype=jnp.float32)(learning_rate=0.1)
     params = {"w": jnp.ones(3, jnp.bfloat16)}
     fresh = {"params": params, "opt_state": optimizer.init(params)}
@@ -157,7 +157,7 @@ def test_what_the_first_update_widens_is_restored(tmp_path: Path) -> None:
 
 
 def test_64_bits_are_not_cut_to_32(tmp_path: Path) -> None:
-    """A checkpoint of a process with `jax_enable_x64` is refused in one without."""
+    """A checkpoint of a process with `jax_enable_x64` is refused in one without it."""
     with jax.enable_x64(new_val=True):
         state = {"params": {"w": jnp.array([1.0, 2.0])}}
         snapshot = saved(JaxTrainee(state), tmp_path)
@@ -177,7 +177,7 @@ def test_64_bits_are_not_cut_to_32(tmp_path: Path) -> None:
     ],
 )
 def test_another_state_is_refused_by_the_path_of_its_leaf(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    """When it is read and when it is restored, and before anything is changed."""
+    """Reading and restoring a snapshot of another state is an error with the path, and changes nothing."""
     snapshot = saved(JaxTrainee(new_state()), tmp_path)
     other = JaxTrainee({**new_state(), **changed})
     before = jax.tree.leaves(other.state)
@@ -190,7 +190,7 @@ def test_another_state_is_refused_by_the_path_of_its_leaf(tmp_path: Path, change
 
 @pytest.mark.parametrize("file", ["model.safetensors", "state.safetensors", "state.json"])
 def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
-    """By its directory, as a `CheckpointError`."""
+    """A damaged file is a `CheckpointError` that names the directory."""
     saved(JaxTrainee(new_state()), tmp_path)
     (tmp_path / file).write_bytes(b"{}")
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
 
 
 def test_weights_alone_leave_the_rest_as_it_is() -> None:
-    """No optimizer state, and no key."""
+    """A snapshot of the weights restores neither the optimizer's state nor the random key."""
     trainee = JaxTrainee({**new_state(), "batch_stats": {"mean": jnp.ones(2)}})
     snapshot = trainee.snapshot(optimizer=False)
     assert sorted(snapshot.leaves) == ["batch_stats/mean", "params/b", "params/w"]
@@ -212,7 +212,7 @@ def test_weights_alone_leave_the_rest_as_it_is() -> None:
 
 
 def test_the_random_numbers_of_the_data_come_back(tmp_path: Path) -> None:
-    """Those of NumPy's global generator: when the state is restored, and again when data have been read up to the cut."""
+    """NumPy's global generator is restored with the state, and again after batches were skipped."""
     trainee = JaxTrainee(new_state())
     trainee.restore_random()  # nothing was restored
     snapshot = saved(trainee, tmp_path)
@@ -227,7 +227,7 @@ def test_the_random_numbers_of_the_data_come_back(tmp_path: Path) -> None:
 
 
 def test_setting_the_rate_compiles_nothing_again() -> None:
-    """It has the type and the place of the one before."""
+    """A rate that is set has the type and the devices of the one before, so the step is not compiled again."""
     trainee = JaxTrainee(new_state())
     trainee.state = step(trainee.state)
     compiled = step._cache_size()
@@ -250,7 +250,7 @@ def rates_of(trainee: JaxTrainee) -> list[float]:
 
 
 def test_groups_keep_their_ratios_at_a_rate_of_zero_and_in_a_checkpoint(tmp_path: Path) -> None:
-    """The reference is the first rate above 0: what is frozen stays frozen."""
+    """The reference is the first rate above 0, and a frozen group stays frozen."""
     trainee = JaxTrainee(by_groups(0.0, 0.5, 0.125))
     assert trainee.learning_rate == 0.5
     trainee.learning_rate = 0.0
@@ -269,7 +269,7 @@ def test_groups_keep_their_ratios_at_a_rate_of_zero_and_in_a_checkpoint(tmp_path
     ],
 )
 def test_a_rate_that_cannot_be_set_is_refused_before_training(optimizer: Any, said: str) -> None:
-    """By the plugin's name; and setting it is an error."""
+    """The error names the plugin and the reason; setting the rate is an error too."""
     params = {"w": jnp.ones(3)}
     trainee = JaxTrainee({"params": params, "opt_state": optimizer.init(params)})
     with pytest.raises(CapabilityError, match=f"'reduce_lr_on_plateau'.*{said}"), Loop([ReduceLROnPlateau()], trainee=trainee):
@@ -282,7 +282,7 @@ def test_a_rate_that_cannot_be_set_is_refused_before_training(optimizer: Any, sa
 
 
 def test_a_loop_that_does_not_take_what_was_restored_is_told(tmp_path: Path) -> None:
-    """It would train the first state again, and save it as the continuation of the run."""
+    """It would train the first state again, and save it as the continuation of the run: setting it is an error."""
     for epochs in (1, 2):
         state = new_state()
         trainee = JaxTrainee(state)
@@ -345,7 +345,7 @@ def train(body: Callable[[JaxTrainee], Callable[[], None]], *plugins: object, ep
 def test_an_untrained_state_is_never_saved(
     body: Callable[[JaxTrainee], Callable[[], None]], plugins: Callable[[Path], list[object]], tmp_path: Path
 ) -> None:
-    """A loop that trains batches and puts no state back is an error that has the line to add, and no checkpoint is written."""
+    """If a loop trains batches and puts no state back, it gets an error with the line to add, and nothing is saved."""
     with pytest.raises(CheckpointError, match=r"untrained weights would be saved.*: trainee\.state, loss = step\(trainee\.state"):
         train(body, *plugins(tmp_path), epochs=2)
     assert store.available(tmp_path) == []
@@ -353,7 +353,7 @@ def test_an_untrained_state_is_never_saved(
 
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_resumed_state_that_is_never_trained_is_never_saved(cut: int, tmp_path: Path) -> None:
-    """If a run that resumes after a batch, or after an epoch, does not put its state back, no later checkpoint is written."""
+    """If a resumed run puts no state back, it gets the error too, whether it resumed after a batch or after an epoch."""
     train(of_the_trainee_and_put_back, Checkpoint(tmp_path, every_n_steps=1, keep_last=None), epochs=1)
     resume = store.available(tmp_path)[cut - 1].path
     with pytest.raises(CheckpointError, match="untrained weights would be saved"):
@@ -362,7 +362,7 @@ def test_a_resumed_state_that_is_never_trained_is_never_saved(cut: int, tmp_path
 
 
 def test_an_epoch_that_was_cut_after_its_last_batch_is_ended_by_a_resumed_run(tmp_path: Path) -> None:
-    """It trains no batch, so its weights are those of the checkpoint, and may be saved."""
+    """Such a run trains no batch, so it saves the weights of its checkpoint without an error."""
     plugins = [Checkpoint(tmp_path, every_n_epochs=None, every_n_steps=1)]
     stopping = SimpleNamespace(name="stopping", on_batch_end=hookimpl(lambda batch: cut() if batch == 1 else None))
 
@@ -376,7 +376,7 @@ def test_an_epoch_that_was_cut_after_its_last_batch_is_ended_by_a_resumed_run(tm
 
 
 def test_an_untrained_state_is_saved_before_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A plugin may hold the first weights; and a state that the loop puts back as it was is only warned of."""
+    """A plugin may hold the first weights; if the loop puts back an unchanged state, that is a warning."""
 
     def of_itself(trainee: JaxTrainee) -> Callable[[], None]:
         def body() -> None:
@@ -393,7 +393,7 @@ def test_an_untrained_state_is_saved_before_training(tmp_path: Path, caplog: pyt
 
 
 def test_a_loop_that_never_puts_back_its_state_is_warned(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, when the first snapshot is taken; who trains in place, or has put back another state, is not."""
+    """Without batches, an unchanged state is a warning, once; a state that was changed in place is not."""
     trainee = JaxTrainee(new_state())
     trainee.state["params"] = jax.tree.map(jnp.negative, trainee.state["params"])
     trainee.snapshot()
@@ -408,7 +408,7 @@ def test_a_loop_that_never_puts_back_its_state_is_warned(caplog: pytest.LogCaptu
 
 
 def test_a_state_without_its_weights_is_named() -> None:
-    """What the step returned was put back with its loss."""
+    """If the step's whole result is put back, the loss included, the error tells how to unpack it."""
     trainee = JaxTrainee(new_state())
     trainee.state = step(trainee.state), 0.5
     with pytest.raises(
@@ -419,7 +419,7 @@ def test_a_state_without_its_weights_is_named() -> None:
 
 
 def test_a_resumed_loop_that_never_puts_back_its_state_is_warned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """As the first run is."""
+    """After a restore, an unchanged state is a warning again."""
     trainee = JaxTrainee(new_state())
     snapshot = saved(trainee, tmp_path)
     caplog.clear()
@@ -442,13 +442,13 @@ def test_a_resumed_loop_that_never_puts_back_its_state_is_warned(tmp_path: Path,
     ],
 )
 def test_weights_that_are_not_there_are_refused(state: Any, weights_in: Any) -> None:
-    """With what is there instead."""
+    """If the state has no weights in `weights_in`, the error lists what it has."""
     with pytest.raises(ParameterError, match=r"JaxTrainee: weights_in must be a list of the keys.*it has ('\w*'|no arrays)"):
         JaxTrainee(state, weights_in=weights_in)
 
 
 def test_the_place_of_the_weights_may_be_an_index() -> None:
-    """Of a tuple."""
+    """The weights of a tuple are found by an index."""
     trainee = JaxTrainee((jnp.ones(3), jnp.zeros(3)), weights_in=[1])
     assert list(trainee.snapshot(optimizer=False).leaves) == ["1"]
 
@@ -462,13 +462,13 @@ def test_the_place_of_the_weights_may_be_an_index() -> None:
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_training(tmp_path: Path, leaf: Any, said: str) -> None:
-    """By its path."""
+    """The error has the path of the leaf and the reason."""
     with pytest.raises(CapabilityError, match=said), Loop([Checkpoint(tmp_path)], trainee=JaxTrainee(new_state(odd=[leaf]))):
         pass
 
 
 def test_two_leaves_of_one_path_are_refused() -> None:
-    """A key with a slash can look like two."""
+    """A key with a slash in it can have the path of another leaf: the error names it."""
     with pytest.raises(CheckpointError, match="two leaves of the state have the same path, 'params/a/b'"):
         JaxTrainee({"params": {"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)}})
 
@@ -482,7 +482,7 @@ def slow(x: Any) -> Any:
 
 
 def test_no_batch_waits_for_the_device() -> None:
-    """A loss that is still being computed when its batch ends is logged, and its mean is computed after it."""
+    """A loss is logged while it is still being computed, and its mean is computed later."""
     slow(jnp.float32(0.5)).block_until_ready()
     losses = []
     with Loop(epochs=1, trainee=JaxTrainee(new_state())) as loop:

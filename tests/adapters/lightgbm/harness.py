@@ -32,7 +32,7 @@ class StopAfter:
     """Stops training after some iterations, without a plugin."""
 
     def __init__(self, epochs: int) -> None:
-        self.epochs, self.order = epochs, 30  # as LightGBM's own early stopping
+        self.epochs, self.order = epochs, 30  # that of LightGBM's own early stopping
 
     def __call__(self, env: Any) -> None:
         if env.iteration + 1 == self.epochs:
@@ -80,7 +80,7 @@ class LightGBMHarness(Harness):
         return "score", self.job.report("score" if data is self.data else "val_score"), True
 
     def params(self) -> dict[str, Any]:
-        def objective(predicted: Any, data: Any) -> tuple[Any, Any]:  # no method: LightGBM copies parameters deeply
+        def objective(predicted: Any, data: Any) -> tuple[Any, Any]:  # not a method, as LightGBM makes deep copies of parameters
             self.job.trains()
             return predicted - data.get_label(), np.ones_like(predicted)
 

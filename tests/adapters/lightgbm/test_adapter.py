@@ -30,7 +30,7 @@ def test_plugins_that_only_look_change_no_tree(trains: Callable[..., Any]) -> No
     booster = trains({}, 6, RecordingPlugin(), EarlyStopping("valid_0-l2", patience=6))
     assert trees(booster) == trees(plain)
     assert (booster.best_iteration, booster.best_score) == (plain.best_iteration, plain.best_score)
-    assert not hasattr(booster, "train_set")  # freed, as LightGBM does it
+    assert not hasattr(booster, "train_set")  # freed, as by lightgbm.train
 
 
 def test_a_booster_that_was_to_be_kept_for_training_goes_on() -> None:
@@ -74,7 +74,7 @@ def test_an_estimator_of_scikit_learn_has_the_best_too() -> None:
     estimator = lightgbm.LGBMRegressor(
         n_estimators=40, num_leaves=4, min_child_samples=4, learning_rate=0.9, n_jobs=1, verbosity=-1
     )
-    for _ in range(2):  # on one adapter
+    for _ in range(2):  # with the same adapter
         held_out = {"eval_X": samples(2)[0], "eval_y": samples(2)[1]}
         estimator.fit(*samples(1), **held_out, eval_metric="l2", callbacks=[adapter])
         run = adapter.run
@@ -106,7 +106,9 @@ def test_names_and_directions_are_lightgbms(trains: Callable[..., Any]) -> None:
     x, y = samples(1)
     train_set = lightgbm.Dataset(x, y > 0)
     given = {"train_set": train_set, "valid_sets": [train_set, lightgbm.Dataset(x, y > 0, reference=train_set)]}
-    names = {} if trains is by_callback else {"valid_names": ["fit", "held out"]}  # a callback cannot tell which is which
+    names = (
+        {} if trains is by_callback else {"valid_names": ["fit", "held out"]}
+    )  # a callback knows the training data only by its usual name
     validation, training = ("held out", "fit") if names else ("valid_1", "training")
     both_stopping = [EarlyStopping(f"{name}-auc", patience=3) for name in (validation, training)]
     engine = Engine([(f"of_{number}", plugin) for number, plugin in enumerate(both_stopping)])
@@ -170,7 +172,7 @@ def test_if_both_stop_at_one_iteration_lightgbms_best_stays(trains: Callable[...
     engine = Engine([EarlyStopping("valid_0-l2", patience=2)])
     booster = trains({"learning_rate": 0.9}, 40, engine)
     whole = booster.num_trees()
-    if trains is by_train:  # a callback stops training before LightGBM's has decided
+    if trains is by_train:  # the callback stops training before LightGBM's own early stopping is called
         booster = trains({"learning_rate": 0.9, "early_stopping_round": 2}, 40, engine)
         assert booster.best_iteration == booster.num_trees() == whole - 2
     assert engine.run is not None

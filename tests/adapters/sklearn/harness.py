@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Network(MLPRegressor):  # type: ignore[misc]  # it is Any to a checker
-    """Tells of each batch before it trains that."""
+    """Reports each batch before it is trained."""
 
     trains: ClassVar[Callable[[], None]]
 
@@ -35,7 +35,7 @@ TRUSTED = [f"{Network.__module__}.{Network.__qualname__}"]
 
 
 class SklearnHarness(Harness):
-    """Trains a `Network` by `fit`, on shuffled data and with random numbers from NumPy's global generator."""
+    """Trains a `Network` with `fit`, on shuffled data and with random numbers from NumPy's global generator."""
 
     name = "sklearn"
     host = "loop"

@@ -233,7 +233,7 @@ def test_a_snapshot_of_rounds_survives_what_happens_to_the_forest() -> None:
     for _ in range(4):
         taken.append((trainee.snapshot(optimizer=False), trainee.booster.get_dump()))
         grown(1, trainee, training)
-    assert sum(one.nbytes > 0 for one, _ in taken) == 1  # of no rounds: that is no slice
+    assert sum(one.nbytes > 0 for one, _ in taken) == 1  # that of no rounds, which XGBoost cannot slice
     whole, whole_trees = trainee.snapshot(), trainee.booster.get_dump()
     for snapshot, trees in (taken[2], taken[3], taken[1]):
         trainee.restore(snapshot)
