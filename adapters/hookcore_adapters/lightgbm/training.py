@@ -66,7 +66,7 @@ def train(  # noqa: PLR0917 - the signature is LightGBM's
     driver = Driver(plugins, resume=resume, host=NoHost(ADAPTER), always_ends=True)
     stops = stops_by(beside, params)
     driver.prepare(run, stops_by=stops)
-    training = _Training(driver, trainee, run, stops)
+    training = _Training(driver, trainee, run, stops, bool(beside))
     try:
         if beside and run.resumed_from is not None:
             logger.warning("lightgbm: callbacks start over in a resumed run, as no checkpoint has their state")
@@ -106,6 +106,8 @@ class _Training:
     run: Run
     stops_by: str
     """The reason if LightGBM itself stops."""
+    is_beside_others: bool
+    """Whether there are other callbacks: plugins get an iteration's end before they act on the next one."""
     is_done: bool = False
     """Whether this ended training before an iteration, after a vote, or because nothing was left of a resumed run."""
     _metrics: Mapping[str, Any] | None = None
@@ -116,11 +118,9 @@ class _Training:
         resumed = self.trainee.resumed
         if resumed is not None and resumed.iterations:
             init_model = lightgbm.Booster(model_str=resumed.text)
-        own = [
-            _Callback(self.end_iteration, -math.inf, before_iteration=True),
-            _Callback(self.before, math.inf, before_iteration=True),
-            _Callback(self.after, -math.inf, before_iteration=False),
-        ]
+        own = [_Callback(self.before, math.inf, before_iteration=True), _Callback(self.after, -math.inf, before_iteration=False)]
+        if self.is_beside_others:
+            own.append(_Callback(self.end_iteration, -math.inf, before_iteration=True))
         try:  # plugins need the booster until the run has ended
             lightgbm.train(*given, **named, init_model=init_model, keep_training_booster=True, callbacks=[*beside, *own])
         except lightgbm.EarlyStopException:
@@ -129,6 +129,7 @@ class _Training:
 
     def before(self, env: Any) -> None:
         """Begin an iteration. Raises `EarlyStopException` if none is left, to end training."""
+        self.end_iteration()
         if self.trainee.booster is None:
             self._start(env)
         position = self.driver.position  # if the run was cut after an epoch began, that is trained first, whatever the votes
@@ -140,7 +141,8 @@ class _Training:
     def after(self, env: Any) -> None:
         """Take the metrics of an iteration, before another callback can stop training and hide it."""
         self._metrics = self.trainee.evaluated(env.evaluation_result_list)
-        self.driver.epoch_ends()
+        if self.is_beside_others:
+            self.driver.epoch_ends()  # before others change the learning rate
         if env.iteration == env.begin_iteration:
             self._check_modes()
 
