@@ -1,7 +1,7 @@
-"""Write a safetensors file from memory, without a copy, and with its hash.
+"""Make a safetensors file of tensors in memory, without a copy, so that it can be hashed while it is written.
 
 The library's `save_file` copies each tensor first and leaves the hash to a second pass over the file: with 150 MB of weights and
-state, a checkpoint then takes about 1.8 times as long as `torch.save`. The library still reads what is written here, and its
+state, a checkpoint then takes about 1.8 times as long as `torch.save`, instead of 1.4. The library still reads what is written here, and its
 own `save` says what each type is called. Source of the format: https://huggingface.co/docs/safetensors/metadata_parsing
 """
 
@@ -12,13 +12,9 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from hookcore import CheckpointError
-from hookcore.store import write_hashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from hookcore.store import Hashed
 
 
 class Stored(NamedTuple):
@@ -40,10 +36,12 @@ def dtype_of(serialized: bytes) -> str:
     return str(tensor["dtype"])
 
 
-def write_safetensors(tensors: Mapping[str, Stored], path: Path, metadata: Mapping[str, str] | None = None) -> Hashed:
-    """Write `tensors` by their names, and `metadata`, into the new file `path`. Raises `OSError`."""
+def parts_of(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> list[memoryview]:
+    """Return what a safetensors file of `tensors`, by their names, and `metadata` consists of, for `store.write_hashed`."""
     if sys.byteorder != "little":
-        raise CheckpointError(f"{path} cannot be written: this machine is big-endian, and safetensors files are little-endian.")
+        raise CheckpointError(
+            "No checkpoint can be written: this machine is big-endian, safetensors files are little-endian."
+        )
     header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
     # The widest first, so that each begins at a multiple of its size, as readers map it into memory.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
@@ -54,4 +52,4 @@ def write_safetensors(tensors: Mapping[str, Stored], path: Path, metadata: Mappi
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     start = len(text).to_bytes(8, "little") + text
-    return write_hashed(path, [memoryview(start), *(tensor.content for _, tensor in ordered)])
+    return [memoryview(start), *(tensor.content for _, tensor in ordered)]

@@ -38,29 +38,42 @@ def hashes_in(returned: object) -> dict[str, Hashed]:
     return {name: hashed for name, hashed in returned.items() if isinstance(name, str) and isinstance(hashed, Hashed)}
 
 
-def write_hashed(path: Path, parts: Sequence[memoryview]) -> Hashed:
-    """Write the bytes of `parts`, one after the other, into the new file `path`, and sync it. May run on any thread.
+def write_hashed(directory: Path, files: Mapping[str, Sequence[memoryview]]) -> dict[str, Hashed]:
+    """Write each of the new `files` into `directory`, sync them, and return their hashes by their names.
 
-    The parts must not change meanwhile. Raises `OSError`.
+    A file is given as its parts, which are written one after the other and must not change meanwhile. May run on any thread; each
+    file is hashed on a thread of its own. Raises `OSError`.
     """
-    digest = hashlib.sha256()
-
-    def update() -> None:
-        for part in parts:
-            digest.update(part)
-
-    hashing = threading.Thread(target=update, name="hashing")
+    hashing = [_Hashing(parts) for parts in files.values()]
     try:
-        hashing.start()
-    except RuntimeError:  # the interpreter is ending
-        update()
-    try:
-        disk.write_parts(path, parts)
-        disk.sync(path)  # while the hash is computed: a sync later has less to do
+        for name, parts in files.items():
+            disk.write_parts(directory / name, parts)
+            disk.sync(directory / name)  # while the hashes are computed: a sync later has less to do
     finally:
-        if hashing.ident is not None:
-            hashing.join()
-    return Hashed(digest.hexdigest(), _file_at(path))
+        digests = [one.digest() for one in hashing]
+    return {name: Hashed(digest, _file_at(directory / name)) for name, digest in zip(files, digests, strict=True)}
+
+
+class _Hashing:
+    """A hash that is computed on another thread."""
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._hash = hashlib.sha256()
+        self._thread = threading.Thread(target=self._update, args=(parts,), name="hashing")
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is ending
+            self._update(parts)
+
+    def _update(self, parts: Sequence[memoryview]) -> None:
+        for part in parts:
+            self._hash.update(part)
+
+    def digest(self) -> str:
+        """Wait for the hash, and return it in hexadecimal."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        return self._hash.hexdigest()
 
 
 def _file_at(path: Path) -> tuple[int, int]:

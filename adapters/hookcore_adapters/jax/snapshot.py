@@ -10,11 +10,11 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save
 
-from hookcore import CheckpointError, state
+from hookcore import CheckpointError, state, store
 from hookcore.store import files
 from hookcore_adapters.jax.leaves import SavedLeaf
 from hookcore_adapters.random_state import RandomState
-from hookcore_adapters.safetensors_file import Stored, dtype_of, write_safetensors
+from hookcore_adapters.safetensors_file import Stored, dtype_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -60,10 +60,7 @@ class JaxSnapshot:
         arrays = {name: _stored(leaf.host(name)) for name, leaf in self.leaves.items() if leaf.kind != "number"}
         weights = {name: array for name, array in arrays.items() if name in self.weights}
         others = {name: array for name, array in arrays.items() if name not in self.weights}
-        hashed = {
-            WEIGHTS: write_safetensors(weights, directory / WEIGHTS),
-            STATE_TENSORS: write_safetensors(others, directory / STATE_TENSORS),
-        }
+        hashed = store.write_hashed(directory, {WEIGHTS: parts_of(weights), STATE_TENSORS: parts_of(others)})
         special = {
             name: {"kind": leaf.kind, "impl": leaf.impl, "number": leaf.value if leaf.kind == "number" else None}
             for name, leaf in self.leaves.items()

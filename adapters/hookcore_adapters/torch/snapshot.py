@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hookcore import CheckpointError, state
+from hookcore import CheckpointError, state, store
 from hookcore.store import files
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.torch.host_copies import nbytes_of
 from hookcore_adapters.torch.nested import Nested
-from hookcore_adapters.torch.weights import read_tensors, write_tensors
+from hookcore_adapters.torch.weights import file_of, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -58,7 +58,7 @@ class TorchSnapshot:
         files = {weights_file(name): tensors for name, tensors in self.weights.items()}
         if self.rest.tensors:
             files[STATE_TENSORS] = {str(number): tensor for number, tensor in enumerate(self.rest.tensors)}
-        hashed = {name: write_tensors(tensors, directory / name) for name, tensors in files.items()}
+        hashed = store.write_hashed(directory, {name: file_of(tensors) for name, tensors in files.items()})
         random = None if self.random is None else self.random.state_dict()
         (directory / STATE_FILE).write_text(state.dumps({"state": self.rest.skeleton, "random": random}))
         return hashed

@@ -11,13 +11,12 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from hookcore import CheckpointError
-from hookcore_adapters.safetensors_file import Stored, dtype_of, write_safetensors
+from hookcore_adapters.safetensors_file import Stored, dtype_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hookcore.store import Hashed
 
 _COMPILED: Final = "_orig_mod."
 """What `torch.compile` puts before the names of what it has wrapped."""
@@ -96,8 +95,8 @@ def _stored_type(dtype: torch.dtype) -> str:
     return dtype_of(safetensors.torch.save({"empty": torch.empty(0, dtype=dtype)}))
 
 
-def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Hashed:
-    """Write tensors in host memory into the new safetensors file `path`, a tied one under each of its names."""
+def file_of(tensors: Mapping[str, torch.Tensor]) -> list[memoryview]:
+    """Return the parts of a safetensors file of `tensors` in host memory, a tied one under each of its names."""
     stored = {
         name: Stored(
             _stored_type(tensor.dtype),
@@ -108,7 +107,7 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Hashed:
         for name, tensor in tensors.items()
     }
     # The metadata that Transformers looks for.
-    return write_safetensors(stored, path, {"format": "pt"})
+    return parts_of(stored, {"format": "pt"})
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

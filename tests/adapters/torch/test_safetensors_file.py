@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
@@ -10,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcore_adapters.torch.weights import read_tensors, write_tensors
+from hookcore_adapters.torch.weights import file_of, read_tensors
 
 if TYPE_CHECKING:
     import pytest
@@ -35,12 +34,12 @@ def tensors(draw: st.DrawFn) -> Any:
 def test_the_library_reads_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, given: dict[str, Any], *, tied: bool
 ) -> None:
-    """Names, types, shapes, values and metadata; a tied tensor under both names; and the file is the one the library writes."""
+    """Names, types, shapes, values and metadata; and a tied tensor under both names."""
     if tied and given:
         given["tied"] = next(iter(given.values()))
     given.pop("__metadata__", None)
     path = tmp_path_factory.mktemp("tensors") / "model.safetensors"
-    hashed = write_tensors(given, path)
+    path.write_bytes(b"".join(file_of(given)))
     read = read_tensors(path)
     assert read.keys() == given.keys()
     for name, tensor in given.items():
@@ -48,4 +47,3 @@ def test_the_library_reads_what_was_written(
         assert read[name].contiguous().view(-1).view(torch.uint8).equal(tensor.contiguous().view(-1).view(torch.uint8))
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "pt"}
-    assert hashed.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

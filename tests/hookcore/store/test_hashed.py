@@ -22,17 +22,19 @@ CONTENT = b"weights" * 1000
 
 def writes(directory: Path) -> dict[str, Any]:
     """Write one file as a trainee does that hashes what it writes."""
-    return {"weights.bin": write_hashed(directory / "weights.bin", [memoryview(CONTENT)])}
+    return dict(write_hashed(directory, {"weights.bin": [memoryview(CONTENT)]}))
 
 
-@given(st.lists(st.binary(max_size=50)))
-def test_the_hash_is_that_of_the_file(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
-    """Whatever the parts, the file holds them in order, and the hash is that of its content."""
-    path = tmp_path_factory.mktemp("hashed") / "file"
-    hashed = write_hashed(path, [memoryview(part) for part in parts])
-    assert path.read_bytes() == b"".join(parts)
-    assert hashed.sha256 == hashlib.sha256(b"".join(parts)).hexdigest()
-    assert hashed.is_of(path)
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.lists(st.binary(max_size=50))))
+def test_the_hash_is_that_of_the_file(tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[bytes]]) -> None:
+    """Whatever the parts, each file holds them in order, and its hash is that of its content."""
+    directory = tmp_path_factory.mktemp("hashed")
+    hashed = write_hashed(directory, {name: [memoryview(part) for part in parts] for name, parts in files.items()})
+    assert hashed.keys() == files.keys()
+    for name, parts in files.items():
+        assert (directory / name).read_bytes() == b"".join(parts)
+        assert hashed[name].sha256 == hashlib.sha256(b"".join(parts)).hexdigest()
+        assert hashed[name].is_of(directory / name)
 
 
 def test_a_file_that_was_hashed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,4 +88,4 @@ def test_a_file_is_hashed_if_no_thread_can_start(tmp_path: Path, monkeypatch: py
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert write_hashed(tmp_path / "file", [memoryview(CONTENT)]).sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert writes(tmp_path)["weights.bin"].sha256 == hashlib.sha256(CONTENT).hexdigest()
