@@ -1,8 +1,8 @@
 """Make a safetensors file of tensors in memory, without a copy, so that it can be hashed while it is written.
 
-The library's `save_file` copies each tensor first and leaves the hash to a second pass over the file: with 150 MB of weights and
-state, a checkpoint then takes about 1.8 times as long as `torch.save`, instead of 1.4. The library still reads what is written here, and its
-own `save` says what each type is called. Source of the format: https://huggingface.co/docs/safetensors/metadata_parsing
+The library's `save_file` copies each tensor first and leaves the hash to a second pass over the file: a checkpoint of 150 MB then
+takes about 1.8 times as long as `torch.save`, instead of 1.4. The library still reads what is written here, and its own `save`
+tells what each type is called. Source of the format: https://huggingface.co/docs/safetensors/metadata_parsing
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def dtype_of(serialized: bytes) -> str:
 def parts_of(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> list[memoryview]:
     """Return what a safetensors file of `tensors`, by their names, and `metadata` consists of, for `store.write_hashed`."""
     if sys.byteorder != "little":
-        raise CheckpointError(
-            "No checkpoint can be written: this machine is big-endian, safetensors files are little-endian."
-        )
+        raise CheckpointError("No checkpoint can be written: this machine is big-endian, safetensors files are little-endian.")
     header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
     # The widest first, so that each begins at a multiple of its size, as readers map it into memory.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
