@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _STATE: Final = schema.fields({"rows": schema.optional(schema.integer)})
 _FIRST_COLUMNS = ("epoch", "step", "learning_rate")
+_RETURNING: Final = SimpleNamespace(write=str)
+"""A file for which `writerow` returns the row: it returns what `write` returns."""
 
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
@@ -120,8 +122,7 @@ class CSVLog:
         return "".join(self._line(row) for row in [dict(zip(self._columns, self._columns, strict=True)), *rows])
 
     def _line(self, row: Mapping[str, Any]) -> str:
-        # `writerow` returns what `write` does.
-        writer: Any = csv.writer(SimpleNamespace(write=str), delimiter=self.separator, lineterminator="\n")
+        writer: Any = csv.writer(_RETURNING, delimiter=self.separator, lineterminator="\n")
         line: str = writer.writerow([row.get(name, self.absent) for name in self._columns])
         return line
 

@@ -16,6 +16,7 @@ from hookcore.authoring import schema, validators
 from hookcore_plugins import log_file
 
 _STATE: Final = schema.fields({"lines": schema.optional(schema.integer), "decisions": schema.integer})
+_encode: Final = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` would make an encoder for each line
 
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
@@ -126,7 +127,7 @@ class JSONLog:
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
         assert self._file is not None  # noqa: S101 - from on_train_begin on
-        self._file.add(json.dumps(line, allow_nan=False) + "\n")
+        self._file.add(_encode(line) + "\n")
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
@@ -18,7 +17,7 @@ from hookcore import store
 from hookcore.store import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from hookcore import Run
 
@@ -71,6 +70,26 @@ def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | 
     return kept
 
 
+class _End:
+    """The end of a file, open to add to it until `close`, or until nothing refers to this object."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = disk.open_end(path)
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+        self._opened, self._process = os.fstat(self.descriptor), os.getpid()
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether `path` names the open file, and this is the process that opened it.
+
+        The file may have been removed, renamed or replaced, also by another run, which replaces it before it adds to it. In a
+        forked child the file is the parent's.
+        """
+        try:
+            return os.path.samestat(path.stat(), self._opened) and os.getpid() == self._process
+        except OSError:
+            return False
+
+
 @attrs.define(eq=False)
 class LogFile:
     """A file that one plugin of one run writes, until `close`: it is locked, so that no other does.
@@ -82,6 +101,8 @@ class LogFile:
     _plugin: str
     _yields: Callable[[], bool] | None = None
     _lock: store.Lock | None = None
+    _end: _End | None = None
+    """Open from the first `add`: opening the file for each line takes longer than writing the line."""
 
     @classmethod
     def open(cls, path: Path, run: Run) -> Self:
@@ -94,6 +115,9 @@ class LogFile:
     def close(self) -> None:
         """Let others write the file. What was added to it is on the disk then."""
         disk.sync_appended(self.path)
+        if self._end is not None:
+            self._end.close()
+            self._end = None
         if self._lock is not None:
             self._lock.release()
 
@@ -105,28 +129,34 @@ class LogFile:
             disk.write(aside, text.encode(errors=_UNDECODABLE))
             locks.append(store.lock_file(self.path, self._plugin, self._yields, written=aside))
 
-        with self._closing_on_error():
+        try:
             self._lock_again()
             store.write_file(self.path, write)
             self.close()
             self._lock = locks[0]
+        except BaseException:
+            self.close()  # the plugin may not be called again; what it writes later locks the file again
+            raise
 
     def add(self, text: str, *, create: bool = True) -> bool:
         """Add `text` at the end of the file, and return True; False if the file does not exist and `create` is False.
 
-        The file is not held open for it: an exception anywhere leaves nothing unwritten. Raises `OSError`, and `HookcoreError` if
-        the file was removed or replaced, and another run writes what has its name.
+        When this returns, every process of this machine can read the text; on NFS, other machines may have to wait until the
+        system writes it, some seconds. Raises `OSError`, and `HookcoreError` if the file was removed or replaced and another run
+        writes the file that has its name now.
         """
-        if not create and not self.path.exists():
-            return False
-        with self._closing_on_error():
-            self._lock_again()
-            # Not `Path.open`, whose buffers cost more than the system's calls.
-            file = disk.open_end(self.path)
-            try:
-                disk.append(file, self.path, text.encode(errors=_UNDECODABLE))
-            finally:
-                os.close(file)
+        try:
+            if self._end is None or not self._end.is_at(self.path):
+                if not create and not self.path.exists():
+                    return False
+                end = _End(self.path)  # first: the lock makes a file that is missing, and its name would not be synced
+                self._lock_again()
+                self._end = end
+            # Without a buffer: an exception anywhere leaves nothing unwritten.
+            disk.append(self._end.descriptor, self.path, text.encode(errors=_UNDECODABLE))
+        except BaseException:
+            self.close()
+            raise
         return True
 
     def _lock_again(self) -> None:
@@ -134,15 +164,6 @@ class LogFile:
         if self._lock is None or not self._lock.holds:
             self.close()
             self._lock = store.lock_file(self.path, self._plugin, self._yields)
-
-    @contextlib.contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
-        """Close at an error, after which the plugin may not be called again. What it writes later locks the file again."""
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
 
     def __reduce__(self) -> tuple[type[LogFile], tuple[Path, str]]:
         """Make of a copy one that holds nothing."""

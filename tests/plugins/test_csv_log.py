@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gc
 import logging
 import math
 import struct
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,24 +135,6 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert rows(path) == [["epoch", "step", "loss"], ["0", "1", "1.0"]]
-
-
-def test_no_handle_stays_open(tmp_path: Path) -> None:
-    """Neither after a run nor after an exception is a file still open."""
-
-    def fail() -> None:
-        with Loop([CSVLog(tmp_path / "log.csv")], epochs=3) as loop:
-            for epoch in loop.epochs():
-                loop.log({"loss": 1.0} if epoch == 0 else {"loss": 1.0, "late": 2.0})
-                if epoch == 2:
-                    raise KeyboardInterrupt
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ResourceWarning)
-        with pytest.raises(KeyboardInterrupt):
-            fail()
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == []
 
 
 def test_an_earlier_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from hookcore import store
 from hookcore.store import disk
+from hookcore_plugins.log_file import LogFile
 from hookcore_plugins.tensorboard import event_files, records
 from tests.power.crashes import Recorder, Step, crashes, put, states, swaps, syncs, without
 
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
     from tests.power.crashes import Crash
 
 OLD, NEW = "epoch,loss\n0,0.5\n", "epoch,loss\n0,0.25\n1,0.125\n"
-
-
-def append(path: Path, *lines: str) -> None:
-    for line in lines:
-        file = disk.open_end(path)
-        disk.append(file, path, line.encode())
-        os.close(file)
 
 
 def replaces(promise: Callable[[Any], None], path: Path) -> None:
@@ -58,21 +52,41 @@ def moved_aside(path: Path, promise: Any) -> bool:
 
 
 def appends(promise: Callable[[Any], None], path: Path) -> None:
-    """Lines are added to a new file, and what is promised is what a checkpoint counts: all that was added before it."""
+    """Lines are added to a log, and what a checkpoint counts is promised: all that was added before it; at the end, all."""
     store.make_directory(path.parent)
+    log = LogFile(path, "log")
     for number in range(3):
-        append(path, f"{number},first\n", f"{number},second\n")
+        log.add(f"{number},first\n")
+        log.add(f"{number},second\n")
         disk.sync_appended()
         promise(2 * (number + 1))
-    append(path, "9,lost\n")
+    log.add("9,last\n")
+    log.close()
+    promise(7)
 
 
-LINES = [*(f"{number},{which}" for number in range(3) for which in ("first", "second")), "9,lost"]
+LINES = [*(f"{number},{which}" for number in range(3) for which in ("first", "second")), "9,last"]
 
 
 def appended(path: Path, promise: Any) -> bool:
     whole = path.read_text().partition("\0")[0].split("\n")[:-1] if path.exists() else []
     return whole == LINES[: len(whole)] and len(whole) >= (promise or 0)
+
+
+def appends_again(promise: Callable[[Any], None], path: Path) -> None:
+    """A log is removed under its run, and the lines that are added afterwards are promised as before."""
+    store.make_directory(path.parent)
+    log = LogFile(path, "log")
+    log.add("removed\n")
+    disk.unlink(path)
+    log.add("again\n")
+    disk.sync_appended()
+    promise("again\n")
+    log.close()
+
+
+def appended_again(path: Path, promise: Any) -> bool:
+    return promise is None or (path.exists() and path.read_text() == promise)
 
 
 def cuts(promise: Callable[[Any], None], path: Path) -> None:
@@ -137,7 +151,13 @@ def record(root: Path, write: Callable[[Callable[[Any], None], Path], None]) -> 
     return recorder.trace
 
 
-CASES = [(replaces, replaced), (moves_aside, moved_aside), (appends, appended), (cuts, cut)]
+CASES = [
+    (replaces, replaced),
+    (moves_aside, moved_aside),
+    (appends, appended),
+    (appends_again, appended_again),
+    (cuts, cut),
+]
 
 
 @pytest.mark.parametrize(("write", "keeps"), CASES, ids=lambda case: case.__name__)
