@@ -25,20 +25,20 @@ logger = logging.getLogger("hookcore")
 
 Row = TypeVar("Row")
 
-# Bytes that are no UTF-8 are kept as they are.
+# Keep bytes that are not UTF-8.
 _UNDECODABLE = "surrogateescape"
 
 
 def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
-    """Return the whole lines of the file at `path` that this run continues: none unless it is resumed or `append` is True.
+    """Return the complete lines of the file at `path` if the run continues it: if it is resumed, or if `append` is True.
 
-    A file that the run does not continue is moved aside.
+    Otherwise, or if no line is complete, move the file aside and return an empty string.
     """
     if run.resumed_from is None and not append:
         set_aside(path, run)
         return ""
     text = read(path)
-    # A line without its end was torn by a crash, and zeros are what was never written when the power was lost.
+    # A crash can cut the last line short, and a loss of power can leave zeros.
     text = text.partition("\0")[0]
     whole = text[: text.rfind("\n") + 1]
     if not whole:
@@ -47,7 +47,7 @@ def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
 
 
 def read(path: Path) -> str:
-    """Return the file's content, line ends as they are. Raises `OSError`, also for more than 1 GiB."""
+    """Return the file's content with its line ends unchanged. Raises `OSError`, also for more than 1 GiB."""
     return store.read_file(path).decode(errors=_UNDECODABLE)
 
 
@@ -60,7 +60,7 @@ def set_aside(path: Path, run: Run) -> None:
 def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]) -> list[Row]:
     """Return `rows` without those at the end that are past `step`.
 
-    Only the last run's rows are dropped: where the step rises, seen from the end, an earlier run's rows begin.
+    Only rows of the last run are dropped. Read from the end, its rows stop where the step rises.
     """
     kept = list(rows)
     following = math.inf
@@ -92,9 +92,9 @@ class _End:
 
 @attrs.define(eq=False)
 class LogFile:
-    """A file that one plugin of one run writes, until `close`: it is locked, so that no other does.
+    """A file that one plugin of one run writes until `close`. It is locked, so that no other plugin or run writes it.
 
-    Another run gets it too if this one has ended or was abandoned.
+    If the run has ended or was abandoned, it gives up the lock when another run asks for it.
     """
 
     path: Path
@@ -106,14 +106,14 @@ class LogFile:
 
     @classmethod
     def open(cls, path: Path, run: Run) -> Self:
-        """Lock the file at `path`, which is made with its directory. Raises `HookcoreError`, which names who writes it."""
+        """Lock the file at `path`, which is made with its directory. Raises `HookcoreError`, which names the holder."""
         store.make_directory(path.parent)
         opened = cls(path, run.plugin, functools.partial(_is_over, weakref.ref(run)))
         opened._lock_again()
         return opened
 
     def close(self) -> None:
-        """Let others write the file. What was added to it is on the disk then."""
+        """Sync what was added to the file, then unlock it."""
         disk.sync_appended(self.path)
         if self._end is not None:
             self._end.close()
@@ -122,7 +122,7 @@ class LogFile:
             self._lock.release()
 
     def replace(self, text: str) -> None:
-        """Make `text` the file's content, so that a crash leaves the old or the new content, never a part."""
+        """Replace the file's content by `text`. A crash leaves the old content or the new, never a part."""
         locks: list[store.Lock] = []
 
         def write(aside: Path) -> None:
@@ -160,13 +160,13 @@ class LogFile:
         return True
 
     def _lock_again(self) -> None:
-        """Lock what has the file's name, if that is not what is locked."""
+        """Lock the file at `path`, unless that is the one that is locked already."""
         if self._lock is None or not self._lock.holds:
             self.close()
             self._lock = store.lock_file(self.path, self._plugin, self._yields)
 
     def __reduce__(self) -> tuple[type[LogFile], tuple[Path, str]]:
-        """Make of a copy one that holds nothing."""
+        """Give a copy the path and the name, without the lock and the open file."""
         return LogFile, (self.path, self._plugin)
 
 

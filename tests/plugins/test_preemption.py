@@ -735,7 +735,7 @@ def test_the_log_names_the_checkpoint_that_the_run_resumed_from_if_none_is_newer
         (["SIG_IGN"], "such as 'SIGTERM', got 'SIG_IGN'."),
         (15, "such as 'SIGTERM', got 15."),
         ([signal.SIGTERM], "such as 'SIGTERM', got <Signals.SIGTERM: 15>."),
-        ((), "signals must be names of signals such as 'SIGTERM', got none."),
+        ((), "signals must be at least one name of a signal such as 'SIGTERM', got ()."),
         (("SIGTERM", "SIGKILL"), "no process can handle SIGKILL."),
         ("SIGSTOP", "no process can handle SIGSTOP."),
     ],

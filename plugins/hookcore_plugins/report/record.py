@@ -1,4 +1,4 @@
-"""What `Report` records of a run, as `run.json` holds it, and what can be told from it."""
+"""The record of a run that `Report` writes to `run.json`, and what follows from it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ FORMAT: Final = 2
 _RATES_BESIDE_HISTORY: Final = 1
 """The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
 _NOT_ENDED: Final = {
-    True: "it is running; this is the latest that was recorded",
-    False: "it was killed, or its machine went down: no process holds its file; this is the latest that was recorded",
-    None: "it is still running, or was killed; this is the latest that was recorded",
+    True: "it is still training; this is its latest record",
+    False: "it was killed, or its machine went down: no process holds its file; this is its latest record",
+    None: "it is still training, or was killed; this is its latest record",
 }
 _GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
-"""The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
+"""The name of a file with the model's picture. A file with any other name is not read, even if `run.json` names it."""
 
 
 class ReportError(HookcoreError):
@@ -62,11 +62,11 @@ class RunRecord:
     """The exception that ended the run, or None."""
     traceback: str | None = attrs.field(repr=False)
     epochs: int | None
-    """How many epochs were asked for."""
+    """The number of epochs that the run was to train, None if unknown."""
     progress: Progress
     history: History = attrs.field(repr=False)
     seconds: list[float | None] = attrs.field(repr=False)
-    """How long each row of the history took: since the row before it, or since its epoch began."""
+    """Seconds for each row of the history: since the row before it, or since its epoch began."""
     metric_names: MetricNames = attrs.field(repr=False)
     """How the loop names its metrics."""
     monitor: str | None
@@ -96,11 +96,11 @@ class RunRecord:
     graph: str | None = attrs.field(default=None, repr=False)
     """The name of the file with the model's picture, beside the report."""
     graph_hint: str | None = attrs.field(default=None, repr=False)
-    """Why there is no picture of the model although one was asked for."""
+    """Why a picture of the model was asked for and could not be drawn."""
     is_alive: bool | None = attrs.field(default=None, repr=False)
-    """Whether the run was still training when its record was read, as the lock of the file tells; None if that is unknown."""
+    """Whether the run was still training when its record was read, by the lock of the file; None if that is unknown."""
     stat: os.stat_result | None = attrs.field(default=None, repr=False)
-    """The file as it was before it was read; each write makes another."""
+    """The status of the file just before it was read. Each write makes a new file."""
 
     @classmethod
     def read(cls, run: str | os.PathLike[str]) -> Self:
@@ -120,7 +120,7 @@ class RunRecord:
         try:
             record = cls._from_data(path, state.loads(text))
             is_alive = store.is_locked(path) if record.outcome == Outcome.RUNNING else None
-            # A run writes its end before it frees the lock: a record without that end may be of before.
+            # A run writes its end and then frees the lock. If the record was read before that, it has to be read again.
             if is_alive is False and not _is_same_file(path, stat):
                 return cls.read(path)
             return attrs.evolve(record, is_alive=is_alive, stat=stat)
@@ -174,11 +174,11 @@ class RunRecord:
         return state.dumps({"report": FORMAT, **plain, "best": best_as_dict, "history": self.history.state_dict()})
 
     def is_up_to_date(self) -> bool:
-        """Return whether its file is still as it was read: each write makes another."""
+        """Return whether its file is still the one that was read. Each write makes a new file."""
         return self.stat is not None and _is_same_file(self.path, self.stat)
 
     def why(self) -> list[str]:
-        """Say why the run ended, in a line for each reason."""
+        """Return why the run ended, in a line for each reason."""
         if self.outcome == Outcome.RUNNING:
             return [_NOT_ENDED[self.is_alive]]
         if self.exception is not None:
@@ -190,7 +190,7 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """The outcome; of a run without an outcome `running` or `killed`, or `not ended` if its lock does not tell."""
+        """The outcome. For a run without one, `running` or `killed` by its lock, or `not ended` if that is unknown."""
         not_ended = {True: "running", False: "killed", None: "not ended"}
         return not_ended[self.is_alive] if self.outcome == Outcome.RUNNING else self.outcome
 
@@ -212,25 +212,25 @@ class RunRecord:
 
     @property
     def by_steps(self) -> bool:
-        """Whether the loop evaluated by steps, so that its steps place what was observed, and not its epochs."""
+        """Whether the loop evaluated by steps. Then steps, and not epochs, are the places of observations."""
         return any(self.history.by_steps)
 
     @property
     def unit(self) -> str:
-        """What places the observations: `"step"` or `"epoch"`."""
+        """The unit of the observations' places: `"step"` or `"epoch"`."""
         return "step" if self.by_steps else "epoch"
 
     def places(self) -> list[int | None]:
-        """Return the step of each row of the history, None if it was not recorded; or its epoch, counted from one: see `unit`."""
+        """Return each row's place in the history: its step, or None if that was not recorded, or its epoch, counted from one."""
         return list(self.history.steps) if self.by_steps else [epoch + 1 for epoch in self.history.epochs]
 
     def place_of(self, item: Best | StopReason) -> int | None:
-        """Return the place of what was best, or of a vote to stop, as `places` does."""
+        """Return the place of the best observation, or of a vote to stop, as `places` does."""
         return item.step if self.by_steps else item.epoch + 1
 
     @property
     def observed_epochs(self) -> int:
-        """How many epochs have an observation; the latest may have been cut."""
+        """How many epochs have an observation; the last of them may be incomplete."""
         return len(set(self.history.epochs))
 
     @property
@@ -241,7 +241,7 @@ class RunRecord:
     def charts(self) -> list[Chart]:
         """Return the metrics in pairs of training and validation: the monitor's first, then in the order of appearance.
 
-        If there are several data sets of validation, the first one's metric makes the pair, and each other has its own chart.
+        If there are several validation sets, the first one's metric is in the pair, and each other has its own chart.
         """
         charts = dict.fromkeys(map(self._chart, self.history))
         return sorted(charts, key=lambda chart: self.monitor is None or self.monitor not in {chart.training, chart.validation})
@@ -259,7 +259,7 @@ class RunRecord:
     def rate_changes(self) -> list[tuple[int, float]]:
         """Return where the learning rate changed, with the new rate: the first epoch that had it, counted from zero.
 
-        By steps it is the step of the latest observation with the rate before: the change came after it.
+        In a loop by steps, it is the step of the last observation with the old rate, after which the rate changed.
         """
         places = self.history.steps if self.by_steps else self.history.epochs
         known = [
@@ -277,7 +277,7 @@ class RunRecord:
 
     def time_shares(self) -> list[tuple[str | None, float, float]]:
         """Return the name, seconds and share of each plugin and, named None, of training itself; the largest share first."""
-        # A plugin that is listed before the report has begun before the clock of the run's parts.
+        # Plugins that are listed before the report begin earlier than the clock of the run's parts.
         plugins = sum(self.plugin_seconds.values())
         total = max(self.total_seconds, plugins)
         training = total - plugins
@@ -287,7 +287,7 @@ class RunRecord:
 
 
 def _is_same_file(path: Path, stat: os.stat_result) -> bool:
-    """Return whether the file is still the one that had this `stat`; whoever reads it again finds out if it is gone."""
+    """Return whether the file still has this `stat`, and exists."""
     now = path.stat() if path.exists() else None
     return now is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 

@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
     assert [(report.outcome, report.status) for report in seen] == [("running", "running")] * 5
     # The clock stands still, so no other epoch is written.
     assert [len(report.history) for report in seen] == [0, 1, 1, 1, 1]
-    assert "it is running" in seen[0].why()[0]
+    assert "it is still training; this" in seen[0].why()[0]
     (tmp_path / "run.json").write_text(seen[1].dumps())
     killed = RunReport.read(tmp_path)
     assert (killed.outcome, killed.status) == ("running", "killed")
