@@ -39,7 +39,7 @@ class Layered(ScriptedTrainee):
 def train(
     plugins: Sequence[object], epochs: int, *, crash: tuple[int, int] | None = None, data: Any = VALIDATION, **options: Any
 ) -> Run:
-    """A run of two batches an epoch; `crash` is the epoch and the batch in which it ends, if it does."""
+    """Train two batches an epoch; `crash` is the epoch and the batch in which the run ends, if it does."""
     trainee = options.pop("trainee", None) or Layered()
     loop = Loop(plugins, epochs=epochs, trainee=trainee, validation_data=data, **options)
     with contextlib.suppress(RuntimeError), loop:
@@ -52,7 +52,7 @@ def train(
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """The content of every file below `directory`."""
+    """Return the content of every file below `directory`."""
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 

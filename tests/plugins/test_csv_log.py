@@ -26,7 +26,7 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: float | None = 0.1) -> Run:
-    """A run that logs each of `epochs` at its end."""
+    """Train a run that logs each of `epochs` at its end."""
     trainee = None if rate is None else ScriptedTrainee(learning_rate=rate)
     with Loop(plugins, epochs=len(epochs), trainee=trainee) as loop:
         for epoch in loop.epochs():
@@ -37,7 +37,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: 
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int, batches: int = 2) -> Run:
-    """A run that continues after `epoch`, -1 for within the first, and `step`, as an adapter drives it."""
+    """Drive a run, as an adapter does, that continues after `step` and after `epoch`, or within the first if that is -1."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), max(epoch, 0), step)
     run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
     run.progress = Progress(epoch=epoch, step=step)

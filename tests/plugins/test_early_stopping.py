@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A run with the metrics of `series`, one mapping for each epoch, in which the weights of epoch n are [n]."""
+    """Train a run with the metrics of `series`, one mapping for each epoch, in which the weights of epoch n are [n]."""
     trainee = trainee or ScriptedTrainee()
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -48,7 +48,7 @@ def train(
 
 
 def stop_epoch(plugin: EarlyStopping, values: Sequence[float], **kwargs: Any) -> int | None:
-    """The epoch of the vote over the monitored values `values`, or None if there was no vote."""
+    """Return the epoch of the vote over the monitored values `values`, or None if there was no vote."""
     run = train(plugin, [{plugin.monitor: value} for value in values], **kwargs)
     return run.stop_reasons[0].epoch if run.stop_reasons else None
 

@@ -26,7 +26,7 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1) -> Run:
-    """A run of two batches an epoch that logs each of `epochs` at its end."""
+    """Train two batches an epoch, and log each of `epochs` at its end."""
     trainee = None if rate is None else ScriptedTrainee(learning_rate=rate)
     with Loop(plugins, epochs=len(epochs), trainee=trainee) as loop:
         for epoch in loop.epochs():
@@ -37,7 +37,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int) -> None:
-    """A run that continues after the checkpoint of `epoch` and `step`, as an adapter drives it."""
+    """Drive a run, as an adapter does, that continues after the checkpoint of `epoch` and `step`."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
     run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
     run.progress = Progress(epoch=epoch, step=step)
@@ -57,7 +57,7 @@ def refuse_constant(name: str) -> None:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Each line as strict standard JSON."""
+    """Return the object in each line, which must be standard JSON."""
     return [json.loads(line, parse_constant=refuse_constant) for line in path.read_text().split("\n")[:-1]]
 
 

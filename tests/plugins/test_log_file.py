@@ -22,7 +22,7 @@ KINDS = pytest.mark.parametrize("kind", [CSVLog, JSONLog])
 
 
 def train(plugins: Sequence[Any], epochs: int = 4, *, late: bool = False) -> None:
-    """A run that logs a value each epoch; in the third another one, which is a new column, if `late`."""
+    """Train a run that logs a value each epoch and, if `late`, another one in the third, which is a new column."""
     with Loop(plugins, epochs=epochs) as loop:
         for epoch in loop.epochs():
             loop.log({"loss": 1.0} | ({"late": 2.0} if late and epoch == 2 else {}))
@@ -30,12 +30,12 @@ def train(plugins: Sequence[Any], epochs: int = 4, *, late: bool = False) -> Non
 
 
 def rows(path: Path) -> int:
-    """The number of observations in a log."""
+    """Return the number of observations in a log."""
     return sum('"event": "epoch"' in line or line[0].isdigit() for line in path.read_text().splitlines())
 
 
 def handles(path: Path) -> int:
-    """How many descriptors of this process are open on `path`."""
+    """Return how many descriptors of this process are open on `path`."""
     is_open = 0
     for descriptor in Path("/dev/fd").iterdir():
         with contextlib.suppress(OSError):  # that of the listing is closed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rates(schedule: Callable[..., Any], *, epochs: int = 3, start: int = 0, learning_rate: float = 1.0) -> list[float]:
-    """The learning rate during each epoch of a run."""
+    """Return the learning rate during each epoch of a run."""
     trainee = ScriptedTrainee(learning_rate=learning_rate)
     with Loop([LearningRateSchedule(schedule)], epochs=epochs, initial_epoch=start, trainee=trainee) as loop:
         return [trainee.learning_rate for _ in loop.epochs()]

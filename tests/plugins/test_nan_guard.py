@@ -27,7 +27,7 @@ def train(
     *others: Any,
     at_epoch_end: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A run with the losses of `epochs`, one sequence of batches an epoch; `at_epoch_end` is logged after the batches."""
+    """Train with the losses of `epochs`, one sequence of batches an epoch; `at_epoch_end` is logged after the batches."""
     with Loop([plugin, *others], epochs=len(epochs)) as loop:
         for epoch in loop.epochs():
             for loss in loop.batches(epochs[epoch]):

@@ -1,4 +1,4 @@
-"""One plugin of one run at a time writes a log: a second one is refused by name, and what ended or was abandoned gives way."""
+"""One plugin of one run at a time writes a log: a second one is refused by name, unless the run has ended or was abandoned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train(plugins: Any, epochs: int = 2) -> Run:
 
 
 def refused(*kinds: Any, path: Path) -> str:
-    """The error of a plugin, of `kinds`, that another keeps from writing."""
+    """Return the error of a plugin, of `kinds`, whose file another writes."""
     plugin = kinds[0](path)
     run = train([plugin])
     assert [(failure.hook, type(failure.error)) for failure in run.failures] == [("on_train_begin", HookcoreError)]

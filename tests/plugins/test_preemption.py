@@ -42,7 +42,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
-    """After each test every handler is what it was before."""
+    """Check that every handler after a test is the one from before it."""
     before = {number: signal.getsignal(number) for number in USUAL}
     yield
     after = {number: signal.getsignal(number) for number in USUAL}
@@ -53,7 +53,7 @@ def _handlers_are_put_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handling(number: int, handler: Any) -> Iterator[None]:
-    """The program's own handler, or SIG_IGN, within this context; it must be there at its end."""
+    """Install the program's own handler, or SIG_IGN, within this context; it must still be there at the end."""
     before = signal.signal(number, handler)
     try:
         yield
@@ -63,7 +63,7 @@ def handling(number: int, handler: Any) -> Iterator[None]:
 
 
 def calling(function: Callable[[Run], object], *, at: str, name: str = "calling") -> object:
-    """A plugin that calls `function(run)` in the hook `at`."""
+    """Return a plugin that calls `function(run)` in the hook `at`."""
 
     @hookimpl
     def hook(run: Run) -> None:
@@ -73,7 +73,7 @@ def calling(function: Callable[[Run], object], *, at: str, name: str = "calling"
 
 
 def sending(*numbers: int, at: str, epoch: int = 0) -> object:
-    """A plugin that sends signals to this process in the hook `at`, once."""
+    """Return a plugin that sends signals to this process in the hook `at`, once."""
     left = list(numbers)
 
     def send(run: Run) -> None:
@@ -86,7 +86,7 @@ def sending(*numbers: int, at: str, epoch: int = 0) -> object:
 def train(
     plugins: Iterable[object] | Engine, *, epochs: int = 2, body: Callable[[int], object] = lambda _: None, **more: Any
 ) -> Run:
-    """Epochs of two batches, then `body(epoch)`, then an evaluation of two batches."""
+    """Train epochs of two batches, `body(epoch)` and an evaluation of two batches each."""
     loop = Loop(plugins, epochs=epochs, **more)
     with loop:
         for epoch in loop.epochs():
@@ -100,7 +100,7 @@ def train(
 
 
 def ended(plugins: Iterable[object], *, by: type[BaseException] = Preempted, **more: Any) -> tuple[Run, BaseException]:
-    """A run that `by` ends, and that exception."""
+    """Train a run that an exception `by` ends, and return both."""
     engine = Engine(plugins, autoload=False)
     with pytest.raises(by) as caught:
         train(engine, **more)
@@ -109,7 +109,7 @@ def ended(plugins: Iterable[object], *, by: type[BaseException] = Preempted, **m
 
 
 def script(code: str) -> str:
-    """`code` with the names that it uses."""
+    """Return `code` with the imports that it needs."""
     names = """
         import logging, os, signal, sys
         from types import SimpleNamespace
@@ -464,7 +464,7 @@ def test_two_runs_that_end_in_the_order_in_which_they_began_leave_nothing_behind
 
 
 def abandon(engine: Engine) -> None:
-    """A run that begins, and is abandoned."""
+    """Begin a run, and abandon it."""
     engine.start(Run(), training=False).train_begin()
     gc.collect()
 
@@ -612,7 +612,7 @@ def test_a_signal_from_another_process_ends_the_run_after_the_batch() -> None:
 def report(
     caplog: pytest.LogCaptureFixture, *plugins: object, deadline: float | None = 30, **more: Any
 ) -> tuple[str, str, float]:
-    """The level and text of what is logged of a signal 5 seconds before the end, and the time measured."""
+    """Return the level and text of the log for a signal 5 seconds before the end, and the time measured."""
     clock = Clock()
     preemption = Preemption(deadline=deadline, clock=clock)
 
@@ -667,7 +667,7 @@ def test_without_a_signal_nothing_is_said(caplog: pytest.LogCaptureFixture) -> N
 
 
 def descend(directory: Path, *plugins: object, resume: bool = False) -> tuple[list[float], dict[str, list[float]], list[int]]:
-    """Three epochs of three batches that move a weight, saved in `directory`; the weights, the history, the batches trained."""
+    """Train three epochs of three batches, saved in `directory`; return the weights, the history and the batches trained."""
     trained: list[int] = []
     trainee = ScriptedTrainee()
     loop = Loop(

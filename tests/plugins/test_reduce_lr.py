@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> tuple[Run, list[float]]:
-    """A run with the metrics of `series`, one mapping for each epoch, and the learning rate after each epoch."""
+    """Train a run with the metrics of `series`, one mapping for each epoch; return it with the rate after each epoch."""
     trainee = ScriptedTrainee(learning_rate=learning_rate)
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -48,7 +48,7 @@ def train(
 
 
 def cuts(plugin: ReduceLROnPlateau, values: Sequence[float], **kwargs: Any) -> list[int]:
-    """The epochs at whose end the learning rate was reduced, over the monitored values `values`."""
+    """Return the epochs at whose end the learning rate was reduced, over the monitored values `values`."""
     run, _ = train(plugin, [{plugin.monitor: value} for value in values], **kwargs)
     return [decision.epoch for decision in run.decisions if decision.kind == "learning_rate"]
 

@@ -114,7 +114,7 @@ def session(root: Path) -> Session:
 
 @functools.cache
 def captured() -> Capture:
-    """A run that was cut in its third epoch, in which every plugin has a state."""
+    """Train a run up to its third epoch, in which every plugin has a state, and return its capture."""
     with tempfile.TemporaryDirectory() as root:
         one = session(Path(root))
         one.train_begin()
@@ -154,7 +154,7 @@ def places(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A plugin, and the record with its state changed in one place or two: replaced, removed, added to, or another plugin's."""
+    """Draw a plugin, and the record with its state changed in one or two places: replaced, removed, added, or another's."""
     record = recorded()
     name = draw(st.sampled_from(sorted(STATES)))
     for _ in range(draw(st.integers(1, 2))):

@@ -29,7 +29,7 @@ class Clock:
 def train(
     limit: TimeLimit, clock: Clock, *, epochs: int = 3, batches: int = 3, a_batch: float = 0.0, validation: float = 0.0
 ) -> Run:
-    """A run in which a batch takes `a_batch` seconds and the validation after it `validation`."""
+    """Train a run in which a batch takes `a_batch` seconds and the validation after it `validation`."""
     with Loop([limit], epochs=epochs) as loop:
         for _ in loop.epochs():
             for _batch in loop.batches(range(batches)):

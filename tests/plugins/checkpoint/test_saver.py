@@ -1,4 +1,4 @@
-"""How Checkpoint writes: beside training, in order, on disks that are slow, full or bad."""
+"""Checkpoint writes beside training and in order, on disks that are slow, full or bad."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DISK_ERROR = "could not be written: Input/output error"
 
 
 def bad_disk(*at: float) -> BadTrainee:
-    """A trainee whose checkpoint of each step in `at` cannot be written."""
+    """Return a trainee whose checkpoint of each step in `at` cannot be written."""
     return BadTrainee(errors={step: [OSError(errno.EIO, "Input/output error")] for step in at})
 
 
@@ -127,7 +127,7 @@ class Snapshot(dict[str, Any]):
 
 @attrs.define(eq=False)
 class CountingTrainee(BadTrainee):
-    """Knows which of its snapshots are in memory."""
+    """Count the snapshots that are in memory."""
 
     known: weakref.WeakSet[Snapshot] = attrs.field(factory=weakref.WeakSet)
     counts: list[int] = attrs.field(factory=list)
@@ -205,7 +205,7 @@ def test_what_is_durable_is_announced_at_the_next_event(tmp_path: Path, event: s
 
 
 def evaluate(plugins: list[object], trainee: ScriptedTrainee) -> Run:
-    """A run of three epochs, of a batch and an evaluation each, or until a checkpoint cannot be written."""
+    """Train three epochs of a batch and an evaluation each, or until a checkpoint cannot be written."""
     loop = Loop(plugins, epochs=3, trainee=trainee)
     with contextlib.suppress(CheckpointError), loop:
         for _ in loop.epochs():
@@ -455,7 +455,7 @@ def test_a_full_disk_costs_no_checkpoint_that_is_whole_for_one_that_is_damaged(
 
 @attrs.define(eq=False)
 class TimedTrainee(ScriptedTrainee):
-    """Needs a second for a snapshot, and ten to write it."""
+    """Take a second for a snapshot, and ten to write it."""
 
     now: float = 0.0
 

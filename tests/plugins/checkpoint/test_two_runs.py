@@ -25,7 +25,7 @@ IN_USE = r"is in use: there is a lock .*, held by process \d+ on \S+, which is t
 
 
 def begun(plugin: Checkpoint) -> Driver:
-    """A run of a framework that does not tell of exceptions, after its first epoch."""
+    """Begin a run of a framework that does not report exceptions, and train an epoch."""
     driver = Driver([plugin], host=NoHost("tiny"))
     driver.begin(Run.of(ScriptedTrainee(), epochs=9))
     driver.epoch_begin()

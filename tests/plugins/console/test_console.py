@@ -61,7 +61,7 @@ class OnDevice:
 
 @pytest.fixture(autouse=True)
 def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal as rich sees it, whatever the tests run in."""
+    """Make rich see a terminal of eighty columns, wherever the tests run."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -77,7 +77,7 @@ def train(
     batches: int = 4,
     rate: float | None = 0.01,
 ) -> Run:
-    """A run of batches of a second each that log a loss, and then each of `epochs`."""
+    """Train batches of a second each, which log a loss; `epochs` are logged at the ends of epochs."""
     with Loop(
         plugins,
         epochs=len(epochs) if known else None,
@@ -93,7 +93,7 @@ def train(
 
 
 def plain(text: str) -> str:
-    """`text` without colours and cursor movements, and with one line for each picture of the bar."""
+    """Return `text` without colours and cursor movements, with one line for each picture of the bar."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.replace("\r", "\n"))
 
 
@@ -242,7 +242,7 @@ def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
 
 
 def train_by_steps(plugins: Sequence[object], clock: Clock, epochs: int = 2) -> Run:
-    """A run of three batches an epoch, of a second each, that evaluates for half a second after steps 2, 4 and so on."""
+    """Train three batches an epoch, of a second each, with an evaluation of half a second after steps 2, 4 and so on."""
     with Loop(plugins, epochs=epochs, steps_per_epoch=3, trainee=ScriptedTrainee(learning_rate=0.01)) as loop:
         for _ in loop.epochs():
             for _batch in loop.batches(range(3)):
@@ -352,7 +352,7 @@ def test_a_learning_rate_among_the_metrics_is_shown_once() -> None:
 
 
 class Talks:
-    """Votes to stop at the end of the first epoch."""
+    """Vote to stop at the end of the first epoch."""
 
     def __init__(self, message: str) -> None:
         self.message = message

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def steering() -> list[Any]:
-    """Plugins by which the run of `by_steps` stops at step 20, and its rate changes after step 16."""
+    """Return plugins that stop the run of `by_steps` at step 20, and change its rate after step 16."""
     return [EarlyStopping(patience=3), ReduceLROnPlateau(patience=2, factor=0.5)]
 
 

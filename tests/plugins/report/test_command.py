@@ -39,7 +39,7 @@ def on_terminal(report: RunReport, monkeypatch: pytest.MonkeyPatch, columns: int
 
 
 def busy(directory: Path) -> RunReport:
-    """A run in which everything happened."""
+    """Record a run in which everything happened."""
 
     class Broken:
         role: ClassVar[str] = "observer"

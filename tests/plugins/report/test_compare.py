@@ -35,7 +35,7 @@ def losses(*values: float) -> list[dict[str, float]]:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """Four runs: one stopped early, one without its plugin, one that failed, and a CSV file that tells nothing of parameters."""
+    """Record four runs: one stopped early, one without its plugin, one that failed, and a CSV file without parameters."""
     config = {"model": {"depth": 2}, "batch_size": 8}
     log = CSVLog(tmp_path / "a" / "log.csv")
     recorded(tmp_path / "a", losses(0.9, 0.5, 0.7, 0.8), [EarlyStopping(patience=2), log], asked=9, config=config)
@@ -187,7 +187,7 @@ def test_report_of_a_folder_names_compare(sweep: Path) -> None:
 
 
 def hostile(directory: Path) -> Comparison:
-    """Runs whose names, reasons and configuration would run in a page or a terminal."""
+    """Record runs whose names, reasons and configuration would be executed in a page or a terminal."""
     for number, name in enumerate(HOSTILE):
         config = {name: name, "same": 1, "formula": f"=cmd|{number}"}
         where = directory / f"{number}{name.replace('/', '').replace(chr(0), '')[:100]}"

@@ -27,7 +27,7 @@ VALUES += [[None], ["a"], {"a": 1}, "\x1b[31m", -(10**30), [[]], "1e5", 2**63]
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value, by the keys and indices that lead there."""
+    """Yield every place in a JSON value, by the keys and indices that lead there."""
     if place:
         yield place
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
@@ -35,7 +35,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def damaged(document: Any, chance: random.Random) -> Any:
-    """A copy with one or two values removed or replaced."""
+    """Draw a copy with one or two values removed or replaced."""
     copied = copy.deepcopy(document)
     for _ in range(chance.choice([1, 1, 2])):
         *way, last = chance.choice(list(places(copied)))

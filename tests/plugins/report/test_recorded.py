@@ -153,7 +153,7 @@ def test_lightnings_rows_of_a_moment_are_one_observation(tmp_path: Path) -> None
 
 
 def trainer_state(steps: int) -> dict[str, Any]:
-    """What Transformers writes after N steps, if four are an epoch and every second is evaluated."""
+    """Return what Transformers writes after N steps, if four are an epoch and every second is evaluated."""
     log: list[dict[str, Any]] = []
     for step in range(1, steps + 1):
         log.append({"epoch": step / 4, "step": step, "loss": 1 / step, "grad_norm": 1.0, "learning_rate": 0.5})

@@ -32,7 +32,7 @@ LOSSES = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.5, 0.7, 0.6, 0.8
 
 
 def saved(directory: Path) -> dict[str, Any]:
-    """The file as strict standard JSON."""
+    """Return the content of the file, which must be standard JSON."""
     found: dict[str, Any] = json.loads((directory / "run.json").read_text(), parse_constant=pytest.fail)
     return found
 
