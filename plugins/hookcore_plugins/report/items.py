@@ -1,25 +1,17 @@
-"""The items in the lists of a recorded run, and how they are read from `run.json`."""
+"""The items in the lists of a recorded run."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
 
 from hookcore import Monitor
-from hookcore.authoring import place_in_words, printable
+from hookcore.authoring import place_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from hookcore import History
     from hookcore.authoring import Mode
-
-Item = TypeVar("Item")
-
-LONGEST: Final = 10.0**11
-"""The limit for seconds: more than any run takes, and more than a date can have."""
 
 
 @attrs.frozen
@@ -97,57 +89,3 @@ class Chart:
 def place(epoch: int, step: int | None, *, by_steps: bool) -> str:
     """Return a place in words: `in epoch 3`, counted from one, or `at step 200`."""
     return f"{'at' if by_steps else 'in'} {place_in_words(epoch, step, by_steps=by_steps)}"
-
-
-def build(kind: type[Item], raw: Mapping[str, Any]) -> Item:
-    """Build a `kind`, an attrs class, from `raw` by its annotations. Raises `ValueError`, which names the field."""
-    fields = {field.name: str(field.type) for field in attrs.fields(kind)}  # type: ignore[arg-type]  # an attrs class
-    return kind(**{name: _typed(f"{kind.__name__}.{name}", value, fields.get(name, "")) for name, value in raw.items()})
-
-
-def _typed(name: str, value: Any, annotation: str) -> Any:
-    plain = annotation.removesuffix(" | None")
-    if value is None and plain != annotation:
-        return None
-    convert: Callable[[str, Any], Any] = {"int": whole, "float": number, "bool": truth}.get(plain, text)
-    return convert(name, value)
-
-
-def whole(name: str, value: Any) -> int:
-    """Return `value`, read from a file, if it is a whole number. Otherwise raises `ValueError`, which has `name`."""
-    if type(value) is not int or not 0 <= value <= sys.maxsize:
-        raise ValueError(f"{name} must be a whole number of at least 0, got {_shown(value)}")
-    return value
-
-
-def number(name: str, value: Any) -> float:
-    """Return `value` if it is a number; raises as `whole` does, and so do the next three."""
-    if not (type(value) is float or (type(value) is int and abs(value) <= sys.maxsize)):
-        raise ValueError(f"{name} must be a number, got {_shown(value)}")
-    return float(value)
-
-
-def duration(name: str, value: Any) -> float:
-    """Return `value` if it is a finite number of seconds."""
-    seconds = number(name, value)
-    if not 0 <= seconds < LONGEST:
-        raise ValueError(f"{name} must be a number of seconds, got {_shown(value)}")
-    return seconds
-
-
-def truth(name: str, value: Any) -> bool:
-    """Return `value` if it is true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
-    return value
-
-
-def text(name: str, value: Any) -> str:
-    """Return `value` if it is a string."""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a string, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
-    return value
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value), 100)

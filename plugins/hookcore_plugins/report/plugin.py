@@ -16,8 +16,9 @@ from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, R
 from hookcore.authoring import Mode, describe, direction_of, reason_lacking, schema, traceback_of, validators
 from hookcore_plugins import log_file
 from hookcore_plugins.report.config import as_config
-from hookcore_plugins.report.items import Failure, Part, build
+from hookcore_plugins.report.items import Failure, Part
 from hookcore_plugins.report.record import FILE, RunRecord
+from hookcore_plugins.report.run_json import build
 from hookcore_plugins.report.run_report import RunReport
 from hookcore_plugins.report.surroundings import command, data_sizes, environment, kept_checkpoints, revision, without_home
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,40 +10,23 @@ import attrs
 
 from hookcore import Decision, History, HookcoreError, MetricNames, Outcome, Progress, StopReason, store
 from hookcore.authoring import describe, local_path, state
-from hookcore_plugins.report.items import (
-    Best,
-    Chart,
-    Failure,
-    KeptCheckpoint,
-    Part,
-    best_of,
-    build,
-    duration,
-    number,
-    place,
-    text,
-    truth,
-    whole,
-)
+from hookcore_plugins.report.items import Best, Chart, best_of, place
+from hookcore_plugins.report.run_json import FORMAT, fields_in
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hookcore.authoring import Mode
+    from hookcore_plugins.report.items import Failure, KeptCheckpoint, Part
 
 FILE: Final = "run.json"
-FORMAT: Final = 2
-_RATES_BESIDE_HISTORY: Final = 1
-"""The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
 _NOT_ENDED: Final = {
     True: "it is still training; this is its latest record",
     False: "it was killed, or its machine went down: no process holds its file; this is its latest record",
     None: "it is still training, or was killed; this is its latest record",
 }
-_GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
-"""The name of a file with the model's picture. A file with any other name is not read, even if `run.json` names it."""
 
 
 class ReportError(HookcoreError):
@@ -118,7 +100,7 @@ class RunRecord:
         except (OSError, ValueError) as error:
             raise ReportError(f"{path} cannot be read: {error}.") from error
         try:
-            record = cls._from_data(path, state.loads(text))
+            record = cls(path=path, **fields_in(state.loads(text)))
             is_alive = store.is_locked(path) if record.outcome == Outcome.RUNNING else None
             # A run writes its end and then frees the lock. If the record was read before that, it has to be read again.
             if is_alive is False and not _is_same_file(path, stat):
@@ -126,44 +108,6 @@ class RunRecord:
             return attrs.evolve(record, is_alive=is_alive, stat=stat)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ReportError(f"{path} is not a report of a run: {describe(error)}.") from error
-
-    @classmethod
-    def _from_data(cls, path: Path, data: Mapping[str, Any]) -> Self:
-        if data["report"] not in (_RATES_BESIDE_HISTORY, FORMAT):
-            raise ValueError(f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT} and earlier")
-        is_earlier = data["report"] == _RATES_BESIDE_HISTORY
-        history = _history({**data["history"], "learning_rates": data["learning_rates"]} if is_earlier else data["history"])
-        names = {} if is_earlier else {kind: tuple(prefixes) for kind, prefixes in data["metric_names"].items()}
-        graph = data["graph"]
-        return cls(
-            path=path,
-            outcome=str(Outcome(data["outcome"])),
-            exception=_text(data["exception"]),
-            traceback=_text(data["traceback"]),
-            epochs=None if data["epochs"] is None else whole("epochs", data["epochs"]),
-            progress=build(Progress, data["progress"]),
-            history=history,
-            seconds=_column("seconds", data["seconds"], history, duration),
-            metric_names=MetricNames(**names),
-            monitor=_text(data["monitor"]),
-            directions={name: mode if mode in {"min", "max"} else None for name, mode in data["directions"].items()},
-            stop_reasons=[build(StopReason, vote) for vote in data["stop_reasons"]],
-            decisions=[build(Decision, decision) for decision in data["decisions"]],
-            checkpoints=[build(KeptCheckpoint, checkpoint) for checkpoint in data["checkpoints"]],
-            failures=[build(Failure, failure) for failure in data["failures"]],
-            plugins={name: dict(parameters) for name, parameters in data["plugins"].items()},
-            parts=[_part(part) for part in data["parts"]],
-            plugin_seconds={name: duration(f"the seconds of {name}", took) for name, took in data["plugin_seconds"].items()},
-            environment={name: text(name, version) for name, version in data["environment"].items()},
-            config=dict(data.get("config", {})),
-            chosen_parameters=_chosen(data.get("chosen_parameters")),
-            command=[text("an argument", argument) for argument in data.get("command", ())],
-            commit=_text(data.get("commit")),
-            is_dirty=None if data.get("is_dirty") is None else truth("is_dirty", data["is_dirty"]),
-            data={name: whole(name, size) for name, size in data.get("data", {}).items()},
-            graph=graph if graph is not None and _GRAPH.fullmatch(graph) else None,
-            graph_hint=_text(data["graph_hint"]),
-        )
 
     def dumps(self) -> str:
         """Return the content of its file: standard JSON, with NaN and the infinities as `{"float": "nan"}` and the like."""
@@ -290,38 +234,3 @@ def _is_same_file(path: Path, stat: os.stat_result) -> bool:
     """Return whether the file still has this `stat`, and exists."""
     now = path.stat() if path.exists() else None
     return now is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else text("a message", value)
-
-
-def _chosen(raw: Any) -> dict[str, list[str]] | None:
-    return None if raw is None else {plugin: [text("a parameter", name) for name in names] for plugin, names in raw.items()}
-
-
-def _part(raw: Mapping[str, Any]) -> Part:
-    part = build(Part, raw)
-    duration("the beginning of a part", part.began)
-    duration("the seconds of a part", part.seconds)
-    return part
-
-
-def _history(rows: Mapping[str, Any]) -> History:
-    history = History()
-    history.load_state_dict(rows)
-    history.learning_rates = _column("a learning rate", history.learning_rates, history, number)
-    history.epochs = [whole("an epoch", epoch) for epoch in history.epochs]
-    history.steps = [None if step is None else whole("a step", step) for step in history.steps]
-    history.by_steps = [truth("by_steps", by_steps) for by_steps in history.by_steps]
-    if any(by_steps and step is None for by_steps, step in zip(history.by_steps, history.steps, strict=True)):
-        raise ValueError("an observation by steps has no step")
-    return history
-
-
-def _column(name: str, values: Any, history: History, convert: Callable[[str, Any], float]) -> list[float | None]:
-    """Return a number or None for each row of the history."""
-    column = [None if value is None else convert(name, value) for value in values]
-    if len(column) != len(history):
-        raise ValueError(f"a column of {len(column)} values for {len(history)} rows")
-    return column
