@@ -59,7 +59,7 @@ def test_the_bar_reads_metrics_ten_times_a_second() -> None:
 
 
 def test_plain_lines_read_no_metric_within_an_epoch() -> None:
-    """Nothing is drawn there."""
+    """Plain lines read no metric within an epoch."""
     clock = Clock()
     loss = OnDevice(0.5)
     with Loop([Console(stream=io.StringIO(), clock=clock)], epochs=1) as loop:
@@ -71,7 +71,7 @@ def test_plain_lines_read_no_metric_within_an_epoch() -> None:
 
 
 def test_the_bar_says_when_it_validates() -> None:
-    """Batches stand still then."""
+    """During validation the bar shows that the model is being validated."""
     out = Terminal()
     with Loop([Console(stream=out)], epochs=1, steps_per_epoch=1) as loop:
         for _ in loop.epochs():
@@ -84,7 +84,7 @@ def test_the_bar_says_when_it_validates() -> None:
 
 
 def test_after_an_evaluation_by_steps_the_bar_is_back_at_the_batches() -> None:
-    """Beneath the evaluation's line, until the next batch moves it."""
+    """After an evaluation by steps the bar is drawn again beneath the evaluation's line."""
     out, clock, seen = Terminal(), Clock(), list[str]()
 
     class Looks:
@@ -143,7 +143,7 @@ def test_the_cursor_comes_back_after_an_exception(error: type[BaseException]) ->
 
 
 def test_the_cursor_comes_back_when_the_console_itself_fails() -> None:
-    """The engine no longer calls it then, and the run continues without it."""
+    """If the console fails, it gives the cursor back, and the run continues without it."""
 
     class Broken:
         def __radd__(self, other: float) -> float:
@@ -166,7 +166,7 @@ def test_the_cursor_comes_back_when_the_console_itself_fails() -> None:
 
 
 def test_what_the_loop_prints_appears_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And standard output is what it was, after the run."""
+    """Output of the loop appears above the bar, and standard output is restored after the run."""
     out, clock = Terminal(), Clock()
     monkeypatch.setattr(sys, "stdout", out)
     with Loop([Console(clock=clock)], epochs=1, steps_per_epoch=2) as loop:

@@ -40,7 +40,7 @@ def test_a_run_that_never_said_that_it_was_over_is_cleared_by_the_next() -> None
 
 
 def test_a_script_that_dies_without_a_word_gives_the_cursor_back() -> None:
-    """At the latest when Python ends."""
+    """A script that dies gives the cursor back at the latest when Python ends."""
     script = (
         "from hookcore import Engine, Run; from hookcore_plugins import Console\n"
         "session = Engine([Console('bar')]).start(Run()); session.train_begin(); session.epoch_begin(0); raise SystemError\n"
@@ -51,7 +51,7 @@ def test_a_script_that_dies_without_a_word_gives_the_cursor_back() -> None:
 
 
 def test_evaluation_and_prediction_outside_training_are_passed_over() -> None:
-    """Before and after a run, and without any."""
+    """Evaluation and prediction outside of a run print nothing."""
     stream = Terminal()
     engine = Engine([Console(stream=stream)])
     session = engine.start(Run())
@@ -65,7 +65,7 @@ def test_evaluation_and_prediction_outside_training_are_passed_over() -> None:
 
 
 def test_a_resumed_run_says_from_where() -> None:
-    """Before its first epoch."""
+    """A resumed run names its checkpoint before its first epoch."""
     out = io.StringIO()
     run = Run(resumed_from=SavedCheckpoint(Path("runs/step-00000012"), 2, 12), progress=Progress(epoch=2, step=12))
     session = Engine([Console(stream=out)]).start(run)
@@ -85,12 +85,12 @@ def test_bad_parameters_are_refused() -> None:
 
 
 def test_it_is_asked_for_by_name() -> None:
-    """A spec string says how verbose."""
+    """A spec string gives `verbose`."""
     assert Engine(["console:verbose=lines"])["console"].verbose == "lines"
 
 
 def test_importing_the_plugins_imports_neither_rich_nor_numpy() -> None:
-    """Who does not show progress does not wait for it."""
+    """Importing the plugins imports neither rich nor NumPy, which take time."""
     script = "import sys, hookcore_plugins; print([name for name in ('rich', 'numpy', 'click') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

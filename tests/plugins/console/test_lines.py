@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_lines_if_the_stream_is_no_terminal() -> None:
-    """One line per epoch and one for the end, without control characters, however long."""
+    """A stream that is not a terminal gets a line per epoch and one for the end, of any length, without control characters."""
     out, clock = io.StringIO(), Clock()
     train([Console(stream=out, clock=clock)], clock, [{f"metric_{i}": i / 8 for i in range(8)}, {"val_loss": 0.00001234}])
     assert out.getvalue().split("\n") == [
@@ -67,7 +67,7 @@ def test_durations_are_short(seconds: float, shown: str) -> None:
 
 
 def test_a_loop_that_knows_neither_its_end_nor_its_length() -> None:
-    """No total is made up, and no learning rate is shown if the trainee has no such thing."""
+    """Totals and a learning rate that are unknown are left out."""
     out, clock = Terminal(), Clock()
     train([Console(stream=out, clock=clock), Talks("enough")], clock, [{}], known=False, rate=None)
     shown = plain(out.getvalue())
@@ -79,7 +79,7 @@ def test_a_loop_that_knows_neither_its_end_nor_its_length() -> None:
 
 
 def test_decisions_stand_beneath_their_epoch(tmp_path: Path) -> None:
-    """With the plugin's name and reason, wherever the console is listed; checkpoints are counted at the end."""
+    """Decisions stand beneath their epoch with plugin and reason, wherever the console is listed; checkpoints are counted."""
     wanted = """\
 epoch 1/9  loss 0.5208  val_loss 1.0000  lr 0.01  4.0s  *
 epoch 2/9  loss 0.1586  val_loss 1.0000  lr 0.01  4.0s
@@ -98,7 +98,7 @@ stopped by early_stopping:  3 epochs  12 steps  12.0s  * best val_loss 1.0000 in
 
 
 def test_a_decision_within_an_epoch_is_shown_at_once_and_says_where() -> None:
-    """It stands beneath the line of the epoch before, to which it does not belong."""
+    """A decision within an epoch is shown at once, and with its place: the line above it is of the epoch before."""
 
     class Halves:
         @hookimpl
@@ -119,7 +119,7 @@ def test_a_decision_within_an_epoch_is_shown_at_once_and_says_where() -> None:
 
 
 def test_checkpoints_are_counted_and_not_told_one_by_one(tmp_path: Path) -> None:
-    """A save is not news, at whatever step: the last line has their number and the name of the latest."""
+    """Checkpoints have no lines: the last line has their number and the name of the latest."""
     out, clock = io.StringIO(), Clock()
     plugins = [Checkpoint(tmp_path, every_n_steps=1, every_n_epochs=None), Console(stream=out, clock=clock)]
     train(plugins, clock, [{}] * 2)
@@ -132,7 +132,7 @@ def test_checkpoints_are_counted_and_not_told_one_by_one(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_that_is_on_disk_when_the_run_is_over_is_counted(tmp_path: Path) -> None:
-    """However late that is, and wherever the console is listed."""
+    """A checkpoint that is durable when the run ends is counted, wherever the console is listed."""
     out, clock, trainee = io.StringIO(), Clock(), SlowTrainee(learning_rate=0.01)
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_epochs=2), trainee)
     with Loop([Console(stream=out, clock=clock), plugin], epochs=4, trainee=trainee) as loop:
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_is_on_disk_when_the_run_is_over_is_counted(tmp_path: 
 
 
 def test_a_resumed_run_shows_only_what_is_new(tmp_path: Path) -> None:
-    """Neither what was decided before the cut nor the time before it; what was best before the cut is still the best."""
+    """A resumed run shows no earlier decisions and times, but the best observation from before is still the best."""
     clock, texts = Clock(), list[str]()
     for resume in (False, "auto"):
         out = io.StringIO()
@@ -224,7 +224,7 @@ def test_a_decision_after_the_last_step_of_an_epoch_was_observed_stands_beneath_
 
 
 def test_the_line_of_an_evaluation_is_printed_before_the_next_batch() -> None:
-    """The next batch may take long."""
+    """The line of an evaluation is printed before the next batch, which may take long."""
     out, seen = io.StringIO(), list[int]()
 
     class Looks:
@@ -262,7 +262,7 @@ def test_a_learning_rate_among_the_metrics_is_shown_once() -> None:
 
 
 def test_a_stop_by_the_loop_itself_has_a_name() -> None:
-    """Its handle on the run belongs to no plugin."""
+    """A stop by the code that runs the loop is shown under the name `loop`."""
     out = io.StringIO()
     with Loop([Console(stream=out, clock=Clock())], epochs=2) as loop:
         for _ in loop.epochs():
@@ -288,7 +288,7 @@ def test_a_stop_by_the_loop_itself_has_a_name() -> None:
 def test_the_best_observation_is_marked(
     plugins: list[object], given: dict[str, Any], marked: list[int], best: str | None
 ) -> None:
-    """By what is asked for, else by what another plugin monitors, else by the loss of validation; the last line has it."""
+    """The best observation is marked: of `monitor`, else of another plugin's monitor, else of the loss of validation."""
     out, clock = io.StringIO(), Clock()
     observed = [(0.5, 0.6), (0.8, 0.9), (0.3, 0.7)]
     epochs = [{"score": i + 1.0, "val_acc": acc, "val_loss": loss} for i, (loss, acc) in enumerate(observed)]
@@ -322,14 +322,14 @@ def test_colours_carry_meaning() -> None:
 
 @pytest.mark.parametrize("verbose", ["lines", "bar"])
 def test_a_long_path_stays_whole(verbose: Literal["lines", "bar"]) -> None:
-    """So that it can be copied from the terminal."""
+    """A long path is not wrapped, so that it can be copied from the terminal."""
     out, path = Terminal(), "/long" * 30
     train([Console(verbose, stream=out), Talks(f"see {path}")], Clock(), [{}])
     assert path in out.getvalue()
 
 
 def test_a_message_cannot_move_the_cursor() -> None:
-    """Line ends and escape sequences of somebody's message become spaces."""
+    """Line ends and escape sequences in a message become spaces."""
     out = io.StringIO()
     train([Console(stream=out), Talks("two\nlines\x1b[2J\r[bold]")], Clock(), [{"loss": 1.0}])
     assert "  talks: stop, two lines [2J [bold]\n" in out.getvalue()

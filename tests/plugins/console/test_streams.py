@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_beneath_another_live_display_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a run trains other runs: two bars on one terminal would overwrite each other."""
+    """Beneath another live display, as when a run trains other runs, there are lines: two bars would overwrite each other."""
     out, clock = Terminal(), Clock()
     monkeypatch.setattr(sys, "stdout", out)
     with Loop([Console(clock=clock)], epochs=1) as loop:
@@ -27,7 +27,7 @@ def test_beneath_another_live_display_there_are_lines(monkeypatch: pytest.Monkey
 
 
 def test_a_notebook_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though its output says that it is a terminal."""
+    """A notebook gets lines, although its stream claims to be a terminal."""
 
     class ZMQInteractiveShell:
         pass
@@ -40,7 +40,7 @@ def test_a_notebook_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot move its cursor."""
+    """A dumb terminal, which cannot move its cursor, gets lines."""
     monkeypatch.setenv("TERM", "dumb")
     out = Terminal()
     train([Console(stream=out, clock=Clock())], Clock(), [{"loss": 1.0}])
@@ -51,7 +51,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bar_that_was_asked_for_comes_with_wrapped_lines() -> None:
-    """As in a development environment that shows colours but does not say that it is a terminal."""
+    """With verbose='bar' lines are wrapped too, on a stream that does not claim to be a terminal."""
     out = io.StringIO()
     train([Console("bar", stream=out)], Clock(), [{f"metric_{i}": 0.5 for i in range(20)}])
     assert max(map(len, plain(out.getvalue()).split("\n"))) <= 80

@@ -64,7 +64,7 @@ def test_ten_metrics_fit_into_two_lines_of_eighty_columns() -> None:
 
 
 def test_the_header_is_printed_again_when_it_has_left_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And when there is a new metric, or a number that is wider than its column."""
+    """The header is printed again when it has left the screen, for a new metric, and for a number wider than its column."""
     monkeypatch.setenv("LINES", "10")
     lines = shown_in_table({"val_loss": 1.0}, 20)
     headers = [number for number, line in enumerate(lines) if line.startswith("epoch")]
@@ -85,7 +85,7 @@ def test_the_header_is_printed_again_when_it_has_left_the_screen(monkeypatch: py
 
 
 def test_a_metric_of_the_name_of_a_column_has_a_place_of_its_own() -> None:
-    """Neither of the two numbers is lost."""
+    """A metric with the name of a column has another column."""
     for out in (io.StringIO(), Terminal()):
         train([Console("lines", stream=out, clock=Clock())], Clock(), [{"time": 7.0, "lr": 3.0}])
         for shown in ("time (metric)", "7.0000", "lr (metric)", "3.0000", "0.01", "0.0s"):
