@@ -1,4 +1,4 @@
-"""Files that are JSON and not the record of a run, or not quite: each is an error of the report, or is shown."""
+"""JSON that is not quite the record of a run is shown, or is an error of the report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def damaged(document: Any, chance: random.Random) -> Any:
 
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_damaged_file_is_an_error_of_the_report_or_is_shown(tmp_path: Path, *, earlier: bool) -> None:
-    """Whatever a file holds, a person gets a sentence that names the file, or the summary; never a traceback."""
+    """Any JSON in the file leads to a sentence that names the file, or to the summary, never to a traceback."""
     recorded(
         tmp_path,
         [{"loss": 1.0 / (1 + epoch), "val_loss": 1.0 + epoch} for epoch in range(4)],
