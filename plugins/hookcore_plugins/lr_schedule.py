@@ -22,7 +22,7 @@ class LearningRateSchedule:
 
     Raises `ParameterError` for any other object, and at the beginning of an epoch for which the schedule does not return a
     finite number of at least 0. A number is whatever `float` takes, such as a tensor of one element, except strings and
-    booleans. An error inside the schedule propagates unchanged. If the framework has a learning-rate schedule of its own, the
+    booleans. An error inside the schedule propagates unchanged. If the framework has its own learning-rate schedule, the
     plugin is refused before the first batch.
     """
 

@@ -29,7 +29,7 @@ class ReduceLROnPlateau:
     * `cooldown`: how many observations after a reduction are not counted. Keras skips one fewer.
     * `min_lr`: the rate is never set below this.
 
-    Raises `ParameterError` for a value outside its range. If the framework has a learning-rate schedule of its own, the
+    Raises `ParameterError` for a value outside its range. If the framework has its own learning-rate schedule, the
     plugin is refused before the first batch.
     """
 

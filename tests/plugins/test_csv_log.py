@@ -182,7 +182,7 @@ def test_append_drops_a_torn_last_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["a table,of somebody's\n1,2\n", "all on one line without an end"])
-def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str) -> None:
+def test_append_moves_another_programs_file_aside(tmp_path: Path, content: str) -> None:
     """A file without an epoch column is moved aside, not merged and not lost."""
     path = tmp_path / "table.csv"
     path.write_text(content)

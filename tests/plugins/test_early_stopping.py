@@ -204,7 +204,7 @@ def test_the_best_epoch_that_does_not_beat_the_baseline_is_still_restored() -> N
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(RuntimeError, Outcome.FAILED), (KeyboardInterrupt, Outcome.INTERRUPTED)])
-def test_an_exception_leaves_the_weights_for_whoever_looks_into_it(error: type[BaseException], outcome: Outcome) -> None:
+def test_an_exception_leaves_the_weights_unchanged(error: type[BaseException], outcome: Outcome) -> None:
     """After an exception, Ctrl-C included, nothing is restored."""
     trainee = ScriptedTrainee()
     loop = Loop([EarlyStopping("loss", patience=5, restore_best_weights=True)], epochs=3, trainee=trainee)

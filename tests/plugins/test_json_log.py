@@ -131,7 +131,7 @@ def test_a_decision_of_the_last_hook_is_written(tmp_path: Path) -> None:
     assert [line["event"] for line in lines(tmp_path / "log.jsonl")] == ["epoch", "learning_rate", "train_end"]
 
 
-def test_a_failed_run_says_so(tmp_path: Path) -> None:
+def test_the_end_of_a_failed_run_has_its_outcome(tmp_path: Path) -> None:
     """The file has the epochs before the exception, and the outcome."""
 
     def fail() -> None:
@@ -186,7 +186,7 @@ def test_append_continues_after_whole_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', '{\n  "a": 1\n}\n', "[1]\n", "\0\0\0\n"])
-def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str) -> None:
+def test_append_moves_another_programs_file_aside(tmp_path: Path, content: str) -> None:
     """A file that does not consist of JSON objects is moved aside, and not lost."""
     path = tmp_path / "some.json"
     path.write_text(content)

@@ -150,7 +150,7 @@ def test_a_metric_that_is_never_there_is_an_error() -> None:
         train(NaNGuard("los"), [[1]])
 
 
-def test_missing_warn_and_skip_let_the_run_go_on() -> None:
+def test_missing_warn_and_skip_do_not_end_the_run() -> None:
     """With missing='warn' a missing monitor is a warning, with 'skip' it is ignored."""
     with pytest.warns(HookcoreWarning, match="nan_guard: no metric 'los'"):
         assert train(NaNGuard("los", missing="warn"), [[1]]).outcome is Outcome.COMPLETED

@@ -43,7 +43,7 @@ def fails(error: BaseException) -> Callable[[], int]:
     return work
 
 
-def test_whoever_hands_over_continues() -> None:
+def test_handing_over_does_not_wait() -> None:
     """Handing over does not wait for the work; results are collected in the order of the work, each once."""
     gate, done, background = threading.Semaphore(0), list[int](), Background[int]()
     for number in range(3):
@@ -296,8 +296,8 @@ def test_nothing_is_lost_or_done_twice(moves: list[tuple[str, int]]) -> None:
     assert done == told == list(range(number))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-def test_work_yields_to_whoever_handed_it_over() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no priority for one thread")
+def test_work_has_a_low_priority() -> None:
     """The thread that works has a low priority, and the one that trains keeps its own, also if it does the work itself."""
     background, own = Background[int](), os.getpriority(os.PRIO_PROCESS, 0)
 

@@ -121,7 +121,7 @@ def test_a_run_of_a_framework_that_does_not_tell_of_exceptions_gives_way(tmp_pat
     assert steps(tmp_path / "earlier-001") == [1]
 
 
-def test_such_a_run_that_still_goes_on_gets_an_error(tmp_path: Path) -> None:
+def test_such_a_run_that_continues_gets_an_error(tmp_path: Path) -> None:
     """Such a run that continues on the same thread gets an error, and leaves the other run's checkpoints untouched."""
     driver = begun(Checkpoint(tmp_path))
     train([Checkpoint(tmp_path)], [2, 1])

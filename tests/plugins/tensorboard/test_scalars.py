@@ -65,7 +65,7 @@ def test_several_batches_at_a_time_do_not_skip_what_is_due(tmp_path: Path) -> No
 
 
 def test_metrics_that_an_adapter_changes_later_are_written_as_they_were(tmp_path: Path) -> None:
-    """A mapping that changes with the next batch is written with the values of its own."""
+    """A mapping that changes with the next batch is written with the values from its own batch."""
     session = Engine([TensorBoard(tmp_path, update_freq="batch")], autoload=False).start(Run())
     session.train_begin()
     session.epoch_begin(0)
@@ -237,7 +237,7 @@ def runs_of(recorded: Sequence[tuple[Any, ...]], steps: Sequence[int]) -> list[d
 @settings(max_examples=settings().max_examples * 2 // 5)  # each has up to three runs with files
 @given(events=event_sequences(min_runs=1, resumes=False, nan=True, infinity=True))
 def test_every_value_of_every_event_is_written(events: list[Happening]) -> None:
-    """Every run has all its values in files of its own, also if an exception ended it; earlier files are moved aside."""
+    """Every run has all its values in its own files, also if an exception ended it; earlier files are moved aside."""
     with tempfile.TemporaryDirectory() as directory:
         recording = RecordingPlugin()
         steps: list[tuple[str, int]] = []

@@ -148,7 +148,7 @@ def _check_order(before: Row, row: Row, notes: list[str]) -> None:
         fail(
             row.where,
             f"{what}. The log goes back, so it holds more than one run, or one that was resumed without its earlier rows "
-            "being removed. Give each run a file of its own.",
+            "being removed. Give each run its own file.",
         )
     if row.epoch == before.epoch and (row.step is None or before.step is None):
         fail(row.where, f"epoch {row.epoch} comes twice, and no step tells the two apart. Remove one.")
