@@ -71,11 +71,11 @@ def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | 
 
 
 class _End:
-    """The end of a file, open to add to it until `close`, or until nothing refers to this object."""
+    """The end of a file, open to add to it until nothing refers to this object."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = disk.open_end(path)
-        self.close = weakref.finalize(self, os.close, self.descriptor)
+        weakref.finalize(self, os.close, self.descriptor)
         self._opened, self._process = os.fstat(self.descriptor), os.getpid()
 
     def is_at(self, path: Path) -> bool:
@@ -102,7 +102,7 @@ class LogFile:
     _yields: Callable[[], bool] | None = None
     _lock: store.Lock | None = None
     _end: _End | None = None
-    """Open from the first `add`: opening the file for each line takes longer than writing the line."""
+    """Opened by the first `add`, and not by each: that takes longer than writing a line."""
 
     @classmethod
     def open(cls, path: Path, run: Run) -> Self:
@@ -115,9 +115,7 @@ class LogFile:
     def close(self) -> None:
         """Sync what was added to the file, then unlock it."""
         disk.sync_appended(self.path)
-        if self._end is not None:
-            self._end.close()
-            self._end = None
+        self._end = None
         if self._lock is not None:
             self._lock.release()
 
@@ -131,6 +129,7 @@ class LogFile:
 
         try:
             self._lock_again()
+            self._end = None  # closed: Windows does not replace an open file
             store.write_file(self.path, write)
             self.close()
             self._lock = locks[0]
