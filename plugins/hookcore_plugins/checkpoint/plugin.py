@@ -201,8 +201,9 @@ class Checkpoint:
         needed, newest = self._saver.seconds_to_save, self._saver.newest
         if left is None or needed is None or left >= needed:
             return True
-        msg = "%s: not saved again: %.3g s are left, and the latest save took %.3g s; the newest checkpoint is %s"
-        logger.warning(msg, run.plugin, left, needed, "none" if newest is None else newest.path)
+        msg = "%s: not saved again: %.3g s are left, and the latest save took %.3g s; %s"
+        there = "there is no checkpoint" if newest is None else f"the newest checkpoint is {newest.path}"
+        logger.warning(msg, run.plugin, left, needed, there)
         return False
 
     @hookimpl(tryfirst=True)
