@@ -1,10 +1,10 @@
-"""The cost of `Loop` and `JaxTrainee` per batch.
+"""Measure what `Loop` and `JaxTrainee` cost a loop with JAX, per batch.
 
-The step is that of a small perceptron with Adam; it is compiled and donates its state, and its loss is read every 100 steps.
-JAX runs it on its own threads while Python is ahead, so the figure is the CPU time of the training thread, which costs nothing
-as long as it is less than the time of the step. The mean of an epoch's loss takes two of JAX's operations in each batch, also
-in a loop by hand: that is a separate row, and Loop is compared with it. The bare loop is in the table twice: the difference is
-noise.
+The step is that of a small perceptron with Adam, compiled, with its state donated, and its loss is read every 100 steps. JAX
+runs it on other threads while Python is ahead, so the figure is the CPU time of the training thread: as long as it is less than
+the step takes, it costs nothing. The mean of an epoch's loss takes two JAX operations per batch, also in a loop by hand that
+wants the mean: such a loop has its own row, and Loop is compared with it. The bare loop is in the table twice: how far the
+second is from 1 is noise.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def ways() -> dict[str, Callable[[], float]]:
 @benchmark
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate]:
-    """Print the cost per batch of a loop with JAX."""
+    """Print what `Loop` costs with JAX."""
     steps = Table("one step of a small perceptron: CPU time of the training thread", "us", measure(ways(), rounds), BARE, OURS)
     yield steps
     added = steps.ratio(OURS, MEAN)[1] - 1
-    yield Gate("what Loop with 4 plugins adds to a step with the mean of its loss, of the step", added, 0.15, room=5)
+    yield Gate("Loop with 4 plugins: added time, as a share of a step with the mean of its loss", added, 0.15, room=5)
 
 
 if __name__ == "__main__":

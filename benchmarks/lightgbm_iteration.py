@@ -1,13 +1,14 @@
-"""The cost of callbacks per iteration in `lightgbm.train`.
+"""Measure what callbacks cost per iteration inside `lightgbm.train`.
 
-Each figure is of a real training on a few rows, on one thread, with one validation set. The objective and the metric belong to
-this benchmark, and measure the time: from the first callback before an iteration until the objective is called, and from the
-end of the metric until the first callback before the next iteration. LightGBM's own loop is the same in all rows; the first row
-has nothing else. A figure is the fastest tenth of the last 300 iterations, because other load on the machine makes many slower.
+Each figure comes from a real training on a few rows, on one thread, with one validation set. Our own objective and metric note
+the time: a figure is the time from the first callback at an iteration's beginning until the objective is called, plus the time
+from the end of the metric until the next iteration's first callback. LightGBM's own loop is the same in all rows, and the first
+row has nothing else. A figure is the fastest tenth of the last 300 iterations, because other work on a shared machine can only
+make iterations slower.
 
-LightGBM's four callbacks stop early, record, log and set the rate, and have nothing to decide; hookcore's four plugins stop
-early, reduce the rate, guard against NaN and limit the time, and the run records. The counting ones count iterations, to check
-that none is missed.
+LightGBM's four callbacks stop early, record, log and set the rate, each with nothing to decide; hookcore's four plugins stop
+early, reduce the rate, guard against NaN and end after a while, and the run records. The counting ones count iterations; that
+they miss none is checked.
 """
 
 from __future__ import annotations
@@ -36,23 +37,23 @@ THEIRS, OURS = "4 of LightGBM's callbacks", "train, 4 plugins"
 AS_CALLBACK: Final = "LightGBMAdapter, the same 4 plugins"
 COUNTING, COUNTERS = "4 counting callbacks", "train, 4 counting plugins"
 GATES: Final = {(OURS, THEIRS): 4.5, (AS_CALLBACK, THEIRS): 4.5, (COUNTERS, COUNTING): 8.0}
-"""The limit on what the first of each pair adds to an iteration, as a multiple of what the second adds."""
+"""What the first of each pair may add to an iteration, as a multiple of what the second adds."""
 GOAL: Final = 25e-6
-"""The goal for the seconds that four plugins add to an iteration; printed, and not checked, as it depends on the machine."""
+"""The goal for the seconds that four plugins add to an iteration, on the machine it was set for; printed, but not a gate."""
 
 
 class Timed:
-    """A training whose iterations are almost only overhead, and which measures the time around its callbacks."""
+    """A training whose iterations are almost pure overhead, and which notes the time around its callbacks."""
 
     before_iteration = True
 
     def __init__(self) -> None:
-        self.order = -math.inf  # first of all callbacks
+        self.order = -math.inf  # before all other callbacks
         self.seconds: list[float] = []
         self.since = 0.0
 
     def __call__(self, env: Any) -> None:
-        """Note the beginning of an iteration: the callbacks of the previous one are done."""
+        """Begin an iteration: the callbacks of the previous one are done."""
         del env
         now = time.perf_counter()
         self.seconds.append(now - self.since)
@@ -83,7 +84,7 @@ class Timed:
 
 
 class Counting:
-    """The cheapest callback."""
+    """Counts: the cheapest callback."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -95,7 +96,7 @@ class Counting:
 
 
 class Counter:
-    """The cheapest plugin with a hook for iterations."""
+    """Counts: the cheapest plugin with a hook of iterations."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -125,7 +126,7 @@ def of_one_training(with_plugins: list[object], *callbacks: Any, as_callback: bo
 
 
 def counting() -> float:
-    """Return the cost of callbacks that count. Raises `AssertionError` if one misses an iteration."""
+    """Return what counting callbacks cost. Raises `AssertionError` if one missed an iteration."""
     callbacks = [Counting() for _ in range(4)]
     seconds = of_one_training([], *callbacks)
     assert {callback.n for callback in callbacks} == {ITERATIONS}  # noqa: S101 - the check
@@ -133,7 +134,7 @@ def counting() -> float:
 
 
 def counters() -> float:
-    """Return the cost of plugins that count. Raises `AssertionError` if one misses an iteration."""
+    """Return what counting plugins cost. Raises `AssertionError` if one missed an iteration."""
     counted = [Counter() for _ in range(4)]
     seconds = of_one_training([*counted])
     assert {plugin.n for plugin in counted} == {ITERATIONS}  # noqa: S101 - the check
@@ -141,7 +142,7 @@ def counters() -> float:
 
 
 def theirs() -> float:
-    """Return the cost of LightGBM's callbacks."""
+    """Return what LightGBM's callbacks cost."""
     return of_one_training(
         [],
         lightgbm.early_stopping(10**6, verbose=False),
@@ -165,7 +166,7 @@ WAYS: Final[dict[str, Callable[[], float]]] = {
 @benchmark
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate | str]:
-    """Print the cost of callbacks per iteration."""
+    """Print what callbacks cost per iteration."""
     figures = measure(WAYS, rounds)
     yield Table("callbacks of one iteration in LightGBM", "us", figures, floor=FLOOR, ours=OURS)
     yield from gates_of_added(figures, FLOOR, GATES)

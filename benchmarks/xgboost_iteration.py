@@ -1,12 +1,13 @@
-"""The cost of callbacks per iteration in `xgboost.train`.
+"""Measure what callbacks cost per iteration inside `xgboost.train`.
 
-Each figure is of a real training of small trees on one thread, with one evaluation set. Marks before and after the callbacks
-measure the time that these take before and after each iteration, without XGBoost's own work, such as the evaluation. XGBoost
-applies a new parameter within the next iteration, which is not measured for either. A figure is the fastest tenth of the
-iterations, because other load on the machine makes many of them slower. So it does not include saves, in one of 100 iterations.
+Each figure comes from a real training of small trees on one thread, with one evaluation set. Marks before and after the
+callbacks of a candidate note how long these take before and after each iteration; XGBoost's own work, also the evaluation, is
+outside of the marks. A parameter that was set takes effect within the next iteration, in the same way for both. A figure is the
+fastest tenth of the iterations, because other work on a shared machine can only make iterations slower. So it leaves out the
+saves, which happen in one of 100 iterations.
 
-Both do the same four jobs: stop early, set the learning rate of each iteration, write the metrics of each, and save. XGBoost's
-own `EvaluationMonitor` writes each line to a file, as `CSVLog` does.
+Both sets of four do the same jobs: stop early, set the learning rate of each iteration, write the metrics of each, and save.
+XGBoost's own `EvaluationMonitor` writes each line to a file here, as `CSVLog` does.
 """
 
 from __future__ import annotations
@@ -35,24 +36,24 @@ SAVE_EVERY: Final = 100
 FLOOR, AGAIN = "no callbacks", "no callbacks again"
 THEIRS, OURS = "4 of XGBoost's callbacks", "XGBoostAdapter, the same 4 jobs"
 AT_MOST: Final = 1.0
-"""The limit on the time of ours in an iteration, as a multiple of theirs."""
+"""The limit for the time of ours in an iteration, as a multiple of theirs."""
 LIMIT: Final = (
-    "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is seen to hold; each rate is in the "
-    "history, and each observation passes through the hooks of all plugins."
+    "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is checked; each rate is in the "
+    "history, and each observation goes through the hooks of all plugins."
 )
 ROOM: Final = 8
-"""The factor by which that limit may be missed under `--check`."""
+"""The factor by which that limit may be exceeded under `--check`."""
 
 
-class Mark(EvaluationMonitor):  # type: ignore[misc]  # mypy skips XGBoost; the adapter knows that a monitor does not stop training or set the rate
-    """Add the time to the latest of `seconds`, or subtract it, so that the sum of an iteration is the time between two marks."""
+class Mark(EvaluationMonitor):  # type: ignore[misc]  # mypy skips XGBoost; this is the only one of its callbacks without a state
+    """Adds the time to the latest of `seconds`, or subtracts it, so that each sum is the time between two marks."""
 
     def __init__(self, seconds: list[float], sign: int) -> None:
         super().__init__()
         self.seconds, self.sign = seconds, sign
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Begin the figure of an iteration, or continue it."""
+        """Start the figure of an iteration, or continue it."""
         if self.sign < 0:
             self.seconds.append(0.0)
         return self.after_iteration(model, epoch, evals_log)
@@ -121,7 +122,7 @@ def of_one_training(callbacks: Sequence[Any]) -> float:
 @benchmark
 @click.option("--rounds", default=25, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate | str]:
-    """Print the cost of callbacks per iteration."""
+    """Print what callbacks cost per iteration."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         ways: dict[str, Callable[[], float]] = {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore.trainee import Capability, Mode
 
 WEIGHTS_IN: Final = ("params", "batch_stats", "model")
@@ -222,9 +223,12 @@ class JaxTrainee:
         if is_untrained:
             self._untrained.replace(self._state)
 
-    def write(self, snapshot: JaxSnapshot, directory: Path) -> None:
-        """Write `model.safetensors`, with the weights by their paths, `state.safetensors` and `state.json` into `directory`."""
-        snapshot.write(directory)
+    def write(self, snapshot: JaxSnapshot, directory: Path) -> dict[str, Hashed]:
+        """Write `model.safetensors`, with the weights by their paths, `state.safetensors` and `state.json` into `directory`.
+
+        Return the hashes of the first two, by their names.
+        """
+        return snapshot.write(directory)
 
     def read(self, directory: Path) -> JaxSnapshot:
         """Return the snapshot that `write` wrote. Raises `CheckpointError` for a damaged one, or one of another state."""
