@@ -40,10 +40,10 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
     # Of Python and of other libraries: without a network there is nothing to link to.
-    ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|Path|T|Batch"),
-    ("py:class", "RuleBasedStateMachine|SearchStrategy|Trainer(Callback|State)|TrainingArguments"),
+    ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|CodeType|Path|Batch|Item|T"),
+    ("py:class", "Attribute|RuleBasedStateMachine|SearchStrategy|Trainer(Callback|State)|TrainingArguments|Validator"),
     # What a caller gets and gives back, and never makes or looks into.
-    ("py:class", r"(hookcore\w*\..*)?(\w*Snapshot|DataBegin|Forest|Scorer|Shared|_Marked)"),
+    ("py:class", r"(hookcore\w*\..*)?(\w*Snapshot|DataBegin|Forest|Scorer|Shared|Summaries|_Marked)"),
 ]
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
@@ -52,29 +52,32 @@ autodoc_preserve_defaults = True
 
 
 _SHOWS: Final = re.compile(r"\[[^]]+\]\((\S+)\)\s*")
-_LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)")
+_LINK: Final = re.compile(r"\[([^][]*)\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
 SHOWN: Final = {
     (page.parent / match[1]).resolve(): page for page in DOCS.rglob("*.md") if (match := _SHOWS.fullmatch(page.read_text()))
-}
-"""The files of the repository that have a page, each with the page: one that has a link to the file, and nothing else."""
+} | {DOCS.parent / "README.md": DOCS / "index.md"}
+"""The files of the repository that have a page, each with the page: one that has a link to the file, and nothing else.
+
+The first page says what the README does, for readers of the site.
+"""
 
 
 def show_files(app: Sphinx, docname: str, source: list[str]) -> None:
     """Give a page of `SHOWN` the text of its file, and lead each link to a file in `SHOWN`, or to its folder, to the page.
 
-    Any other file of the repository that a page links to is copied into the site, as Sphinx does by itself.
+    Any other file of the repository that a page links to is copied into the site, as Sphinx does by itself; a folder has no link.
     """
     del app
     page = DOCS / f"{docname}.md"
-    file = next((file for file, shown in SHOWN.items() if shown == page), page)
-    if not file.exists():
-        return
+    file = next((file for file, shown in SHOWN.items() if shown == page and page.name != "index.md"), page)
 
-    def relative(match: re.Match[str]) -> str:
-        target = (file.parent / match[1]).resolve()
-        return os.path.relpath(SHOWN.get(target) or SHOWN.get(target / "README.md") or target, page.parent)
+    def led(match: re.Match[str]) -> str:
+        text, target, anchor = match[1], (file.parent / match[2]).resolve(), match[3] or ""
+        target = SHOWN.get(target) or SHOWN.get(target / "README.md") or target
+        return text if target.is_dir() else f"[{text}]({os.path.relpath(target, page.parent)}{anchor})"
 
-    source[0] = _LINK.sub(relative, source[0] if file == page else file.read_text())
+    if page.exists():
+        source[0] = _LINK.sub(led, source[0] if file == page else file.read_text())
 
 
 def skip_member(app: Sphinx, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001
@@ -89,7 +92,8 @@ def mark_code(app: Sphinx, kind: str, name: str, documented: Any, options: Any, 
     """Make a literal block of each part of a docstring that is indented as code is."""
     del app, kind, name, documented, options
     for number in range(len(lines) - 1, 0, -1):
-        if lines[number].startswith("    ") and not lines[number - 1].strip():
+        above = next((line for line in reversed(lines[:number]) if line.strip()), "")
+        if lines[number].startswith("    ") and not lines[number - 1].strip() and not above.startswith("    "):
             lines[number:number] = ["::", ""]
 
 

@@ -33,7 +33,7 @@ class PublicNames(SphinxDirective):
         for name in module.__all__:
             value = getattr(module, name)
             is_error = inspect.isclass(value) and issubclass(value, BaseException)
-            elsewhere = module is not hookcore and value is getattr(hookcore, name, None)
+            elsewhere = module is not hookcore and name in hookcore.__all__ and value is getattr(hookcore, name)
             if not inspect.ismodule(value) and not elsewhere and is_error == ("errors" in self.options):
                 lines += _described(name, value, module.__name__)
         return self.parse_text_to_nodes("\n".join(lines))
@@ -50,12 +50,12 @@ def _described(name: str, value: object, module: str) -> Iterator[str]:
         if len(text) < 100 and " object at " not in text:  # noqa: PLR2004 - a line
             yield f"   :value: {text}"
         yield ""
-        yield from (f"   {line}" for line in _docstring_of(name, value, module))
+        yield from (f"   {line}" for line in _docstring_of(name, value, module.partition(".")[0]))
     yield ""
 
 
 def _docstring_of(name: str, value: object, package: str) -> list[str]:
-    """Return the lines below the assignment by which a module of the package defines the value."""
+    """Return the lines below the assignment by which a module in the package defines the value."""
     for module in sorted(sys.modules):
         if f"{module}.".startswith(f"{package}.") and vars(sys.modules[module]).get(name) is value:
             found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name))
