@@ -31,8 +31,11 @@ release = metadata.version(project)
 html_title = f"{project} {release}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_show_copyright = html_copy_source = html_show_sourcelink = False
-templates_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+toc_object_entries_show_parents = "hide"
 myst_heading_anchors = 4
 
 # What stands in backticks in a docstring is code, and a link if it names something of the reference.
@@ -40,7 +43,7 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
     # Of Python and of other libraries: without a network there is nothing to link to.
-    ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|CodeType|Path|Batch|Item|T"),
+    ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|Callable.*|CodeType|Path|Batch|Item|T"),
     ("py:class", "Attribute|RuleBasedStateMachine|SearchStrategy|Trainer(Callback|State)|TrainingArguments|Validator"),
     # What a caller gets and gives back, and never makes or looks into.
     ("py:class", r"(hookcore\w*\..*)?(\w*Snapshot|DataBegin|Forest|Scorer|Shared|Summaries|_Marked)"),
@@ -48,7 +51,6 @@ nitpick_ignore_regex = [
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
-autodoc_preserve_defaults = True
 
 
 _SHOWS: Final = re.compile(r"\[[^]]+\]\((\S+)\)\s*")
@@ -65,7 +67,8 @@ The first page says what the README does, for readers of the site.
 def show_files(app: Sphinx, docname: str, source: list[str]) -> None:
     """Give a page of `SHOWN` the text of its file, and lead each link to a file in `SHOWN`, or to its folder, to the page.
 
-    Any other file of the repository that a page links to is copied into the site, as Sphinx does by itself; a folder has no link.
+    A link whose text is the name of a page gets its title as text. Any other file of the repository that a page links to is
+    copied into the site, as Sphinx does by itself; a folder has no link.
     """
     del app
     page = DOCS / f"{docname}.md"
@@ -74,6 +77,8 @@ def show_files(app: Sphinx, docname: str, source: list[str]) -> None:
     def led(match: re.Match[str]) -> str:
         text, target, anchor = match[1], (file.parent / match[2]).resolve(), match[3] or ""
         target = SHOWN.get(target) or SHOWN.get(target / "README.md") or target
+        if target.suffix == ".md" and re.fullmatch(r"[\w/.-]+\.md", text):
+            text = ""  # MyST puts the title of the page, or the heading, in its place
         return text if target.is_dir() else f"[{text}]({os.path.relpath(target, page.parent)}{anchor})"
 
     if page.exists():
@@ -97,6 +102,13 @@ def mark_code(app: Sphinx, kind: str, name: str, documented: Any, options: Any, 
             lines[number:number] = ["::", ""]
 
 
+def name_functions(app: Sphinx, kind: str, name: str, documented: Any, options: Any, *signature: str | None) -> Any:
+    """Write a default that is a function by its name, or as dots if it has none."""
+    del app, kind, name, documented, options
+    unnamed = (text and re.sub(r"<function \S*<lambda> at \w+>", "...", text) for text in signature)
+    return tuple(text and re.sub(r"<(?:built-in )?function ([\w.]+)[^>]*>", r"\1", text) for text in unnamed)
+
+
 def find_by_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element) -> nodes.Element | None:
     """Return a link to the class or function that a docstring or a signature calls by its bare name, if only one has it."""
     name = node.get("reftarget", "")
@@ -115,5 +127,6 @@ def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
     app.connect("source-read", show_files)
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-signature", name_functions)
     app.connect("autodoc-process-docstring", mark_code)
     app.connect("missing-reference", find_by_name)

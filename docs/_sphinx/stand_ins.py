@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.machinery
 import sys
 from abc import ABCMeta
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,18 +21,23 @@ class _AnyClass(ABCMeta):
             raise AttributeError(name)
         return _any_class(name, cls.__module__)
 
-    def __call__(cls, *arguments: Any, **options: Any) -> Any:
-        if cls.__base__ is not object:
-            return super().__call__(*arguments, **options)
-        return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], FunctionType | type) else cls  # a decorator
-
     def __getitem__(cls, item: object) -> Any:
         return cls
 
 
-def _any_class(name: str, module: str) -> type:
-    # An adapter may ask which arguments a function has.
-    return _AnyClass(name, (), {"__module__": module, "__code__": _any_class.__code__})
+class _Any:
+    __code__ = (lambda: None).__code__  # an adapter may ask which arguments a function has
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Take whatever is given."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return what is decorated."""
+        return arguments[0] if arguments else self
+
+
+def _any_class(name: str, module: str) -> Any:
+    return _AnyClass(name, (_Any,), {"__module__": module})
 
 
 class _StandIn(ModuleType):
