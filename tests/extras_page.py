@@ -18,14 +18,14 @@ _REQUIREMENT: Final = re.compile(r'^ +"([^"]+)",(?: +# (.+))?$', re.MULTILINE)
 
 
 def described(name: str, requirements: str) -> Iterator[str]:
-    """A heading, how to install the extra, and what it brings, each with its reason if there is one."""
+    """Yield a heading, how to install the extra, and what it brings, each with its reason if there is one."""
     yield f"## {name}\n\n`pip install 'hookcore[{name}]'`\n"
     for requirement, reason in _REQUIREMENT.findall(requirements):
         yield f"- `{requirement}`{f': {reason}' if reason else ''}"
 
 
 def written(page: str) -> str:
-    """The page, with the list as it should be."""
+    """Return `page` with its list replaced by a new one."""
     _, _, after = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")
     extras = _EXTRA.findall(after.partition("\n[")[0])
     listed = "\n\n".join("\n".join(described(name, requirements)) for name, requirements in extras)

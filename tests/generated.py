@@ -1,4 +1,4 @@
-"""Parts of a page that are made of what is known elsewhere, between a comment that names the module which makes them and an end."""
+"""Parts of a page that a module makes, between a comment that names the module and another that ends the part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def with_blocks(page: str, blocks: Mapping[str, str], module: str) -> str:
-    """The page with the generated parts as they should be, each found by the name in the comment that begins it."""
+    """Return `page` with each of `blocks` in its place, which the comment with its name and `module` begins."""
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: python -m {module} -->", "<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

@@ -18,14 +18,14 @@ _END_OF_SENTENCE: Final = re.compile(r"(?<=\.) (?=[A-Z`])")
 
 
 def described(hook: str) -> Iterator[str]:
-    """A heading, and under it the paragraphs of the docstring, a line for each sentence."""
+    """Yield a heading, and under it the paragraphs of the docstring, a line for each sentence."""
     yield f"## {hook}({', '.join(HOOKS[hook])})"
     for paragraph in (inspect.getdoc(getattr(specs, hook)) or "").split("\n\n"):
         yield "\n".join(_END_OF_SENTENCE.split(paragraph.replace("\n", " ")))
 
 
 def written(page: str) -> str:
-    """The page, with the reference as it should be."""
+    """Return `page` with its reference replaced by a new one."""
     reference = "\n\n".join(line for hook in HOOKS for line in described(hook))
     return with_blocks(page, {"hooks": reference}, "tests.hooks_page")
 
