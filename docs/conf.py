@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 DOCS: Final = Path(__file__).parent
-stand_in_for("accelerate h5py jax keras lightgbm lightning numpy safetensors skops sklearn torch transformers xgboost".split())
+stand_in_for(
+    {"accelerate", "h5py", "jax", "keras", "lightgbm", "lightning", "numpy", "safetensors", "skops", "sklearn", "torch"}
+    | {"transformers", "xgboost"}
+)
 
 project = "hookcore"
 release = metadata.version(project)
@@ -103,7 +106,7 @@ def mark_code(app: Sphinx, kind: str, name: str, documented: Any, options: Any, 
 
 
 def name_functions(app: Sphinx, kind: str, name: str, documented: Any, options: Any, *signature: str | None) -> Any:
-    """Write a default that is a function by its name, or as dots if it has none."""
+    """Write a default that is a function by its name, and a lambda as dots."""
     del app, kind, name, documented, options
     unnamed = (text and re.sub(r"<function \S*<lambda> at \w+>", "...", text) for text in signature)
     return tuple(text and re.sub(r"<(?:built-in )?function ([\w.]+)[^>]*>", r"\1", text) for text in unnamed)

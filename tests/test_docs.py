@@ -15,7 +15,7 @@ from hookcore import HOOKS, hookimpl
 from hookcore.registry import discovery
 from hookcore.testing import RecordingPlugin, check_events
 from hookcore_plugins import Checkpoint
-from tests import hooks_page
+from tests import extras_page, hooks_page
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -29,6 +29,12 @@ def test_the_hook_reference_is_made_of_the_docstrings() -> None:
     headings = re.findall(r"^## (on_.+)$", page, re.MULTILINE)
     assert headings == [f"{hook}({', '.join(arguments)})" for hook, arguments in HOOKS.items()]
     assert page == hooks_page.written(page), "stale: run python -m tests.hooks_page"
+
+
+def test_the_list_of_extras_is_made_of_pyproject() -> None:
+    """docs/reference/extras.md has each extra with its requirements, and the reasons that stand beside them."""
+    page = extras_page.PAGE.read_text()
+    assert page == extras_page.written(page), "stale: run python -m tests.extras_page"
 
 
 def test_readme_lists_every_shipped_plugin() -> None:
@@ -89,8 +95,8 @@ def test_the_sample_adapter_is_short() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link in README.md, CHANGELOG.md and docs/ names a file that is there."""
-    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+    """Every relative link in docs/ and in the documents beside it names a file that exists."""
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
