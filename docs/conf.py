@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|Callable.*|CodeType|Path|Batch|Item|T"),
     ("py:class", "Attribute|RuleBasedStateMachine|SearchStrategy|Trainer(Callback|State)|TrainingArguments|Validator"),
     # What a caller gets and gives back, and never makes or looks into.
-    ("py:class", r"(hookcore\w*\..*)?(\w*Snapshot|DataBegin|Forest|Scorer|Shared|Summaries|_Marked)"),
+    ("py:class", r"(hookcore\w*\..*)?(\w*Snapshot|DataBegin|Forest|Scorer|Shared|Summaries|_\w+)"),
 ]
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
