@@ -40,6 +40,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 toc_object_entries_show_parents = "hide"
 myst_heading_anchors = 4
+smartquotes = False  # it makes one dash of the two that begin an option
 
 # What stands in backticks in a docstring is code, and a link if it names something of the reference.
 default_role = "py:obj"
@@ -53,11 +54,13 @@ nitpick_ignore_regex = [
 ]
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 
 
 _SHOWS: Final = re.compile(r"\[[^]]+\]\((\S+)\)\s*")
 _LINK: Final = re.compile(r"\[([^][]*)\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
+_READ_BY_ROLES: Final = re.compile(r"(?<!`)`([~!][^`]*|[^`]*[\\<][^`]*)`(?!`)")
 SHOWN: Final = {
     (page.parent / match[1]).resolve(): page for page in DOCS.rglob("*.md") if (match := _SHOWS.fullmatch(page.read_text()))
 } | {DOCS.parent / "README.md": DOCS / "index.md"}
@@ -97,17 +100,22 @@ def skip_member(app: Sphinx, kind: str, name: str, member: Any, skip: bool, opti
 
 
 def mark_code(app: Sphinx, kind: str, name: str, documented: Any, options: Any, lines: list[str]) -> None:
-    """Make a literal block of each part of a docstring that is indented as code is."""
+    """Make literal what a docstring means as it is: the parts that are indented as code, and signs that a role would read."""
     del app, kind, name, documented, options
-    for number in range(len(lines) - 1, 0, -1):
+    for number in range(len(lines) - 1, -1, -1):
+        # What a list begins with is a parameter, and no method of that name.
+        head, colon, rest = lines[number].partition(":") if lines[number].startswith("* ") else ("", "", lines[number])
+        lines[number] = re.sub(r"`([^`]+)`", r"``\1``", head) + colon + _READ_BY_ROLES.sub(r"``\1``", rest)
         above = next((line for line in reversed(lines[:number]) if line.strip()), "")
-        if lines[number].startswith("    ") and not lines[number - 1].strip() and not above.startswith("    "):
+        if number and lines[number].startswith("    ") and not lines[number - 1].strip() and not above.startswith("    "):
             lines[number:number] = ["::", ""]
 
 
 def name_functions(app: Sphinx, kind: str, name: str, documented: Any, options: Any, *signature: str | None) -> Any:
-    """Write a default that is a function by its name, and a lambda as dots."""
-    del app, kind, name, documented, options
+    """Write a default that is a function by its name, and a lambda as dots. A protocol has no signature."""
+    del app, kind, name, options
+    if getattr(documented, "_is_protocol", False):
+        return "", ""
     unnamed = (text and re.sub(r"<function \S*<lambda> at \w+>", "...", text) for text in signature)
     return tuple(text and re.sub(r"<(?:built-in )?function ([\w.]+)[^>]*>", r"\1", text) for text in unnamed)
 
