@@ -1,7 +1,7 @@
 """The site: `sphinx-build docs site`, or `tox run -e docs`, with every warning as an error.
 
 The pages are Markdown that reads well in the repository too. What is in an object is not typed again: parameters, the API and
-the commands come from docstrings and from click, and the hooks' page from `python -m tests.docs.hooks_page`.
+the commands come from docstrings and from click when the site is built; `python -m tests.pages` writes what pages show as well.
 """
 
 from __future__ import annotations
