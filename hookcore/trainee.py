@@ -90,7 +90,7 @@ class Trainee(Protocol):
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
         May be called on another thread during training, so it reads the snapshot and nothing that training changes. It may return
-        what `hookcore.store.write_hashed` returned for files that do not change any more, by their names: a checkpoint does not
+        what `hookcore.store.write_hashed` returned for files that are final, by their names: a checkpoint does not
         read those again to hash them.
         """
         del snapshot, directory

@@ -52,7 +52,7 @@ def test_a_file_that_was_hashed_is_not_read_again(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_that_was_exchanged_is_hashed_again(tmp_path: Path) -> None:
-    """A trainee may write over what it has hashed: the manifest lists the file that is there."""
+    """A trainee may write over what it has hashed: the manifest lists the present file."""
 
     def exchanges(directory: Path) -> dict[str, Any]:
         hashed = writes(directory)
