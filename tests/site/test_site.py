@@ -153,10 +153,11 @@ def test_a_page_loads_nothing_from_another_host(page: Path) -> None:
     assert [source for source in read(page).loaded if re.match(r"[a-z]+:(?!image/)|//", source)] == []
 
 
-@pytest.mark.parametrize("style", sorted(SITE.rglob("*.css")), ids=lambda style: style.name)
-def test_a_style_loads_nothing_from_another_host(style: Path) -> None:
-    """A style names no font and no picture on another host."""
-    assert re.findall(r"@import[^;]*|url\(\s*['\"]?(?:https?:)?//[^)]*", style.read_text(encoding="utf-8")) == []
+@pytest.mark.parametrize("file", sorted({*SITE.rglob("*.css"), *SITE.rglob("*.svg")}), ids=lambda file: file.name)
+def test_a_style_or_a_drawing_loads_nothing_from_another_host(file: Path) -> None:
+    """No style and no drawing names a font or a picture on another host."""
+    outside = r"@import[^;]*|url\(\s*['\"]?(?:https?:)?//[^)]*|href=['\"](?:https?:)?//[^'\"]*"
+    assert re.findall(outside, file.read_text(encoding="utf-8")) == []
 
 
 def test_the_search_finds_words_of_pages_and_of_docstrings() -> None:
