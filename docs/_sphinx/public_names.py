@@ -17,16 +17,14 @@ import hookcore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from docutils import nodes
 
-
-class PublicNames(SphinxDirective):
+class PublicNames(SphinxDirective):  # type: ignore[misc] # the environment of the lint has no Sphinx
     """Describes the names of a module's `__all__`, in that order: all but the errors, or with the option `errors` those alone."""
 
     required_arguments = 1
     option_spec: ClassVar[Any] = {"errors": directives.flag}
 
-    def run(self) -> list[nodes.Node]:
+    def run(self) -> Any:
         """Return what autodoc makes of each name but modules, and those that `hookcore` itself has."""
         module = importlib.import_module(self.arguments[0])
         lines = [f".. py:currentmodule:: {module.__name__}", ""]
@@ -58,7 +56,7 @@ def _docstring_of(name: str, value: object, package: str) -> list[str]:
     """Return the lines below the assignment by which a module in the package defines the value."""
     for module in sorted(sys.modules):
         if f"{module}.".startswith(f"{package}.") and vars(sys.modules[module]).get(name) is value:
-            found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name))
+            found: list[str] = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
             if found:
                 return found
     raise LookupError(f"{package}.{name} has no docstring below its assignment")

@@ -42,7 +42,7 @@ def _any_class(name: str, module: str) -> Any:
 
 class _StandIn(ModuleType):
     __version__ = "999"
-    __path__ = ()
+    __path__ = []  # noqa: RUF012 - the name is Python's
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
