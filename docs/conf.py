@@ -60,6 +60,7 @@ autodoc_inherit_docstrings = False
 
 _SHOWS: Final = re.compile(r"\[[^]]+\]\((\S+)\)\s*")
 _LINK: Final = re.compile(r"\[([^][]*)\]\((?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)")
+_FENCED: Final = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 _READ_BY_ROLES: Final = re.compile(r"(?<!`)`([~!][^`]*|[^`]*[\\<][^`]*)`(?!`)")
 SHOWN: Final = {
     (page.parent / match[1]).resolve(): page for page in DOCS.rglob("*.md") if (match := _SHOWS.fullmatch(page.read_text()))
@@ -88,7 +89,8 @@ def show_files(app: Sphinx, docname: str, source: list[str]) -> None:
         return text if target.is_dir() else f"[{text}]({os.path.relpath(target, page.parent)}{anchor})"
 
     if page.exists():
-        source[0] = _LINK.sub(led, source[0] if file == page else file.read_text())
+        parts = _FENCED.split(source[0] if file == page else file.read_text())
+        source[0] = "".join(part if part.startswith("```") else _LINK.sub(led, part) for part in parts)
 
 
 def skip_member(app: Sphinx, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001
