@@ -45,7 +45,7 @@ smartquotes = False  # it makes one dash of the two that begin an option
 # What stands in backticks in a docstring is code, and a link if it names something of the reference.
 default_role = "py:obj"
 nitpick_ignore_regex = [
-    ("py:obj", ".*"),
+    ("py:obj", "(?s).*"),  # also if it stands in two lines
     # Of Python and of other libraries: without a network there is nothing to link to.
     ("py:class", r"(collections\.abc|hypothesis|io|numpy|os|pathlib|types|typing)\..*|Callable.*|CodeType|Path|Batch|Item|T"),
     ("py:class", "Attribute|RuleBasedStateMachine|SearchStrategy|Trainer(Callback|State)|TrainingArguments|Validator"),
