@@ -17,6 +17,8 @@ NEEDS: Final = {
     "docs/pytorch.md": "accelerate",
     "docs/sklearn.md": "skops",
     "docs/transformers.md": "transformers",
+    "docs/tutorials/lightning.md": "lightning",
+    "docs/tutorials/pytorch.md": "safetensors",
     "docs/xgboost.md": "xgboost",
 }
 """The pages whose samples need a package that only some environments have, such as that of `tox run -e torch`."""
@@ -34,7 +36,7 @@ def _set_up(namespace: dict[str, Any]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     excludes=[page for page, package in NEEDS.items() if _is_missing(package)],
     setup=_set_up,
     teardown=lambda namespace: namespace["_left_behind"].close(),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 DecisionKind: TypeAlias = Literal["stop", "learning_rate", "checkpoint"]
+"""What a plugin did: voted to stop, set the learning rate, or saved a checkpoint."""
 
 
 class Outcome(enum.StrEnum):

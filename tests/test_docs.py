@@ -16,6 +16,7 @@ from hookcore import HOOKS, hookimpl, specs
 from hookcore.registry import discovery
 from hookcore.testing import RecordingPlugin, check_events
 from hookcore_plugins import Checkpoint
+from tests import pages
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -23,18 +24,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
-def test_hook_reference_headings_are_signatures_in_order() -> None:
-    """docs/hooks.md has one heading a hook, its exact signature, in the order in which a run calls them."""
-    headings = re.findall(r"^## (.+)$", (ROOT / "docs/hooks.md").read_text(), re.MULTILINE)
-    assert [f"{hook}({', '.join(arguments)})" for hook, arguments in HOOKS.items()] == headings
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_a_page_has_what_is_written_elsewhere(page: str) -> None:
+    """A part of a page that a program makes is what the program makes of it now."""
+    assert (ROOT / page).read_text() == pages.written(page), "stale: run python -m tests.pages"
 
 
-@pytest.mark.parametrize("hook", HOOKS)
-def test_hook_reference_is_the_docstring(hook: str) -> None:
-    """Under its heading stands the docstring of the hook's specification."""
-    docstring = inspect.getdoc(getattr(specs, hook))
-    assert docstring
-    assert docstring in (ROOT / "docs/hooks.md").read_text()
+def test_the_hook_reference_is_made_of_the_docstrings() -> None:
+    """docs/hooks.md has a heading for each hook, its exact signature, in order, and each sentence of its docstring."""
+    page = (ROOT / "docs/hooks.md").read_text()
+    headings = re.findall(r"^## (on_.+)$", page, re.MULTILINE)
+    assert headings == [f"{hook}({', '.join(arguments)})" for hook, arguments in HOOKS.items()]
+    docstrings = [inspect.getdoc(getattr(specs, hook)) or "" for hook in HOOKS]
+    assert [text for text in docstrings if not text or " ".join(text.split()) not in " ".join(page.split())] == []
 
 
 def test_readme_lists_every_shipped_plugin() -> None:
@@ -95,8 +97,8 @@ def test_the_sample_adapter_is_short() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link in README.md, CHANGELOG.md and docs/ names a file that is there."""
-    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+    """Every relative link in docs/ and in the documents beside it names a file that exists."""
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 MANIFEST: Final = "manifest.json"
+"""The file of a checkpoint that lists the size and SHA-256 of every other one."""
 RECORD: Final = "run.json"
+"""The file of a checkpoint that holds the record of the run."""
 MAX_RECORD_BYTES: Final = 2**30
 NAME: Final = re.compile(r"step-(\d{8,})(?:\+([1-9]\d*))?", re.ASCII)
 """The name of a checkpoint's directory."""

@@ -17,11 +17,13 @@ _MODULES: Final[tuple[ModuleType, ...]] = (events, endings, states, resuming)
 
 
 def adapter_checks(harness: type[Harness], checks: Iterable[Check] = Check) -> list[AdapterCheck]:
-    """Return the cases of `checks`, by default of all, for one adapter: each may be called, for a test of its own.
+    """Return the cases of `checks`, by default of all, for one adapter: each may be called.
 
-    @pytest.mark.parametrize("check", adapter_checks(LoopHarness), ids=lambda check: check.name)
-    def test_the_adapter_keeps_its_contract(check):
-        check()
+    With pytest, each is a test of its own:
+
+        @pytest.mark.parametrize("check", adapter_checks(LoopHarness), ids=lambda check: check.name)
+        def test_the_adapter_keeps_its_contract(check):
+            check()
     """
     wanted = set(checks)
     cases = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Case)]
