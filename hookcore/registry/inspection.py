@@ -1,4 +1,4 @@
-"""Registration: find what a plugin implements, and every mistake that can be found before it runs."""
+"""Inspect a plugin at its registration: find what it implements, and every mistake that shows before it runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 class _Marked:
     """Holds marked functions as attributes: a plugin's methods, or the specs of the hooks.
 
-    Compared by identity, because pluggy refuses a second plugin that equals one that it has.
+    Compared by identity, because pluggy refuses a plugin that equals one that is registered.
     """
 
     def __init__(self, functions: Mapping[str, Callable[..., object]]) -> None:
@@ -61,9 +61,9 @@ class Registered:
     plugin: Any
     origin: str
     hooks: _Marked
-    """The marked methods only. pluggy gets this object, so that it never touches the plugin's other attributes."""
+    """Only the marked methods. pluggy gets this object, so that it never touches the plugin's other attributes."""
     autoloaded: bool = False
-    """Whether it takes part by an entry point, without being asked for."""
+    """Whether it takes part because of an entry point, and was not asked for."""
     is_observer: bool = False
     """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
     needs: tuple[Capability, ...] = ()
@@ -78,7 +78,7 @@ class Registered:
     """The state before the first run, as JSON text, so that each run gets a copy; None if the plugin keeps no state."""
 
     def __reduce__(self) -> tuple[Callable[..., Registered], tuple[Any, ...]]:
-        # The hooks are found again: pickle refers to a method by its function's name, under which the class may have another.
+        # The hooks are found again, because pickle finds a method by its function's name, which may be another method's name.
         is_module = isinstance(self.plugin, types.ModuleType)
         given = {name: getattr(self, name) for name in _PLAIN}
         return _find_again, (self.plugin.__name__ if is_module else self.plugin, is_module, given)
@@ -105,7 +105,7 @@ class Registered:
         return held
 
     def newest_checkpoint(self) -> SavedCheckpoint | None:
-        """Return the newest checkpoint of the plugin to resume from, if it has one. Raises what `resumable` raises."""
+        """Return the plugin's newest checkpoint to resume from, or None before its first one. Raises what `resumable` raises."""
         from hookcore.store import SavedCheckpoint
 
         found = self.plugin.resumable() if self.is_resumable else None
@@ -119,14 +119,15 @@ class Registered:
         if isinstance(self.plugin, types.ModuleType):
             return self.plugin.__name__
         kind = type(self.plugin)
-        # Not inherited: a subclass is another class. A property or method of that name is something else.
+        # Not inherited, because a subclass is another class. A property or method of that name does not count.
         declared = vars(kind).get("type_name")
         return declared if isinstance(declared, str) else f"{kind.__module__}.{kind.__qualname__}"
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty.
+        """Return the parameters of an attrs plugin as JSON-able values; an empty dict for another plugin.
 
-        Whatever is recorded or shown of parameters begins here, so a secret is hidden here.
+        A value that is not JSON-able is replaced by the name of its type. All that is recorded or shown of parameters comes from
+        here, so secrets are hidden here.
         """
         kind = type(self.plugin)
         fields: Any = attrs.fields(kind) if attrs.has(kind) else ()
@@ -138,7 +139,7 @@ class Registered:
         return dict(_as_json(self.name, "a parameter", found)) if found else {}
 
     def chosen_parameters(self) -> list[str]:
-        """Return the names of those parameters that differ from their defaults, or that had to be given."""
+        """Return the names of the parameters that differ from their defaults, or that have no default."""
         fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
         return [field.alias for field in fields if field.init and not _is_default(self.plugin, field)]
 
@@ -167,7 +168,7 @@ def _is_default(plugin: Any, field: attrs.Attribute[Any]) -> bool:
     default = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, whatever its stub says
         made: Any = default.factory  # type: ignore[union-attr]
-        if made not in _EMPTY:  # another function may do more than to return the default
+        if made not in _EMPTY:  # another function may have effects
             return False
         default = made()
     value = getattr(plugin, field.name)
@@ -175,7 +176,7 @@ def _is_default(plugin: Any, field: attrs.Attribute[Any]) -> bool:
 
 
 def examine(found: Found) -> Registered:
-    """Check a plugin and return it with what was found. Raises `RegistrationError` for any mistake in it."""
+    """Check a plugin and return it with the results. Raises `RegistrationError` for any mistake in it."""
     return asked(found.name, "inspection", lambda: _examine(found))
 
 
@@ -217,11 +218,11 @@ def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.Hook
 
 
 _INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], str]]] = {}
-"""Each plugin's state before its first run, by the plugin's id, as a plugin need not be hashable. Removed with the plugin."""
+"""Each plugin's state before its first run, by the plugin's id, because it may not be hashable. Removed with the plugin."""
 
 
 def _initial_state(found: Found) -> str | None:
-    """Return a plugin's state before its first run, even if it was used in another engine; None if it keeps no state."""
+    """Return a plugin's state before its first run, even if another engine has used it; None if it keeps no state."""
     plugin: Any = found.plugin
     saves = asked(found.name, "state_dict", lambda: hasattr(plugin, "state_dict"))
     loads = asked(found.name, "load_state_dict", lambda: hasattr(plugin, "load_state_dict"))
@@ -233,21 +234,21 @@ def _initial_state(found: Found) -> str | None:
         return _INITIAL_STATES[id(plugin)][1]
     initial = asked(found.name, "state_dict", lambda: state_text(found.name, "state_dict", _as_made(plugin).state_dict()))
     key = id(plugin)
-    with contextlib.suppress(TypeError):  # without weak references, another engine would start from the state at that time
+    with contextlib.suppress(TypeError):  # a plugin without weak references starts from its current state in another engine
         _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
     return initial
 
 
 def _as_made(plugin: Any) -> Any:
-    """Return a plugin like `plugin` that no run has used: it may be a copy of one that was used. Itself, unless attrs made it."""
+    """Return a new plugin with the parameters of `plugin`, which may be a copy of a used one; itself if it is not of attrs."""
     if attrs.has(type(plugin)):
-        with contextlib.suppress(Exception):  # it has an __init__ of its own, which takes something else
+        with contextlib.suppress(Exception):  # its own __init__ may take other arguments
             return attrs.evolve(plugin)
     return plugin
 
 
 def state_text(name: str, what: str, given: Any) -> str:
-    """Return what a plugin gave as JSON text. Raises `RegistrationError` if no checkpoint could store it."""
+    """Return `given`, which `what` of a plugin returned, as JSON text. Raises `RegistrationError` if it is not JSON-able."""
     from hookcore import state
 
     try:
@@ -257,7 +258,7 @@ def state_text(name: str, what: str, given: Any) -> str:
 
 
 def _as_json(name: str, what: str, given: Any) -> Any:
-    """Return a copy of `given` of plain values, as a checkpoint would give it back. Raises as `state_text` does."""
+    """Return a copy of `given` as a checkpoint would restore it. Raises as `state_text` does."""
     from hookcore import state
 
     return state.loads(state_text(name, what, given))

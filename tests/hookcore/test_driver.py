@@ -365,7 +365,7 @@ def test_an_abandoned_run_ends_when_the_next_begins(tmp_path: Path) -> None:
     assert first.outcome is Outcome.FAILED
     assert not (tmp_path / ".lock").exists()
     _, (_, error), _, _ = recording.events[-4:]
-    assert "An earlier run of tiny ended by an exception that it did not tell of" in str(error)
+    assert "An earlier run of tiny ended with an exception that was not reported" in str(error)
     assert recording.hooks[-3:] == ["on_exception", "on_train_end", "on_train_begin"]
     driver.end()
     assert run_of(driver).outcome is Outcome.COMPLETED
@@ -843,7 +843,7 @@ def test_a_second_ctrl_c_between_two_batches_saves_nothing(tmp_path: Path, caplo
         signal.raise_signal(signal.SIGINT)
     driver.end(pressed.value)
     assert not list(tmp_path.glob("step-*"))
-    assert "checkpoint: no capture: the run was to end at once" in caplog.messages
+    assert "checkpoint: no capture: the run had to end at once" in caplog.messages
 
 
 def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
@@ -1080,7 +1080,7 @@ def test_a_name_may_be_logged_again_until_it_is_observed() -> None:
     assert run_of(driver).history["step"] == [2.0]
 
 
-TAKEN = r"^logs: run\.log was given 'loss', and the observation has a metric of that name"
+TAKEN = r"^logs: run\.log was given 'loss', but the observation has a metric of that name"
 
 
 @pytest.mark.parametrize("hook", ["on_epoch_end", "on_metrics", "on_batch_end"])
@@ -1143,7 +1143,7 @@ def test_logging_on_another_thread_is_refused() -> None:
     driver = begun(plugin("logs", on_batch_end=log))
     driver.batch_end()
     driver.epoch_end()
-    assert re.match(r"logs: run\.log was called on another thread than that of training, with \{'f1': 1\.0\}", str(raised[0]))
+    assert re.match(r"logs: run\.log was called with \{'f1': 1\.0\} on a thread that does not train", str(raised[0]))
     assert "f1" not in run_of(driver).history
 
 
@@ -1153,7 +1153,7 @@ def test_logging_at_the_end_of_a_run_is_a_warning_and_after_it_an_error(hook: st
     driver = begun(logging_in(hook, f1=1.0))
     run = run_of(driver)
     driver.end(BoomError() if hook == "on_exception" else None)
-    assert "logs: f1=1 was logged after the run's last observation, and is in none" in caplog.messages
+    assert "logs: f1=1 was logged after the last observation, so it is not in the history" in caplog.messages
     assert [failure.error for failure in run.failures] == []
     with pytest.raises(HookcoreError, match=r"run\.log was called after the run has ended"):
         run.as_plugin("logs").log(f1=1.0)
@@ -1170,7 +1170,7 @@ def test_what_no_observation_took_is_a_warning(caplog: pytest.LogCaptureFixture)
     driver.leave()
     driver.end()
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["logs: f1=0.5 was logged after the run's last observation, and is in none"]
+    assert warnings == ["logs: f1=0.5 was logged after the last observation, so it is not in the history"]
 
 
 def test_what_is_logged_in_an_evaluation_by_itself_is_not_recorded() -> None:

@@ -162,7 +162,7 @@ def test_a_field_that_is_missing_is_named() -> None:
         del record[name]
     assert record_schema.read(json.dumps(record))["fresh"] == {}
     del record["decisions"]
-    with pytest.raises(ValueError, match="its record is damaged: decisions must be there"):
+    with pytest.raises(ValueError, match="its record is damaged: decisions must be present"):
         record_schema.read(json.dumps(record))
 
 

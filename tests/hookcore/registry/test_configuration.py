@@ -198,7 +198,7 @@ MISTAKES = {
     "plugins = [{csv_log = {}}]": FILE + "plugins[0].csv_log: ",
     "plugins = [{}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, csv_log = {}}]": FILE + "plugins[0]: a mapping must have one plugin's name",
-    "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a text, got 3.",
+    "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a non-empty string, got 3.",
     "plugins = [{console = {}, replaces = 3}]": FILE + "plugins[0].replaces: ",
     "plugins = ['console', 'console']": FILE + "plugins[1]: Two plugins are called 'console'.",
     "[hookcore.plugins]\nearly_stopping = {patiance = 3}": FILE + "plugins.early_stopping.patiance: no parameter 'patiance'",
