@@ -1,4 +1,4 @@
-"""The driver: whatever an adapter tells it, plugins get whole runs, and whoever asks gets one clear answer."""
+"""The driver: whatever an adapter tells it, plugins get complete runs, and each mistake of the adapter is one clear error."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 
 
 class BoomError(Exception):
-    """What a plugin, a host or a framework raises here."""
+    """The error that a plugin, a host or a framework raises here."""
 
 
 @attrs.define(eq=False)
 class Tiny(NoHost):
-    """A loop that notes what it is asked."""
+    """A loop that records what the driver asks of it."""
 
     name: str = "tiny"
     stops: int = 0
@@ -71,7 +71,7 @@ class Tiny(NoHost):
 
 @attrs.define(eq=False)
 class Counting(ScriptedTrainee):
-    """A trainee that counts how often it is snapshotted."""
+    """A trainee that counts its snapshots."""
 
     snapshots: int = 0
 
@@ -81,7 +81,7 @@ class Counting(ScriptedTrainee):
 
 
 def plugin(name: str, **hooks: Callable[..., Any]) -> SimpleNamespace:
-    """A plugin of plain functions."""
+    """Return a plugin of plain functions."""
     return SimpleNamespace(name=name, **{hook: hookimpl(function) for hook, function in hooks.items()})
 
 
@@ -94,7 +94,7 @@ def a_run(trainee: ScriptedTrainee | None = None) -> Run:
 
 
 def begun(*plugins: object, host: NoHost | None = None, trainee: ScriptedTrainee | None = None, **options: Any) -> Driver:
-    """A driver in a run that has begun."""
+    """Return a driver in a run that has begun."""
     driver = driver_of(*plugins, host=host)
     driver.begin(a_run(trainee), **options)
     return driver
@@ -106,7 +106,7 @@ def run_of(driver: Driver) -> Run:
 
 
 def train(driver: Driver, run: Run | None = None, epochs: int = 1) -> Run:
-    """A whole run that has every hook except `on_exception`."""
+    """Tell a complete run, which calls every hook except `on_exception`."""
     run = run or a_run()
     driver.begin(run)
     for _ in range(epochs):
@@ -160,7 +160,7 @@ OBSERVING: dict[str, Callable[[Driver], object]] = {
 
 @pytest.mark.parametrize("fact", TRAINING)
 def test_a_fact_of_training_outside_of_a_run_is_an_error_that_names_loop_and_fact(fact: str) -> None:
-    """Before a run, after it, and beside an evaluation by itself: the loop must begin a run first, and no plugin hears of it."""
+    """Before and after a run, and around a separate evaluation, a fact of training is an error, and no plugin is called."""
     recording = RecordingPlugin()
     driver = driver_of(recording)
     message = rf"^tiny told of {fact} outside of a run\. Call Driver\.begin first\.$"
@@ -191,7 +191,7 @@ def test_an_evaluation_outside_of_a_run_needs_to_be_announced(fact: str) -> None
 
 
 def test_an_evaluation_by_itself_leaves_run_and_plugins_alone() -> None:
-    """The latest run stays the latest and as it is, plugins keep their state, no vote reaches the loop, and a run may follow."""
+    """A separate evaluation changes neither the latest run nor the plugins' state, and its votes do not reach the loop."""
 
     @attrs.define(eq=False)
     class Counts:
@@ -231,7 +231,7 @@ def test_an_evaluation_by_itself_leaves_run_and_plugins_alone() -> None:
 
 
 def test_a_vote_in_an_evaluation_by_itself_is_not_passed_on() -> None:
-    """There is no training that the loop could stop."""
+    """A vote to stop in a separate evaluation does not reach the loop, which is not training."""
     host = Tiny()
     driver = driver_of(plugin("votes", on_evaluate_end=lambda run: run.stop("seen enough")), host=host)
     driver.outside(ScriptedTrainee())
@@ -240,7 +240,7 @@ def test_a_vote_in_an_evaluation_by_itself_is_not_passed_on() -> None:
 
 
 def test_a_run_that_goes_on_is_not_left_for_an_evaluation() -> None:
-    """`outside` does nothing while a run is going on: what follows is an evaluation of that run."""
+    """Within a run `outside` does nothing, and the evaluation that follows belongs to the run."""
     driver = begun(RecordingPlugin())
     driver.epoch_begin()
     driver.outside(ScriptedTrainee())
@@ -251,7 +251,7 @@ def test_a_run_that_goes_on_is_not_left_for_an_evaluation() -> None:
 
 
 def test_an_error_in_an_evaluation_by_itself_ends_only_that() -> None:
-    """The error reaches the caller, and the next evaluation must be announced again."""
+    """An error in a separate evaluation reaches the caller, and the next evaluation needs `outside` again."""
     errors = [BoomError()]
 
     def raises() -> None:
@@ -274,7 +274,7 @@ def test_an_error_in_an_evaluation_by_itself_ends_only_that() -> None:
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "on_exception"])
 def test_a_plugin_that_raises_ends_the_run_in_order(hook: str) -> None:
-    """Whichever hook raises: the run failed, the other plugins hear its end, the caller gets the error, another run works."""
+    """If a plugin raises in any hook, the run fails, the others get its end, the caller gets the error, and another run works."""
     errors = [BoomError(hook)]
 
     def raises() -> None:
@@ -304,7 +304,7 @@ def test_a_plugin_that_raises_ends_the_run_in_order(hook: str) -> None:
 
 
 def test_an_error_in_on_exception_is_a_note_on_the_first() -> None:
-    """What the framework raised reaches plugins, and what one of them raises then does not replace it."""
+    """The caller gets the error that the framework raised; an error of a plugin in `on_exception` is a note on it."""
 
     def raises() -> None:
         raise ValueError("second")
@@ -320,7 +320,7 @@ def test_an_error_in_on_exception_is_a_note_on_the_first() -> None:
 
 
 def test_the_second_end_does_nothing() -> None:
-    """Neither an error nor a reason that comes after the end changes the run."""
+    """An error or a reason to stop that comes after the end does not change the run."""
     recording = RecordingPlugin()
     driver = begun(recording)
     driver.end()
@@ -331,7 +331,7 @@ def test_the_second_end_does_nothing() -> None:
 
 
 def test_the_end_of_a_run_ends_what_is_open() -> None:
-    """Evaluation and epoch that are open at the end of the run are closed, in order; a batch that never ended stays so."""
+    """The end of the run ends an open evaluation and epoch, in order; a batch that never ended gets no end."""
     recording = RecordingPlugin()
     driver = begun(recording)
     driver.batch_begin()
@@ -353,7 +353,7 @@ def test_the_end_of_a_run_ends_what_is_open() -> None:
 
 
 def test_an_abandoned_run_ends_when_the_next_begins(tmp_path: Path) -> None:
-    """A run whose framework never told of its end ends as failed, for every plugin, and the locks that it held are free."""
+    """A run whose end was never reported ends as failed when the next begins: every plugin gets the end, and locks are free."""
     recording = RecordingPlugin()
     driver = begun(recording, Checkpoint(tmp_path))
     driver.epoch_begin()
@@ -373,7 +373,7 @@ def test_an_abandoned_run_ends_when_the_next_begins(tmp_path: Path) -> None:
 
 
 def test_a_run_begins_in_the_directory_of_the_abandoned_one(tmp_path: Path) -> None:
-    """The same driver with the same Checkpoint begins again after a run without an end."""
+    """After a run without an end, the same driver and the same Checkpoint can begin another."""
     driver = begun(Checkpoint(tmp_path))
     driver.epoch_begin()
     driver.epoch_end()
@@ -382,7 +382,7 @@ def test_a_run_begins_in_the_directory_of_the_abandoned_one(tmp_path: Path) -> N
 
 
 def test_a_stop_by_something_other_than_a_plugin_is_named() -> None:
-    """`end(by=...)` records the reason under the loop's name, after every plugin had its say, and tells the loop nothing."""
+    """`end(by=...)` records the reason under the loop's name, and does not tell the loop to stop."""
     host = Tiny()
     driver = begun(RecordingPlugin(), host=host, min_epochs=9)
     driver.epoch_begin()
@@ -394,7 +394,7 @@ def test_a_stop_by_something_other_than_a_plugin_is_named() -> None:
 
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end"])
 def test_a_plugin_that_voted_stopped_the_run(hook: str) -> None:
-    """A vote, given in the last epoch's end too, is the reason, and the loop's own is left out."""
+    """If a plugin has voted, even at the end of the last epoch, its vote is the reason, and `by` is ignored."""
     driver = begun(plugin("voting", **{hook: lambda run: run.stop("enough")}))
     driver.batch_end()
     driver.end(by="max_time is over")
@@ -405,7 +405,7 @@ def test_a_plugin_that_voted_stopped_the_run(hook: str) -> None:
 
 
 def test_the_loop_is_told_to_stop_once_for_each_vote() -> None:
-    """Each vote that counts tells the loop once, at the moment of the vote."""
+    """Each vote that counts tells the loop to stop once, at the moment of the vote."""
     host = Tiny()
     votes = plugin("votes", on_train_begin=lambda run: run.stop("first"), on_batch_end=lambda run: run.stop("again"))
     driver = begun(votes, host=host)
@@ -419,14 +419,14 @@ def test_the_loop_is_told_to_stop_once_for_each_vote() -> None:
 
 
 def test_a_vote_when_training_is_over_is_not_passed_on() -> None:
-    """In `on_train_end` the loop has nothing left to stop, and the outcome stays."""
+    """A vote in `on_train_end` does not reach the loop, which has ended, and does not change the outcome."""
     host = Tiny()
     run = train(driver_of(plugin("late", on_train_end=lambda run: run.stop("late")), host=host))
     assert (host.stops, run.outcome) == (0, Outcome.COMPLETED)
 
 
 def test_votes_before_the_least_number_of_epochs_are_overruled(caplog: pytest.LogCaptureFixture) -> None:
-    """Before `min_epochs` a vote is dropped and logged; it counts from the end of the last of these epochs, if given again."""
+    """A vote before `min_epochs` is dropped and logged; given again at the end of the last of these epochs, it counts."""
     host, voting = Tiny(), {0, 1}
     driver = begun(
         plugin("once", on_epoch_end=lambda run, epoch: run.stop(f"epoch {epoch}") if epoch in voting else None),
@@ -453,7 +453,7 @@ def test_votes_before_the_least_number_of_epochs_are_overruled(caplog: pytest.Lo
 
 
 def test_votes_before_the_least_number_of_steps_are_overruled(caplog: pytest.LogCaptureFixture) -> None:
-    """Before `min_steps` updates a vote is dropped and logged, and it counts later only if it is given again."""
+    """A vote before `min_steps` updates is dropped and logged, and counts later only if it is given again."""
     host = Tiny()
     votes = plugin("votes", on_batch_end=lambda run: run.stop("again") if run.progress.step in {1, 3} else None)
     driver = begun(votes, host=host, min_steps=3)
@@ -467,7 +467,7 @@ def test_votes_before_the_least_number_of_steps_are_overruled(caplog: pytest.Log
 
 
 def test_the_end_of_the_last_of_the_least_epochs_may_stop() -> None:
-    """With `min_epochs=1` a vote in a batch of the first epoch is overruled, and one at its end counts."""
+    """With `min_epochs=1` a vote in a batch of the first epoch is overruled, and a vote at its end counts."""
     host = Tiny()
     votes = plugin("votes", on_batch_end=lambda run: run.stop("batch"), on_epoch_end=lambda run: run.stop("epoch"))
     driver = begun(votes, host=host, min_epochs=1)
@@ -482,7 +482,7 @@ def test_the_end_of_the_last_of_the_least_epochs_may_stop() -> None:
 
 
 def saved_by(directory: Path, *plugins: object) -> SavedCheckpoint:
-    """The checkpoint of a run that was cut after two batches of its second epoch."""
+    """Return the checkpoint of a run that was cut after two batches of its second epoch."""
     driver = driver_of(Checkpoint(directory), *plugins)
     driver.begin(a_run())
     driver.epoch_begin()
@@ -524,7 +524,7 @@ def test_a_resumed_run_tells_the_loop_where_it_is(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_that_was_stopped_stops(tmp_path: Path) -> None:
-    """The vote in the checkpoint is passed on to the loop once it continues the epoch that was cut: that is finished first."""
+    """A vote in the checkpoint reaches the loop only at the end of the epoch that was cut, which is finished first."""
     votes, host = plugin("votes", on_batch_end=lambda run: run.stop("enough")), Tiny()
     saved = saved_by(tmp_path, votes)
     driver = driver_of(votes, host=host, resume=saved.path)
@@ -535,7 +535,7 @@ def test_a_resumed_run_that_was_stopped_stops(tmp_path: Path) -> None:
 
 
 def test_a_run_begins_at_its_initial_epoch() -> None:
-    """Epochs count from `initial_epoch`, and the loop is told of no state."""
+    """Epochs count from `initial_epoch`, and the loop gets an empty state."""
     recording, host = RecordingPlugin(), Tiny()
     driver = begun(recording, host=host, initial_epoch=4)
     assert driver.epoch == 3
@@ -546,7 +546,7 @@ def test_a_run_begins_at_its_initial_epoch() -> None:
 
 @pytest.mark.parametrize("what", ["loop", "no checkpoint", "record"])
 def test_a_run_that_cannot_begin_is_no_run_for_the_plugins(tmp_path: Path, what: str) -> None:
-    """If the loop's state, the checkpoint or its record cannot be taken, no plugin hears of the run, and another may begin."""
+    """If the loop's state, the checkpoint or its record cannot be restored, no plugin is called, and another run can begin."""
     recording, host = RecordingPlugin(), Tiny()
     resume: Any = False
     if what == "loop":
@@ -588,7 +588,7 @@ def test_a_run_that_cannot_begin_is_no_run_for_the_plugins(tmp_path: Path, what:
 )
 @pytest.mark.parametrize("value", ["high", None, object()])
 def test_a_metric_that_is_no_number_is_one_clear_error(fact: Callable[[Driver, Any], None], value: object) -> None:
-    """The error names the metric and its value, whichever fact brought it, and ends the run."""
+    """If a metric is not a number, the error names it and its value, whichever fact has it, and the run ends."""
     driver = begun(RecordingPlugin())
     driver.epoch_begin()
     with pytest.raises(MetricError, match="Metric 'accuracy' must be a number, got"):  # noqa: PT012 - some wait for the end
@@ -599,7 +599,7 @@ def test_a_metric_that_is_no_number_is_one_clear_error(fact: Callable[[Driver, A
 
 @pytest.mark.parametrize("fact", ["log", "batch_end", "batch_held", "evaluate_batch_end", "evaluate_end", "epoch_end"])
 def test_metrics_without_names_are_one_clear_error(fact: str) -> None:
-    """The error names the loop, the fact and what was given."""
+    """If metrics are not a mapping, the error names the loop, the fact and the value."""
     driver = begun(RecordingPlugin())
     with pytest.raises(MetricError, match=rf"^tiny told of {fact} with metrics that do not map names to numbers: 0\.5\.$"):
         getattr(driver, fact)(0.5)
@@ -609,7 +609,7 @@ def test_metrics_without_names_are_one_clear_error(fact: str) -> None:
 @pytest.mark.parametrize("fact", ["batch_end", "batch_held"])
 @pytest.mark.parametrize("counts", [{"batches": 0}, {"updates": -1}])
 def test_a_batchs_end_stands_for_a_batch_at_least(fact: str, counts: dict[str, int]) -> None:
-    """No batches, or fewer updates than none, are an error that names the loop and the fact, and ends the run."""
+    """Zero batches, or a negative number of updates, are an error that names the loop and the fact, and ends the run."""
     driver = begun(RecordingPlugin())
     with pytest.raises(ParameterError, match=f"^tiny told of {fact} with updates="):
         getattr(driver, fact)(**counts)
@@ -617,7 +617,7 @@ def test_a_batchs_end_stands_for_a_batch_at_least(fact: str, counts: dict[str, i
 
 
 def test_metrics_that_come_after_an_epochs_end_are_in_no_epoch() -> None:
-    """What a framework logs between two epochs does not become the metric of the next."""
+    """Metrics that a framework logs between two epochs do not become metrics of the next."""
     driver = begun()
     driver.log({"early": 1.0})
     driver.epoch_begin()
@@ -636,13 +636,13 @@ def test_metrics_that_come_after_an_epochs_end_are_in_no_epoch() -> None:
 
 
 def asking(name: str, hook: str, captures: list[Capture], **more: Any) -> SimpleNamespace:
-    """A plugin that asks for a capture in `hook`."""
+    """Return a plugin that asks for a capture in `hook`."""
     return plugin(name, **{hook: lambda run: run.when_settled(captures.append)}, **more)
 
 
 @attrs.define(eq=False)
 class Stateful:
-    """Counts the batches and epochs that ended, called in whatever order a test wants."""
+    """Counts the batches and epochs that ended, called in the order that a test chooses."""
 
     seen: int = 0
 
@@ -671,7 +671,7 @@ def state_in(capture: Capture, name: str) -> Any:
 
 
 def test_all_who_ask_share_one_capture_of_the_whole_moment() -> None:
-    """The capture is taken once, after the last `trylast` implementation and the last half of each wrapper."""
+    """The capture is taken once, after the last `trylast` implementation and the second half of each wrapper."""
     captures: list[Capture] = []
     trainee = Counting()
     driver = begun(
@@ -696,7 +696,7 @@ def test_all_who_ask_share_one_capture_of_the_whole_moment() -> None:
 
 @pytest.mark.parametrize("ends", ["settled", "batch_begin", "epoch_end", "end"])
 def test_a_held_batch_is_captured_when_it_is_settled(ends: str) -> None:
-    """Between a held batch and what settles it, its evaluation included, no capture is taken."""
+    """No capture is taken between a held batch, with its evaluation, and the fact that settles it."""
     captures: list[Capture] = []
     driver = begun(asking("asks", "on_batch_end", captures), RecordingPlugin())
     driver.batch_held()
@@ -709,7 +709,7 @@ def test_a_held_batch_is_captured_when_it_is_settled(ends: str) -> None:
 
 
 def test_no_capture_is_taken_while_gradients_accumulate() -> None:
-    """Who asks within an accumulation gets the capture at the update, or at the epoch's end if that comes first."""
+    """A plugin that asks within an accumulation gets the capture at the update, or at the epoch's end if that comes first."""
     captures: list[Capture] = []
     driver = begun(asking("asks", "on_batch_end", captures))
     for updates in (0, 0):
@@ -728,7 +728,7 @@ def test_no_capture_is_taken_while_gradients_accumulate() -> None:
     "hook", ["on_train_begin", "on_epoch_begin", "on_batch_end", "on_evaluate_end", "on_epoch_end", "on_train_end"]
 )
 def test_a_capture_can_be_asked_for_in_any_hook(hook: str) -> None:
-    """Whatever the hook, the capture is taken by the end of the run at the latest, once."""
+    """Whichever hook asks, the capture is taken exactly once, by the end of the run at the latest."""
     captures: list[Capture] = []
     train(driver_of(asking("asks", hook, captures)))
     assert len(captures) == 1
@@ -736,7 +736,7 @@ def test_a_capture_can_be_asked_for_in_any_hook(hook: str) -> None:
 
 @pytest.mark.parametrize("role", ["actor", "observer"])
 def test_an_error_in_what_was_asked_for_follows_the_role(role: str) -> None:
-    """An actor whose `then` raises ends the run; an observer is disabled. Either way the other who asked gets the capture."""
+    """If `then` raises, an actor's error ends the run and an observer is disabled; other plugins still get the capture."""
     captures: list[Capture] = []
 
     def fail(_: Capture) -> None:
@@ -762,7 +762,7 @@ def test_an_error_in_what_was_asked_for_follows_the_role(role: str) -> None:
 
 
 def test_an_interruption_waits_until_the_moment_is_settled() -> None:
-    """What `Run.interrupt` is given is raised once every plugin has had every event of the batch, its evaluation included."""
+    """`Run.interrupt` raises once every plugin has had every event of the batch, including its evaluation."""
     recording = RecordingPlugin()
     stop = KeyboardInterrupt()
     driver = begun(plugin("interrupting", on_batch_begin=lambda run: run.interrupt(stop)), recording)
@@ -778,7 +778,7 @@ def test_an_interruption_waits_until_the_moment_is_settled() -> None:
 
 
 def test_an_interruption_waits_for_the_update() -> None:
-    """Within an accumulation nothing is raised, so that no gradient is lost."""
+    """Within an accumulation an interruption waits for the update, so that no gradient is lost."""
     driver = begun(plugin("interrupting", on_batch_begin=lambda run: run.interrupt(KeyboardInterrupt())))
     driver.batch_end(updates=0)
     driver.batch_end(updates=0)
@@ -804,7 +804,7 @@ def test_ctrl_c_within_a_batch_takes_effect_at_its_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
 def test_a_second_ctrl_c_among_the_plugins_stores_nothing_that_only_some_have_seen(tmp_path: Path, hook: str) -> None:
-    """The second is raised at once, so that the plugins called later miss the event; the checkpoint before stays the newest."""
+    """A second Ctrl-C is raised at once, later plugins miss the event, and the newest checkpoint is the one before it."""
 
     def press(run: Run) -> None:
         if run.progress.epoch == 1:
@@ -822,7 +822,7 @@ def test_a_second_ctrl_c_among_the_plugins_stores_nothing_that_only_some_have_se
 def test_an_interruption_among_the_plugins_stores_nothing_that_only_some_have_seen(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever a program's own handler raises within an epoch's end cuts the epoch: no capture is taken, and the log names it."""
+    """If a program's own signal handler raises within an epoch's end, no capture is taken, and the log names the cut epoch."""
 
     def stop(epoch: int) -> None:
         if epoch == 1:
@@ -835,7 +835,7 @@ def test_an_interruption_among_the_plugins_stores_nothing_that_only_some_have_se
 
 
 def test_a_second_ctrl_c_between_two_batches_saves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was trained is whole then, and who presses twice wants to be gone."""
+    """A second Ctrl-C ends the run without a checkpoint, even between two batches."""
     driver = begun(Checkpoint(tmp_path))
     driver.batch_end()
     signal.raise_signal(signal.SIGINT)
@@ -847,7 +847,7 @@ def test_a_second_ctrl_c_between_two_batches_saves_nothing(tmp_path: Path, caplo
 
 
 def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
-    """A run that a plugin interrupts at an epoch's end, and then Ctrl-C, in the end of training: no plugin misses that."""
+    """If Ctrl-C comes in `on_train_end`, after a plugin has interrupted the run, every plugin still gets `on_train_end`."""
 
     def press() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -862,7 +862,7 @@ def test_ctrl_c_after_an_interruption_reaches_every_plugin_s_end() -> None:
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_the_first_ctrl_c_at_the_end_of_a_run_waits_for_every_plugin(fails: bool) -> None:  # noqa: FBT001 - a parameter
-    """Pressed in `on_train_end` or `on_exception`, it reaches the caller when all plugins had these; the outcome stays."""
+    """Ctrl-C in `on_train_end` or `on_exception` is raised after all plugins had the hook, and does not change the outcome."""
     heard: list[str] = []
 
     def press() -> None:
@@ -881,7 +881,7 @@ def test_the_first_ctrl_c_at_the_end_of_a_run_waits_for_every_plugin(fails: bool
 
 
 def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: Path) -> None:
-    """Until a batch or the epoch ends, the loop may train what no event tells: Ctrl-C waits, then Checkpoint saves."""
+    """Before an epoch's first batch, Ctrl-C waits for a batch or the epoch's end: the loop may train without events."""
     recording = RecordingPlugin()
     driver = begun(recording, Checkpoint(tmp_path))
     driver.epoch_begin()
@@ -895,7 +895,7 @@ def test_an_evaluation_in_an_epoch_without_batches_is_not_interrupted(tmp_path: 
 
 
 def test_an_epoch_that_is_known_to_have_batches_is_whole_before_the_first(tmp_path: Path) -> None:
-    """After `batches` nothing is trained untold: an interruption before the first batch is saved, and an evaluation is cut."""
+    """After `batches`, an interruption before the first batch is raised at once, and Checkpoint saves."""
     driver = begun(Checkpoint(tmp_path))
     driver.batch_end()
     driver.epoch_begin()
@@ -910,14 +910,14 @@ def test_an_epoch_that_is_known_to_have_batches_is_whole_before_the_first(tmp_pa
 
 
 def hold_and_evaluate(driver: Driver, *losses: float) -> None:
-    """Tell of a batch, with an evaluation for each of `losses`."""
+    """Tell of a held batch, with an evaluation for each of `losses`."""
     driver.batch_held({"loss": 9.0})
     for loss in losses:
         driver.evaluate_end({"loss": loss}, named={"val_loss": loss})
 
 
 def test_a_held_batch_that_was_evaluated_is_observed_when_it_is_settled() -> None:
-    """The observation has what was logged since the one before, the evaluation's metrics and those given; history has a row."""
+    """The observation has what was logged since the previous one, the evaluation's metrics and those given; history has a row."""
     recording = RecordingPlugin()
     driver = begun(recording, trainee=ScriptedTrainee(learning_rate=0.25))
     driver.epoch_begin()
@@ -943,7 +943,7 @@ def test_a_held_batch_that_was_evaluated_is_observed_when_it_is_settled() -> Non
 
 @pytest.mark.parametrize("settles", ["settled", "batch_begin", "epoch_begin", "epoch_end", "end"])
 def test_several_evaluations_of_one_batch_are_one_observation(settles: str) -> None:
-    """Whatever settles the batch; of a metric that several of them have, the latest value counts."""
+    """Several evaluations of one batch are one observation; if they share a metric, the latest value counts."""
     recording = RecordingPlugin()
     driver = begun(recording)
     hold_and_evaluate(driver, 4.0, 3.0)
@@ -955,7 +955,7 @@ def test_several_evaluations_of_one_batch_are_one_observation(settles: str) -> N
 
 @pytest.mark.parametrize("held", [True, False])
 def test_without_an_evaluation_of_a_held_batch_only_the_epochs_end_is_observed(held: bool) -> None:  # noqa: FBT001 - a parameter
-    """A held batch without an evaluation is no observation, and neither is an evaluation of a batch that was not held."""
+    """A held batch without an evaluation is not an observation, nor is an evaluation of a batch that was not held."""
     recording = RecordingPlugin()
     driver = begun(recording)
     if held:
@@ -974,7 +974,7 @@ def test_without_an_evaluation_of_a_held_batch_only_the_epochs_end_is_observed(h
 
 
 def test_the_end_of_an_observed_epoch_is_observed_if_anything_is_fresh() -> None:
-    """`on_epoch_end` has the epoch's own metrics, `on_metrics` those since the observation before; without them, no row."""
+    """`on_epoch_end` has the epoch's own metrics, `on_metrics` those since the previous observation, if there are any."""
     recording = RecordingPlugin()
     driver = begun(recording)
     for fresh in ({"loss": 1.0}, {}, None):
@@ -992,7 +992,7 @@ def test_the_end_of_an_observed_epoch_is_observed_if_anything_is_fresh() -> None
 
 
 def test_what_is_captured_and_interrupted_by_an_observation_waits_for_every_plugin() -> None:
-    """A capture that is asked for in `on_metrics` holds what plugins called later decided in it."""
+    """A capture that is asked for in `on_metrics` holds what plugins that are called later decide in it."""
     captures: list[Capture] = []
 
     class Observing(Stateful):
@@ -1012,7 +1012,7 @@ def test_what_is_captured_and_interrupted_by_an_observation_waits_for_every_plug
 
 
 def logging_in(hook: str, name: str = "logs", **metrics: Any) -> SimpleNamespace:
-    """A plugin that logs `metrics` in `hook`."""
+    """Return a plugin that logs `metrics` in `hook`."""
     return plugin(name, **{hook: lambda run: run.log(metrics)})
 
 
@@ -1027,7 +1027,7 @@ def logging_in(hook: str, name: str = "logs", **metrics: Any) -> SimpleNamespace
     ],
 )
 def test_what_a_plugin_logs_is_in_the_open_observation_or_in_the_next_one(hook: str, rows: list[float]) -> None:
-    """Within `on_epoch_end` and `on_metrics` that is the same one, else the next; plugins that are called later see it."""
+    """Metrics logged in `on_epoch_end` or `on_metrics` belong to that observation, others to the next; later plugins see them."""
     recording = RecordingPlugin()
     driver = begun(logging_in(hook, f1=1.0), recording)
     hold_and_evaluate(driver, 4.0)
@@ -1043,7 +1043,7 @@ def test_what_a_plugin_logs_is_in_the_open_observation_or_in_the_next_one(hook: 
 
 
 def test_a_metric_that_is_logged_at_the_end_of_an_epoch_is_in_its_metrics_too() -> None:
-    """In `on_epoch_end`, and in `on_metrics`, who is called earlier does not see it, and who is called later does."""
+    """In `on_epoch_end` and `on_metrics`, plugins that are called after the one that logs see the metric."""
     for hook in ("on_epoch_end", "on_metrics"):
         before, after = RecordingPlugin("before"), RecordingPlugin("after")
         driver = begun(before, logging_in(hook, f1=1.0), after)
@@ -1057,7 +1057,7 @@ def test_a_metric_that_is_logged_at_the_end_of_an_epoch_is_in_its_metrics_too() 
 
 
 def test_what_is_logged_makes_the_end_of_an_epoch_an_observation() -> None:
-    """An epoch that was observed by steps, with nothing fresh, has one more if a plugin logs a metric for it."""
+    """If an epoch that was observed by steps ends with nothing fresh, to log a metric makes its end an observation."""
     recording = RecordingPlugin()
     driver = begun(logging_in("on_epoch_end", f1=1.0), recording)
     hold_and_evaluate(driver, 4.0)
@@ -1072,7 +1072,7 @@ def test_what_is_logged_makes_the_end_of_an_epoch_an_observation() -> None:
 
 
 def test_a_name_may_be_logged_again_until_it_is_observed() -> None:
-    """Of the values that a plugin logs for the next observation the latest counts."""
+    """If a plugin logs a name several times before the next observation, the latest value counts."""
     driver = begun(plugin("counts", on_batch_end=lambda run: run.log(step=run.progress.step)))
     driver.batch_end()
     driver.batch_end()
@@ -1086,7 +1086,7 @@ TAKEN = r"^logs: run\.log was given 'loss', but the observation has a metric of 
 @pytest.mark.parametrize("hook", ["on_epoch_end", "on_metrics", "on_batch_end"])
 @pytest.mark.parametrize("role", ["actor", "observer"])
 def test_a_name_that_the_observation_has_is_refused_as_the_plugins_error(hook: str, role: str) -> None:
-    """At once, or at the observation if only that shows it: an actor's ends the run, an observer's costs only that value."""
+    """A name that the observation has is refused: an actor's error ends the run, an observer's costs only that value."""
     recording = RecordingPlugin()
     logs = logging_in(hook, loss=1.0)
     logs.role = role
@@ -1111,7 +1111,7 @@ def test_a_name_that_the_observation_has_is_refused_as_the_plugins_error(hook: s
 
 
 def test_a_name_that_another_plugin_has_logged_is_refused_at_once() -> None:
-    """Also if both are for the next observation: the error is the second plugin's."""
+    """If two plugins log one name for the same observation, the second gets the error."""
     driver = begun(logging_in("on_batch_end", "first", f1=1.0), logging_in("on_batch_end", f1=2.0))
     with pytest.raises(MetricError, match=r"^logs: run\.log was given 'f1', "):
         driver.batch_end()
@@ -1119,14 +1119,14 @@ def test_a_name_that_another_plugin_has_logged_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("value", ["high", None])
 def test_a_value_that_is_logged_must_be_a_number(value: Any) -> None:
-    """The error names the metric, and comes at once."""
+    """To log a value that is not a number is an error at once, which names the metric."""
     driver = begun(logging_in("on_batch_end", f1=value))
     with pytest.raises(MetricError, match="Metric 'f1' must be a number, got"):
         driver.batch_end()
 
 
 def test_logging_on_another_thread_is_refused() -> None:
-    """The error names the plugin and what was given, and the values are in no observation."""
+    """To log on another thread is an error that names the plugin and the metrics, and nothing is recorded."""
     raised: list[BaseException] = []
 
     def log(run: Run) -> None:
@@ -1149,7 +1149,7 @@ def test_logging_on_another_thread_is_refused() -> None:
 
 @pytest.mark.parametrize("hook", ["on_exception", "on_train_end"])
 def test_logging_at_the_end_of_a_run_is_a_warning_and_after_it_an_error(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """No observation follows, but a plugin need not know in which event it is called last; before a run it is an error too."""
+    """To log a metric in the run's last events leads to a warning; to log one outside of a run is an error."""
     driver = begun(logging_in(hook, f1=1.0))
     run = run_of(driver)
     driver.end(BoomError() if hook == "on_exception" else None)
@@ -1162,7 +1162,7 @@ def test_logging_at_the_end_of_a_run_is_a_warning_and_after_it_an_error(hook: st
 
 
 def test_what_no_observation_took_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """A run that ends before the next observation names plugin, metric and value."""
+    """If a run ends before the next observation, the warning names plugin, metric and value."""
     driver = begun(logging_in("on_batch_end", f1=0.5))
     driver.batch_end()
     driver.epoch_end()
@@ -1174,7 +1174,7 @@ def test_what_no_observation_took_is_a_warning(caplog: pytest.LogCaptureFixture)
 
 
 def test_what_is_logged_in_an_evaluation_by_itself_is_not_recorded() -> None:
-    """It has no observation, and the latest run's history stays as it is."""
+    """Metrics that are logged in a separate evaluation are not recorded, and the latest run's history does not change."""
     driver = driver_of(logging_in("on_evaluate_end", f1=1.0))
     driver.outside(ScriptedTrainee())
     driver.evaluate_end({"loss": 1.0})
@@ -1183,7 +1183,7 @@ def test_what_is_logged_in_an_evaluation_by_itself_is_not_recorded() -> None:
 
 
 def test_what_was_logged_for_the_next_observation_is_resumed() -> None:
-    """The record holds it with the plugin's name: a resumed run has it in the observation in which it would have been."""
+    """Metrics that wait for the next observation are in the record, and a resumed run has them in that observation."""
     driver = begun(logging_in("on_epoch_begin", f1=0.5))
     driver.batch_end()
     saved = driver.record()
@@ -1197,7 +1197,7 @@ def test_what_was_logged_for_the_next_observation_is_resumed() -> None:
 
 
 def test_a_run_that_is_cut_between_two_observations_has_the_second_as_if_it_had_not_been_cut() -> None:
-    """What is fresh is in the record, and so is that the epoch had an observation."""
+    """The record holds the fresh metrics, and whether the epoch had an observation."""
     heard = []
     for cut in (False, True):
         recording = RecordingPlugin()
@@ -1224,7 +1224,7 @@ def test_a_run_that_is_cut_between_two_observations_has_the_second_as_if_it_had_
 
 
 def test_an_epoch_that_was_observed_before_the_run_was_cut_needs_no_other_observation() -> None:
-    """If nothing is fresh at its end, the resumed run does not observe that."""
+    """If nothing is fresh at its end, an epoch that was observed before the run was cut is not observed again."""
     driver = begun()
     hold_and_evaluate(driver, 4.0)
     driver.settled()
@@ -1243,7 +1243,7 @@ def test_an_epoch_that_was_observed_before_the_run_was_cut_needs_no_other_observ
 
 
 def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
-    """What a first Ctrl-C writes."""
+    """Return what a first Ctrl-C writes."""
     signal.raise_signal(signal.SIGINT)
     written = capfd.readouterr().err
     driver.end(KeyboardInterrupt())
@@ -1264,7 +1264,7 @@ def pressing(driver: Driver, capfd: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_the_first_ctrl_c_tells_what_it_waits_for(facts: list[str], what: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line on the standard error, at once: so the user of a data set that hangs knows what to do."""
+    """The first Ctrl-C writes one line to the standard error at once, in case the data set hangs."""
     driver = begun()
     for fact in facts:
         getattr(driver, fact)()
@@ -1273,7 +1273,7 @@ def test_the_first_ctrl_c_tells_what_it_waits_for(facts: list[str], what: str, c
 
 
 def test_ctrl_c_tells_of_an_update_and_of_the_plugins(capfd: pytest.CaptureFixture[str]) -> None:
-    """Within an accumulation it waits for the update, and within an epoch's end for the plugins."""
+    """Within an accumulation Ctrl-C waits for the update, and within an epoch's end for the plugins."""
     driver = begun()
     driver.batch_end(updates=0)
     assert "waiting for the next update in epoch 1." in pressing(driver, capfd)
@@ -1283,7 +1283,7 @@ def test_ctrl_c_tells_of_an_update_and_of_the_plugins(capfd: pytest.CaptureFixtu
 
 
 def test_ctrl_c_does_not_need_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program without one, such as a service, is interrupted like any other."""
+    """A program without a standard error, such as a service, is interrupted like any other."""
     monkeypatch.setattr("sys.__stderr__", None)
     driver = begun()
     signal.raise_signal(signal.SIGINT)
@@ -1292,7 +1292,7 @@ def test_ctrl_c_does_not_need_a_standard_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_that_is_dropped_without_an_end_gives_ctrl_c_back() -> None:
-    """When the driver is gone, the handler is the earlier one again, and the run may still be looked at."""
+    """When the driver is freed, the earlier handler is back, and the run can still be read."""
     driver = begun(plugin("votes", on_batch_end=lambda run: run.stop("enough")))
     driver.batch_end()
     run = run_of(driver)
@@ -1304,7 +1304,7 @@ def test_a_run_that_is_dropped_without_an_end_gives_ctrl_c_back() -> None:
 
 
 def test_a_driver_that_goes_on_another_thread_gives_ctrl_c_back_when_it_is_pressed() -> None:
-    """Only the main thread can put a handler back: the next Ctrl-C does, and is raised at once."""
+    """If the driver is freed on another thread, the next Ctrl-C is raised at once and puts the earlier handler back."""
     drivers = [begun()]
     thread = threading.Thread(target=drivers.clear)
     thread.start()
@@ -1316,7 +1316,7 @@ def test_a_driver_that_goes_on_another_thread_gives_ctrl_c_back_when_it_is_press
 
 
 def test_runs_that_end_in_the_order_in_which_they_began_give_ctrl_c_back() -> None:
-    """The last one to end puts back the handler from before the first, and not those of the runs that are over."""
+    """The last of several runs to end puts back the handler from before the first one."""
     drivers = [begun() for _ in range(3)]
     for driver in drivers:
         driver.end()
@@ -1324,7 +1324,7 @@ def test_runs_that_end_in_the_order_in_which_they_began_give_ctrl_c_back() -> No
 
 
 def test_a_run_that_ends_on_another_thread_gives_ctrl_c_back_when_it_is_pressed() -> None:
-    """The end of the run is no error there, and the next Ctrl-C is raised at once."""
+    """A run can end on another thread, and the next Ctrl-C is raised at once."""
     driver = begun()
     thread = threading.Thread(target=driver.end)
     thread.start()
@@ -1336,7 +1336,7 @@ def test_a_run_that_ends_on_another_thread_gives_ctrl_c_back_when_it_is_pressed(
 
 
 def test_the_shortest_way_is_heard_like_the_long_one() -> None:
-    """`batches` returns two functions: what they tell, count and settle equals `batch_begin` and `batch_end`."""
+    """The two functions of `batches` call, count and settle the same as `batch_begin` and `batch_end`."""
     heard = []
     for short in (False, True):
         captures: list[Capture] = []
@@ -1364,7 +1364,7 @@ def test_the_shortest_way_is_heard_like_the_long_one() -> None:
 
 
 def traces(page: str) -> dict[str, str]:
-    """The traces in a page of docs/, by the headings above them."""
+    """Return the traces in a page of docs/, by the headings above them."""
     document = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     return dict(re.findall(r"^### (.+?)\n.*?^```text\n(.+?)^```$", document, re.MULTILINE | re.DOTALL))
 
@@ -1375,7 +1375,7 @@ SHORT_TRACES = traces("writing-an-adapter.md")
 
 
 def parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """The name and the arguments of a call as it is written in the document."""
+    """Return the name and the arguments of a call as it is written in the document."""
     tree = ast.parse(call, mode="eval").body
     assert isinstance(tree, ast.Call)
     keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
@@ -1383,7 +1383,7 @@ def parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
 
 
 def play_trace(trace: str, *plugins: object) -> Driver:
-    """Tell a driver the facts of a trace: plugins get the events beside each, no more and no fewer."""
+    """Tell a driver the facts of a trace, and check that plugins get exactly the events beside each."""
     heard: list[Any] = []
 
     class Stopped(NoHost):
@@ -1406,7 +1406,7 @@ def play_trace(trace: str, *plugins: object) -> Driver:
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
-    """For each fact in a trace of docs/hooks.md, plugins get the events beside it, no more and no fewer."""
+    """For each fact in a trace of docs/hooks.md, plugins get exactly the events beside it."""
 
     def vote(run: Run, epoch: int) -> None:
         if epoch == 1 and "host.stop()" in TRACES[kind]:
@@ -1421,12 +1421,12 @@ def test_a_golden_trace_is_what_the_document_says(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SHORT_TRACES)
 def test_a_trace_for_adapter_authors_is_what_the_document_says(kind: str) -> None:
-    """For each fact in a trace of docs/writing-an-adapter.md, plugins get the events beside it, no more and no fewer."""
+    """For each fact in a trace of docs/writing-an-adapter.md, plugins get exactly the events beside it."""
     play_trace(SHORT_TRACES[kind])
 
 
 def test_there_is_a_golden_trace_for_each_kind_of_framework() -> None:
-    """docs/hooks.md has six traces, and docs/writing-an-adapter.md three, each of them with a legal sequence of events."""
+    """docs/hooks.md has six traces and docs/writing-an-adapter.md three, each with a legal sequence of events."""
     assert (len(TRACES), len(SHORT_TRACES)) == (6, 3)
     for trace in (*TRACES.values(), *SHORT_TRACES.values()):
         events = [
@@ -1437,7 +1437,7 @@ def test_there_is_a_golden_trace_for_each_kind_of_framework() -> None:
 
 @attrs.define(eq=False)
 class Asking(Tiny):
-    """A loop whose state is what the driver tells of the run."""
+    """A loop whose state is what the driver knows of the run."""
 
     driver: Driver | None = None
 
@@ -1448,7 +1448,7 @@ class Asking(Tiny):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
 def test_a_host_may_ask_of_the_run_until_every_plugin_has_had_its_end(error: KeyboardInterrupt | None) -> None:
-    """A capture that a plugin asks for in `on_exception` or `on_train_end` has the position, and `end` has ended nothing yet."""
+    """The host can read the position for a capture that is asked for in `on_exception` or `on_train_end`."""
     captures: list[Capture] = []
     hook = "on_train_end" if error is None else "on_exception"
     host = Asking()
@@ -1470,7 +1470,7 @@ def test_a_host_may_ask_of_the_run_until_every_plugin_has_had_its_end(error: Key
 
 @pytest.mark.parametrize("role", ["observer", "actor"])
 def test_a_capture_that_fails_costs_an_observer_and_not_the_run(role: str) -> None:
-    """An observer that asked for it is disabled, and its name is in the error; an actor's run fails with the trainee's error."""
+    """If a capture fails, an observer that asked is disabled, and an actor's run fails with the trainee's error."""
 
     class Broken(ScriptedTrainee):
         def snapshot(self, *, optimizer: bool = True) -> Any:
@@ -1492,7 +1492,7 @@ def test_a_capture_that_fails_costs_an_observer_and_not_the_run(role: str) -> No
 
 
 def test_a_plugin_that_is_disabled_gets_no_capture_any_more() -> None:
-    """An observer that asks and then raises in the same hook is not called with what it asked for."""
+    """An observer that asks for a capture and then raises in the same hook does not get the capture."""
     captures: list[Capture] = []
 
     def ask_and_raise(run: Run) -> None:
@@ -1518,7 +1518,7 @@ def test_a_plugin_that_is_disabled_gets_no_capture_any_more() -> None:
     ],
 )
 def test_numbers_that_make_no_sense_are_one_clear_error(fact: Callable[[Driver], object]) -> None:
-    """Counts are whole numbers: the error names the loop, the fact and what was given, and ends the run."""
+    """Counts that are not whole numbers are an error that names the loop, the fact and the values, and ends the run."""
     driver = begun()
     with pytest.raises(ParameterError, match=r"^tiny told of \w+ with updates=.* and batches=.*; these are whole numbers"):
         fact(driver)
@@ -1526,7 +1526,7 @@ def test_numbers_that_make_no_sense_are_one_clear_error(fact: Callable[[Driver],
 
 
 def test_numbers_of_numpy_are_counted_as_pythons() -> None:
-    """Whatever integers an adapter counts with, the progress and the position are Python's."""
+    """Whatever type of integer an adapter counts with, the progress and the position are Python's ints."""
     given: Any = np.int64(2)
     driver = Driver([], host=Tiny())
     driver.begin(Run(), initial_epoch=given)
