@@ -61,7 +61,7 @@ class Request:
         except (SpecError, LoadError) as error:
             if isinstance(self.parameters, Mapping) or self.source == "code":
                 raise  # a mapping's error names the place, and code has a traceback
-            raise type(error)(f"{self.place}: {error}") from error
+            raise type(error)(f"{self.place}: {error}") from error.__cause__
         replaces = discovery.asked(self.called, "replaces", lambda: getattr(found.plugin, "replaces", ()))
         if not isinstance(replaces, tuple) or not all(isinstance(name, str) for name in replaces):
             raise RegistrationError(f"Plugin {self.called!r}: replaces must be a tuple of names, got {replaces!r}.")

@@ -163,7 +163,7 @@ def test_a_fact_of_training_outside_of_a_run_is_an_error_that_names_loop_and_fac
     """Before and after a run, and around a separate evaluation, a fact of training is an error, and no plugin is called."""
     recording = RecordingPlugin()
     driver = driver_of(recording)
-    message = rf"^tiny told of {fact} outside of a run\. Call Driver\.begin first\.$"
+    message = rf"(?m)^tiny told of {fact} outside of a run\. Call Driver\.begin first\.$"
     with pytest.raises(HookcoreError, match=message):
         TRAINING[fact](driver)
     run = train(driver)
@@ -601,7 +601,7 @@ def test_a_metric_that_is_no_number_is_one_clear_error(fact: Callable[[Driver, A
 def test_metrics_without_names_are_one_clear_error(fact: str) -> None:
     """If metrics are not a mapping, the error names the loop, the fact and the value."""
     driver = begun(RecordingPlugin())
-    with pytest.raises(MetricError, match=rf"^tiny told of {fact} with metrics that do not map names to numbers: 0\.5\.$"):
+    with pytest.raises(MetricError, match=rf"(?m)^tiny told of {fact} with metrics that do not map names to numbers: 0\.5\.$"):
         getattr(driver, fact)(0.5)
     assert run_of(driver).outcome is Outcome.FAILED
 

@@ -335,7 +335,7 @@ def test_a_metric_that_is_there_is_observed() -> None:
 def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
     """By default a missing metric is an error with the plugin, the epoch, the metrics that exist and the nearest name."""
     with pytest.raises(
-        MetricError, match=r"watcher: no metric 'los' at the end of epoch 4; there are: acc, loss. Did you mean 'loss'\?$"
+        MetricError, match=r"(?m)watcher: no metric 'los' at the end of epoch 4; there are: acc, loss. Did you mean 'loss'\?$"
     ):
         observe(run_at(3), {"loss": 1.0, "acc": 1.0}, "los")
 

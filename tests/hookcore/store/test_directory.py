@@ -159,7 +159,9 @@ def test_nothing_is_begun_where_the_disk_has_no_room(
         pytest.fail(f"{directory} was begun")
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough - 1))
-    with pytest.raises(DiskFullError, match=r"needs about .*B, and the disk has .*B free\. Earlier checkpoints are untouched\.$"):
+    with pytest.raises(
+        DiskFullError, match=r"(?m)needs about .*B, and the disk has .*B free\. Earlier checkpoints are untouched\.$"
+    ):
         save(tmp_path, step=10, files=unreached, space=space)
     assert names(tmp_path) == before
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough))
@@ -400,7 +402,7 @@ def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog:
 
 def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) -> None:
     """If no checkpoint verifies, the error names each one and what is wrong with it."""
-    with pytest.raises(CheckpointError, match=r"No checkpoint that verifies under .*\.$"):
+    with pytest.raises(CheckpointError, match=r"(?m)No checkpoint that verifies under .*\.$"):
         store.newest(tmp_path)
     (save(tmp_path, step=1).path / "weights.bin").write_bytes(b"")
     (save(tmp_path, step=2).path / "manifest.json").unlink()
@@ -534,7 +536,7 @@ def test_a_directory_that_cannot_be_listed_is_a_checkpoint_error(tmp_path: Path,
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(CheckpointError, match=r"^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
+    with pytest.raises(CheckpointError, match=r"(?m)^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
         store.newest(tmp_path)
 
 
