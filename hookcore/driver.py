@@ -76,8 +76,8 @@ class Driver:
         """The number of votes that were passed on to the loop."""
         self._is_over = False
         """Whether training is over, so that no vote is passed on."""
-        self._is_prepared = False
-        """Whether the run is prepared and not started."""
+        self._waits_for_start = False
+        """Whether the run is restored and not started."""
 
     @property
     def run(self) -> Run | None:
@@ -125,8 +125,9 @@ class Driver:
         record: str | None = None,
         path: str | os.PathLike[str] | None = None,
         loop: CodeType | None = None,
+        start: bool = True,
     ) -> None:
-        """Begin `run`, from the checkpoint that it has or one that is found: `prepare` it, then `start` it.
+        """Begin `run`, from the checkpoint that it has or one that is found: restore it and the host, then `start` it.
 
         * `initial_epoch`: the first epoch, counted from zero, unless the run is resumed.
         * `min_epochs`, `min_steps`: votes to stop before these are over are overruled and logged; they count later only if the
@@ -136,35 +137,12 @@ class Driver:
           one of them is given, no checkpoint of ours is looked for, and the framework restores the trainee.
         * `loop`: the code of the framework's function that runs the loop, if exceptions may leave it without being reported. Then
           Ctrl-C is delayed only while that function is being executed.
+        * `start`: whether to call `start` now, which is the default. If not, the adapter calls it once the framework is done with
+          the restored trainee.
 
         An earlier run that its framework abandoned ends first, as failed. Raises `HookcoreError` if an earlier run is still in
         progress: see `Engine.check_free`.
         """
-        self.prepare(
-            run,
-            initial_epoch=initial_epoch,
-            min_epochs=min_epochs,
-            min_steps=min_steps,
-            capture=capture,
-            record=record,
-            path=path,
-            loop=loop,
-        )
-        self.start()
-
-    def prepare(
-        self,
-        run: Run,
-        *,
-        initial_epoch: int = 0,
-        min_epochs: int = 0,
-        min_steps: int = 0,
-        capture: Capture | None = None,
-        record: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-        loop: CodeType | None = None,
-    ) -> None:
-        """Restore `run` and the host: the first half of `begin`, for a framework that then works with the restored trainee."""
         self.end_abandoned()
         self.engine.check_free(self._host.name)
         if record is not None:
@@ -195,7 +173,7 @@ class Driver:
         self._min_epochs, self._min_steps = min_epochs, min_steps
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
-        self._is_prepared = True
+        self._waits_for_start = True
         try:
             try:
                 self._host.load_state_dict(session.resumed_loop_state, position)
@@ -208,10 +186,12 @@ class Driver:
         except BaseException as error:
             self.end(error)
             raise
+        if start:
+            self.start()
 
     def start(self) -> None:
-        """Call `on_train_begin`: the second half of `begin`. If `end` is called before it, no plugin is called for the run."""
-        session, self._is_prepared = self._running("start"), False
+        """Call `on_train_begin`, after a `begin` with `start=False`. If `end` is called before it, no plugin is called."""
+        session, self._waits_for_start = self._running("start"), False
         try:
             session.train_begin()
             self._obey()
@@ -255,8 +235,8 @@ class Driver:
         session, outside = self._session, self._outside
         if session is None:
             return
-        if self._is_prepared:
-            self._is_prepared = False
+        if self._waits_for_start:
+            self._waits_for_start = False
             session.refuse()
         if error is None and not outside and not session.is_over:
             self._deliver("end", self._sequence.finish())  # which ends the run if something raises

@@ -523,6 +523,23 @@ def test_a_resumed_run_tells_the_loop_where_it_is(tmp_path: Path) -> None:
     assert run_of(driver).resumed_from == saved
 
 
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_run_may_be_restored_before_it_starts(tmp_path: Path, starts: bool) -> None:  # noqa: FBT001 - a parameter
+    """After `begin(start=False)` the loop has its position, and plugins are called only from `start` on, or not at all."""
+    recording, host = RecordingPlugin(), Tiny()
+    driver = driver_of(recording, host=host, resume=saved_by(tmp_path).path)
+    driver.begin(a_run(), start=False)
+    assert [position.batch for _, position in host.loaded] == [2]
+    assert driver.is_running
+    assert recording.events == []
+    if starts:
+        driver.start()
+        assert recording.events == [("on_train_begin",)]
+    driver.leave()
+    driver.end()
+    assert recording.events == ([("on_train_begin",), ("on_train_end", Outcome.COMPLETED)] if starts else [])
+
+
 def test_a_resumed_run_that_was_stopped_stops(tmp_path: Path) -> None:
     """A vote in the checkpoint reaches the loop only at the end of the epoch that was cut, which is finished first."""
     votes, host = plugin("votes", on_batch_end=lambda run: run.stop("enough")), Tiny()

@@ -55,7 +55,7 @@ def train(  # noqa: PLR0917 - the signature is LightGBM's
     trainee = LightGBMTrainee(scheduled=scheduled, evaluates_training=trains_on is not None)
     run = Run.of(trainee, validation_data=valid_sets, metric_names=metric_names(names, trains_on or TRAINING))
     driver = Driver(plugins, resume=resume, host=NoHost(ADAPTER), always_ends=True)
-    driver.prepare(run)
+    driver.begin(run, start=False)
     training = _Training(driver, trainee, run)
     try:
         if beside and run.resumed_from is not None:
