@@ -20,13 +20,13 @@ from hookcore.store.directory import (
     prune,
     remove,
     set_aside,
-    write,
 )
 from hookcore.store.files import make_directory, move_aside, move_file_aside, read_file, write_bytes, write_file
 from hookcore.store.locking import Lock, is_locked, lock, lock_file
 from hookcore.store.manifest import verify
 from hookcore.store.retention import Ranked, Retention, ranked
 from hookcore.store.saved import MANIFEST, RECORD, SavedCheckpoint, name_of
+from hookcore.store.writing import write
 
 __all__ = [
     "MANIFEST",

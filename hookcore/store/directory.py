@@ -1,136 +1,33 @@
-"""A directory of checkpoints: write, list, rank and remove them."""
+"""A directory of checkpoints: list, rank, prune, remove, set aside and repair them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import shutil
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from hookcore.errors import CheckpointError, DiskFullError
+from hookcore.errors import CheckpointError
 from hookcore.paths import local_path
-from hookcore.raised import chain
-from hookcore.store import disk
-from hookcore.store import files as on_disk
+from hookcore.store import disk, files
 from hookcore.store.files import TEMPORARY
-from hookcore.store.manifest import read_unverified, seal, verify
+from hookcore.store.manifest import read_unverified, verify
 from hookcore.store.retention import ranked
 from hookcore.store.saved import MANIFEST, NAME, SavedCheckpoint, name_of
-from hookcore.text import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hookcore.store.locking import Lock
     from hookcore.store.retention import Retention
-    from hookcore.trainee import Mode
 
 logger = logging.getLogger("hookcore")
 
 Known: TypeAlias = dict["Path", tuple[object, SavedCheckpoint]]
 """The checkpoints that were read, by path, each with a mark that changes if its manifest does."""
 
-_REPLACED: Final = f"{TEMPORARY}replaced-"
+REPLACED: Final = f"{TEMPORARY}replaced-"
 """The beginning of a checkpoint's name while a new checkpoint of the same step replaces it."""
-
-
-def write(
-    root: Path,
-    *,
-    epoch: int,
-    step: int,
-    metric: str | None,
-    value: float | None,
-    mode: Mode | None = None,
-    record: str,
-    files: Callable[[Path], None],
-    retention: Retention | None = None,
-    space: int = 0,
-    accumulated: int = 0,
-    lock: Lock | None = None,
-) -> SavedCheckpoint:
-    """Write the checkpoint of `step` under `root`, replace one of the same name, and return it once it is durable.
-
-    * `epoch`, counted from zero, `step`, and `accumulated`, the number of batches since the latest update: when it was taken.
-    * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
-    * `record`: the text of `run.json`.
-    * `files`: a function that writes the trainee's files into the directory that it is given.
-    * `retention`: stored in the manifest, for a later prune.
-    * `space`: the number of bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if less
-      than that is free, or less than the newest checkpoint takes.
-    * `lock`: the directory's lock, which is checked before anything is written, and again before the checkpoint gets its name.
-
-    Raises `DiskFullError` if the disk or the quota is full, `CheckpointError` for other failures, and what `files` raises. After
-    an error every other checkpoint is untouched, and nothing half-written has a checkpoint's name.
-    """
-    root = local_path(root, "directory")
-    final = root / name_of(step, accumulated)
-    temporary = root / f"{TEMPORARY}{final.name}"
-    checkpoint = SavedCheckpoint(final, epoch, step, metric, value, mode, retention, accumulated)
-    if lock is not None:
-        lock.check()
-    needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
-    try:
-        if lock is None or not root.is_dir():  # to lock a directory makes it
-            on_disk.make_directory(root)
-        on_disk.remove(temporary)
-        usage = shutil.disk_usage(root)
-        if usage.free < needed and usage.total:  # a total of 0 means that the file system does not report its size
-            _raise_disk_full(final, needed, usage.free)
-        disk.mkdir(temporary)
-        files(temporary)
-        seal(checkpoint, temporary, record)
-        for below in on_disk.directories(temporary):
-            disk.sync(below)
-        if lock is not None:
-            lock.check()
-        disk.sync_appended()  # logs first, so that they lack nothing that the checkpoint counts
-        _rename_into_place(temporary, final)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        _clean_up(temporary, lock)
-        full = _disk_full_error(error)
-        if full is not None:
-            _raise_disk_full(final, needed, shutil.disk_usage(root).free, full)
-        if isinstance(error, OSError):
-            raise CheckpointError(
-                f"The checkpoint {final} could not be written: {error.strerror or error}. Earlier checkpoints are untouched."
-            ) from error
-        raise
-    finally:
-        _clean_up(temporary, lock)
-    return checkpoint
-
-
-def _clean_up(temporary: Path, lock: Lock | None) -> None:
-    """Remove `temporary`, unless it may be what another run is writing."""
-    if lock is None or lock.holds:
-        on_disk.try_to_remove(temporary)
-
-
-def _rename_into_place(temporary: Path, final: Path) -> None:
-    """Give `temporary` the name `final`, durably."""
-    replaced = final.parent / f"{_REPLACED}{final.name}"
-    if os.path.lexists(replaced):  # left by a process that was killed, perhaps before it synced the names
-        disk.sync(final.parent)
-    if os.path.lexists(final):
-        _remove(final.parent, [replaced])
-        # If the process dies between the two renames, `open_directory` gives the old checkpoint its name back.
-        disk.rename(final, replaced)
-        try:
-            disk.rename(temporary, final)
-        except BaseException:
-            disk.rename(replaced, final)
-            raise
-    else:
-        disk.rename(temporary, final)
-    disk.sync(final.parent)
-    with contextlib.suppress(CheckpointError):
-        _remove(final.parent, [replaced])
 
 
 def open_directory(root: Path) -> None:
@@ -143,18 +40,18 @@ def open_directory(root: Path) -> None:
     root = local_path(root, "directory")
     probe = root / f"{TEMPORARY}probe"
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be written to"):
-        on_disk.make_directory(root)
+        files.make_directory(root)
         for directory in (*root.glob("earlier-*"), root):  # a process that moved something here may have been killed
             disk.sync(directory)
         for left in sorted(root.glob(f"{TEMPORARY}*")):
-            name = left.name.removeprefix(_REPLACED)
+            name = left.name.removeprefix(REPLACED)
             try:
                 if NAME.fullmatch(name) and not os.path.lexists(root / name):
                     disk.rename(left, root / name)
-                elif left.name.startswith(_REPLACED):
-                    _remove(root, [left])
+                elif left.name.startswith(REPLACED):
+                    remove_all(root, [left])
                 else:
-                    on_disk.remove(left)
+                    files.remove(left)
             # For example, a process on another machine reads it, or it is nested too deeply; the probe below decides.
             except (OSError, RecursionError, CheckpointError) as error:
                 logger.warning("%s was left behind and cannot be removed: %s", left, error)
@@ -170,7 +67,7 @@ def named(root: Path) -> list[Path]:
     root = local_path(root, "directory")
     try:
         # A checkpoint that is being replaced has another name for a moment, and keeps that if the process dies then.
-        found = {path.name.removeprefix(_REPLACED): path for path in sorted(root.iterdir())}
+        found = {path.name.removeprefix(REPLACED): path for path in sorted(root.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -220,7 +117,7 @@ def prune(
     candidates = available(root, known)
     kept = {path.name for path in [*retention.reasons(candidates), *(checkpoint.path for checkpoint in also)]}
     removed = [checkpoint for checkpoint in candidates if checkpoint.path.name not in kept]
-    _remove(local_path(root, "directory"), [checkpoint.path for checkpoint in removed])
+    remove_all(local_path(root, "directory"), [checkpoint.path for checkpoint in removed])
     return removed
 
 
@@ -230,14 +127,14 @@ def clear(root: Path) -> None:
     Raises `CheckpointError` if one cannot be removed.
     """
     root = local_path(root, "directory")
-    _remove(root, root.glob(f"{_REPLACED}*"))
-    _remove(root, named(root))
+    remove_all(root, root.glob(f"{REPLACED}*"))
+    remove_all(root, named(root))
     with _checkpoint_errors(f"The checkpoint directory {root} cannot be cleared"):
         left = list(root.glob(f"{TEMPORARY}*"))
         if left:  # so that what a killed process was removing cannot get its name back
             disk.sync(root)
         for path in left:
-            on_disk.remove(path)
+            files.remove(path)
 
 
 def remove(path: Path) -> None:
@@ -245,22 +142,22 @@ def remove(path: Path) -> None:
 
     It is renamed first, so that a half-removed one never has a checkpoint's name.
     """
-    _remove(path.parent, [path])
+    remove_all(path.parent, [path])
 
 
-def _remove(root: Path, paths: Iterable[Path]) -> None:
+def remove_all(root: Path, paths: Iterable[Path]) -> None:
     """Remove those of the checkpoints `paths`, under `root`, that exist."""
     doomed = {path: root / f"{TEMPORARY}removed-{path.name}" for path in paths if os.path.lexists(path)}
     for path, new in doomed.items():
         with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
-            on_disk.remove(new)
+            files.remove(new)
             disk.rename(path, new)
     if doomed:
         with _checkpoint_errors(f"Checkpoints under {root} cannot be removed"):
             disk.sync(root)
     for path, new in doomed.items():
         with _checkpoint_errors(f"The checkpoint {path} cannot be removed"):
-            on_disk.remove(new)
+            files.remove(new)
 
 
 def set_aside(root: Path, after: int = -1, accumulated: int = 0) -> Path | None:
@@ -273,7 +170,7 @@ def set_aside(root: Path, after: int = -1, accumulated: int = 0) -> Path | None:
     if not old:
         return None
     with _checkpoint_errors(f"The checkpoints of an earlier run in {root} cannot be set aside"):
-        return on_disk.move_aside(root, {path: name_of(*_place(path)) for path in old})
+        return files.move_aside(root, {path: name_of(*_place(path)) for path in old})
 
 
 @contextlib.contextmanager
@@ -306,22 +203,3 @@ def _first_that_verifies(root: Path, candidates: Iterable[SavedCheckpoint], want
             if path in listed:
                 return checkpoint
     raise CheckpointError(f"No {wanted} that verifies under {root}." + "".join(f" {problem}" for problem in damaged))
-
-
-def _raise_disk_full(path: Path, needed: int, free: int, cause: OSError | None = None) -> NoReturn:
-    if cause is not None and cause.errno == errno.EDQUOT:  # the quota may leave less than the disk's free space
-        expected = f"about {format_size(needed)}" if needed else "more than it leaves"
-        problem = f"The disk quota is used up: the checkpoint {path} needs {expected}"
-    else:
-        # If the disk filled up although `needed` was free, the checkpoint needs more than that.
-        expected = f"about {format_size(needed)}" if needed > free else f"more than {format_size(free)}"
-        problem = f"The disk is full: the checkpoint {path} needs {expected}"
-    raise DiskFullError(f"{problem}, and the disk has {format_size(free)} free. Earlier checkpoints are untouched.") from cause
-
-
-def _disk_full_error(error: BaseException | None) -> OSError | None:
-    """Return the error of a full disk or quota that caused `error`, or None. Libraries wrap it in errors of their own."""
-    for link in () if error is None else chain(error):
-        if isinstance(link, OSError) and link.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return link
-    return None
