@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from hookcore.active_hooks import ActiveHooks
 from hookcore.captures import Captures
-from hookcore.dispatch import Hooks, Switch, compile_hooks, raise_first
+from hookcore.dispatch import raise_first
 from hookcore.ending import tell_of_end
 from hookcore.error_policy import ErrorPolicy
 from hookcore.errors import CapabilityError, HookcoreError, Preempted
@@ -20,10 +21,10 @@ from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.observations import Observations
 from hookcore.registry.discovery import warn_left_out
-from hookcore.registry.inspection import implementations, show_progress
+from hookcore.registry.inspection import show_progress
 from hookcore.run import Position
 from hookcore.stacks import is_executing
-from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
+from hookcore.timing import Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_accumulates",
+        "_active",
         "_asked",
         "_batch",
-        "_batches_timed",
         "_begun",
         "_captures",
         "_continues_epoch",
@@ -63,24 +64,14 @@ class Session:
         "_epoch",
         "_epoch_metrics",
         "_fresh_metrics",
-        "_handles",
         "_host",
-        "_implemented_batch_hooks",
         "_is_copy",
         "_observations",
-        "_on_batch_begin",
-        "_on_batch_end",
-        "_plain_batch_hooks",
         "_plugins",
         "_policy",
         "_progress",
-        "_switch",
         "_thread",
-        "_timed_batch_hooks",
-        "_timing",
         "_voted",
-        "_wants_metrics",
-        "_window_left",
         "always_ends",
         "hooks",
         "latest",
@@ -129,16 +120,16 @@ class Session:
         self._drops_latest = run.steps_per_epoch is not None
         self._continues_epoch = False
         self._plugins = plugins
-        self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
+        handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         run.shared.parameters, run.shared.shows_progress = {}, show_progress(plugins)
         self._policy = ErrorPolicy(run.failures, plugins, on_error, self._host.ends_of_data, self._compile)
         self._captures = Captures(run, plugins, self._policy, self._record, clock)
         self._asked = self._captures.asked
         """The same list as in `_captures`, because every batch looks at it: who wants a capture of this moment."""
         self._ended = False
-        run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
-        self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
-        self.hooks, self._switch = Hooks(), Switch()
+        run.shared.plugin_seconds = dict.fromkeys(handles, 0.0)
+        self._active = ActiveHooks(handles, self._policy, Timing(run.shared.plugin_seconds, clock))
+        self.hooks = self._active.hooks
         self._compile()
         run.shared.parameters = {
             registered.name: self._policy.ask(registered, "a parameter", registered.parameters, {}) for registered in plugins
@@ -161,34 +152,7 @@ class Session:
         _driven.add(self)
 
     def _compile(self) -> None:
-        """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
-        plain = implementations(self._policy.active)
-        timed = self._timing.timed(plain)
-        batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
-        batches = {hook: plain[hook] for hook in BATCH_HOOKS}
-        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
-        self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
-        self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
-        others = compile_hooks(timed, self._handles, self._policy, self._switch)
-        for hook in timed:
-            setattr(self.hooks, hook, getattr(others, hook))
-        self._use_batch_hooks(timed=self._batches_timed)
-
-    def _use_batch_hooks(self, *, timed: bool) -> None:
-        self._batches_timed, chosen = timed, self._timed_batch_hooks if timed else self._plain_batch_hooks
-        for hook in BATCH_HOOKS:
-            setattr(self.hooks, hook, getattr(chosen, hook))
-        # None if no plugin implements it: in training, with cold processor caches, even an empty call costs as much as a plugin.
-        # The end of a batch also counts the timing window for plugins that implement only its beginning.
-        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._implemented_batch_hooks else None
-        self._on_batch_end = chosen.on_batch_end if self._implemented_batch_hooks & {"on_batch_begin", "on_batch_end"} else None
-
-    def _begin_timing_window(self) -> None:
-        """Switch to timed or plain hooks for the next batches."""
-        timed, self._window_left = self._timing.next_window(timed=self._batches_timed)
-        if timed != self._batches_timed:
-            self._use_batch_hooks(timed=timed)
+        self._active.compile(self._policy.active)
 
     @property
     def position(self) -> Position:
@@ -273,8 +237,7 @@ class Session:
         self.hooks.on_train_begin()
         if self._asked:
             self._captures.hand_out()
-        self._window_left = FIRST_WINDOW
-        self._use_batch_hooks(timed=True)
+        self._active.begin_timing()
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin `epoch` with `on_epoch_begin`, unless it began in the run that this one resumes."""
@@ -311,8 +274,8 @@ class Session:
             batch = self._batch
         self._progress.batch = batch
         self._cuts = "batch"
-        if self._on_batch_begin is not None:
-            self._on_batch_begin(batch)
+        if self._active.on_batch_begin is not None:
+            self._active.on_batch_begin(batch)
         if self._drops_latest:
             self.latest = None
 
@@ -328,11 +291,12 @@ class Session:
         progress.batch = batch
         progress.step += 1
         self._batch += 1
-        if self._on_batch_end is not None:
-            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
-            self._window_left -= 1
-            if not self._window_left:
-                self._begin_timing_window()
+        active = self._active
+        if active.on_batch_end is not None:
+            active.on_batch_end(batch, Metrics(metrics) if active.reads_metrics else _NO_METRICS)
+            active.window_left -= 1
+            if not active.window_left:
+                active.begin_window()
         self._cuts = ""
         if self._asked or self.shared.interruption is not None:
             self.settle()
@@ -345,11 +309,12 @@ class Session:
         self._batch += batches
         batch = self._progress.batch = self._batch - 1
         self._accumulates, self._cuts = not updates, "held"
-        if self._on_batch_end is not None:
-            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
-            self._window_left -= 1
-            if not self._window_left:
-                self._begin_timing_window()
+        active = self._active
+        if active.on_batch_end is not None:
+            active.on_batch_end(batch, Metrics(metrics) if active.reads_metrics else _NO_METRICS)
+            active.window_left -= 1
+            if not active.window_left:
+                active.begin_window()
 
     def update(self, updates: int) -> None:
         """Count updates that `batches_end` was not told of."""
@@ -438,9 +403,9 @@ class Session:
     def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End a batch of an evaluation with `on_evaluate_batch_end`. `metrics` are as the framework has them."""
         self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
-        self._window_left -= 1
-        if not self._window_left:
-            self._begin_timing_window()
+        self._active.window_left -= 1
+        if not self._active.window_left:
+            self._active.begin_window()
         if self.shared.interruption is not None:
             if not self._cuts:
                 self.settle()
@@ -493,7 +458,7 @@ class Session:
             self._policy.warn_of_disabled()
         finally:
             self.shared.release()
-            self._on_batch_begin = self._on_batch_end = self.refuse_fact
+            self._active.refuse_batches(self.refuse_fact)
 
     def leave_to_parent(self) -> None:
         """Stop calling plugins, in a forked child: only the parent drives the run, and the child may end at any time.
@@ -501,9 +466,8 @@ class Session:
         If the child was forked within a hook, the plugins after the one that forked are not called in the child either.
         """
         self._is_copy = self._ended = True
-        self._switch.turn_off(self.refuse_fact)
+        self._active.turn_off(self.refuse_fact)
         self._asked.clear()
-        self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
     def refuse_fact(self, *_: object) -> None:
         """Raise `HookcoreError`: the run has ended before its loop, or another process drives it."""
