@@ -32,7 +32,8 @@ from hookcore.metric_names import MetricNames
 from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
 from hookcore.registry.inspection import Registered
-from hookcore.run import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, Run, StopReason
+from hookcore.run import Run
+from hookcore.run_state import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, StopReason
 from hookcore.session import Session
 from hookcore.specs import HOOKS
 from hookcore.trainee import Trainee

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from hookcore.resume import Resume
-    from hookcore.run import Position
+    from hookcore.run_state import Position
     from hookcore.sequence import Events
     from hookcore.session import Session
     from hookcore.trainee import Trainee

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from hookcore.errors import PluginError
 from hookcore.raised import describe, interrupts, note, traceback_of
-from hookcore.run import PluginFailure
+from hookcore.run_state import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

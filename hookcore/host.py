@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore.run import Position
+    from hookcore.run_state import Position
 
 
 class Host(Protocol):

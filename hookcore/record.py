@@ -12,7 +12,7 @@ from hookcore import record_schema, state
 from hookcore.errors import CheckpointError
 from hookcore.metrics import Metrics
 from hookcore.raised import describe, interrupts, shortened
-from hookcore.run import Decision, Position, StopReason
+from hookcore.run_state import Decision, Position, StopReason
 from hookcore.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:

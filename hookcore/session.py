@@ -22,7 +22,7 @@ from hookcore.metrics import Metrics
 from hookcore.observations import Observations
 from hookcore.registry.discovery import warn_left_out
 from hookcore.registry.inspection import show_progress
-from hookcore.run import Position
+from hookcore.run_state import Position
 from hookcore.stacks import is_executing
 from hookcore.timing import Timing
 from hookcore.trainee import reason_lacking
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.registry.inspection import Registered
-    from hookcore.run import Run, Shared
+    from hookcore.run import Run
+    from hookcore.run_state import Shared
     from hookcore.store import SavedCheckpoint
 
 logger = logging.getLogger("hookcore")

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import pytest
 
-from hookcore import Engine, ParameterError, Run, SavedCheckpoint, hookimpl
-from hookcore.run import Progress
+from hookcore import Engine, ParameterError, Progress, Run, SavedCheckpoint, hookimpl
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, Console, EarlyStopping, ReduceLROnPlateau
