@@ -1,4 +1,4 @@
-"""Every error names the page of the documentation that helps, where a user meets the error, and once."""
+"""Every error names the page of the documentation that helps, once, in tracebacks and in the log."""
 
 from __future__ import annotations
 
