@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 _ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "Resume": "resume", "SavedCheckpoint": "store"}
-"""Names that are imported on first use, with their modules: to import these modules takes as long as all the others together."""
+"""Names that are imported on first use, with their modules, which take as long to import as all the others together."""
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -1,4 +1,4 @@
-"""The captures of a run: who asked for one, how it is taken, and who gets it."""
+"""The captures of a run: which plugins asked for one, and how it is taken and handed out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Captures:
         clock: Callable[[], float],
     ) -> None:
         self.asked: list[tuple[str, Callable[[Capture], None]]] = []
-        """Who wants a capture of this moment: plugins with their functions. The session has the same list."""
+        """The plugins that want a capture of this moment, with their functions. The session has the same list."""
         self._run = run
         self._plugins = plugins
         self._policy = policy

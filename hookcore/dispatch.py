@@ -43,7 +43,7 @@ class Policy(Protocol):
 
 
 _left_to_parent: Final[list[Wrapper]] = []
-"""Wrappers that were begun before a fork. A forked child keeps them, because to free one would run its `finally`."""
+"""Wrappers that were begun before a fork. A forked child keeps them, because freeing one would run its `finally`."""
 
 
 class Switch:

@@ -127,7 +127,7 @@ class Means:
 class _Single(float):
     """A 32-bit sum that was read from a checkpoint. Its sums and quotients have 32 bits too.
 
-    Python computes in 64 bits; for a sum or a quotient of 32-bit numbers, to round that to 32 bits gives the exact 32-bit result.
+    Python computes in 64 bits; for a sum or a quotient of 32-bit numbers, rounding that to 32 bits gives the exact 32-bit result.
     """
 
     def __add__(self, other: Any) -> Any:
@@ -158,6 +158,6 @@ def _widened(value: Any) -> Any:
         return float(value)
     if hasattr(value, "detach"):  # PyTorch
         return value.detach().float()
-    if not hasattr(value, "astype") or getattr(value, "dtype", None) == "float32":  # to convert to the same type takes JAX 5 us
+    if not hasattr(value, "astype") or getattr(value, "dtype", None) == "float32":  # converting to the same type takes JAX 5 us
         return value
     return value.astype("float32")

@@ -78,7 +78,7 @@ def extend(metrics: Metrics, more: Mapping[str, float]) -> None:
 
 
 _HAS_ITEM: Final[dict[type, bool]] = {}
-"""By type, whether its values have `item`. Cached, because to ask a TensorFlow value takes longer than to convert it."""
+"""By type, whether its values have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
 
 
 def check(name: Any, value: Any) -> None:

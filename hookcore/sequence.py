@@ -1,8 +1,8 @@
 """Turn a loop's facts into legal events. Pure: no plugin, no I/O, no votes.
 
-The rule: to begin a scope first closes every scope that cannot contain it, and opens every scope that must contain it. To end a
-scope first closes every scope that is open inside it, and begins the scope if that was never told. A batch that began and never
-ended was not trained or evaluated.
+The rule: beginning a scope first closes every scope that cannot contain it, and opens every scope that must contain it. Ending a
+scope first closes every scope that is open inside it, and begins the scope if its beginning was never told. A batch that began
+and never ended was not trained or evaluated.
 
 A loop may tell of an end before the evaluations that belong to it: it *holds* the end. A held batch is settled by `settled`, by
 the next batch, or by the epoch's end; a held epoch ends after the number of evaluations that it was held for, or at the next fact

@@ -126,7 +126,7 @@ class Session:
         self._policy = ErrorPolicy(run.failures, plugins, on_error, self._host.ends_of_data, self._compile)
         self._captures = Captures(run, plugins, self._policy, self._record, clock)
         self._asked = self._captures.asked
-        """The same list as in `_captures`, because every batch looks at it: who wants a capture of this moment."""
+        """The list of `_captures` with the plugins that want a capture of this moment, kept here because every batch reads it."""
         self._ended = False
         run.shared.plugin_seconds = dict.fromkeys(handles, 0.0)
         self._active = ActiveHooks(handles, self._policy, Timing(run.shared.plugin_seconds, clock))
@@ -172,7 +172,7 @@ class Session:
 
     @property
     def is_calling(self) -> bool:
-        """Whether a plugin is being called now, on any thread. The stacks are searched: to set a flag would slow every batch."""
+        """Whether a plugin is being called now, on any thread. Searches the stacks: setting a flag would slow every batch."""
         return is_executing(self, besides={"is_calling", "may_go_on"})
 
     @property

@@ -188,7 +188,7 @@ def begin_data(trainee: object, data: Any, epoch: int, batch: int) -> DataBegin:
 def restore_random(trainee: object) -> None:
     """Call the method `restore_random` of `trainee`, if it has one, once the data of a resumed epoch are at its next batch.
 
-    It puts back the random state of the snapshot that was restored last, because to read batches again has drawn from it.
+    It puts back the random state of the snapshot that was restored last, because reading batches again has drawn from it.
     """
     method = getattr(trainee, "restore_random", None)
     if method is not None:

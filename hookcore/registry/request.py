@@ -49,7 +49,7 @@ class Request:
     def make(self, catalogue: Sequence[metadata.EntryPoint] | None = None) -> Found:
         """Return the plugin. Raises `SpecError` for a mistake, and `LoadError` if the plugin cannot be imported or made.
 
-        `catalogue` is `entry_points(CATALOGUE)`. Pass it if you have many requests, because to read it takes longer than the
+        `catalogue` is `entry_points(CATALOGUE)`. Pass it if you have many requests, because reading it takes longer than the
         rest.
         """
         try:

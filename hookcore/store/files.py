@@ -245,7 +245,7 @@ def read(path: Path, at_most: int) -> bytes:
 
 
 def _open(path: Path) -> BufferedReader:
-    # Checked first, because to open a device can have effects. The flags of `open_for_reading` cover a file that is replaced
+    # Checked first, because opening a device can have effects. The flags of `open_for_reading` cover a file that is replaced
     # then.
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"it holds {path.name}, which is a link or not a plain file")

@@ -65,7 +65,7 @@ def write(
         lock.check()
     needed = max([space, *(on_disk.size(path) for path in named(root)[-1:])])
     try:
-        if lock is None or not root.is_dir():  # to lock a directory makes it
+        if lock is None or not root.is_dir():  # locking a directory has made it
             on_disk.make_directory(root)
         on_disk.remove(temporary)
         usage = shutil.disk_usage(root)

@@ -202,7 +202,7 @@ def test_registration_evaluates_no_property() -> None:
 def test_a_plugin_of_a_plain_class_keeps_its_attributes_inline() -> None:
     """A run does not make CPython create a dict for the attributes of a plain object, which would make them slower from then on.
 
-    To register the object itself with pluggy does.
+    Registering the object itself with pluggy does.
     """
 
     class Plainer:
@@ -252,7 +252,7 @@ def test_order_puts_wrappers_tryfirst_and_trylast_where_pluggy_does() -> None:
 
 
 def test_plugins_are_found_by_name_and_taken_out() -> None:
-    """An engine returns a plugin by its name; to unregister it removes it and its error policy."""
+    """An engine returns a plugin by its name; unregistering it removes it and its error policy."""
     plugin = Plain()
     one = engine(("mine", plugin), on_error={"mine": "raise"})
     assert one["mine"] is plugin
@@ -599,7 +599,7 @@ def test_two_engines_never_meet() -> None:
 
 
 def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
-    """To register and unregister plugins does not change the run in progress: its events, its error policy and its state."""
+    """Registering and unregistering plugins does not change the run in progress: its events, its error policy and its state."""
     late, failing_plugin = RecordingPlugin("late"), failing("on_epoch_end", "observer")[0]
     one = engine(Counter(), failing_plugin)
     session = one.start(Run())

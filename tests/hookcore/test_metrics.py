@@ -87,7 +87,7 @@ def test_a_name_outside_of_a_nested_mapping_counts(order: list[str], alone: bool
 
 @pytest.mark.parametrize("number", [0.5, 1, Tensor(2.0)])
 def test_a_number_is_read_whatever_the_others_are(number: Any) -> None:
-    """To read one number neither converts the other values nor fails if one of them is not a number."""
+    """Reading one number neither converts the other values nor fails if one of them is not a number."""
     other = Tensor(0.25)
     metrics = Metrics({"loss": number, "acc": other, "grade": "high"})
     assert metrics["loss"] == float(getattr(number, "value", number))
@@ -264,7 +264,7 @@ def test_in_a_history_of_an_earlier_version_nan_is_not_produced() -> None:
 
 
 def test_history_gives_copies() -> None:
-    """To change a list that the history returned does not change the history."""
+    """Changing a list that the history returned does not change the history."""
     history = History()
     history.append(0, {"loss": 1.0})
     history["loss"].append(2.0)
@@ -273,7 +273,7 @@ def test_history_gives_copies() -> None:
 
 
 def test_an_unknown_metric_in_the_history_is_an_error_with_the_nearest() -> None:
-    """To ask for a metric that was never logged is an error that lists those that were."""
+    """Asking for a metric that was never logged is an error that lists those that were."""
     history = History()
     history.append(0, {"val_loss": 1.0, "acc": 0.5})
     with pytest.raises(MetricError, match=r"No metric 'vall_loss' .*\['acc', 'val_loss'\]. Did you mean 'val_loss'"):

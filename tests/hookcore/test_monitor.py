@@ -132,7 +132,7 @@ def test_negated_series_in_the_other_mode_has_the_same_verdicts(mode: Any, min_d
 
 @given(modes, dyadic_deltas, dyadic_series, st.integers(-20, 20))
 def test_scaling_keeps_the_verdicts(mode: Any, min_delta: float, values: list[float], exponent: int) -> None:
-    """To scale the values and `min_delta` changes no verdict."""
+    """Scaling the values and `min_delta` changes no verdict."""
     scale = 2.0**exponent
     scaled = verdicts(Monitor(mode, min_delta=min_delta * scale), [value * scale for value in values])
     assert scaled == verdicts(Monitor(mode, min_delta=min_delta), values)
@@ -140,7 +140,7 @@ def test_scaling_keeps_the_verdicts(mode: Any, min_delta: float, values: list[fl
 
 @given(modes, dyadic_deltas, dyadic_series, dyadics)
 def test_shifting_keeps_the_verdicts(mode: Any, min_delta: float, values: list[float], shift: float) -> None:
-    """To add an offset to every value changes no verdict."""
+    """Adding an offset to every value changes no verdict."""
     shifted = verdicts(Monitor(mode, min_delta=min_delta), [value + shift for value in values])
     assert shifted == verdicts(Monitor(mode, min_delta=min_delta), values)
 

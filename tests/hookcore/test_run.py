@@ -30,7 +30,7 @@ def test_a_run_of_its_own_knows_nothing_yet() -> None:
 
 
 def test_the_learning_rate_is_the_trainees() -> None:
-    """To read and set the run's learning rate reads and sets the trainee's, as a float."""
+    """The run's learning rate is the trainee's, read and set as a float."""
     trainee = ScriptedTrainee(learning_rate=0.5)
     run = Run.of(trainee)
     assert run.learning_rate == 0.5
@@ -120,7 +120,7 @@ def test_no_trainee_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path) -> None:
-    """The double follows the protocol: a snapshot is a copy, and to restore or read it puts the trainee back."""
+    """The double follows the protocol: a snapshot is a copy, and restoring or reading it puts the trainee back."""
     trainee = ScriptedTrainee(learning_rate=0.5, weights=[1.0], optimizer_state=[2.0])
     whole, weights = trainee.snapshot(), trainee.snapshot(optimizer=False)
     trainee.write(whole, tmp_path)

@@ -83,7 +83,7 @@ def test_a_trainee_of_four_methods_is_saved_and_restored(base: type, tmp_path: P
 
 @bases
 def test_a_trainee_without_a_learning_rate_lacks_it(base: type) -> None:
-    """A plugin that sets a missing learning rate is refused by name, and to set it adds no attribute."""
+    """A plugin that sets a missing learning rate is refused by name, and setting it adds no attribute."""
     trainee = saving(base)
     with pytest.raises(
         CapabilityError, match=r"'reduce_lr_on_plateau' needs .* learning rate, but a custom trainee does not provide"

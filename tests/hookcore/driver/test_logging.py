@@ -63,7 +63,7 @@ def test_a_metric_that_is_logged_at_the_end_of_an_epoch_is_in_its_metrics_too() 
 
 
 def test_what_is_logged_makes_the_end_of_an_epoch_an_observation() -> None:
-    """If an epoch that was observed by steps ends with nothing fresh, to log a metric makes its end an observation."""
+    """If an epoch that was observed by steps ends with nothing fresh, logging a metric makes its end an observation."""
     recording = RecordingPlugin()
     driver = begun(logging_in("on_epoch_end", f1=1.0), recording)
     hold_and_evaluate(driver, 4.0)
@@ -125,14 +125,14 @@ def test_a_name_that_another_plugin_has_logged_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("value", ["high", None])
 def test_a_value_that_is_logged_must_be_a_number(value: Any) -> None:
-    """To log a value that is not a number is an error at once, which names the metric."""
+    """Logging a value that is not a number is an error at once, which names the metric."""
     driver = begun(logging_in("on_batch_end", f1=value))
     with pytest.raises(MetricError, match="Metric 'f1' must be a number, got"):
         driver.batch_end()
 
 
 def test_logging_on_another_thread_is_refused() -> None:
-    """To log on another thread is an error that names the plugin and the metrics, and nothing is recorded."""
+    """Logging on another thread is an error that names the plugin and the metrics, and nothing is recorded."""
     raised: list[BaseException] = []
 
     def log(run: Run) -> None:
@@ -155,7 +155,7 @@ def test_logging_on_another_thread_is_refused() -> None:
 
 @pytest.mark.parametrize("hook", ["on_exception", "on_train_end"])
 def test_logging_at_the_end_of_a_run_is_a_warning_and_after_it_an_error(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """To log a metric in the run's last events leads to a warning; to log one outside of a run is an error."""
+    """Logging a metric in the run's last events leads to a warning; logging one outside of a run is an error."""
     driver = begun(logging_in(hook, f1=1.0))
     run = run_of(driver)
     driver.end(BoomError() if hook == "on_exception" else None)

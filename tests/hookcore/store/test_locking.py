@@ -69,7 +69,7 @@ def is_free(root: Path) -> bool:
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
-    """As long as another process trains into a directory, to lock it is an error that names the process."""
+    """As long as another process trains into a directory, locking it is an error that names the process."""
     store.lock(tmp_path / "runs").release()  # whose file's number the other process's may get
     with process(HOLDER, tmp_path / "runs") as holder:
         with pytest.raises(CheckpointError, match=rf"runs is in use: .*held by process {holder.pid} on \S+\. Stop that run"):
