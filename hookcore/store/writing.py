@@ -15,6 +15,7 @@ from hookcore.store import disk
 from hookcore.store import files as on_disk
 from hookcore.store.directory import REPLACED, named, remove_all
 from hookcore.store.files import TEMPORARY
+from hookcore.store.hashed import hashes_in
 from hookcore.store.manifest import seal
 from hookcore.store.saved import SavedCheckpoint, name_of
 from hookcore.text import format_size
@@ -37,7 +38,7 @@ def write(
     value: float | None,
     mode: Mode | None = None,
     record: str,
-    files: Callable[[Path], None],
+    files: Callable[[Path], object],
     retention: Retention | None = None,
     space: int = 0,
     accumulated: int = 0,
@@ -48,7 +49,8 @@ def write(
     * `epoch`, counted from zero, `step`, and `accumulated`, the number of batches since the latest update: when it was taken.
     * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
     * `record`: the text of `run.json`.
-    * `files`: a function that writes the trainee's files into the directory that it is given.
+    * `files`: a function that writes the trainee's files into the directory that it is given. It may return what `write_hashed`
+      returned, by the files' paths relative to that directory: these files are not read again to be hashed.
     * `retention`: stored in the manifest, for a later prune.
     * `space`: the number of bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if less
       than that is free, or less than the newest checkpoint takes.
@@ -72,8 +74,7 @@ def write(
         if usage.free < needed and usage.total:  # a total of 0 means that the file system does not report its size
             _raise_disk_full(final, needed, usage.free)
         disk.mkdir(temporary)
-        files(temporary)
-        seal(checkpoint, temporary, record)
+        seal(checkpoint, temporary, record, hashes_in(files(temporary)))
         for below in on_disk.directories(temporary):
             disk.sync(below)
         if lock is not None:

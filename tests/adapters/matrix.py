@@ -1,6 +1,6 @@
-"""The tables of docs/adapters.md, made of what is recorded of each adapter: `python -m tests.adapters.matrix` writes them.
+"""Generate the tables of docs/adapters.md from the record of each adapter: `python -m tests.adapters.matrix` writes them.
 
-To add an adapter, give it a line in `NETWORKS` or `OTHERS`, record what its tests find, and write the tables.
+To add an adapter, add a line to `NETWORKS` or `OTHERS`, record the results of its tests, and write the tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARTLY: Final = "(✓)"
 
 @attrs.frozen
 class Column:
-    """An adapter, as the tables have it: its title, and its records, each with what sets it apart from the others."""
+    """A column of the tables: its title, and the records of its adapter, each with what distinguishes it from the others."""
 
     title: str
     records: Mapping[str, str]
@@ -52,13 +52,13 @@ NETWORKS: Final = (
     Column("PyTorch", {"loop-torch": ""}),
     Column("JAX", {"loop-jax": ""}),
 )
-"""The adapters of frameworks for neural networks: one table."""
+"""The adapters of frameworks for neural networks, in one table."""
 OTHERS: Final = (
     Column("scikit-learn", {"sklearn": ""}),
     Column("XGBoost", {"xgboost": ""}),
     Column("LightGBM", {"lightgbm": "`train`", "lightgbm-callback": "`LightGBMAdapter`"}),
 )
-"""The others: a table of their own, so that each fits into 80 columns."""
+"""The others, in a second table, so that each table fits into 80 columns."""
 COLUMNS: Final = (*NETWORKS, *OTHERS)
 
 
@@ -67,7 +67,7 @@ def words(name: str) -> str:
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a Markdown table without outer bars, the first row its head, all columns but the first centred."""
+    """Yield the lines of a Markdown table without outer bars; the first row is its head, and all other columns are centred."""
     head, *body = rows
     widths = [max(map(len, cells)) for cells in zip(head, *body, strict=True)]
     rule = [f":{'-' * (width - 2)}:" if number else "-" * width for number, width in enumerate(widths)]
@@ -80,7 +80,7 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def verdicts(record: Record, check: Check, case: str | None = None) -> set[str]:
-    """What came of the cases of a check, or of one of them, without the reasons."""
+    """Return the results of all cases of a check, or of one of them, without the reasons."""
     known = {name: told.partition(":")[0] for name, told in record.results.items()}
     if case is not None:
         return {known[f"{check.name.lower()}-{case}"]}
@@ -94,7 +94,7 @@ def mark(found: set[str]) -> str:
 
 
 def what_works(columns: Sequence[Column]) -> Iterator[str]:
-    """One table: a row for each clause of the contract, and one for each plugin."""
+    """Yield the lines of one table: a row for each clause of the contract, and one for each plugin."""
     rows = [["what is checked", *(column.title for column in columns)]]
     _, some = columns[0].read()[0]
     plugins = [name.partition("-")[2] for name in some.results if name.startswith("plugins-")]
@@ -107,7 +107,7 @@ def what_works(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def reasons(column: Column) -> Iterator[str]:
-    """A list of what does not work in one adapter, and why, once for each reason; then what else its harness declares."""
+    """Yield the list of what does not work in one adapter, each reason once, and then what else its harness declares."""
     records = column.read()
     told: dict[tuple[str, str], dict[str, None]] = {}
     for apart, record in records:
@@ -134,15 +134,15 @@ def _by_reason(record: Record) -> dict[str, str]:
 
 def _besides(record: Record) -> Iterator[str]:
     if record.declares["resumes"] == "epoch":
-        yield "a run is resumed where an epoch has ended, and nowhere else"
+        yield "a run can be resumed only from the end of an epoch"
     if not record.declares["tells_errors"]:
-        yield "an error in the loop's own code ends the run only when the next run begins"
+        yield "after an error in the loop's own code, the run ends only when the next run begins"
     if record.declares["interrupts"] != ["KeyboardInterrupt"]:
-        yield f"the caller gets Ctrl-C as {' or '.join(record.declares['interrupts'])}"
+        yield f"Ctrl-C reaches the caller as {' or '.join(record.declares['interrupts'])}"
 
 
 def votes(columns: Sequence[Column]) -> Iterator[str]:
-    """How many batches are trained after a vote to stop, by the hook of the vote: what the harnesses declare."""
+    """Yield the table of how many batches are trained after a vote to stop, by the hook of the vote, as the harnesses declare."""
     events = [field.name for field in attrs.fields(Votes)]
     rows = [["a vote in", *map(words, events)]]
     for column in columns:
@@ -161,7 +161,7 @@ def _counts(record: Record, events: Iterable[str]) -> list[str]:
 
 
 def blocks() -> dict[str, str]:
-    """The generated parts of the page, by the names of their marks."""
+    """Return the generated parts of the page, by the names of their marks."""
     listed = ["\n".join([f"- **{column.title}**", *reasons(column)]) for column in COLUMNS]
     return {
         "what works": "\n\n".join(["\n".join(what_works(group)) for group in (NETWORKS, OTHERS)]),
@@ -171,7 +171,7 @@ def blocks() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """The page, with the generated parts as they should be."""
+    """Return `page` with its generated parts replaced by new ones."""
     for name, block in blocks().items():
         begin, end = f"<!-- {name}: python -m tests.adapters.matrix -->", "<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

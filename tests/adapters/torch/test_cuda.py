@@ -100,6 +100,7 @@ def test_training_does_not_change_a_snapshot_and_it_is_pinned() -> None:
         assert bool((model.weight == value).all())
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_batches_do_not_wait_for_the_device() -> None:
     """With metrics that no plugin reads, nothing synchronizes within an epoch: PyTorch itself would raise."""
     model = nn.Linear(64, 1).cuda()
