@@ -13,6 +13,7 @@ from hookcore import (
     HOOKS,
     CapabilityError,
     Engine,
+    HookcoreError,
     Outcome,
     ParameterError,
     RegistrationError,
@@ -518,6 +519,17 @@ def test_two_plugins_errors_in_one_event_have_nothing_to_do_with_each_other() ->
     session.train_begin()
     assert len(session.run.failures) == 2
     assert not any("During handling" in failure.traceback for failure in session.run.failures)
+
+
+def test_a_copy_in_a_forked_child_refuses_batches_that_no_plugin_gets() -> None:
+    """After a fork the child's session refuses a batch even if no plugin has a hook for it."""
+    session = engine(Plain()).start(Run())
+    session.train_begin()
+    session.epoch_begin(0)
+    session.leave_to_parent()
+    for batch in (session.batch_begin, lambda: session.batch_end(0, {})):
+        with pytest.raises(HookcoreError, match="is driven by the process that forked this one"):
+            batch()
 
 
 def test_batches_that_nobody_hears_of_are_counted() -> None:
