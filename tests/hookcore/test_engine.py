@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -527,7 +528,7 @@ def test_a_copy_in_a_forked_child_refuses_batches_that_no_plugin_gets() -> None:
     session.train_begin()
     session.epoch_begin(0)
     session.leave_to_parent()
-    for batch in (session.batch_begin, lambda: session.batch_end(0, {})):
+    for batch in (session.batch_begin, functools.partial(session.batch_end, 0, {})):
         with pytest.raises(HookcoreError, match="is driven by the process that forked this one"):
             batch()
 
