@@ -458,7 +458,7 @@ def test_what_is_logged_at_the_end_of_the_run_is_a_warning(tmp_path: Path, caplo
 
     run = train([SimpleNamespace(name="late", on_train_end=log), Checkpoint(tmp_path)], steps=1)
     assert run.outcome is Outcome.COMPLETED
-    assert "late: saved=1 was logged after the run's last observation, and is in none" in caplog.messages
+    assert "late: saved=1 was logged after the last observation, so it is not in the history" in caplog.messages
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -163,7 +163,7 @@ def test_an_abandoned_run_ends_when_another_adapter_begins(caplog: pytest.LogCap
     abandoned.batch_begin()
     assert loop_over(engine).outcome is Outcome.COMPLETED
     assert first.outcome is Outcome.FAILED
-    assert "An earlier run of tiny ended by an exception that it did not tell of. It ends now, as loop begins" in caplog.text
+    assert "An earlier run of tiny ended with an exception that was not reported. It ends now, as loop begins" in caplog.text
     check_events(events(engine))
     assert [event[0] for event in events(engine)][3:5] == ["on_exception", "on_train_end"]
 

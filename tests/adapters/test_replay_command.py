@@ -148,7 +148,7 @@ def test_the_pictures_are_written(tmp_path: Path) -> None:
         ([], "Missing option '--plugin'"),
         (["--plugin", "early_stopping", "--vary", "monitor=loss,val_loss"], "choose it by --metric"),
         (["--plugin", "early_stopping:monitor=acc"], "has no metric 'acc'; there are: loss, val_loss"),
-        (["--plugin", "checkpoint:directory=x"], "a recorded run has metrics, and no model. That was in"),
+        (["--plugin", "checkpoint:directory=x"], "has metrics, and no model. See docs/writing-a-trainee.md. That was in"),
         (["--plugin", "nan_guard", "--metric", "what"], "has no metric 'what'"),
         (["--plugin", "early_stopping", "--lose-at-most", "-1"], "Invalid value for '--lose-at-most'"),
     ],

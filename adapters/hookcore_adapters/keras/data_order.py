@@ -14,7 +14,7 @@ from hookcore_adapters.keras.skip_batches import epoch_data
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hookcore.run import Position
+    from hookcore import Position
 
 _REPEATABLE: Final = "a keras.utils.PyDataset, or a tf.data pipeline whose order repeats"
 _SAMPLERS: Final = {"RandomSampler", "SequentialSampler", "SubsetRandomSampler", "WeightedRandomSampler"}

@@ -107,9 +107,8 @@ class KerasEvents:
         warn_of_misspelt(self.engine, model)
         # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
         codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
-        self._driver.prepare(
-            run, loop=next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
-        )
+        loop = next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
+        self._driver.begin(run, loop=loop, start=False)
 
     def start(self) -> None:
         """Have the run that was prepared begin for plugins."""

@@ -11,10 +11,9 @@ import attrs
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from hookcore import CapabilityError, HookcoreError, Plugins, Preempted, Resume, Run
+from hookcore import CapabilityError, HookcoreError, Plugins, Preempted, Progress, Resume, Run
 from hookcore.driver import Driver
 from hookcore.host import NoHost
-from hookcore.run import Progress
 from hookcore.trainee import NoTrainee
 from hookcore_adapters.lightning.metrics import NAMES, BatchMetrics, Fresh
 from hookcore_adapters.lightning.resuming import Resuming

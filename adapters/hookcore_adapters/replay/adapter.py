@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from hookcore import Position
     from hookcore.authoring import Capability, Snapshot
-    from hookcore.run import Position
     from hookcore_plugins.report.recorded import RecordedRun
 
 _CLOCKS: Final = (time.monotonic, time.perf_counter, time.time)

@@ -127,7 +127,7 @@ def test_a_fit_whose_directory_another_has_by_now_removes_nothing(tmp_path: Path
         ({"callbacks": []}, r"it does not fit: callbacks must be an object, got \[\]"),
         (
             {"callbacks": {"EarlyStopping_1": {"best": "x"}}},
-            "the state of EarlyStopping_1 does not fit: best_epoch must be there",
+            "the state of EarlyStopping_1 does not fit: best_epoch must be present",
         ),
     ],
 )
