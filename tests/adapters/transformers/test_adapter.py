@@ -13,13 +13,12 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from hookcore import CapabilityError, HookcoreError, MetricError, Outcome, Run, hookimpl
 from hookcore.testing import RecordingPlugin
-from hookcore_adapters.transformers import TransformersAdapter, installed
-from hookcore_adapters.versions import check_version
+from hookcore_adapters.transformers import TransformersAdapter
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
 from tests.adapters.transformers.harness import Samples, arguments, tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -396,22 +395,6 @@ def test_an_evaluation_that_a_later_callback_asks_for_is_told_to_be_lost(
         made.train()
     assert "list TransformersAdapter after the callback" in caplog.text
     assert hooks(made).count("on_evaluate_end") == 2
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (
-            lambda: check_version("4.57.1", installed.FLOOR, adapter="transformers", name="Transformers"),
-            "needs Transformers 5.0 or newer",
-        ),
-        (lambda: installed.explain(ModuleNotFoundError(name="accelerate")), r"pip install 'hookcore\[transformers\]'"),
-    ],
-)
-def test_what_must_be_installed_is_named(call: Callable[[], None], says: str) -> None:
-    """An old Transformers, or none, is an error that says what to install."""
-    with pytest.raises(ImportError, match=says):
-        call()
 
 
 def test_a_batch_outside_of_an_epoch_is_refused() -> None:
