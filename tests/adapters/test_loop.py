@@ -825,7 +825,7 @@ def test_batches_within_a_batch_are_refused() -> None:
     """A second `batches` while a batch of the first is open would train two batches at once: the error tells what to do."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
-            with pytest.raises(HookcoreError, match=r"give it data that yield pairs\. zip\(a, b\) does, but"):
+            with pytest.raises(HookcoreError, match=r"pass data that yield pairs\. zip\(a, b\) does, but"):
                 list(zip(loop.batches("ab"), loop.batches("cd"), strict=True))
 
 
@@ -855,7 +855,7 @@ def test_an_actors_error_ends_the_run_even_if_the_body_catches_it(hook: str, acc
         raise ZeroDivisionError
 
     plugin = SimpleNamespace(name="boom", **{hook: hookimpl(boom)})
-    with pytest.raises(HookcoreError, match="The run has ended by an error"), Loop([plugin], epochs=2) as loop:  # noqa: PT012
+    with pytest.raises(HookcoreError, match="An error has ended the run"), Loop([plugin], epochs=2) as loop:  # noqa: PT012
         for _ in loop.epochs():
             with contextlib.suppress(ZeroDivisionError):
                 for _ in loop.batches("ab", accumulate=accumulate):

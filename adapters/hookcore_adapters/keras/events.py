@@ -65,8 +65,10 @@ class KerasEvents:
     """The exception that the next run raises, between two batches."""
     batch_begin: Callable[[int], None] = attrs.field(init=False)
     batch_end: Callable[[int, Logs], None] = attrs.field(init=False)
-    """Called when a batch begins, and when it ends: the session's own methods, if they suffice. During training nothing is in the
-    processor's caches, and each call in between costs as much as a plugin."""
+    """Called when a batch begins, and when it ends: the session's own methods, if they suffice.
+
+    During training nothing is in the processor's caches, and each call in between costs as much as a plugin.
+    """
 
     def __attrs_post_init__(self) -> None:
         self._driver = Driver(self.engine, resume=self.resume, host=self, always_ends=self.arguments is not None)
@@ -106,7 +108,7 @@ class KerasEvents:
         self._counts = Counts.of(model)
         warn_of_misspelt(self.engine, model)
         # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
-        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
+        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to find the caller
         self._driver.prepare(
             run, loop=next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
         )

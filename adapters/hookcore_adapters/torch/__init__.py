@@ -1,4 +1,4 @@
-"""PyTorch: models and optimizers of a loop of your own as plugins see them, and data that can begin in mid-epoch."""
+"""PyTorch: models and optimizers in a loop that you write, and data that can start in mid-epoch."""
 
 from __future__ import annotations
 

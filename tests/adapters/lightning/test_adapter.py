@@ -438,7 +438,7 @@ def test_a_checkpoint_without_a_record_begins_plugins_anew(
     assert run_of(adapter).progress.step == 12
     assert [event[1] for event in recording.events if event[0] == "on_epoch_end"] == epochs
     assert recording.hooks.count("on_batch_end") == batches
-    assert f"step={step}.ckpt has no record of plugins" in caplog.text
+    assert f"step={step}.ckpt was saved without plugins" in caplog.text
 
 
 def test_a_record_of_a_moment_that_is_not_settled_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -500,7 +500,7 @@ def test_data_that_begin_again_within_an_epoch_are_told(
     """A loader that cannot begin in the middle trains on its first batches again, which is logged."""
     fit([Checkpoint(tmp_path, every_n_steps=1, keep_last=None)], max_epochs=1)
     fit([], data=loader(**data), max_epochs=1, resume=tmp_path / "step-00000002")
-    assert "resumed within epoch 1, after batch 2: its data begin again with their first batch" in caplog.text
+    assert "resumed in epoch 1, after batch 2: its data start again with their first batch" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ def test_workers_that_read_ahead_of_the_epoch_are_told(
     _, whole = fit([Checkpoint(tmp_path, keep_last=None)], data=loader(**data), max_epochs=2)
     fit([Checkpoint(tmp_path / "cut", keep_last=None)], data=loader(**data), max_epochs=1)
     _, resumed = fit([], data=loader(**data), max_epochs=2, resume=tmp_path / "cut")
-    assert ("epoch 2 has the order of the first one" in caplog.text) is is_told
+    assert ("epoch 2 has the order of the first epoch" in caplog.text) is is_told
     assert (weights(resumed) != weights(whole)) is is_told
 
 

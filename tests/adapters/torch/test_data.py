@@ -228,7 +228,7 @@ def test_a_sampler_that_hears_of_no_epoch_says_so_once(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING), Loop(epochs=3, trainee=trainee()) as loop:
         for _ in loop.epochs():
             list(loop.batches(enumerate(loader)))
-    assert ["is not told of epochs" in record.message for record in caplog.records] == [True]
+    assert ["does not know the epoch" in record.message for record in caplog.records] == [True]
 
 
 def warnings_of(data: Any, directory: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> list[str]:

@@ -411,8 +411,8 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_differences(tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: torch.optim.SGD(model.parameters()), "optimizer was Adam and is SGD now"),
-        (lambda model: torch.optim.Adam(model[0].parameters()), "groups of 6 parameters, and has groups of 2 now"),
+        (lambda model: torch.optim.SGD(model.parameters()), "optimizer was Adam and is now SGD"),
+        (lambda model: torch.optim.Adam(model[0].parameters()), "groups of 6 parameters, and now has groups of 2"),
         (
             lambda model: {"a": torch.optim.Adam(model.parameters())},
             "saved with optimizer optimizer, and TorchTrainee was given a",
