@@ -176,7 +176,7 @@ class Loop:
             self._check_runs()
             if self._to_skip:
                 logger.warning(
-                    "epoch %d had %d batches more when it was cut than its data has now", driver.epoch + 1, self._to_skip
+                    "epoch %d had %d more batches when it was interrupted than its data have now", driver.epoch + 1, self._to_skip
                 )
                 self._to_skip = 0
             metrics = self._epoch.metrics()

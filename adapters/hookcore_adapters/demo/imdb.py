@@ -151,7 +151,7 @@ def _words_for(path: Path) -> list[str]:
             index = json.loads(beside.read_text()) if beside.exists() else keras.datasets.imdb.get_word_index()
         return _labels(index)
     except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception without a network
-        click.echo(f"The words have numbers for names, as there is no {beside}, and Keras cannot get it: {error}")
+        click.echo(f"Words are shown as numbers, because {beside} does not exist and Keras cannot download it: {error}")
         return _labels({})
 
 

@@ -12,9 +12,9 @@ _ARRAYS: Final = f"{_KERAS}.data_adapters.array_data_adapter.ArrayDataAdapter"
 _DATASET: Final = f"{_KERAS}.data_adapters.py_dataset_adapter.PyDatasetAdapter"
 _TF: Final = "tensorflow.python"
 
-# What `fit` reads by: an epoch iterator over a data adapter.
+# How `fit` reads data: an epoch iterator over a data adapter.
 
-EPOCH_ITERATOR: Final = Internal(_ITERATOR, "by what fit reads its data")
+EPOCH_ITERATOR: Final = Internal(_ITERATOR, "the data that fit is reading")
 EXECUTIONS: Final = Internal(f"{_ITERATOR}._enumerate_iterator", "the executions of an epoch")
 ADAPTER: Final = Internal(f"{_KERAS}.data_adapters.data_adapter.DataAdapter", "whether data are in Keras's own form")
 ARRAYS: Final = Internal(_ARRAYS, "whether data are arrays")
@@ -34,7 +34,9 @@ IS_DATA_LOADER: Final = Internal(f"{_KERAS}.data_adapters.is_torch_dataloader", 
 
 READ: Final = Internal("keras.src.backend.tensorflow.trainer.TFEpochIterator._distributed_dataset", "the dataset that fit reads")
 STRATEGY: Final = Internal("keras.src.backend.tensorflow.trainer.TFEpochIterator._distribute_strategy", "how it is distributed")
-ORIGINAL: Final = Internal(f"{_TF}.distribute.input_lib.DistributedDataset._original_dataset", "what a replica's dataset is of")
+ORIGINAL: Final = Internal(
+    f"{_TF}.distribute.input_lib.DistributedDataset._original_dataset", "the dataset that is split between replicas"
+)
 INPUTS: Final = Internal("tensorflow.data.Dataset._inputs", "the datasets that a dataset reads")
 FUNCTIONS: Final = Internal("tensorflow.data.Dataset._functions", "the functions of a dataset")
 INPUT: Final = Internal(f"{_TF}.data.ops.map_op._ParallelMapDataset._input_dataset", "the dataset that a map reads")

@@ -13,14 +13,14 @@ _SHUFFLING: Final = RandomSampler | SubsetRandomSampler | WeightedRandomSampler
 _DEEPEST: Final = 5
 """How many nested batch samplers are searched for the sampler."""
 _LOST: Final = (
-    "the DataLoader shuffles by {sampler}, whose order in an epoch that was cut is lost: a run that is resumed there trains on "
-    "some samples twice and on others never. Give it a sampler whose order comes back: DataLoader(data, "
+    "the DataLoader shuffles by {sampler}, whose order cannot be repeated: a run that is resumed within an epoch trains on some "
+    "samples twice and on others never. Give it a sampler whose order can: DataLoader(data, "
     "sampler=ResumableSampler(data), ...), from hookcore_adapters.torch"
 )
 
 _HIDDEN: Final = (
-    "Loop.batches was given data of type {kind}, and TorchTrainee cannot tell whether they come in the same order again: if "
-    "they shuffle, a run that is resumed in an epoch that was cut trains on some samples twice and on others never. Give it a "
+    "Loop.batches was given data of type {kind}, and TorchTrainee cannot find out whether they come in the same order again. If "
+    "they shuffle, a run that is resumed within an epoch trains on some samples twice and on others never. Give it a "
     "DataLoader with a ResumableSampler itself: enumerate(loop.batches(loader)), not loop.batches(enumerate(loader))"
 )
 

@@ -252,7 +252,7 @@ def test_words_without_names_are_numbered(
     (reviews.parent / "imdb_word_index.json").unlink()
     monkeypatch.setattr(keras.datasets.imdb, "get_word_index", offline)
     assert imdb._from_file(reviews).words[4:6] == ["word 4", "word 5"]
-    assert "The words have numbers for names" in capsys.readouterr().out
+    assert "Words are shown as numbers" in capsys.readouterr().out
 
 
 def test_data_are_for_imdb(reviews: Path) -> None:

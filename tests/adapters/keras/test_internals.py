@@ -38,7 +38,7 @@ def test_the_installed_keras_has(part: Internal) -> None:
         is_there = is_there or part.name in set(attributes_set_by(owner))
     elif not is_there:
         is_there = importlib.util.find_spec(part.path) is not None
-    assert is_there, f"{part.path} is gone, which tells {part.purpose}"
+    assert is_there, f"{part.path} is missing, by which hookcore finds {part.purpose}"
 
 
 def attributes_set_by(kind: type) -> Iterator[str]:
@@ -91,7 +91,7 @@ def test_the_generator_without_a_seed_is_found() -> None:
 
 def test_a_part_that_is_gone_is_named() -> None:
     """If a private part is gone, using it is an error that names it, what it is for, and Keras's version."""
-    told = rf"is gone, which tells hookcore what for, in Keras {keras.__version__}"
+    told = rf", by which hookcore finds what for, is missing in Keras {keras.__version__}"
     with pytest.raises(HookcoreError, match=rf"keras\.src\.saving\.gone {told}"):
         _ = Internal("keras.src.saving.gone", "what for").value
     gone = Internal("keras.Layer._gone", "what for")

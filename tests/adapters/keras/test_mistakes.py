@@ -51,7 +51,7 @@ ENTRIES = pytest.mark.parametrize(
         (lambda: model_of("tf_keras.src.engine.training"), r"Model, a model of tf_keras, which is Keras 2\. .*loop\.Loop"),
         (lambda: model_of("torch.nn.modules.module"), r"Model, a module of PyTorch\. .*loop\.Loop"),
         (lambda: pytest.importorskip("sklearn.svm").SVC(), r"SVC, an estimator of scikit-learn\. .*loop\.Loop"),
-        (lambda: keras.layers.Dense(1), r"Dense, which is a part of Keras, but no model: put a layer into one"),
+        (lambda: keras.layers.Dense(1), r"Dense, which is a part of Keras, but not a model: put a layer into one"),
         (lambda: type(model_of("users")), r"the class Model\. Give an instance of it: Model\(\.\.\.\)"),
     ],
     ids=["Keras 2", "PyTorch", "scikit-learn", "layer", "class"],

@@ -290,9 +290,9 @@ NOT_OURS = ["evil.py", "assets/../../evil", "/assets/evil", "assets\\..\\evil", 
 
 @pytest.mark.parametrize("name", NOT_OURS)
 def test_an_archive_with_anything_else_in_it_is_refused(written: Path, name: str) -> None:
-    """A member that is no part of a model, or whose name leads out of the archive, is named and nothing is read."""
+    """A member that is not part of a model, or whose name leads out of the archive, is named, and nothing is read."""
     rewritten(written / MODEL_FILE, lambda members: members.update({name: b"x"}))
-    refused(written, "no part of a model")
+    refused(written, "not part of a model")
 
 
 def test_a_model_configuration_is_not_looked_at(written: Path) -> None:

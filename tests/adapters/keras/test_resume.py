@@ -371,7 +371,7 @@ def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptur
     short = KINDS[kind]((data[0][:12], data[1][:12]))
     arguments = {"batch_size": 6} if kind == "arrays" else {"shuffle": False}
     run = fit(small(), *short, epochs=2, verbose=0, plugins=[Checkpoint("other")], resume=step(3), **arguments)
-    assert "epoch 1 had 1 batches more when it was cut than its data have now" in caplog.text
+    assert "epoch 1 had 1 more batches when it was interrupted than its data have now" in caplog.text
     assert (run.outcome, run.history.epochs, run.progress.step) == ("completed", [0, 1], 5)
     assert run.history["loss"][0] == pytest.approx(before.history["loss"][0], rel=0.2)
 

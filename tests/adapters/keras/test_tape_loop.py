@@ -175,7 +175,7 @@ def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.
     ("arguments", "match"),
     [
         (lambda _: ({}, None), "model must be a model, or a dict of models by names of letters"),
-        (lambda _: ({"a": 1}, None), "got int, which is no model"),
+        (lambda _: ({"a": 1}, None), "got int, which is not a model"),
         (lambda model: ({"../a": model}, None), "model must be"),
         (lambda model: (model, "adam"), "optimizer must be an optimizer of Keras's, or a dict of them"),
         (lambda model: (model, {"a.b": keras.optimizers.SGD()}), "optimizer must be"),

@@ -255,7 +255,7 @@ def test_a_shuffling_loader_is_told_of_once_a_run(
     """When a run that is saved begins, and again when it is resumed within an epoch."""
     loader = DataLoader(range(6), **sampler)
     (told,) = warnings_of(loader, tmp_path / "begun", caplog, cut=2)
-    assert told.startswith("the DataLoader shuffles by RandomSampler, whose order in an epoch that was cut is lost")
+    assert told.startswith("the DataLoader shuffles by RandomSampler, whose order cannot be repeated")
     assert len(warnings_of(loader, tmp_path / "begun", caplog, resume="auto")) == 1
 
 

@@ -64,7 +64,7 @@ class EarlyStopping(PluginCallback):
 
     @property
     def best_weights(self) -> Any:
-        """The best epoch's weights, as `model.get_weights()` gave them, or None."""
+        """The weights of the best epoch, as returned by `model.get_weights()`, or None."""
 
         def without_tensors(value: Any) -> Any:
             return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
@@ -104,4 +104,4 @@ class EarlyStopping(PluginCallback):
             print_message(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
         snapshot = self.plugin.best_weights
         super().on_train_end(logs)
-        self.plugin.best_weights = snapshot  # the plugin resets it, and scripts read it after training
+        self.plugin.best_weights = snapshot  # scripts read it after training, but the plugin has reset it

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class ReduceLROnPlateau(PluginCallback):
-    """Keras's `ReduceLROnPlateau`: same parameters, defaults and attributes. A keyword that Keras would swallow is refused."""
+    """Keras's `ReduceLROnPlateau`: same parameters, defaults and attributes.
+
+    Unknown keywords, which Keras ignores, are refused.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class ReduceLROnPlateau(PluginCallback):
 
     @property
     def cooldown(self) -> int:
-        """The cooldown as given. As in Keras, one observation fewer than this number is skipped."""
+        """The given cooldown. As in Keras, one observation less than this number is skipped."""
         return self._cooldown
 
     @cooldown.setter
@@ -102,7 +105,7 @@ class ReduceLROnPlateau(PluginCallback):
         before = len(run.decisions)
         super().on_epoch_end(epoch, logs)
         reductions = run.decisions[before:]
-        # Keras's number, which is one more than the observations that the plugin still skips.
+        # Keras's count, which is one more than the number of observations that the plugin still skips.
         if reductions:
             self.cooldown_counter = self.cooldown
         elif is_available and self.in_cooldown():
@@ -112,11 +115,11 @@ class ReduceLROnPlateau(PluginCallback):
 
 
 class LearningRateScheduler(PluginCallback):
-    """Keras's `LearningRateScheduler`: `schedule(epoch, learning_rate)` or `schedule(epoch)`, as its signature says."""
+    """Keras's `LearningRateScheduler`: `schedule(epoch, learning_rate)` or `schedule(epoch)`, by its signature."""
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = schedule
-        # Keras gives the rate to every schedule that can take it, and the plugin only to one that asks for it.
+        # Keras passes the rate to every schedule that accepts a second argument, and the plugin only if it is required.
         super().__init__(plugins.LearningRateSchedule(self._with_rate if _takes_rate(schedule) else self._without_rate), verbose)
         self._rate: float | None = None
 

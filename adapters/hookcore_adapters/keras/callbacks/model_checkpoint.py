@@ -1,4 +1,4 @@
-"""`keras.callbacks.ModelCheckpoint`: the plugins' rules, and the store's durable writing."""
+"""`keras.callbacks.ModelCheckpoint`, with the plugins' comparison and the store's durable writing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATE: Final = schema.fields({"best": schema.optional(schema.number), "batches"
 
 
 class ModelCheckpoint(StatefulCallback):
-    """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced as a whole, or not at all."""
+    """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced completely or not at all."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ModelCheckpoint(StatefulCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         del logs
-        if self.save_best_only:  # now, so that an unknown direction is refused before anything is trained
+        if self.save_best_only:  # now, so that an unknown direction is refused before training
             self._best_monitor = self._best_monitor or self._make_monitor()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
