@@ -145,7 +145,7 @@ def test_the_rate_is_the_recorded_one_until_a_plugin_sets_it() -> None:
 def test_a_log_without_a_learning_rate_needs_one_for_plugins_that_set_it() -> None:
     """They are refused by name, with what to do; with a rate to begin with they decide."""
     columns = {"loss": [1.0, 2.0, 3.0]}
-    with pytest.raises(CapabilityError, match=r"'reduce_lr_on_plateau' needs .* the log does not tell it: give learning_rate="):
+    with pytest.raises(CapabilityError, match=r"'reduce_lr_on_plateau' needs .* it is not in the log: give learning_rate="):
         replay(columns, [ReduceLROnPlateau("loss", patience=1)])
     run = replay(columns, [ReduceLROnPlateau("loss", patience=1)], learning_rate=0.5)
     assert [decision.value for decision in run.decisions] == [0.05, pytest.approx(0.005)]
@@ -162,7 +162,7 @@ def test_a_plugin_that_needs_a_model_or_the_time_is_refused_by_name(tmp_path: Pa
     for plugin, message in [
         (Checkpoint(tmp_path), "'checkpoint' needs the trainee's checkpoint, but a recorded run has metrics, and no model"),
         (Activations(tmp_path), "'activations' needs the trainee's activations, but a recorded run has metrics, and no model"),
-        (TimeLimit(1), "'time_limit' decides by the time, and a replay takes none"),
+        (TimeLimit(1), "'time_limit' decides by the time, and a replay has no duration"),
         (TimeLimit(1, clock=time.time), "'time_limit' decides by the time"),
     ]:
         with pytest.raises(CapabilityError, match=message):

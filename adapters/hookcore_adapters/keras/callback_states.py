@@ -24,7 +24,7 @@ EMA_STATE: Final = schema.fields({"ema_weights_in_model": schema.truth})
 
 
 def calling_list() -> Any:
-    """Return the `CallbackList` that is calling a method of a callback now, or None if there is none."""
+    """Return the `CallbackList` that is calling a method of a callback now, or None without one."""
     calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - the only way to find the caller
     return next((found for found in calling if isinstance(found, keras.callbacks.CallbackList)), None)
 
@@ -67,7 +67,7 @@ class CallbackStates:
     _list: weakref.ref[Any] | None = None
 
     def called_by(self, callback_list: Any) -> None:
-        """Set the `CallbackList` that has the callbacks, or None if there is none."""
+        """Set the `CallbackList` that has the callbacks, or None if something else calls them."""
         self._list = None if callback_list is None else weakref.ref(callback_list)
 
     def _named(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Resuming:
     _before_validation: KerasRandom | None = None
     """The random state at the beginning of this epoch's validation, also if an interrupted validation will begin again.
 
-    None if there is none yet.
+    None before the first.
     """
     _resumes_validation: bool = False
     """Whether a validation was interrupted, and has not begun again."""

@@ -19,7 +19,7 @@ from hookcore_adapters.keras.keras_random import KerasRandom
 
 
 def epoch_data() -> Any:
-    """Return the epoch iterator of the Keras `fit` that is being executed, or None if there is none."""
+    """Return the epoch iterator of the Keras `fit` that is being executed, or None outside of `fit`."""
     read = (frame.f_locals.get("epoch_iterator") for frame in callers(sys._getframe()))  # noqa: SLF001 - callbacks do not get it
     return next((found for found in read if isinstance(found, internal_data.EPOCH_ITERATOR.value)), None)
 

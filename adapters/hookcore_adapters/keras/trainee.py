@@ -161,7 +161,7 @@ class KerasTrainee:
         return jax_state.reading(self._state.models, *own)
 
     def _all_optimizers(self) -> list[Any]:
-        """Return the given optimizers or, if there are none, those with which the models were compiled."""
+        """Return the given optimizers, or by default those with which the models were compiled."""
         compiled = (getattr(model, "optimizer", None) for model in self._state.models)
         return list(self._given_optimizers().values()) or [optimizer for optimizer in compiled if optimizer is not None]
 

@@ -177,7 +177,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # Any, also if Lig
 
     def _end(self, error: BaseException | None = None, *, by: str | None = None) -> None:
         """End the run, and keep its record for checkpoints that Lightning saves from now on."""
-        with contextlib.suppress(HookcoreError):  # interrupted where no record can be taken
+        with contextlib.suppress(HookcoreError):  # interrupted at a moment that has no record
             self._saved = self._own_state(quiet=True)
         self._batch_begin = self._batch_end = _ignore
         try:

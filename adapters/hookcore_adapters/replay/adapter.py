@@ -57,7 +57,7 @@ def replay(metrics: Any, plugins: Iterable[object] | Engine = (), *, learning_ra
 
     * `metrics`: a path, a `RecordedRun`, a `History`, columns, or rows: see `hookcore_plugins.report.recorded.run_of`.
     * `plugins`: what `Engine` takes, or an `Engine`. For a list, plugins that are installed for every run are left out.
-    * `learning_rate`: the initial rate, if the log has none. By default, plugins that set the rate are then refused.
+    * `learning_rate`: the initial rate, if the log lacks it. By default, plugins that set the rate are then refused.
 
     The run ends when a plugin votes to stop, or at the end of the log. `run.stop_reasons` and `run.decisions` hold what plugins
     would have asked for, and why. The effect of a learning rate that they set is unknown: the metrics remain the recorded ones.
@@ -235,7 +235,7 @@ class Replayed:
             return None
         if capability == "learning_rate":
             known = self._set is not None or self._recorded is not None
-            return None if known else "the log has none: give learning_rate=, or --learning-rate on the command line"
+            return None if known else "it is not in the log: give learning_rate=, or --learning-rate on the command line"
         return "a recorded run has metrics, and no model"
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:

@@ -39,7 +39,7 @@ class Result:
     votes: tuple[StopReason, ...]
     """Why it would have stopped; empty if it would not have stopped."""
     kept: Best | None
-    """The best value until then; None if there was none."""
+    """The best value until then; None if there was no number."""
     lost: float | None
     """By how much the best value of the whole run is better, in the metric's unit; 0 or more, or None if either is unknown."""
     trained: int

@@ -71,7 +71,7 @@ class StatefulCallback(LightCallback):
         return named(self.callbacks_of_fit())
 
     def state_dict(self) -> Mapping[str, Any] | None:
-        """Return the state to save, or None if there is none."""
+        """Return the state to save, or None for a callback without state."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
