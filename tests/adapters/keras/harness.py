@@ -138,7 +138,7 @@ class FitHarness(Harness):
         Feature.MIN_EPOCHS: "Keras has no such number",
         Feature.NO_LEARNING_RATE: "every optimizer of Keras has a learning rate",
         Feature.RATE_GROUPS: "an optimizer of Keras has one learning rate",
-        Feature.OWN_CHECKPOINT: "Keras's own checkpoints have only the model",
+        Feature.OWN_CHECKPOINT: "Keras's own checkpoints are of the model alone",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {Feature.SCHEDULE: "the optimizer's learning rate comes from a schedule"}
     votes = Votes(train_begin=1, epoch_begin=1)

@@ -32,7 +32,7 @@ def importing(tmp_path: Path, keras: str, *, backend: str | None = None, install
 
 
 def test_without_keras_the_extras_are_named(tmp_path: Path) -> None:
-    """Without Keras the import is an error that names Keras's extra, and that of a backend."""
+    """Without Keras, importing the adapter is an error that names the extras of Keras and of a backend."""
     message = importing(tmp_path, "raise ModuleNotFoundError('No module named keras', name='keras')")
     assert message.startswith("ImportError: The adapter for Keras needs Keras, which is not installed")
     assert "pip install 'hookcore[keras,tensorflow]'" in message
@@ -40,7 +40,7 @@ def test_without_keras_the_extras_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["2.15.0", "3.11.3"])
 def test_a_keras_that_is_too_old_is_named(tmp_path: Path, version: str) -> None:
-    """A Keras before the floor is an error that names both versions, and how to get a newer one."""
+    """An older Keras is an error that names both versions and the command to install a newer one."""
     message = importing(tmp_path, f"__version__ = {version!r}")
     assert message == (
         f"ImportError: The adapter for Keras needs Keras {FLOOR} or newer, and {version} is installed: "
@@ -50,7 +50,7 @@ def test_a_keras_that_is_too_old_is_named(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("backend", [None, "tensorflow"])
 def test_a_backend_that_is_not_installed_is_named(tmp_path: Path, backend: str | None) -> None:
-    """Without Keras's backend the import is an error that names it, what chose it, what is installed, and both ways out."""
+    """Without Keras's backend, the error names it, what chose it, the installed backends, and two solutions."""
     missing = "raise ModuleNotFoundError('No module named tensorflow', name='tensorflow')"
     message = importing(tmp_path, missing, backend=backend, installed="jax")
     assert "Keras's backend tensorflow is not installed" in message
@@ -61,20 +61,20 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path: Path, backend: str |
 
 
 def test_if_no_backend_is_installed_its_extra_is_named(tmp_path: Path) -> None:
-    """If no backend is installed, the error names none, and how to install the one that was chosen."""
+    """If no backend is installed, the error says how to install the chosen one."""
     message = importing(tmp_path, "raise ModuleNotFoundError('No module named jax', name='jax')", backend="jax")
     assert message.endswith("installed: none. To have it, pip install 'hookcore[keras,jax]'.")
 
 
 def test_another_error_of_keras_stays_as_it_is(tmp_path: Path) -> None:
-    """If Keras's import fails for another reason, its own error is what is seen."""
+    """If the import of Keras fails for another reason, its own error is raised."""
     message = importing(tmp_path, "raise ModuleNotFoundError('No module named h5py', name='h5py')")
     assert message == "ModuleNotFoundError: No module named h5py"
 
 
 def test_the_extras_are_those_that_the_import_names() -> None:
-    """The extra `keras` has the floor that the import checks, and no backend; each backend is an extra of its own."""
+    """The extra `keras` has the floor of the import and no backend, and each backend is a separate extra."""
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     assert extras["keras"] == [f"keras>={FLOOR}"]
-    for backend in BACKENDS:  # PyTorch's has what its own adapter needs besides
+    for backend in BACKENDS:  # PyTorch's extra also has what its adapter needs
         assert backend in [one.partition(">=")[0] for one in extras[backend]]
