@@ -120,7 +120,7 @@ def assert_same_end(resumed: Trained, recorded: Mapping[str, Any], names: Mappin
     assert resumed.trainee.snapshot() == uncut.trainee.snapshot()
 
 
-def test_a_run_resumed_from_an_earlier_checkpoint_ends_as_one_that_was_never_cut(
+def test_a_run_resumed_from_an_earlier_checkpoint_ends_as_an_uninterrupted_run(
     earlier: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the same plugins it takes the same decisions, and what was recorded before stays word for word."""

@@ -179,7 +179,7 @@ def test_a_vote_in_a_begin_hook_of_a_batch_leaves_that_batch_to_the_body() -> No
 
 
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_batch_end", "on_epoch_end"])
-def test_a_stopped_run_says_so(hook: str) -> None:
+def test_a_stopped_run_has_the_outcome_stopped(hook: str) -> None:
     """The outcome of a run that a plugin stopped is stopped, with the plugin's reason alone."""
     with Loop([StopAt(hook)], epochs=2) as loop:
         for _ in loop.epochs():
@@ -192,7 +192,7 @@ def test_a_stopped_run_says_so(hook: str) -> None:
 
 
 @pytest.mark.parametrize("logs", [True, False])
-def test_breaking_out_of_the_batches_ends_the_batch_and_goes_on(logs: bool) -> None:  # noqa: FBT001 - a parameter
+def test_breaking_out_of_the_batches_ends_the_batch_and_continues(logs: bool) -> None:  # noqa: FBT001 - a parameter
     """A `break` after training a batch ends that batch and then the epoch, and the run completes."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=2) as loop:
@@ -459,7 +459,7 @@ def test_logging_converts_nothing() -> None:
 
 
 @pytest.mark.parametrize("method", ["log", "epochs", "batches", "evaluation"])
-def test_outside_its_with_block_a_loop_says_so(method: str) -> None:
+def test_a_loop_outside_its_with_block_raises_an_error(method: str) -> None:
     """Every method of a loop that is not open, before and after, is an error that shows how to open it."""
     calls: dict[str, Callable[[Loop], object]] = {
         "log": lambda loop: loop.log(loss=1.0),
@@ -663,7 +663,7 @@ def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None
     ("parameter", "value"),
     [("epochs", "5"), ("epochs", -1), ("epochs", True), ("initial_epoch", 0.5), ("initial_epoch", None), ("steps_per_epoch", -2)],
 )
-def test_a_number_that_is_none_is_refused(parameter: str, value: Any) -> None:
+def test_an_invalid_number_is_refused(parameter: str, value: Any) -> None:
     """The error names the parameter and the value, before anything runs."""
     with pytest.raises(ParameterError, match=f"Loop: {parameter} must be an integer of at least 0.*got {value!r}"):
         Loop(**{parameter: value})

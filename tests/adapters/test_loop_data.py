@@ -79,7 +79,7 @@ def train(
     lengths=st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=3),
     accumulate=st.integers(1, 3),
 )
-def test_data_that_pass_over_batches_give_the_run_that_was_never_cut(lengths: list[tuple[int, bool]], accumulate: int) -> None:
+def test_data_that_skip_batches_resume_exactly(lengths: list[tuple[int, bool]], accumulate: int) -> None:
     """From each step, whether they can begin there or are read and dropped: the same batches and events; random numbers last."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
@@ -94,7 +94,7 @@ def test_data_that_pass_over_batches_give_the_run_that_was_never_cut(lengths: li
             assert sum(len(one.read) for one in data if one.passes) == sum(data[one].passes for one, _ in again)
 
 
-def test_each_epoch_is_told_to_the_data(tmp_path: Path) -> None:
+def test_the_data_get_each_epoch(tmp_path: Path) -> None:
     """So that they shuffle for it; from their first batch."""
     trainee = Knowing()
     train([Data(2, passes=True)], tmp_path, trainee=trainee)

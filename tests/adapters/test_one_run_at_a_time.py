@@ -169,7 +169,7 @@ def test_an_abandoned_run_ends_when_another_adapter_begins(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("fact", ["batch_end", "epoch_end", "evaluate_begin", "log", "end", "shortest begin", "shortest end"])
-def test_a_run_that_was_taken_for_abandoned_and_is_not_hears_why(fact: str) -> None:
+def test_a_run_that_was_wrongly_regarded_as_abandoned_raises_an_error(fact: str) -> None:
     """Its next fact is one clear error, and no plugin hears anything of it."""
     engine = engine_of()
     driver = Driver(engine, host=NoHost("tiny"))

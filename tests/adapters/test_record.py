@@ -204,7 +204,7 @@ def events(engine: Engine) -> list[str]:
 
 @hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_resumed_from_any_record_ends_as_the_run_that_was_never_cut(script: Script) -> None:
+def test_a_run_resumed_from_any_record_ends_as_an_uninterrupted_run(script: Script) -> None:
     """From the record of every moment that has one, with the weights kept by the framework: same events and decisions."""
     whole, engine = Framework(script), Engine(script.plugins(), autoload=False)
     run = whole.train(Driver(engine, host=whole))

@@ -33,7 +33,7 @@ def log(path: Path, values: list[float] = VALUES, rate: str = "0.5") -> Path:
     return path
 
 
-def test_each_setting_is_told_with_the_best(tmp_path: Path) -> None:
+def test_each_setting_is_shown_with_the_best(tmp_path: Path) -> None:
     """Its stop, what it keeps, saves and loses, and why; the best is marked, and said to be why."""
     found = hookcore(log(tmp_path / "log.csv"), "--plugin", "early_stopping", "--vary", "patience=1..3")
     assert found.exit_code == 0, found.output
@@ -161,7 +161,7 @@ def test_a_mistake_is_an_error_of_one_line(tmp_path: Path, arguments: list[str],
     assert isinstance(found.exception, SystemExit)
 
 
-def test_a_damaged_log_in_a_folder_is_told_beside_the_others(tmp_path: Path) -> None:
+def test_a_damaged_log_in_a_folder_is_reported_beside_the_others(tmp_path: Path) -> None:
     """On the standard error, so that what is piped stays clean; given by itself it is an error."""
     log(tmp_path / "good.csv")
     (tmp_path / "bad.csv").write_text("epoch,val_loss\n0\n")

@@ -265,7 +265,7 @@ def within(events: list[Any]) -> list[Any]:
 
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(script: Script) -> None:
+def test_a_run_resumed_from_any_checkpoint_ends_as_an_uninterrupted_run(script: Script) -> None:
     """From each checkpoint of a run, of an epoch's end or of a step: same events, decisions, rates, history and weights."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
@@ -281,7 +281,7 @@ def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(sc
 
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(script: Script) -> None:
+def test_a_run_that_is_interrupted_anywhere_and_resumed_equals_an_uninterrupted_run(script: Script) -> None:
     """Cut at any event, resumed by `"auto"` with new plugin objects: the events of both cover it, and it leaves the same."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)

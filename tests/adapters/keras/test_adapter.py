@@ -86,7 +86,7 @@ def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any
     assert [model is other for model in seen] == [False, True]
 
 
-def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
+def test_another_callbacks_error_is_reported_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
     """A run that an exception ended fails for plugins when the next run begins, because Keras does not report exceptions."""
     adapter = KerasAdapter([recording := RecordingPlugin()])
     breaking = keras.callbacks.LambdaCallback(on_train_batch_end=raising(ValueError("bad")))
@@ -165,7 +165,7 @@ def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(mod
     assert stopping.best == best is not None
 
 
-def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: Any) -> None:
+def test_one_adapter_in_a_fit_within_a_fit_is_refused(model: Any, data: Any, make: Any) -> None:
     """With one adapter in a fit within a fit, the inner run completes, and the outer raises an error that asks for a second."""
     recording = RecordingPlugin()
     adapter = KerasAdapter([recording])

@@ -109,7 +109,7 @@ ENDING = ("on_exception", "on_train_end")
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=lambda error: type(error).__name__)
-def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
+def test_a_callbacks_error_reaches_plugins_and_the_caller(
     train_by_fit: Any, model: Any, data: Any, raising: Any, error: BaseException
 ) -> None:
     """An error of a callback in `fit` calls `on_exception`, then `on_train_end`, and then reaches the caller."""
@@ -125,7 +125,9 @@ def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
 
 
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_begin", "on_epoch_end"])
-def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str) -> None:
+def test_an_error_in_any_method_of_a_callback_ends_the_run(
+    train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str
+) -> None:
     """An error in any method of a callback ends the run for plugins, once."""
     recording = RecordingPlugin()
     callback = keras.callbacks.LambdaCallback(**{hook: raising(ValueError("bad"))})
@@ -191,7 +193,7 @@ def test_ctrl_c_after_the_last_event_is_not_lost(train_by_fit: Any, model: Any, 
     assert train_by_fit.run.outcome is Outcome.COMPLETED
 
 
-def test_a_program_that_handles_ctrl_c_itself_goes_on_doing_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+def test_a_program_that_handles_ctrl_c_itself_continues_to_do_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
     """If SIGINT has another handler than Python's, `fit` does not replace it."""
     handled: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: handled.append(number))
@@ -210,7 +212,7 @@ def test_fit_works_outside_of_the_main_thread(model: Any, data: Any) -> None:
     assert run.outcome is Outcome.COMPLETED
 
 
-def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -> None:
+def test_an_error_in_the_data_fails_the_run(train_by_fit: Any, make: Any, data: Any) -> None:
     """In `fit`, an error in the data's generator fails the run, and Keras's error reaches the caller."""
 
     def broken() -> Iterator[Any]:

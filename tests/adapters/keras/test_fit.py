@@ -310,7 +310,7 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
     ],
     ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],
 )
-def test_a_learning_rate_plugin_is_refused_where_the_rate_cannot_be_set(
+def test_a_learning_rate_plugin_is_refused_if_the_rate_cannot_be_set(
     train: Train, make: Any, data: Any, watch: Watch, *, optimizer: Callable[[], Any], reason: str
 ) -> None:
     """`CapabilityError` names the plugin and the reason, before the first batch."""

@@ -118,7 +118,7 @@ def shuffled(data: Any, **arguments: Any) -> Any:
     ],
     ids=["shuffled", "seeded", "seeded, first epoch", "seeded, an epoch's end", "one order", "within others", "in order"],
 )
-def test_a_dataset_whose_order_cannot_be_made_again_is_told_of(
+def test_a_dataset_whose_order_cannot_be_repeated_gives_a_warning(
     make: Any, data: Any, tmp_path: Path, warned: Any, *, make_data: Any, at: int, warns: bool
 ) -> None:
     """The log warns if a run is resumed within an epoch of a `tf.data` pipeline whose order is not repeated."""
@@ -211,7 +211,7 @@ ANYWHERE: Final = {"a generator", "a PyDataset that reorders", "an adapter of on
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in ANYWHERE else [TF_DATA]) for kind in DOUBTS])
-def test_data_whose_order_cannot_be_known_are_told_of_within_an_epoch(
+def test_data_of_unknown_order_give_a_warning_within_an_epoch(
     make: Any, data: Any, tmp_path: Path, warned: Any, kind: str
 ) -> None:
     """Within an epoch, the log names the kind of data and what to give instead.
@@ -231,7 +231,7 @@ def test_data_whose_order_cannot_be_known_are_told_of_within_an_epoch(
 
 
 @pytest.mark.parametrize(("sampler", "warns"), [("ByLength", True), ("RandomSampler", False), ("SequentialSampler", False)])
-def test_a_data_loader_with_a_sampler_of_ones_own_is_told_of(*, sampler: str, warns: bool) -> None:
+def test_a_data_loader_with_a_custom_sampler_gives_a_warning(*, sampler: str, warns: bool) -> None:
     """The log warns of a sampler that is not PyTorch's own, whose random state is not in checkpoints."""
     names = (sampler, "BatchSampler")
     loader = type("DataLoader", (), {"__module__": "torch.utils.data.dataloader"})()

@@ -61,7 +61,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return counted
 
 
-def test_no_batch_is_converted_where_nobody_reads(train_by_fit: Train, model: Any, data: Any, conversions: list[str]) -> None:
+def test_no_batch_is_converted_if_no_plugin_reads_it(train_by_fit: Train, model: Any, data: Any, conversions: list[str]) -> None:
     """If no plugin reads metrics of batches, the number of conversions does not depend on the number of batches."""
     counts = []
     for batch_size in (12, 4):

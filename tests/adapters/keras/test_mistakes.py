@@ -162,7 +162,7 @@ def test_a_misspelt_monitor_is_refused_before_training_with_its_prefix(train: Tr
     ("monitor", "mode", "nearest"),
     [("val_los", "min", "val_loss"), ("val_accuracy", "auto", "val_acc"), ("val_acc", "auto", None), ("other", "min", None)],
 )
-def test_a_monitor_that_the_model_does_not_have_is_told_of_before_training(
+def test_a_monitor_that_the_model_lacks_gives_a_warning_before_training(
     train: Train, model: Any, data: Any, caplog: pytest.LogCaptureFixture, *, monitor: str, mode: Any, nearest: str | None
 ) -> None:
     """If a monitored name is similar to a metric of a built and compiled model, the log suggests that before the first epoch."""

@@ -238,7 +238,7 @@ def test_a_snapshot_says_what_disk_space_it_takes(data: Any, tmp_path: Path) -> 
     assert weights.nbytes == sum(weight.nbytes for weight in model.get_weights())
 
 
-def test_writing_changes_nothing_where_it_fails(data: Any, tmp_path: Path) -> None:
+def test_writing_changes_nothing_if_it_fails(data: Any, tmp_path: Path) -> None:
     """If writing fails, the error is raised, and the model in training is not changed."""
     model = made("Sequential")
     trainee = KerasTrainee(model)
@@ -534,7 +534,7 @@ class Forgetful(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no typ
         del store
 
 
-def test_a_value_that_no_layer_loads_comes_back_all_the_same(tmp_path: Path) -> None:
+def test_a_value_that_no_layer_loads_is_restored_anyway(tmp_path: Path) -> None:
     """A variable whose layer does not load it is restored anyway.
 
     Checkpoints of such layers were once refused.

@@ -106,7 +106,7 @@ def test_a_plugin_decides_on_what_the_tool_logs(patch: Callable[[Adds], list[The
 
 
 @pytest.mark.parametrize("name", ["a copy", "in place"])
-def test_an_exception_is_told(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, raising: Any, name: str) -> None:
+def test_an_exception_ends_the_run(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, raising: Any, name: str) -> None:
     """An exception in training ends the run for plugins, and reaches the caller through the tool."""
     patch(ADDS[name])
     recording = RecordingPlugin()

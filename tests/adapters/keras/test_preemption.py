@@ -146,7 +146,7 @@ def test_a_signal_in_an_evaluation_ends_the_run_after_its_batch(trained: Any) ->
     assert evaluation["handlers"]
 
 
-def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(trained: Any) -> None:
+def test_a_resumed_run_continues_with_the_next_batch_and_reaches_the_same_end(trained: Any) -> None:
     """A run that is preempted within an epoch and resumed has bit for bit the weights of an uninterrupted one."""
     assert (trained["cut"]["outcome"], trained["cut"]["step"]) == ("preempted", 6)
     assert trained["resumed"]["outcome"] == "completed"

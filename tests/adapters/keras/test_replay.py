@@ -53,7 +53,7 @@ class Training:
         )
 
 
-def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path) -> None:
+def test_the_replay_of_a_recorded_run_stops_like_a_real_one(tmp_path: Path) -> None:
     """With 40 random settings of early stopping, replays of each log, ours and Keras's, stop like real runs."""
     training = Training()
     plugins = [CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "a.jsonl"), Report(tmp_path, summary=False)]
@@ -68,7 +68,7 @@ def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path
     assert 5 < sum(stopped) < 40
 
 
-def test_a_replay_asks_for_the_first_change_of_the_rate_where_a_real_run_makes_it(tmp_path: Path) -> None:
+def test_a_replay_asks_for_the_same_first_change_of_the_rate_as_a_real_run(tmp_path: Path) -> None:
     """The first change of the rate in a replay has the same rate and reason as in a real run; later ones are unknown."""
     training = Training()
     training([CSVLog(tmp_path / "a.csv")])

@@ -69,7 +69,7 @@ def shared_out(moments: int, traced: Any) -> range:
     return range(moments) if number == 3 else range(number, moments, 3)
 
 
-def test_a_run_that_is_interrupted_anywhere_goes_on_as_if_it_never_was(traced: Any, data: Any, tmp_path: Path) -> None:
+def test_a_run_that_is_interrupted_anywhere_resumes_exactly(traced: Any, data: Any, tmp_path: Path) -> None:
     """After Ctrl-C in batches, validations, and at beginnings and ends of epochs, the resumed run has the same events and end."""
     start = start_of(traced)
     whole = live(as_at_first(traced, start), data)
@@ -87,7 +87,7 @@ def test_a_run_that_is_interrupted_anywhere_goes_on_as_if_it_never_was(traced: A
     as_at_first(traced, start)
 
 
-def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, data: Any, tmp_path: Path) -> None:
+def test_a_run_resumes_exactly_from_each_saved_step(traced: Any, data: Any, tmp_path: Path) -> None:
     """Resumed from any checkpoint of a step or an epoch, a run ends the same, and saves the same checkpoints."""
     start = start_of(traced)
     whole = live(as_at_first(traced, start), data, every_n_steps=1)
@@ -109,7 +109,7 @@ def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, 
 
 @pytest.mark.parametrize("form", ["fit", "adapter"])
 @pytest.mark.parametrize("at", [0, 2, 6, 9, 23])
-def test_a_new_model_object_goes_on(data: Any, form: str, at: int) -> None:
+def test_a_new_model_object_resumes(data: Any, form: str, at: int) -> None:
     """In both forms, a run is also resumed with a new model object, whose metrics do not exist yet."""
 
     def new() -> Any:
@@ -154,7 +154,7 @@ SCRIPT = """
 """
 
 
-def test_a_new_process_goes_on(tmp_path: Path) -> None:
+def test_a_new_process_resumes(tmp_path: Path) -> None:
     """A script that is started again after Ctrl-C in an epoch ends as if uninterrupted, also with a model without Input."""
 
     def process(directory: str, cut: int) -> Any:
@@ -172,7 +172,7 @@ def test_a_new_process_goes_on(tmp_path: Path) -> None:
 # test_law.py has a PyDataset that threads read: batches that they have read when Keras makes the metrics are trained first.
 @pytest.mark.parametrize("kind", kinds_of_data(kind for kind in KINDS if "threads" not in kind))
 @pytest.mark.parametrize("at", [3, 4, 8])
-def test_every_kind_of_data_goes_on(data: Any, kind: str, at: int) -> None:
+def test_every_kind_of_data_resumes(data: Any, kind: str, at: int) -> None:
     """Data with the same order in each process continue with the next batch, also for an unbuilt model."""
     built = kind not in {"arrays", "a dataset", "a PyDataset", "pandas"}  # the shapes of others are unknown
     whole, resumed = cut_and_resumed(lambda: small(built=built), lambda: KINDS[kind](data), at, **arguments_for(kind))
@@ -190,7 +190,7 @@ def overflowing() -> Any:
 @SEVERAL_STEPS
 @pytest.mark.parametrize("optimizer", [optimizers.Adam, overflowing])
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
-def test_executions_of_several_batches_go_on(data: Any, at: int, optimizer: Callable[[], Any]) -> None:
+def test_executions_of_several_batches_resume(data: Any, at: int, optimizer: Callable[[], Any]) -> None:
     """With `steps_per_execution`, a run that was interrupted after any execution, also the shorter last one, resumes exactly."""
 
     def new() -> Any:
@@ -203,7 +203,7 @@ def test_executions_of_several_batches_go_on(data: Any, at: int, optimizer: Call
     assert resumed.seen == whole.seen
 
 
-def test_validation_every_other_epoch_goes_on(data: Any) -> None:
+def test_validation_every_other_epoch_resumes(data: Any) -> None:
     """A resumed run validates in the same epochs, because `validation_freq` counts over the whole run."""
     whole, resumed = cut_and_resumed(small, lambda: data, 5, batch_size=12, validation_data=data, validation_freq=2, epochs=4)
     assert resumed.ended == whole.ended
@@ -270,7 +270,7 @@ def test_a_run_with_nothing_left_trains_nothing(data: Any, train_by_fit: Any) ->
     del train_by_fit
 
 
-def test_a_run_goes_on_for_more_epochs(data: Any) -> None:
+def test_a_run_continues_for_more_epochs(data: Any) -> None:
     """A completed run continues if `epochs` is larger."""
     after(small(), data)
     run = after(small(), data, epochs=3, resume="auto")
@@ -310,7 +310,7 @@ def test_an_epoch_in_which_the_run_was_stopped_is_ended(data: Any) -> None:
     assert values_of(again) == values_of(model)
 
 
-def test_the_models_next_fit_begins_where_it_is_told_to(data: Any) -> None:
+def test_the_models_next_fit_trains_all_its_epochs(data: Any) -> None:
     """After a resumed run, the next `fit` of the same model trains all its epochs and batches."""
     after(small(), data)
     model = small()
@@ -329,7 +329,7 @@ def test_an_earlier_epoch_wins_over_initial_epoch(data: Any) -> None:
     assert (run.history.epochs, run.progress.step) == ([0, 1], 8)
 
 
-def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any) -> None:
+def test_nothing_stays_in_the_model_if_resuming_fails(data: Any, raising: Any) -> None:
     """If a plugin raises an error at the beginning, or a callback while batches are skipped, the model is not changed."""
     after(small(), data)
     model = small()
@@ -346,7 +346,7 @@ def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any
         assert model._initial_epoch is None
 
 
-def test_callbacks_see_no_batch_that_is_passed_over(data: Any, watch: Any) -> None:
+def test_callbacks_get_no_batch_that_is_skipped(data: Any, watch: Any) -> None:
     """A Keras callback beside plugins gets only the batches that are trained, not those that are skipped."""
     first, second = watch(), watch()
     after(small(), data, callbacks=[first])
@@ -365,7 +365,7 @@ def test_a_drop_in_saves_no_batch_twice(data: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
 @pytest.mark.parametrize("kind", kinds_of_data(["arrays", "a dataset of unknown length"]))
-def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+def test_data_that_end_too_early_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     """If the data have fewer batches than were trained, the log warns, and the run continues with the next epoch."""
     before = after(small(), data)
     short = KINDS[kind]((data[0][:12], data[1][:12]))
@@ -376,7 +376,7 @@ def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptur
     assert run.history["loss"][0] == pytest.approx(before.history["loss"][0], rel=0.2)
 
 
-def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+def test_data_shuffled_without_a_seed_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """The log warns if the data come in another order, because they are shuffled without a seed."""
     caplog.set_level(logging.WARNING, logger="hookcore")
     after(small(), data)
@@ -394,7 +394,7 @@ def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCapt
 
 
 @TF_DATA
-def test_data_that_may_continue_from_epoch_to_epoch_are_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_data_that_may_continue_from_epoch_to_epoch_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The log warns that an endless dataset starts again with its first batch in a resumed run."""
     endless = (known(data).repeat(),)
     arguments: dict[str, Any] = {"plugins": [Checkpoint("runs")], "steps_per_epoch": 3, "shuffle": False, "verbose": 0}
@@ -422,7 +422,7 @@ class OwnFit(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
         return self.history
 
 
-def test_a_fit_of_ones_own_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_overridden_fit_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """If the batches cannot be skipped, the log warns that the epoch begins again, and all its batches are trained."""
     after(small(kind=OwnFit), data)
     run = after(small(kind=OwnFit), data, resume=step(6))
@@ -431,7 +431,7 @@ def test_a_fit_of_ones_own_begins_the_epoch_again(data: Any, caplog: pytest.LogC
     assert state.loads((step(7) / "run.json").read_text())["position"]["batch"] == 1
 
 
-def test_metrics_that_have_changed_are_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_that_have_changed_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """If the metrics have changed, those of an interrupted epoch cover only the rest of it, and the log warns."""
     after(small(), data)
     run = after(small(metrics=["mae", "AUC"]), data, resume=step(2))
@@ -440,7 +440,7 @@ def test_metrics_that_have_changed_are_told_of(data: Any, caplog: pytest.LogCapt
 
 
 @only_on("tensorflow", what="a model that is built at its first batch")
-def test_a_model_that_is_not_built_is_refused_where_its_data_do_not_tell(data: Any) -> None:
+def test_an_unbuilt_model_with_data_of_unknown_shapes_is_refused(data: Any) -> None:
     """An unbuilt model with data of unknown shapes is refused before training, with the advice to build it."""
     after(small(), data)
     model = small(built=False)
@@ -453,7 +453,7 @@ def test_a_model_that_is_not_built_is_refused_where_its_data_do_not_tell(data: A
 
 
 @pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": {"logs": {}, "metrics": [], "random": 3}}, {}], ids=str)
-def test_what_keras_cannot_go_on_from_is_refused(data: Any, change: dict[str, Any]) -> None:
+def test_a_checkpoint_without_state_of_keras_is_refused(data: Any, change: dict[str, Any]) -> None:
     """A checkpoint within an epoch without Keras's state, such as another adapter's, is refused before training."""
     after(small(), data)
     record = state.loads((step(2) / "run.json").read_text())
@@ -479,7 +479,7 @@ def test_what_keras_cannot_go_on_from_is_refused(data: Any, change: dict[str, An
     assert begun == []
 
 
-def test_a_damaged_checkpoint_is_passed_over(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_skipped(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """`resume="auto"` resumes from the newest checkpoint that verifies, and names the damaged one."""
     after(small(), data)
     with (step(8) / "model.keras").open("ab") as file:
@@ -490,7 +490,7 @@ def test_a_damaged_checkpoint_is_passed_over(data: Any, caplog: pytest.LogCaptur
     assert run.resumed_from.step == 7
 
 
-def test_a_run_begins_anew_where_there_is_no_checkpoint_yet(data: Any) -> None:
+def test_a_new_run_starts_if_there_is_no_checkpoint(data: Any) -> None:
     """`resume="auto"` starts a new run if there is no checkpoint."""
     run = after(small(), data, resume="auto")
     assert run.resumed_from is None
@@ -526,7 +526,7 @@ def test_cut_in_the_validation_after_data_that_fell_short(data: Any) -> None:
     assert [one for one in resumed.seen if one[:2] != never] == [one for one in whole.seen if one[:2] != never]
 
 
-def test_a_vote_before_the_batches_that_go_by_stops_after_them(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_vote_before_the_skipped_batches_stops_after_them(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """If a plugin votes at the beginning of a resumed run, the interrupted epoch ends after its trained batches."""
     first = cutting(Life(), 3)
     checkpoint = Checkpoint("runs", every_n_epochs=None, every_n_steps=1)

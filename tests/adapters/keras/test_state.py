@@ -141,7 +141,7 @@ def train(model: Any, data: Any, epochs: int = 2, **kwargs: Any) -> Run:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_model_with_optimizers_of_its_own_goes_on_as_if_it_was_never_cut(data: Any, place: Any) -> None:
+def test_a_model_with_its_own_optimizers_resumes_exactly(data: Any, place: Any) -> None:
     """Optimizers as attributes, in containers and in layers, a loss, a metric and global seeds resume bit for bit."""
     whole = two(place)
     run = train(whole, data)
@@ -158,7 +158,7 @@ def resume(model: Any, data: Any, step: int) -> Run:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_optimizers_that_were_built_before_go_on_too(data: Any, place: Any) -> None:
+def test_optimizers_that_were_built_before_resume_too(data: Any, place: Any) -> None:
     """A run resumes in the same way if the script has built its optimizers before."""
     whole, resumed = two(place), two(place)
     train(whole, data)

@@ -105,7 +105,7 @@ def values(made: One | Adversaries) -> list[bytes]:
 
 @pytest.mark.parametrize("make", [One, Adversaries])
 @pytest.mark.parametrize("cut", [1, 5, 8])
-def test_a_loop_with_a_tape_goes_on_as_if_it_was_never_cut(data: Any, make: Callable[[], Any], cut: int) -> None:
+def test_a_loop_with_a_tape_resumes_exactly(data: Any, make: Callable[[], Any], cut: int) -> None:
     """New models, with optimizers that are not built yet, resume bit for bit."""
     whole, first, second = make(), make(), make()
     keras.utils.set_random_seed(4)
@@ -160,7 +160,7 @@ def test_what_several_cannot_have_is_refused_by_name(data: Any) -> None:
     assert "given none" in str(reason_lacking(KerasTrainee(network(1)), "learning_rate"))
 
 
-def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_without_an_optimizer_gives_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The log warns once that an optimizer which the trainee was not given is not saved, and how to give it."""
     made = One()
     made.trainee = lambda: KerasTrainee(made.models["model"])  # type: ignore[method-assign]

@@ -83,7 +83,7 @@ def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: 
     assert (tmp_path / "train/embeddings/embed-labels.tsv").read_text().splitlines() == WORDS
 
 
-def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_a_resumed_run_equal_those_of_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of an interrupted and resumed run have the values of an uninterrupted one, without repetitions."""
     x, y = texts()
 

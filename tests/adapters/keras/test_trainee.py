@@ -138,7 +138,7 @@ def test_a_snapshot_holds_the_random_numbers(data: Any) -> None:
     assert len({*draw(), *before}) == 6
 
 
-def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
+def test_training_continues_from_a_snapshot_as_before(data: Any) -> None:
     """After a snapshot is restored, the same batches lead to the same weights again."""
     model = layered(keras.optimizers.Adam(0.1))
     train_on(model, data)

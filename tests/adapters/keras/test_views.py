@@ -408,7 +408,7 @@ def test_the_chapters_activation_logger_is_the_activations_plugin(tmp_path: Path
     assert not np.array_equal(opened[0]["out"], opened[1]["out"]), "each epoch has its own"
 
 
-def test_under_an_adapter_that_was_not_told_the_run_goes_on(tmp_path: Path) -> None:
+def test_without_validation_data_the_adapters_run_continues(tmp_path: Path) -> None:
     """Without validation data, the adapter's run continues, and the error says what to give."""
     adapter = KerasAdapter([Activations(tmp_path)])
     small().fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=[adapter])

@@ -165,7 +165,7 @@ class Seldom(Gan):
 
 
 @pytest.mark.parametrize(("module", "steps"), [(Gan, 12), (Seldom, 6)])
-def test_a_batch_with_several_optimizers_is_one_step_and_one_without_an_update_is_none(module: type[Gan], steps: int) -> None:
+def test_a_batch_with_several_optimizers_is_one_step_and_one_without_an_update_is_no_step(module: type[Gan], steps: int) -> None:
     """Under manual optimization a batch in which at least one optimizer made an update is a step."""
     adapter, trained = fit([], module=module())
     assert run_of(adapter).progress.step == steps
@@ -253,7 +253,7 @@ def test_the_most_steps_are_the_length_of_a_run_or_a_stop_by_lightning(epochs: i
         assert run_of(adapter).stop_reasons[0].message == "max_steps=6 reached"
 
 
-def test_a_stop_by_another_callback_is_told() -> None:
+def test_a_stop_by_another_callback_is_reported() -> None:
     """Lightning's own early stopping beside plugins ends the run as stopped, by Lightning."""
     stopping = LightningEarlyStopping("val_loss", patience=1)
     adapter, _ = fit([], stopping, module=Module([1.0, 2.0, 3.0]), max_epochs=3)
@@ -344,7 +344,7 @@ def test_what_lightning_saved_resumes_with_the_same_decisions(tmp_path: Path, mo
         assert resumed == whole, path
 
 
-def test_a_validation_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_validation_that_lightning_leaves_out_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Saved after a batch, before the validation that is due: who resumes does without, and the log names the batch."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
     fit([], own, enable_checkpointing=True, max_epochs=1, val_check_interval=2)
@@ -353,7 +353,7 @@ def test_a_validation_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: 
     assert run_of(adapter).history.steps == [4]
 
 
-def test_an_epochs_end_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_epochs_end_that_lightning_leaves_out_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Saved after the last batch of an epoch without validation: plugins still get its end, and the beginning of the next."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
     _, whole = fit([], own, enable_checkpointing=True, limit_val_batches=0)
@@ -367,7 +367,7 @@ def test_an_epochs_end_that_lightning_leaves_out_is_told(tmp_path: Path, caplog:
     assert weights(resumed) == weights(whole)
 
 
-def test_what_was_saved_after_the_end_of_a_run_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_saved_after_the_end_of_a_run_resumes(tmp_path: Path) -> None:
     """`trainer.save_checkpoint` after `fit` has the record of the end, and more epochs continue from it."""
     adapter, module = fit([], max_epochs=2)
     module.trainer.save_checkpoint(tmp_path / "end.ckpt")
@@ -408,7 +408,7 @@ def test_what_was_saved_after_a_test_has_the_record_of_the_run(tmp_path: Path, o
     assert run_of(again).resumed_from.step == 8  # type: ignore[union-attr]
 
 
-def test_what_an_exception_saved_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_saved_at_an_exception_resumes(tmp_path: Path) -> None:
     """`ModelCheckpoint(save_on_exception=True)` has the record of the batch after which a plugin interrupted the run."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_on_exception=True, save_top_k=0)
     press = acts("on_batch_end", lambda run: run.progress.step == 6 and run.interrupt(KeyboardInterrupt()))
@@ -421,7 +421,7 @@ def test_what_an_exception_saved_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "epochs", "batches"), [(4, [1, 2], 8), (2, [0, 1, 2], 10)])
-def test_a_checkpoint_without_a_record_begins_plugins_anew(
+def test_plugins_start_again_from_a_checkpoint_without_a_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, step: int, epochs: list[int], batches: int
 ) -> None:
     """Lightning resumes from one of an earlier script, also within an epoch; plugins begin at its step, and the log names it."""
@@ -494,7 +494,7 @@ def test_checkpoints_under_accumulation_are_named_for_their_updates(tmp_path: Pa
 
 
 @pytest.mark.parametrize("data", [{"resumable": False}, {"num_workers": 1}])
-def test_data_that_begin_again_within_an_epoch_are_told(
+def test_data_that_begin_again_within_an_epoch_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: dict[str, Any]
 ) -> None:
     """A loader that cannot begin in the middle trains on its first batches again, which is logged."""
@@ -506,7 +506,7 @@ def test_data_that_begin_again_within_an_epoch_are_told(
 @pytest.mark.parametrize(
     ("data", "is_told"), [({"num_workers": 1}, True), ({}, False), ({"num_workers": 1, "resumable": False}, False)]
 )
-def test_workers_that_read_ahead_of_the_epoch_are_told(
+def test_workers_that_read_ahead_of_the_epoch_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: dict[str, Any], *, is_told: bool
 ) -> None:
     """A sampler that hears of the epoch too late gives the order of the first, which is logged: the weights differ then."""

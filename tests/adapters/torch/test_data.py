@@ -95,7 +95,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cut_epoch_goes_on_with_the_batches_that_are_left(tmp_path: Path, kind: str) -> None:
+def test_an_interrupted_epoch_continues_with_the_batches_that_are_left(tmp_path: Path, kind: str) -> None:
     """From every batch of every epoch, the last one too, with a new loader; each epoch has another order, and all samples."""
     whole = batches(KINDS[kind](), directory=tmp_path / "whole")
     by_epoch = [[batch for epoch, batch in whole if epoch == wanted] for wanted in range(EPOCHS)]
@@ -108,7 +108,7 @@ def test_a_cut_epoch_goes_on_with_the_batches_that_are_left(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_several_loaders_in_one_epoch_go_on_in_the_right_one(tmp_path: Path, accumulate: int) -> None:
+def test_several_loaders_in_one_epoch_continue_in_the_right_one(tmp_path: Path, accumulate: int) -> None:
     """Each skips those of its batches that were trained before."""
     whole = batches(resumable(5), resumable(8), directory=tmp_path / "whole", accumulate=accumulate)
     saved = store.available(tmp_path / "whole")
@@ -121,7 +121,7 @@ def test_several_loaders_in_one_epoch_go_on_in_the_right_one(tmp_path: Path, acc
 
 
 @pytest.mark.parametrize("kind", ["shuffled", "a bar", "accelerated"])
-def test_a_cut_epoch_goes_on_in_the_rhythm_of_its_accumulation(tmp_path: Path, kind: str) -> None:
+def test_an_interrupted_epoch_continues_in_the_rhythm_of_its_accumulation(tmp_path: Path, kind: str) -> None:
     """Steps are counted after the same batches as in a run that was never cut, also if the loader reads one batch again."""
 
     def steps(directory: Path, **arguments: Any) -> list[tuple[int, int]]:
@@ -222,7 +222,7 @@ def test_a_seed_is_a_whole_number(arguments: dict[str, Any]) -> None:
 # What the log says
 
 
-def test_a_sampler_that_hears_of_no_epoch_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sampler_without_epochs_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     """As within enumerate, which hides it: each epoch would have the same order, and a cut one would begin at its first batch."""
     loader = resumable()
     with caplog.at_level(logging.WARNING), Loop(epochs=3, trainee=trainee()) as loop:
@@ -249,7 +249,7 @@ class Pairs:
 
 
 @pytest.mark.parametrize("sampler", [{"shuffle": True}, {"batch_sampler": Pairs(RandomSampler(range(6)))}])
-def test_a_shuffling_loader_is_told_of_once_a_run(
+def test_a_shuffling_loader_gives_one_warning_per_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, sampler: dict[str, Any]
 ) -> None:
     """When a run that is saved begins, and again when it is resumed within an epoch."""
@@ -268,7 +268,7 @@ def test_a_run_that_saves_nothing_is_not_told(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("wrap", [enumerate, lambda loader: zip(loader, "abc", strict=True), lambda loader: Bar(iter(loader))])
-def test_data_that_may_hide_a_shuffling_loader_are_told_of(
+def test_data_that_may_hide_a_shuffling_loader_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrap: Callable[[Any], Any]
 ) -> None:
     """Once in a run that saves: what they read cannot be seen, so their order cannot be brought back."""
@@ -291,7 +291,7 @@ def seedable() -> Any:
     "kind",
     [resumable, lambda: DataLoader(range(6)), lambda: DataLoader(Endless()), lambda: [1, 2], lambda: Bar(range(3)), seedable],
 )
-def test_data_in_the_same_order_are_not_told_of(
+def test_data_in_the_same_order_give_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Callable[[], Any]
 ) -> None:
     """They are read again, or skipped."""

@@ -50,7 +50,7 @@ def where(vote: StopReason) -> tuple[object, ...]:
     return vote.epoch, vote.step, vote.value, vote.best, vote.best_step
 
 
-def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path) -> None:
+def test_the_replay_of_a_recorded_run_stops_like_a_real_one(tmp_path: Path) -> None:
     """With 160 random settings of early stopping, whichever log of the run is read."""
     real = train([CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "a.jsonl"), Report(tmp_path, summary=False)])
     recorded = [read_run(path) for path in sorted(tmp_path.iterdir())]

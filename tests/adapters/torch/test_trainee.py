@@ -132,7 +132,7 @@ def test_a_scheduler_that_was_not_given_owns_the_rate_too() -> None:
         pass
 
 
-def test_a_restored_trace_of_a_scheduler_is_none(tmp_path: Path) -> None:
+def test_a_restored_mark_of_a_scheduler_does_not_count(tmp_path: Path) -> None:
     """A script that has given up its scheduler resumes, and its plugins set the rate."""
     trainee = made()
     torch.optim.lr_scheduler.StepLR(trainee.optimizer, 1)
@@ -464,7 +464,7 @@ def test_what_is_no_model_is_refused(arguments: tuple[Any, ...], message: str) -
         TorchTrainee(*arguments)
 
 
-def test_a_scheduler_that_was_not_given_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_scheduler_that_was_not_given_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its state would be lost, which the log says once."""
     trainee = made()
     torch.optim.lr_scheduler.StepLR(trainee.optimizer, 1)
@@ -479,7 +479,7 @@ def test_a_scheduler_that_was_not_given_is_told_of(tmp_path: Path, caplog: pytes
     )
 
 
-def test_parameters_of_no_model_are_told_of(tmp_path: Path) -> None:
+def test_parameters_of_no_model_are_refused(tmp_path: Path) -> None:
     """Checkpoint is refused: they would begin from the start in a resumed run. With all models by name, it is not."""
     encoder, head = network(), nn.Linear(1, 1)
     optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()])

@@ -214,7 +214,7 @@ def test_an_evaluation_by_itself_is_of_a_trainee_of_transformers(tmp_path: Path)
     assert frameworks == ["transformers"]
 
 
-def test_an_error_in_the_loops_own_code_is_told_when_trainer_is_called_again(tmp_path: Path) -> None:
+def test_an_error_in_the_loops_own_code_is_reported_when_trainer_is_called_again(tmp_path: Path) -> None:
     """The next evaluation ends the abandoned run as failed before it is heard itself."""
     made = trainer(tmp_path)
     made.compute_metrics = lambda _: 1 / 0
@@ -380,9 +380,7 @@ def test_a_metric_by_another_loops_name_is_missed_at_once_with_the_right_name(tm
     assert made.adapter.run.outcome is Outcome.COMPLETED
 
 
-def test_an_evaluation_that_a_later_callback_asks_for_is_told_to_be_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_evaluation_that_a_later_callback_asks_for_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The epoch has ended for plugins by then: the log says what to do."""
 
     class Asks(TrainerCallback):  # type: ignore[misc]  # its types are not known everywhere

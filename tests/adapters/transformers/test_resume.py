@@ -64,9 +64,7 @@ def cut(directory: Path, *plugins: object, **given: Any) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("save", ["epoch", 3])
-def test_a_run_continues_from_trainers_own_checkpoint_as_if_it_had_never_been_cut(
-    tmp_path: Path, save: Any, accumulate: int
-) -> None:
+def test_a_run_resumes_exactly_from_trainers_own_checkpoint(tmp_path: Path, save: Any, accumulate: int) -> None:
     """Weights, metrics and decisions are the same, with checkpoints after each epoch and by steps; patience survives."""
 
     def plugins() -> list[object]:
@@ -289,7 +287,7 @@ def test_the_newest_checkpoint_is_none_before_the_first_and_waits_for_what_is_wr
         TransformersAdapter().newest_checkpoint()
 
 
-def test_other_batches_and_skipped_data_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_batches_and_skipped_data_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With batches of another size, or with `ignore_data_skip`, Trainer continues elsewhere in the epoch."""
     cut(tmp_path, saving(tmp_path / "ours", every_n_steps=1), num_train_epochs=3)
     path = str(store.newest(tmp_path / "ours").path)
