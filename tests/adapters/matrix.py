@@ -1,6 +1,6 @@
-"""The tables of docs/adapters.md, made of what is recorded of each adapter: `python -m tests.adapters.matrix` writes them.
+"""Make the tables of docs/adapters.md from the records of each adapter: `python -m tests.adapters.matrix`.
 
-To add an adapter, give it a line in `NETWORKS` or `OTHERS`, record what its tests find, and write the tables.
+To add an adapter, add a line to `NETWORKS` or `OTHERS`, record the results of its tests, and write the tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARTLY: Final = "(✓)"
 
 @attrs.frozen
 class Column:
-    """An adapter, as the tables have it: its title, and its records, each with what sets it apart from the others."""
+    """A column of the tables: an adapter's title, and its records, each with the label that distinguishes it."""
 
     title: str
     records: Mapping[str, str]
@@ -52,13 +52,13 @@ NETWORKS: Final = (
     Column("PyTorch", {"loop-torch": ""}),
     Column("JAX", {"loop-jax": ""}),
 )
-"""The adapters of frameworks for neural networks: one table."""
+"""The adapters of frameworks for neural networks, in one table."""
 OTHERS: Final = (
     Column("scikit-learn", {"sklearn": ""}),
     Column("XGBoost", {"xgboost": ""}),
     Column("LightGBM", {"lightgbm": "`train`", "lightgbm-callback": "`LightGBMAdapter`"}),
 )
-"""The others: a table of their own, so that each fits into 80 columns."""
+"""The other adapters, in a second table, so that each fits into 80 columns."""
 COLUMNS: Final = (*NETWORKS, *OTHERS)
 
 
@@ -67,7 +67,10 @@ def words(name: str) -> str:
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a Markdown table without outer bars, the first row its head, all columns but the first centred."""
+    """Return the lines of a Markdown table without outer bars.
+
+    The first row is the header; all columns but the first are centred.
+    """
     head, *body = rows
     widths = [max(map(len, cells)) for cells in zip(head, *body, strict=True)]
     rule = [f":{'-' * (width - 2)}:" if number else "-" * width for number, width in enumerate(widths)]
@@ -80,7 +83,7 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def verdicts(record: Record, check: Check, case: str | None = None) -> set[str]:
-    """What came of the cases of a check, or of one of them, without the reasons."""
+    """Return the results of the cases of a check, or of one case, without reasons."""
     known = {name: told.partition(":")[0] for name, told in record.results.items()}
     if case is not None:
         return {known[f"{check.name.lower()}-{case}"]}
@@ -94,7 +97,7 @@ def mark(found: set[str]) -> str:
 
 
 def what_works(columns: Sequence[Column]) -> Iterator[str]:
-    """One table: a row for each clause of the contract, and one for each plugin."""
+    """Return one table, with a row for each clause of the contract and for each plugin."""
     rows = [["what is checked", *(column.title for column in columns)]]
     _, some = columns[0].read()[0]
     plugins = [name.partition("-")[2] for name in some.results if name.startswith("plugins-")]
@@ -107,7 +110,7 @@ def what_works(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def reasons(column: Column) -> Iterator[str]:
-    """A list of what does not work in one adapter, and why, once for each reason; then what else its harness declares."""
+    """Return a list of what does not work in one adapter, by reason, and then what else its harness declares."""
     records = column.read()
     told: dict[tuple[str, str], dict[str, None]] = {}
     for apart, record in records:
@@ -142,7 +145,7 @@ def _besides(record: Record) -> Iterator[str]:
 
 
 def votes(columns: Sequence[Column]) -> Iterator[str]:
-    """How many batches are trained after a vote to stop, by the hook of the vote: what the harnesses declare."""
+    """Return the number of batches that are trained after a vote to stop, by the hook of the vote, as harnesses declare it."""
     events = [field.name for field in attrs.fields(Votes)]
     rows = [["a vote in", *map(words, events)]]
     for column in columns:
@@ -161,7 +164,7 @@ def _counts(record: Record, events: Iterable[str]) -> list[str]:
 
 
 def blocks() -> dict[str, str]:
-    """The generated parts of the page, by the names of their marks."""
+    """Return the generated parts of the page, by the names of their marks."""
     listed = ["\n".join([f"- **{column.title}**", *reasons(column)]) for column in COLUMNS]
     return {
         "what works": "\n\n".join(["\n".join(what_works(group)) for group in (NETWORKS, OTHERS)]),
@@ -171,7 +174,7 @@ def blocks() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """The page, with the generated parts as they should be."""
+    """Return the page with the generated parts replaced."""
     for name, block in blocks().items():
         begin, end = f"<!-- {name}: python -m tests.adapters.matrix -->", "<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

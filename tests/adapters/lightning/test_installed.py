@@ -33,7 +33,7 @@ def importing(tmp_path: Path, lightning: str) -> str:
 
 
 def test_without_lightning_the_extra_is_named(tmp_path: Path) -> None:
-    """Without Lightning the import is an error that names the extra, and that pytorch_lightning is another package."""
+    """Without Lightning, the error names the extra, and pytorch_lightning, which is another package."""
     message = importing(tmp_path, "raise ModuleNotFoundError('No module named lightning', name='lightning')")
     assert message.startswith(
         "ImportError: The adapter for Lightning needs Lightning, which is not installed: pip install 'hookcore[lightning]'."
@@ -42,7 +42,7 @@ def test_without_lightning_the_extra_is_named(tmp_path: Path) -> None:
 
 
 def test_a_lightning_that_is_too_old_is_named(tmp_path: Path) -> None:
-    """A Lightning before the floor is an error that names both versions, and how to get a newer one."""
+    """An older Lightning is an error that names both versions and the command to install a newer one."""
     assert importing(tmp_path, "__version__ = '2.4.0'") == (
         f"ImportError: The adapter for Lightning needs Lightning {FLOOR} or newer, and 2.4.0 is installed: "
         "pip install 'hookcore[lightning]'."
