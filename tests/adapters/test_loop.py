@@ -724,7 +724,7 @@ def test_any_part_of_a_trainee_is_enough(given: Any) -> None:
 
 
 def test_a_missing_trainee_is_explained(tmp_path: Path) -> None:
-    """If a plugin needs a trainee and there is none, the error says what to pass."""
+    """If a plugin needs a trainee and the loop has no trainee, the error says what to pass."""
     with pytest.raises(CapabilityError) as caught, Loop([Checkpoint(tmp_path)], epochs=1):
         pass
     for part in ("'checkpoint' needs", "was given no trainee", "pass trainee=", "KerasTrainee", "docs/writing-a-trainee.md"):

@@ -228,7 +228,7 @@ def test_cooldown_counts_what_it_says() -> None:
 
 
 def test_a_reduction_by_nothing_is_none() -> None:
-    """Keras reports a reduction, and begins the cooldown, if the rate changes by less than a millionth; here it is none."""
+    """Keras reports a reduction, and begins the cooldown, if the rate changes by less than a millionth; here not."""
     said_so = []
     for make in (stock, drop_in):
         callback = make("ReduceLROnPlateau", "loss", patience=1, factor=1 - 1e-9, verbose=1)

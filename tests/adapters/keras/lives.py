@@ -111,7 +111,7 @@ class Life:
 
 
 def diary(life: Life) -> types.SimpleNamespace:
-    """Records every event except those of validations, which an interruption may repeat, and draws random numbers."""
+    """Return a plugin that records events, except of validations, which may be repeated, and draws random numbers."""
 
     @hookimpl
     def on_train_begin() -> None:

@@ -215,7 +215,7 @@ def offline(*_: object, **__: object) -> None:
 def test_without_a_network_it_trains_on_the_standard_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a network, the demo trains on thousands of texts of two classes from the standard library, and says so."""
+    """Without a network, the demo trains on thousands of texts of two classes from the standard library, and prints a note."""
     pytest.importorskip("tensorboard")
     monkeypatch.setattr(keras.datasets.imdb, "load_data", offline)
     task = imdb.prepare(tmp_path, None)
@@ -248,7 +248,7 @@ def test_the_texts_of_the_standard_library_are_always_the_same() -> None:
 def test_words_without_names_are_numbered(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a word index beside the file and without a network, the words are numbers, and the demo prints the reason."""
+    """If there is no word index beside the file, and no network, the words are numbers, and the demo prints the reason."""
     (reviews.parent / "imdb_word_index.json").unlink()
     monkeypatch.setattr(keras.datasets.imdb, "get_word_index", offline)
     assert imdb._from_file(reviews).words[4:6] == ["word 4", "word 5"]

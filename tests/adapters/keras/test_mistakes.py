@@ -79,7 +79,7 @@ def test_what_stands_in_for_a_model_is_not_trained_by_fit() -> None:
 
 
 def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:
-    """If layers were frozen or the optimizer changed, the error says so, and suggests another directory or no resume."""
+    """If layers were frozen or the optimizer changed, the error names this cause, and suggests another directory or no resume."""
     arguments: dict[str, Any] = {"batch_size": 24, "verbose": 0, "plugins": [Checkpoint(tmp_path)], "resume": "auto"}
     model = make(optimizer="adam")
     fit(model, *data, **arguments)

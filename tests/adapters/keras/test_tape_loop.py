@@ -57,7 +57,7 @@ class One:
 
 
 class Adversaries:
-    """A generator and a discriminator with an optimizer each, of which one scales the loss."""
+    """A generator and a discriminator with an optimizer each. One optimizer scales the loss."""
 
     def __init__(self) -> None:
         keras.utils.set_random_seed(3)

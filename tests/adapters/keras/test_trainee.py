@@ -263,7 +263,7 @@ def closeness(labels: Any, predictions: Any) -> Any:
 def test_the_direction_is_the_compiled_metrics(
     data: Any, metrics: Any, name: str, direction: str | None, *, trained_before: bool
 ) -> None:
-    """Before and after the first batch, a loss is `min`, a compiled metric has the declared direction, and others have none."""
+    """Before and after the first batch, a loss is `min`, a compiled metric has the declared direction, and others give None."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="out")(inputs))
     model.compile("sgd", "mse", metrics=metrics, run_eagerly=True)

@@ -36,7 +36,7 @@ class Module(pl.LightningModule):  # type: ignore[misc]
             self.log("val_loss", self.values[self.validations()])
 
     def validations(self) -> int:
-        """The number of earlier validations, computed from the position, so that a resumed run has the next value."""
+        """Return the number of earlier validations, computed from the position, so that a resumed run has the next value."""
         return int(self.trainer.current_epoch)
 
     def on_train_epoch_end(self) -> None:

@@ -53,7 +53,7 @@ class Noisy(Dataset):  # type: ignore[misc]  # Any if PyTorch is not installed
 
 
 def loader(data: Any, **arguments: Any) -> Any:
-    """Return a resumable loader of shuffled batches, of which the last is smaller."""
+    """Return a resumable loader of shuffled batches. The last batch is smaller."""
     return DataLoader(data, batch_size=SIZE, sampler=ResumableSampler(data, seed=5), **arguments)
 
 
@@ -236,7 +236,7 @@ def _scaled() -> Life:
 
 
 def _adversarial() -> Life:
-    """Make two networks with an optimizer each, of which one has a scheduler."""
+    """Make two networks with an optimizer each. One optimizer has a scheduler."""
     generator, critic = nn.Linear(2, WIDTH), network()
     optimizers = {"generator": torch.optim.Adam(generator.parameters(), 0.1), "critic": torch.optim.RMSprop(critic.parameters())}
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizers["critic"], [2, 2, 7])
