@@ -50,8 +50,8 @@ class Loop:
     * `resume`: `"auto"` resumes from the newest complete checkpoint of a plugin such as `Checkpoint`, if there is one; a path
       resumes from that checkpoint, or from the newest in that directory. Entering the `with` block restores the trainee, the
       plugins, the history and the progress. If an epoch was interrupted, `batches` skips the items that were trained: give it the
-      same data in the same order. Data that the trainee can start in mid-epoch skip them without reading. Restore yourself what
-      else your own code keeps.
+      same data in the same order. Data that the trainee can start in mid-epoch skip them without reading. Restore any other state
+      of your code yourself.
     """
 
     def __init__(
@@ -191,8 +191,8 @@ class Loop:
         for every four batches, and one for the fewer batches that may be left at the end. No checkpoint is taken between the
         batches of one step.
 
-        Within `evaluation`, the body evaluates each item as one batch, and a vote does not end the evaluation. For an
-        `evaluation` in the body of a batch of training, see there.
+        Within `evaluation`, the body evaluates each item as one batch, and a vote does not end the evaluation. For an evaluation
+        in the body of a batch of training, see `evaluation`.
         """
         self._current("batches")
         means = self._means("batches")

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from hookcore import Engine, Metrics, Plugins, Resume
 from hookcore_adapters.keras.callback_states import calling_list
-from hookcore_adapters.keras.events import KerasEvents, numeric_logs
+from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.light_callback import LightCallback
 from hookcore_adapters.keras.mistakes import refuse_callbacks
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hookcore import Run
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 P = ParamSpec("P")
 

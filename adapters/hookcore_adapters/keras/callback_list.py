@@ -8,13 +8,14 @@ import keras
 
 from hookcore import HookcoreError, Metrics
 from hookcore_adapters.keras.callback_states import calling_list
-from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.light_callback import LightCallback
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.events import KerasEvents
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class LastCallback(LightCallback):

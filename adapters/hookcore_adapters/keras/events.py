@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
-import keras
-import numpy as np
 
 from hookcore import Engine, HookcoreError, Metrics, Position, Run
 from hookcore.driver import Driver
@@ -19,21 +17,9 @@ from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model, generators_of_fit
 from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.monitors import warn_of_misspelt
+from hookcore_adapters.keras.numeric_logs import Logs
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import KerasTrainee
-
-Logs: TypeAlias = Mapping[str, Any] | None
-
-
-def numeric_logs(logs: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return the numbers in `logs`, and the arrays of numbers. Callbacks may add other values, which Keras ignores."""
-    return {name: value for name, value in (logs or {}).items() if isinstance(name, str) and _is_numeric(value)}
-
-
-def _is_numeric(value: Any) -> bool:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "biuf"
-    return isinstance(value, int | float) or keras.ops.is_tensor(value)
 
 
 @attrs.define(eq=False)

@@ -11,7 +11,7 @@ from hookcore import Outcome, ParameterError, Run, hookimpl
 from hookcore.registry.discovery import name_of
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.callback_states import restore_state, state_of
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,87 +1,33 @@
 """The private parts of Keras that this package uses. Those of data are in `internal_data`, and no other file uses any.
 
-There is no public replacement, and each release of Keras may change them. Each is declared once, as an `Internal`, which the
+There is no public replacement, and each release of Keras may change them. Each is declared once, as a `PrivatePart`, which the
 functions below use.
 """
 
 from __future__ import annotations
 
-import functools
-import pkgutil
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-import keras
-
-from hookcore import HookcoreError
+from hookcore_adapters.keras.private_part import PrivatePart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from io import BytesIO
     from pathlib import Path
 
-_REQUIRED: Final = object()
-
-
-@attrs.frozen
-class Internal:
-    """A private part of Keras: its path, and what it is used for."""
-
-    path: str
-    """The path of an object in a module, or of an attribute of a class's instances."""
-    purpose: str
-
-    @property
-    def owner(self) -> str:
-        """The path of the module or the class that contains it."""
-        return self.path.rpartition(".")[0]
-
-    @functools.cached_property
-    def name(self) -> str:
-        """Its name in the module or the class."""
-        return self.path.rpartition(".")[2]
-
-    @functools.cached_property
-    def value(self) -> Any:
-        """The object in the module. Raises `HookcoreError` if it does not exist."""
-        try:
-            return pkgutil.resolve_name(self.path)
-        except (ImportError, AttributeError) as error:
-            raise self._gone() from error
-
-    def of(self, owner: Any, default: Any = _REQUIRED) -> Any:
-        """Return the attribute of `owner`, or `default` if it is missing. Raises `HookcoreError` if there is no default."""
-        try:
-            return getattr(owner, self.name)
-        except AttributeError as error:
-            if default is _REQUIRED:
-                raise self._gone() from error
-            return default
-
-    def set(self, owner: Any, value: Any) -> None:
-        """Set the attribute of `owner`."""
-        setattr(owner, self.name, value)
-
-    def _gone(self) -> HookcoreError:
-        return HookcoreError(
-            f"{self.path}, by which hookcore finds {self.purpose}, is missing in Keras {keras.__version__} or its backend. Use "
-            "an earlier version of it, or a newer hookcore."
-        )
-
-
 # Saving.
 
-_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable", "which objects Keras saves")
-_KIND_OF_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable._obj_type", "what kind of object Keras saves")
-_WALK = Internal("keras.src.saving.saving_lib._walk_saveable", "the objects in an object that Keras saves")
-_SKIPPED = Internal("keras.src.saving.saving_lib.get_attr_skipset", "which attributes Keras does not save")
-_AS_JSON = Internal("keras.src.saving.saving_lib._serialize_model_as_json", "a model's configuration without its weights")
-_STORE = Internal("keras.src.saving.saving_lib.H5IOStore", "how Keras lays out a file of weights")
-_SNAKE_CASE = Internal("keras.src.utils.naming.to_snake_case", "the names of objects in lists in a file of weights")
-_SOURCE = Internal("keras.src", "which methods are Keras's own")
-_PREPROCESSING = Internal("keras.src.layers.preprocessing", "which layers of Keras's own do more than assign when they load")
-_GLOBAL = Internal("keras.src.backend.common.global_state.get_global_attribute", "what Keras keeps for the whole process")
-_SET_GLOBAL = Internal(
+_SAVEABLE = PrivatePart("keras.src.saving.keras_saveable.KerasSaveable", "which objects Keras saves")
+_KIND_OF_SAVEABLE = PrivatePart("keras.src.saving.keras_saveable.KerasSaveable._obj_type", "what kind of object Keras saves")
+_WALK = PrivatePart("keras.src.saving.saving_lib._walk_saveable", "the objects in an object that Keras saves")
+_SKIPPED = PrivatePart("keras.src.saving.saving_lib.get_attr_skipset", "which attributes Keras does not save")
+_AS_JSON = PrivatePart("keras.src.saving.saving_lib._serialize_model_as_json", "a model's configuration without its weights")
+_STORE = PrivatePart("keras.src.saving.saving_lib.H5IOStore", "how Keras lays out a file of weights")
+_SNAKE_CASE = PrivatePart("keras.src.utils.naming.to_snake_case", "the names of objects in lists in a file of weights")
+_SOURCE = PrivatePart("keras.src", "which methods are Keras's own")
+_PREPROCESSING = PrivatePart("keras.src.layers.preprocessing", "which layers of Keras's own do more than assign when they load")
+_GLOBAL = PrivatePart("keras.src.backend.common.global_state.get_global_attribute", "what Keras keeps for the whole process")
+_SET_GLOBAL = PrivatePart(
     "keras.src.backend.common.global_state.set_global_attribute", "where Keras keeps which attributes it does not save"
 )
 
@@ -133,9 +79,9 @@ def weights_store(file: Path | BytesIO, mode: str) -> Any:
 
 # Random numbers.
 
-_MAKE_GLOBAL_SEED = Internal("keras.src.random.seed_generator.global_seed_generator", "the generator without a seed")
-_SEED_DTYPE = Internal("keras.src.backend.random_seed_dtype", "the type of a generator's state")
-_RANDOM_SEED = Internal("keras.src.utils.rng_utils.get_random_seed", "whether keras.utils.set_random_seed was called")
+_MAKE_GLOBAL_SEED = PrivatePart("keras.src.random.seed_generator.global_seed_generator", "the generator without a seed")
+_SEED_DTYPE = PrivatePart("keras.src.backend.random_seed_dtype", "the type of a generator's state")
+_RANDOM_SEED = PrivatePart("keras.src.utils.rng_utils.get_random_seed", "whether keras.utils.set_random_seed was called")
 _GLOBAL_SEED: Final = "global_seed_generator"
 """Keras's name of the generator, which has been a constant in Keras only since 3.13."""
 
@@ -163,16 +109,16 @@ def random_seed() -> int | None:
 
 # Layers and optimizers.
 
-_FLATTEN_LAYERS = Internal("keras.Layer._flatten_layers", "the layers within a layer that is not a model")
-_TRAINED_WEIGHTS = Internal("keras.Layer._trainable_variables", "a layer's own weights, without those of layers within")
-_OTHER_WEIGHTS = Internal("keras.Layer._non_trainable_variables", "a layer's own weights, without those of layers within")
-_SEEDS = Internal("keras.Layer._seed_generators", "a layer's own generators, without those of layers within")
-_FUNCTIONAL = Internal("keras.Sequential._functional", "the graph of a Sequential")
-_NODES = Internal("keras.Function._nodes_by_depth", "the order in which a model calls its layers")
-_LOOKUP_LAYER = Internal("keras.layers.TextVectorization._lookup_layer", "whether a vocabulary has changed")
-_OPTIMIZED = Internal("keras.optimizers.Optimizer._trainable_variables", "the variables that an optimizer was built for")
-_RATE = Internal("keras.optimizers.Optimizer._learning_rate", "the schedule of an optimizer's learning rate")
-_CALLS = Internal("keras.optimizers.Optimizer._iterations", "how often an optimizer that adds up gradients was called")
+_FLATTEN_LAYERS = PrivatePart("keras.Layer._flatten_layers", "the layers within a layer that is not a model")
+_TRAINED_WEIGHTS = PrivatePart("keras.Layer._trainable_variables", "a layer's own weights, without those of layers within")
+_OTHER_WEIGHTS = PrivatePart("keras.Layer._non_trainable_variables", "a layer's own weights, without those of layers within")
+_SEEDS = PrivatePart("keras.Layer._seed_generators", "a layer's own generators, without those of layers within")
+_FUNCTIONAL = PrivatePart("keras.Sequential._functional", "the graph of a Sequential")
+_NODES = PrivatePart("keras.Function._nodes_by_depth", "the order in which a model calls its layers")
+_LOOKUP_LAYER = PrivatePart("keras.layers.TextVectorization._lookup_layer", "whether a vocabulary has changed")
+_OPTIMIZED = PrivatePart("keras.optimizers.Optimizer._trainable_variables", "the variables that an optimizer was built for")
+_RATE = PrivatePart("keras.optimizers.Optimizer._learning_rate", "the schedule of an optimizer's learning rate")
+_CALLS = PrivatePart("keras.optimizers.Optimizer._iterations", "how often an optimizer that adds up gradients was called")
 
 
 def flatten_layers(layer: Any, *, include_self: bool = True, recursive: bool = True) -> list[Any]:
@@ -218,15 +164,15 @@ def calls_of(optimizer: Any, updates: Any) -> Any:
 
 # Arguments of `compile`.
 
-_LOSS = Internal("keras.Model._compile_loss", "the compiled losses")
-_METRICS = Internal("keras.Model._compile_metrics", "the compiled metrics")
-_LOSS_TRACKER = Internal("keras.Model._loss_tracker", "the metric of the loss, which model.metrics may hide")
-_GIVEN_LOSS = Internal("keras.src.trainers.compile_utils.CompileLoss._user_loss", "the names of outputs with losses")
-_GIVEN_METRICS = Internal("keras.src.trainers.compile_utils.CompileMetrics._user_metrics", "metrics before the first batch")
-_GIVEN_WEIGHTED = Internal(
+_LOSS = PrivatePart("keras.Model._compile_loss", "the compiled losses")
+_METRICS = PrivatePart("keras.Model._compile_metrics", "the compiled metrics")
+_LOSS_TRACKER = PrivatePart("keras.Model._loss_tracker", "the metric of the loss, which model.metrics may hide")
+_GIVEN_LOSS = PrivatePart("keras.src.trainers.compile_utils.CompileLoss._user_loss", "the names of outputs with losses")
+_GIVEN_METRICS = PrivatePart("keras.src.trainers.compile_utils.CompileMetrics._user_metrics", "metrics before the first batch")
+_GIVEN_WEIGHTED = PrivatePart(
     "keras.src.trainers.compile_utils.CompileMetrics._user_weighted_metrics", "weighted metrics before the first batch"
 )
-_DIRECTION = Internal("keras.metrics.MeanMetricWrapper._direction", "whether a metric gets better upwards or downwards")
+_DIRECTION = PrivatePart("keras.metrics.MeanMetricWrapper._direction", "whether a metric gets better upwards or downwards")
 
 
 def hidden_metrics(model: Any) -> list[Any]:
@@ -252,14 +198,16 @@ def direction_of(metric: Any) -> str | None:
 
 # Training.
 
-_TRAINER = Internal("keras.src.trainers.trainer.Trainer", "the signature of Keras's own fit, which a patched Model.fit may hide")
-_INITIAL_EPOCH = Internal("keras.Model._initial_epoch", "the epoch with which fit begins")
-_BUILD = Internal("keras.Model._symbolic_build", "what Keras makes at the first batch")
-_COMPUTE_LOSS = Internal("keras.Model._compute_loss", "the loss, even if an overridden compute_loss lacks an argument")
-_MODEL = Internal("keras.callbacks.Callback._model", "in which attribute a callback keeps its model")
-_EMA_IN_MODEL = Internal("keras.callbacks.SwapEMAWeights._ema_weights_in_model", "which weights are in the model")
-_JAX_STATE = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state", "the values that JAX's trainer keeps to itself")
-_JAX_SYNCED = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state_synced", "whether the model has them too")
+_TRAINER = PrivatePart(
+    "keras.src.trainers.trainer.Trainer", "the signature of Keras's own fit, which a patched Model.fit may hide"
+)
+_INITIAL_EPOCH = PrivatePart("keras.Model._initial_epoch", "the epoch with which fit begins")
+_BUILD = PrivatePart("keras.Model._symbolic_build", "what Keras makes at the first batch")
+_COMPUTE_LOSS = PrivatePart("keras.Model._compute_loss", "the loss, even if an overridden compute_loss lacks an argument")
+_MODEL = PrivatePart("keras.callbacks.Callback._model", "in which attribute a callback keeps its model")
+_EMA_IN_MODEL = PrivatePart("keras.callbacks.SwapEMAWeights._ema_weights_in_model", "which weights are in the model")
+_JAX_STATE = PrivatePart("keras.src.backend.jax.trainer.JAXTrainer._jax_state", "the values that JAX's trainer keeps to itself")
+_JAX_SYNCED = PrivatePart("keras.src.backend.jax.trainer.JAXTrainer._jax_state_synced", "whether the model has them too")
 
 
 def jax_state(model: Any) -> Mapping[str, Any] | None:

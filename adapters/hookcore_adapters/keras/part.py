@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class Part:
     """Takes, writes, reads and restores the state of `root`, in files named `stem` with a suffix.
 
-    A model is written as a `.keras` file. An optimizer, and a model whose configuration Keras cannot make, is written as a file
-    of weights, as by `save_weights`, and a `.zip` of assets.
+    A model is written as a `.keras` file. An optimizer, or a model whose configuration Keras cannot make, is written as a file of
+    weights, as by `save_weights`, and a `.zip` of assets.
     """
 
     root: Any

@@ -7,15 +7,14 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hookcore import CapabilityError, HookcoreError, Plugins, Preempted, Resume, Run
 from hookcore.driver import Driver
-from hookcore.host import NoHost
 from hookcore.run import Progress
 from hookcore.trainee import NoTrainee
+from hookcore_adapters.lightning.host import LightningHost
 from hookcore_adapters.lightning.metrics import NAMES, BatchMetrics, Fresh
 from hookcore_adapters.lightning.resuming import Resuming
 from hookcore_adapters.lightning.trainee import ADAPTER, LightningTrainee
@@ -28,31 +27,6 @@ if TYPE_CHECKING:
     from hookcore import Position
 
 logger = logging.getLogger("hookcore")
-
-
-@attrs.define(eq=False)
-class LightningHost(NoHost):
-    """Stops a trainer, and keeps whether the iterator of its data has drawn the random numbers of the next epoch."""
-
-    name: str = "lightning"
-    trainer: Any = None
-    has_drawn: bool = False
-    """Whether the iterator of the next batch exists. A trainer makes that of its first epoch before the epoch begins."""
-    had_drawn: bool = False
-    """The same at the checkpoint from which this run is resumed."""
-
-    def stop(self) -> None:
-        """Ask Lightning to stop after this batch."""
-        self.trainer.should_stop = True
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return whether the iterator exists."""
-        return {"has_drawn": self.has_drawn}
-
-    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Restore whether the iterator existed."""
-        del position
-        self.had_drawn = bool(state.get("has_drawn"))
 
 
 class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # Any, also if Lightning is installed

@@ -274,9 +274,8 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # Any if Tran
         del kwargs
         if not state.is_hyper_param_search:  # callbacks do not know the directories of a search
             self._saved = checkpoints.announced(args, state)
-        if (
-            "epoch_end" not in self._pending.awaits
-        ):  # else the record is written after the epoch's end, which Trainer would leave out when it resumes
+        # In a pending epoch the record follows its end, because a Trainer that resumes this checkpoint leaves the end out.
+        if "epoch_end" not in self._pending.awaits:
             self._settle()
         self._pass_vote_on(control)
 

@@ -16,17 +16,19 @@ import pytest
 
 from hookcore import HookcoreError
 from hookcore_adapters.keras import internal_data, internals
-from hookcore_adapters.keras.internals import Internal
+from hookcore_adapters.keras.private_part import PrivatePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PARTS = {name: part for module in (internals, internal_data) for name, part in vars(module).items() if isinstance(part, Internal)}
+PARTS = {
+    name: part for module in (internals, internal_data) for name, part in vars(module).items() if isinstance(part, PrivatePart)
+}
 BY_NAME = {"getattr", "hasattr", "setattr", "delattr"}
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=[part.path for part in PARTS.values()])
-def test_the_installed_keras_has(part: Internal) -> None:
+def test_the_installed_keras_has(part: PrivatePart) -> None:
     """The installed Keras, or TensorFlow, has this private part, in a module or as an attribute of instances."""
     own = re.match(r"keras\.src\.backend\.(jax|tensorflow|torch)\.", part.path)  # a backend's own trainer needs the backend
     library = part.path.partition(".")[0] if own is None else own[1]
@@ -93,8 +95,8 @@ def test_a_part_that_is_gone_is_named() -> None:
     """Using a private part that is missing is an error that names it, its purpose, and Keras's version."""
     told = rf"by which hookcore finds what for, is missing in Keras {keras.__version__}"
     with pytest.raises(HookcoreError, match=rf"keras\.src\.saving\.gone, {told}"):
-        _ = Internal("keras.src.saving.gone", "what for").value
-    gone = Internal("keras.Layer._gone", "what for")
+        _ = PrivatePart("keras.src.saving.gone", "what for").value
+    gone = PrivatePart("keras.Layer._gone", "what for")
     with pytest.raises(HookcoreError, match=rf"keras\.Layer\._gone, {told}"):
         gone.of(keras.layers.Dense(1))
     assert gone.of(keras.layers.Dense(1), None) is None

@@ -21,7 +21,7 @@ from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batche
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.data import generators_of_fit
 from hookcore_adapters.keras.epoch_state import EpochState
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _RECORD: Final = schema.fields(
     {

@@ -11,17 +11,17 @@ from hookcore import Metrics
 from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
-    comparison,
+    monitor_comparison,
     monitor_field,
     plugin_parameter,
     print_message,
 )
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class ReduceLROnPlateau(PluginCallback):
@@ -65,6 +65,7 @@ class ReduceLROnPlateau(PluginCallback):
     min_lr = plugin_parameter("min_lr")
     wait = monitor_field("waited")
     best = monitor_field("best")
+    monitor_op = monitor_comparison()
 
     @property
     def cooldown(self) -> int:
@@ -75,11 +76,6 @@ class ReduceLROnPlateau(PluginCallback):
     def cooldown(self, value: int) -> None:
         self._cooldown = value
         self.plugin.cooldown = self._skipped_observations(value)
-
-    @property
-    def monitor_op(self) -> Any:
-        """`keras.ops.less` or `greater`; None before training."""
-        return comparison(self.plugin.observed if self.run is not None else None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.cooldown_counter = 0

@@ -12,7 +12,7 @@ from hookcore_adapters.keras.callbacks.plugin_callback import PluginCallback, pl
 if TYPE_CHECKING:
     import os
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class CSVLogger(PluginCallback):

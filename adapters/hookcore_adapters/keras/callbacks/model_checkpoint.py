@@ -15,14 +15,14 @@ from hookcore_adapters.keras.callbacks.arguments import local_path, mode_or_auto
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
 from hookcore_adapters.keras.callbacks.plugin_callback import comparison, print_message
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _STATE: Final = schema.fields({"best": schema.optional(schema.number), "batches": schema.integer, "in_epoch": schema.integer})
 

@@ -13,13 +13,13 @@ from hookcore import CapabilityError, Engine, HookcoreError, MetricError
 from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.adapter import KerasAdapter
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hookcore import Monitor, Run
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class PluginCallback(StatefulCallback, KerasAdapter):
@@ -94,6 +94,11 @@ def monitor_field(name: str, *, absent: Any = None) -> Any:
 def comparison(monitor: Monitor | None) -> Any:
     """Return Keras's `monitor_op` for a monitor: `keras.ops.less` or `greater`, or None without a monitor."""
     return None if monitor is None else keras.ops.less if monitor.mode == "min" else keras.ops.greater
+
+
+def monitor_comparison() -> Any:
+    """Return a property for Keras's `monitor_op` of a callback's plugin: `keras.ops.less` or `greater`; None before training."""
+    return property(lambda callback: None if callback.run is None else comparison(callback.plugin.observed))
 
 
 def print_message(message: str) -> None:

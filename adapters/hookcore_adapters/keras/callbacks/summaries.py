@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import sys
-import tempfile
 import time
 import uuid
 import weakref
@@ -20,7 +17,8 @@ import keras
 
 from hookcore import Metrics
 from hookcore.raised import describe
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.callbacks.tensorflow_summaries import CopiedFile, tensorflow
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,11 +34,6 @@ _WRITERS: Final[weakref.WeakValueDictionary[str, EventWriter]] = weakref.WeakVal
 
 A writer may outlive its run, because Keras does not report exceptions to callbacks.
 """
-
-
-def _tensorflow() -> Any:
-    """Return TensorFlow if it is imported, and None otherwise. Only then can a script make summaries with it."""
-    return sys.modules.get("tensorflow")
 
 
 class Summaries:
@@ -65,7 +58,7 @@ class Summaries:
         self._failed = False
         self._default: tuple[_Writer, int | None] | None = None
         self._records: Callable[[], bool] | None = None
-        self._copied: dict[str, _Copied] = {}
+        self._copied: dict[str, CopiedFile] = {}
 
     def prepare(self, directory: Path) -> None:
         """Prepare for a run in `directory`. Events wait until `begin`."""
@@ -148,11 +141,11 @@ class Summaries:
 
     def as_default(self, writer: _Writer, step: int | None) -> _Setting:
         """Return a context in which `writer` is the default, also for summaries by TensorFlow."""
-        return _Setting(self, "_default", (writer, step), self._copy_of(writer.run).as_default(step) if _tensorflow() else None)
+        return _Setting(self, "_default", (writer, step), self._copy_of(writer.run).as_default(step) if tensorflow() else None)
 
     def record_if(self, condition: Callable[[], bool]) -> _Setting:
         """Return a context in which events are recorded only if `condition` returns true."""
-        return _Setting(self, "_records", condition, _tensorflow().summary.record_if(condition) if _tensorflow() else None)
+        return _Setting(self, "_records", condition, tensorflow().summary.record_if(condition) if tensorflow() else None)
 
     def scalar(self, name: str, data: Any, step: Any = None) -> None:
         """Record a number, or each element of an array. A text is ignored."""
@@ -191,13 +184,13 @@ class Summaries:
 
     def trace_on(self, **given: Any) -> None:
         """Call TensorFlow's `trace_on`, if TensorFlow is imported."""
-        if _tensorflow():
-            _tensorflow().summary.trace_on(**given)
+        if tensorflow():
+            tensorflow().summary.trace_on(**given)
 
     def trace_export(self, **given: Any) -> None:
         """Call TensorFlow's `trace_export`, if TensorFlow is imported."""
-        if _tensorflow():
-            _tensorflow().summary.trace_export(**given)
+        if tensorflow():
+            tensorflow().summary.trace_export(**given)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -216,7 +209,7 @@ class Summaries:
 
     def _copy_of(self, run: str) -> Any:
         if run not in self._copied:
-            self._copied[run] = _Copied.new()
+            self._copied[run] = CopiedFile.new()
         return self._copied[run].writer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -261,47 +254,3 @@ class _Writer:
 
     def close(self) -> None:
         self.summaries.end()
-
-
-@attrs.define(eq=False)
-class _Copied:
-    """A temporary TensorFlow file, from which events are copied.
-
-    A callback uses the same file in every fit, because a compiled train function keeps its writer.
-    """
-
-    writer: Any
-    _directory: Path
-    _offset: int = 0
-    __weakref__: Any = attrs.field(init=False, repr=False)
-
-    @classmethod
-    def new(cls) -> _Copied:
-        directory = Path(tempfile.mkdtemp(prefix="hookcore-tensorboard-"))
-        copied = cls(_tensorflow().summary.create_file_writer(str(directory)), directory)
-        weakref.finalize(copied, shutil.rmtree, directory, ignore_errors=True)
-        return copied
-
-    def fresh(self) -> Iterator[tuple[int, Fill]]:
-        """Yield the step and content of each event since the last call."""
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        from hookcore_plugins.tensorboard import event_files, records
-
-        self.writer.flush()
-        for path in event_files.named(self._directory):
-            with path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-            began = 0
-            for end in records.ends(content):
-                event = Event.FromString(content[began + records.HEAD : end - records.TAIL])
-                began = end
-                if not event.file_version:
-                    yield event.step, event_fill(event)
-            self._offset += began
-
-
-def event_fill(event: Any) -> Fill:
-    """Return a function that fills another event with the content of `event`."""
-    return lambda other: other.MergeFrom(event)

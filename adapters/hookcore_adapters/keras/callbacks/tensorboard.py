@@ -20,7 +20,7 @@ from hookcore_plugins.tensorboard.plugin import check_packages
 if TYPE_CHECKING:
     import os
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _STATE: Final = schema.fields(
     {
