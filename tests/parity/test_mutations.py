@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import functools
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +54,16 @@ def assert_caught(examples: SearchStrategy[Any], check: Any) -> None:
         search(examples, check)
 
 
+def one_epoch_later(schedule: Callable[..., float]) -> Callable[..., float]:
+    """Return `schedule`, with its signature, for the next epoch."""
+
+    @functools.wraps(schedule)
+    def later(epoch: int, *rate: float) -> float:
+        return schedule(epoch + 1, *rate)
+
+    return later
+
+
 @pytest.mark.parametrize("searched", [EARLY_STOPPING, REDUCE_LR, CHECKPOINT, SCHEDULER, CSV, TERMINATE])
 def test_without_a_change_nothing_is_caught(searched: Any) -> None:
     """Without a change, the search finds no difference."""
@@ -74,7 +85,7 @@ def test_without_a_change_nothing_is_caught(searched: Any) -> None:
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "cooldown", lambda cooldown: max(cooldown - 1, 0), id="cooldown - 1"),
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_delta", lambda _: 0.0, id="rate: min_delta ignored"),
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_lr", lambda _: 0.0, id="min_lr ignored"),
-        pytest.param(SCHEDULER, "LearningRateSchedule", "schedule", lambda rate: lambda epoch: rate(epoch + 1), id="epoch + 1"),
+        pytest.param(SCHEDULER, "LearningRateSchedule", "schedule", one_epoch_later, id="epoch + 1"),
         pytest.param(CSV, "CSVLog", "absent", lambda _: "", id="empty for NA"),
         pytest.param(CSV, "CSVLog", "append", lambda append: not append, id="append the other way round"),
         pytest.param(TERMINATE, "NaNGuard", "monitor", lambda _: "mae", id="another metric than the loss"),
