@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other, each in a process of its own: `python benchmarks`."""
+"""Run all benchmarks, one after the other, each in its own process: `python benchmarks`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from side_by_side import SCRIPTS
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Take fewer rounds, and fail if a gate is missed by much, twice.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the results there, as JSON.")
+@click.option("--check", is_flag=True, help="Run fewer rounds, and fail if a figure exceeds its gate by far, twice.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the results into this directory, as JSON.")
 @click.pass_context
 def main(ctx: click.Context, out: Path | None, *, check: bool) -> None:
     """Run every benchmark.
 
-    Under --check, a script that misses a gate is measured a second time: what else the machine does can only make a figure worse.
+    Under --check, a script that fails is measured a second time, because other work on the machine can only make a figure worse.
     """
     failed = []
     for script, quick in SCRIPTS.items():

@@ -1,13 +1,14 @@
-"""What a save costs the training, how long until it is durable, and its memory, beside what else saves a Keras model.
+"""Measure what a save costs training, how long until it is durable, and its memory, beside other ways to save a Keras model.
 
-The floor is a copy of the same arrays into memory that is there already; it stands twice in the table: how far the second is
-from 1 is noise. Before each sample the disk is synced. *Stall* is what the training thread pays for a save of `Checkpoint`.
-*Until durable* ends when `on_checkpoint` is called: written, hashed, synced and renamed. Of the others only those that say so
-sync. `save_weights` leaves the optimizer's state out, and safetensors and the plain file get arrays that are in memory already.
-Where a snapshot holds references instead of copies, the next training step copies what it changes: that is the third table.
-Memory is the peak of a save and the training step after it beyond that of a step alone, each in a process of its own (Linux).
+The floor is a copy of the same arrays into memory that is already allocated; it is in the table twice: how far the second is
+from 1 is noise. The disk is synced before each sample. *Stall* is the time that a save by `Checkpoint` takes on the training
+thread. *Until durable* ends when `on_checkpoint` is called: written, hashed, synced and renamed. The other candidates sync only
+if their names say "synced". `save_weights` leaves out the optimizer's state; safetensors and the plain file get arrays that are
+already in memory. If a snapshot holds references instead of copies, the next training step copies what it changes, as the third
+table shows. Memory is by how much the peak of a save and the training step after it exceeds that of a step alone, each measured
+in its own process (Linux).
 
-At the end everything is saved once more by each candidate, read back and compared.
+At the end each candidate saves once more, and the files are read back and compared.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ SAFETENSORS, SYNCED = "safetensors", "safetensors, synced"
 WAITED: Final = (COPY, "memory copy again", STALL, KERAS, WEIGHTS, SAFETENSORS)
 WRITTEN: Final = (PLAIN, DURABLE, KERAS, WEIGHTS, SAFETENSORS, SYNCED)
 STEPS: Final = (STEP, f"{STEP}, snapshot held", f"{STEP}, while writing")
-LIMIT: Final = "What is durable is hashed and synced besides, which ModelCheckpoint's file is not."
+LIMIT: Final = "A durable checkpoint is also hashed and synced; ModelCheckpoint's file is not."
 GATED_FROM: Final = 50
-"""Megabytes of weights: below it, fixed costs decide."""
+"""Megabytes of weights. With less, fixed costs dominate, so nothing is gated."""
 BUFFERS: Final = 16e6
-"""Bytes that writing takes whatever the size: of HDF5, of the hash, of a thread."""
+"""Bytes that writing takes at any size: for HDF5, the hash and a thread."""
 
 
 def build(megabytes: float, optimizer: str) -> Any:
-    """A stack of dense layers with so many megabytes of weights, trained for one step, so that the optimizer has its state."""
+    """Return dense layers with `megabytes` of weights, trained for one step, so that the optimizer has its state."""
     width = round((megabytes * 1e6 / 4 / LAYERS) ** 0.5)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width, use_bias=False) for _ in range(LAYERS))])
@@ -61,26 +62,26 @@ def build(megabytes: float, optimizer: str) -> Any:
 
 
 def step(model: Any) -> None:
-    """One step of training, on one sample."""
+    """Train one step, on one sample."""
     sample = np.zeros((1, model.input_shape[1]), "float32")
     model.train_on_batch(sample, sample)
 
 
 def values(model: Any, *, optimizer: bool = True) -> Arrays:
-    """Copies of what a save must hold: weights and optimizer state."""
+    """Return copies of what a save must hold: weights and optimizer state."""
     variables = [*model.variables, *model.optimizer.variables] if optimizer else model.variables
     return [np.array(variable.numpy()) for variable in variables]
 
 
 def model_checkpoint(model: Any, directory: Path) -> Callable[[], object]:
-    """A save by Keras's own callback, into `model.keras`."""
+    """Return a function that saves with Keras's own callback, into `model.keras`."""
     callback: Any = keras.callbacks.ModelCheckpoint(str(directory / "model.keras"))
     callback.set_model(model)
     return lambda: callback.on_epoch_end(0, {})
 
 
 def write_plain(arrays: Arrays, path: Path) -> None:
-    """What the disk takes for the same bytes."""
+    """Write the same bytes into one file and sync it, to measure the disk."""
     with path.open("wb") as file:
         for array in arrays:
             file.write(array)
@@ -89,7 +90,7 @@ def write_plain(arrays: Arrays, path: Path) -> None:
 
 
 def write_safetensors(arrays: Arrays, path: Path, *, sync: bool) -> None:
-    """By the library's own function for NumPy."""
+    """Save with the library's own function for NumPy."""
     from safetensors.numpy import save_file
 
     save_file({str(number): array for number, array in enumerate(arrays)}, path)
@@ -99,7 +100,7 @@ def write_safetensors(arrays: Arrays, path: Path, *, sync: bool) -> None:
 
 
 def writers(model: Any, saves: Saves, arrays: Arrays, directory: Path) -> dict[str, Callable[[], object]]:
-    """All that save, each into a file of its own."""
+    """Return the functions that save, each into its own file."""
 
     def save() -> None:
         saves.begin()
@@ -118,7 +119,7 @@ def writers(model: Any, saves: Saves, arrays: Arrays, directory: Path) -> dict[s
 
 
 def candidates(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]]) -> dict[str, Any]:
-    """What is measured, each returning its seconds."""
+    """Return all candidates, each of which returns its seconds."""
     copies = [np.empty_like(array) for array in arrays]
 
     def copy_all() -> None:
@@ -160,7 +161,7 @@ def candidates(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Ca
 
 
 def check(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callable[[], object]], directory: Path) -> None:
-    """Save by each and read back. Raises `AssertionError` where what is read is not what was to be saved."""
+    """Save with each candidate and read back. Raises `AssertionError` if the values differ from those that were saved."""
     for write in writes.values():
         write()
     fresh = keras.models.clone_model(model)
@@ -186,7 +187,7 @@ def check(model: Any, saves: Saves, arrays: Arrays, writes: Mapping[str, Callabl
 
 
 def measured(megabytes: float, optimizer: str, rounds: int) -> dict[str, list[float]]:
-    """The seconds of each candidate, in each round."""
+    """Return the seconds of each candidate, in each round."""
     model = build(megabytes, optimizer)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -199,9 +200,9 @@ def measured(megabytes: float, optimizer: str, rounds: int) -> dict[str, list[fl
 
 
 def extra_memory(megabytes: float, optimizer: str, candidate: str) -> str:
-    """How much more memory a save and the training step after it take at their peak than a step alone, and what is saved.
+    """Return three sizes in bytes, as text: of the extra memory, of what is saved, and of the largest variable.
 
-    Both in bytes, and those of the largest variable.
+    The extra memory is by how much the peak of a save and the training step after it exceeds that of a step alone.
     """
     model = build(megabytes, optimizer)
     sizes = [int(value.nbytes) for value in values(model)]
@@ -222,7 +223,7 @@ def extra_memory(megabytes: float, optimizer: str, candidate: str) -> str:
 
 
 def peak(call: Callable[[], object]) -> int:
-    """The most memory in bytes that this process has while `call` runs."""
+    """Return the peak memory of this process in bytes while `call` runs."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
     call()
@@ -231,7 +232,7 @@ def peak(call: Callable[[], object]) -> int:
 
 
 def memory(megabytes: float, optimizer: str, processes: int) -> Iterator[Table | Gate]:
-    """The table of memory, and its gate."""
+    """Yield the table of memory, and its gate."""
     figures: dict[str, list[float]] = {"Checkpoint": [], KERAS: []}
     size = largest = 0.0
     for _ in range(processes):
@@ -248,7 +249,7 @@ def memory(megabytes: float, optimizer: str, processes: int) -> Iterator[Table |
 
 @benchmark
 @click.option("--sizes", default="1,50", show_default=True, help="Megabytes of weights, separated by commas.")
-@click.option("--optimizers", default="adam", show_default=True, help="Adam's state is twice the weights; sgd has none.")
+@click.option("--optimizers", default="adam", show_default=True, help="Adam's state is twice the weights; sgd has no state.")
 @click.option("--rounds", default=9, show_default=True, type=click.IntRange(min=2))
 @click.option("--processes", default=3, show_default=True, type=click.IntRange(min=1), help="How often memory is measured.")
 @click.option("--memory-of", hidden=True, help="Print the extra memory of one candidate, and nothing else.")
@@ -265,8 +266,8 @@ def main(sizes: str, optimizers: str, rounds: int, processes: int, memory_of: st
             there = {name: of[2][name] for name in names if name in of[2]}
             return Table(f"{of[0]:g} MB of weights, {of[1]}: {what}", "ms", there, names[0], ours)
 
-        waited, written = table("what the call of a save takes", WAITED, STALL), table("until it is written", WRITTEN, DURABLE)
-        yield from (waited, written, table("the next step of training", STEPS))
+        waited, written = table("the call of a save", WAITED, STALL), table("until it is written", WRITTEN, DURABLE)
+        yield from (waited, written, table("the next training step", STEPS))
         if megabytes >= GATED_FROM:
             yield from memory(megabytes, optimizer, processes)
             case = f"{megabytes:g} MB, {optimizer}"

@@ -1,11 +1,11 @@
-"""What one `on_batch_end` costs, with errors isolated per plugin, beside a plain loop (the floor) and every peer.
+"""Measure what one `on_batch_end` costs, with errors isolated per plugin, beside a plain loop (the floor) and every peer.
 
-Each listener counts, and the counts are compared at the end: every candidate told every listener of every event. `hookcore` is
-the compiled hook. `Session.batch_end` is what an adapter calls for a batch: it also counts steps, has the metrics converted
-when they are read, looks for an interruption and takes the plugins' time; it is what the peers are compared with. Keras
-converts its metrics, which are TensorFlow's here, before it tells anybody. `raw pluggy` has the same plugins registered with
-pluggy itself. The listeners are slotted; those of `plain classes` are not, and pluggy slows their attributes down for as long
-as they live, which an engine does not. The floor stands twice in the table: how far the second is from 1 is noise.
+Each listener counts its calls; at the end the counts prove that every candidate called every listener for every event.
+`hookcore` is the compiled hook. `Session.batch_end` is what an adapter calls for a batch: it also counts steps, prepares
+metrics that are converted when they are read, checks for an interruption and times the plugins; the peers are compared with it.
+Keras converts its metrics, here TensorFlow's, before it calls its callbacks. `raw pluggy` has the same plugins registered with
+pluggy itself. The listeners have slots, except those of `plain classes`: pluggy slows down their attributes for as long as they
+live, and an engine does not. The floor is in the table twice: how far the second is from 1 is noise.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ FLOOR, EMPTY, OURS, SESSION = "plain loop", "empty call", "hookcore", "hookcore,
 
 @attrs.define(eq=False)
 class Counter:
-    """The cheapest plugin that does something."""
+    """Counts: the cheapest plugin that does something."""
 
     n: int = 0
 
     @hookimpl
-    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - what is measured is the passing
+    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - passing them is measured
         """Count."""
         self.n += 1
 
 
 class PlainCounter:
-    """The same, of a class as most are written."""
+    """Counts too, in a class without slots, as most classes are written."""
 
     def __init__(self) -> None:
         self.n = 0
 
     @hookimpl
-    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - what is measured is the passing
+    def on_batch_end(self, batch: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002 - passing them is measured
         """Count."""
         self.n += 1
 
 
 Way = tuple["Event", "Sequence[Any]"]
-"""A call that tells of an event, and the listeners that it tells."""
+"""A function that sends an event, and the listeners that it calls."""
 
 
 def loop(k: int) -> Way:
-    """The floor."""
+    """Return the floor: a plain loop over the listeners."""
     own = [Counter() for _ in range(k)]
 
     def call(batch: int, metrics: Mapping[str, float]) -> None:
@@ -74,7 +74,7 @@ def loop(k: int) -> Way:
 
 
 def empty(k: int) -> Way:
-    """The floor where nobody listens."""
+    """Return the floor for no listeners: an empty call."""
 
     def call(batch: int, metrics: Mapping[str, float]) -> None:
         pass
@@ -83,13 +83,13 @@ def empty(k: int) -> Way:
 
 
 def compiled(k: int, plugin: Callable[[], Any] = Counter) -> Way:
-    """The compiled hook."""
+    """Return the compiled hook."""
     own = [plugin() for _ in range(k)]
     return engine_of(own).start(Run()).hooks.on_batch_end, own
 
 
 def session(k: int) -> Way:
-    """What an adapter calls, when the first batches, of which all are timed, are over."""
+    """Return what an adapter calls, after the first batches, all of which hookcore times."""
     own = [Counter() for _ in range(k)]
     started = engine_of(own).start(Run())
     started.train_begin()
@@ -99,14 +99,14 @@ def session(k: int) -> Way:
     for one in own:
         one.n = 0
 
-    def call(batch: int, metrics: Mapping[str, float]) -> None:  # a call more, as the peers have
+    def call(batch: int, metrics: Mapping[str, float]) -> None:  # one more call, as the peers have
         started.batch_end(batch, metrics)
 
     return call, own
 
 
 def raw_pluggy(k: int, plugin: Callable[[], Any] = Counter) -> Way:
-    """The hook's caller, as pluggy has it."""
+    """Return pluggy's own caller of the hook."""
     own = [plugin() for _ in range(k)]
     manager = pluggy.PluginManager("hookcore")
     manager.add_hookspecs(specs)
@@ -117,7 +117,7 @@ def raw_pluggy(k: int, plugin: Callable[[], Any] = Counter) -> Way:
 
 
 def keras_list(k: int) -> Way:
-    """Keras's `CallbackList`, with metrics as TensorFlow's train step returns them."""
+    """Return Keras's `CallbackList`, with metrics as TensorFlow's train step returns them."""
     import keras
     import tensorflow as tf
 
@@ -135,7 +135,7 @@ def keras_list(k: int) -> Way:
 
 
 def lightning(k: int) -> Way:
-    """Lightning's `Trainer`, without its own callbacks."""
+    """Return Lightning's `Trainer`, without its own callbacks."""
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.trainer.call import _call_callback_hooks
 
@@ -156,7 +156,7 @@ def lightning(k: int) -> Way:
 
 
 def ignite(k: int) -> Way:
-    """PyTorch-Ignite's `Engine`."""
+    """Return PyTorch-Ignite's `Engine`."""
     from ignite.engine import Engine as Ignite
     from ignite.engine import Events
 
@@ -175,12 +175,12 @@ def ignite(k: int) -> Way:
 
 
 def transformers(k: int) -> Way:
-    """Hugging Face's `CallbackHandler`."""
+    """Return Hugging Face's `CallbackHandler`."""
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_callback import CallbackHandler
 
     def listener() -> Any:
-        class Listener(TrainerCallback):  # type: ignore[misc]  # the same; and of one class it takes one instance
+        class Listener(TrainerCallback):  # type: ignore[misc]  # the same; the handler takes one instance of a class
             n = 0
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -198,7 +198,7 @@ def transformers(k: int) -> Way:
 
 
 def skorch(k: int) -> Way:
-    """The `NeuralNet` of skorch, without its own callbacks."""
+    """Return the `NeuralNet` of skorch, without its own callbacks."""
     import torch
     from skorch import NeuralNet
     from skorch.callbacks import Callback
@@ -225,11 +225,11 @@ PEERS: Final[Mapping[str, tuple[str, Callable[[int], Way]]]] = {
     "Transformers": ("transformers", transformers),
     "skorch": ("skorch", skorch),
 }
-"""The package that each needs, and how it is made."""
+"""The package that each candidate needs, and the function that creates it."""
 
 
 def timed(call: Event, metrics: Any) -> Callable[[], float]:
-    """A sample: seconds for one event."""
+    """Return a function that takes a sample: the seconds of one event."""
 
     def sample() -> float:
         began = time.perf_counter()
@@ -241,7 +241,7 @@ def timed(call: Event, metrics: Any) -> Callable[[], float]:
 
 
 def table(k: int, rounds: int) -> Table:
-    """All candidates with `k` listeners. Raises `AssertionError` where one was not told of every event."""
+    """Measure all candidates with `k` listeners. Raises `AssertionError` if a listener missed an event."""
     ways = {
         FLOOR: loop(k),
         "plain loop again": loop(k),
@@ -261,7 +261,7 @@ def table(k: int, rounds: int) -> Table:
 
 
 def gates(k: int, found: Table) -> Iterator[Gate]:
-    """What must hold with `k` listeners."""
+    """Yield the gates for `k` listeners."""
     if k:
         yield Gate(f"{found.title}: the compiled hook, x plain loop", found.ratio(OURS, FLOOR)[1], 1.25)
     else:

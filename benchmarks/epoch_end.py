@@ -1,17 +1,18 @@
-"""What `on_epoch_end` costs with the four core plugins, beside the four Keras callbacks that do the same, on TensorFlow.
+"""Measure what `on_epoch_end` costs with the four core plugins, beside four equivalent Keras callbacks, on TensorFlow.
 
-Early stopping, learning rate reduction, checkpoints of the best epoch, and a CSV log. A real model is trained for one step an
-epoch, and the two lists that `fit` calls, Keras's own and hookcore's, are told of the epoch's end with the model's metrics and
-those of a validation: the loss gets better and the error, which the checkpoints go by, does not. So each writes a row of its
-file, and nobody stops, reduces or, after the first epoch, saves: that is checked. Only `on_epoch_end` is timed. The way changes
-every 10 epochs, and the first 2 after a change do not count; a figure is the median epoch of such a block.
+They stop early, reduce the learning rate, save checkpoints of the best epoch, and write a CSV log. A real model is trained for
+one step in each epoch. At the epoch's end, Keras's own list and hookcore's, which are what `fit` would call, get the model's
+metrics and those of a validation: the loss improves, but the error, which ranks the checkpoints, does not. So each candidate
+writes a row of its file, and none stops, reduces the rate or, after the first epoch, saves; this is checked. Only
+`on_epoch_end` is timed. The candidate changes every 10 epochs, and the first 2 after a change do not count; a figure is the
+median epoch of such a block.
 
-Both CSV logs have the metrics and the learning rate, which Keras's ReduceLROnPlateau puts among the metrics; `CSVLog` has the
-step too. `callbacks=[]` is Keras's list with its History alone, which is in every list. The four callbacks stand twice in the
-table: how far the second is from 1 is noise.
+Both CSV logs have the metrics and the learning rate, which Keras's ReduceLROnPlateau adds to the metrics; `CSVLog` has the step
+too. `callbacks=[]` is Keras's list with only its History, which is in every list. The four callbacks are in the table twice:
+how far the second is from 1 is noise.
 
-The second table is of the engine alone, warm and without a framework: what an epoch's end costs with its row of the history, and
-what each of its two hooks adds if four plugins count there.
+The second table measures the engine alone, warm and without a framework: what an epoch's end costs with its row of the history,
+and what each of its two hooks adds if four plugins count there.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 
 EPOCHS, COLD = 10, 2
 ENDS: Final = 1_000
-"""How many ends of epochs the engine is told of in a round."""
+"""The number of ends of epochs in a round of the engine alone."""
 NEVER: Final = 10**9
-"""Epochs without improvement."""
+"""A patience, in epochs, that is never used up."""
 LIMIT: Final = (
-    "Nothing is in the processor's caches after a step of training, so that what takes 1 us in a loop takes 18 here: reading the "
-    "learning rate from its variable is about a quarter of the time, and opening and closing the file, which is not held open so "
+    "After a training step the processor's caches are cold, so that what takes 1 us in a loop takes 18 here: reading the "
+    "learning rate from its variable is about a quarter of the time, and opening and closing the file, which is not kept open so "
     "that nothing is lost, a fifth."
 )
 FLOOR, KERAS, OURS = "callbacks=[]", "4 Keras callbacks", "fit, 4 plugins"
@@ -58,7 +59,7 @@ FLOOR, KERAS, OURS = "callbacks=[]", "4 Keras callbacks", "fit, 4 plugins"
 
 @attrs.define(eq=False)
 class Way:
-    """What `fit` would call, the epochs that it was told of, and where its files are: a CSV log, and checkpoints."""
+    """A list that `fit` would call, the epochs that it has seen, and where its files are: a CSV log, and checkpoints."""
 
     told: Any
     model: Any
@@ -67,7 +68,7 @@ class Way:
     epoch: int = 0
 
     def train(self) -> float:
-        """One epoch: the seconds that `on_epoch_end` takes."""
+        """Train one epoch; return the seconds that `on_epoch_end` takes."""
         self.told.on_epoch_begin(self.epoch)
         self.told.on_train_batch_begin(0)
         logs = self.model.train_function(self.iterator)
@@ -81,12 +82,12 @@ class Way:
         return taken
 
     def block(self) -> float:
-        """The median epoch of a block."""
+        """Return the seconds of the median epoch of a block."""
         return statistics.median([self.train() for _ in range(EPOCHS)][COLD:])
 
 
 def callbacks(directory: Path) -> list[Any]:
-    """Keras's own."""
+    """Return Keras's own callbacks."""
     of = keras.callbacks
     return [
         of.EarlyStopping("val_loss", patience=NEVER),
@@ -97,7 +98,7 @@ def callbacks(directory: Path) -> list[Any]:
 
 
 def plugins(directory: Path) -> list[Any]:
-    """Ours."""
+    """Return hookcore's plugins for the same jobs."""
     return [
         EarlyStopping("val_loss", patience=NEVER),
         ReduceLROnPlateau("val_loss", patience=NEVER),
@@ -107,7 +108,7 @@ def plugins(directory: Path) -> list[Any]:
 
 
 def ways(model: Any, directory: Path) -> dict[str, Way]:
-    """All candidates, each after its first epoch, which is saved, and another, in which that is told of."""
+    """Return all candidates, each after its first epoch, which is saved, and a second one, in which the save is announced."""
     model.make_train_function()
     iterator = iter(tf.data.Dataset.from_tensors((np.ones((32, 8), "float32"), np.ones((32, 1), "float32"))).repeat())
     about = {"add_history": True, "model": model, "verbose": 0, "epochs": NEVER, "steps": 1}
@@ -130,7 +131,7 @@ def ways(model: Any, directory: Path) -> dict[str, Way]:
 
 
 def check(way: Way, saved: float, rate: float) -> None:
-    """Raises `AssertionError` where a way did not write each row, or saved, stopped or reduced anything."""
+    """Raise `AssertionError` if a candidate did not write each row, or saved, stopped or reduced the rate."""
     with (way.directory / "log.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["val_loss"]) for row in rows]
@@ -143,7 +144,7 @@ def check(way: Way, saved: float, rate: float) -> None:
 
 
 def newest(directory: Path) -> float:
-    """When the newest checkpoint in the directory was written."""
+    """Return when the newest checkpoint in the directory was written."""
     return max(path.stat().st_mtime for path in directory.rglob("*") if path.is_file() and path.name.endswith(".keras"))
 
 
@@ -170,7 +171,7 @@ def main(rounds: int) -> Iterator[Table | Gate | str]:
 
 
 def hooks(rounds: int) -> Iterator[Table | Gate]:
-    """What `on_metrics` costs beside `on_epoch_end`."""
+    """Measure what `on_metrics` costs beside `on_epoch_end`."""
     kinds: dict[str, list[Any]] = {
         "no plugin": [],
         "4 in on_epoch_end": [AtEpochEnd() for _ in range(4)],
@@ -186,7 +187,7 @@ def hooks(rounds: int) -> Iterator[Table | Gate]:
 
 
 def _ends(counting: list[Any]) -> Callable[[], float]:
-    """Return what takes the seconds of an epoch's end with these plugins, in a new run each time."""
+    """Return a function that returns the seconds of an epoch's end with these plugins, in a new run each time."""
     engine = engine_of(counting)
 
     def ends() -> float:

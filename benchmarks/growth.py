@@ -1,11 +1,11 @@
-"""How costs grow: with the plugins that implement a hook, with those that do not, with the steps done, and at the start of a run.
+"""Measure how costs grow: with plugins that implement a hook, with other plugins, with a run's length, and at its start.
 
-A batch is what an adapter calls for one: `Session.batch_begin` and `Session.batch_end`, with plugins that count. *What each
-plugin adds* is the cost with so many plugins less that of the same round with one, shared out among the others. The two ages are
-those of two sessions, of which one is new in each round; the young one has the first batches, of which all are timed, behind it.
-A start is `Engine.start` and `Session.train_begin`, over plugins that implement every hook and over `EarlyStopping`, which
-implements three and has a state; nothing is there yet that an earlier start compiled. Making the engine, which is where
-plugins are examined, is measured by itself. The floor of both is what pluggy needs to register the same plugins.
+A batch is `Session.batch_begin` and `Session.batch_end`, which are what an adapter calls for it, with plugins that count. *What
+each plugin adds* is the cost with N plugins minus the cost with one in the same round, divided by N - 1. The two ages are two
+sessions: one lives through all rounds, and the other is new in each round and has trained its first batches, all of which
+hookcore times. A start is `Engine.start` and `Session.train_begin`, for plugins that implement every hook and for
+`EarlyStopping`, which implements three and has a state; what an earlier start compiled is discarded. Creating the engine, which
+examines the plugins, is measured separately. The floor of both is the time in which pluggy registers the same plugins.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LINEAR, FLAT, START = 1.5, 1.1, 0.75
 
 @attrs.define(eq=False)
 class Other:
-    """A plugin that does not."""
+    """Implements no hook of batches."""
 
     @hookimpl
     def on_epoch_end(self) -> None:
@@ -50,7 +50,7 @@ class Other:
 
 
 def begun(plugins: list[object], steps: int) -> Session:
-    """A session that has trained so many batches."""
+    """Return a session that has trained `steps` batches."""
     session = engine_of(plugins).start(Run())
     session.train_begin()
     session.epoch_begin(0)
@@ -59,7 +59,7 @@ def begun(plugins: list[object], steps: int) -> Session:
 
 
 def batches(session: Session, number: int) -> float:
-    """Seconds for one batch, of so many."""
+    """Run `number` batches; return the seconds of one."""
     metrics = Metrics(METRICS)
     began = time.perf_counter()
     for batch in range(number):
@@ -69,18 +69,18 @@ def batches(session: Session, number: int) -> float:
 
 
 def sample(session: Session) -> Callable[[], float]:
-    """A sample of batches, each of which every counter must be told of."""
+    """Return a function that takes a sample of batches."""
     return lambda: batches(session, EVENTS)
 
 
 def implementing(rounds: int) -> Iterator[Table | Gate]:
-    """Plugins that implement the hook."""
+    """Measure a batch with plugins that implement its hook. Raises `AssertionError` if a plugin missed a batch."""
     counters: dict[int, list[Any]] = {k: [Counter() for _ in range(k)] for k in IMPLEMENTING}
     ways = {f"with {k}": sample(begun(own, YOUNG)) for k, own in counters.items()}
     figures = measure(ways, rounds)
     told = {one.n for own in counters.values() for one in own}
     assert told == {YOUNG + (1 + rounds) * EVENTS}, told  # noqa: S101 - the check
-    yield Table("one batch, with so many plugins that implement its hook", "ns", figures, floor="with 1")
+    yield Table("one batch, with N plugins that implement its hook", "ns", figures, floor="with 1")
     added = {
         f"each of {k}": [
             (all_of_them - one) / (k - 1) for all_of_them, one in zip(figures[f"with {k}"], figures["with 1"], strict=True)
@@ -94,7 +94,7 @@ def implementing(rounds: int) -> Iterator[Table | Gate]:
 
 
 def not_implementing(rounds: int) -> Iterator[Table | Gate]:
-    """Plugins that do not."""
+    """Measure a batch with plugins that do not implement its hook."""
     ways = {
         f"4 and {k} others": sample(begun([*(Counter() for _ in range(4)), *(Other() for _ in range(k))], YOUNG)) for k in OTHERS
     }
@@ -110,7 +110,7 @@ def not_implementing(rounds: int) -> Iterator[Table | Gate]:
 
 
 def steps(rounds: int) -> Iterator[Table | Gate]:
-    """Steps and epochs done."""
+    """Measure a batch and an epoch's end in young and old runs."""
     old = begun([Counter() for _ in range(4)], OLD)
 
     def aged() -> float:
@@ -146,7 +146,7 @@ def steps(rounds: int) -> Iterator[Table | Gate]:
 
 
 def epochs(session: Session, numbers: Iterator[int], number: int) -> float:
-    """Seconds for the end of one epoch, of so many."""
+    """Run the ends of `number` epochs; return the seconds of one."""
     metrics = Metrics(METRICS)
     began = time.perf_counter()
     for epoch in itertools.islice(numbers, number):
@@ -155,7 +155,7 @@ def epochs(session: Session, numbers: Iterator[int], number: int) -> float:
 
 
 def starts(rounds: int) -> Iterator[Table | Gate]:
-    """The start of a run."""
+    """Measure the start of a run."""
     kinds: dict[str, Callable[[], object]] = {
         "plugins with every hook": RecordingPlugin,
         "EarlyStopping": lambda: EarlyStopping("loss"),

@@ -1,8 +1,8 @@
-"""What `import hookcore` costs, as a whole process, beside its two dependencies (the floor), each alone, and other frameworks.
+"""Measure what `import hookcore` costs, as a whole process, beside its two dependencies (the floor) and other frameworks.
 
-Each sample starts an interpreter and the modules are compiled to bytecode, as they are in an installation. The floor stands
-twice in the table: how far the second is from 1 is noise. `with an engine` also makes one with a plugin asked for by name,
-which is when the entry points of all that is installed are read.
+Each sample starts an interpreter, and the modules are compiled to bytecode, as they are in an installation. The floor is in the
+table twice: how far the second is from 1 is noise. `with an engine` also creates an engine with a plugin given by name, which
+reads the entry points of all installed packages.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ UNSCANNED: Final = (
 
 
 def process(statement: str) -> Callable[[], float]:
-    """A sample: the seconds of an interpreter that runs `statement`."""
-    command = [sys.executable, "-P", "-c", statement]  # not what lies in the working directory
-    # Lets the first round write what an installation has written: the bytecode.
+    """Return a function that returns the seconds of an interpreter that runs `statement`."""
+    command = [sys.executable, "-P", "-c", statement]  # -P: import nothing from the working directory
+    # Let the first round write the bytecode, as an installation does.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def sample() -> float:
@@ -54,7 +54,7 @@ def process(statement: str) -> Callable[[], float]:
 
 @benchmark
 @click.option("--rounds", default=21, show_default=True, type=click.IntRange(min=2))
-@click.option("--peer-rounds", default=2, show_default=True, type=click.IntRange(min=2), help="The same for whole frameworks.")
+@click.option("--peer-rounds", default=2, show_default=True, type=click.IntRange(min=2), help="Rounds for whole frameworks.")
 def main(rounds: int, peer_rounds: int) -> Iterator[Table | Gate | str]:
     """Print what an import costs."""
     figures = measure({way: process(code) for way, code in STATEMENTS.items()}, rounds)
@@ -62,7 +62,7 @@ def main(rounds: int, peer_rounds: int) -> Iterator[Table | Gate | str]:
     yield found
     yield Gate("import hookcore: x attrs and pluggy", found.ratio(OURS, FLOOR)[1], 1.5)
     subprocess.run([sys.executable, "-P", "-c", UNSCANNED], check=True)  # noqa: S603 - the code above
-    yield "`import hookcore` reads no entry points: it was run with a scan that raises."
+    yield "`import hookcore` reads no entry points: it was also run with a scan that raises."
     frameworks = {peer: process(f"import {peer}") for peer in PEERS if is_there(peer.partition(".")[0])}
     ways = {OURS: process(STATEMENTS[OURS]), **frameworks}
     yield Table("a process that imports a framework", "ms", measure(ways, peer_rounds), ours=OURS)

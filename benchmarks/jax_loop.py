@@ -1,10 +1,10 @@
-"""What `Loop` and `JaxTrainee` cost a loop with JAX: per batch.
+"""Measure what `Loop` and `JaxTrainee` cost a loop with JAX, per batch.
 
-The step is that of a small perceptron with Adam, compiled and given its state to write to, and its loss is read every 100 steps.
-JAX runs it on threads of its own while Python is ahead, so what counts is the CPU time of the training thread: as long as it is
-less than the step takes, it costs nothing. The mean of an epoch's loss is two operations of JAX's in each batch, which a loop by
-hand pays too if it wants one: that is a row of its own, and what Loop is compared with. The bare loop stands twice in the table:
-how far the second is from 1 is noise.
+The step is that of a small perceptron with Adam, compiled, with its state donated, and its loss is read every 100 steps. JAX
+runs it on other threads while Python is ahead, so the figure is the CPU time of the training thread: as long as it is less than
+the step takes, it costs nothing. The mean of an epoch's loss takes two JAX operations per batch, also in a loop by hand that
+wants the mean: such a loop has its own row, and Loop is compared with it. The bare loop is in the table twice: how far the
+second is from 1 is noise.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def ways() -> dict[str, Callable[[], float]]:
 @benchmark
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=2))
 def main(rounds: int) -> Iterator[Table | Gate]:
-    """Print what a loop with JAX pays."""
+    """Print what `Loop` costs with JAX."""
     steps = Table("one step of a small perceptron: CPU time of the training thread", "us", measure(ways(), rounds), BARE, OURS)
     yield steps
     added = steps.ratio(OURS, MEAN)[1] - 1
-    yield Gate("what Loop with 4 plugins adds to a step with the mean of its loss, of the step", added, 0.15, room=5)
+    yield Gate("Loop with 4 plugins: added time, as a share of a step with the mean of its loss", added, 0.15, room=5)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What callbacks cost per step inside Keras's real train step, on TensorFlow.
+"""Measure what callbacks cost per step inside Keras's real train step, on TensorFlow.
 
 The inner loop of `fit` is run by hand with two compiled models: `on_train_batch_begin`, the model's train function,
-`on_train_batch_end`. Only the two calls are timed, timer included. `tiny` has one layer and one sample a batch, `small` has
-three layers and 64; both have two metrics. The way changes every 50 steps, and the first 5 after a change do not count: ways
-that change at every step would all stay cold. A figure is the median step of such a block.
+`on_train_batch_end`. Only the two calls are timed, including the timer. `tiny` has one layer and batches of one sample, `small`
+has three layers and batches of 64; both have two metrics. The candidate changes every 50 steps, and the first 5 steps after a
+change do not count: if it changed at every step, all candidates would stay cold. A figure is the median step of such a block.
 
-`callbacks=[]` is Keras's own list as `fit` makes it, with its History; it stands twice in the table: how far the second is from
-1 is noise. The plugins and the counting callbacks count the ends of batches, and read a metric only if their name says which.
-The counts and the loss that was read are checked against the real ones. The length of the data is known. hookcore's sessions
-have their first batches, of which all are timed by hookcore itself, behind them.
+`callbacks=[]` is Keras's own list as `fit` creates it, with its History; it is in the table twice: how far the second is from 1
+is noise. The plugins and the counting callbacks count the ends of batches, and read a metric only if their name says which. The
+counts and the loss that was read are checked. The length of the data is known. Measurements begin after the first batches, all
+of which hookcore times itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ GATES: Final = {
     FOUR: (0.2, ""),
     LOSS: (
         0.4,
-        f"See {ONLY_FLOAT!r}: nothing is in the processor's caches after a step.",
+        f"See {ONLY_FLOAT!r}: the processor's caches are cold after a step.",
     ),
     ADAPTER: (1.15, ""),
     ADAPTER_FOUR: (1.15, f"See {COUNTING!r} in Keras's own list."),
@@ -60,7 +60,7 @@ GATES: Final = {
 
 @attrs.define(eq=False)
 class Given:
-    """Counts, and is given the metrics, which it does not read."""
+    """Counts, and receives the metrics without reading them."""
 
     n: int = 0
 
@@ -87,15 +87,15 @@ class Reader:
 
 @attrs.define(eq=False)
 class OfEpochs:
-    """Has nothing to do with batches."""
+    """Implements no hook of batches."""
 
     @hookimpl
     def on_epoch_end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class CountingCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """The same as `Counter`, as a Keras callback."""
+    """Counts the ends of batches, as `Counter` does, as a Keras callback."""
 
     n = 0
 
@@ -121,14 +121,14 @@ class OnlyFloat(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras sh
 
 @attrs.frozen
 class Way:
-    """What `fit` would call, and who is told by it."""
+    """A list that `fit` would call, and the listeners that it calls."""
 
     told: Any
     listeners: Sequence[Any] = ()
 
 
 def stock(directory: Path) -> list[Any]:
-    """Four of Keras's own callbacks."""
+    """Return four of Keras's own callbacks."""
     of = keras.callbacks
     return [
         of.EarlyStopping("loss", patience=3),
@@ -139,14 +139,14 @@ def stock(directory: Path) -> list[Any]:
 
 
 def by_keras(model: Any, callbacks: Sequence[Any] = (), listeners: Sequence[Any] = ()) -> Way:
-    """The list that `fit` makes."""
+    """Return the list that `fit` creates."""
     return Way(
         keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model, verbose=0, epochs=1, steps=STEPS), listeners
     )
 
 
 def by_hookcore(model: Any, plugins: Sequence[Any]) -> Way:
-    """The list that hookcore's `fit` makes."""
+    """Return the list that hookcore's `fit` creates."""
     events = KerasEvents(engine_of(plugins))
     return Way(
         keras.callbacks.CallbackList([LastCallback(events)], add_history=True, model=model, verbose=0, epochs=1, steps=STEPS),
@@ -155,14 +155,14 @@ def by_hookcore(model: Any, plugins: Sequence[Any]) -> Way:
 
 
 def tiny() -> tuple[Any, tuple[Any, Any]]:
-    """A model for which a step is nearly nothing but overhead, and its batch."""
+    """Return a model whose step is almost pure overhead, and its batch."""
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"])
     return model, (np.ones((1, 8), "float32"), np.ones((1, 1), "float32"))
 
 
 def small() -> tuple[Any, tuple[Any, Any]]:
-    """A model that is small, and its batch."""
+    """Return a small model, and its batch."""
     layers = [keras.layers.Dense(256, "relu"), keras.layers.Dense(256, "relu"), keras.layers.Dense(10, "softmax")]
     model = keras.Sequential([keras.Input((128,)), *layers])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -171,7 +171,7 @@ def small() -> tuple[Any, tuple[Any, Any]]:
 
 
 def ways(model: Any, directory: Path) -> dict[str, Way]:
-    """All candidates."""
+    """Return all candidates."""
     four = [Counter() for _ in range(4)]
     counting = [CountingCallback() for _ in range(4)]
     adapted = [Counter() for _ in range(4)]
@@ -191,7 +191,7 @@ def ways(model: Any, directory: Path) -> dict[str, Way]:
 
 
 def block(model: Any, iterator: Any, told: Any) -> tuple[float, Any]:
-    """The seconds that the calls of one step took, of the steps of a block the median, and the logs of the last one."""
+    """Return the seconds that the calls of a block's median step took, and the logs of its last step."""
     clock = time.perf_counter
     taken = []
     logs: Any = None
@@ -207,7 +207,7 @@ def block(model: Any, iterator: Any, told: Any) -> tuple[float, Any]:
 
 
 def table(name: str, made: tuple[Any, tuple[Any, Any]], directory: Path, rounds: int) -> Table:
-    """All candidates with one model. Raises `AssertionError` where a listener was not told of every step, or of another loss."""
+    """Measure all candidates with one model. Raises `AssertionError` if a listener missed a step, or read a wrong loss."""
     model, batch = made
     model.make_train_function()
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())

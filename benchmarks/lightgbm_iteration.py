@@ -1,13 +1,14 @@
-"""What callbacks cost per iteration inside `lightgbm.train`.
+"""Measure what callbacks cost per iteration inside `lightgbm.train`.
 
-Each figure is of a real training on a few rows, on one thread, with one validation set. The objective and the metric are ours,
-and note the time: a figure is what passes from when callbacks hear of an iteration's beginning until the objective is called, and
-from when the metric has been computed until callbacks hear of the next beginning. LightGBM's own loop is alike in all rows; the
-first has nothing else. A figure is the fastest tenth of the last 300 iterations: a shared machine disturbs many, and can only
-make them slower.
+Each figure comes from a real training on a few rows, on one thread, with one validation set. Our own objective and metric note
+the time: a figure is the time from the first callback at an iteration's beginning until the objective is called, plus the time
+from the end of the metric until the next iteration's first callback. LightGBM's own loop is the same in all rows, and the first
+row has nothing else. A figure is the fastest tenth of the last 300 iterations, because other work on a shared machine can only
+make iterations slower.
 
-LightGBM's four stop early, record, log and set the rate, each with nothing to decide; hookcore's stop early, reduce the rate,
-guard against NaN and end after a while, and the run records. The counting ones count iterations; that all were heard is checked.
+LightGBM's four callbacks stop early, record, log and set the rate, each with nothing to decide; hookcore's four plugins stop
+early, reduce the rate, guard against NaN and end after a while, and the run records. The counting ones count iterations; that
+they miss none is checked.
 """
 
 from __future__ import annotations
@@ -38,28 +39,28 @@ COUNTING, COUNTERS = "4 counting callbacks", "train, 4 counting plugins"
 GATES: Final = {(OURS, THEIRS): 4.5, (AS_CALLBACK, THEIRS): 4.5, (COUNTERS, COUNTING): 8.0}
 """What the first of each pair may add to an iteration, as a multiple of what the second adds."""
 GOAL: Final = 25e-6
-"""The seconds that four plugins are to add to an iteration, on the machine of whoever set it; told, and no gate."""
+"""The goal for the seconds that four plugins add to an iteration, on the machine it was set for; printed, but not a gate."""
 
 
 class Timed:
-    """A training for which an iteration is nearly nothing but overhead, and which notes the time around its callbacks."""
+    """A training whose iterations are almost pure overhead, and which notes the time around its callbacks."""
 
     before_iteration = True
 
     def __init__(self) -> None:
-        self.order = -math.inf  # first of all callbacks
+        self.order = -math.inf  # before all other callbacks
         self.seconds: list[float] = []
         self.since = 0.0
 
     def __call__(self, env: Any) -> None:
-        """Hear that an iteration begins: callbacks of the one before are done."""
+        """Begin an iteration: the callbacks of the previous one are done."""
         del env
         now = time.perf_counter()
         self.seconds.append(now - self.since)
         self.since = now
 
     def given(self) -> dict[str, Any]:
-        """Return what `train` takes."""
+        """Return the arguments of `train`."""
 
         def objective(predicted: Any, data: Any) -> tuple[Any, Any]:
             self.seconds[-1] += time.perf_counter() - self.since
@@ -83,7 +84,7 @@ class Timed:
 
 
 class Counting:
-    """The cheapest callback."""
+    """Counts: the cheapest callback."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -95,7 +96,7 @@ class Counting:
 
 
 class Counter:
-    """The cheapest plugin that hears of iterations."""
+    """Counts: the cheapest plugin with a hook of iterations."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -125,7 +126,7 @@ def of_one_training(with_plugins: list[object], *callbacks: Any, as_callback: bo
 
 
 def counting() -> float:
-    """Return what callbacks cost that count. Raises `AssertionError` if one was not told of every iteration."""
+    """Return what counting callbacks cost. Raises `AssertionError` if one missed an iteration."""
     callbacks = [Counting() for _ in range(4)]
     seconds = of_one_training([], *callbacks)
     assert {callback.n for callback in callbacks} == {ITERATIONS}  # noqa: S101 - the check
@@ -133,7 +134,7 @@ def counting() -> float:
 
 
 def counters() -> float:
-    """Return what plugins cost that count. Raises `AssertionError` if one was not told of every iteration."""
+    """Return what counting plugins cost. Raises `AssertionError` if one missed an iteration."""
     counted = [Counter() for _ in range(4)]
     seconds = of_one_training([*counted])
     assert {plugin.n for plugin in counted} == {ITERATIONS}  # noqa: S101 - the check

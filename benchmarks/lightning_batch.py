@@ -1,14 +1,14 @@
-"""What callbacks cost per batch inside Lightning's real loop.
+"""Measure what callbacks cost per batch inside Lightning's real loop.
 
-Each figure is of a real `trainer.fit` with one layer and one sample per batch, on one thread. Hooks of the module note the time
-from right before callbacks hear of a batch's beginning until right after, and from the end of the optimizer's step until they
-have heard of the batch's end. Lightning does its own bookkeeping in between, alike in all rows: the first has nothing else. A
-figure is the fastest tenth of the last 300 batches: a shared machine disturbs many, and can only make them slower. hookcore's
-sessions have their first batches, which hookcore itself times, behind them.
+Each figure comes from a real `trainer.fit` with one layer and batches of one sample, on one thread. Hooks of the module note
+the time: from right before the callbacks for a batch's beginning until right after them, and from the end of the optimizer's
+step until after the callbacks for the batch's end. Lightning's own bookkeeping in between is the same in all rows, and the
+first row has nothing else. A figure is the fastest tenth of the last 300 batches, because other work on a shared machine can
+only make batches slower. Measurements begin after the first batches, all of which hookcore times itself.
 
-The same jobs, four each: stop early, save the best, end after a while, and log the metrics with the learning rate. Lightning's
-logger is in all rows, and writes after what is measured. The counting ones count the ends of batches; that they were all heard is
-checked.
+Both sets of four do the same jobs: stop early, save the best, end after a while, and log the metrics with the learning rate.
+Lightning's logger is in all rows, and writes outside of what is measured. The counting ones count the ends of batches; that
+they miss none is checked.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ GATES: Final = {(OURS, THEIRS): 0.6, (COUNTERS, COUNTING): 1.0}
 """What the first of each pair may add to a batch, as a multiple of what the second adds."""
 
 
-class Timed(pl.LightningModule):  # type: ignore[misc]  # Lightning is skipped, so that it is alike if it is not installed
-    """A module for which a batch is nearly nothing but overhead, and which notes the time around its callbacks."""
+class Timed(pl.LightningModule):  # type: ignore[misc]  # mypy skips Lightning, so that it gives the same result if Lightning is not installed
+    """A module whose batches are almost pure overhead, and which notes the time around its callbacks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class Timed(pl.LightningModule):  # type: ignore[misc]  # Lightning is skipped, 
         self.since = 0.0
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Begin."""
+        """Start the timer for a batch's beginning."""
         del dataloader_idx
         self.since = time.perf_counter()
         return batch
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Note what the beginning took."""
+        """Note how long the beginning took."""
         del batch, batch_idx
         self.seconds.append(time.perf_counter() - self.since)
 
@@ -76,12 +76,12 @@ class Timed(pl.LightningModule):  # type: ignore[misc]  # Lightning is skipped, 
         return loss
 
     def optimizer_step(self, *given: Any, **named: Any) -> None:
-        """Begin once more."""
+        """Update, then start the timer for the batch's end."""
         super().optimizer_step(*given, **named)
         self.since = time.perf_counter()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add what the end took."""
+        """Add how long the end took."""
         del outputs, batch, batch_idx
         self.seconds[-1] += time.perf_counter() - self.since
 
@@ -91,7 +91,7 @@ class Timed(pl.LightningModule):  # type: ignore[misc]  # Lightning is skipped, 
 
 
 class CountingCallback(pl.Callback):  # type: ignore[misc]  # the same
-    """The same as `Counter`, as a callback."""
+    """Counts the ends of batches, as `Counter` does, as a callback."""
 
     n = 0
 
@@ -139,7 +139,7 @@ def of_one_fit(callbacks: Sequence[Any], directory: Path) -> float:
 
 
 def ways(directory: Path) -> dict[str, Callable[[], float]]:
-    """Return all candidates. Raises `AssertionError` if a listener was not told of every batch."""
+    """Return all candidates, which raise `AssertionError` if a listener missed a batch."""
 
     def counting() -> float:
         callbacks = [CountingCallback() for _ in range(4)]

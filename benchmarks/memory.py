@@ -1,13 +1,13 @@
-"""Whether a run's memory grows: with the events of batches, which it must not, and with its epochs.
+"""Measure whether a run's memory grows: with the events of batches, which it must not, and with its epochs.
 
-Each candidate has a process of its own, and goes through 100,000 events to warm up and then through as many as are asked for;
-what it grew by is the difference of its resident memory (`/proc/self/statm`, Linux). Each event has ten metrics that are new
-numbers, and an epoch ends every 100,000 events. The four plugins are `EarlyStopping`, `NaNGuard`, which reads a metric at each
-batch, `CSVLog`, and one that reads all metrics at each batch. *One float kept per event* shows that the meter works.
-The peers tell four listeners, two of which read.
+Each candidate has its own process, and gets 100,000 events to warm up and then `--events` more, by default 1,000,000; its
+growth is the difference of its resident memory (`/proc/self/statm`, Linux). Each event has ten metrics with new numbers, and an
+epoch ends every 100,000 events. The four plugins are `EarlyStopping`, `NaNGuard`, which reads a metric at each batch, `CSVLog`,
+and one that reads all metrics at each batch. *One float kept per event* proves that growth is detected. The peers call four
+listeners, two of which read.
 
-A history is that of as many epochs as there are events, with four metrics; a checkpoint's record of all of it is made at the
-end, and what that leaves behind is shown too.
+The second table is the history of as many epochs, with four metrics; at the end a checkpoint's record of all of it is created,
+and the table shows what that leaves behind, too.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     Events = Generator[None, None, None]
 
 WARM_UP: Final = 100_000
-"""Events before the first look, and events in an epoch."""
+"""Events before the first measurement, and events in an epoch."""
 PER_MILLION: Final = 256
-"""KiB: in 10**6 events a quarter of a byte each, where the shortest thing to leave behind, an entry in a list, takes 8 bytes."""
+"""KiB for 10**6 events: a quarter of a byte each. The smallest possible leak, an entry in a list, takes 8 bytes."""
 HISTORY: Final = 200
 """MB for 10**6 epochs."""
 KERAS_SHARE: Final = 10
-"""Keras gets one in so many events: one takes it 100 us."""
+"""Keras gets one event in this many, because each takes it 100 us."""
 
 
 @attrs.define(eq=False)
@@ -72,24 +72,24 @@ class Reader:
 
 
 def metrics_of(event: int) -> dict[str, float]:
-    """Ten metrics that no event had before."""
+    """Return ten metrics with values that no earlier event had."""
     return {"loss": 1 / (event + 1), **{f"metric_{i}": event + i / 10 for i in range(9)}}
 
 
 def plugins(reader: Reader, directory: str) -> list[object]:
-    """The four plugins."""
+    """Return the four plugins."""
     return [EarlyStopping("loss", patience=10**9), NaNGuard(), CSVLog(f"{directory}/log.csv"), reader]
 
 
 def begun(own: list[object]) -> Session:
-    """A session that trains."""
+    """Return a session in which training has begun."""
     session = Engine(own, autoload=False).start(Run.of(ScriptedTrainee()))
     session.train_begin()
     return session
 
 
 def session(reader: Reader, directory: str) -> Events:
-    """What an adapter calls."""
+    """Run batches in a session, with what an adapter calls."""
     driven = begun(plugins(reader, directory))
     for epoch in itertools.count():
         driven.epoch_begin(epoch)
@@ -102,7 +102,7 @@ def session(reader: Reader, directory: str) -> Events:
 
 
 def loop(reader: Reader, directory: str) -> Events:
-    """The batches of a `Loop`, and its log."""
+    """Run the batches of a `Loop`, and log metrics."""
     with Loop(plugins(reader, directory)) as driven:
         for epoch in driven.epochs():
             for batch in driven.batches(range(WARM_UP)):
@@ -111,7 +111,7 @@ def loop(reader: Reader, directory: str) -> Events:
 
 
 def evaluation(reader: Reader, directory: str) -> Events:
-    """The batches that a `Loop` evaluates."""
+    """Run batches of evaluations in a `Loop`."""
     with Loop(plugins(reader, directory)) as driven:
         for epoch in driven.epochs():
             driven.log(loss=0.5)
@@ -122,7 +122,7 @@ def evaluation(reader: Reader, directory: str) -> Events:
 
 
 def kept(reader: Reader, directory: str) -> Events:
-    """The positive control."""
+    """Keep one float per event: the positive control."""
     del directory
     floats = []
     for event in itertools.count():
@@ -132,7 +132,7 @@ def kept(reader: Reader, directory: str) -> Events:
 
 
 def raw_pluggy(reader: Reader, directory: str) -> Events:
-    """The hook's caller, as pluggy has it."""
+    """Run batches through pluggy's own caller of the hooks."""
     del directory
     manager = pluggy.PluginManager("hookcore")
     manager.add_hookspecs(specs)
@@ -145,7 +145,7 @@ def raw_pluggy(reader: Reader, directory: str) -> Events:
 
 
 def keras_list(reader: Reader, directory: str) -> Events:
-    """Keras's `CallbackList` with its own callbacks."""
+    """Run batches through Keras's `CallbackList`, with its own callbacks."""
     import keras
 
     class Listener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -174,13 +174,13 @@ GATED: Final = ("Session", "Loop", "Loop, evaluation")
 
 
 def resident() -> int:
-    """The bytes of this process that are in memory."""
+    """Return the resident memory of this process, in bytes."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def growth(way: str, events: int) -> int:
-    """By how many bytes so many events make this process grow. Raises `AssertionError` where a plugin did not see all of them."""
+    """Return by how many bytes `events` make this process grow. Raises `AssertionError` if a plugin missed one."""
     reader = Reader()
     with tempfile.TemporaryDirectory() as directory:
         driven = WAYS[way](reader, directory)
@@ -189,7 +189,7 @@ def growth(way: str, events: int) -> int:
         _drive(driven, events)
         after = resident()
         seen = WARM_UP // share(way) + events
-        # The end of an event comes after its body: the last one's may still be to come.
+        # An event ends after its body, so the end of the last one may be missing.
         assert seen - 1 <= reader.events <= seen, f"{way}: {reader.events} events"  # noqa: S101 - the check
         driven.close()
     return after - before
@@ -201,12 +201,12 @@ def _drive(events: Events, number: int) -> None:
 
 
 def share(way: str) -> int:
-    """One in so many events is measured."""
+    """Return N, if one in N events is measured."""
     return KERAS_SHARE if way == "Keras CallbackList" else 1
 
 
 def history(epochs: int) -> tuple[int, int]:
-    """The bytes of so many epochs, and of what a record of all of them leaves behind."""
+    """Return the bytes of the history of `epochs` epochs, and those that a record of all of them leaves behind."""
     driven = begun([EarlyStopping("loss", patience=10**9), NaNGuard()])
     _epochs(driven, range(1000))
     before = resident()
@@ -227,13 +227,13 @@ def _epochs(driven: Session, numbers: range) -> None:
 
 
 def in_its_own_process(way: str, events: int) -> list[int]:
-    """What `--memory-of` prints, where nothing else has used memory before."""
+    """Run `--memory-of` in a new process, in which nothing else has used memory; return the numbers that it prints."""
     command = [sys.executable, __file__, "--memory-of", way, "--events", str(events)]
     return [int(number) for number in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]  # noqa: S603 - this very file
 
 
 def of(way: str, events: int) -> list[int]:
-    """What a process of its own finds out."""
+    """Measure one candidate in this process; return its bytes."""
     return list(history(events)) if way == "history" else [growth(way, events)]
 
 
@@ -241,7 +241,7 @@ def of(way: str, events: int) -> list[int]:
 @click.option(
     "--events", default=1_000_000, show_default=True, type=click.IntRange(min=1000), help="Batches, and epochs of history."
 )
-@click.option("--memory-of", hidden=True, help="Print what one candidate needs, and nothing else.")
+@click.option("--memory-of", hidden=True, help="Print only the memory of one candidate.")
 def main(events: int, memory_of: str | None) -> Iterator[Table | Gate | str]:
     """Print by how much memory grows."""
     if memory_of is not None:
@@ -254,14 +254,12 @@ def main(events: int, memory_of: str | None) -> Iterator[Table | Gate | str]:
     grown = dict(zip(ways, others, strict=True))
     yield Table(f"growth over {events:,} batches", "KiB", grown)
     if "Keras CallbackList" in ways:
-        yield f"Keras had {events // KERAS_SHARE:,} of them."
+        yield f"Keras ran only {events // KERAS_SHARE:,} of these batches."
     for way in GATED:
         yield Gate(f"{way}: KiB more after {events:,} batches", grown[way][0] / 1024, PER_MILLION)
     floats = events * sys.getsizeof(0.5)
-    yield Gate("the meter: bytes of the floats kept, x bytes seen", floats / max(grown["one float kept per event"][0], 1), 1)
-    yield Table(
-        f"{events:,} epochs, 4 metrics each", "MB", {"history": [held], "left behind by a checkpoint's record of it": [left]}
-    )
+    yield Gate("control: bytes of the floats kept, x bytes measured", floats / max(grown["one float kept per event"][0], 1), 1)
+    yield Table(f"{events:,} epochs, 4 metrics each", "MB", {"history": [held], "left behind by a checkpoint's record": [left]})
     yield Gate(f"MB of history of {events:,} epochs", held / 1e6, HISTORY * events / 1e6)
 
 

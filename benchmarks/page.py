@@ -1,8 +1,9 @@
-"""The page of docs/ with the latest tables: `python benchmarks/page.py .tox/benchmarks/tmp > docs/benchmarks.md`."""
+"""Print docs/benchmarks.md with the latest tables: `python benchmarks/page.py .tox/benchmarks/tmp > docs/benchmarks.md`."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,27 +14,31 @@ from side_by_side import ROOM, SCRIPTS, Gate
 INTRODUCTION: Final = f"""\
 # Benchmarks
 
-What the hooks cost, beside what else there is. A hook engine sits in the innermost loop of a training, so what is shown here is
-not how fast it is on some machine but how far it is from the least that the same work can cost, and from its peers.
+These tables show what the hooks cost, beside the alternatives.
+A hook engine runs in the innermost loop of training.
+So the tables compare it with the least that the same work can cost, and with its peers; absolute times matter less.
 
 ```console
 $ tox -e benchmarks
 ```
 
-runs every script of [benchmarks/](../benchmarks/README.md) and leaves the figures in `.tox/benchmarks/tmp/`. A script by itself
-is `python benchmarks/dispatch.py`. CI runs them beside fewer peers, in fewer rounds and with `--check`, which fails if a
-gate is missed by more than {ROOM} times, or by more than it is missed here, in two runs of its script.
+runs every script of [benchmarks/](../benchmarks/README.md) and writes the figures to `.tox/benchmarks/tmp/`.
+`python benchmarks/dispatch.py` runs a single script.
+CI runs them with fewer peers, in fewer rounds and with `--check`.
+Then a script fails if a figure is more than {ROOM} times its gate in two runs; some gates allow a larger factor.
 
 ## How to read the tables
 
-- All candidates of a table are measured in one process, in shuffled rounds. A time is the median of all rounds, with the
-  quartiles; it is worth little on a shared machine.
-- `x plain loop`, or whatever the floor is, is the median of the ratios within a round, with the quartiles: this is what holds
-  from machine to machine. The floor is the plainest way to do that work: a loop over the listeners, a copy in memory, a formatted
-  line.
-- `hookcore is x of it` is the other direction: 0.1 is a tenth of what that candidate costs.
-- A row called `again` is the floor a second time. How far it is from 1 is noise, and nothing closer than that means anything.
-- A gate is what must hold: met, or missed and said so.
+- All candidates of a table are measured in one process, in shuffled rounds.
+  A time is the median of all rounds, with the quartiles.
+  Times on a shared machine mean little.
+- `x plain loop`, or `x` and another floor, is the ratio to the floor within a round: the median of all rounds, with quartiles.
+  Ratios, unlike times, hold from one machine to another.
+  The floor is the plainest way to do the work: a loop over the listeners, a copy in memory, a formatted line.
+- `hookcore is x of it` is hookcore's cost divided by that candidate's: 0.1 means that hookcore costs a tenth of it.
+- A row called `again` is the floor a second time.
+  Its distance from 1 is noise, and smaller differences between candidates mean nothing.
+- A gate is a limit that a figure must not exceed.
 """
 
 _YES_OR_NO: Final = {True: "yes", False: "**no**"}
@@ -54,14 +59,19 @@ def main(directory: Path) -> None:
     for one in found:
         first = latest[one["script"]] is one
         if first:
-            summary, _, rest = one["about"].partition("\n\n")
-            click.echo(f"## `{one['script']}.py`\n\n{summary}\n\n{rest.strip()}\n")
+            about = one["about"].removeprefix("Measure ")
+            click.echo(f"## `{one['script']}.py`\n\n{_by_sentence(about[0].upper() + about[1:])}\n")
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items() if name != "hookcore")
         click.echo(f"Python {one['python']}, {one['system']}; {versions}.\n")
         for shown in filter(None, map(_markdown, one["results"])):
             click.echo(shown)
         if not first:
             click.echo(_gates([("", one)]))
+
+
+def _by_sentence(text: str) -> str:
+    """Return paragraphs with one sentence per line."""
+    return "\n\n".join(re.sub(r"(?<=[.?!]) ", "\n", " ".join(paragraph.split())) for paragraph in text.strip().split("\n\n"))
 
 
 def _gates(runs: list[tuple[str, dict[str, Any]]]) -> str:

@@ -1,8 +1,9 @@
-"""What it costs to replay a recorded run with many settings of early stopping, beside a plain loop over the monitored metric.
+"""Measure what it costs to replay a recorded run with many settings of early stopping, beside a plain loop over the metric.
 
-A run of 10,000 observations is replayed with 100 settings that all run to its end, which is the most that a replay can cost: a
-setting that stops ends there. The plain loop compares each value with the best, and counts; it keeps no history, and calls no
-plugin. `hookcore replay` is all of the command but its output: the log is read from a CSV, and what is saved and lost is found.
+A run of 10,000 observations is replayed with 100 settings, none of which stops before the end: this is the worst case, because
+a replay ends at the stop. The plain loop compares each value with the best, and counts; it keeps no history, and calls no
+plugin. `hookcore replay` is the whole command except its output: reading the log from a CSV, and computing what each setting
+saves and loses.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FLOOR, OURS, COMMAND = "plain loop", "replay", "hookcore replay"
 SECONDS: Final = 20.0
-"""What 10,000 observations and 100 settings may take."""
+"""The limit for 10,000 observations and 100 settings."""
 
 
 def plain(values: Sequence[float], patience: int) -> int:
@@ -49,7 +50,7 @@ def plain(values: Sequence[float], patience: int) -> int:
 @click.option("--settings", "number", default=100, show_default=True, type=click.IntRange(min=1))
 def main(rounds: int, observations: int, number: int) -> Iterator[Table | Gate | str]:
     """Print what a replay costs."""
-    # It improves now and then, so that no patience below ends it.
+    # The metric improves often enough that no patience below stops the run.
     values = [1 / (1 + epoch // 10) + 0.5 * (epoch % 10 > 0) for epoch in range(observations)]
     first = 10
     with tempfile.TemporaryDirectory() as directory:

@@ -1,10 +1,11 @@
-"""The time that training loses for each save: a run that saves now and then, minus the same run without saves.
+"""Measure the time that training loses for each save: a run that saves now and then, minus the same run without saves.
 
-That is all that a user waits for: the call of the save, the steps that are slower while it is written beside them, and what is
-left of both. The floor is one copy of the same arrays into memory that exists already, timed by itself in a run that copies at
-the same steps. All train by `fit`, on one sample per step, so that a step is as short as it can be. Saves are as far apart as two
-of them take. Two more floors are what the machine asks for writing beside a training that uses its cores: one plain file that
-another thread writes, not synced; and the same with the SHA-256 that a checkpoint is verified by.
+This is all that a user waits for: the call of the save, the steps that are slower while the checkpoint is written beside them,
+and any that are slower later. The floor is one copy of the same arrays into memory that is already allocated, timed in a run
+that copies at the same steps. All candidates train with `fit`, with batches of one sample, so that a step is as short as it can
+be. The time between two saves is about twice the time of a save. Two more rows show what the machine asks for writing beside a
+training that uses its cores: one plain file that another thread writes, not synced; and the same file with the SHA-256 by which
+a checkpoint is verified.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ ALONE: Final = "no save"
 SAVES: Final = 6
 PLAIN: Final = "one plain file, on a thread"
 HASHED: Final = "the same, hashed"
-LIMIT: Final = "If training uses all cores, whatever writes and hashes takes time from it: see the rows of the plain file."
+LIMIT: Final = "If training uses all cores, writing and hashing always take time from it: see the rows of the plain file."
 
 
 @attrs.define(eq=False)
 class Copier:
-    """Copies all that a save must hold, every few steps."""
+    """Copies everything that a save must hold, every `every` steps."""
 
     every: int
     copies: Sequence[Any]
@@ -58,9 +59,9 @@ class Copier:
 
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
-        """Copy, if it is time."""
+        """Copy, if a save is due."""
         if run.progress.step % self.every == 0:
-            arrays = [variable.numpy() for variable in (*run.model.variables, *run.model.optimizer.variables)]
+            arrays = [keras.ops.convert_to_numpy(variable) for variable in (*run.model.variables, *run.model.optimizer.variables)]
             began = time.perf_counter()
             for copied, array in zip(self.copies, arrays, strict=True):
                 np.copyto(copied, array)
@@ -69,7 +70,7 @@ class Copier:
 
 @attrs.define(eq=False)
 class PlainFile:
-    """Writes all that a save must hold into one file, on another thread, every few steps."""
+    """Writes everything that a save must hold into one file, on another thread, every `every` steps."""
 
     every: int
     path: Path
@@ -77,9 +78,10 @@ class PlainFile:
 
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
-        """Write, if it is time."""
+        """Write, if a save is due."""
         if run.progress.step % self.every == 0:
-            values = [variable.value.read_value() for variable in (*run.model.variables, *run.model.optimizer.variables)]
+            variables = (*run.model.variables, *run.model.optimizer.variables)
+            values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
             threading.Thread(target=self._write, args=(values,)).start()
 
     def _write(self, values: Sequence[Any]) -> None:
@@ -87,26 +89,25 @@ class PlainFile:
         with self.path.open("wb", buffering=0) as file:
             digest = hashlib.sha256()
             for value in values:
-                array = value.numpy()
-                file.write(array)
+                file.write(value)
                 if self.hashed:
-                    digest.update(array)
+                    digest.update(value)
 
 
 @attrs.define(eq=False)
 class Clock:
-    """Notes when each step has ended."""
+    """Notes when each step ends."""
 
     ends: list[float] = attrs.field(factory=list)
 
     @hookimpl
     def on_batch_end(self) -> None:
-        """Note it."""
+        """Note the time."""
         self.ends.append(time.perf_counter())
 
 
 def trains(model: Any, steps: int, plugins: Sequence[Any] = (), callbacks: Sequence[Any] = ()) -> list[float]:
-    """Train, and return the seconds from the end of each step to that of the next."""
+    """Train; return the seconds from the end of each step to the end of the next."""
     model.optimizer.iterations.assign(0)
     data = np.zeros((steps, model.input_shape[1]), "float32")
     os.sync()
@@ -117,23 +118,23 @@ def trains(model: Any, steps: int, plugins: Sequence[Any] = (), callbacks: Seque
 
 
 def every_of(model: Any, directory: Path) -> int:
-    """How many steps take as long as two saves."""
+    """Return how many steps take as long as two saves."""
     steps = trains(model, 10)
     saves = trains(model, 4, [Checkpoint(directory / "first", every_n_epochs=None, every_n_steps=1, asynchronous=False)])
     return max(2, math.ceil(2 * statistics.median(saves) / statistics.median(steps)))
 
 
 def lost(taken: Sequence[float], alone: Sequence[float], every: int) -> float:
-    """The seconds that a save costs: by how much the steps from one to the next are slower than those of a run without.
+    """Return the seconds that a save costs: by how much the steps between two saves are slower than those of a run without.
 
-    Of the steps at the same distance from a save the median counts, as other work on the machine makes some steps slow.
+    For each distance from a save, the median of the steps counts, because other work on the machine makes some steps slow.
     """
     after = [statistics.median(taken[first::every]) for first in range(every)]
     return sum(after) - every * statistics.median(alone)
 
 
 def measured(megabytes: float, optimizer: str, rounds: int) -> tuple[dict[str, list[float]], int]:
-    """The seconds that each way of saving costs for each save, by round; and the steps between two saves."""
+    """Return the seconds that each candidate costs per save, by round, and the number of steps between two saves."""
     model = build(megabytes, optimizer)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

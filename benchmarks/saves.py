@@ -1,4 +1,4 @@
-"""A run that saves at every step, whatever is trained."""
+"""Save at every step of a run, for the benchmarks of several frameworks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Saves:
         self.durable += 1
 
     def begin(self) -> None:
-        """What the training thread does for a save."""
+        """Do the work of the training thread for one save."""
         self.begun += 1
         self._session.batch_end(0, {})
 
     def finish(self) -> None:
-        """Wait until it is durable, and have that announced, which it is at the next event."""
+        """Wait until the save is durable, and send the next event, at which it is announced."""
         self.plugin._writes.wait()  # noqa: SLF001 - only a benchmark has to wait for a save
         self._session.evaluate_batch_end(0, {})
         assert self.durable == self.begun, f"{self.begun} saves, {self.durable} are durable"  # noqa: S101 - the check
 
     def end(self) -> None:
-        """The end of training."""
+        """End training."""
         self._session.end()

@@ -1,10 +1,10 @@
-"""What it costs to log a scalar for TensorBoard, beside TensorFlow's, tensorboardX's and PyTorch's writers.
+"""Measure what it costs to log a scalar for TensorBoard, beside TensorFlow's, tensorboardX's and PyTorch's writers.
 
-The floor is a formatted line written to a file. In each round a candidate logs a burst of steps, which is timed, and then has the
-time to write them, as it has while a batch is trained: the first table is what the training thread pays, and of a writer whose
-own thread works meanwhile, its share of the interpreter, too. The second is what all threads use of the CPU until the burst is
-written, and the fairer one. At the end every file is read back and compared, value for value, event files
-by TensorBoard's own reader. The floor stands twice in the tables: how far the second is from 1 is noise.
+The floor is a formatted line written to a file. In each round a candidate logs a burst of steps, which is timed, and then gets
+the time to write them, as it would during a batch. The first table is the time on the training thread; for a writer with its
+own thread, it includes that thread's use of the interpreter meanwhile. The second table is the CPU time of all threads until
+the burst is written, which is the fairer comparison. At the end every file is read back and compared, value for value, event
+files with TensorBoard's own reader. The floor is in the tables twice: how far the second is from 1 is noise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Series = dict[str, list[tuple[int, float]]]
 
 @attrs.frozen
 class Way:
-    """A way to log: one step's metrics, the wait until what was logged is written, the end, and what was written."""
+    """A candidate: log the metrics of one step, wait until everything logged is written, close, and read the file back."""
 
     log: Callable[[int, Mapping[str, float]], object]
     drain: Callable[[], object]
@@ -51,7 +51,7 @@ class Way:
 
 
 def append(directory: Path) -> Way:
-    """To a list: the least that handing over can be."""
+    """Append to a list: the cheapest way to hand over a value."""
     del directory
     logged: list[tuple[int, str, float]] = []
 
@@ -63,7 +63,7 @@ def append(directory: Path) -> Way:
 
 
 def line(directory: Path) -> Way:
-    """The floor."""
+    """Write formatted lines to a file: the floor."""
     path = directory / "log.csv"
     file = path.open("w")
 
@@ -79,7 +79,7 @@ def line(directory: Path) -> Way:
 
 
 def plugin(directory: Path) -> Way:
-    """The plugin's hook. What the engine adds to each is another benchmark's question."""
+    """Call the plugin's hook. What the engine adds to a call is measured by `dispatch.py`."""
     board = TensorBoard(directory, update_freq="batch", hparams=False, graph=False)
     session = Engine([board], autoload=False).start(Run())
     session.train_begin()
@@ -96,7 +96,7 @@ def plugin(directory: Path) -> Way:
 
 
 def event_file(directory: Path) -> Way:
-    """TensorBoard's own `EventFileWriter`, which PyTorch's `SummaryWriter` stands on."""
+    """Use TensorBoard's own `EventFileWriter`, on which PyTorch's `SummaryWriter` is built."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -112,7 +112,7 @@ def event_file(directory: Path) -> Way:
 
 
 def tf_summary(directory: Path) -> Way:
-    """`tf.summary.scalar`."""
+    """Use `tf.summary.scalar`."""
     import tensorflow as tf
 
     writer, scalar = tf.summary.create_file_writer(str(directory)), tf.summary.scalar
@@ -126,7 +126,7 @@ def tf_summary(directory: Path) -> Way:
 
 
 def summary_writer(module: str, directory: Path) -> Way:
-    """PyTorch's class, and tensorboardX's of the same name."""
+    """Use PyTorch's class, or tensorboardX's of the same name."""
     writer = importlib.import_module(module).SummaryWriter(str(directory))
 
     def log(step: int, metrics: Mapping[str, float]) -> None:
@@ -146,11 +146,11 @@ WAYS: Final[Mapping[str, tuple[str, Callable[[Path], Way]]]] = {
     "tensorboardX": ("tensorboardX", functools.partial(summary_writer, "tensorboardX")),
     "torch's SummaryWriter": ("torch", functools.partial(summary_writer, "torch.utils.tensorboard")),
 }
-"""The package that each needs, and how it is made."""
+"""The package that each candidate needs, and the function that creates it."""
 
 
 def series(rows: Iterable[tuple[int, str, float]]) -> Series:
-    """Steps and values by tag, the values as 32 bits hold them."""
+    """Return steps and values by tag, with the values rounded to 32 bits."""
     found: Series = {}
     for step, name, value in rows:
         found.setdefault(name, []).append((step, float(np.float32(value))))
@@ -158,7 +158,7 @@ def series(rows: Iterable[tuple[int, str, float]]) -> Series:
 
 
 def events(directory: Path) -> Series:
-    """The scalars in the event files of a directory, as TensorBoard itself reads them."""
+    """Return the scalars in the event files of a directory, as TensorBoard itself reads them."""
     return series(
         (event.step, value.tag, make_ndarray(value.tensor).item())
         for path in sorted(directory.glob("*tfevents*"))
@@ -169,7 +169,7 @@ def events(directory: Path) -> Series:
 
 
 def bursts(way: Way, logged: Sequence[tuple[int, Metrics]], used: list[float]) -> Callable[[], float]:
-    """A sample: seconds for one scalar of the next burst. What all threads use of the CPU for it goes to `used`."""
+    """Return a function that returns the seconds of one scalar in the next burst, and adds its CPU time to `used`."""
     log = way.log
     begins = iter(range(0, len(logged), STEPS))
 
@@ -189,8 +189,8 @@ def bursts(way: Way, logged: Sequence[tuple[int, Metrics]], used: list[float]) -
 
 
 def tables(count: int, rounds: int) -> tuple[Table, Table]:
-    """All candidates with `count` metrics a step: time, and CPU. Raises `AssertionError` for a value lost."""
-    # Read before, as reading them is the adapter's affair, and done once for all plugins.
+    """Measure all candidates with `count` metrics per step: time, and CPU. Raises `AssertionError` for a lost value."""
+    # Converted before, because that is the adapter's work, done once for all plugins.
     logged = [
         (step, Metrics({f"metric_{n}": step / 1000 + n for n in range(count)})) for step in range(1, (1 + rounds) * STEPS + 1)
     ]
@@ -206,12 +206,12 @@ def tables(count: int, rounds: int) -> tuple[Table, Table]:
             way.close()
             assert way.read() == expected, f"{name}: what was read back differs from what was logged"  # noqa: S101 - the check
     cpu = {name: own[1:] for name, own in used.items()}  # the first round warms up
-    of = f"one scalar, {count} a step"
+    of = f"one scalar, {count} per step"
     return Table(f"{of}, training thread", "us", figures, FLOOR, OURS), Table(f"{of}, CPU of all threads", "us", cpu, FLOOR, OURS)
 
 
 @benchmark
-@click.option("--metrics", default="1,4", show_default=True, help="Metrics a step, separated by commas.")
+@click.option("--metrics", default="1,4", show_default=True, help="Metrics per step, separated by commas.")
 @click.option("--rounds", default=21, show_default=True, type=click.IntRange(min=2), help="Bursts of each candidate.")
 def main(metrics: str, rounds: int) -> Iterator[Table | Gate | str]:
     """Print what it costs to log a scalar."""
@@ -219,7 +219,7 @@ def main(metrics: str, rounds: int) -> Iterator[Table | Gate | str]:
         calling, cpu = tables(count, rounds)
         yield calling
         yield cpu
-        of = f"{count} a step: "
+        of = f"{count} per step: "
         yield Gate(f"{of}training thread, x {FLOOR}", calling.ratio(OURS, FLOOR)[1], 3)
         yield Gate(f"{of}CPU of all threads, x {PEER}", cpu.ratio(OURS, PEER)[1], 1 / 3)
     left_out = [name for name, (package, _) in WAYS.items() if not is_there(package)]

@@ -1,8 +1,8 @@
-"""What every benchmark here has in common: candidates measured side by side, tables of ratios, gates, and the command line.
+"""Measure candidates side by side; show ratios and gates; provide the command line that all benchmarks share.
 
-All candidates of one table run in one process. In each round each of them is measured once, in shuffled order, with the garbage
-collector off; the first round warms up and does not count. A ratio is that of two figures of the same round, and what is shown
-is the median of all rounds, with the quartiles: where the machine is slow for a while, it is slow for both.
+All candidates of one table run in one process. Each round measures each candidate once, in shuffled order, with the garbage
+collector off; the first round warms up and does not count. A ratio compares two figures of the same round, and the tables show
+the median of all rounds, with the quartiles: if the machine is slow for a while, both figures are slow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 ROOM: Final = 1.5
-"""By how much a gate may be missed under `--check`: a shared machine is no laboratory."""
+"""The factor by which a figure may exceed its gate under `--check`, because a shared machine is noisy."""
 SCALES: Final = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "KiB": 1 / 1024, "copies": 1.0}
 VERSIONS_OF: Final = (
     "attrs", "hookcore", "jax", "keras", "lightgbm", "lightning", "optax", "pluggy", "pytorch-ignite", "safetensors", "skorch",
@@ -55,14 +55,14 @@ SCRIPTS: Final = {
     "growth": "--rounds 9",
     "replay": "--rounds 2 --settings 20",
 }
-"""The scripts, in the order of the page in docs/, and what makes each quick under `--check`."""
+"""The scripts, in the order of the page in docs/, and the options that make each quick under `--check`."""
 
 Spread: TypeAlias = tuple[float, float, float]
 """The low quartile, the median and the high quartile."""
 
 
 def measure(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The figure that each candidate returns, in each round."""
+    """Return the figure of each candidate in each round."""
     figures: dict[str, list[float]] = {name: [] for name in candidates}
     gc.collect()
     gc.freeze()
@@ -81,7 +81,7 @@ def measure(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long `call` takes."""
+    """Return how long `call` takes."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -89,7 +89,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @attrs.define(eq=False)
 class Counter:
-    """The cheapest plugin that implements the end of a batch."""
+    """Counts the ends of batches: the cheapest plugin that implements this hook."""
 
     n: int = 0
 
@@ -100,17 +100,17 @@ class Counter:
 
 
 def engine_of(plugins: Iterable[object]) -> Engine:
-    """An engine with these plugins, which may be of one kind, and no others."""
+    """Return an engine with only these plugins, which may be of one kind."""
     return Engine([(f"plugin_{number}", plugin) for number, plugin in enumerate(plugins)], autoload=False)
 
 
 def is_there(package: str) -> bool:
-    """Whether `package` can be imported. A peer that is not installed is left out of the table."""
+    """Return whether `package` can be imported. A peer that is not installed is left out of the table."""
     return importlib.util.find_spec(package) is not None
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The quartiles of `values`."""
+    """Return the quartiles of `values`."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4)
@@ -121,23 +121,23 @@ def spread(values: Sequence[float]) -> Spread:
 class Table:
     """The figures of some candidates, in seconds or bytes, by candidate and round.
 
-    `floor` is the candidate that all are compared with, and `ours` the one that is compared with all.
+    All are compared with the candidate `floor`, and the candidate `ours` is compared with all.
     """
 
     title: str
     unit: str
-    """What the figures are shown in."""
+    """The unit in which the figures are shown."""
     figures: Mapping[str, Sequence[float]]
     floor: str | None = None
     ours: str | None = None
 
     def ratio(self, way: str, to: str) -> Spread:
-        """The ratio of `way` to another candidate."""
+        """Return the ratio of the candidate `way` to the candidate `to`."""
         return spread([mine / other for mine, other in zip(self.figures[way], self.figures[to], strict=True)])
 
     def rows(self) -> list[list[str]]:
-        """What is shown, the header first."""
-        header = ["way", self.unit, "quartiles"]
+        """Return the rows to show, the header first."""
+        header = ["candidate", self.unit, "quartiles"]
         header += [f"x {self.floor}"] if self.floor else []
         header += [f"{self.ours} is x of it"] if self.ours else []
         rows = [header]
@@ -156,25 +156,25 @@ def _shown(ratio: Spread) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count."""
+    """Format with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - from there on, all three are before the point
 
 
 @attrs.frozen
 class Gate:
-    """What a figure must not exceed."""
+    """A limit that a figure must not exceed."""
 
     what: str
     found: float
     at_most: float
     limit: str = ""
-    """What stands in the way, for where it is missed."""
+    """Why the gate is missed, to show if it is."""
     room: float = ROOM
-    """By how many times it may be missed under `--check`."""
+    """The factor by which `found` may exceed `at_most` under `--check`."""
 
     @property
     def met(self) -> bool:
-        """Whether it does not."""
+        """Whether the figure is within the limit."""
         return self.found <= self.at_most
 
     def __str__(self) -> str:
@@ -185,7 +185,7 @@ class Gate:
 def gates_of_added(
     figures: Mapping[str, Sequence[float]], floor: str, at_most: Mapping[tuple[str, str], float]
 ) -> Iterator[Gate | str]:
-    """The gates of what the first of each pair adds to `floor`, as a multiple of what the second adds, with the quartiles."""
+    """Yield a gate for what the first of each pair adds to `floor`, as a multiple of what the second adds, and the quartiles."""
     for (ours, theirs), limit in at_most.items():
         rounds = zip(figures[ours], figures[theirs], figures[floor], strict=True)
         low, middle, high = spread([(mine - least) / (other - least) for mine, other, least in rounds])
@@ -194,7 +194,7 @@ def gates_of_added(
 
 
 def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Command:
-    """The command that prints the tables, gates and notes that `function` yields. Further options are `click.option`s on it."""
+    """Return a command that prints the tables, gates and notes of `function`, whose own options are `click.option`s on it."""
 
     def command(ctx: click.Context, /, path: Path | None, *, check: bool, **options: Any) -> None:
         printed: Any = Console()
@@ -227,15 +227,15 @@ def benchmark(function: Callable[..., Iterable[Table | Gate | str]]) -> click.Co
 
     functools.update_wrapper(command, function)  # its name, its docstring, and the options on it
     file = click.Path(dir_okay=False, path_type=Path)
-    json_option = click.option("--json", "path", type=file, help="Write everything there too.")
+    json_option = click.option("--json", "path", type=file, help="Also write the results to this file, as JSON.")
     check_option = click.option(
-        "--check", is_flag=True, help=f"Fail if a gate is missed by more than {ROOM} times, or its own room."
+        "--check", is_flag=True, help=f"Fail if a figure is more than {ROOM} times its gate, or more than the gate itself allows."
     )
     return click.command(json_option(check_option(click.pass_context(command))))
 
 
 def machine() -> dict[str, Any]:
-    """What the figures are of."""
+    """Return the versions and the system that the figures were measured with."""
     there = {name: importlib.metadata.version(name) for name in VERSIONS_OF if _is_installed(name)}
     return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "versions": there}
 

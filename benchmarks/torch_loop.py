@@ -1,10 +1,10 @@
-"""What `Loop` and `TorchTrainee` cost a PyTorch loop: per batch, per save, and to resume in the middle of an epoch.
+"""Measure what `Loop` and `TorchTrainee` cost a PyTorch loop: per batch, per save, and to resume in the middle of an epoch.
 
-The step is that of a small perceptron, on one thread, with a loss that is logged and that no plugin reads; the bare loop stands
-twice in the table: how far the second is from 1 is noise. A save is of a stack of layers with Adam. Its floor is a copy of the
-same tensors into memory that exists already, and its peer is `torch.save` of the state dicts, which is not hashed, and synced
-only in a row of its own. The stall is what the training thread pays. The data to resume in are a million samples, one per batch,
-and counting: that no batch before the cut is read is checked.
+The step is that of a small perceptron, on one thread, with a loss that is logged and that no plugin reads. The bare loop is in
+the table twice: how far the second is from 1 is noise. A save is of a stack of layers with Adam. Its floor is a copy of the
+same tensors into memory that is already allocated, and its peer is `torch.save` of the state dicts, which is not hashed, and
+which is synced only in a separate row. The stall is the time that a save takes on the training thread. The data for resuming
+are a million samples, in batches of one; it is checked that no batch before the resumed one is read.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from side_by_side import Gate, Table, benchmark, measure, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STEPS: Final = 400
+STEPS: Final = 1500
 SAMPLES: Final = 1_000_000
 BARE, AGAIN, OURS = "bare loop", "bare loop again", "Loop, 4 plugins"
 COPY, STALL, DURABLE = "memory copy", "Checkpoint: stall", "Checkpoint: until durable"
 SAVE, SYNCED = "torch.save", "torch.save, synced"
-LIMIT: Final = "What is durable is hashed and synced besides, which torch.save's file is not."
+LIMIT: Final = "A durable checkpoint is also hashed and synced; torch.save's file is not."
 
 
 def perceptron() -> tuple[Any, Any, Callable[[], Any]]:
-    """Return a model, its optimizer, and what trains one step of it and returns the loss."""
+    """Return a model, its optimizer, and a function that trains one step and returns the loss."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 256), torch.nn.Linear(256, 10))
     optimizer, inputs = torch.optim.Adam(model.parameters()), torch.randn(64, 64)
@@ -137,7 +137,7 @@ def per_save(megabytes: float, rounds: int) -> dict[str, list[float]]:
     return figures
 
 
-class Counting(Dataset[int]):  # type: ignore[misc]  # PyTorch is skipped, so that it is alike if it is not installed
+class Counting(Dataset[int]):  # type: ignore[misc]  # mypy skips PyTorch, so that it gives the same result if PyTorch is not installed
     """A million samples, and how many of them were read."""
 
     read = 0
@@ -173,13 +173,13 @@ def main(rounds: int, sizes: str) -> Iterator[Table | Gate]:
     torch.set_num_threads(1)
     steps = Table("one step of a small perceptron", "us", measure(per_step(), rounds), BARE, OURS)
     yield steps
-    yield Gate("what Loop with 4 plugins adds to a step, of the step", steps.ratio(OURS, BARE)[1] - 1, 0.02, room=10)
+    yield Gate("Loop with 4 plugins: added time, as a share of the step", steps.ratio(OURS, BARE)[1] - 1, 0.02, room=10)
     for megabytes in map(float, sizes.split(",")):
         table = Table(f"{megabytes:g} MB of weights, Adam: a save", "ms", per_save(megabytes, rounds), COPY, DURABLE)
         yield table
         yield Gate(f"{megabytes:g} MB: stall, x memory copy", table.ratio(STALL, COPY)[1], 1.5)
         yield Gate(f"{megabytes:g} MB: until durable, x torch.save", table.ratio(DURABLE, SAVE)[1], 1.3, LIMIT, room=3)
-    data = Table("an epoch that was cut after 999,999 batches", "s", measure({"first batch": resumed}, rounds))
+    data = Table("an epoch that was interrupted after 999,999 batches", "s", measure({"first batch": resumed}, rounds))
     yield data
     yield Gate("seconds until the first batch of that epoch", max(data.figures["first batch"]), 1.0, room=5)
 

@@ -1,15 +1,14 @@
-"""What callbacks cost per step inside `Trainer`'s real step.
+"""Measure what callbacks cost per step inside `Trainer`'s real step.
 
-The inner loop of `Trainer` is run by hand: its callback handler's four events of a step, in their order, with the forward and
-backward pass and the update of a small model between the first and the second. Only the events are timed, timer included. The way
-changes every 50 steps, and the first 5 after a change do not count. A figure is the median step of such a block.
-`DefaultFlowCallback`, without which `Trainer` neither logs nor evaluates nor saves, is in all rows; the first row has nothing
-else, and stands twice: how far the second is from 1 is noise. hookcore's sessions have their first batches, all of which
-hookcore itself times, behind them.
+The inner loop of `Trainer` is run by hand: the four events of a step, in order, with the forward and backward pass and the
+update of a small model between the first and the second. Only the events are timed, including the timer. The candidate changes
+every 50 steps, and the first 5 after a change do not count. A figure is the median step of such a block. `DefaultFlowCallback`,
+without which `Trainer` does not log, evaluate or save, is in all rows; the first row has nothing else, and is in the table
+twice: how far the second is from 1 is noise. Measurements begin after the first batches, all of which hookcore times itself.
 
-The same jobs, four each: stop early, save the best, end after a while, and log the metrics. `Trainer` ships a callback for the
-first and the last; for the others the table has the shortest that does it. The counting ones count the ends of steps; that they
-were all heard is checked.
+Both sets of four do the same jobs: stop early, save the best, end after a while, and log the metrics. `Trainer` has callbacks
+for the first and the last; for the others the table has the shortest callback that does the job. The counting ones count the
+ends of steps; that they miss none is checked.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
 STEPS, COLD = 50, 5
 WARM: Final = FIRST_WINDOW + STEPS
 MANY: Final = 10**9
-"""More steps than are done."""
+"""More steps than a benchmark does."""
 FLOOR, AGAIN = "Trainer's default callback", "Trainer's default callback again"
 THEIRS, OURS = "4 callbacks for Trainer", "TransformersAdapter, the same 4 jobs"
 COUNTING, COUNTERS = "4 counting callbacks", "TransformersAdapter, 4 counting plugins"
@@ -63,7 +62,7 @@ GATES: Final = {(OURS, THEIRS): 1.0, (COUNTERS, COUNTING): 0.8}
 
 
 class CountingCallback(TrainerCallback):  # type: ignore[misc]  # the same
-    """The same as `Counter`, as a callback."""
+    """Counts the ends of steps, as `Counter` does, as a callback."""
 
     n = 0
 
@@ -77,12 +76,12 @@ class TimeLimitCallback(TrainerCallback):  # type: ignore[misc]  # the same
     """Stops after twelve hours."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at the clock."""
+        """Note the time."""
         del args, state, control, kwargs
         self.end = time.monotonic() + 12 * 3600
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at it again."""
+        """Stop if the time is over."""
         del args, state, kwargs
         if time.monotonic() > self.end:
             control.should_training_stop = True
@@ -101,7 +100,7 @@ class SaveBestCallback(TrainerCallback):  # type: ignore[misc]  # the same
 
 
 def for_trainer() -> Sequence[Any]:
-    """Return callbacks for four jobs."""
+    """Return `Trainer` callbacks for four jobs."""
     return [EarlyStoppingCallback(3), SaveBestCallback(), TimeLimitCallback(), PrinterCallback()]
 
 
@@ -118,7 +117,7 @@ def by_hookcore(directory: Path) -> Sequence[Any]:
 
 @attrs.define(eq=False)
 class Way:
-    """A callback handler as `Trainer` makes it, in the middle of an epoch that does not end."""
+    """A callback handler as `Trainer` creates it, in the middle of an epoch that does not end."""
 
     handler: CallbackHandler
     args: TrainingArguments
@@ -128,7 +127,7 @@ class Way:
 
     @classmethod
     def of(cls, callbacks: Sequence[Any], args: TrainingArguments, listeners: Sequence[Any] = ()) -> Way:
-        """Return it, for `callbacks` beside the one that is always there."""
+        """Return the handler of `callbacks` and the default callback."""
         layer = torch.nn.Linear(1, 1)
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
         handler = CallbackHandler([DefaultFlowCallback(), *callbacks], layer, None, optimizer, get_constant_schedule(optimizer))
@@ -141,7 +140,7 @@ class Way:
 
 
 def block(way: Way, step: Callable[[], None], steps: int = STEPS) -> float:
-    """Return the seconds that the events of one step took, of the steps of a block the median."""
+    """Return the seconds that the events of a block's median step took."""
     clock, handler, args, state, control = time.perf_counter, way.handler, way.args, way.state, way.control
     taken = []
     for _ in range(steps):

@@ -1,12 +1,13 @@
-"""What callbacks cost per iteration inside `xgboost.train`.
+"""Measure what callbacks cost per iteration inside `xgboost.train`.
 
-Each figure is of a real training of small trees on one thread, with one evaluation set. Marks before and after the callbacks of a
-candidate note the time that these take before and after each iteration; what XGBoost does itself, the evaluation too, is outside
-of them. A parameter that was set is taken over within the next iteration, alike for both. A figure is the fastest tenth of the
-iterations: a shared machine disturbs many, and can only make them slower. So the saves, one in 100 iterations, are not in it.
+Each figure comes from a real training of small trees on one thread, with one evaluation set. Marks before and after the
+callbacks of a candidate note how long these take before and after each iteration; XGBoost's own work, also the evaluation, is
+outside of the marks. A parameter that was set takes effect within the next iteration, in the same way for both. A figure is the
+fastest tenth of the iterations, because other work on a shared machine can only make iterations slower. So it leaves out the
+saves, which happen in one of 100 iterations.
 
-The same jobs, four each: stop early, set the learning rate of each iteration, write the metrics of each, and save. XGBoost's own
-`EvaluationMonitor` writes each line to a file here, as `CSVLog` does.
+Both sets of four do the same jobs: stop early, set the learning rate of each iteration, write the metrics of each, and save.
+XGBoost's own `EvaluationMonitor` writes each line to a file here, as `CSVLog` does.
 """
 
 from __future__ import annotations
@@ -35,24 +36,24 @@ SAVE_EVERY: Final = 100
 FLOOR, AGAIN = "no callbacks", "no callbacks again"
 THEIRS, OURS = "4 of XGBoost's callbacks", "XGBoostAdapter, the same 4 jobs"
 AT_MOST: Final = 1.0
-"""What ours may take in an iteration, as a multiple of what theirs take."""
+"""The limit for the time of ours in an iteration, as a multiple of theirs."""
 LIMIT: Final = (
-    "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is seen to hold; each rate is in the "
-    "history, and each observation passes through the hooks of all plugins."
+    "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is checked; each rate is in the "
+    "history, and each observation goes through the hooks of all plugins."
 )
 ROOM: Final = 8
-"""By how many times that may be missed under `--check`."""
+"""The factor by which that limit may be exceeded under `--check`."""
 
 
-class Mark(EvaluationMonitor):  # type: ignore[misc]  # XGBoost is skipped; of its own callbacks this is the one without a state
-    """Adds the time to the latest of `seconds`, or subtracts it: of each iteration the sum is what passes between two marks."""
+class Mark(EvaluationMonitor):  # type: ignore[misc]  # mypy skips XGBoost; this is the only one of its callbacks without a state
+    """Adds the time to the latest of `seconds`, or subtracts it, so that each sum is the time between two marks."""
 
     def __init__(self, seconds: list[float], sign: int) -> None:
         super().__init__()
         self.seconds, self.sign = seconds, sign
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Begin the figure of an iteration, or continue it."""
+        """Start the figure of an iteration, or continue it."""
         if self.sign < 0:
             self.seconds.append(0.0)
         return self.after_iteration(model, epoch, evals_log)

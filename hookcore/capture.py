@@ -9,6 +9,7 @@ import attrs
 from hookcore import record_schema
 from hookcore.errors import CheckpointError
 from hookcore.raised import describe
+from hookcore.store.hashed import hashes_in
 from hookcore.validators import integer
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from hookcore.store import SavedCheckpoint
+    from hookcore.store import Hashed, SavedCheckpoint
     from hookcore.trainee import Snapshot, Trainee
 
 _HELD: Final = "held"
@@ -43,12 +44,15 @@ class Capture:
         """The number of bytes that writing the capture takes; a snapshot without `nbytes` counts as 0."""
         return len(self.record) + sum(getattr(snapshot, "nbytes", 0) for snapshot in self.snapshots)
 
-    def write(self, directory: Path) -> None:
-        """Write the snapshots into `directory`. May run on any thread."""
+    def write(self, directory: Path) -> dict[str, Hashed]:
+        """Write the snapshots into `directory`, and return what the trainee has hashed. May run on any thread."""
+        hashed: dict[str, Hashed] = {}
         for number, snapshot in enumerate(self.snapshots):
             own = _snapshot_directory(directory, number)
             own.mkdir(parents=True, exist_ok=True)
-            self.trainee.write(snapshot, own)
+            written = hashes_in(self.trainee.write(snapshot, own))
+            hashed |= {(own / name).relative_to(directory).as_posix(): one for name, one in written.items()}
+        return hashed
 
     @classmethod
     def read(cls, checkpoint: SavedCheckpoint, trainee: Trainee) -> Self:

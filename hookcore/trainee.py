@@ -86,10 +86,12 @@ class Trainee(Protocol):
         del snapshot
         raise _missing(self, "snapshot")
 
-    def write(self, snapshot: Snapshot, directory: Path) -> None:
+    def write(self, snapshot: Snapshot, directory: Path) -> object:
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
-        May be called on another thread during training, so it reads the snapshot and nothing that training changes.
+        May be called on another thread during training, so it reads the snapshot and nothing that training changes. It may return
+        what `hookcore.store.write_hashed` returned for files that are final, by their names: a checkpoint does not
+        read those again to hash them.
         """
         del snapshot, directory
         raise _missing(self, "checkpoint")

@@ -23,6 +23,7 @@ from hookcore.store.directory import (
     write,
 )
 from hookcore.store.files import make_directory, move_aside, move_file_aside, read_file, write_bytes, write_file
+from hookcore.store.hashed import Hashed, write_hashed
 from hookcore.store.locking import Lock, is_locked, lock, lock_file
 from hookcore.store.manifest import verify
 from hookcore.store.retention import Ranked, Retention, ranked
@@ -31,6 +32,7 @@ from hookcore.store.saved import MANIFEST, RECORD, SavedCheckpoint, name_of
 __all__ = [
     "MANIFEST",
     "RECORD",
+    "Hashed",
     "Known",
     "Lock",
     "Ranked",
@@ -58,4 +60,5 @@ __all__ = [
     "write",
     "write_bytes",
     "write_file",
+    "write_hashed",
 ]

@@ -15,6 +15,7 @@ from hookcore.raised import chain
 from hookcore.store import disk
 from hookcore.store import files as on_disk
 from hookcore.store.files import TEMPORARY
+from hookcore.store.hashed import hashes_in
 from hookcore.store.manifest import read_unverified, seal, verify
 from hookcore.store.retention import ranked
 from hookcore.store.saved import MANIFEST, NAME, SavedCheckpoint, name_of
@@ -46,7 +47,7 @@ def write(
     value: float | None,
     mode: Mode | None = None,
     record: str,
-    files: Callable[[Path], None],
+    files: Callable[[Path], object],
     retention: Retention | None = None,
     space: int = 0,
     accumulated: int = 0,
@@ -57,7 +58,8 @@ def write(
     * `epoch`, counted from zero, `step`, and the batches `accumulated` since its update: what the checkpoint is of.
     * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
     * `record`: the text of `run.json`.
-    * `files`: writes the trainee's files into the directory that it is given.
+    * `files`: writes the trainee's files into the directory that it is given. It may return what `write_hashed` returned for
+      files that it is done with, by their paths relative to that directory: they are not read again to be hashed.
     * `retention`: is stored in the manifest, for a later prune.
     * `space`: the bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if fewer are free
       than that, or than the newest checkpoint takes.
@@ -81,8 +83,7 @@ def write(
         if usage.free < needed and usage.total:  # a file system that does not know reports a total of 0
             _raise_disk_full(final, needed, usage.free)
         disk.mkdir(temporary)
-        files(temporary)
-        seal(checkpoint, temporary, record)
+        seal(checkpoint, temporary, record, hashes_in(files(temporary)))
         for below in on_disk.directories(temporary):
             disk.sync(below)
         if lock is not None:

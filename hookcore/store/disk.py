@@ -16,6 +16,7 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 logger = logging.getLogger("hookcore")
@@ -59,6 +60,13 @@ def write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def write_parts(path: Path, parts: Iterable[memoryview]) -> None:
+    """Write `parts`, one after the other, into the new file `path`, of a directory that gets its name when it is synced."""
+    with io.FileIO(path, "x") as file:
+        for part in parts:
+            _write_all(file.fileno(), part)
+
+
 def truncate(path: Path, length: int) -> None:
     """Cut the file `path` after `length` bytes."""
     os.truncate(path, length)
@@ -85,7 +93,7 @@ def append(descriptor: int, path: Path, content: bytes) -> None:
     _unsynced.add(path.absolute())
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: bytes | memoryview) -> None:
     unwritten = memoryview(content)
     while unwritten:
         unwritten = unwritten[os.write(descriptor, unwritten) :]

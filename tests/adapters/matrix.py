@@ -1,4 +1,4 @@
-"""Make the tables of docs/adapters.md from the records of each adapter: `python -m tests.adapters.matrix`.
+"""Generate the tables of docs/adapters.md from the record of each adapter: `python -m tests.adapters.matrix` writes them.
 
 To add an adapter, add a line to `NETWORKS` or `OTHERS`, record the results of its tests, and write the tables.
 """
@@ -27,7 +27,7 @@ PARTLY: Final = "(✓)"
 
 @attrs.frozen
 class Column:
-    """A column of the tables: an adapter's title, and its records, each with the label that distinguishes it."""
+    """A column of the tables: its title, and the records of its adapter, each with what distinguishes it from the others."""
 
     title: str
     records: Mapping[str, str]
@@ -58,7 +58,7 @@ OTHERS: Final = (
     Column("XGBoost", {"xgboost": ""}),
     Column("LightGBM", {"lightgbm": "`train`", "lightgbm-callback": "`LightGBMAdapter`"}),
 )
-"""The other adapters, in a second table, so that each fits into 80 columns."""
+"""The others, in a second table, so that each table fits into 80 columns."""
 COLUMNS: Final = (*NETWORKS, *OTHERS)
 
 
@@ -67,10 +67,7 @@ def words(name: str) -> str:
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Return the lines of a Markdown table without outer bars.
-
-    The first row is the header; all columns but the first are centred.
-    """
+    """Yield the lines of a Markdown table without outer bars; the first row is its head, and all other columns are centred."""
     head, *body = rows
     widths = [max(map(len, cells)) for cells in zip(head, *body, strict=True)]
     rule = [f":{'-' * (width - 2)}:" if number else "-" * width for number, width in enumerate(widths)]
@@ -83,7 +80,7 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def verdicts(record: Record, check: Check, case: str | None = None) -> set[str]:
-    """Return the results of the cases of a check, or of one case, without reasons."""
+    """Return the results of all cases of a check, or of one of them, without the reasons."""
     known = {name: told.partition(":")[0] for name, told in record.results.items()}
     if case is not None:
         return {known[f"{check.name.lower()}-{case}"]}
@@ -97,7 +94,7 @@ def mark(found: set[str]) -> str:
 
 
 def what_works(columns: Sequence[Column]) -> Iterator[str]:
-    """Return one table, with a row for each clause of the contract and for each plugin."""
+    """Yield the lines of one table: a row for each clause of the contract, and one for each plugin."""
     rows = [["what is checked", *(column.title for column in columns)]]
     _, some = columns[0].read()[0]
     plugins = [name.partition("-")[2] for name in some.results if name.startswith("plugins-")]
@@ -110,7 +107,7 @@ def what_works(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def reasons(column: Column) -> Iterator[str]:
-    """Return a list of what does not work in one adapter, by reason, and then what else its harness declares."""
+    """Yield the list of what does not work in one adapter, each reason once, and then what else its harness declares."""
     records = column.read()
     told: dict[tuple[str, str], dict[str, None]] = {}
     for apart, record in records:
@@ -137,15 +134,15 @@ def _by_reason(record: Record) -> dict[str, str]:
 
 def _besides(record: Record) -> Iterator[str]:
     if record.declares["resumes"] == "epoch":
-        yield "a run is resumed where an epoch has ended, and nowhere else"
+        yield "a run can be resumed only from the end of an epoch"
     if not record.declares["tells_errors"]:
-        yield "an error in the loop's own code ends the run only when the next run begins"
+        yield "after an error in the loop's own code, the run ends only when the next run begins"
     if record.declares["interrupts"] != ["KeyboardInterrupt"]:
-        yield f"the caller gets Ctrl-C as {' or '.join(record.declares['interrupts'])}"
+        yield f"Ctrl-C reaches the caller as {' or '.join(record.declares['interrupts'])}"
 
 
 def votes(columns: Sequence[Column]) -> Iterator[str]:
-    """Return the number of batches that are trained after a vote to stop, by the hook of the vote, as harnesses declare it."""
+    """Yield the table of how many batches are trained after a vote to stop, by the hook of the vote, as the harnesses declare."""
     events = [field.name for field in attrs.fields(Votes)]
     rows = [["a vote in", *map(words, events)]]
     for column in columns:
@@ -174,7 +171,7 @@ def blocks() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """Return the page with the generated parts replaced."""
+    """Return `page` with its generated parts replaced by new ones."""
     for name, block in blocks().items():
         begin, end = f"<!-- {name}: python -m tests.adapters.matrix -->", "<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, Final
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import numpy as np
 import safetensors
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from hookcore import CheckpointError, state
+from hookcore import CheckpointError, state, store
 from hookcore.store import files
 from hookcore_adapters.jax.leaves import SavedLeaf
 from hookcore_adapters.random_state import RandomState
+from hookcore_adapters.safetensors_file import Stored, dtype_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
     from typing import Self
+
+    from hookcore.store import Hashed
 
 WEIGHTS: Final = "model.safetensors"
 STATE_TENSORS: Final = "state.safetensors"
@@ -47,11 +52,15 @@ class JaxSnapshot:
         """The disk space that writing it takes, except for some 30 kB."""
         return sum(getattr(leaf.value, "nbytes", 0) for leaf in self.leaves.values())
 
-    def write(self, directory: Path) -> None:
-        """Write it into `directory`, from any thread: the weights, other arrays, and the rest as JSON."""
-        arrays = {name: leaf.host(name) for name, leaf in self.leaves.items() if leaf.kind != "number"}
-        save_file({name: array for name, array in arrays.items() if name in self.weights}, directory / WEIGHTS)
-        save_file({name: array for name, array in arrays.items() if name not in self.weights}, directory / STATE_TENSORS)
+    def write(self, directory: Path) -> dict[str, Hashed]:
+        """Write it into `directory`, from any thread: the weights, other arrays, and the rest as JSON.
+
+        Return the hashes of the files of arrays, by their names.
+        """
+        arrays = {name: _stored(leaf.host(name)) for name, leaf in self.leaves.items() if leaf.kind != "number"}
+        weights = {name: array for name, array in arrays.items() if name in self.weights}
+        others = {name: array for name, array in arrays.items() if name not in self.weights}
+        hashed = store.write_hashed(directory, {WEIGHTS: parts_of(weights), STATE_TENSORS: parts_of(others)})
         special = {
             name: {"kind": leaf.kind, "impl": leaf.impl, "number": leaf.value if leaf.kind == "number" else None}
             for name, leaf in self.leaves.items()
@@ -60,6 +69,7 @@ class JaxSnapshot:
         random = None if self.random is None else self.random.state_dict()
         text = state.dumps({"leaves": special, "ratios": list(self.ratios), "random": random})
         (directory / STATE_FILE).write_text(text)
+        return hashed
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -75,3 +85,14 @@ class JaxSnapshot:
             return cls(leaves, weights.keys(), saved["ratios"], random)
         except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{directory} cannot be read as a state of JAX's: {error}") from error
+
+
+def _stored(array: Any) -> Stored:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return Stored(_stored_type(flat.dtype), array.shape, flat.view(np.uint8).data, flat.itemsize)
+
+
+@functools.cache
+def _stored_type(dtype: Any) -> str:
+    """Return what safetensors calls `dtype`. Raises what the library raises for one that it cannot hold."""
+    return dtype_of(save({"empty": np.empty(0, dtype)}))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore.trainee import Capability, Mode
 
 logger = logging.getLogger("hookcore")
@@ -212,9 +213,9 @@ class JaxTrainee:
         self._state = put_into(self._state, tree.unflatten([leaves.get(name, leaf) for name, leaf in named.items()]))
         self._is_unread = True
 
-    def write(self, snapshot: JaxSnapshot, directory: Path) -> None:
+    def write(self, snapshot: JaxSnapshot, directory: Path) -> dict[str, Hashed]:
         """Write `snapshot`: `model.safetensors`, with the weights by their paths in the state, and the rest beside it."""
-        snapshot.write(directory)
+        return snapshot.write(directory)
 
     def read(self, directory: Path) -> JaxSnapshot:
         """Return the snapshot that `write` wrote. Raises `CheckpointError`, which names the differences, if it is of others."""

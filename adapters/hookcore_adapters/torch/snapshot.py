@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hookcore import CheckpointError, state
+from hookcore import CheckpointError, state, store
 from hookcore.store import files
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.torch.host_copies import nbytes_of
 from hookcore_adapters.torch.nested import Nested
-from hookcore_adapters.torch.weights import read_tensors, write_tensors
+from hookcore_adapters.torch.weights import file_of, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import torch
+
+    from hookcore.store import Hashed
 
 STATE_FILE: Final = "state.json"
 STATE_TENSORS: Final = "state.safetensors"
@@ -48,14 +50,18 @@ class TorchSnapshot:
         weights = sum(nbytes_of(tensors.values()) for tensors in self.weights.values())
         return weights + nbytes_of(self.rest.tensors)
 
-    def write(self, directory: Path) -> None:
-        """Write it into `directory`: the weights of each model, and the rest as JSON and tensors. May run on any thread."""
-        for name, tensors in self.weights.items():
-            write_tensors(tensors, directory / weights_file(name))
+    def write(self, directory: Path) -> dict[str, Hashed]:
+        """Write it into `directory`: the weights of each model, and the rest as JSON and tensors. May run on any thread.
+
+        Return the hashes of the files with tensors, by their names.
+        """
+        files = {weights_file(name): tensors for name, tensors in self.weights.items()}
         if self.rest.tensors:
-            write_tensors({str(number): tensor for number, tensor in enumerate(self.rest.tensors)}, directory / STATE_TENSORS)
+            files[STATE_TENSORS] = {str(number): tensor for number, tensor in enumerate(self.rest.tensors)}
+        hashed = store.write_hashed(directory, {name: file_of(tensors) for name, tensors in files.items()})
         random = None if self.random is None else self.random.state_dict()
         (directory / STATE_FILE).write_text(state.dumps({"state": self.rest.skeleton, "random": random}))
+        return hashed
 
     @classmethod
     def read(cls, directory: Path, models: Collection[str]) -> Self:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore.trainee import Capability, DataBegin, Mode, Node
 
 logger = logging.getLogger("hookcore")
@@ -268,9 +269,9 @@ class TorchTrainee:
         self._random = snapshot.random
         snapshot.random.restore()
 
-    def write(self, snapshot: TorchSnapshot, directory: Path) -> None:
+    def write(self, snapshot: TorchSnapshot, directory: Path) -> dict[str, Hashed]:
         """Write `snapshot`: `model.safetensors`, or a file for each model named after it, and the rest beside."""
-        snapshot.write(directory)
+        return snapshot.write(directory)
 
     def read(self, directory: Path) -> TorchSnapshot:
         """Return the snapshot that `write` wrote. Raises `CheckpointError` that names the differences if it does not fit."""

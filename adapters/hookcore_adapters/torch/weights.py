@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import safetensors
@@ -10,10 +11,12 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from hookcore import CheckpointError
+from hookcore_adapters.safetensors_file import Stored, dtype_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
 
 _COMPILED: Final = "_orig_mod."
 """The prefix of `torch.compile` for names in a model that it has wrapped."""
@@ -81,22 +84,31 @@ def reason_not_written(tensors: Mapping[str, torch.Tensor]) -> str | None:
     first = dict(reversed([(tensor.dtype, name) for name, tensor in tensors.items()]))
     for dtype, name in first.items():
         try:
-            safetensors.torch.save({"empty": torch.empty(0, dtype=dtype)})
+            _stored_type(dtype)
         except (LookupError, ValueError, TypeError, safetensors.SafetensorError):
             return f"{name} is a tensor of {dtype}, which safetensors cannot hold"
     return None
 
 
-def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors in host memory into the safetensors file `path`. A tied tensor is written under each of its names."""
-    seen: set[int] = set()
-    separate = {}
-    for name, tensor in tensors.items():
-        tied = tensor.numel() > 0 and tensor.data_ptr() in seen
-        separate[name] = tensor.clone() if tied else tensor.contiguous()
-        seen.add(tensor.data_ptr())
+@functools.cache
+def _stored_type(dtype: torch.dtype) -> str:
+    """Return safetensors' name of `dtype`. Raises the library's error for a type that it cannot hold."""
+    return dtype_of(safetensors.torch.save({"empty": torch.empty(0, dtype=dtype)}))
+
+
+def file_of(tensors: Mapping[str, torch.Tensor]) -> list[memoryview]:
+    """Return the parts of a safetensors file of `tensors` in host memory. A tied tensor is in it under each of its names."""
+    stored = {
+        name: Stored(
+            _stored_type(tensor.dtype),
+            tensor.shape,
+            memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()),
+            tensor.element_size(),
+        )
+        for name, tensor in tensors.items()
+    }
     # Transformers requires this metadata.
-    safetensors.torch.save_file(separate, path, metadata={"format": "pt"})
+    return parts_of(stored, {"format": "pt"})
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from hookcore_adapters.transformers.metrics import PREFIX
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore.trainee import Mode
 
 _CONSTANT: Final = get_constant_schedule.__module__, "_get_constant_lambda"
@@ -91,9 +92,9 @@ class TransformersTrainee(TorchTrainee):
         state["stateful_callbacks"] = {**state["stateful_callbacks"], **states_of(self.callbacks)}
         return {**state, **best_so_far(self.args, self.state)}
 
-    def write(self, snapshot: TorchSnapshot, directory: Path) -> None:
+    def write(self, snapshot: TorchSnapshot, directory: Path) -> dict[str, Hashed]:
         """Write what `TorchTrainee` writes, and the other files that `from_pretrained` and `Trainer` need."""
-        super().write(snapshot, directory)
+        hashed = super().write(snapshot, directory)
         model = plain_module(self.model)
         if isinstance(model, PreTrainedModel):  # the weights of a PEFT model have other names than `from_pretrained` expects
             config = copy.deepcopy(model.config)
@@ -105,6 +106,7 @@ class TransformersTrainee(TorchTrainee):
             self.processing_class.save_pretrained(directory)
         if isinstance(snapshot, TransformersSnapshot) and snapshot.trainer is not None:
             (directory / TRAINER_STATE_NAME).write_text(snapshot.trainer, encoding="utf-8")
+        return hashed
 
     def read(self, directory: Path) -> TransformersSnapshot:
         """Return the snapshot that `write` wrote. Raises the errors of `TorchTrainee.read`."""

@@ -1,4 +1,4 @@
-"""RunLedger."""
+"""`RunLedger` writes one line for each run and never stops a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train(*plugins: object, losses: tuple[float, ...] = (1.0, 0.5)) -> None:
 
 
 def test_line(tmp_path: Path) -> None:
-    """A finished run is one line that says how it went."""
+    """A finished run is one line with its outcome, its length and its last metrics."""
     path = tmp_path / "not" / "yet" / "ledger.jsonl"
     train(RunLedger(path, "digits", now=at_noon))
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
@@ -46,7 +46,7 @@ def test_line(tmp_path: Path) -> None:
 
 
 def test_several_runs_share_a_ledger(tmp_path: Path) -> None:
-    """A second run adds its line, with its reasons to stop, and keeps the first."""
+    """A second run adds its own line, with its reasons to stop, and keeps the first."""
     path = tmp_path / "ledger.jsonl"
     train(RunLedger(path))
     train(RunLedger(path), EarlyStopping("loss", patience=1), losses=(1.0, 2.0, 3.0))
@@ -57,13 +57,13 @@ def test_several_runs_share_a_ledger(tmp_path: Path) -> None:
 
 
 def test_nan_is_null(tmp_path: Path) -> None:
-    """A NaN becomes null, since JSON has none and other tools read the ledger."""
+    """A NaN becomes null, because JSON has no NaN and other tools read the ledger."""
     train(RunLedger(tmp_path / "ledger.jsonl"), losses=(float("nan"),))
     assert json.loads((tmp_path / "ledger.jsonl").read_text())["metrics"] == {"loss": None}
 
 
 def test_failed_run_is_in_the_ledger(tmp_path: Path) -> None:
-    """A run that raises has its line too."""
+    """A run that raises an error has a line too."""
     msg = "out of memory"
     with pytest.raises(MemoryError, match=msg), Loop([RunLedger(tmp_path / "ledger.jsonl")], epochs=1):
         raise MemoryError(msg)
@@ -71,7 +71,7 @@ def test_failed_run_is_in_the_ledger(tmp_path: Path) -> None:
 
 
 def test_unwritable_ledger_stops_no_run(tmp_path: Path) -> None:
-    """Where the file cannot be written to, the run goes on and lists the failure."""
+    """If the file cannot be written to, the run continues and lists the failure."""
     with Loop([RunLedger(tmp_path)], epochs=1) as loop:
         epochs = list(loop.epochs())
     assert epochs == [0]
@@ -79,6 +79,6 @@ def test_unwritable_ledger_stops_no_run(tmp_path: Path) -> None:
 
 
 def test_blank_project() -> None:
-    """A blank project is refused, by name."""
+    """A blank project is refused by an error that names the parameter."""
     with pytest.raises(ParameterError, match="project must be a non-empty string"):
         RunLedger("ledger.jsonl", project=" ")

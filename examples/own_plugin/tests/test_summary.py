@@ -1,4 +1,4 @@
-"""RunSummary."""
+"""`RunSummary` logs one line when a run ends, after the hooks of all other plugins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_summary(caplog: pytest.LogCaptureFixture) -> None:
-    """How the run ended, and why, in one line."""
+    """One line has the outcome of the run and the reason."""
     engine = Engine([RunSummary(), EarlyStopping("loss", patience=1)], autoload=False)
     with caplog.at_level(logging.INFO, "acme_training"), Loop(engine, epochs=9) as loop:
         for epoch in loop.epochs():
@@ -28,5 +28,5 @@ def test_summary(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_called_last() -> None:
-    """Other plugins have had their say when the summary is written."""
+    """The summary is written after the hooks of all other plugins."""
     assert Engine([RunSummary(), RecordingPlugin()], autoload=False).order("on_train_end") == ["recording", "run_summary"]

@@ -1,4 +1,4 @@
-"""`hookcore report`: what a run was, in the terminal, as a page or as a picture."""
+"""`hookcore report`: sum up a run, in the terminal, as a page or as a picture."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ for own, back in zip(jax.tree.leaves(trainee.state), jax.tree.leaves(other.state
 
 def test_an_array_is_restored_to_the_devices_of_the_one_it_replaces() -> None:
     """Sharded as that, and committed to them only if that was; keys too."""
-    environment = {**with_tests(), "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {**with_tests(), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

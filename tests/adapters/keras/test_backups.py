@@ -148,7 +148,7 @@ def test_a_backup_that_does_not_fit_is_refused_before_the_model_is_restored(
         metric=None,
         value=None,
         record=state.dumps(json.loads(saved.record_text()) | change),
-        files=lambda place: [(place / name).write_bytes(content) for name, content in arrays.items()],  # type: ignore[arg-type]
+        files=lambda place: [(place / name).write_bytes(content) for name, content in arrays.items()],
     )
     untouched = model()
     before = untouched.get_weights()

@@ -100,6 +100,7 @@ def test_training_does_not_change_a_snapshot_and_it_is_pinned() -> None:
         assert bool((model.weight == value).all())
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_batches_do_not_wait_for_the_device() -> None:
     """If no plugin reads metrics, nothing synchronizes within an epoch, which PyTorch would report as an error."""
     model = nn.Linear(64, 1).cuda()

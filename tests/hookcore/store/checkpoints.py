@@ -36,7 +36,7 @@ def save(
     root: Path,
     step: int = 1,
     value: float | None = 0.5,
-    files: Callable[[Path], None] = weights,
+    files: Callable[[Path], object] = weights,
     mode: Literal["min", "max"] = "min",
     *,
     epoch: int | None = None,

@@ -1,1 +1,1 @@
-"""What every training run at Acme does: hookcore plugins of our own."""
+"""hookcore plugins for every training run at Acme."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import os  # noqa: TC003 - attrs takes a parameter's type from its converter, and hookcore converts strings by it
+import os  # noqa: TC003 - attrs takes the type of a parameter from its converter, and hookcore converts strings to that type
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -29,16 +29,16 @@ def _path(value: str | os.PathLike[str]) -> Path:
 
 @attrs.define(eq=False)
 class RunLedger:
-    """Append one line of JSON to `path` when a run ends, in whatever way it ends.
+    """Append one line of JSON to `path` when a run ends, however it ends.
 
-    The line holds the time (UTC), the outcome, the project, epochs and steps done, the metrics of the last epoch (a NaN or an
-    infinity as null), and every reason to stop. The file and its directory are made where they are not there.
+    The line holds the time (UTC), the outcome, the project, the epochs and steps done, the metrics of the last epoch (a NaN or an
+    infinity as null), and every reason to stop. The file and its directory are created if they do not exist.
 
     * `path`: the file. Several runs may share it: each line is written at once.
-    * `project`: a name that is put into each line, to tell runs apart.
+    * `project`: a name in each line, to tell runs apart.
 
     Raises `ParameterError` for a blank project, and `OSError` when training begins if the file cannot be written to. A ledger
-    that fails never stops a run: this is an observer.
+    that fails never stops a run, because it is an observer.
     """
 
     role: ClassVar[str] = "observer"
@@ -49,7 +49,7 @@ class RunLedger:
 
     @hookimpl
     def on_train_begin(self) -> None:
-        """Make sure that the file can be written to, now rather than after hours of training."""
+        """Check that the file can be written to, now rather than after hours of training."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.open("a").close()
 

@@ -1,4 +1,4 @@
-"""A line in the log for every run."""
+"""One line in the log for every run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ logger = logging.getLogger("acme_training")
 
 @attrs.define(eq=False)
 class RunSummary:
-    """Log how a run ended and why, in one line at level INFO of the logger `acme_training`."""
+    """Log how and why a run ended, in one line at level INFO of the logger `acme_training`."""
 
     role: ClassVar[str] = "observer"
 
     @hookimpl(trylast=True)
     def on_train_end(self, run: Run) -> None:
-        """Log the line, after every other plugin has had its say."""
+        """Log the line, after the hooks of all other plugins."""
         reasons = "; ".join(f"{reason.plugin}: {reason.message}" for reason in run.stop_reasons)
         because = f" ({reasons})" if reasons else ""
         logger.info("run %s after %d epochs, %d steps%s", run.outcome, len(run.history), run.progress.step, because)
