@@ -277,7 +277,7 @@ def test_data_that_may_hide_a_shuffling_loader_give_a_warning(
         with Loop(plugins, epochs=2, trainee=trainee()) as loop:
             for _ in loop.epochs():
                 assert len(list(loop.batches(wrap(DataLoader(range(6), 2, shuffle=True))))) == 3
-        told = [record.message for record in caplog.records if "TorchTrainee cannot tell" in record.message]
+        told = [record.message for record in caplog.records if "TorchTrainee cannot find out" in record.message]
         assert len(told) == len(plugins)
 
 
