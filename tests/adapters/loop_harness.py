@@ -1,4 +1,4 @@
-"""The harness of `Loop`: a line that is fitted in plain Python, in a loop by hand."""
+"""The harness of `Loop`: a line that is fitted in plain Python, in a hand-written loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Line(ScriptedTrainee):
 
 
 class Rateless:
-    """A line, presented without its learning rate."""
+    """A line without a learning rate."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -77,7 +77,7 @@ class LoopHarness(Harness):
         job, scenario = self.job, self.job.scenario
         with Loop(job.plugins, epochs=scenario.epochs, trainee=self.trainee, resume=job.resume) as loop:
             for epoch in loop.epochs():
-                numbers = random.Random(epoch)  # noqa: S311 - no secret
+                numbers = random.Random(epoch)  # noqa: S311 - not for security
                 data = [numbers.uniform(-0.5, 0.5) for _ in range(scenario.batches)]
                 for number, x in loop.batches(list(enumerate(data, 1)), accumulate=scenario.accumulate):
                     loop.log(loss=self.line.loss(x))

@@ -1,4 +1,4 @@
-"""The harness of `replay`: the metrics that a loop would have reported are all there before the run begins."""
+"""The harness of `replay`, which has all metrics that a loop would report before the run begins."""
 
 from __future__ import annotations
 
