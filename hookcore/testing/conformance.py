@@ -44,16 +44,16 @@ SETTINGS: Final = hypothesis.settings(
 class Clause(enum.StrEnum):
     """The clauses of the contract."""
 
-    REGISTRATION = "it can be registered, and each one made is new"
+    REGISTRATION = "it can be registered, and the factory makes a new one at each call"
     NO_EXCEPTION = "no legal sequence of events makes it raise"
     JSON_STATE = "its state is JSON"
-    ROUND_TRIP = "a new one that loads its state has that state"
-    VOTES = "a vote to stop has a message and its own name"
+    ROUND_TRIP = "a new instance that loads its state has the same state"
+    VOTES = "its votes to stop have a message and its name"
     DETERMINISM = "the same events lead to the same decisions"
-    RESUME = "saved and resumed, it decides as if it had never been cut"
-    FRESH_STATE = "it begins each run like a new one"
-    PARAMETERS = "a run leaves its parameters as they were"
-    NEEDS = "it uses of the trainee only what its needs list"
+    RESUME = "resumed from its state, it decides as if it had never been interrupted"
+    FRESH_STATE = "it begins each run like a new instance"
+    PARAMETERS = "a run does not change its parameters"
+    NEEDS = "it uses only those parts of the trainee that it lists in `needs`"
 
 
 class BreachError(AssertionError):

@@ -23,7 +23,7 @@ SEED: Final = 7
 class Feature(enum.StrEnum):
     """What a framework or its adapter may lack or refuse. Each is asked for by a field of `Scenario`, if one is named."""
 
-    BATCHES = "batches that the loop tells of"
+    BATCHES = "events for batches"
     ACCUMULATION = "gradient accumulation"
     """`Scenario.accumulate`."""
     TRAINING_METRICS = "metrics of training"
@@ -36,16 +36,16 @@ class Feature(enum.StrEnum):
     """`Scenario.sets`."""
     SANITY_CHECK = "a sanity check before training"
     """`Scenario.sanity_check`."""
-    MIN_EPOCHS = "a minimum of epochs"
+    MIN_EPOCHS = "a minimum number of epochs"
     """`Scenario.min_epochs`."""
     OWN_STOP = "a stop by the framework itself"
     """`Scenario.own_stop_after`."""
     LEARNING_RATE = "a learning rate"
     NO_LEARNING_RATE = "training without a learning rate"
     """`Scenario.learning_rate` of None."""
-    RATE_GROUPS = "groups of parameters with rates of their own"
+    RATE_GROUPS = "parameter groups with different learning rates"
     """`Scenario.groups`."""
-    SCHEDULE = "a schedule of the framework's own"
+    SCHEDULE = "the framework's own learning rate schedule"
     """`Scenario.schedule`."""
     SNAPSHOT = "snapshots"
     SCALAR_WEIGHTS = "weights without dimensions"
@@ -53,7 +53,7 @@ class Feature(enum.StrEnum):
     BFLOAT16 = "weights in bfloat16"
     """`Scenario.bfloat16`."""
     RESUME = "resuming a run"
-    STOPPED_WITHIN_EPOCH = "resuming a run within the epoch in which a plugin has voted to stop, whose end is to come"
+    STOPPED_WITHIN_EPOCH = "resuming between a vote to stop and the end of its epoch"
     OWN_CHECKPOINT = "the framework's own checkpoint with the run's record in it"
     """`Scenario.own_checkpoints`."""
     OWN_LOADER = "checkpoints that the framework's own loader opens"
@@ -93,7 +93,7 @@ class Scenario:
     groups: tuple[float, ...] = ()
     """The rates of the groups of parameters, instead of `learning_rate`."""
     schedule: bool = False
-    """Whether a schedule of the framework's own sets the rate."""
+    """Whether the framework's own learning rate schedule sets the rate."""
     scalar: bool = False
     """Whether the model has a weight without dimensions too."""
     bfloat16: bool = False
