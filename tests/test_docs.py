@@ -1,4 +1,4 @@
-"""The documentation is held against the code. The samples in it run in the root's conftest.py."""
+"""The documentation agrees with the code. The conftest.py in the root runs its samples."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ADAPTER = {name: block for name, block in BLOCK.findall((ROOT / "docs/writing-an
 def test_the_sample_adapter_resumes_within_an_epoch(
     tmp_path: Path, vote: int | None, trained: int, cut: int, epochs: int
 ) -> None:
-    """The trainer finishes the epoch in which a vote was given, before or after the cut; one that it never enters has no end."""
+    """A trainer finishes an epoch with a vote to stop, before or after a cut; an epoch that it never enters has no end."""
     sample: dict[str, Any] = {}
     for name in ("downhill.py", "downhill_hooks.py"):
         exec(ADAPTER[name], sample)  # noqa: S102 - our own documentation
@@ -104,6 +104,6 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_version_in_changelog() -> None:
-    """The changelog speaks of the version that is installed, or of what is unreleased."""
+    """The changelog has an entry for the installed version, or for unreleased changes."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"[{metadata.version('hookcore')}]" in changelog or "[Unreleased]" in changelog

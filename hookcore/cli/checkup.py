@@ -1,4 +1,4 @@
-"""What can be found before the first batch: in a configuration, in the environment, and between the plugins of a run."""
+"""The mistakes that can be found before the first batch: in a configuration, in the environment, and between plugins."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from hookcore.trainee import Capability
 
 _PREFIX: Final = re.compile(r"(val|valid|validation|eval|test|train|training)[_/-]")
-"""How the loops of the frameworks begin the names of metrics. Each has its own; here the loop is unknown."""
+"""The prefixes of metric names in the loops of the frameworks. Each loop has its own, and here the loop is unknown."""
 
 
 @attrs.frozen
 class Checkup:
-    """What was found. Mistakes are for the user to correct; notes are facts that may explain a run."""
+    """What was found. Mistakes should be corrected; notes are facts that may explain a run."""
 
     plugins: list[Found]
     """The plugins of the run, in order, with who asked for each."""
     calls: dict[str, list[str]]
-    """The names of the plugins that implement a hook, in the order of its calls; without the hooks that no plugin implements."""
+    """The names of the plugins that implement each hook, in the order of its calls; a hook without a plugin is absent."""
     rate: list[str]
     """The names of the plugins that set the learning rate."""
     needs: dict[Capability, list[str]]
@@ -74,10 +74,10 @@ def check(
     checkpoint_size: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Checkup:
-    """Return what is wrong with a run of the configuration `config`, or with one of whatever the environment and packages add.
+    """Check a run of the configuration `config`, or by default one of the plugins that the environment and packages add.
 
     `metrics` are the names of all metrics that the loop will have; by default, they are unknown. `without` are the capabilities
-    that its trainee lacks. `checkpoint_size` are the bytes of a checkpoint; by default, those of the newest that exists.
+    that its trainee lacks. `checkpoint_size` is the size of a checkpoint in bytes, by default that of the newest that exists.
     """
     mistakes: list[str] = []
     notes: list[str] = []
@@ -101,7 +101,7 @@ def check(
     for registered in engine.plugins:
         for need in registered.needs:
             needs.setdefault(need, []).append(registered.name)
-    mistakes += [f"The loop lacks {need}, for {', '.join(needs[need])}." for need in without if need in needs]
+    mistakes += [f"The loop lacks {need}, which is needed by {', '.join(needs[need])}." for need in without if need in needs]
     mistakes += _shared_paths(engine.plugins)
     for registered in engine.plugins:
         mistakes += _monitored(registered, metrics)
@@ -113,13 +113,13 @@ def check(
         rate,
         needs,
         mistakes,
-        notes + [f"{one.name} of {one.origin}, which is autoloaded, is {one.verdict}." for one in left],
+        notes + [f"The autoloaded plugin {one.name!r} of {one.origin} is {one.verdict}." for one in left],
     )
 
 
 @contextlib.contextmanager
 def _reported(mistakes: list[str], prefix: str = "") -> Iterator[None]:
-    """Append the error that the block raises."""
+    """Append the error that the block raises to `mistakes`."""
     try:
         yield
     except HookcoreError as error:
@@ -136,14 +136,14 @@ def _found(
 ) -> list[tuple[Found, Request | None]]:
     """Return the plugins that can be made, as an engine finds them, each with its request unless it is autoloaded.
 
-    Appends the mistakes in the others, and notes of what was left out.
+    Append the errors of the others to `mistakes`, and what was left out to `notes`.
     """
     blocked = discovery.blocked_names(environ)
     made: list[Request] = []
     asked_for: dict[int, tuple[Found, Request | None]] = {}
     for request in requests:
         if discovery.is_blocked(request.called, blocked) or discovery.is_blocked(request.target, blocked):
-            made.append(request)  # for `find` to tell
+            made.append(request)  # `find` reports it
             continue
         with _reported(mistakes):
             found = request.make()
@@ -158,7 +158,7 @@ def _found(
             found_all = list(finding.find(made, autoload=autoload, environ=rest))
     finally:
         finding.logger.removeHandler(collected)
-    for message in collected.messages:  # whom the user has blocked or overridden is no mistake
+    for message in collected.messages:  # a plugin that the user has blocked or overridden is not a mistake
         (mistakes if message.startswith(f"{discovery.DISABLE} names") else notes).append(message)
     mistakes += [str(warning.message) for warning in warned]
     return [asked_for.get(id(found.plugin), (found, None)) for found in found_all]
@@ -184,7 +184,7 @@ def _shared_paths(plugins: Sequence[Registered]) -> Iterator[str]:
         names = [registered.name for registered, _ in owners]
         kinds = [type(registered.plugin) for registered, _ in owners]
         if len(owners) > 1 and (any(is_file for _, is_file in owners) or len(set(kinds)) < len(kinds)):
-            yield f"{' and '.join(names)} both write {path}. Give each a path of its own."
+            yield f"{' and '.join(names)} both write {path}. Give each its own path."
 
 
 def _monitored(registered: Registered, metrics: Collection[str]) -> Iterator[str]:
@@ -194,8 +194,8 @@ def _monitored(registered: Registered, metrics: Collection[str]) -> Iterator[str
     if not isinstance(monitor, str):
         return
     if metrics and monitor not in metrics and values.get("missing") != "skip":
-        there = ", ".join(sorted(metrics))
-        yield f"{registered.name}: no metric {monitor!r}; there are: {there}.{did_you_mean(monitor, metrics)}"
+        known = ", ".join(sorted(metrics))
+        yield f"{registered.name}: no metric {monitor!r}; there are: {known}.{did_you_mean(monitor, metrics)}"
         return
     prefix = _PREFIX.match(monitor)
     plain = monitor[prefix.end() :] if prefix else monitor
@@ -218,7 +218,7 @@ def _space(registered: Registered, size: int | None) -> Iterator[str]:
         return
     each = files.size(there[-1]) if size is None else size
     kept = [values.get("keep_last"), values.get("keep_best")]
-    # One more than are kept: the new one is whole before an old one is removed.
+    # One more than are kept, because an old one is removed only after the new one has been written.
     count = max(1, 1 + sum(number or 0 for number in kept) - len(there))
     exists = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     usage = shutil.disk_usage(exists)

@@ -55,15 +55,15 @@ class LoopHarness(Harness):
 
     name = "loop"
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.SANITY_CHECK: "what your own code evaluates before the loop, the loop does not see",
+        Feature.SANITY_CHECK: "the loop does not see evaluations before it",
         Feature.MIN_EPOCHS: "your own code decides whether it asks for another epoch",
-        Feature.OWN_STOP: "your own code ends the run by `break`, which leaves an epoch without its end",
+        Feature.OWN_STOP: "your own code stops with `break`, which leaves the last epoch without an end",
         Feature.RATE_GROUPS: "the trainee has one rate",
-        Feature.SCHEDULE: "the trainee that you give either has a rate or is without",
-        Feature.SCALAR_WEIGHTS: "weights are the trainee's: see TorchTrainee",
-        Feature.BFLOAT16: "weights are the trainee's: see TorchTrainee",
+        Feature.SCHEDULE: "your trainee decides whether it has a learning rate that plugins can set",
+        Feature.SCALAR_WEIGHTS: "the trainee decides which weights it has: see TorchTrainee",
+        Feature.BFLOAT16: "the trainee decides which weights it has: see TorchTrainee",
         Feature.OWN_CHECKPOINT: "a loop of your own writes no checkpoint",
-        Feature.OWN_LOADER: "what opens a checkpoint is the trainee's",
+        Feature.OWN_LOADER: "the trainee decides what opens a checkpoint",
         Feature.TWO_RUNS: "a Loop is one run; entering it again is an error",
     }
 

@@ -135,10 +135,10 @@ class FitHarness(Harness):
         Feature.EVALUATION_BY_STEPS: "Keras evaluates at the end of epochs only",
         Feature.SEVERAL_SETS: "Keras validates on one data set",
         Feature.SANITY_CHECK: "Keras has no such check",
-        Feature.MIN_EPOCHS: "Keras has no such number",
+        Feature.MIN_EPOCHS: "Keras has no such parameter",
         Feature.NO_LEARNING_RATE: "every optimizer of Keras has a learning rate",
         Feature.RATE_GROUPS: "an optimizer of Keras has one learning rate",
-        Feature.OWN_CHECKPOINT: "Keras's own checkpoints are of the model alone",
+        Feature.OWN_CHECKPOINT: "Keras's own checkpoints hold only the model",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {Feature.SCHEDULE: "the optimizer's learning rate comes from a schedule"}
     votes = Votes(train_begin=1, epoch_begin=1)

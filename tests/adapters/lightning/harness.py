@@ -95,7 +95,7 @@ class LightningHarness(Harness):
     name = "lightning"
     lacks: ClassVar[Mapping[Feature, str]] = {
         Feature.NO_LEARNING_RATE: "every optimizer of PyTorch has a rate",
-        Feature.STOPPED_WITHIN_EPOCH: "a trainer that is to stop does not enter the epoch again, so the module does not end it",
+        Feature.STOPPED_WITHIN_EPOCH: "a trainer that was asked to stop does not enter the epoch again, so the epoch never ends",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {
         Feature.SCHEDULE: "the optimizer's learning rate comes from a scheduler",

@@ -116,7 +116,7 @@ class TransformersHarness(Harness):
 
     name = "transformers"
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.MIN_EPOCHS: "Trainer has no least number of epochs",
+        Feature.MIN_EPOCHS: "Trainer has no minimum number of epochs",
         Feature.NO_LEARNING_RATE: "every optimizer of PyTorch has a learning rate",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {

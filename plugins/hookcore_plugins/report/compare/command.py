@@ -10,7 +10,7 @@ import click
 from hookcore import HookcoreError
 
 
-@click.command()
+@click.command(short_help="Compare runs: which was best, and how they differ.")
 @click.argument("runs", metavar="RUNS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--metric", metavar="NAME", help="Rank by this metric; by default the one that most runs monitor.")
 @click.option("--mode", type=click.Choice(["min", "max"]), help="Which value is better, if the metric's direction is unknown.")
