@@ -22,6 +22,8 @@ NEEDS: Final = {
     "docs/pytorch.md": "accelerate",
     "docs/sklearn.md": "skops",
     "docs/transformers.md": "transformers",
+    "docs/tutorials/lightning.md": "lightning",
+    "docs/tutorials/pytorch.md": "safetensors",
     "docs/xgboost.md": "xgboost",
 }
 """The pages whose samples need a package that only some environments have, such as that of `tox run -e torch`."""
@@ -45,7 +47,7 @@ def _write_named(example: Example) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("toml", _write_named), CodeBlockParser("yaml", _write_named), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     excludes=[page for page, package in NEEDS.items() if _is_missing(package)],
     setup=_set_up,
     teardown=lambda namespace: namespace["_left_behind"].close(),

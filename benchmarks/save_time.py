@@ -61,7 +61,7 @@ class Copier:
     def on_batch_end(self, run: Run) -> None:
         """Copy, if a save is due."""
         if run.progress.step % self.every == 0:
-            arrays = [variable.numpy() for variable in (*run.model.variables, *run.model.optimizer.variables)]
+            arrays = [keras.ops.convert_to_numpy(variable) for variable in (*run.model.variables, *run.model.optimizer.variables)]
             began = time.perf_counter()
             for copied, array in zip(self.copies, arrays, strict=True):
                 np.copyto(copied, array)
@@ -80,7 +80,8 @@ class PlainFile:
     def on_batch_end(self, run: Run) -> None:
         """Write, if a save is due."""
         if run.progress.step % self.every == 0:
-            values = [variable.value.read_value() for variable in (*run.model.variables, *run.model.optimizer.variables)]
+            variables = (*run.model.variables, *run.model.optimizer.variables)
+            values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
             threading.Thread(target=self._write, args=(values,)).start()
 
     def _write(self, values: Sequence[Any]) -> None:
@@ -88,10 +89,9 @@ class PlainFile:
         with self.path.open("wb", buffering=0) as file:
             digest = hashlib.sha256()
             for value in values:
-                array = value.numpy()
-                file.write(array)
+                file.write(value)
                 if self.hashed:
-                    digest.update(array)
+                    digest.update(value)
 
 
 @attrs.define(eq=False)

@@ -33,7 +33,7 @@ from side_by_side import Gate, Table, benchmark, measure, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STEPS: Final = 400
+STEPS: Final = 1500
 SAMPLES: Final = 1_000_000
 BARE, AGAIN, OURS = "bare loop", "bare loop again", "Loop, 4 plugins"
 COPY, STALL, DURABLE = "memory copy", "Checkpoint: stall", "Checkpoint: until durable"

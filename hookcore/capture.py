@@ -9,6 +9,7 @@ import attrs
 from hookcore import record_schema
 from hookcore.errors import CheckpointError
 from hookcore.raised import describe
+from hookcore.store.hashed import hashes_in
 from hookcore.validators import integer
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from hookcore.store import SavedCheckpoint
+    from hookcore.store import Hashed, SavedCheckpoint
     from hookcore.trainee import Snapshot, Trainee
 
 _HELD: Final = "held"
@@ -32,23 +33,26 @@ class Capture:
     record: str = attrs.field(repr=False)
     """The JSON text of progress, history, decisions and the state of every plugin."""
     snapshots: Sequence[Snapshot] = attrs.field(repr=False)
-    """The trainee's own, then those that plugins hold, in the order in which the record lists them; empty for a record alone."""
+    """The trainee's own, then those that plugins hold, in the order of the record; empty for a record alone."""
     accumulated: int = attrs.field(default=0, validator=integer(at_least=0))
-    """The batches trained since the step's update, whose gradients wait for the next one."""
+    """The number of batches since the latest update, whose gradients wait for the next one."""
     seconds: float = 0.0
-    """How long training stood still for it; 0 if it was read from a checkpoint."""
+    """How long training waited for the capture; 0 if it was read from a checkpoint."""
 
     @property
     def nbytes(self) -> int:
         """The number of bytes that writing the capture takes; a snapshot without `nbytes` counts as 0."""
         return len(self.record) + sum(getattr(snapshot, "nbytes", 0) for snapshot in self.snapshots)
 
-    def write(self, directory: Path) -> None:
-        """Write the snapshots into `directory`. May run on any thread."""
+    def write(self, directory: Path) -> dict[str, Hashed]:
+        """Write the snapshots into `directory`, and return what the trainee has hashed. May run on any thread."""
+        hashed: dict[str, Hashed] = {}
         for number, snapshot in enumerate(self.snapshots):
             own = _snapshot_directory(directory, number)
             own.mkdir(parents=True, exist_ok=True)
-            self.trainee.write(snapshot, own)
+            written = hashes_in(self.trainee.write(snapshot, own))
+            hashed |= {(own / name).relative_to(directory).as_posix(): one for name, one in written.items()}
+        return hashed
 
     @classmethod
     def read(cls, checkpoint: SavedCheckpoint, trainee: Trainee) -> Self:
@@ -73,7 +77,7 @@ class Capture:
 
     @classmethod
     def of_record(cls, record: str, trainee: Trainee) -> Self:
-        """Return the record alone as a capture, for a framework whose own checkpoint has the trainee.
+        """Return a capture of the record alone, for a framework whose own checkpoint has the trainee.
 
         Raises `CheckpointError` if it cannot be read.
         """

@@ -1,4 +1,4 @@
-"""What can be found before the first batch: in a configuration, in the environment, and between the plugins of a run."""
+"""The mistakes that can be found before the first batch: in a configuration, in the environment, and between plugins."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     _Mistake = tuple[Registered, str, str]  # the plugin, the parameter that is to blame or an empty string, and the sentence
 
 _PREFIX: Final = re.compile(r"(val|valid|validation|eval|test|train|training)[_/-]")
-"""How the loops of the frameworks begin the names of metrics. Each has its own; here the loop is unknown."""
+"""The prefixes of metric names in the loops of the frameworks. Each loop has its own, and here the loop is unknown."""
 
 
 @attrs.frozen
 class Checkup:
-    """What was found. Mistakes are for the user to correct; notes are facts that may explain a run."""
+    """What was found. Mistakes should be corrected; notes are facts that may explain a run."""
 
     plugins: list[Found]
     """The plugins of the run, in order, with who asked for each."""
     calls: dict[str, list[str]]
-    """The names of the plugins that implement a hook, in the order of its calls; without the hooks that no plugin implements."""
+    """The names of the plugins that implement each hook, in the order of its calls; a hook without a plugin is absent."""
     rate: list[str]
     """The names of the plugins that set the learning rate."""
     needs: dict[Capability, list[str]]
@@ -76,10 +76,10 @@ def check(
     checkpoint_size: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Checkup:
-    """Return what is wrong with a run of the configuration `config`, or with one of whatever the environment and packages add.
+    """Check a run of the configuration `config`, or by default one of the plugins that the environment and packages add.
 
     `metrics` are the names of all metrics that the loop will have; by default, they are unknown. `without` are the capabilities
-    that its trainee lacks. `checkpoint_size` are the bytes of a checkpoint; by default, those of the newest that exists.
+    that its trainee lacks. `checkpoint_size` is the size of a checkpoint in bytes, by default that of the newest that exists.
     """
     mistakes: list[str] = []
     notes: list[str] = []
@@ -114,13 +114,13 @@ def check(
         [registered.name for registered in needs.get("learning_rate", [])],
         {need: [registered.name for registered in needing] for need, needing in needs.items()},
         mistakes,
-        notes + [f"{one.name} of {one.origin}, which is autoloaded, is {one.verdict}." for one in left],
+        notes + [f"The autoloaded plugin {one.name!r} of {one.origin} is {one.verdict}." for one in left],
     )
 
 
 @contextlib.contextmanager
 def _reported(mistakes: list[str], prefix: str = "") -> Iterator[None]:
-    """Append the error that the block raises."""
+    """Append the error that the block raises to `mistakes`."""
     try:
         yield
     except HookcoreError as error:
@@ -137,14 +137,14 @@ def _found(
 ) -> list[tuple[Found, Request | None]]:
     """Return the plugins that can be made, as an engine finds them, each with its request unless it is autoloaded.
 
-    Appends the mistakes in the others, and notes of what was left out.
+    Append the errors of the others to `mistakes`, and what was left out to `notes`.
     """
     blocked = discovery.blocked_names(environ)
     made: list[Request] = []
     asked_for: dict[int, tuple[Found, Request | None]] = {}
     for request in requests:
         if discovery.is_blocked(request.called, blocked) or discovery.is_blocked(request.target, blocked):
-            made.append(request)  # for `find` to tell
+            made.append(request)  # `find` reports it
             continue
         with _reported(mistakes):
             found = request.make()
@@ -159,7 +159,7 @@ def _found(
             found_all = list(finding.find(made, autoload=autoload, environ=rest))
     finally:
         finding.logger.removeHandler(collected)
-    for message in collected.messages:  # whom the user has blocked or overridden is no mistake
+    for message in collected.messages:  # a plugin that the user has blocked or overridden is not a mistake
         (mistakes if message.startswith(f"{discovery.DISABLE} names") else notes).append(message)
     mistakes += [str(warning.message) for warning in warned]
     return [asked_for.get(id(found.plugin), (found, None)) for found in found_all]
@@ -188,7 +188,7 @@ def _lacking(needs: Mapping[Capability, Sequence[Registered]], without: Collecti
     for need in without:
         if need in needs:
             advice = f"Leave {'it' if len(needs[need]) == 1 else 'them'} out, or pass `Loop` a `trainee=` that has it"
-            text = f"The loop lacks {need}, for {_joined(needs[need])}. {advice}: see docs/writing-a-trainee.md."
+            text = f"The loop lacks {need}, which is needed by {_joined(needs[need])}. {advice}: see docs/writing-a-trainee.md."
             yield needs[need][0], "", text
 
 
@@ -209,7 +209,7 @@ def _shared_paths(plugins: Sequence[Registered]) -> Iterator[_Mistake]:
             if len(group) > 1:
                 names = _joined([registered for registered, _ in group])
                 all_of_them = "all" if group[2:] else "both"
-                yield *group[-1], f"{names} {all_of_them} write {path}. Give each a path of its own."
+                yield *group[-1], f"{names} {all_of_them} write {path}. Give each its own path."
 
 
 def _monitored(registered: Registered, metrics: Collection[str]) -> Iterator[_Mistake]:
@@ -262,7 +262,7 @@ def _space(registered: Registered, size: int | None) -> Iterator[_Mistake]:
         return
     each = files.size(there[-1]) if size is None else size
     kept = [values.get("keep_last"), values.get("keep_best")]
-    # One more than are kept: the new one is whole before an old one is removed.
+    # One more than are kept, because an old one is removed only after the new one has been written.
     count = max(1, 1 + sum(number or 0 for number in kept) - len(there))
     usage = shutil.disk_usage(_nearest(directory))
     if usage.total and usage.free < count * each:

@@ -17,9 +17,9 @@ _BARE: Final = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 
 @attrs.frozen
 class Place:
-    """A key's path, such as `plugins[0].early_stopping.patience`, with the file or variable that it is in, and the line if known.
+    """A key's path, such as `plugins[0].early_stopping.patience`, the file or variable that has it, and the line, if known.
 
-    * `source`: the file or the environment variable; empty, the default, for what is given in code.
+    * `source`: the file or the environment variable; empty, the default, for code.
     * `path`: the keys, and the indices of lists, from the outermost.
     * `lines`: the line, counted from one, of each path for which it is known.
     """

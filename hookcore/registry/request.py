@@ -1,4 +1,4 @@
-"""What is asked for: a plugin, or a name with parameters, as a spec string or as a mapping; and the plugin that this gives."""
+"""A request for a plugin: the plugin itself, or a name with parameters in a spec string or mapping; and how to make it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hookcore.registry.place import Place
 
 Source = Literal["code", "configuration", "environment"]
-"""Who asks. Of one name, the first of these counts."""
+"""Who asks. If several ask for one name, the first of these counts."""
 
 OPTIONS: Final = ("name", "replaces")
 """The keys of a mapping that are not a plugin's name."""
@@ -33,10 +33,10 @@ class Request:
     """A plugin that is asked for.
 
     * `called`: the name under which it is registered.
-    * `place`: of the request, for errors.
-    * `plugin`: the object, if one is given or was made already.
-    * `target`: the name of an entry point; None for an object that was given. `parameters` are what its factory takes: the text
-      of a spec string, or a mapping.
+    * `place`: the place of the request, for errors.
+    * `plugin`: the object, if one is given or was already made.
+    * `target`: the name of an entry point; None for an object that was given. `parameters` are the arguments of its factory: the
+      text of a spec string, or a mapping.
     * `replaces`: the autoloaded plugins that it replaces, besides one that has its name.
     """
 
@@ -51,7 +51,8 @@ class Request:
     def make(self, catalogue: Sequence[metadata.EntryPoint] | None = None) -> Found:
         """Return the plugin. Raises `SpecError` for a mistake, and `LoadError` if the plugin cannot be imported or made.
 
-        `catalogue` is `entry_points(CATALOGUE)`, for whoever has many requests: to look for them takes longer than all else.
+        `catalogue` is `entry_points(CATALOGUE)`. Pass it if you have many requests, because reading it takes longer than the
+        rest.
         """
         try:
             found = (
@@ -62,7 +63,7 @@ class Request:
         except (SpecError, LoadError) as error:
             if isinstance(self.parameters, Mapping) or self.source == "code":
                 raise  # a mapping's error names the place, and code has a traceback
-            raise type(error)(f"{self.place}: {error}") from error
+            raise type(error)(f"{self.place}: {error}") from error.__cause__
         replaces = discovery.asked(self.called, "replaces", lambda: getattr(found.plugin, "replaces", ()))
         if not isinstance(replaces, tuple) or not all(isinstance(name, str) for name in replaces):
             raise RegistrationError(f"Plugin {self.called!r}: replaces must be a tuple of names, got {replaces!r}.")
@@ -94,7 +95,7 @@ class Request:
     def _entry(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> metadata.EntryPoint:
         catalogue = discovery.entry_points(discovery.CATALOGUE) if catalogue is None else catalogue
         found = [entry for entry in catalogue if entry.name == target]
-        if not found:  # one of the autoload group is asked for to give it parameters
+        if not found:  # it may be in the autoload group, and be asked for to give it parameters
             autoloaded, unreadable = discovery.read_entry_points(discovery.AUTOLOAD)
             found = [entry for entry in autoloaded if entry.name == target]
         if not found:
@@ -134,7 +135,7 @@ class Request:
     def _about_parameter(self, message: str, factory: Any, arguments: Mapping[str, Any]) -> str:
         if not isinstance(self.parameters, Mapping):
             return f"Plugin spec {shown_spec(self._spec, factory)}: {message}"
-        # As `validators.reject` writes it: for the line of that parameter.
+        # `validators.reject` writes it like this; the parameter's place has the line.
         named = [key for key in arguments if f": {key} must " in message]
         return f"{self.place_of(*named[:1])}: {message}"
 
@@ -154,11 +155,12 @@ class Request:
 
 
 def requested(item: object, place: Place, source: Source = "code") -> Request:
-    """Return what `item` asks for: a plugin, a spec string, a mapping, a pair `(name, one of these)`, or a request itself.
+    """Return the request of `item`: a plugin, a spec string, a mapping, a pair `(name, one of these)`, or a request.
 
     A spec string is `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`: values are converted to the type of the
-    factory's parameter, and one with a comma is put into double quotes. A mapping is `{"early_stopping": {"patience": 3}}`, and
-    may have a `name` for the plugin and the names of autoloaded plugins that it `replaces`. Raises `SpecError` for any other.
+    factory's parameter, and a value with a comma must be in double quotes. A mapping is `{"early_stopping": {"patience": 3}}`,
+    and may also have the plugin's `name`, and the names of autoloaded plugins that it `replaces`. Raises `SpecError` for a
+    malformed mapping.
     """
     if isinstance(item, Request):
         return item
@@ -195,12 +197,11 @@ def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Reques
     (target,) = targets
     parameters = {} if item[target] is None else item[target]  # YAML's `console:`
     if not isinstance(parameters, Mapping):
-        raise SpecError(
-            f"{place / target}: expected a mapping of parameters, got {type(parameters).__name__}."
-        )  # it may be a secret
+        # Only the type, because the value may be a secret.
+        raise SpecError(f"{place / target}: expected a mapping of parameters, got {type(parameters).__name__}.")
     called = item.get("name", target)
     if not isinstance(called, str) or not called:
-        raise SpecError(f"{place / 'name'}: name must be a text, got {called!r}.")
+        raise SpecError(f"{place / 'name'}: name must be a non-empty string, got {called!r}.")
     replaces = item.get("replaces", ())
     replaces = (replaces,) if isinstance(replaces, str) else replaces
     if not isinstance(replaces, Sequence) or not all(isinstance(name, str) for name in replaces):

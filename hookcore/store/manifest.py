@@ -1,6 +1,6 @@
 """One checkpoint on disk: its manifest, and whether its files are those that the manifest lists.
 
-What is read here may be damaged or hostile. It is refused with a `CheckpointError`; nothing outside the checkpoint's directory is
+The files may be damaged or hostile. Then they are refused with a `CheckpointError`; nothing outside the checkpoint's directory is
 read, no read waits for another process, and nothing is unpickled.
 """
 
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hookcore.store.hashed import Hashed
+
 FORMAT: Final = 1
 _MAX_MANIFEST_BYTES: Final = 16 * 2**20
 
 
-def seal(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
+def seal(checkpoint: SavedCheckpoint, directory: Path, record: str, hashed: Mapping[str, Hashed]) -> None:
     """Add `record` and then the manifest of `checkpoint` to the trainee's files in `directory`, and sync every file.
 
-    Raises `CheckpointError` for contents that a reader would refuse, and `OSError`.
+    The files in `hashed`, by name, are not read again if they are still those that were hashed. Raises `CheckpointError` for
+    contents that a reader would refuse, and `OSError`.
     """
     try:
         written = files.contents(directory)
@@ -39,7 +42,7 @@ def seal(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
             refuse(checkpoint.path, f"was not written: the trainee wrote a {RECORD} or {MANIFEST} of its own")
         written[RECORD] = _write_text(directory / RECORD, record, MAX_RECORD_BYTES)
         with files.syncing([directory / name for name in written]):
-            listed = {name: _fingerprint(directory / name, size) for name, size in sorted(written.items())}
+            listed = {name: _fingerprint(directory / name, size, hashed.get(name)) for name, size in sorted(written.items())}
         described = attrs.asdict(checkpoint, filter=attrs.filters.exclude("path"))
         sealed = _sealed({"format": FORMAT, "checkpoint": described, "files": listed})
         _write_text(directory / MANIFEST, sealed, _MAX_MANIFEST_BYTES)
@@ -49,7 +52,7 @@ def seal(checkpoint: SavedCheckpoint, directory: Path, record: str) -> None:
 
 
 def read_unverified(path: Path) -> SavedCheckpoint:
-    """Return the checkpoint that the manifest in `path` describes, without a look at its files.
+    """Return the checkpoint that the manifest in `path` describes, without reading its files.
 
     Raises `CheckpointError` if the manifest cannot be read.
     """
@@ -60,7 +63,7 @@ def read_unverified(path: Path) -> SavedCheckpoint:
 def verify(path: Path, *, contents: bool = True) -> SavedCheckpoint:
     """Return the checkpoint in `path`, after comparing every file with the manifest. Raises `CheckpointError` if one differs.
 
-    Reads every file. Without `contents` it reads the manifest only, and compares the names and sizes of the files.
+    Reads every file. Without `contents`, it reads only the manifest, and compares only the names and sizes of the files.
     """
     path = local_path(path)
     with checkpoint_errors(path):
@@ -120,5 +123,5 @@ def _write_text(path: Path, text: str, at_most: int) -> int:
     return len(encoded)
 
 
-def _fingerprint(path: Path, size: int) -> dict[str, Any]:
-    return {"size": size, "sha256": files.digest(path)}
+def _fingerprint(path: Path, size: int, hashed: Hashed | None = None) -> dict[str, Any]:
+    return {"size": size, "sha256": hashed.sha256 if hashed is not None and hashed.is_of(path) else files.digest(path)}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class WatchedTrainee:
     """A trainee that records the capabilities that a plugin uses and does not list in its `needs`.
 
-    A plugin that first asks `reason_lacking` need not list the capability. Neither need one that only reads the learning rate and
-    handles the `AttributeError` of a trainee without one.
+    A plugin that calls `reason_lacking` first need not list the capability. A plugin that only reads the learning rate, and
+    handles the `AttributeError` of a trainee without one, need not list that.
     """
 
     inner: ScriptedTrainee
@@ -82,19 +82,19 @@ class WatchedTrainee:
 
 @attrs.define(eq=False)
 class WatchingHost(NoHost):
-    """A loop that forgets what the trainee was used for when a run was restored: the plugin did not use it."""
+    """A host that clears the trainee's record when a run is restored: then the driver used the trainee, not the plugin."""
 
     trainee: WatchedTrainee = attrs.field(kw_only=True)
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Forget it."""
+        """Clear the trainee's record."""
         del state, position
         self.trainee.undeclared.clear()
 
 
 @attrs.define(eq=False)
 class Subject:
-    """One instance of the plugin, in an engine and with a trainee of its own."""
+    """One instance of the plugin, with its own engine and trainee."""
 
     plugin: Any
     engine: Engine
@@ -103,14 +103,17 @@ class Subject:
     own_decisions: int = 0
     """The number of its decisions before the comparison began."""
     others_decisions: int = 0
-    """The number of decisions at that time of the subject that it is compared with."""
+    """The number of decisions that the subject it is compared with had made at that time."""
 
     @property
     def run(self) -> Run:
         return self.player.run
 
     def decided(self, since: int) -> dict[str, str]:
-        """Return what it has done to the run, as comparable texts. Leaves out the path of a checkpoint, which differs."""
+        """Return what it has done to the run, as comparable texts, without its first `since` decisions.
+
+        The path of a checkpoint always differs, so it is left out.
+        """
         decisions = [
             f"{one.plugin}: {one.kind} (epoch={one.epoch}, step={one.step}, value={_number(one.value)})"
             + ("" if one.kind == "checkpoint" else f": {one.message!r}")
@@ -147,5 +150,5 @@ def unsaved(plugin: Any, new: Any) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    """Return a text that is equal for equal numbers, NaN included."""
+    """Return a text that is the same for equal numbers, NaN included."""
     return "None" if value is None else repr(float(value))

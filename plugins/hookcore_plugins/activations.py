@@ -29,17 +29,17 @@ _MEGABYTE: Final = 1_000_000
 class Activations:
     """Write each layer's activations on the first validation samples into `directory`, one file per epoch.
 
-    `activations-epoch-0001.npz` is of the first epoch, with the weights that it ended with. `numpy.load` opens it, without
-    pickle: one array per layer, by the layer's name, which in Keras is `encoder/dense` for a layer within another. A file is
-    whole or absent.
+    `activations-epoch-0001.npz` has the activations at the end of the first epoch. `numpy.load` opens it without pickle: one
+    array per layer, under the layer's name, which in Keras is `encoder/dense` for a layer within another. A file is whole or
+    absent.
 
     * `every_n_epochs`: write after every N epochs; evaluations within an epoch write nothing.
     * `samples`: how many of the first validation samples; fewer if there are fewer.
-    * `max_megabytes`: the most that the arrays of one file take, in millions of bytes. A layer that takes more than those before
-      it leave is left out, and the log names it once.
+    * `max_megabytes`: the limit for the arrays of one file, in millions of bytes. A layer that would exceed it is left out, and
+      the log names that layer once.
 
-    A run that is resumed keeps its files, less those that came after the resumed checkpoint was taken. Files of an earlier run
-    are moved into `earlier-001` and so on. The file is written while training waits, so it exists when the epoch has ended.
+    A resumed run keeps its files, without those that were written after the checkpoint. Files of an earlier run are moved into
+    `earlier-001` and so on. Training waits while a file is written, so the file exists when the epoch has ended.
 
     Needs the trainee's activations and validation data: give the loop its `validation_data`, and `KerasAdapter` too. Raises
     `ParameterError` for a value outside its range or a directory that is a file, and `HookcoreError` at the beginning of a run
@@ -63,7 +63,7 @@ class Activations:
         """Drop the files past the resume point, or move an earlier run's aside."""
         if run.validation_data is None:
             raise HookcoreError(
-                "There is no validation data to take samples from. Give the loop validation_data; a callback must be told too: "
+                "There is no validation data to take samples from. Give the loop validation_data, and give it to a callback too: "
                 "KerasAdapter(plugins, validation_data=...)."
             )
         self._left_out.clear()
@@ -78,7 +78,7 @@ class Activations:
             logger.info("%s: the files of an earlier run are now in %s", run.plugin, aside)
         self._has_files = True
 
-    # First: before a plugin puts other weights back, and so that a checkpoint of this moment comes after the file.
+    # First: before another plugin restores weights, and before a checkpoint of this moment is saved.
     @hookimpl(tryfirst=True)
     def on_epoch_end(self, run: Run, epoch: int) -> None:
         """Write the epoch's file if one is due."""
@@ -119,7 +119,7 @@ class Activations:
 
 
 def _write(arrays: Mapping[str, Any], path: Path) -> None:
-    """Write what `numpy.savez` does, but with any name of a layer, even `file`, and never a pickle."""
+    """Write the file that `numpy.savez` writes, but accept every layer name, even `file`, and never write a pickle."""
     from numpy.lib import format as npy
 
     with zipfile.ZipFile(path, "w") as archive:

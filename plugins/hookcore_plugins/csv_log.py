@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 _STATE: Final = schema.fields({"rows": schema.optional(schema.integer)})
 _FIRST_COLUMNS = ("epoch", "step", "learning_rate")
+_RETURNING: Final = SimpleNamespace(write=str)
+"""A file for which `writerow` returns the row: it returns what `write` returns."""
 
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class CSVLog:
     """Write one row per observation to the CSV file `path`: epoch, step, learning rate, then the metrics by name.
 
-    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation. Epochs count from 0. `step` is the
-    number of optimizer updates so far. The learning rate is the one in use then, before any plugin reduced it; if the trainee has
-    no learning rate, there is no such column. Floats are written so that they read back exactly. A metric that comes later than
-    the first row gets a column: the file is then replaced as a whole. Each row is in the file when its moment is settled.
+    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation. Epochs count from 0. `step` is
+    the number of optimizer updates so far. The learning rate is the one in use then, before any plugin reduced it; if the
+    trainee has no learning rate, there is no such column. Floats are written so that they read back exactly. A metric that comes
+    later than the first row gets a column: the file is then replaced as a whole. Each row can be read as soon as its observation
+    is over.
 
     * `separator`: one character.
-    * `absent`: what stands in a cell whose metric was not produced.
+    * `absent`: the content of a cell whose metric was not produced.
     * `only_metrics`: leave out the columns `step` and `learning_rate`.
-    * `append`: continue the file of an earlier run, under one header. By default that file is moved aside, to
-      `log.1.csv` beside `log.csv` and so on. A run that is resumed always continues its file, less the rows that came
-      after the resumed checkpoint was taken.
+    * `append`: continue the file of an earlier run, under one header. By default that file is moved aside, to `log.1.csv` beside
+      `log.csv` and so on. A resumed run always continues its file, without the rows that were written after the checkpoint.
 
-    While a run trains, no other plugin or run can write the file: it is refused when training begins.
+    While a run trains, any other plugin or run that would write the file is refused when its training begins.
 
     A metric named like one of the first three columns is not written. A file without an `epoch` column was not written by this
     plugin and is moved aside. Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
@@ -63,7 +65,7 @@ class CSVLog:
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
-        """Make the file ready: the rows that the run continues, or empty."""
+        """Prepare the file: keep the rows that the run continues, or empty it."""
         self._file = log_file.LogFile.open(self.path, run)
         text = log_file.earlier_lines(self.path, run, append=self.append)
         columns, rows = self._read(text)
@@ -71,12 +73,12 @@ class CSVLog:
             log_file.set_aside(self.path, run)
             columns, rows = [], []
         if run.resumed_from is not None:
-            # By the step only if the earlier run did not have this plugin: it does not tell whether an epoch was over.
+            # By step only if the earlier run lacked this plugin: a step does not tell whether its epoch had ended.
             rows = log_file.rows_up_to(rows, run.resumed_from.step, _step_of) if self._rows is None else rows[: self._rows]
         self._columns, self._rows = columns, len(rows)
         self._file.replace(self._table(rows) if columns else "")
 
-    @hookimpl(wrapper=True)  # after all others, with what they log
+    @hookimpl(wrapper=True)  # after all other plugins, so that the row has what they log
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
         """Write the row."""
         try:
@@ -96,7 +98,7 @@ class CSVLog:
         if row.keys() <= set(self._columns) and self._file.add(self._line(row), create=False):
             self._rows = (self._rows or 0) + 1
             return
-        # A new column, or the file was removed meanwhile.
+        # There is a new column, or the file was removed.
         _, rows = self._read(log_file.read(self.path) if self.path.exists() else "")
         names = {*self._columns, *row}
         first = _FIRST_COLUMNS[:1] if self.only_metrics else _FIRST_COLUMNS
@@ -107,7 +109,7 @@ class CSVLog:
 
     @hookimpl(trylast=True)
     def on_train_end(self) -> None:
-        """Let others write the file."""
+        """Unlock the file, all of which is on the disk then."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -120,8 +122,7 @@ class CSVLog:
         return "".join(self._line(row) for row in [dict(zip(self._columns, self._columns, strict=True)), *rows])
 
     def _line(self, row: Mapping[str, Any]) -> str:
-        # `writerow` returns what `write` does.
-        writer: Any = csv.writer(SimpleNamespace(write=str), delimiter=self.separator, lineterminator="\n")
+        writer: Any = csv.writer(_RETURNING, delimiter=self.separator, lineterminator="\n")
         line: str = writer.writerow([row.get(name, self.absent) for name in self._columns])
         return line
 

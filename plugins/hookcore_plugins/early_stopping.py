@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Vote to stop once `monitor` has not improved for `patience` observations in a row.
 
-    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation.
-    Parameters are those of `keras.callbacks.EarlyStopping`, less `verbose`, since `Console` and the log tell it:
+    An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation. Parameters are those of
+    `keras.callbacks.EarlyStopping`, without `verbose`: `Console` and the log show every vote.
 
     * `monitor`: the metric's name. `missing`: what to do if it is missing, `"error"`, `"warn"` or `"skip"`.
     * `min_delta`: an improvement must be greater than this, in the metric's own unit.
     * `patience`: observations without improvement before the vote; 0 and 1 both stop at the first.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the direction that the framework or a table of well-known names gives.
-    * `baseline`: an improvement that does not also beat this value does not reset the waiting. It still delays the vote,
-      which is given at an observation without improvement.
+    * `baseline`: only an improvement that also beats this value restarts the count of observations. The vote still waits for an
+      observation without improvement.
     * `restore_best_weights`: put the weights of the best observation back at the end of training, unless an exception ended it.
       The optimizer state stays as it is.
-    * `start_from_epoch`: what is observed in epochs before this one, counted from 0, does not count.
-    * `start_from_step`: nor does what is observed before this many steps are done. Keras has no such parameter.
+    * `start_from_epoch`: observations in epochs before this one, counted from 0, do not count.
+    * `start_from_step`: observations before this many steps do not count. Keras has no such parameter.
 
     Raises `ParameterError` for a value outside its range, and `MetricError` when training begins if the direction is unknown.
     """
@@ -44,7 +44,7 @@ class EarlyStopping:
     missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
     start_from_step: int = attrs.field(default=0, validator=validators.integer(at_least=0), kw_only=True)
     observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
-    """What was best so far, and how long ago."""
+    """The best value so far, and how many observations ago it was."""
     best_weights: Snapshot = attrs.field(init=False, default=None, repr=False)
     """The snapshot that will be restored, or None."""
 

@@ -16,6 +16,7 @@ from hookcore.authoring import schema, validators
 from hookcore_plugins import log_file
 
 _STATE: Final = schema.fields({"lines": schema.optional(schema.integer), "decisions": schema.integer})
+_encode: Final = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` would make an encoder for each line
 
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
@@ -29,18 +30,17 @@ class JSONLog:
     * `{"event": "train_end", "time": ..., "epoch": 3, "step": 400, "outcome": "stopped"}`
 
     Epochs count from 0. `step` is the number of optimizer updates so far. The learning rate is the one in use then, before any
-    plugin reduced it; it is left out if the trainee does not have one. Floats read back exactly; those that JSON does not have
-    are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+    plugin reduced it; it is left out if the trainee has no learning rate. Floats read back exactly; those that JSON does not
+    have are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
-    * `append`: continue the file of an earlier run. By default that file is moved aside, to `log.1.jsonl` beside
-      `log.jsonl` and so on. A run that is resumed always continues its file, less the lines that came after the resumed
-      checkpoint was taken.
+    * `append`: continue the file of an earlier run. By default that file is moved aside, to `log.1.jsonl` beside `log.jsonl` and
+      so on. A resumed run always continues its file, without the lines that were written after the checkpoint.
     * `clock`: what gives `time`, in seconds since 1970.
 
-    While a run trains, no other plugin or run can write the file: it is refused when training begins.
+    While a run trains, any other plugin or run that would write the file is refused when its training begins.
 
-    A file whose first line is no JSON object was not written by this plugin and is moved aside.
-    Raises `ParameterError` for a path that cannot be a file and for a value outside its range.
+    A file whose first line is not a JSON object was not written by this plugin and is moved aside. Raises `ParameterError` for a
+    path that cannot be a file and for a value outside its range.
     """
 
     role: ClassVar[str] = "observer"
@@ -57,17 +57,17 @@ class JSONLog:
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
-        """Make the file ready: the lines that the run continues, or empty."""
+        """Prepare the file: keep the lines that the run continues, or empty it."""
         self._file = log_file.LogFile.open(self.path, run)
         lines = log_file.earlier_lines(self.path, run, append=self.append).split("\n")[:-1]
         if lines and not _parse(lines[0]):
             log_file.set_aside(self.path, run)
             lines = []
         if run.resumed_from is not None:
-            if self._lines is None:  # the earlier run did not have this plugin, or it was another version's
+            if self._lines is None:  # the earlier run lacked this plugin, or had another version of it
                 self._decisions = len(run.decisions)
                 lines = log_file.rows_up_to(lines, run.resumed_from.step, lambda line: _parse(line).get("step"))
-                # The run that had ended continues.
+                # That run had ended, and now continues.
                 while lines and _parse(lines[-1]).get("event") == "train_end":
                     lines.pop()
             lines = lines[: self._lines]
@@ -76,23 +76,23 @@ class JSONLog:
 
     @hookimpl(trylast=True)
     def on_epoch_begin(self, run: Run) -> None:
-        """Write what was decided."""
+        """Write the decisions since the latest line."""
         self._write_decisions(run)
 
     @hookimpl(trylast=True)
     def on_batch_end(self, run: Run) -> None:
-        """Write what was decided: a long epoch does not hold it back."""
+        """Write new decisions at once, and not only when a long epoch ends."""
         if len(run.decisions) > self._decisions:
             self._write_decisions(run)
 
     @hookimpl(tryfirst=True)
     def on_epoch_end(self, run: Run) -> None:
-        """Write what was decided before the end of the epoch."""
+        """Write the decisions made before the end of the epoch."""
         self._write_decisions(run)
 
-    @hookimpl(wrapper=True)  # after all others, with what they log
+    @hookimpl(wrapper=True)  # after all other plugins, so that the line has what they log
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
-        """Write the observation, and what was decided on it."""
+        """Write the observation, and the decisions that followed from it."""
         try:
             yield
         finally:
@@ -126,7 +126,7 @@ class JSONLog:
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
         assert self._file is not None  # noqa: S101 - from on_train_begin on
-        self._file.add(json.dumps(line, allow_nan=False) + "\n")
+        self._file.add(_encode(line) + "\n")
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class JSONLog:
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """Return the object in a line; an empty one if the line holds no object."""
+    """Return the object in a line, or an empty one if the line is anything else."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -149,7 +149,7 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | str:
-    """Return `value`, or the string that protobuf's JSON mapping has for it if JSON has no such number."""
+    """Return `value`, or for NaN and the infinities the string that protobuf's JSON mapping has for them."""
     value = float(value)
     if math.isfinite(value):
         return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
@@ -18,7 +17,7 @@ from hookcore import store
 from hookcore.store import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from hookcore import Run
 
@@ -26,20 +25,20 @@ logger = logging.getLogger("hookcore")
 
 Row = TypeVar("Row")
 
-# Bytes that are no UTF-8 are kept as they are.
+# Keep bytes that are not UTF-8.
 _UNDECODABLE = "surrogateescape"
 
 
 def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
-    """Return the whole lines of the file at `path` that this run continues: none unless it is resumed or `append` is True.
+    """Return the complete lines of the file at `path` if the run continues it: if it is resumed, or if `append` is True.
 
-    A file that the run does not continue is moved aside.
+    Otherwise, or if no line is complete, move the file aside and return an empty string.
     """
     if run.resumed_from is None and not append:
         set_aside(path, run)
         return ""
     text = read(path)
-    # A line without its end was torn by a crash, and zeros are what was never written when the power was lost.
+    # A crash can cut the last line short, and a loss of power can leave zeros.
     text = text.partition("\0")[0]
     whole = text[: text.rfind("\n") + 1]
     if not whole:
@@ -48,7 +47,7 @@ def earlier_lines(path: Path, run: Run, *, append: bool) -> str:
 
 
 def read(path: Path) -> str:
-    """Return the file's content, line ends as they are. Raises `OSError`, also for more than 1 GiB."""
+    """Return the file's content with its line ends unchanged. Raises `OSError`, also for more than 1 GiB."""
     return store.read_file(path).decode(errors=_UNDECODABLE)
 
 
@@ -61,7 +60,7 @@ def set_aside(path: Path, run: Run) -> None:
 def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | None]) -> list[Row]:
     """Return `rows` without those at the end that are past `step`.
 
-    Only the last run's rows are dropped: where the step rises, seen from the end, an earlier run's rows begin.
+    Only rows of the last run are dropped. Read from the end, its rows stop where the step rises.
     """
     kept = list(rows)
     following = math.inf
@@ -71,81 +70,102 @@ def rows_up_to(rows: Iterable[Row], step: int, step_of: Callable[[Row], float | 
     return kept
 
 
+class _End:
+    """The end of a file, open to add to it until nothing refers to this object."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = disk.open_end(path)
+        weakref.finalize(self, os.close, self.descriptor)
+        self._opened, self._process = os.fstat(self.descriptor), os.getpid()
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether `path` names the open file, and this is the process that opened it.
+
+        The file may have been removed, renamed or replaced, also by another run, which replaces it before it adds to it. In a
+        forked child the file is the parent's.
+        """
+        try:
+            return os.path.samestat(path.stat(), self._opened) and os.getpid() == self._process
+        except OSError:
+            return False
+
+
 @attrs.define(eq=False)
 class LogFile:
-    """A file that one plugin of one run writes, until `close`: it is locked, so that no other does.
+    """A file that one plugin of one run writes until `close`. It is locked, so that no other plugin or run writes it.
 
-    Another run gets it too if this one has ended or was abandoned.
+    If the run has ended or was abandoned, it gives up the lock when another run asks for it.
     """
 
     path: Path
     _plugin: str
     _yields: Callable[[], bool] | None = None
     _lock: store.Lock | None = None
+    _end: _End | None = None
+    """Opened by the first `add`, and not by each: that takes longer than writing a line."""
 
     @classmethod
     def open(cls, path: Path, run: Run) -> Self:
-        """Lock the file at `path`, which is made with its directory. Raises `HookcoreError`, which names who writes it."""
+        """Lock the file at `path`, which is made with its directory. Raises `HookcoreError`, which names the holder."""
         store.make_directory(path.parent)
         opened = cls(path, run.plugin, functools.partial(_is_over, weakref.ref(run)))
         opened._lock_again()
         return opened
 
     def close(self) -> None:
-        """Let others write the file. What was added to it is on the disk then."""
+        """Sync what was added to the file, then unlock it."""
         disk.sync_appended(self.path)
+        self._end = None
         if self._lock is not None:
             self._lock.release()
 
     def replace(self, text: str) -> None:
-        """Make `text` the file's content, so that a crash leaves the old or the new content, never a part."""
+        """Replace the file's content by `text`. A crash leaves the old content or the new, never a part."""
         locks: list[store.Lock] = []
 
         def write(aside: Path) -> None:
             disk.write(aside, text.encode(errors=_UNDECODABLE))
             locks.append(store.lock_file(self.path, self._plugin, self._yields, written=aside))
 
-        with self._closing_on_error():
+        try:
             self._lock_again()
+            self._end = None  # closed: Windows does not replace an open file
             store.write_file(self.path, write)
             self.close()
             self._lock = locks[0]
+        except BaseException:
+            self.close()  # the plugin may not be called again; what it writes later locks the file again
+            raise
 
     def add(self, text: str, *, create: bool = True) -> bool:
         """Add `text` at the end of the file, and return True; False if the file does not exist and `create` is False.
 
-        The file is not held open for it: an exception anywhere leaves nothing unwritten. Raises `OSError`, and `HookcoreError` if
-        the file was removed or replaced, and another run writes what has its name.
+        When this returns, every process of this machine can read the text; on NFS, other machines may have to wait until the
+        system writes it, some seconds. Raises `OSError`, and `HookcoreError` if the file was removed or replaced and another run
+        writes the file that has its name now.
         """
-        if not create and not self.path.exists():
-            return False
-        with self._closing_on_error():
-            self._lock_again()
-            # Not `Path.open`, whose buffers cost more than the system's calls.
-            file = disk.open_end(self.path)
-            try:
-                disk.append(file, self.path, text.encode(errors=_UNDECODABLE))
-            finally:
-                os.close(file)
+        try:
+            if self._end is None or not self._end.is_at(self.path):
+                if not create and not self.path.exists():
+                    return False
+                end = _End(self.path)  # first: the lock makes a file that is missing, and its name would not be synced
+                self._lock_again()
+                self._end = end
+            # Without a buffer: an exception anywhere leaves nothing unwritten.
+            disk.append(self._end.descriptor, self.path, text.encode(errors=_UNDECODABLE))
+        except BaseException:
+            self.close()
+            raise
         return True
 
     def _lock_again(self) -> None:
-        """Lock what has the file's name, if that is not what is locked."""
+        """Lock the file at `path`, unless that is the one that is locked already."""
         if self._lock is None or not self._lock.holds:
             self.close()
             self._lock = store.lock_file(self.path, self._plugin, self._yields)
 
-    @contextlib.contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
-        """Close at an error, after which the plugin may not be called again. What it writes later locks the file again."""
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
-
     def __reduce__(self) -> tuple[type[LogFile], tuple[Path, str]]:
-        """Make of a copy one that holds nothing."""
+        """Give a copy the path and the name, without the lock and the open file."""
         return LogFile, (self.path, self._plugin)
 
 

@@ -17,12 +17,12 @@ from hookcore.authoring import Capability, validators
 class LearningRateSchedule:
     """Set the learning rate to what `schedule` returns, at the beginning of every epoch.
 
-    * `schedule`: `schedule(epoch)` or `schedule(epoch, learning_rate)`, with the epoch counted from 0 and the rate in use. If
-      its signature allows a call with the epoch alone, it is called so, and a second argument keeps its default.
+    * `schedule`: `schedule(epoch)` or `schedule(epoch, learning_rate)`, with the epoch counted from 0 and the rate in use. A
+      function that can be called with the epoch alone is called that way, and a second argument keeps its default.
 
-    Raises `ParameterError` for another object, and at the beginning of the epoch for which the schedule returns anything but a
+    Raises `ParameterError` for any other object, and at the beginning of an epoch for which the schedule does not return a
     finite number of at least 0. A number is whatever `float` takes, such as a tensor of one element, except strings and
-    booleans. An error inside the schedule propagates unchanged. If the framework has a learning-rate schedule of its own, the
+    booleans. An error inside the schedule propagates unchanged. If the framework has its own learning-rate schedule, the
     plugin is refused before the first batch.
     """
 

@@ -18,13 +18,12 @@ _STATE: Final = schema.fields({"last_step": schema.integer})
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class NaNGuard:
-    """Stop once `monitor` is NaN or infinite, after a batch or, like the same metric of validation, in an observation.
+    """Stop once `monitor`, or in an observation the same metric of validation, is NaN or infinite.
 
-    * `monitor`: the metric's name. After a batch it may be missing.
+    * `monitor`: the metric's name. Batches may lack it.
     * `every_n_steps`: look at a batch only every N steps. Reading a metric waits for the device, so on an accelerator
       a larger number costs less and notices later.
-    * `action`: `"stop"` votes to stop, and the epoch ends as it does for any stop; `"raise"` raises `MetricError`, and the run
-      has failed.
+    * `action`: `"stop"` votes to stop, as other plugins do; `"raise"` raises `MetricError`, and the run fails.
     * `missing`: what to do if `monitor` is missing in an observation, `"error"`, `"warn"` or `"skip"`.
 
     Raises `ParameterError` for a value outside its range.

@@ -46,29 +46,30 @@ def _in_main_thread() -> bool:
 class Preemption:
     """At the first signal finish the batch, let every plugin save, and end the run; a second signal goes through at once.
 
-    After the batch, be it of training or of an evaluation, plugins get `on_exception` (`Checkpoint` saves) and `on_train_end`.
-    What belongs to the batch is finished first, so that a resumed run equals one that was never cut: the batches until the next
-    update if gradients are accumulated, and an evaluation by steps; in an epoch without batches, the epoch. The deadline counts
-    meanwhile: if less than a tenth of it is left at the end of one of these batches, they are cut, and the run ends without
-    another checkpoint. For long evaluations, have `Checkpoint` save every few steps.
-    SIGINT (Ctrl-C) then reaches the caller as `KeyboardInterrupt`, and the outcome is `interrupted`; any other signal as
-    `hookcore.Preempted`, a `SystemExit` with the status 128 + its number, and the outcome is `preempted`. A signal that comes
-    when training is over reaches the caller likewise, and the outcome stays; one that comes when the run has failed does not.
+    After the batch, of training or of an evaluation, plugins get `on_exception` (`Checkpoint` saves) and `on_train_end`.
+    Whatever belongs to the batch is finished first, so that a resumed run equals one that was never interrupted: an accumulation
+    of gradients up to its update, an evaluation by steps, and in a loop without batches the epoch. The deadline keeps running:
+    if less than a tenth of it is left at the end of one of these batches, the run ends there, without another checkpoint. If
+    evaluations are long, let `Checkpoint` save every few steps. SIGINT (Ctrl-C) then reaches the caller as `KeyboardInterrupt`,
+    and the outcome is `interrupted`; any other signal as `hookcore.Preempted`, a `SystemExit` with the status 128 + its number,
+    and the outcome is `preempted`. A signal that comes when training is over reaches the caller likewise, and the outcome stays;
+    one that comes when the run has failed does not.
 
     * `signals`: names of signals. A handler that the program has for one is called too, after this one. A signal that the
-      process ignores (`nohup`) stays ignored. A signal whose handler is not Python's is left alone if Python knows of the
-      handler; it does not know of `faulthandler.register`: leave that signal out.
+      process ignores (`nohup`) stays ignored. A signal with a handler that was not set from Python is left alone. Python does
+      not see the handlers of `faulthandler.register`: leave their signals out.
     * `deadline`: seconds from the signal to the kill, as the scheduler grants them; None for unknown. The default is that of
-      Kubernetes (`terminationGracePeriodSeconds`: 30) and of Slurm (`KillWait`: 30). `Checkpoint` looks at what is left of it.
+      Kubernetes (`terminationGracePeriodSeconds`: 30) and of Slurm (`KillWait`: 30). `Checkpoint` begins no save for which too
+      little of it is left.
     * `clock`: a function that returns seconds and never goes back; `time.monotonic` by default.
 
-    The log says at the end how long it took, and what was left of the deadline.
+    At the end the log names the time since the signal, and how much of the deadline was left.
 
     Handlers are installed from `on_train_begin` to the end of `on_train_end`, and only if training runs in the main thread, as
-    Python demands; otherwise the run warns with `HookcoreWarning` and continues without them. They wait for what the main
-    thread does outside of Python, such as a batch. Processes forked from this one are not protected. If no adapter ends a run
-    (`KerasAdapter`, when something else than a plugin raised), they stay until the plugin's next run, and may swallow the first
-    signal, never a second.
+    Python demands; otherwise the run warns with `HookcoreWarning` and continues without them. A handler runs only when the main
+    thread is back in Python: a batch may delay it. Processes forked from this one are not protected. If a framework does not
+    tell the adapter that a run has ended (Keras, after an error that no plugin raised), the handlers stay until the plugin's
+    next run, and may swallow the first signal, but not a second.
 
     Raises `ParameterError` for a signal that this platform does not know or that cannot be handled, and for other values
     outside their range. Of the default signals, those that the platform lacks are left out with a warning.
@@ -86,7 +87,7 @@ class Preemption:
     def _can_be_handled(self, attribute: Any, value: tuple[object, ...]) -> None:
         del attribute
         if not value:
-            raise ParameterError("Preemption: signals must be names of signals such as 'SIGTERM', got none.")
+            raise ParameterError("Preemption: signals must be at least one name of a signal such as 'SIGTERM', got ().")
         for name in value:
             if name in {"SIGKILL", "SIGSTOP"}:
                 raise ParameterError(f"Preemption: no process can handle {name}.")
@@ -116,7 +117,7 @@ class Preemption:
 
     @hookimpl
     def on_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Remember the newest checkpoint."""
+        """Remember the newest checkpoint, which the log names at the end."""
         self._newest = checkpoint
 
     @hookimpl(wrapper=True, tryfirst=True)  # after every other plugin, whatever one raises
@@ -164,9 +165,9 @@ class _FirstSignal:
 
 @attrs.define(eq=False, repr=False)  # signal.getsignal makes a repr each time, and handlers nest
 class _Handler:
-    """The handler of the signals of one run.
+    """Handle the signals of one run.
 
-    It passes on what comes when the run is over, as other code may have kept it to call it, or have installed it again.
+    It passes on a signal that comes after the run: other code may have kept the handler to call it, or have installed it again.
     """
 
     _run: weakref.ref[Run]

@@ -20,7 +20,7 @@ _STATE: Final = schema.fields({"cooling": schema.integer})
 class ReduceLROnPlateau:
     """Multiply the learning rate by `factor` once `monitor` has not improved for `patience` observations in a row.
 
-    Parameters are those of `keras.callbacks.ReduceLROnPlateau`, less `verbose`, since `Console` and the log tell it:
+    Parameters are those of `keras.callbacks.ReduceLROnPlateau`, without `verbose`: `Console` and the log show every reduction.
 
     * `monitor`, `mode`, `missing`: as in `EarlyStopping`.
     * `factor`: above 0 and below 1; new rate = old rate * `factor`.
@@ -29,7 +29,7 @@ class ReduceLROnPlateau:
     * `cooldown`: how many observations after a reduction are not counted. Keras skips one fewer.
     * `min_lr`: the rate is never set below this.
 
-    Raises `ParameterError` for a value outside its range. If the framework has a learning-rate schedule of its own, the
+    Raises `ParameterError` for a value outside its range. If the framework has its own learning-rate schedule, the
     plugin is refused before the first batch.
     """
 
@@ -44,7 +44,7 @@ class ReduceLROnPlateau:
     min_lr: float = attrs.field(default=0.0, validator=validators.number(at_least=0))
     missing: Missing = attrs.field(default="error", validator=validators.one_of("error", "warn", "skip"))
     observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
-    """What was best so far, and how long ago."""
+    """The best value so far, and how many observations ago it was."""
     cooling: int = attrs.field(init=False, default=0)
     """How many observations to skip from now on, after a reduction."""
 
@@ -77,7 +77,7 @@ class ReduceLROnPlateau:
             self.observed = self.observed.rest()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the observations so far, and what is left of the cooldown."""
+        """Return the observations so far, and how much of the cooldown is left."""
         return {**self.observed.state_dict(), "cooling": self.cooling}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

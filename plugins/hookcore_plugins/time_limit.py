@@ -16,13 +16,13 @@ _STATE: Final = schema.fields({"elapsed": schema.seconds})
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class TimeLimit:
-    """Vote to stop at the first end of a batch or epoch at which the time limit has passed since training began.
+    """Vote to stop at the end of the first batch or epoch after the time limit, counted from the beginning of training.
 
     * `seconds`, `minutes`, `hours`: the limit is their sum; at least one must be given, each above 0.
     * `clock`: a function that returns seconds and never goes back; `time.monotonic` by default.
 
-    A run that is resumed continues with the time that it has used; the time between is not counted. Raises `ParameterError` for
-    a value outside its range, and if no limit is given.
+    A resumed run keeps the time that it has used; the time until it was resumed does not count. Raises `ParameterError` for a
+    value outside its range, and if no limit is given.
     """
 
     seconds: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
@@ -32,7 +32,7 @@ class TimeLimit:
     _used: float = attrs.field(init=False, default=0.0)
     """Seconds used before training began."""
     _end: float | None = attrs.field(init=False, default=None)
-    """The clock's reading at which the limit has passed, which is all that a batch needs; None before training."""
+    """The clock's reading at the limit, so that a batch only has to compare; None before training."""
 
     def __attrs_post_init__(self) -> None:
         if not self._limit:
@@ -55,7 +55,7 @@ class TimeLimit:
     def on_batch_end(self, run: Run) -> None:
         """Vote if the limit has passed."""
         now, end = self.clock(), self._end
-        # The epoch that this vote ends has an end too, and one vote is enough.
+        # The vote of a batch is enough: the end of its epoch calls this too.
         if end is not None and now >= end and not any(vote.plugin == run.plugin for vote in run.stop_reasons):
             elapsed = now - end + self._limit
             limit, used = (format_duration(seconds, milliseconds=True) for seconds in (self._limit, elapsed))

@@ -1,4 +1,4 @@
-"""`hookcore replay`, as a user at a terminal sees it."""
+"""`hookcore replay` at a terminal."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def log(path: Path, values: list[float] = VALUES, rate: str = "0.5") -> Path:
     return path
 
 
-def test_each_setting_is_told_with_the_best(tmp_path: Path) -> None:
-    """Its stop, what it keeps, saves and loses, and why; the best is marked, and said to be why."""
+def test_each_setting_is_shown_with_the_best(tmp_path: Path) -> None:
+    """The table shows each setting's stop, best value, savings and loss, and marks the best setting with its reason."""
     found = hookcore(log(tmp_path / "log.csv"), "--plugin", "early_stopping", "--vary", "patience=1..3")
     assert found.exit_code == 0, found.output
     lines = [re.split(r"  +| (?=\*)", line.strip()) for line in found.output.splitlines()]
@@ -53,7 +53,7 @@ def test_each_setting_is_told_with_the_best(tmp_path: Path) -> None:
 
 
 def test_json_has_all_of_it(tmp_path: Path) -> None:
-    """Standard JSON, with zero-based epochs, also of values that are no numbers."""
+    """The output is standard JSON with zero-based epochs, also for infinite values and NaN."""
     path = log(tmp_path / "log.csv", [math.inf, math.nan, math.nan, math.nan])
     found = json.loads(hookcore(path, "--plugin", "early_stopping:patience=2", "--json").stdout, parse_constant=pytest.fail)
     (result,) = found["runs"][0]["settings"]
@@ -81,7 +81,7 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
 
 
 def test_over_several_runs_one_setting_is_best(tmp_path: Path) -> None:
-    """It saves most of those with which no run loses more than is allowed; else it loses least where it loses most."""
+    """The best setting saves most without losing more than is allowed in any run, or has the smallest largest loss."""
     runs = [log(tmp_path / "a.csv"), log(tmp_path / "b.csv", [3, 2, 2.5, 2.6, 1, 1.5, 1.6, 1.7, 1.8, 1.9])]
     found = hookcore(*runs, "--plugin", "early_stopping:patience=1..6")
     rows = [re.sub(r" +", " ", line) for line in found.output.splitlines() if re.match(r"\d [ *]", line)]
@@ -98,7 +98,7 @@ def test_over_several_runs_one_setting_is_best(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_the_table_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    """Nothing is cut at 80 columns; from 120 on each row says why."""
+    """The table fits into 80 columns, and from 120 columns on has the reasons."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
     plugins = [
@@ -119,7 +119,7 @@ def test_the_table_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_pictures_are_written(tmp_path: Path) -> None:
-    """An SVG and a PNG, of one run and of several, by steps too."""
+    """SVG and PNG pictures are written for one run and for several, also by steps."""
     steps = tmp_path / "steps.csv"
     steps.write_text("epoch,step,loss,val_loss\n" + "".join(f"0,{100 * i},{v},{v}\n" for i, v in enumerate(VALUES, 1)))
     for logs in ([log(tmp_path / "log.csv")], [log(tmp_path / "log.csv"), steps], [steps]):
@@ -130,7 +130,7 @@ def test_the_pictures_are_written(tmp_path: Path) -> None:
         assert (tmp_path / "p.svg").read_text().count("<svg") == 1
         assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "stops at" in found.output
-    assert "700" in found.output  # the step, and not the epoch
+    assert "700" in found.output  # the step, not the epoch
 
 
 @pytest.mark.parametrize(
@@ -148,21 +148,21 @@ def test_the_pictures_are_written(tmp_path: Path) -> None:
         ([], "Missing option '--plugin'"),
         (["--plugin", "early_stopping", "--vary", "monitor=loss,val_loss"], "choose it by --metric"),
         (["--plugin", "early_stopping:monitor=acc"], "has no metric 'acc'; there are: loss, val_loss"),
-        (["--plugin", "checkpoint:directory=x"], "a recorded run has metrics, and no model. That was in"),
+        (["--plugin", "checkpoint:directory=x"], "has metrics, and no model. See docs/writing-a-trainee.md. That was in"),
         (["--plugin", "nan_guard", "--metric", "what"], "has no metric 'what'"),
         (["--plugin", "early_stopping", "--lose-at-most", "-1"], "Invalid value for '--lose-at-most'"),
     ],
 )
 def test_a_mistake_is_an_error_of_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    """It names what was given and what is expected, and no traceback is shown."""
+    """A mistake is an error of one line that names what was given and expected, without a traceback."""
     found = hookcore(log(tmp_path / "log.csv"), *arguments)
     assert found.exit_code in {1, 2}
     assert message in re.sub(r"\s+", " ", found.output)
     assert isinstance(found.exception, SystemExit)
 
 
-def test_a_damaged_log_in_a_folder_is_told_beside_the_others(tmp_path: Path) -> None:
-    """On the standard error, so that what is piped stays clean; given by itself it is an error."""
+def test_a_damaged_log_in_a_folder_is_reported_beside_the_others(tmp_path: Path) -> None:
+    """A damaged log in a folder is reported on standard error; given directly, it is an error."""
     log(tmp_path / "good.csv")
     (tmp_path / "bad.csv").write_text("epoch,val_loss\n0\n")
     found = hookcore(tmp_path, "--plugin", "early_stopping", "--json")
@@ -173,7 +173,7 @@ def test_a_damaged_log_in_a_folder_is_told_beside_the_others(tmp_path: Path) -> 
 
 
 def test_a_name_from_a_log_cannot_break_out_of_the_terminal(tmp_path: Path) -> None:
-    """Control characters in the name of a file or of a metric do not reach it."""
+    """Control characters in names of files and metrics do not reach the terminal."""
     directory = tmp_path / "a\x1b[31mb"
     directory.mkdir()
     found = hookcore(log(directory / "log.csv"), "--plugin", "early_stopping:patience=1..2")
@@ -184,7 +184,7 @@ def test_a_name_from_a_log_cannot_break_out_of_the_terminal(tmp_path: Path) -> N
 
 
 def test_settings_are_the_grid_of_what_is_varied() -> None:
-    """Ranges are inclusive, also with a step and within a spec string, and two plugins of one kind have names of their own."""
+    """Settings are the grid of all varied values; ranges are inclusive, and two plugins of one kind have different names."""
     catalogue = discovery.entry_points(discovery.CATALOGUE)
     found = settings_of(
         [

@@ -1,4 +1,4 @@
-"""The page of compared runs in a real browser, from a file, without a network."""
+"""The page of compared runs in a real browser, opened from a file without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VISIBLE = "[...document.querySelectorAll('figure.first .curve')].map(one => Numb
 
 
 def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots: Path) -> None:
-    """Curves are overlaid and chosen, values are under the pointer, axes change, a phone shows all; no name does anything."""
+    """Curves are overlaid and chosen, the pointer shows values, axes change, a phone shows all, and no name is executed."""
     for number, name in enumerate(HOSTILE):
         where = tmp_path / f"{number} {name.replace('/', '').replace(chr(0), '')[:60]}"
         recorded(where, [{"val_loss": 1 / (1 + epoch + number)} for epoch in range(5)], config={name: name, "number": number})
@@ -32,13 +32,13 @@ def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots:
     ask = driver.execute_script
     driver.get(Comparison.read([tmp_path]).save(tmp_path / "page.html").as_uri())
 
-    # What the runs are called, they are called here, and nothing more.
+    # Names of runs are shown as text.
     assert driver.title == f"{len(HOSTILE)} runs compared"
     assert ask("return document.querySelectorAll('script, iframe, img, [onerror], [onload]').length") == 2
     text = ask("return document.querySelector('#runs').innerText")
     assert all(part in text for part in ("{{ 7 * 7 }}{% raw %}", "onerror=", "&amp;"))
 
-    # Every run has a curve; a box leaves one out, buttons choose several.
+    # Every run has a curve; a box hides one, and buttons choose several.
     assert ask(f"return {VISIBLE}") == list(range(len(HOSTILE)))
     ask("document.querySelector('#runs tbody input').click()")
     assert ask(f"return {VISIBLE}") == list(range(1, len(HOSTILE)))
@@ -58,7 +58,7 @@ def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots:
     assert tip[0] in ask("return document.querySelector('tr.is-chosen').innerText")
     driver.save_screenshot(screenshots / "compare.png")
 
-    # By time and logarithmic too, and by another order.
+    # The axes can be time and logarithmic, and the table can be sorted by another column.
     for control in ("[value=time]", "#log", "thead th:nth-child(1) button"):
         ask(f"document.querySelector('{control}').click()")
     assert len(ask(f"return {VISIBLE}")) == 10
@@ -66,8 +66,8 @@ def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots:
     names = ask("return [...document.querySelectorAll('#runs td.name')].map(one => one.innerText)")
     assert [name[0] for name in names[:3]] == ["0", "1", "2"]
 
-    # At the width of a phone nothing but the table scrolls.
-    driver.set_window_size(500, 900)  # the least of Chromium; the frame within is narrower
+    # At the width of a phone only the table scrolls.
+    driver.set_window_size(500, 900)  # Chromium's minimum; the emulated device is narrower
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class At:
-    """Calls `then` at the end of the epoch `epoch`."""
+    """Call `then` at the end of the epoch `epoch`."""
 
     name = "at"
 
@@ -20,6 +20,6 @@ class At:
 
     @hookimpl
     def on_epoch_end(self, epoch: int) -> None:
-        """Call it, if this is the epoch."""
+        """Call `then`, if this is the epoch."""
         if epoch == self.epoch:
             self.then()

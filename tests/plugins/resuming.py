@@ -1,4 +1,4 @@
-"""A run that continues with the state of an earlier one, for the properties of stop and resume."""
+"""Continue with a plugin's state from an earlier run, for the properties of stop and resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def resuming(plugin: Any, carried: Mapping[str, Any] | None) -> list[object]:
-    """A plugin that gives `plugin` the state of an earlier run, before that one is told that training begins."""
+    """Return a plugin that gives `plugin` the state of an earlier run before its `on_train_begin`."""
     if carried is None:
         return []
     return [SimpleNamespace(name="resume", on_train_begin=hookimpl(tryfirst=True)(lambda: plugin.load_state_dict(carried)))]

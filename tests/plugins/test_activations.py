@@ -39,7 +39,7 @@ class Layered(ScriptedTrainee):
 def train(
     plugins: Sequence[object], epochs: int, *, crash: tuple[int, int] | None = None, data: Any = VALIDATION, **options: Any
 ) -> Run:
-    """A run of two batches an epoch; `crash` is the epoch and the batch in which it ends, if it does."""
+    """Train two batches an epoch; `crash` is the epoch and the batch in which the run ends, if it does."""
     trainee = options.pop("trainee", None) or Layered()
     loop = Loop(plugins, epochs=epochs, trainee=trainee, validation_data=data, **options)
     with contextlib.suppress(RuntimeError), loop:
@@ -52,12 +52,12 @@ def train(
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """The content of every file below `directory`."""
+    """Return the content of every file below `directory`."""
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def test_each_epoch_has_a_file_of_every_layers_activations(tmp_path: Path) -> None:
-    """By the layer's name, slashes and words that NumPy's own functions take included, and it is read without pickle."""
+    """A file has an array under each layer's name, even one with slashes or one that `numpy.savez` reserves, without pickle."""
     train([Activations(tmp_path)], 2)
     assert sorted(files(tmp_path)) == ["activations-epoch-0001.npz", "activations-epoch-0002.npz"]
     for epoch, weight in [(1, 2), (2, 4)]:
@@ -69,7 +69,7 @@ def test_each_epoch_has_a_file_of_every_layers_activations(tmp_path: Path) -> No
 
 
 def test_every_n_epochs_and_samples(tmp_path: Path) -> None:
-    """Every second epoch, with two samples each."""
+    """Every second epoch is written, with two samples each."""
     train([Activations(tmp_path, every_n_epochs=2, samples=2)], 5)
     assert sorted(files(tmp_path)) == ["activations-epoch-0002.npz", "activations-epoch-0004.npz"]
     with np.load(tmp_path / "activations-epoch-0004.npz") as read:
@@ -77,7 +77,7 @@ def test_every_n_epochs_and_samples(tmp_path: Path) -> None:
 
 
 def test_a_layer_over_the_limit_is_left_out_and_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What still fits is written; the next run warns again."""
+    """A layer that still fits is written, the log names the others once, and the next run warns again."""
     activations = Activations(tmp_path, max_megabytes=7e-6)
     for _ in range(2):
         caplog.clear()
@@ -97,7 +97,7 @@ def test_the_limit_is_on_the_whole_file(tmp_path: Path) -> None:
 
 
 def test_the_files_of_an_earlier_run_are_moved_aside(tmp_path: Path) -> None:
-    """Under the first number that is free, and nothing else in the directory is touched."""
+    """Files of an earlier run move to the first free number, and nothing else in the directory is touched."""
     (tmp_path / "notes.npz").write_text("mine")
     for epochs in (3, 2, 1):
         train([Activations(tmp_path)], epochs)
@@ -122,7 +122,7 @@ def test_the_files_of_an_earlier_run_are_moved_aside(tmp_path: Path) -> None:
 def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
     *, cut: tuple[int, int], every_n_steps: int | None, every_n_epochs: int, first: bool
 ) -> None:
-    """For every cut, within an epoch too, and wherever the plugin is listed: byte for byte."""
+    """Wherever a run is cut and the plugin is listed, a resumed run leaves the same files, byte for byte."""
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
 
@@ -142,7 +142,7 @@ def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
 
 
 def test_a_resumed_run_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    """Even if it ends before it reaches that epoch again."""
+    """Files after the checkpoint are removed even if the resumed run ends before it reaches their epochs."""
     plugins = [Activations(tmp_path / "seen"), Checkpoint(tmp_path / "saved", every_n_epochs=2)]
     train(plugins, 4, crash=(3, 1))
     assert len(files(tmp_path / "seen")) == 3
@@ -151,7 +151,7 @@ def test_a_resumed_run_drops_what_came_after_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_a_resumed_run_that_had_no_such_plugin_moves_the_files_aside(tmp_path: Path) -> None:
-    """They are of another run."""
+    """Files of another run are moved aside, though this run is resumed."""
     train([Activations(tmp_path / "seen")], 1)
     train([Checkpoint(tmp_path / "saved")], 2, crash=(1, 0))
     train([Checkpoint(tmp_path / "saved"), Activations(tmp_path / "seen")], 2, resume="auto")
@@ -159,7 +159,7 @@ def test_a_resumed_run_that_had_no_such_plugin_moves_the_files_aside(tmp_path: P
 
 
 def test_the_weights_are_those_that_the_epoch_ended_with(tmp_path: Path) -> None:
-    """Wherever it is listed: a plugin that puts other weights back at the end of the epoch comes after it."""
+    """Wherever the plugin is listed, it writes before a plugin that restores other weights at the end of the epoch."""
 
     class PutsBack:
         @hookimpl
@@ -172,7 +172,7 @@ def test_the_weights_are_those_that_the_epoch_ended_with(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_stored_without_pickle_is_no_file(tmp_path: Path) -> None:
-    """The plugin is disabled, the run continues, and the file of the epoch before is whole."""
+    """After an error the plugin is disabled, the run continues, and the file of the epoch before is whole."""
 
     @attrs.define(eq=False)
     class Odd(Layered):
@@ -197,7 +197,7 @@ def test_without_validation_data_the_run_continues_without_it(tmp_path: Path) ->
 
 
 def test_a_trainee_without_activations_is_refused_by_name(tmp_path: Path) -> None:
-    """Before the first batch."""
+    """A trainee without activations is refused before the first batch."""
     with pytest.raises(CapabilityError, match=r"'activations' needs .*, but a scripted trainee does not provide activations"):
         train([Activations(tmp_path)], 1, trainee=ScriptedTrainee())
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gc
 import logging
 import math
 import struct
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl, store
-from hookcore.run import Progress
+from hookcore import Engine, Metrics, ParameterError, Progress, Run, SavedCheckpoint, hookimpl, store
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, CSVLog, ReduceLROnPlateau
@@ -28,7 +25,7 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: float | None = 0.1) -> Run:
-    """A run that logs each of `epochs` at its end."""
+    """Train a run that logs each of `epochs` at its end."""
     trainee = None if rate is None else ScriptedTrainee(learning_rate=rate)
     with Loop(plugins, epochs=len(epochs), trainee=trainee) as loop:
         for epoch in loop.epochs():
@@ -39,7 +36,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, batches: int = 2, rate: 
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int, batches: int = 2) -> Run:
-    """A run that continues after `epoch`, -1 for within the first, and `step`, as an adapter drives it."""
+    """Drive a run, as an adapter does, that continues after `step` and after `epoch`, or within the first if that is -1."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), max(epoch, 0), step)
     run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
     run.progress = Progress(epoch=epoch, step=step)
@@ -82,7 +79,7 @@ def test_the_learning_rate_is_the_one_the_epoch_was_trained_with(tmp_path: Path)
 
 @given(value=st.floats())
 def test_floats_read_back_exactly(tmp_path_factory: pytest.TempPathFactory, value: float) -> None:
-    """For every float, NaN and the infinities included."""
+    """Every float reads back exactly, NaN and the infinities too."""
     path = tmp_path_factory.mktemp("log") / "log.csv"
     train([CSVLog(path)], [{"loss": value}])
     read = rows(path)[1][-1]
@@ -91,7 +88,7 @@ def test_floats_read_back_exactly(tmp_path_factory: pytest.TempPathFactory, valu
 
 
 def test_a_late_column_leaves_earlier_cells_empty(tmp_path: Path) -> None:
-    """As with validation every other epoch; a metric that is missing again leaves an empty cell too."""
+    """A metric that comes later, or not in each epoch, as with validation every other epoch, leaves empty cells."""
     train([CSVLog(tmp_path / "log.csv")], [{"loss": 3.0}, {"loss": 2.0, "a_val": 5.0}, {"loss": 1.0}], rate=None)
     assert rows(tmp_path / "log.csv") == [
         ["epoch", "step", "a_val", "loss"],
@@ -115,7 +112,7 @@ names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp
 def test_every_metric_lands_in_its_own_column(
     tmp_path_factory: pytest.TempPathFactory, epochs: list[dict[str, float]], separator: str
 ) -> None:
-    """Whatever the metrics are called, whenever they come, and whatever separates the columns."""
+    """Each value is under its metric's name, whatever the names, the epochs and the separator."""
     path = tmp_path_factory.mktemp("log") / "log.csv"
     train([CSVLog(path, separator=separator)], epochs, rate=None)
     with path.open(newline="", encoding="utf-8") as file:
@@ -125,7 +122,7 @@ def test_every_metric_lands_in_its_own_column(
 
 
 def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path: Path) -> None:
-    """Another program can read it then, and an exception in the next epoch costs nothing."""
+    """Another program can read a row when its epoch has ended, and an exception in the next epoch loses nothing."""
     path = tmp_path / "log.csv"
 
     def fail() -> None:
@@ -139,26 +136,8 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path: Path) -> None:
     assert rows(path) == [["epoch", "step", "loss"], ["0", "1", "1.0"]]
 
 
-def test_no_handle_stays_open(tmp_path: Path) -> None:
-    """Neither after a run nor after an exception is a file still open."""
-
-    def fail() -> None:
-        with Loop([CSVLog(tmp_path / "log.csv")], epochs=3) as loop:
-            for epoch in loop.epochs():
-                loop.log({"loss": 1.0} if epoch == 0 else {"loss": 1.0, "late": 2.0})
-                if epoch == 2:
-                    raise KeyboardInterrupt
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ResourceWarning)
-        with pytest.raises(KeyboardInterrupt):
-            fail()
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == []
-
-
 def test_an_earlier_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Under the first number that is free, which the log names; nothing is lost."""
+    """An earlier file moves to the first free number, which the log names, and nothing is lost."""
     path = tmp_path / "log.csv"
     (tmp_path / "log.1.csv").write_text("taken")
     log = CSVLog(path)
@@ -171,7 +150,7 @@ def test_an_earlier_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_an_empty_file_is_not_moved_aside(tmp_path: Path) -> None:
-    """As a run leaves that failed in its first epoch."""
+    """An empty file, as of a run that failed in its first epoch, is not moved aside."""
     (tmp_path / "log.csv").touch()
     train([CSVLog(tmp_path / "log.csv")], [{"loss": 1.0}])
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
@@ -202,8 +181,8 @@ def test_append_drops_a_torn_last_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["a table,of somebody's\n1,2\n", "all on one line without an end"])
-def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str) -> None:
-    """What has no epoch column is not merged, and not lost."""
+def test_append_moves_another_programs_file_aside(tmp_path: Path, content: str) -> None:
+    """A file without an epoch column is moved aside, not merged and not lost."""
     path = tmp_path / "table.csv"
     path.write_text(content)
     train([CSVLog(path, append=True)], [{"loss": 9.0}], rate=None)
@@ -212,7 +191,7 @@ def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str
 
 
 def test_append_takes_over_the_file_of_keras(tmp_path: Path) -> None:
-    """keras.callbacks.CSVLogger writes no step, and ends its lines in another way."""
+    """A file of keras.callbacks.CSVLogger, without steps and with other line ends, is continued."""
     path = tmp_path / "log.csv"
     path.write_bytes(b"epoch,accuracy,loss\r\n0,0.5,1.0\r\n")
     train([CSVLog(path, append=True)], [{"loss": 9.0, "accuracy": 0.25}], rate=None)
@@ -221,7 +200,7 @@ def test_append_takes_over_the_file_of_keras(tmp_path: Path) -> None:
 
 @given(data=st.data())
 def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    """For every cut: rows past the checkpoint are dropped and written again, a torn one too; byte for byte the same file."""
+    """Wherever a run is cut, rows past the checkpoint are dropped and written again: the file is the same, byte for byte."""
     here = tmp_path_factory.mktemp("log")
     epochs = data.draw(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(), max_size=3), min_size=2, max_size=6))
     saved = data.draw(st.integers(0, len(epochs) - 2))
@@ -246,7 +225,7 @@ def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: 
 def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
     epochs: Epochs, cut: tuple[int, object], every_n_steps: int | None, *, append: bool, only_metrics: bool
 ) -> None:
-    """After a crash anywhere, byte for byte: also from a checkpoint within an epoch whose end has the same step."""
+    """After a crash anywhere the file is the same, also from a checkpoint within an epoch whose end has the same step."""
     with tempfile.TemporaryDirectory() as directory:
 
         def run(name: str, crash: tuple[int, object] | None = None) -> None:
@@ -274,7 +253,7 @@ def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
 
 
 def test_resuming_leaves_the_rows_of_a_run_before_alone(tmp_path: Path) -> None:
-    """If a file holds several runs, only the last one is cut, though the first went further."""
+    """If a file has several runs, only the last one is cut, though the first has more steps."""
     path = tmp_path / "log.csv"
     train([CSVLog(path)], [{"loss": 1.0}] * 5)
     train([CSVLog(path, append=True)], [{"loss": 2.0}] * 3)
@@ -286,7 +265,7 @@ def test_resuming_leaves_the_rows_of_a_run_before_alone(tmp_path: Path) -> None:
 
 
 def test_missing_directories_are_made_when_training_begins(tmp_path: Path) -> None:
-    """Not before: an object that is never used leaves nothing behind."""
+    """Missing directories are made when training begins: an unused object leaves nothing behind."""
     log = CSVLog(str(tmp_path / "a" / "b" / "log.csv"))
     assert list(tmp_path.iterdir()) == []
     train([log], [{"loss": 1.0}])
@@ -294,7 +273,7 @@ def test_missing_directories_are_made_when_training_begins(tmp_path: Path) -> No
 
 
 def test_a_file_removed_during_the_run_gets_its_header_again(tmp_path: Path) -> None:
-    """Rows without a header would be read wrongly."""
+    """A file that is removed during the run gets its header again: rows without one would be read wrongly."""
     path = tmp_path / "log.csv"
     with Loop([CSVLog(path)], epochs=2) as loop:
         for _ in loop.epochs():
@@ -304,7 +283,7 @@ def test_a_file_removed_during_the_run_gets_its_header_again(tmp_path: Path) -> 
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> None:
-    """It is an observer: reported once, and the run continues without it."""
+    """A log that cannot be written is reported once, and the run continues without it."""
 
     class Removes:
         @hookimpl
@@ -320,7 +299,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> N
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
-    """The file behind it is written."""
+    """A symbolic link stays, and the file behind it is written."""
     (tmp_path / "log.csv").symlink_to(tmp_path / "behind.csv")
     train([CSVLog(tmp_path / "log.csv")], [{"loss": 1.0}, {"mae": 1.0}])
     assert (tmp_path / "log.csv").is_symlink()
@@ -351,7 +330,7 @@ def test_it_is_asked_for_by_name(tmp_path: Path) -> None:
 
 
 def test_absent_and_only_metrics(tmp_path: Path) -> None:
-    """What stands in an empty cell can be chosen, for rows before a late column too, and step and rate left out."""
+    """`absent` fills empty cells, also in rows before a late column, and `only_metrics` leaves out step and rate."""
     path = tmp_path / "log.csv"
     with Loop([CSVLog(path, absent="NA", only_metrics=True)], epochs=3, trainee=ScriptedTrainee()) as loop:
         for epoch in loop.epochs():

@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A run with the metrics of `series`, one mapping for each epoch, in which the weights of epoch n are [n]."""
+    """Train a run with the metrics of `series`, one mapping for each epoch, in which the weights of epoch n are [n]."""
     trainee = trainee or ScriptedTrainee()
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -48,7 +48,7 @@ def train(
 
 
 def stop_epoch(plugin: EarlyStopping, values: Sequence[float], **kwargs: Any) -> int | None:
-    """The epoch of the vote over the monitored values `values`, or None if there was no vote."""
+    """Return the epoch of the vote over the monitored values `values`, or None if there was no vote."""
     run = train(plugin, [{plugin.monitor: value} for value in values], **kwargs)
     return run.stop_reasons[0].epoch if run.stop_reasons else None
 
@@ -74,7 +74,7 @@ def test_better_is_strict_and_by_more_than_min_delta(
 
 
 def test_min_delta_is_measured_from_the_best_value_not_from_the_previous() -> None:
-    """Many small steps that together exceed min_delta are an improvement once they do."""
+    """Small steps count together: they are an improvement once their sum exceeds min_delta."""
     plugin = EarlyStopping("loss", min_delta=1.0, patience=3)
     assert stop_epoch(plugin, [5, 4.5, 4, 3.5, 3.2, 3]) is None
     assert (plugin.best, plugin.best_epoch) == (3.5, 3)
@@ -101,7 +101,7 @@ def test_the_vote_says_what_was_seen() -> None:
 
 
 def test_the_vote_after_one_observation_uses_the_singular() -> None:
-    """One observation is called one observation."""
+    """With a patience of one the vote says `1 observation`."""
     run = train(EarlyStopping("loss", patience=1), [{"loss": 1}, {"loss": 2}])
     assert run.stop_reasons[0].message == "loss has not improved for 1 observation: 2, best 1 at epoch 1"
 
@@ -149,7 +149,7 @@ def test_a_run_of_nothing_but_nan_restores_no_weights() -> None:
 def test_only_a_value_better_than_the_baseline_starts_the_waiting_again(
     mode: Any, baseline: float, values: list[float], expected: int | None
 ) -> None:
-    """An improvement that does not beat the baseline, strictly, leaves the waiting going, and the vote to a later observation."""
+    """An improvement that does not strictly beat the baseline does not restart the count, but delays the vote."""
     assert stop_epoch(EarlyStopping("m", patience=2, mode=mode, baseline=baseline), values) == expected
 
 
@@ -173,14 +173,14 @@ def test_epochs_before_start_from_epoch_are_not_observed() -> None:
 
 
 def test_a_metric_may_be_missing_before_start_from_epoch() -> None:
-    """What is not observed need not be there."""
+    """A metric may be missing before start_from_epoch."""
     run = train(EarlyStopping("loss", start_from_epoch=2), [{}, {}, {"loss": 1}, {"loss": 0}])
     assert run.outcome is Outcome.COMPLETED
 
 
 @pytest.mark.parametrize(("values", "outcome"), [([3, 1, 2], Outcome.COMPLETED), ([3, 1, 2, 2, 2], Outcome.STOPPED)])
 def test_the_best_weights_come_back_however_the_run_ended(values: list[float], outcome: Outcome) -> None:
-    """At the natural end as after the vote; the optimizer state stays that of the last epoch."""
+    """The best weights come back after a vote and after the last epoch; the optimizer state stays that of the last epoch."""
     trainee = ScriptedTrainee()
     plugin = EarlyStopping("loss", patience=2, restore_best_weights=True)
     run = train(plugin, [{"loss": value} for value in values], trainee=trainee)
@@ -196,7 +196,7 @@ def test_the_weights_stay_if_restoring_was_not_asked_for() -> None:
 
 
 def test_the_best_epoch_that_does_not_beat_the_baseline_is_still_restored() -> None:
-    """The baseline decides the waiting; what is best is best."""
+    """The baseline affects the vote only: the weights of the best epoch are restored even if it did not beat the baseline."""
     trainee = ScriptedTrainee()
     plugin = EarlyStopping("loss", patience=3, baseline=0.5, restore_best_weights=True)
     train(plugin, [{"loss": value} for value in (3, 1, 2)], trainee=trainee)
@@ -204,7 +204,7 @@ def test_the_best_epoch_that_does_not_beat_the_baseline_is_still_restored() -> N
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(RuntimeError, Outcome.FAILED), (KeyboardInterrupt, Outcome.INTERRUPTED)])
-def test_an_exception_leaves_the_weights_for_whoever_looks_into_it(error: type[BaseException], outcome: Outcome) -> None:
+def test_an_exception_leaves_the_weights_unchanged(error: type[BaseException], outcome: Outcome) -> None:
     """After an exception, Ctrl-C included, nothing is restored."""
     trainee = ScriptedTrainee()
     loop = Loop([EarlyStopping("loss", patience=5, restore_best_weights=True)], epochs=3, trainee=trainee)
@@ -238,13 +238,13 @@ def test_snapshots_are_asked_for_before_the_first_batch() -> None:
     ],
 )
 def test_auto_takes_the_direction_that_the_trainee_declares_else_the_table(monitor: str, declared: Any, expected: int) -> None:
-    """The trainee's word comes before the table of well-known names."""
+    """The direction that the trainee declares comes before the table of well-known names."""
     trainee = ScriptedTrainee(directions={monitor: declared} if declared else {})
     assert stop_epoch(EarlyStopping(monitor, patience=1), [1, 2, 0], trainee=trainee) == expected
 
 
 def test_an_explicit_mode_comes_before_what_the_trainee_declares() -> None:
-    """Who says mode='max' gets it."""
+    """An explicit mode comes before the direction that the trainee declares."""
     trainee = ScriptedTrainee(directions={"loss": "min"})
     assert stop_epoch(EarlyStopping("loss", patience=1, mode="max"), [1, 2, 0], trainee=trainee) == 2
 
@@ -272,13 +272,13 @@ def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
 
 
 def test_a_missing_validation_metric_asks_whether_there_was_validation() -> None:
-    """If there is no val_ metric at all, validation itself is what is missing."""
+    """If there is no metric of validation at all, the error asks whether there was validation."""
     with pytest.raises(MetricError, match=r"there are: loss\..* Nothing was validated: .*validation_freq"):
         train(EarlyStopping(), [{"loss": 1}])
 
 
 def test_a_missing_metric_is_reported_under_the_name_that_the_plugin_was_given() -> None:
-    """Two plugins of one class are told apart."""
+    """The error has the name that the plugin was given, which tells two plugins of one class apart."""
     loop = Loop([("stop_on_auc", EarlyStopping("auc"))], epochs=1)
     with (
         pytest.raises(
@@ -379,7 +379,7 @@ PARAMETERS = st.fixed_dictionaries(
 def test_stop_and_resume_stops_where_never_stopping_does(
     values: list[float], parameters: dict[str, Any], data: st.DataObject
 ) -> None:
-    """For every cut, the state through JSON and into a new object gives the vote, the best value and its epoch."""
+    """Wherever a run is cut, a new object with the state from JSON gives the same vote, best value and epoch."""
     whole = EarlyStopping("m", **parameters)
     expected = train(whole, [{"m": value} for value in values]).stop_reasons
     cut = data.draw(st.integers(0, len(values) if not expected else expected[0].epoch))

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl, store
-from hookcore.run import Progress
+from hookcore import Engine, Metrics, ParameterError, Progress, Run, SavedCheckpoint, hookimpl, store
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, EarlyStopping, JSONLog, ReduceLROnPlateau
@@ -26,7 +25,7 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1) -> Run:
-    """A run of two batches an epoch that logs each of `epochs` at its end."""
+    """Train two batches an epoch, and log each of `epochs` at its end."""
     trainee = None if rate is None else ScriptedTrainee(learning_rate=rate)
     with Loop(plugins, epochs=len(epochs), trainee=trainee) as loop:
         for epoch in loop.epochs():
@@ -37,7 +36,7 @@ def train(plugins: Sequence[object], epochs: Epochs, *, rate: float | None = 0.1
 
 
 def resume(plugins: Sequence[object], epochs: Epochs, *, epoch: int, step: int) -> None:
-    """A run that continues after the checkpoint of `epoch` and `step`, as an adapter drives it."""
+    """Drive a run, as an adapter does, that continues after the checkpoint of `epoch` and `step`."""
     checkpoint = SavedCheckpoint(Path(f"step-{step:08d}"), epoch, step)
     run = Run.of(ScriptedTrainee(), resumed_from=checkpoint)
     run.progress = Progress(epoch=epoch, step=step)
@@ -57,7 +56,7 @@ def refuse_constant(name: str) -> None:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Each line as strict standard JSON."""
+    """Return the object in each line, which must be standard JSON."""
     return [json.loads(line, parse_constant=refuse_constant) for line in path.read_text().split("\n")[:-1]]
 
 
@@ -66,7 +65,7 @@ def frozen_clock() -> float:
 
 
 def test_one_line_per_epoch_and_one_for_the_end(tmp_path: Path) -> None:
-    """Each with the time that the clock gave, the epoch and the step."""
+    """Each line has the time that the clock gave, the epoch and the step."""
     ticks = itertools.count(1000)
     log = JSONLog(tmp_path / "log.jsonl", clock=lambda: float(next(ticks)))
     train([log], [{"loss": 0.5, "acc": 0.25}, {"loss": 0.1}])
@@ -111,7 +110,7 @@ def test_every_decision_is_written_once_beside_its_epoch(tmp_path: Path, *, log_
 
 
 def test_a_checkpoint_within_an_epoch_is_written_at_once(tmp_path: Path) -> None:
-    """A long epoch does not hold it back."""
+    """A checkpoint within an epoch is in the file before the epoch ends."""
     path = tmp_path / "log.jsonl"
     with Loop([JSONLog(path), Checkpoint(tmp_path / "c", every_n_steps=1)], epochs=1, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
@@ -120,7 +119,7 @@ def test_a_checkpoint_within_an_epoch_is_written_at_once(tmp_path: Path) -> None
 
 
 def test_a_decision_of_the_last_hook_is_written(tmp_path: Path) -> None:
-    """The end of training comes last in the file."""
+    """A decision in `on_train_end` is written before the line of the end."""
 
     class Late:
         @hookimpl
@@ -131,7 +130,7 @@ def test_a_decision_of_the_last_hook_is_written(tmp_path: Path) -> None:
     assert [line["event"] for line in lines(tmp_path / "log.jsonl")] == ["epoch", "learning_rate", "train_end"]
 
 
-def test_a_failed_run_says_so(tmp_path: Path) -> None:
+def test_the_end_of_a_failed_run_has_its_outcome(tmp_path: Path) -> None:
     """The file has the epochs before the exception, and the outcome."""
 
     def fail() -> None:
@@ -150,7 +149,7 @@ def test_a_failed_run_says_so(tmp_path: Path) -> None:
 # A metric has a name in one line: others are refused before any log sees them.
 @given(values=st.dictionaries(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=4), st.floats()))
 def test_every_line_is_standard_json_and_exact(tmp_path_factory: pytest.TempPathFactory, values: dict[str, float]) -> None:
-    """What JSON has no number for becomes a string that `float` reads; every name is kept."""
+    """A number that JSON lacks becomes a string that `float` reads, and every name is kept."""
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     train([JSONLog(path)], [values])
     read = lines(path)[0]["metrics"]
@@ -161,13 +160,13 @@ def test_every_line_is_standard_json_and_exact(tmp_path_factory: pytest.TempPath
 
 
 def test_non_finite_floats_are_written_as_protobuf_writes_them(tmp_path: Path) -> None:
-    """The three strings of its JSON mapping."""
+    """NaN and the infinities become the three strings of protobuf's JSON mapping."""
     train([JSONLog(tmp_path / "log.jsonl")], [{"a": math.nan, "b": math.inf, "c": -math.inf}])
     assert lines(tmp_path / "log.jsonl")[0]["metrics"] == {"a": "NaN", "b": "Infinity", "c": "-Infinity"}
 
 
 def test_an_earlier_file_is_moved_aside(tmp_path: Path) -> None:
-    """One object serves two runs, and each has its own file with its own decisions."""
+    """One plugin serves two runs, each with its own file and decisions."""
     log, stop = JSONLog(tmp_path / "log.jsonl"), EarlyStopping("loss", patience=1)
     for _ in range(2):
         train([log, stop], [{"loss": 1.0}] * 3)
@@ -186,8 +185,8 @@ def test_append_continues_after_whole_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', '{\n  "a": 1\n}\n', "[1]\n", "\0\0\0\n"])
-def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str) -> None:
-    """What are no lines of JSON objects is not added to, and not lost."""
+def test_append_moves_another_programs_file_aside(tmp_path: Path, content: str) -> None:
+    """A file that does not consist of JSON objects is moved aside, and not lost."""
     path = tmp_path / "some.json"
     path.write_text(content)
     train([JSONLog(path, append=True)], [{"loss": 9.0}])
@@ -197,7 +196,7 @@ def test_append_moves_a_file_of_somebody_else_aside(tmp_path: Path, content: str
 
 @given(data=st.data())
 def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    """For every cut: lines past the checkpoint are dropped and written again, an earlier end too; byte for byte the same file."""
+    """Wherever a run is cut, lines past the checkpoint and an earlier end are dropped: the file is the same, byte for byte."""
     here = tmp_path_factory.mktemp("log")
     epochs = data.draw(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(), max_size=3), min_size=2, max_size=6))
     saved = data.draw(st.integers(0, len(epochs) - 2))
@@ -222,7 +221,7 @@ def test_a_resumed_log_is_the_log_of_a_run_that_never_stopped(tmp_path_factory: 
 def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
     values: list[float], cut: tuple[int, int], every_n_steps: int | None, place: int, *, append: bool, asynchronous: bool
 ) -> None:
-    """After a crash anywhere, byte for byte, decisions too, wherever the log is listed, however late a checkpoint is durable."""
+    """After a crash anywhere the file is the same, wherever the log is listed and however late a checkpoint is durable."""
     with tempfile.TemporaryDirectory() as directory:
 
         def run(name: str, fail: tuple[int, int, BaseException] | None = None) -> None:
@@ -244,7 +243,7 @@ def test_with_checkpoints_a_resumed_log_is_the_log_of_a_run_that_never_stopped(
 
 
 def test_a_log_that_the_earlier_run_did_not_have_begins_where_the_run_continues(tmp_path: Path) -> None:
-    """What was decided before is not told as if it were new."""
+    """A log that the earlier run lacked does not repeat the decisions of that run."""
     checkpointing.train([Checkpoint(tmp_path / "c")], [2.0])
     checkpointing.train([Checkpoint(tmp_path / "c"), JSONLog(tmp_path / "log.jsonl")], [2.0, 1.0], resume="auto")
     assert [(line["event"], line["step"]) for line in lines(tmp_path / "log.jsonl")] == [
@@ -255,7 +254,7 @@ def test_a_log_that_the_earlier_run_did_not_have_begins_where_the_run_continues(
 
 
 def test_resuming_leaves_the_lines_of_a_run_before_alone(tmp_path: Path) -> None:
-    """If a file holds several runs, only the last one is cut, though the first went further."""
+    """If a file has several runs, only the last one is cut, though the first has more steps."""
     path = tmp_path / "log.jsonl"
     train([JSONLog(path)], [{"loss": 1.0}] * 5)
     train([JSONLog(path, append=True)], [{"loss": 2.0}] * 3)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rates(schedule: Callable[..., Any], *, epochs: int = 3, start: int = 0, learning_rate: float = 1.0) -> list[float]:
-    """The learning rate during each epoch of a run."""
+    """Return the learning rate during each epoch of a run."""
     trainee = ScriptedTrainee(learning_rate=learning_rate)
     with Loop([LearningRateSchedule(schedule)], epochs=epochs, initial_epoch=start, trainee=trainee) as loop:
         return [trainee.learning_rate for _ in loop.epochs()]
@@ -41,33 +41,33 @@ class Step:
 
 
 def test_a_schedule_of_the_epoch_sets_the_rate_before_the_epochs_first_batch() -> None:
-    """The epoch counts from 0, and the rate holds in the epoch that it was asked for."""
+    """The schedule gets the epoch, counted from 0, and its rate is used in that epoch."""
     assert rates(lambda epoch: 1 / (epoch + 1)) == [1, 1 / 2, 1 / 3]
 
 
 def test_a_schedule_of_epoch_and_rate_gets_the_rate_in_use() -> None:
-    """What the schedule set last is what it is given next."""
+    """The schedule gets the rate that it returned last."""
     assert rates(halved, learning_rate=0.8) == [0.8, 0.4, 0.2]
 
 
 def test_a_run_that_begins_later_asks_for_its_own_epochs() -> None:
-    """With an initial epoch the schedule is not asked for the epochs before it."""
+    """In a run with an initial epoch the schedule is not called for earlier epochs."""
     assert rates(lambda epoch: float(epoch), start=3, epochs=5) == [3, 4]  # noqa: PLW0108 - a function of (epoch)
 
 
 @pytest.mark.parametrize("schedule", [Step(0.5), Step(0.5).method, functools.partial(lambda drop, epoch: drop**epoch, 0.5)])
 def test_anything_that_can_be_called_is_a_schedule(schedule: Callable[..., Any]) -> None:
-    """Objects with __call__, bound methods and partials are told apart by their signatures, as functions are."""
+    """The signatures of objects with `__call__`, bound methods and partials are read as those of functions."""
     assert rates(schedule) == [1, 0.5, 0.25]
 
 
 def test_a_second_argument_with_a_default_keeps_it() -> None:
-    """The usual way to bind a value in a lambda does not receive the learning rate."""
+    """A second argument with a default, as used to bind a value in a lambda, does not get the learning rate."""
     assert rates(lambda epoch, base=8.0: base / 2**epoch) == [8, 4, 2]
 
 
 def test_a_type_error_inside_the_schedule_comes_out_as_it_is() -> None:
-    """The signature decided how to call it, so that no error of its own is taken for the wrong number of arguments."""
+    """A TypeError inside the schedule propagates: it is not taken for a wrong number of arguments."""
 
     def broken(epoch: Any, learning_rate: float) -> float:
         return learning_rate + float(len(epoch))
@@ -78,7 +78,7 @@ def test_a_type_error_inside_the_schedule_comes_out_as_it_is() -> None:
 
 @attrs.frozen
 class Tensor:
-    """What numbers of the frameworks have in common: `float` takes it, and it is no Python number."""
+    """A number as frameworks have it: `float` takes it, and it is not a Python number."""
 
     value: float
 
@@ -101,14 +101,14 @@ class Array:
 
 @pytest.mark.parametrize("returned", [2, 2.0, Tensor(2.0), Array(2.0), Array(2)])
 def test_a_rate_is_whatever_float_takes(returned: Any) -> None:
-    """Integers and one-element tensors are numbers."""
+    """Integers and tensors of one element are rates."""
     used = rates(lambda _epoch: returned)
     assert used == [2.0] * 3
     assert {type(rate) for rate in used} == {float}
 
 
 def test_zero_is_a_rate() -> None:
-    """A schedule may freeze the weights for an epoch."""
+    """A rate of zero is accepted: a schedule may freeze the weights for an epoch."""
     assert rates(lambda _epoch: 0) == [0.0] * 3
 
 
@@ -146,7 +146,7 @@ def test_anything_else_is_refused_with_plugin_epoch_and_value(returned: Any) -> 
 
 
 def test_the_rates_of_a_schedule_are_no_decisions() -> None:
-    """A decision for each epoch would bury the others."""
+    """The rates of a schedule are not decisions: one for each epoch would hide the others."""
     with Loop([LearningRateSchedule(halved)], epochs=3, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
             pass

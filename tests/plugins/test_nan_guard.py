@@ -27,7 +27,7 @@ def train(
     *others: Any,
     at_epoch_end: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A run with the losses of `epochs`, one sequence of batches an epoch; `at_epoch_end` is logged after the batches."""
+    """Train with the losses of `epochs`, one sequence of batches an epoch; `at_epoch_end` is logged after the batches."""
     with Loop([plugin, *others], epochs=len(epochs)) as loop:
         for epoch in loop.epochs():
             for loss in loop.batches(epochs[epoch]):
@@ -57,14 +57,14 @@ def test_finite_losses_let_the_run_complete() -> None:
 
 
 def test_a_bad_metric_at_the_end_of_an_epoch_stops_the_run() -> None:
-    """Validation's is looked at too; another metric may be NaN for good reasons, such as an AUC of one class."""
+    """The same metric of validation is checked too; any other may be NaN for good reasons, such as an AUC of one class."""
     run = train(NaNGuard(), [[1], [1]], at_epoch_end={"val_loss": INF, "val_auc": NAN})
     assert [(reason.metric, reason.epoch) for reason in run.stop_reasons] == [("val_loss", 0)]
     assert train(NaNGuard(), [[1]], at_epoch_end={"val_loss": 1.0, "val_auc": NAN}).outcome is Outcome.COMPLETED
 
 
 def test_the_monitored_metric_may_be_of_validation_only() -> None:
-    """If the metric that was asked about is bad, the vote is about it, whatever others are."""
+    """If several metrics are not finite, the vote names the monitored one."""
     run = train(NaNGuard("val_loss"), [[1]], at_epoch_end={"a": NAN, "val_loss": INF})
     assert [reason.metric for reason in run.stop_reasons] == ["val_loss"]
 
@@ -84,7 +84,7 @@ def test_action_raise_fails_the_run(batches: list[float], step: int) -> None:
 
 
 def test_action_raise_holds_at_the_end_of_an_epoch_too() -> None:
-    """A metric that only the end of the epoch shows raises as well."""
+    """A metric that exists only at the end of an epoch raises as well."""
     with pytest.raises(MetricError, match="nan_guard: val_loss is inf at epoch 1, step 1"):
         train(NaNGuard(action="raise"), [[1], [1]], at_epoch_end={"val_loss": INF})
 
@@ -145,13 +145,13 @@ def test_a_monitor_that_batches_lack_is_looked_at_when_the_epoch_ends() -> None:
 
 
 def test_a_metric_that_is_never_there_is_an_error() -> None:
-    """A guard that watches nothing is worse than none: the error names the nearest metric."""
+    """A monitor that is missing in an observation is an error that names the nearest metric."""
     with pytest.raises(MetricError, match=r"nan_guard: no metric 'los' at the end of epoch 1; .* Did you mean 'loss'\?"):
         train(NaNGuard("los"), [[1]])
 
 
-def test_missing_warn_and_skip_let_the_run_go_on() -> None:
-    """A guard that may watch nothing warns or keeps quiet, as it was asked to."""
+def test_missing_warn_and_skip_do_not_end_the_run() -> None:
+    """With missing='warn' a missing monitor is a warning, with 'skip' it is ignored."""
     with pytest.warns(HookcoreWarning, match="nan_guard: no metric 'los'"):
         assert train(NaNGuard("los", missing="warn"), [[1]]).outcome is Outcome.COMPLETED
     assert train(NaNGuard("los", missing="skip"), [[NAN]]).outcome is Outcome.COMPLETED
@@ -166,7 +166,7 @@ def test_one_object_serves_two_runs_from_fresh_state() -> None:
 
 @given(st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
 def test_stop_and_resume_looks_at_the_batches_of_never_stopping(every: int, cut: int, bad: int) -> None:
-    """For every cut, the state through JSON and into a new object gives the vote at the same step."""
+    """Wherever a run is cut, a new object with the state from JSON votes at the same step."""
 
     def votes(guard: NaNGuard, steps: range, carried: Any = None) -> list[int]:
         session = Engine([guard], autoload=False).start(Run(progress=Progress(step=steps.start)))

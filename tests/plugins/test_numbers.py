@@ -23,7 +23,7 @@ PATHS: dict[str, dict[str, Any]] = {
 
 
 def numbers(kind: type) -> dict[str, type]:
-    """The parameters of a plugin that take numbers, with the type that they have in Python."""
+    """Return the parameters of a plugin that take numbers, with their types in Python."""
     types = {field.alias: str(field.type) for field in attrs.fields(kind) if field.init}
     return {
         name: float if "float" in declared else int

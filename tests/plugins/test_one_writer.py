@@ -1,4 +1,4 @@
-"""One plugin of one run at a time writes a log: a second one is refused by name, and what ended or was abandoned gives way."""
+"""One plugin of one run at a time writes a log: a second one is refused by name, unless the run has ended or was abandoned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train(plugins: Any, epochs: int = 2) -> Run:
 
 
 def refused(*kinds: Any, path: Path) -> str:
-    """The error of a plugin, of `kinds`, that another keeps from writing."""
+    """Return the error of a plugin, of `kinds`, whose file another writes."""
     plugin = kinds[0](path)
     run = train([plugin])
     assert [(failure.hook, type(failure.error)) for failure in run.failures] == [("on_train_begin", HookcoreError)]
@@ -67,7 +67,7 @@ def test_two_plugins_of_one_run_do_not_write_one_file(tmp_path: Path, second: An
 @pytest.mark.parametrize("first", [CSVLog, JSONLog])
 @pytest.mark.parametrize("second", [CSVLog, JSONLog])
 def test_two_live_runs_do_not_write_one_file(tmp_path: Path, first: Any, second: Any) -> None:
-    """In a hook or on another thread, at any time of the first: also once it has replaced its file for a new column."""
+    """A second run is refused in a hook and on another thread, also after the first has replaced its file for a new column."""
     path = tmp_path / "log"
     told: list[str] = []
 
@@ -103,7 +103,7 @@ with Loop([CSVLog(sys.argv[1]) if sys.argv[2] == "CSVLog" else JSONLog(sys.argv[
 @pytest.mark.parametrize("kind", [CSVLog, JSONLog])
 @pytest.mark.parametrize("end", ["ends", "is killed"])
 def test_a_file_of_another_process_is_refused_until_that_ends(tmp_path: Path, kind: Any, end: str) -> None:
-    """However it ends; nothing is left beside the file that would have to be removed."""
+    """A file of another process is refused until that ends, in whatever way; no lock file is left beside it."""
     path = tmp_path / "log"
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, path, kind.__name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -127,7 +127,7 @@ def test_a_file_of_another_process_is_refused_until_that_ends(tmp_path: Path, ki
 
 @pytest.mark.parametrize("how", ["dropped", "not told of its exception", "same plugin"])
 def test_an_abandoned_run_gives_way(tmp_path: Path, how: str) -> None:
-    """A loop that was dropped, as in a notebook, and a framework's run that did not tell of its exception."""
+    """A dropped loop gives up its file, as in a notebook, and so does a framework's run that did not report its exception."""
     path, plugin = tmp_path / "log.csv", CSVLog(tmp_path / "log.csv")
     if how == "dropped":
         abandoned: Any = Loop([plugin], epochs=9).__enter__()
@@ -142,7 +142,7 @@ def test_an_abandoned_run_gives_way(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("kind", [CSVLog, JSONLog])
 def test_a_file_that_was_removed_is_locked_again(tmp_path: Path, kind: Any) -> None:
-    """The run writes a new one, which no other run gets."""
+    """If the file is removed, the run writes a new one, which is locked too."""
     path, told = tmp_path / "log", []
 
     def other() -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_was_removed_is_locked_again(tmp_path: Path, kind: Any) -> N
 
 @pytest.mark.parametrize("kind", [CSVLog, JSONLog])
 def test_a_file_that_was_moved_and_is_another_run_s_is_not_written(tmp_path: Path, kind: Any) -> None:
-    """The first run hears who has the name now, and the other run's file is as if it were alone."""
+    """The error of the first run names the run that has the file now, and that file is unchanged."""
     path = tmp_path / "log"
     other: list[Any] = []
 
@@ -170,7 +170,7 @@ def test_a_file_that_was_moved_and_is_another_run_s_is_not_written(tmp_path: Pat
 
 
 def test_a_plugin_that_was_disabled_holds_nothing(tmp_path: Path) -> None:
-    """Its run is data, and others may write its file, also while that run trains on."""
+    """A plugin that was disabled can be pickled, and others may write its file while its run continues."""
     path = tmp_path / "log.csv"
 
     def break_it() -> None:
@@ -189,7 +189,7 @@ def test_a_plugin_that_was_disabled_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_write_one_report(tmp_path: Path) -> None:
-    """Each would replace what the other has recorded; the second leaves it where it is."""
+    """A second run with the same report is refused, and leaves the record of the first unchanged."""
     told: list[str] = []
 
     def other() -> None:
@@ -203,12 +203,14 @@ def test_two_runs_do_not_write_one_report(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_does_not_write(tmp_path: Path) -> None:
-    """Whatever it calls there: the file is locked by its parent, and the child holds nothing when that ends."""
+    """A forked child is refused the file, also if the file was open when it forked: its parent holds the lock."""
     path, plugin = tmp_path / "log.jsonl", JSONLog(tmp_path / "log.jsonl")
     told = tmp_path / "told"
-    with Loop([plugin], epochs=1) as loop:
-        for _ in loop.epochs():
+    with Loop([plugin], epochs=2) as loop:
+        for epoch in loop.epochs():
             loop.log(loss=1.0)
+            if epoch == 0:  # the next epoch begins with the file open
+                continue
             child = os.fork()
             if not child:
                 try:
@@ -219,4 +221,4 @@ def test_a_forked_child_does_not_write(tmp_path: Path) -> None:
                     os._exit(0)
             os.waitpid(child, 0)
     assert "is in use: " in told.read_text()
-    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["epoch", "train_end"]
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["epoch", "epoch", "train_end"]

@@ -42,7 +42,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
-    """After each test every handler is what it was before."""
+    """Check that every handler after a test is the one from before it."""
     before = {number: signal.getsignal(number) for number in USUAL}
     yield
     after = {number: signal.getsignal(number) for number in USUAL}
@@ -53,7 +53,7 @@ def _handlers_are_put_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handling(number: int, handler: Any) -> Iterator[None]:
-    """The program's own handler, or SIG_IGN, within this context; it must be there at its end."""
+    """Install the program's own handler, or SIG_IGN, within this context; it must still be there at the end."""
     before = signal.signal(number, handler)
     try:
         yield
@@ -63,7 +63,7 @@ def handling(number: int, handler: Any) -> Iterator[None]:
 
 
 def calling(function: Callable[[Run], object], *, at: str, name: str = "calling") -> object:
-    """A plugin that calls `function(run)` in the hook `at`."""
+    """Return a plugin that calls `function(run)` in the hook `at`."""
 
     @hookimpl
     def hook(run: Run) -> None:
@@ -73,7 +73,7 @@ def calling(function: Callable[[Run], object], *, at: str, name: str = "calling"
 
 
 def sending(*numbers: int, at: str, epoch: int = 0) -> object:
-    """A plugin that sends signals to this process in the hook `at`, once."""
+    """Return a plugin that sends signals to this process in the hook `at`, once."""
     left = list(numbers)
 
     def send(run: Run) -> None:
@@ -86,7 +86,7 @@ def sending(*numbers: int, at: str, epoch: int = 0) -> object:
 def train(
     plugins: Iterable[object] | Engine, *, epochs: int = 2, body: Callable[[int], object] = lambda _: None, **more: Any
 ) -> Run:
-    """Epochs of two batches, then `body(epoch)`, then an evaluation of two batches."""
+    """Train epochs of two batches, `body(epoch)` and an evaluation of two batches each."""
     loop = Loop(plugins, epochs=epochs, **more)
     with loop:
         for epoch in loop.epochs():
@@ -100,7 +100,7 @@ def train(
 
 
 def ended(plugins: Iterable[object], *, by: type[BaseException] = Preempted, **more: Any) -> tuple[Run, BaseException]:
-    """A run that `by` ends, and that exception."""
+    """Train a run that an exception `by` ends, and return both."""
     engine = Engine(plugins, autoload=False)
     with pytest.raises(by) as caught:
         train(engine, **more)
@@ -109,7 +109,7 @@ def ended(plugins: Iterable[object], *, by: type[BaseException] = Preempted, **m
 
 
 def script(code: str) -> str:
-    """`code` with the names that it uses."""
+    """Return `code` with the imports that it needs."""
     names = """
         import logging, os, signal, sys
         from types import SimpleNamespace
@@ -167,7 +167,7 @@ def test_the_batch_is_finished_and_every_plugin_is_told(number: int, hook: str, 
 
 
 def test_the_handlers_are_there_before_the_other_plugins_begin() -> None:
-    """A signal in the `on_train_begin` of a plugin that is listed earlier, which may take its time, ends the run in order too."""
+    """A signal in the `on_train_begin` of a plugin that is listed earlier ends the run in order too."""
     run, _ = ended([sending(signal.SIGTERM, at="on_train_begin"), Preemption()])
     assert run.outcome is Outcome.PREEMPTED
 
@@ -225,7 +225,7 @@ def test_a_run_that_fails_by_itself_fails_by_its_own_error() -> None:
 
 
 def test_one_object_serves_one_run_after_another() -> None:
-    """What a run left behind, the signal and the time, is gone in the next; the next can be preempted too."""
+    """The next run has neither the signal nor the time of the run before, and can be preempted too."""
     preemption = Preemption()
     times = [preemption.seconds_to_end]
     ended([preemption, sending(signal.SIGTERM, at="on_batch_begin")])
@@ -243,7 +243,7 @@ def test_one_object_serves_one_run_after_another() -> None:
 def test_an_evaluation_that_is_waited_for_counts_against_the_deadline(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float, last: tuple[Any, ...], *, saved: bool, held: bool
 ) -> None:
-    """It is finished as long as a tenth of the time is left; then it is cut, every plugin is told, and nothing is saved."""
+    """An evaluation continues until a tenth of the time is left; then it is cut, plugins are notified, and nothing is saved."""
     clock, recording, trainee = Clock(), RecordingPlugin(), ScriptedTrainee()
     preemption = Preemption(deadline=30, clock=clock)
     driver = Driver(Engine([preemption, Checkpoint(tmp_path), recording], autoload=False))
@@ -271,7 +271,7 @@ def test_an_evaluation_that_is_waited_for_counts_against_the_deadline(
     assert recording.events[ends - 1] == last
     assert recording.hooks[-1] == "on_train_end"
     assert [path.name for path in tmp_path.glob("step-*")] == (["step-00000001"] if saved else [])
-    what = "what batch 1 in epoch 1 led to" if held else "the first batch of epoch 1, or its end"
+    what = "the events after batch 1 in epoch 1" if held else "the first batch of epoch 1, or its end"
     assert (f"SIGTERM received: not waiting for {what}: 0 s are left" in caplog.messages) is not saved
 
 
@@ -293,7 +293,7 @@ def test_an_accumulation_counts_against_the_deadline(tmp_path: Path, caplog: pyt
         driver.batch_end(updates=0)
     assert not list(tmp_path.glob("step-*"))
     assert "SIGTERM received: not waiting for the next update in epoch 1: 0 s are left" in caplog.messages
-    assert "checkpoint: no capture: what batch 3 led to was cut" in caplog.messages
+    assert "checkpoint: no capture: the events after batch 3 were cut" in caplog.messages
 
 
 # A second signal
@@ -351,7 +351,7 @@ def test_a_second_signal_kills_where_it_would_have_without_us(first: str, second
 
 
 def test_a_handler_of_the_programs_own_is_called_after_ours_each_time() -> None:
-    """It is called for the first signal, after it has interrupted the run, and for every later one, with its frame."""
+    """The program's handler is called for each signal, with its frame; for the first, after the run was interrupted."""
     seen: list[tuple[int, bool, bool]] = []
     engine = Engine([Preemption(), sending(*[signal.SIGTERM] * 3, at="on_batch_begin")], autoload=False)
 
@@ -365,14 +365,14 @@ def test_a_handler_of_the_programs_own_is_called_after_ours_each_time() -> None:
 
 
 def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
-    """Under `nohup` and its like nothing is handled, and the run continues."""
+    """A signal that the process ignores, as under `nohup`, is not handled, and the run continues."""
     with handling(signal.SIGTERM, signal.SIG_IGN):
         run = train([Preemption(), sending(signal.SIGTERM, signal.SIGTERM, at="on_batch_begin")])
     assert run.outcome is Outcome.COMPLETED
 
 
 def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Python could not put it back; the log says which signal is not handled, and the others are."""
+    """A handler that is not Python's stays, as Python could not put it back; the log names the signal; others are handled."""
     known = signal.getsignal
     monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGUSR1 else known(number))
     during: list[Any] = []
@@ -384,7 +384,7 @@ def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_handlers_are_put_back_however_the_others_end(fails: bool) -> None:  # noqa: FBT001 - a test's parameter
-    """They are put back after every other plugin's `on_train_end`, wrappers too, be it that one raises, Ctrl-C included."""
+    """Handlers are put back after every other plugin's `on_train_end`, also a wrapper's, even if one raises or Ctrl-C comes."""
     before = signal.getsignal(signal.SIGTERM)
     seen: list[bool] = []
 
@@ -402,7 +402,7 @@ def test_handlers_are_put_back_however_the_others_end(fails: bool) -> None:  # n
 
 
 def test_a_handler_that_was_installed_on_top_is_left_there(caplog: pytest.LogCaptureFixture) -> None:
-    """What a later one has put in place stays, the log names it, and ours passes on what that one passes to it."""
+    """A handler that was installed later stays, the log names the signal, and ours passes on what it gets from that one."""
     before = signal.getsignal(signal.SIGINT)
     ours: list[Any] = []
     passed: list[int] = []
@@ -431,7 +431,7 @@ def test_a_handler_that_was_installed_on_top_is_left_there(caplog: pytest.LogCap
 
 
 def test_both_of_two_nested_runs_are_preempted() -> None:
-    """A signal in a run within a run ends both, the inner first, each with its outcome."""
+    """A signal in a run within a run ends both, first the inner one, each with its outcome."""
     inner = Engine([Preemption(), sending(signal.SIGTERM, at="on_batch_begin")], autoload=False)
     run, exception = ended([Preemption(), calling(lambda _: train(inner), at="on_batch_begin")])
     assert inner.run is not None
@@ -464,7 +464,7 @@ def test_two_runs_that_end_in_the_order_in_which_they_began_leave_nothing_behind
 
 
 def abandon(engine: Engine) -> None:
-    """A run that begins, and is abandoned."""
+    """Begin a run, and abandon it."""
     engine.start(Run(), training=False).train_begin()
     gc.collect()
 
@@ -479,7 +479,7 @@ def test_the_handlers_of_a_run_that_is_gone_pass_everything_on() -> None:
 
 
 def test_a_run_after_one_that_is_gone_ends_in_order() -> None:
-    """What an abandoned run has left is no handler of the program's own: another plugin's run finishes its batch."""
+    """The handler of an abandoned run is not taken for the program's: the run of another plugin finishes its batch."""
     abandon(Engine([Preemption()], autoload=False))
     recording = RecordingPlugin()
     ended([Preemption(), sending(signal.SIGINT, at="on_batch_begin"), recording], by=KeyboardInterrupt)
@@ -497,7 +497,7 @@ def test_the_second_signal_to_an_abandoned_run_goes_through() -> None:
 
 
 def test_the_next_run_of_the_plugin_puts_back_what_an_abandoned_one_left() -> None:
-    """It starts without the earlier one's signal, and its end leaves the handlers that were installed before both."""
+    """A plugin's next run starts without the earlier signal, and at its end the handlers from before both runs are back."""
     session = (engine := Engine([Preemption()], autoload=False)).start(Run())
     session.train_begin()
     signal.raise_signal(signal.SIGTERM)
@@ -526,7 +526,7 @@ def in_thread(function: Callable[[], object]) -> None:
 
 
 def test_a_run_in_a_thread_says_that_it_handles_no_signals() -> None:
-    """It warns with the reason, installs nothing and completes."""
+    """A run outside of the main thread warns with the reason, installs no handler and completes."""
     before = [signal.getsignal(number) for number in USUAL]
     during: list[Any] = []
     watch = calling(lambda _: during.extend(signal.getsignal(number) for number in USUAL), at="on_batch_begin")
@@ -536,7 +536,7 @@ def test_a_run_in_a_thread_says_that_it_handles_no_signals() -> None:
 
 
 def test_a_run_that_began_in_the_main_thread_may_end_in_another(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing can be put back there, the log tells why, and signals pass through what is left."""
+    """A run that ends outside of the main thread cannot put handlers back: the log gives the reason; signals are passed on."""
     before = [signal.getsignal(number) for number in USUAL]
     session = Engine([Preemption()], autoload=False).start(Run())
     session.train_begin()
@@ -551,7 +551,7 @@ def test_a_run_that_began_in_the_main_thread_may_end_in_another(caplog: pytest.L
 
 
 def test_a_process_forked_in_the_run_dies_by_what_its_parent_sends() -> None:
-    """The handlers that it inherits do not keep a worker from being terminated, and its parent trains on."""
+    """A forked worker can be terminated despite the handlers that it inherits, and its parent continues to train."""
     done = child("""
         def fork(run):
             pid = os.fork()
@@ -568,7 +568,7 @@ def test_a_process_forked_in_the_run_dies_by_what_its_parent_sends() -> None:
 
 
 def test_the_process_exits_with_the_signals_status() -> None:
-    """A script that catches nothing finishes its batch, says on the log how the time was used, and exits with 143, silently."""
+    """A script that catches nothing finishes its batch, logs how the time was used, and exits with 143 without a traceback."""
     done = child("""
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
         train(at("on_batch_begin", lambda run: os.kill(os.getpid(), signal.SIGTERM)))
@@ -581,7 +581,7 @@ def test_the_process_exits_with_the_signals_status() -> None:
 
 
 def test_ctrl_c_ends_the_process_as_ever() -> None:
-    """SIGINT that is not caught ends with a traceback and by the signal, after the batch."""
+    """After a SIGINT that is not caught the process ends by the signal, with a traceback, after the batch."""
     done = child("""train(at("on_batch_begin", lambda run: os.kill(os.getpid(), signal.SIGINT)))""")
     assert done.stdout == "batch 0\n"
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
@@ -612,7 +612,7 @@ def test_a_signal_from_another_process_ends_the_run_after_the_batch() -> None:
 def report(
     caplog: pytest.LogCaptureFixture, *plugins: object, deadline: float | None = 30, **more: Any
 ) -> tuple[str, str, float]:
-    """The level and text of what is logged of a signal 5 seconds before the end, and the time measured."""
+    """Return the level and text of the log for a signal 5 seconds before the end, and the time measured."""
     clock = Clock()
     preemption = Preemption(deadline=deadline, clock=clock)
 
@@ -644,7 +644,7 @@ def test_the_log_says_how_the_time_was_used(
 
 
 def test_the_log_names_the_newest_checkpoint(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """One that became durable in the last moment counts, even in `on_train_end`."""
+    """A checkpoint that becomes durable at the last moment, even in `on_train_end`, is named."""
 
     def announce(run: Run) -> None:
         run.checkpoint_saved(SavedCheckpoint(tmp_path / f"step-{run.progress.step}", run.progress.epoch, run.progress.step))
@@ -667,7 +667,7 @@ def test_without_a_signal_nothing_is_said(caplog: pytest.LogCaptureFixture) -> N
 
 
 def descend(directory: Path, *plugins: object, resume: bool = False) -> tuple[list[float], dict[str, list[float]], list[int]]:
-    """Three epochs of three batches that move a weight, saved in `directory`; the weights, the history, the batches trained."""
+    """Train three epochs of three batches, saved in `directory`; return the weights, the history and the batches trained."""
     trained: list[int] = []
     trainee = ScriptedTrainee()
     loop = Loop(
@@ -735,7 +735,7 @@ def test_the_log_names_the_checkpoint_that_the_run_resumed_from_if_none_is_newer
         (["SIG_IGN"], "such as 'SIGTERM', got 'SIG_IGN'."),
         (15, "such as 'SIGTERM', got 15."),
         ([signal.SIGTERM], "such as 'SIGTERM', got <Signals.SIGTERM: 15>."),
-        ((), "signals must be names of signals such as 'SIGTERM', got none."),
+        ((), "signals must be at least one name of a signal such as 'SIGTERM', got ()."),
         (("SIGTERM", "SIGKILL"), "no process can handle SIGKILL."),
         ("SIGSTOP", "no process can handle SIGSTOP."),
     ],
@@ -749,7 +749,7 @@ def test_a_signal_that_cannot_be_handled_is_refused(signals: Any, message: str) 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("inf"), float("nan"), "30", True])
 def test_a_deadline_outside_its_range_is_refused(deadline: Any) -> None:
-    """The error says what was expected."""
+    """A deadline that is not a finite number above 0 or None is refused, with the value."""
     with pytest.raises(ParameterError, match="Preemption: deadline must be a finite number above 0 or None, got"):
         Preemption(deadline=deadline)
 
@@ -770,7 +770,7 @@ def test_a_usual_signal_that_the_platform_lacks_is_left_out(monkeypatch: pytest.
 
 
 def test_only_the_signals_asked_for_are_handled() -> None:
-    """The others do what they did before; Ctrl-C is handled by the loop, in every run."""
+    """Signals that were not chosen keep their actions; Ctrl-C is handled by the loop, in every run."""
     during: list[Any] = []
     watch = calling(lambda _: during.extend(signal.getsignal(number) for number in USUAL), at="on_batch_begin")
     before = [signal.getsignal(number) for number in USUAL]

@@ -30,7 +30,7 @@ def train(
     start: int = 0,
     resume: Mapping[str, Any] | None = None,
 ) -> tuple[Run, list[float]]:
-    """A run with the metrics of `series`, one mapping for each epoch, and the learning rate after each epoch."""
+    """Train a run with the metrics of `series`, one mapping for each epoch; return it with the rate after each epoch."""
     trainee = ScriptedTrainee(learning_rate=learning_rate)
     loop = Loop(
         [*resuming(plugin, resume), plugin],
@@ -48,14 +48,14 @@ def train(
 
 
 def cuts(plugin: ReduceLROnPlateau, values: Sequence[float], **kwargs: Any) -> list[int]:
-    """The epochs at whose end the learning rate was reduced, over the monitored values `values`."""
+    """Return the epochs at whose end the learning rate was reduced, over the monitored values `values`."""
     run, _ = train(plugin, [{plugin.monitor: value} for value in values], **kwargs)
     return [decision.epoch for decision in run.decisions if decision.kind == "learning_rate"]
 
 
 @pytest.mark.parametrize(("patience", "expected"), [(0, [1, 2, 3]), (1, [1, 2, 3]), (2, [2]), (3, [3]), (4, [])])
 def test_the_rate_falls_after_patience_observations_without_improvement(patience: int, expected: list[int]) -> None:
-    """Flat from epoch 0 it falls at epoch `patience`, and waits as long again; 0 and 1 both cut at the first."""
+    """On a flat series the rate falls at epoch `patience` and again after as many; 0 and 1 both reduce at the first."""
     assert cuts(ReduceLROnPlateau("loss", patience=patience), [1] * 4) == expected
 
 
@@ -76,7 +76,7 @@ def test_the_new_rate_is_the_old_times_the_factor() -> None:
 
 
 def test_a_reduction_is_a_decision_with_its_reason() -> None:
-    """The decision names the plugin, both rates, the metric, how long it waited and the best value."""
+    """The decision names the plugin, both rates, the metric, the observations without improvement and the best value."""
     run, _ = train(ReduceLROnPlateau("loss", factor=0.5, patience=2), [{"loss": value} for value in (1, 3, 2)])
     (decision,) = run.decisions
     assert (decision.plugin, decision.kind, decision.epoch) == ("reduce_lr_on_plateau", "learning_rate", 2)
@@ -92,7 +92,7 @@ def test_better_is_strict_and_by_more_than_min_delta(mode: Any, sign: int) -> No
 
 
 def test_min_delta_is_a_ten_thousandth_by_default() -> None:
-    """A change below 0.0001 is a plateau."""
+    """By default a change of less than 0.0001 is not an improvement."""
     assert cuts(ReduceLROnPlateau("loss", patience=1), [1, 0.99995, 0.9998]) == [1]
 
 
@@ -111,7 +111,7 @@ def test_the_cooldown_is_exactly_as_many_observations_as_it_says(cooldown: int, 
 
 
 def test_an_improvement_during_the_cooldown_becomes_best() -> None:
-    """What is seen while cooling down is not waited for, but it is seen."""
+    """An observation in the cooldown does not use up patience, but may become the best."""
     plugin = ReduceLROnPlateau("loss", patience=1, cooldown=2)
     assert cuts(plugin, [5, 5, 1, 5, 4, 0, 0]) == [1, 4]
 
@@ -131,14 +131,14 @@ def test_min_lr_never_raises_the_rate() -> None:
 
 
 def test_no_reduction_if_a_rate_kept_in_single_precision_is_min_lr() -> None:
-    """The float32 nearest to min_lr is min_lr: a reduction to it would repeat for ever."""
+    """The float32 nearest to min_lr counts as min_lr: otherwise the same reduction would be repeated forever."""
     float32_of_a_tenth = 0.10000000149011612
     run, _ = train(ReduceLROnPlateau("loss", patience=1, min_lr=0.1), [{"loss": 1}] * 3, learning_rate=float32_of_a_tenth)
     assert not run.decisions
 
 
 def test_no_cooldown_begins_if_nothing_was_reduced() -> None:
-    """At min_lr the waiting continues, so that a rate raised from outside is reduced at once."""
+    """At min_lr observations still count, so that a rate that others raise is reduced at once."""
     plugin = ReduceLROnPlateau("loss", factor=0.5, patience=2, cooldown=9, min_lr=1.0)
     trainee = ScriptedTrainee(learning_rate=1.0)
     with Loop([plugin], epochs=6, trainee=trainee) as loop:
@@ -156,7 +156,7 @@ def test_no_cooldown_begins_if_nothing_was_reduced() -> None:
 def test_auto_takes_the_direction_that_the_trainee_declares_else_the_table(
     monitor: str, declared: Any, expected: list[int]
 ) -> None:
-    """The trainee's word comes before the table of well-known names."""
+    """The direction that the trainee declares comes before the table of well-known names."""
     trainee = ScriptedTrainee(directions={monitor: declared} if declared else {})
     with Loop([ReduceLROnPlateau(monitor, patience=1)], epochs=3, trainee=trainee) as loop:
         for epoch in loop.epochs():
@@ -186,7 +186,7 @@ def test_a_trainee_without_a_learning_rate_is_refused_before_training(trainee: S
 
 
 def test_a_missing_metric_is_an_error_under_the_plugins_name() -> None:
-    """It lists what is there and the nearest name."""
+    """The error for a missing metric lists the metrics that exist and the nearest name."""
     with pytest.raises(MetricError) as caught:
         train(ReduceLROnPlateau("val_los", mode="min"), [{"loss": 1, "val_loss": 2}])
     assert str(caught.value) == (
@@ -195,14 +195,14 @@ def test_a_missing_metric_is_an_error_under_the_plugins_name() -> None:
 
 
 def test_patience_and_cooldown_count_observations_if_validation_is_not_every_epoch() -> None:
-    """Epochs without validation are no error, and use neither patience nor cooldown up."""
+    """Epochs without validation are not an error, and use up neither patience nor cooldown."""
     series = [{"loss": 1.0} | ({"val_loss": 1.0} if epoch % 2 else {}) for epoch in range(16)]
     run, _ = train(ReduceLROnPlateau(patience=2, cooldown=1), series, validation_freq=2)
     assert [decision.epoch for decision in run.decisions] == [5, 11]
 
 
 def test_one_object_serves_two_runs_from_fresh_state() -> None:
-    """Neither the best value, nor the waiting, nor the cooldown of the first run is there in the second."""
+    """The second run starts without the best value, the count and the cooldown of the first."""
     plugin = ReduceLROnPlateau("loss", patience=2, cooldown=5)
     assert cuts(plugin, [1, 1, 1]) == [2]
     assert cuts(plugin, [9, 9, 9]) == [2]
@@ -224,7 +224,7 @@ def test_one_object_serves_two_runs_from_fresh_state() -> None:
 def test_stop_and_resume_gives_the_rates_of_never_stopping(
     values: list[float], parameters: dict[str, Any], data: st.DataObject
 ) -> None:
-    """For every cut, the state through JSON and into a new object gives the same learning rate after every epoch."""
+    """Wherever a run is cut, a new object with the state from JSON gives the same learning rate after every epoch."""
     cut = data.draw(st.integers(0, len(values) - 1))
     series = [{"m": value} for value in values]
     _, expected = train(ReduceLROnPlateau("m", **parameters), series)

@@ -1,4 +1,4 @@
-"""The state that a plugin loads comes from a file: it fits, or it is refused by its field, and nothing of it is taken over."""
+"""The state that a plugin loads comes from a file: it fits, or it is refused by the name of the field, and not loaded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytest.importorskip("tensorboard")
 
 @attrs.define(eq=False)
 class Viewed(ScriptedTrainee):
-    """A trainee with activations, in which nothing is seen."""
+    """A trainee that has activations, of no layer."""
 
     def activations(self, data: object, samples: int = 1) -> dict[str, Any]:
         del data, samples
@@ -83,7 +83,7 @@ STATES: dict[str, Any] = {
     },
     "time_limit": {"elapsed": FLOAT},
 }
-"""What each plugin's state is made of: a set has alternatives, a list items, a tuple a place for each, `*` any name."""
+"""The types in each plugin's state: a set has alternatives, a list equal items, a tuple an item for each place, `*` any name."""
 
 
 def fits(value: Any, shape: Any) -> bool:
@@ -114,7 +114,7 @@ def session(root: Path) -> Session:
 
 @functools.cache
 def captured() -> Capture:
-    """A run that was cut in its third epoch, in which every plugin has a state."""
+    """Train a run up to its third epoch, in which every plugin has a state, and return its capture."""
     with tempfile.TemporaryDirectory() as root:
         one = session(Path(root))
         one.train_begin()
@@ -154,7 +154,7 @@ def places(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A plugin, and the record with its state changed in one place or two: replaced, removed, added to, or another plugin's."""
+    """Draw a plugin, and the record with its state changed in one or two places: replaced, removed, added, or another's."""
     record = recorded()
     name = draw(st.sampled_from(sorted(STATES)))
     for _ in range(draw(st.integers(1, 2))):
@@ -206,7 +206,7 @@ def states(one: Session) -> dict[str, str]:
 
 
 def test_real_states_fit() -> None:
-    """Every plugin that has a state is among them, and takes its own back."""
+    """Every plugin with a state is covered, and loads its own state."""
     have_state = {kind.__name__ for name in shipped.__all__ if hasattr(kind := getattr(shipped, name), "load_state_dict")}
     one = loaded(recorded())
     assert {type(registered.plugin).__name__ for registered in one._plugins} == have_state
@@ -230,12 +230,12 @@ def test_real_states_fit() -> None:
         ("checkpoint", {"waited": 10**30}, "waited must be a whole number of at least 0, got 1000"),
         ("reduce_lr_on_plateau", {"cooling": -1}, "cooling must be a whole number of at least 0, got -1"),
         ("early_stopping", {"by_steps": 0}, "by_steps must be true or false, got 0"),
-        ("report", {"parts": [{"began": 1.0}]}, r"parts\[0\].seconds must be there, got None"),
+        ("report", {"parts": [{"began": 1.0}]}, r"parts\[0\].seconds must be present, got None"),
         ("tensorboard", {"events": {"train": "x"}}, "events.train must be a whole number of at least 0, got 'x'"),
     ],
 )
 def test_the_error_names_plugin_and_field(name: str, change: dict[str, Any], message: str) -> None:
-    """With its value, and with what was expected."""
+    """The error names the field, its value and what was expected."""
     record = recorded()
     record["plugins"][name]["state"] |= json.loads(state.dumps(change))
     with pytest.raises(CheckpointError, match=f"Plugin '{name}' could not load its saved state: ParameterError: {message}"):
@@ -244,8 +244,8 @@ def test_the_error_names_plugin_and_field(name: str, change: dict[str, Any], mes
 
 @pytest.mark.parametrize(("name", "field"), [("time_limit", "elapsed"), ("nan_guard", "last_step"), ("early_stopping", "best")])
 def test_a_field_that_is_missing_is_named(name: str, field: str) -> None:
-    """It is not taken for the value of a fresh plugin."""
+    """A field that is missing is an error: it does not get the value of a fresh plugin."""
     record = recorded()
     del record["plugins"][name]["state"][field]
-    with pytest.raises(CheckpointError, match=f"Plugin '{name}' .*: {field} must be there, got None"):
+    with pytest.raises(CheckpointError, match=f"Plugin '{name}' .*: {field} must be present, got None"):
         loaded(record)

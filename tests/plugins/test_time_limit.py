@@ -29,7 +29,7 @@ class Clock:
 def train(
     limit: TimeLimit, clock: Clock, *, epochs: int = 3, batches: int = 3, a_batch: float = 0.0, validation: float = 0.0
 ) -> Run:
-    """A run in which a batch takes `a_batch` seconds and the validation after it `validation`."""
+    """Train a run in which a batch takes `a_batch` seconds and the validation after it `validation`."""
     with Loop([limit], epochs=epochs) as loop:
         for _ in loop.epochs():
             for _batch in loop.batches(range(batches)):
@@ -39,7 +39,7 @@ def train(
 
 
 def test_it_stops_after_the_batch_in_which_the_limit_was_reached() -> None:
-    """The limit counts from the beginning of training, and reaching it exactly is reaching it; one vote is given."""
+    """The limit counts from the beginning of training, the exact limit counts as reached, and one vote is given."""
     clock = Clock()
     run = train(TimeLimit(seconds=10, clock=clock), clock, a_batch=2.5)
     assert [(reason.epoch, reason.step) for reason in run.stop_reasons] == [(1, 4)]
@@ -47,14 +47,14 @@ def test_it_stops_after_the_batch_in_which_the_limit_was_reached() -> None:
 
 
 def test_it_stops_after_an_epoch_whose_validation_reached_the_limit() -> None:
-    """The end of an epoch looks at the clock too."""
+    """The limit is checked at the end of an epoch too."""
     clock = Clock()
     run = train(TimeLimit(seconds=10, clock=clock), clock, a_batch=1, validation=7)
     assert [(reason.epoch, reason.step) for reason in run.stop_reasons] == [(0, 3)]
 
 
 def test_a_run_within_the_limit_completes() -> None:
-    """Less than the limit is not the limit."""
+    """A run that takes less than the limit completes."""
     clock = Clock()
     run = train(TimeLimit(seconds=9.1, clock=clock), clock, a_batch=1)
     assert run.outcome is Outcome.COMPLETED
@@ -92,7 +92,7 @@ def test_the_vote_gives_the_limit_and_the_time_elapsed(given_limit: dict[str, fl
 def test_time_spent_before_a_resume_counts_and_the_time_between_does_not(
     durations: list[int], seconds: int, data: st.DataObject
 ) -> None:
-    """For every cut, the state through JSON, into a new object on another machine's clock, stops at the same epoch."""
+    """Wherever a run is cut, a new object with the state from JSON stops at the same epoch, by another machine's clock."""
 
     def stop(limit: TimeLimit, clock: Clock, start: int, end: int, carried: Any = None) -> int | None:
         loop = Loop([*resuming(limit, carried), limit], epochs=end, initial_epoch=start)
@@ -115,7 +115,7 @@ def test_time_spent_before_a_resume_counts_and_the_time_between_does_not(
 
 
 def test_one_object_serves_two_runs_from_fresh_state() -> None:
-    """The time that the first run used is not the second one's."""
+    """The second run of a plugin does not count the time of the first."""
     clock = Clock()
     limit = TimeLimit(seconds=10, clock=clock)
     assert train(limit, clock, a_batch=1).outcome is Outcome.COMPLETED
@@ -132,7 +132,7 @@ def test_a_limit_outside_its_range_is_refused(parameter: str, value: Any) -> Non
 
 
 def test_no_limit_at_all_is_refused() -> None:
-    """A time limit without a time is a mistake."""
+    """A time limit without a time is refused."""
     with pytest.raises(ParameterError, match="TimeLimit: give a limit in seconds, minutes or hours"):
         TimeLimit()
 
@@ -144,5 +144,5 @@ def test_a_clock_must_be_a_function() -> None:
 
 
 def test_it_can_be_asked_for_by_a_spec_string() -> None:
-    """A limit in the catalogue's own words is a number of hours."""
+    """A spec string gives the limit in hours."""
     assert Engine(["time_limit:hours=1.5"], autoload=False)["time_limit"].hours == 1.5

@@ -1,9 +1,9 @@
 """Record the steps that change the disk, and build each state in which a loss of power may leave it.
 
-The model is what POSIX allows: a step that was not synced may be on the disk or not, whatever came after it; written data may
-also be there in part, or as zeros. `disk.sync` of a file makes its data last, and that of a directory the names in it. A
-rename is atomic until one of its two directories is synced. What a library writes into a temporary directory is written, in one
-piece, before the next step of ours.
+The model is what POSIX allows. A step that was not synced may be on the disk or not, independently of later steps; written data
+may also be there in part, or as zeros. `disk.sync` makes the data of a file durable, or the names in a directory. A rename is
+atomic until one of its two directories is synced. What a library writes into a temporary directory is one step, before the next
+step of `disk`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import pytest
 
 ROOT: Final = 0
-"""The number of the directory that all is in."""
+"""The number of the directory that contains everything."""
 
 
 @attrs.frozen
 class Named:
-    """Names that change at once: in which directory, which name, and the number of what has it then, or None."""
+    """Names that change in one step: for each the directory, the name, and the number of what has the name then, or None."""
 
     changes: tuple[tuple[int, str, int | None], ...]
     label: str
@@ -65,32 +65,32 @@ class Synced:
     number: int
     label: str
     site: str
-    """The function that asks for it, and which of its syncs it is."""
+    """The function that syncs, and the line in it."""
 
 
 @attrs.frozen
 class Promised:
-    """From here on this much is promised, whatever the promises of a test are."""
+    """A promise that holds from here on, in the terms of a test."""
 
     promise: Any
     label: str = "a promise"
 
 
 LONG: Final = settings.get_current_profile_name() == "long"
-"""Whether there is time for all states with one departure more."""
+"""Whether there is time for all states with one more departure."""
 Step: TypeAlias = Named | Written | Cut | Synced | Promised
 Tree: TypeAlias = tuple[tuple[str, Any], ...]
 """A directory: sorted names, each with the content of the file as bytes, or with a tree."""
 
 
 class PowerLossError(BaseException):
-    """Ends a process like a kill: no step is taken after it."""
+    """The process is killed: no step follows."""
 
 
 class Recorder:
-    """Records the steps below `root`, which exists and is empty. Put into `disk` by `install`.
+    """Record the steps below `root`, which exists and is empty. `install` puts the recorder into `disk`.
 
-    After `dies_after` more steps each further one raises `PowerLossError` instead, and if it `is_dead` nothing is done.
+    After `dies_after` more steps every step raises `PowerLossError`, and once it `is_dead` steps do nothing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -105,7 +105,7 @@ class Recorder:
         self._lock = threading.RLock()
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Record whatever is changed through `disk` until `patch` is undone."""
+        """Record every change through `disk` until `patch` is undone."""
         recorders: dict[str, Callable[..., Callable[[Any], None] | None]] = {
             name.removeprefix("_of_"): getattr(self, name) for name in dir(self) if name.startswith("_of_")
         }
@@ -113,7 +113,7 @@ class Recorder:
             patch.setattr(disk, name, self._recording(getattr(disk, name), recorder))
 
     def promise(self, promise: Any) -> None:
-        """Record that `promise` is given now."""
+        """Record that `promise` holds from now on."""
         self.trace.append(Promised(promise, f"the promise {promise}"))
 
     def _recording(self, real: Callable[..., Any], recorder: Callable[..., Callable[[Any], None] | None]) -> Callable[..., Any]:
@@ -182,7 +182,7 @@ class Recorder:
             self._sizes[number] = length
 
     def _adopt(self) -> None:
-        """Record what others than `disk` have written: into temporary directories only."""
+        """Record what was written without `disk`, which may only be in temporary directories."""
         for path in sorted(path for directory in self._temporary if directory.exists() for path in directory.rglob("*")):
             if self._at(path)[2] is None:
                 is_directory = path.is_dir()
@@ -190,7 +190,7 @@ class Recorder:
                 if not is_directory:
                     self._write(number, path.read_bytes(), self._label("library writes", path))
 
-    # The operations. Each is recorded before it is done; what it returns is called with the result.
+    # The operations. Each recorder is called before its operation, and what it returns after it, with the result.
 
     def _of_mkdir(self, path: Path, *, exist_ok: bool = False) -> None:
         del exist_ok
@@ -259,7 +259,7 @@ class Recorder:
 
 
 def _site() -> str:
-    """Where in our code a sync is asked for."""
+    """Return the place in hookcore's code that syncs."""
     frame: Any = sys._getframe()
     while Path(frame.f_code.co_filename).name in {"crashes.py", "disk.py"}:
         frame = frame.f_back
@@ -300,7 +300,7 @@ class _Disk:
             self.contents[step.number] = before[: step.offset] + content + before[step.offset + len(content) :]
 
     def tree(self, directories: frozenset[int], number: int = ROOT) -> Tree:
-        """What is found in the directory `number`. What is in a temporary directory is only there or not: no reader reads it."""
+        """Return what is in the directory `number`. Of a temporary one, which is never read, only whether it is empty counts."""
         found: list[tuple[str, Any]] = []
         for name, below in sorted(self.names.get(number, {}).items()):
             if below not in directories:
@@ -314,7 +314,7 @@ class _Disk:
 
 @attrs.frozen
 class Crash:
-    """A state after a loss of power: when, what departs from the full state, what is on the disk, and what was promised."""
+    """A state after a loss of power: the last step, the departures from the full state, the disk, and the promise."""
 
     after: str
     departures: tuple[str, ...]
@@ -326,7 +326,7 @@ class Crash:
 
 
 def directories_of(trace: list[Step]) -> frozenset[int]:
-    """The numbers of the directories that were made."""
+    """Return the numbers of the directories that were made."""
     made = {step.changes[0][2] for step in trace if isinstance(step, Named) and step.label.startswith(("mkdir", "library mkdir"))}
     return frozenset(number for number in made if number is not None)
 
@@ -335,7 +335,7 @@ Moment: TypeAlias = tuple[Step, Any, _Disk, list[Step]]
 
 
 def moments(trace: list[Step]) -> Iterator[Moment]:
-    """Yield each moment at which new states become possible: the step, the promise, what is certain, and what is pending."""
+    """Yield each moment at which new states become possible: the step, the promise, the certain state and the pending steps."""
     certain, pending, promise = _Disk(), list[Step](), None
     for step in trace:
         if isinstance(step, Synced):
@@ -356,7 +356,7 @@ def moments(trace: list[Step]) -> Iterator[Moment]:
 
 
 def _split(step: Step, number: int) -> tuple[Step | None, Step | None]:
-    """What a sync of `number` makes certain of a step, and what it does not: a rename between directories is two then."""
+    """Return the part of a step that a sync of `number` makes certain, and the rest: a rename changes two directories."""
     if isinstance(step, Named):
         done = tuple(change for change in step.changes if change[0] == number)
         rest = tuple(change for change in step.changes if change[0] != number)
@@ -380,12 +380,12 @@ def crashes(trace: list[Step], at_most: int = 2) -> Iterator[Crash]:
 
 
 def hows_of(step: Step) -> tuple[str, ...]:
-    """How a step that is not synced may be missing."""
+    """Return the ways in which a step that was not synced may be missing."""
     return _TORN if isinstance(step, Written) else (ABSENT,)
 
 
 def left(moment: Moment, departures: dict[int, str], directories: frozenset[int]) -> Crash:
-    """The state in which some of the pending steps are missing, as `departures` says by their places."""
+    """Return the state in which the pending steps at the places in `departures` are missing, in the way given there."""
     step, promise, certain, pending = moment
     found = certain.copy()
     for place, other in enumerate(pending):
@@ -396,7 +396,7 @@ def left(moment: Moment, departures: dict[int, str], directories: frozenset[int]
 
 @st.composite
 def any_crash(draw: st.DrawFn, trace: list[Step]) -> Crash:
-    """A state in which any number of steps is missing or torn."""
+    """Draw a state in which any number of steps is missing or torn."""
     moment = draw(st.sampled_from(list(moments(trace))))
     missing = {place: how for place, other in enumerate(moment[3]) if (how := draw(st.sampled_from(("", *hows_of(other)))))}
     return left(moment, missing, directories_of(trace))
@@ -406,17 +406,17 @@ def any_crash(draw: st.DrawFn, trace: list[Step]) -> Crash:
 
 
 def syncs(trace: list[Step]) -> set[str]:
-    """Where in the code the syncs of `trace` are asked for."""
+    """Return the places in the code from which `trace` has syncs."""
     return {step.site for step in trace if isinstance(step, Synced)}
 
 
 def without(trace: list[Step], site: str) -> list[Step]:
-    """What would be recorded if the code at `site` did not sync."""
+    """Return what would be recorded if the code at `site` did not sync."""
     return [step for step in trace if not (isinstance(step, Synced) and step.site == site)]
 
 
 def swaps(trace: list[Step]) -> Iterator[tuple[str, list[Step]]]:
-    """What would be recorded if two neighbouring steps came the other way round, unless `_NO_FAULT` has a reason."""
+    """Yield what would be recorded with two neighbouring steps swapped, unless `_NO_FAULT` has an excuse."""
     for place, (first, second) in enumerate(itertools.pairwise(trace)):
         if not any(excuses(first, second) for excuses in _NO_FAULT.values()):
             yield f"{second.label} before {first.label}", [*trace[:place], second, first, *trace[place + 2 :]]
@@ -434,29 +434,29 @@ _NO_FAULT: Final[dict[str, Callable[[Step, Step], bool]]] = {
     "a replaced checkpoint has no use while the one in its place exists, and that is removed after another sync only": (
         lambda _, second: "removed-.writing-replaced-" in second.label
     ),
-    "whoever resumes cuts all event files again, until a later checkpoint counts what is in them": (
+    "a resumed run cuts all event files again, until a later checkpoint counts their events": (
         lambda first, second: isinstance(first, Synced) and second.label.startswith("unlink") and "tfevents" in second.label
     ),
-    "a temporary directory may be begun earlier, or later than what has nothing to do with it": lambda first, second: any(
+    "a temporary directory may be made earlier or later than unrelated files": lambda first, second: any(
         _is_temporary(step) and step.label.startswith(("mkdir", "create", "library")) for step in (first, second)
     ),
-    "what has a temporary name for good may be removed later, and in any order": lambda first, second: any(
+    "what keeps a temporary name may be removed later, and in any order": lambda first, second: any(
         _is_temporary(step) and isinstance(other, Promised | Named) for step, other in ((first, second), (second, first))
     ),
     "a lock does not outlive its process": lambda first, second: any(
         isinstance(step, Named) and step.label.endswith("/.lock") for step in (first, second)
     ),
 }
-"""Why it is no fault if the second of two steps comes before the first: then at most states without consequence are new."""
+"""Why two steps may be swapped without a fault: the states that are new then have no consequence."""
 
 
 def states(trace: list[Step]) -> set[tuple[Tree, Any]]:
-    """Every state with up to two departures, and what is promised in it."""
+    """Return every state with up to two departures, with its promise."""
     return {(crash.tree, crash.promise) for crash in crashes(trace)}
 
 
 def put(tree: Tree, directory: Path) -> None:
-    """Make `directory` what `tree` says."""
+    """Make `directory` with the content `tree`."""
     directory.mkdir(parents=True)
     for name, content in tree:
         if isinstance(content, bytes):

@@ -1,4 +1,4 @@
-"""What the readers find in a directory of checkpoints after a loss of power, and what they must find."""
+"""Compare what the readers find in a directory of checkpoints after a loss of power with what was promised."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Promise:
-    """Which checkpoints must be there. Each is known by the value that ranks it: higher for each save, and lower is better."""
+    """The checkpoints that must be there, by the values that rank them: each save has a higher value, and lower is better."""
 
     newest: float = 0.0
-    """The newest one that was announced; there may be a newer one."""
+    """The newest one that was announced; one that was not announced may be newer."""
     best: float = 0.0
     """The best one; 0 for no promise."""
     whole: frozenset[float] = frozenset()
-    """All that were announced, and that no process has removed or replaced since, in the directory or set aside."""
+    """All that were announced and not removed or replaced since, in the directory or set aside."""
     gone: frozenset[float] = frozenset()
     """Those that were removed from the directory, or set aside, and must not be back."""
 
@@ -46,7 +46,7 @@ class Found:
 
 
 def look(root: Path) -> Found:
-    """Open the directory of checkpoints as a run does, and read it. Whatever is not as it must be is a fault."""
+    """Open the directory of checkpoints as a run does, read it, and collect the faults."""
     faults: list[str] = []
     before = _verified(root, faults)
     resumable = _value(store.newest, root)
@@ -89,14 +89,14 @@ def _value(find: object, root: Path) -> float:
 
 @attrs.define
 class Looking:
-    """Looks at states, at each once, in a directory of its own."""
+    """Check states, each once, in a directory below `scratch`."""
 
     scratch: Path
     _found: dict[Any, Found] = attrs.field(factory=dict)
     _numbers: Any = attrs.field(factory=itertools.count)
 
     def broken(self, crash: Crash) -> str | None:
-        """What of the promise does not hold after `crash`; None if all does."""
+        """Return the part of the promise that does not hold after `crash`, or None."""
         found = self._look(crash.tree)
         promise: Promise = crash.promise or Promise()
         if found.faults:
@@ -106,7 +106,7 @@ class Looking:
         return None if holds else f"{crash}: {found}"
 
     def first_broken(self, crashes: Iterable[Crash]) -> str | None:
-        """What does not hold in the first of `crashes` in which something does not."""
+        """Return the broken part of the promise in the first of `crashes` that breaks it, or None."""
         return next((broken for crash in crashes if (broken := self.broken(crash)) is not None), None)
 
     def _look(self, tree: Tree) -> Found:

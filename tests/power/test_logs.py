@@ -1,4 +1,4 @@
-"""Logs keep their promise after a loss of power: what a checkpoint counts exists, and all that is read is whole."""
+"""Logs keep their promise after a loss of power: what a checkpoint counts exists, and everything that is read is whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from hookcore import store
 from hookcore.store import disk
+from hookcore_plugins.log_file import LogFile
 from hookcore_plugins.tensorboard import event_files, records
 from tests.power.crashes import Recorder, Step, crashes, put, states, swaps, syncs, without
 
@@ -24,15 +25,8 @@ if TYPE_CHECKING:
 OLD, NEW = "epoch,loss\n0,0.5\n", "epoch,loss\n0,0.25\n1,0.125\n"
 
 
-def append(path: Path, *lines: str) -> None:
-    for line in lines:
-        file = disk.open_end(path)
-        disk.append(file, path, line.encode())
-        os.close(file)
-
-
 def replaces(promise: Callable[[Any], None], path: Path) -> None:
-    """A file is written in a new directory, and then replaced."""
+    """Write a file in a new directory, and replace it."""
     store.write_bytes(path, OLD.encode())
     promise((OLD, NEW))
     store.write_bytes(path, NEW.encode())
@@ -45,7 +39,7 @@ def replaced(path: Path, promise: Any) -> bool:
 
 
 def moves_aside(promise: Callable[[Any], None], path: Path) -> None:
-    """The log of an earlier run makes room for that of another."""
+    """Move the log of an earlier run aside, and write another."""
     store.write_bytes(path, OLD.encode())
     promise(frozenset({OLD}))
     store.move_file_aside(path)
@@ -58,16 +52,20 @@ def moved_aside(path: Path, promise: Any) -> bool:
 
 
 def appends(promise: Callable[[Any], None], path: Path) -> None:
-    """Lines are added to a new file, and what is promised is what a checkpoint counts: all that was added before it."""
+    """Add lines to a log, with a promise of those before each checkpoint, and of all at the end."""
     store.make_directory(path.parent)
+    log = LogFile(path, "log")
     for number in range(3):
-        append(path, f"{number},first\n", f"{number},second\n")
+        log.add(f"{number},first\n")
+        log.add(f"{number},second\n")
         disk.sync_appended()
         promise(2 * (number + 1))
-    append(path, "9,lost\n")
+    log.add("9,last\n")
+    log.close()
+    promise(7)
 
 
-LINES = [*(f"{number},{which}" for number in range(3) for which in ("first", "second")), "9,lost"]
+LINES = [*(f"{number},{which}" for number in range(3) for which in ("first", "second")), "9,last"]
 
 
 def appended(path: Path, promise: Any) -> bool:
@@ -75,8 +73,24 @@ def appended(path: Path, promise: Any) -> bool:
     return whole == LINES[: len(whole)] and len(whole) >= (promise or 0)
 
 
+def appends_again(promise: Callable[[Any], None], path: Path) -> None:
+    """Remove a log under its run, and add lines, with the same promise."""
+    store.make_directory(path.parent)
+    log = LogFile(path, "log")
+    log.add("removed\n")
+    disk.unlink(path)
+    log.add("again\n")
+    disk.sync_appended()
+    promise("again\n")
+    log.close()
+
+
+def appended_again(path: Path, promise: Any) -> bool:
+    return promise is None or (path.exists() and path.read_text() == promise)
+
+
 def cuts(promise: Callable[[Any], None], path: Path) -> None:
-    """Event files are continued from an earlier checkpoint, twice: the first time in the middle, the second at the start."""
+    """Continue event files from an earlier checkpoint three times: after two events, after one, and from the start."""
     directory = path.parent
     store.make_directory(directory)
     kept: list[bytes] = []
@@ -107,7 +121,7 @@ def cut(path: Path, promise: Any) -> bool:
 
 @attrs.define
 class Checking:
-    """Checks states, each once."""
+    """Check states, each once."""
 
     scratch: Path
     keeps: Any
@@ -132,17 +146,23 @@ def record(root: Path, write: Callable[[Callable[[Any], None], Path], None]) -> 
     recorder = Recorder(root)
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
-        disk.sync_appended()  # what other tests have left
+        disk.sync_appended()  # files of other tests
         write(recorder.promise, root / "made" / "logs" / "log.csv")
     return recorder.trace
 
 
-CASES = [(replaces, replaced), (moves_aside, moved_aside), (appends, appended), (cuts, cut)]
+CASES = [
+    (replaces, replaced),
+    (moves_aside, moved_aside),
+    (appends, appended),
+    (appends_again, appended_again),
+    (cuts, cut),
+]
 
 
 @pytest.mark.parametrize(("write", "keeps"), CASES, ids=lambda case: case.__name__)
 def test_a_log_keeps_its_promise(write: Any, keeps: Any, tmp_path: Path) -> None:
-    """With up to two steps missing or torn it does; without one of its syncs, or with two steps swapped, it does not."""
+    """A log keeps its promise with two steps missing or torn, but not without one of its syncs, or with two steps swapped."""
     trace = record(tmp_path / "recorded", write)
     checking = Checking(tmp_path, keeps)
     assert checking.first_broken(trace) is None

@@ -1,4 +1,4 @@
-"""What the store and the plugins change on the disk, they change through `hookcore.store.disk`."""
+"""The store and the plugins change the disk through `hookcore.store.disk` alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHANGES: Final = re.compile(rf"os\.({OF_OS})|shutil\.({OF_SHUTIL})|io\.(open|Fil
 
 
 def changes(source: str) -> list[str]:
-    """The calls in `source` that could change a file or a directory, and the imports of what makes such calls."""
+    """Return the calls in `source` that could change a file or a directory, and the imports of such functions."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and _changes(node):
@@ -45,7 +45,7 @@ def _changes(call: ast.Call) -> bool:
         texts = [mode.value for mode in modes if isinstance(mode, ast.Constant) and isinstance(mode.value, str)]
         if any(set(text) & set("wax+") for text in texts):
             return True
-    if called.endswith("ath.replace") or (called.endswith(".replace") and "/" in called):  # not that of a text
+    if called.endswith("ath.replace") or (called.endswith(".replace") and "/" in called):  # not `str.replace`
         return True
     return CHANGES.fullmatch(called) is not None
 
@@ -77,7 +77,7 @@ def test_nothing_else_changes_the_disk(path: Path) -> None:
     ],
 )
 def test_what_changes_the_disk_is_found(source: str) -> None:
-    """Each way of changing a file is seen."""
+    """Each way of changing a file is found."""
     assert changes(source)
 
 
@@ -86,5 +86,5 @@ def test_what_changes_the_disk_is_found(source: str) -> None:
     ["open(path)", "path.open('rb')", "text.replace('a', 'b')", "os.close(3)", "disk.rename(a, b)", "LogFile.open(path, run)"],
 )
 def test_what_changes_nothing_is_allowed(source: str) -> None:
-    """Reading a file, and what only sounds like a change, are no fault."""
+    """Reading a file is allowed, and so is a call that only looks like a change."""
     assert not changes(source)

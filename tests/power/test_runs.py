@@ -1,4 +1,4 @@
-"""A run that loses its power is resumed and comes to the end of one that never did, with its logs."""
+"""A run that loses its power is resumed, and ends as a run that never lost it, with the same logs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Announces:
-    """Promises each checkpoint of which the plugins hear."""
+    """Promise each checkpoint that is announced to plugins."""
 
     promise: Callable[[int], None]
 
@@ -63,7 +63,7 @@ def train(promise: Callable[[int], None] = lambda _: None, *, boards: bool = Fal
 
 
 def end_of(run: Run, trainee: ScriptedTrainee) -> dict[str, Any]:
-    """All that must be the same at the end of a run that was cut."""
+    """Return all that must be the same at the end of a run that lost its power."""
     logs = {name: Path("logs", name) for name in ("log.csv", "log.jsonl")}
     end: dict[str, Any] = {
         "weights": trainee.weights,
@@ -81,18 +81,18 @@ def end_of(run: Run, trainee: ScriptedTrainee) -> dict[str, Any]:
 
 @attrs.frozen
 class Recorded:
-    """A run that lost nothing: its steps on the disk, and its end."""
+    """A run that did not lose its power: its steps on the disk, and its end."""
 
     boards: bool
     trace: list[Step]
     expected: dict[str, Any]
 
     def check(self, crash: Crash, place: Path) -> None:
-        """Resume in `place` from what `crash` has left, and compare the end."""
+        """Resume in `place` from the state after `crash`, and compare the end."""
         put(crash.tree, place)
         with contextlib.chdir(place):
             report, there = Path("report", "run.json"), store.available(Path("checkpoints"))
-            if report.exists() and report.stat().st_size:  # the first run makes it, and locks it, before it writes
+            if report.exists() and report.stat().st_size:  # a first run makes and locks the file before it writes
                 Report("report").show()
             assert max((one.step for one in there), default=0) >= (crash.promise or 0), str(crash)
             assert end_of(*train(boards=self.boards)) == self.expected, str(crash)
@@ -101,7 +101,7 @@ class Recorded:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["logs", "boards"])
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """What is recorded of a run with some of the plugins that write."""
+    """Record a run with some of the plugins that write."""
     root, boards = tmp_path_factory.mktemp("recorded"), request.param
     recorder = Recorder(root)
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(root):
@@ -111,7 +111,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_a_resumed_run_comes_to_the_same_end(recorded: Recorded, tmp_path: Path) -> None:
-    """Whenever the power is lost, the run resumes from what was announced, or from later, and nothing shows where it was cut."""
+    """Whenever the power is lost, the run resumes from the latest announced checkpoint or a later one, and ends the same."""
     for number, crash in enumerate(crashes(recorded.trace, 2 if LONG else 1)):
         recorded.check(crash, tmp_path / str(number))
 
@@ -120,5 +120,5 @@ def test_a_resumed_run_comes_to_the_same_end(recorded: Recorded, tmp_path: Path)
 def test_a_resumed_run_comes_to_the_same_end_whatever_is_missing(
     recorded: Recorded, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Any number of steps may be missing or torn."""
+    """The run ends the same with any number of steps missing or torn."""
     recorded.check(data.draw(any_crash(recorded.trace)), tmp_path_factory.mktemp("crash") / "left")

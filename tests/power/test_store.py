@@ -1,4 +1,4 @@
-"""A directory of checkpoints keeps its promise after a loss of power at any moment, with the help of each of its syncs."""
+"""A directory of checkpoints keeps its promise after a loss of power at any moment, and needs each of its syncs for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Life:
-    """A directory that is written to, with what is promised of it."""
+    """A directory that is written to, and its promise."""
 
     recorder: Recorder
     promise: Promise = attrs.field(factory=Promise)
@@ -64,7 +64,7 @@ class Life:
 
 
 def saves_and_prunes(life: Life) -> None:
-    """Two are saved, then a third, and then the middle one is removed."""
+    """Save three, and remove the middle one."""
     lock = life.open()
     for step in (1, 2, 3):
         life.save(step, float(step))
@@ -75,7 +75,7 @@ def saves_and_prunes(life: Life) -> None:
 
 
 def saves_again(life: Life) -> None:
-    """The newest is replaced by another one of its step."""
+    """Replace the newest by another one of its step, and remove that."""
     lock = life.open()
     life.save(1, 1.0)
     life.save(2, 2.0)
@@ -88,7 +88,7 @@ def saves_again(life: Life) -> None:
 
 
 def removes(life: Life) -> None:
-    """The only one is removed."""
+    """Save one, and remove it."""
     lock = life.open()
     life.save(1, 1.0)
     life.promises(newest=0.0, best=0.0, whole=frozenset[float]())
@@ -98,7 +98,7 @@ def removes(life: Life) -> None:
 
 
 def sets_aside(life: Life) -> None:
-    """Another run begins in a directory that has checkpoints, and saves."""
+    """Begin another run in a directory that has checkpoints, and save."""
     lock = life.open()
     life.save(1, 1.0)
     life.save(2, 2.0)
@@ -109,8 +109,8 @@ def sets_aside(life: Life) -> None:
     lock.release()
 
 
-def begins_anew(life: Life) -> None:
-    """All are removed, and a new one is saved."""
+def starts_again(life: Life) -> None:
+    """Remove all, and save a new one."""
     lock = life.open()
     life.save(1, 1.0)
     life.save(2, 2.0)
@@ -121,8 +121,8 @@ def begins_anew(life: Life) -> None:
     lock.release()
 
 
-def goes_on(life: Life) -> None:
-    """The next process opens the directory, saves the newest step again, and then one more."""
+def continues(life: Life) -> None:
+    """Open the directory in the next process, save the newest step again, and then one more."""
     lock = life.open()
     there = store.available(life.root)
     step = there[-1].step if there else 1
@@ -133,8 +133,8 @@ def goes_on(life: Life) -> None:
     lock.release()
 
 
-def goes_on_unopened(life: Life) -> None:
-    """Somebody saves the newest step again, and then removes it, without opening the directory."""
+def continues_unopened(life: Life) -> None:
+    """Save the newest step again, and remove it, without opening the directory."""
     there = store.available(life.root)
     step = there[-1].step if there else 1
     life.may_go(*(one.value or 0.0 for one in there[-1:]))
@@ -146,24 +146,24 @@ def goes_on_unopened(life: Life) -> None:
 
 
 def clears_unopened(life: Life) -> None:
-    """Somebody removes all, without opening the directory, and saves another one."""
+    """Remove all, without opening the directory, and save another one."""
     life.promises(newest=0.0, best=0.0, whole=frozenset[float]())
     store.clear(life.root)
     life.save(1, 9.0)
 
 
 Recorded: TypeAlias = "dict[Callable[[Life], None], list[Step]]"
-LIVES: Final = [saves_and_prunes, saves_again, removes, sets_aside, begins_anew]
+LIVES: Final = [saves_and_prunes, saves_again, removes, sets_aside, starts_again]
 
 
 def record(
     live: Callable[[Life], None], root: Path, dies_after: int | None = None, then: Callable[[Life], None] | None = None
 ) -> list[Step]:
-    """The steps of a life, or of one that is killed after N steps and of another that follows it."""
+    """Return the steps of a life, or of one that is killed after N steps, with those of the life that follows."""
     root.mkdir(parents=True)
     life = Life(Recorder(root))
     with pytest.MonkeyPatch.context() as patch:
-        if dies_after is not None:  # one thread, which ends where it is killed
+        if dies_after is not None:  # with one thread, a kill ends everything at the same step
             patch.setattr(threading.Thread, "start", _no_thread)
         life.recorder.install(patch)
         life.recorder.dies_after = dies_after
@@ -186,16 +186,16 @@ def _no_thread(thread: threading.Thread) -> None:
 
 @pytest.fixture(scope="module")
 def looking(tmp_path_factory: pytest.TempPathFactory) -> Looking:
-    """Shared, as many tests look at the same states."""
+    """Return one object for all tests, as many check the same states."""
     return Looking(tmp_path_factory.mktemp("looking"))
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> list[list[Step]]:
-    """What is recorded if each life is killed before each of its steps, and another one follows."""
+    """Record each life killed before each of its steps, with another life that follows."""
     root = tmp_path_factory.mktemp("killed")
-    cases = [(live, goes_on) for live in LIVES]
-    cases += [(live, then) for live in LIVES[:3] for then in (goes_on_unopened, clears_unopened)]
+    cases = [(live, continues) for live in LIVES]
+    cases += [(live, then) for live in LIVES[:3] for then in (continues_unopened, clears_unopened)]
     return [
         record(live, root / f"{live.__name__} {then.__name__} {number}", number, then)
         for live, then in cases
@@ -205,14 +205,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> list[list[Step]]:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """What is recorded of each life."""
+    """Record each life."""
     root = tmp_path_factory.mktemp("recorded")
     return {live: record(live, root / live.__name__) for live in LIVES}
 
 
 @pytest.mark.parametrize("live", LIVES, ids=lambda live: live.__name__)
 def test_the_promise_holds_whenever_the_power_is_lost(live: Callable[[Life], None], looking: Looking, recorded: Recorded) -> None:
-    """With up to two steps missing or torn, at any moment, what was announced is whole, and nothing damaged has a name."""
+    """With up to two steps missing or torn at any moment, announced checkpoints are whole, and no damaged one has a name."""
     trace = recorded[live]
     assert looking.first_broken(crashes(trace, 3 if LONG else 2)) is None
 
@@ -222,19 +222,19 @@ def test_the_promise_holds_whenever_the_power_is_lost(live: Callable[[Life], Non
 def test_the_promise_holds_whatever_is_missing(
     live: Callable[[Life], None], looking: Looking, recorded: Recorded, data: st.DataObject
 ) -> None:
-    """Any number of steps may be missing or torn."""
+    """The promise holds with any number of steps missing or torn."""
     assert looking.broken(data.draw(any_crash(recorded[live]))) is None
 
 
 def test_the_promise_holds_if_a_run_was_killed_before(looking: Looking, killed: list[list[Step]]) -> None:
-    """What a killed process had not synced may be lost still, when the next one has built on it."""
+    """Steps that a killed process had not synced may still be lost after the next process has built on them."""
     assert len(killed) > 300
     for trace in killed:
         assert looking.first_broken(crashes(trace, 2 if LONG else 1)) is None
 
 
 def test_each_sync_is_needed(looking: Looking, killed: list[list[Step]], recorded: Recorded) -> None:
-    """Without any one of the syncs in the code a promise is broken."""
+    """If any one sync is removed from the code, a promise is broken."""
     traces = [*recorded.values(), *killed]
     sites = {site for trace in traces for site in syncs(trace)}
     assert len(sites) > 8
@@ -245,7 +245,7 @@ def test_each_sync_is_needed(looking: Looking, killed: list[list[Step]], recorde
 
 @pytest.mark.parametrize("live", LIVES, ids=lambda live: live.__name__)
 def test_the_order_is_needed(live: Callable[[Life], None], looking: Looking, recorded: Recorded) -> None:
-    """If two neighbouring steps come the other way round, a promise is broken, or nothing else can be left than before."""
+    """If two neighbouring steps are swapped, a promise is broken, or no new state is possible."""
     trace = recorded[live]
     before, caught = states(trace), 0
     for what, swapped in swaps(trace):

@@ -1,12 +1,12 @@
 """Find words that docs/style.md asks us not to write, in Markdown and in the docstrings, comments and messages of Python files.
 
 `python tests/prose/check.py` checks every file except those in `unchecked.txt`, which had findings when the check was added.
-It exits with status 1 for a finding, and for a path in `unchecked.txt` that has no findings, does not exist or is out of order:
-the list can only shrink. After files have moved, `--update-exclusions` writes the list again, with every file that has findings
-at that time. `--all` prints the findings in the listed files too, and how many each word has.
+The exit status is 1 for a finding, and for a path in `unchecked.txt` that has no findings, does not exist or is out of order: the
+list can only shrink. After files have moved, `--update-exclusions` writes the list again, with every file that has findings at
+that time. `--all` also prints the findings in the listed files, and the number of findings of each word.
 
-The words are in `words.toml`. No linter on PyPI does this: codespell's dictionaries hold single words, proselint's checks
-are fixed and know neither Markdown's code nor Python, and the linters with lists of phrases need another language's packages or
+The words are in `words.toml`. No linter on PyPI does this: codespell's dictionaries hold single words, proselint's checks are
+fixed and skip neither Markdown's code nor Python's, and the linters with lists of phrases need another language's packages or
 download a program.
 """
 
@@ -32,13 +32,14 @@ ROOT = HERE.parents[1]
 WORDS = HERE / "words.toml"
 UNCHECKED = HERE / "unchecked.txt"
 
-# .gitignore has them too; a directory whose name begins with a dot, or that is a virtual environment, is skipped as well.
+# They are in .gitignore too. Directories whose names begin with a dot, and virtual environments, are also skipped.
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "runs"})
 # One or two words are a name, a key or an option.
 _WORDS_OF_A_MESSAGE = 3
-# How many characters before a word are searched for what makes it right.
+# The number of characters before a word that are searched for what makes it right.
 _BEFORE = 40
-# Replaces each character of code. It is no letter, so no word of the list matches it, and no space, so `code` remains one word.
+# Replaces each character of code. It is not a letter, so no word of the list matches it, and not a space, so that `code` remains
+# one word.
 _CODE = "`"
 # Replaces a value that an f-string formats: a backtick there would begin code.
 _VALUE = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -113,10 +114,10 @@ def without_code(text: str) -> str:
 def prose_of_python(source: str, path: str = "<string>") -> Iterator[Passage]:
     """Yield each docstring, message and comment of a Python file. Raises `SyntaxError`, with `path`, for invalid Python.
 
-    A message is any string of three words or more: most reach somebody, and those that do not are rarely prose. The values that
-    an f-string formats count as code. Comments on successive lines are one passage, so a phrase is found across a line's end.
+    A message is any string of three words or more: most are printed, and the others are rarely prose. The values that an f-string
+    formats count as code. Comments on successive lines are one passage, so that a phrase is found across a line's end.
     """
-    parts: set[ast.AST] = set()  # of f-strings, whose text is looked at as a whole
+    parts: set[ast.AST] = set()  # of f-strings, whose text is searched as a whole
     for node in ast.walk(ast.parse(source, path)):
         if isinstance(node, ast.JoinedStr):
             parts.update(node.values)

@@ -26,7 +26,7 @@ def names(path: str, text: str) -> set[str]:
 
 
 def project(root: Path, unchecked: str = "", **files: str) -> Path:
-    """A project with documentation, one page for each of `files`; returns its list of unchecked files."""
+    """Make a project with documentation, one page for each of `files`; return its list of unchecked files."""
     (root / "docs").mkdir()
     for name, text in files.items():
         (root / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
@@ -40,13 +40,13 @@ def project(root: Path, unchecked: str = "", **files: str) -> Path:
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_found_in_markdown(word: check.Word, phrase: str) -> None:
-    """Each example that a word gives for itself is found in a page."""
+    """Each phrase that an entry lists as `found` is found in a page."""
     assert word.name in names("docs/page.md", f"# Title\n\nA sentence. {phrase}\n")
 
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_found_in_python_prose(word: check.Word, phrase: str) -> None:
-    """It is found in a docstring, in a comment, in a message, and in a message that formats a value."""
+    """Such a phrase is found in a docstring, in a comment, in a message, and in a message that formats a value."""
     said = f"A sentence. {phrase}"
     assert word.name in names("a.py", f'"""{said}"""\n')
     assert word.name in names("a.py", "x = 1\n" + textwrap.indent(f"{said}\n", "# "))
@@ -56,7 +56,7 @@ def test_a_word_is_found_in_python_prose(word: check.Word, phrase: str) -> None:
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_not_found_in_code(word: check.Word, phrase: str) -> None:
-    """It is not found in fences, in backticks, in HTML comments, nor in those parts of a docstring."""
+    """Such a phrase is not found in fences, in backticks, in HTML comments, nor in those parts of a docstring."""
     fenced, ticked = f"```python\n{phrase}\n```\n", f"The call ``{phrase}`` returns.\n"
     assert names("docs/page.md", f"{fenced}\n{ticked}\n<!-- {phrase} -->\n~~~\n{phrase}") == set()
     assert names("a.py", f'"""A title.\n\n{fenced}\n{ticked}"""\n') == set()
@@ -65,13 +65,13 @@ def test_a_word_is_not_found_in_code(word: check.Word, phrase: str) -> None:
 
 @pytest.mark.parametrize(("word", "phrase"), PASSED)
 def test_a_word_passes_in_its_right_sense(word: check.Word, phrase: str) -> None:
-    """Each phrase that looks like the word and is right is passed."""
+    """Each phrase that an entry lists as `passed` is not found."""
     assert word.name not in names("docs/page.md", f"A sentence. {phrase}\n")
 
 
 @pytest.mark.parametrize("word", WORDS, ids=lambda word: word.name)
 def test_a_suggestion_passes_the_check(word: check.Word) -> None:
-    """Whoever follows a suggestion has no new finding; and every word has examples for both sides."""
+    """A suggestion has no finding itself, and every entry has examples of both kinds."""
     assert names("docs/page.md", f"Write {word.write}.\n") <= {"where-for-if"} & {word.name}
     assert word.found
     assert word.passed
@@ -81,12 +81,12 @@ def test_a_suggestion_passes_the_check(word: check.Word) -> None:
 
 
 def test_names_and_short_strings_are_no_prose() -> None:
-    """Identifiers, keys and strings of one or two words are not looked at."""
+    """Identifiers, keys and strings of one or two words are not searched."""
     assert names("a.py", f'goes_on = so_many = 1\nkinds = {{"{NOBODY}": 1, "{GOES_ON}": 2}}\n') == set()
 
 
 def test_values_in_a_message_are_code() -> None:
-    """What an f-string formats is neither prose nor a gap in it."""
+    """A value that an f-string formats is not prose, and the words around it are not neighbours."""
     assert names("a.py", f'f"the run {{{NOBODY}}} ends"') == set()
     assert names("a.py", 'f"the run {run} goes {word} on"') == set()
     assert len(check.find("a.py", f'f"{{value}}: the run {GOES_ON}."', WORDS)) == 1
@@ -107,18 +107,18 @@ def test_a_finding_has_the_line_on_which_it_begins(before: int) -> None:
 
 @given(st.text(alphabet="`~ax \n<!->()[]:/"))
 def test_blanking_code_keeps_every_line_and_column(text: str) -> None:
-    """Without its code a text has the same length and the same line breaks, so that places agree."""
+    """A text without its code has the same length and the same line breaks."""
     prose = check.without_code(text)
     assert [len(line) for line in prose.split("\n")] == [len(line) for line in text.split("\n")]
 
 
 def test_comments_apart_are_apart() -> None:
-    """Comments are joined over successive lines, not over code."""
+    """Comments on successive lines are joined; comments with code between them are not."""
     assert names("a.py", "# The run goes\nx = 1\n# on.\n") == set()
 
 
 def test_the_files_with_prose(tmp_path: Path) -> None:
-    """Every Python file and README, the changelog and the pages of docs are checked; environments and builds are not."""
+    """Every Python file, every README, the changelog and the pages of docs are checked; environments and builds are not."""
     for path in (
         "a.py", "README.md", "CHANGELOG.md", "LICENSE.md", "b/README.md", "b/c.py", "b/notes.md", "docs/x.md", "docs/img/y.md",
         ".tox/d.py", "build/e.py", "venv/pyvenv.cfg", "venv/f.py",
@@ -146,7 +146,7 @@ def test_a_finding_is_printed_with_its_suggestion(tmp_path: Path, capsys: pytest
 
 
 def test_a_listed_file_may_have_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finding in a listed file is no error; `--all` prints it, and how many there are of each word."""
+    """A finding in a listed file is not an error; `--all` prints it, and the number of findings of each word."""
     listed = project(tmp_path, "docs/bad.md\n", bad=f"The run {GOES_ON}.\n", good="The run continues.\n")
     assert check.main([], tmp_path, listed) == 0
     assert capsys.readouterr().out == ""

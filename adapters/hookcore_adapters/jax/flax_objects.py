@@ -1,4 +1,4 @@
-"""Flax's objects of `flax.nnx`, such as modules and optimizers: pytrees that a training step changes in place."""
+"""The objects of `flax.nnx`, such as modules and optimizers: pytrees that a training step changes in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 
 
 def put_into(old: Any, new: Any) -> Any:
-    """Return the pytree `new`, which has the structure of `old`, with Flax's objects of `old`, into which its values were put."""
+    """Return `new`, a pytree with the structure of `old`, but with Flax's objects of `old`, updated to the values of `new`."""
     nnx = sys.modules.get("flax.nnx")
     if nnx is None:
         return new

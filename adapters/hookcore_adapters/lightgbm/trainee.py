@@ -1,8 +1,7 @@
-"""What LightGBM trains, as plugins see it: a forest, to which each iteration adds trees."""
+"""The trainee of LightGBM: a forest, to which each iteration adds trees."""
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,276 +10,209 @@ import attrs
 import numpy as np
 from lightgbm import CVBooster
 
-from hookcore import CapabilityError, CheckpointError, MetricError, MetricNames, state
+from hookcore import CapabilityError, CheckpointError
 from hookcore.trainee import Trainee
+from hookcore_adapters.lightgbm import metrics
+from hookcore_adapters.lightgbm.model_text import inexact, settings, settings_of, text_of, trees
+from hookcore_adapters.lightgbm.rate import NAMES, Rate
+from hookcore_adapters.lightgbm.snapshot import ForestSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from hookcore.trainee import Capability, Mode
 
 ADAPTER: Final = "lightgbm"
-MODEL: Final = "model.txt"
-REST: Final = "training.json"
-RATES: Final = ("learning_rate", "shrinkage_rate", "eta")
-"""What LightGBM calls the learning rate."""
-TRAINING: Final = "training"
-"""What LightGBM calls the training data if it is given no other name."""
+LEFT: Final = "a callback of lightgbm.train, such as early_stopping"
 USE_TRAIN: Final = "Call hookcore_adapters.lightgbm.train(params, train_set, ..., plugins=[...]) instead of lightgbm.train"
-_REPEATABLE: Final = {
-    "feature_fraction": "1",
-    "feature_fraction_bynode": "1",
-    "data_sample_strategy": "bagging",
-    "extra_trees": "0",
-    "use_quantized_grad": "0",
-    "linear_tree": "0",
-    "cegb_penalty_feature_lazy": "",
-    "cegb_penalty_feature_coupled": "",
-}
-"""The settings with which trees depend on nothing but the forest so far, as LightGBM writes them."""
-
-
-@attrs.define(eq=False)
-class ForestSnapshot:
-    """The first iterations of a forest.
-
-    Later ones do not change them, so their text is made only for a checkpoint: for each best epoch it would cost too much.
-    """
-
-    iterations: int
-    learning_rate: float
-    results: Sequence[Any]
-    """What was evaluated after the last of them, as LightGBM lists it."""
-    text: str | None = attrs.field(default=None, repr=False)
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that it takes on disk, as far as they are known."""
-        return len(self.text or "")
 
 
 @attrs.define(eq=False)
 class LightGBMTrainee(Trainee):
-    """`hookcore.Trainee` for a `Booster` in training. The adapter makes it."""
+    """Present a `Booster` in training to plugins, as a `hookcore.Trainee`. The adapter makes it."""
 
     framework: str = attrs.field(default=ADAPTER, init=False)
     scheduled: Sequence[str] = ()
-    """The parameters that LightGBM's own callbacks set."""
+    """The parameters that `lightgbm.reset_parameter` sets."""
     evaluates_training: bool = False
     """Whether the training data are evaluated too."""
     is_late: bool = False
-    """Whether plugins hear of the beginning of what has been trained."""
+    """Whether the iteration whose beginning plugins get now is trained already."""
     booster: Any = attrs.field(default=None, init=False)
-    """None before training."""
+    """None before training begins."""
     began_with: int = attrs.field(default=0, init=False)
-    """The iterations that the forest had when the latest began, as plugins hear of it late."""
+    """The number of iterations that the forest had when the latest one began."""
     is_over: bool = attrs.field(default=False, init=False)
-    """Whether no iteration follows."""
+    """Whether training is over, so that snapshots can be restored."""
     resumed: ForestSnapshot | None = attrs.field(default=None, init=False)
-    """What was restored before training."""
+    """The snapshot that was restored before training."""
     cut: int | None = attrs.field(default=None, init=False)
-    """The iterations that are left of the forest, once a snapshot was restored."""
+    """The number of iterations to which restoring a snapshot has cut the forest; None if none was restored."""
     results: Sequence[Any] = attrs.field(default=(), init=False)
-    """What was evaluated last."""
+    """The latest evaluations, as LightGBM lists them."""
     _at_begin: Sequence[Any] | None = attrs.field(default=None, init=False)
     _settings: Mapping[str, str] = attrs.field(factory=dict, init=False)
     _has_offset: bool = attrs.field(default=False, init=False)
-    """Whether the data have scores of the user's to begin with."""
-    _rate: float = attrs.field(default=0.0, init=False)
-    _rates_seen: Any = attrs.field(default=None, init=False)
-    """What the booster's parameters had for the rate when it was read."""
-    _rate_set: float | None = attrs.field(default=None, init=False)
-    """The rate that a plugin set last."""
+    """Whether a data set has an `init_score`."""
+    _rate: Rate | None = attrs.field(default=None, init=False)
+    """None before training."""
     _without_text: weakref.WeakSet[ForestSnapshot] = attrs.field(factory=weakref.WeakSet, init=False)
 
     def attach(self, env: Any) -> None:
-        """Begin to train the booster of `env`, which has what was restored. Raises `CapabilityError` for one of several."""
+        """Train the booster of `env` from now on, with the learning rate of the snapshot that was restored, if any.
+
+        Raises `CapabilityError` for training that plugins cannot steer, and `CheckpointError` for a snapshot with another
+        objective.
+        """
         booster = env.model
         if isinstance(booster, CVBooster):
             raise CapabilityError(
-                "lightgbm: lightgbm.cv trains several models at a time, and a run is of one. Call lightgbm.train for each fold."
+                "lightgbm: lightgbm.cv trains several models at once, and a run has one. Call lightgbm.train for each fold."
             )
-        self.booster, self._settings, self.began_with = booster, _settings(_text_of(booster)), env.begin_iteration
+        self.booster, self._settings, self.began_with = booster, settings_of(booster), env.begin_iteration
+        self._rate = Rate(booster)
         if self._settings.get("num_machines", "1") != "1":
             raise CapabilityError(
-                "lightgbm: several machines train this forest, and plugins would decide on each by itself. Train on one."
+                f"lightgbm: num_machines={self._settings['num_machines']}, and the plugins on each machine would decide by "
+                "themselves. Train on one machine."
             )
-        saved = {} if self.resumed is None else _settings(self.resumed.text or "")
+        saved = {} if self.resumed is None else settings(self.resumed.text or "")
         if "objective" in saved and saved["objective"] != self._settings.get("objective"):
             raise CheckpointError(
                 f"lightgbm: the checkpoint is of a forest with objective={saved['objective']!r}, and params have "
-                f"{self._settings.get('objective')!r}: no model has trees of both. Give the same, or save into another directory."
+                f"{self._settings.get('objective')!r}. Pass the same objective, or save into another directory."
             )
-        if env.begin_iteration == 0:  # else LightGBM has put the scores of the forest in their place
+        if env.begin_iteration == 0:  # else LightGBM has replaced them with the scores of the forest
             scores = [data.get_init_score() for data in (booster.train_set, *booster.valid_sets)]
             self._has_offset = any(score is not None and np.any(score) for score in scores)
         if self.resumed is not None and self.resumed.learning_rate != self.learning_rate:
-            self._set_rate(self.resumed.learning_rate)
+            self._rate.put(self.resumed.learning_rate, by_plugin=False)
 
-    def heard(self, results: Sequence[Any] | None) -> dict[str, Any]:
-        """Return the metrics of an iteration, of what LightGBM has evaluated after it."""
-        self.results = results = results or ()
-        metrics = {f"{result[0]}-{result[1]}": result[2] for result in results}
-        if len(metrics) < len(results):
-            raise MetricError(
-                f"lightgbm: of the metrics {[f'{result[0]}-{result[1]}' for result in results]} two have one name. "
-                "Give each validation set and each metric a name of its own."
-            )
-        if self._rate_set is not None and self._rate_set != self.learning_rate:
-            raise CapabilityError(
-                f"lightgbm: a plugin set the learning rate to {self._rate_set!r}, and a callback beside the adapter has set it "
-                f"to {self.learning_rate!r}. Leave out either."
-            )
-        return metrics
+    def evaluated(self, results: Sequence[Any] | None) -> dict[str, Any]:
+        """Return the metrics of an iteration by name, from `results`, LightGBM's evaluations after it.
+
+        Raises `MetricError` if two have the same name, and `CapabilityError` if another callback has overwritten a plugin's rate.
+        """
+        self.results = results or ()
+        found = metrics.by_name(self.results)
+        if self._rate is not None:
+            self._rate.check()
+        return found
 
     def unlike(self) -> str | None:
-        """Return the settings for which a resumed run grows other trees than one that was never cut, or None."""
-        own = self._settings
-        found = {name: own[name] for name, exact in _REPEATABLE.items() if own.get(name, exact) != exact}
-        fractions = {name: own[name] for name in own if name.endswith("bagging_fraction") and own[name] != "1"}
-        found |= fractions if own.get("bagging_freq", "0") != "0" else {}
-        found |= {"objective": "rank_xendcg"} if own.get("objective") == "rank_xendcg" else {}
-        if self.booster.train_set.get_position() is not None:  # lambdarank estimates the bias of each, and no model has it
+        """Return the settings with which a resumed run grows other trees than an uninterrupted one, or None."""
+        found = inexact(self._settings)
+        if self.booster.train_set.get_position() is not None:  # lambdarank estimates its bias, and a model lacks that
             found["position"] = "[...]"
         return ", ".join(f"{name}={value}" for name, value in found.items()) or None
 
-    # The learning rate
-
     @property
     def learning_rate(self) -> float:
-        """The shrinkage of the trees to come."""
-        if self.booster is None:
+        """The shrinkage of the next trees.
+
+        Raises `AttributeError` before training, and if it is set, `CapabilityError` if plugins cannot set it.
+        """
+        if self._rate is None:
             raise AttributeError("lightgbm: training has not begun, so there is no learning rate")
-        seen = tuple(map(self.booster.params.get, RATES))
-        if seen != self._rates_seen:
-            known = [rate for rate in seen if rate is not None]
-            # LightGBM's own text has the one in use, in six digits.
-            self._rate = float(known[0] if len(known) == 1 else _settings(_text_of(self.booster))["learning_rate"])
-            self._rates_seen = seen
-        return self._rate
+        return self._rate.get()
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         reason = self.lacks("learning_rate")
         if self.is_late:
-            reason = f"LightGBM calls a callback once the iteration is trained, too late for its rate. {USE_TRAIN}"
-        if reason is not None:
+            reason = f"LightGBM calls a callback only after the iteration, too late for its rate. {USE_TRAIN}"
+        if self._rate is None:
+            reason = "training has not begun"
+        if self._rate is None or reason is not None:
             raise CapabilityError(f"lightgbm: the learning rate cannot be set to {value!r}: {reason}.")
-        self._set_rate(value)
-        self._rate_set = value
-
-    def _set_rate(self, value: float) -> None:
-        self.booster.reset_parameter({"learning_rate": value})
-        self._rate, self._rates_seen = value, tuple(map(self.booster.params.get, RATES))
-
-    # Snapshots and checkpoints
+        self._rate.put(value, by_plugin=True)
 
     @property
     def iterations(self) -> int:
-        """How many iterations the forest has; fewer than were trained if LightGBM found no split."""
+        """The number of iterations of the forest; fewer than were trained if LightGBM found no split."""
         if self.cut is not None:
             return self.cut
         return self.began_with if self.is_late else int(self.booster.current_iteration())
 
     def snapshot(self, *, optimizer: bool = True) -> ForestSnapshot:
-        """Return the forest as it is now; what goes into a checkpoint as text."""
+        """Return the forest as it is now; for a checkpoint, which is `optimizer`, with the text of it."""
         reason = self.lacks("snapshot")
         if reason is not None:
-            raise CapabilityError(f"lightgbm: there is no snapshot: {reason}.")
-        taken = ForestSnapshot(self.iterations, self.learning_rate, self.results)
+            raise CapabilityError(f"lightgbm: no snapshot can be taken: {reason}.")
+        best = self.booster.best_iteration
+        scores = self.booster.best_score.items() if best > 0 else ()
+        best_score = [(data, metric, value) for data, own in scores for metric, value in own.items()]
+        taken = ForestSnapshot(self.iterations, self.learning_rate, self.results, best, best_score)
         self._without_text.add(taken)
-        if optimizer:  # for a checkpoint, which has those that plugins hold too, and is written by another thread
+        if optimizer:  # a checkpoint has the snapshots that plugins hold too, and is written by another thread
             for held in tuple(self._without_text):
-                held.text = taken.text if held.iterations == taken.iterations and taken.text else self._text(held.iterations)
+                same = held.iterations == taken.iterations and taken.text
+                held.text = taken.text if same else text_of(self.booster, held.iterations)
             self._without_text.clear()
         return taken
 
-    def _text(self, iterations: int) -> str:
-        first = 0 if iterations else self.booster.current_iteration()  # LightGBM takes 0 iterations for all
-        return str(self.booster.model_to_string(num_iteration=iterations or -1, start_iteration=first))
+    def left(self) -> str | None:
+        """Note that training is over, and return why LightGBM itself has stopped it, or None if it was an error."""
+        self.is_over = True
+        return LEFT if self.booster.best_iteration > 0 else None
 
     def restore(self, snapshot: ForestSnapshot) -> None:
-        """Have training continue from `snapshot`, or at its end, cut the forest to it. Raises `CapabilityError` in between."""
+        """Have training continue from `snapshot` or, once it is over, cut the forest to `snapshot`.
+
+        Raises `CapabilityError` during training, and for a snapshot that is not part of the forest.
+        """
         if self.booster is None:
             self.resumed, self.results = snapshot, snapshot.results
             return
         now, iterations = self.booster.current_iteration(), snapshot.iterations
         if not self.is_over:
-            raise CapabilityError("lightgbm: a forest can be cut only once it is trained. Restore snapshots in on_train_end.")
-        is_part = 1 <= iterations <= now
-        if not is_part or (snapshot.text and _trees(snapshot.text) != _trees(self._text(iterations))):
             raise CapabilityError(
-                f"lightgbm: a snapshot of {iterations} iterations is no part of the forest, which has {now}: only that can be "
-                "restored. LightGBM's own early stopping may have cut it; leave that out, or the plugin."
+                "lightgbm: a snapshot was restored during training, and a forest can be cut only when training is over. Restore "
+                "it in on_train_end."
+            )
+        is_part = 1 <= iterations <= now
+        if not is_part or (snapshot.text and trees(snapshot.text) != trees(text_of(self.booster, iterations))):
+            raise CapabilityError(
+                f"lightgbm: the snapshot has {iterations} iterations that are not the first ones of the forest, which has {now}. "
+                "If LightGBM's own early stopping has cut the forest, leave that out, or the plugin."
             )
         self.booster.best_iteration = self.cut = iterations
         self.results = snapshot.results
 
     def write(self, snapshot: ForestSnapshot, directory: Path) -> None:
-        """Write `model.txt`, which `lightgbm.Booster(model_file=...)` opens, and the rest as JSON."""
-        text = snapshot.text or self._text(snapshot.iterations)
-        (directory / MODEL).write_text(text, encoding="utf-8")
-        results = [[*result[:2], float(result[2]), bool(result[3])] for result in snapshot.results]
-        rest = {"iterations": snapshot.iterations, "learning_rate": snapshot.learning_rate, "results": results}
-        (directory / REST).write_text(state.dumps(rest), encoding="utf-8")
+        """Write `model.txt`, which `lightgbm.Booster(model_file=...)` opens, and `training.json` into `directory`."""
+        if snapshot.text is None:
+            snapshot.text = text_of(self.booster, snapshot.iterations)
+        snapshot.write(directory)
 
     def read(self, directory: Path) -> ForestSnapshot:
         """Return the snapshot that `write` wrote."""
-        text, rest = (directory / MODEL).read_text(encoding="utf-8"), state.loads((directory / REST).read_text(encoding="utf-8"))
-        return ForestSnapshot(
-            int(rest["iterations"]), float(rest["learning_rate"]), [tuple(result) for result in rest["results"]], text
-        )
+        return ForestSnapshot.read(directory)
 
     def lacks(self, capability: Capability) -> str | None:
-        """Return why `capability` is missing, or None."""
+        """Return why `capability` is missing, as the end of a sentence, or None if it is not."""
         boosting = self._settings.get("boosting")
         if (capability == "checkpoint" and self.scheduled) or (
-            capability == "learning_rate" and not set(RATES).isdisjoint(self.scheduled)
+            capability == "learning_rate" and not set(NAMES).isdisjoint(self.scheduled)
         ):
             return (
-                f"lightgbm.reset_parameter sets {', '.join(self.scheduled)}, and begins again in a run that is resumed. For the "
-                "learning rate use the plugin LearningRateSchedule"
+                f"lightgbm.reset_parameter sets {', '.join(self.scheduled)}, and starts over in a resumed run. To schedule the "
+                "learning rate, use the plugin LearningRateSchedule"
             )
         if capability == "checkpoint" and self._has_offset:
-            return "no model holds the init_score of a data set, so a resumed run would lack it"
+            return "a model does not hold the init_score of a data set, so a resumed run would lack it. Leave out init_score"
         if capability in {"learning_rate", "checkpoint"} and boosting == "rf":
-            return "the trees of a random forest have no learning rate, and LightGBM does not add trees to one that was trained"
+            return "boosting='rf' has no learning rate, and LightGBM cannot continue such a forest. Use boosting='gbdt'"
         if capability in {"snapshot", "checkpoint"} and boosting == "dart":
-            return "boosting='dart' changes earlier trees, so its forest cannot be cut or continued. Use 'gbdt'"
+            return "boosting='dart' changes earlier trees, so its forest cannot be cut or continued. Use boosting='gbdt'"
         return super().lacks(capability)
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction that LightGBM has for `metric`. Before the first iteration it has none of those of `feval`."""
-        known = _direction(metric, self.results)  # of a resumed run at first those of before, which may be others
+        """Return the direction that LightGBM declares for `metric`; for a metric of `feval`, only after the first iteration."""
+        known = metrics.direction(metric, self.results)  # in a resumed run, these are at first those of the checkpoint
         if known is None and self.booster is not None:
             if self._at_begin is None:
                 training = self.booster.eval_train() if self.evaluates_training else []
                 self._at_begin = [*training, *self.booster.eval_valid()]
-            known = _direction(metric, self._at_begin)
+            known = metrics.direction(metric, self._at_begin)
         return known
-
-
-def _direction(metric: str, results: Sequence[Any]) -> Mode | None:
-    return next(("max" if result[3] else "min" for result in results if metric == f"{result[0]}-{result[1]}"), None)
-
-
-def metric_names(validation: Iterable[str], training: str = TRAINING) -> MetricNames:
-    """Return how the names of metrics begin, for data sets of these names."""
-    prefixes = dict.fromkeys(f"{name}-" for name in validation)
-    return MetricNames(validation=tuple(prefixes), training=(f"{training}-",))
-
-
-def _text_of(booster: Any) -> str:
-    """Return the text of a model with one iteration at most."""
-    return str(booster.model_to_string(num_iteration=1))
-
-
-def _settings(text: str) -> dict[str, str]:
-    """Return the settings by their first names, whatever the user called them, as the text of a model has them."""
-    return dict(re.findall(r"^\[(\w+): (.*)\]$", text, re.MULTILINE))
-
-
-def _trees(text: str) -> str:
-    """Return the trees of a model's text."""
-    return text[text.find("\nTree=0") : text.find("\nend of trees")]

@@ -21,12 +21,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class _InOrder(click.Command):
-    """Remembers the order of options: a `--vary` belongs to the `--plugin` before it."""
+    """Keeps the order of options, because a `--vary` belongs to the `--plugin` before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, after a look at the order."""
+        """Record the order of the options, and parse as click does."""
         if args and not ctx.resilient_parsing:
-            with contextlib.suppress(click.UsageError):  # click tells of it below
+            with contextlib.suppress(click.UsageError):  # click reports it below
                 ctx.meta[__name__] = [option.name for option in self.make_parser(ctx).parse_args(args=list(args))[2]]
         return super().parse_args(ctx, args)
 
@@ -68,8 +68,8 @@ def replay(
     grid. The best setting saves most of those with which no run loses more than --lose-at-most, by default nothing.
 
     --svg and --png need what `pip install 'hookcore[report]'` installs.
-    """  # noqa: D301 - \b keeps the lines of the examples
-    # Only this command needs them: `hookcore --help` imports every command.
+    """  # noqa: D301 - click keeps the lines after \b
+    # Imported here, because `hookcore --help` imports every command.
     from hookcore.cli.console import open_console
     from hookcore_adapters.replay import table
     from hookcore_adapters.replay.settings import paired, settings_of
@@ -99,7 +99,7 @@ def replay(
 
 @contextlib.contextmanager
 def _each_warning_once() -> Iterator[None]:
-    """Let the log have each warning once: every setting gives it for every run."""
+    """Log each warning once, although every setting gives it for every run."""
     seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Draw what settings would have done: the curves with each stop, and which settings save most and lose least."""
+"""Draw what settings would have done: the curves with each stop, and the settings that save most and lose least."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from hookcore_adapters.replay.sweep import Overall, Swept
 
 _STOPS_APART, _LABEL_WIDTH, _LABEL_HEIGHT = 0.05, 0.5, 0.05
-"""How far from each other stops and settings must be to be named, as shares of a chart; their lines and points are all drawn."""
+"""The least distance between labels of stops and settings, as shares of a chart. All lines and points are drawn."""
 _LARGEST: Final = 1e300
 """Matplotlib overflows when it scales an axis for larger values."""
 
 
 def save(path: Path, swept: Sequence[Swept], at_most: float, kind: str) -> None:
-    """Write the picture to `path`, as `"svg"` or `"png"`. Raises `ReportError`."""
+    """Write the picture to `path`, as `"svg"` or `"png"`. Raises `ReportError` if Matplotlib is missing or writing fails."""
     content = draw(swept, at_most, kind)
     try:
         store.write_bytes(local_path(path), content)
@@ -52,7 +52,7 @@ def draw(swept: Sequence[Swept], at_most: float, kind: str) -> bytes:
 
 
 def _draw_stops(ax: Axes, swept: Swept, best: Overall) -> None:
-    """Draw the curve, with a line for each place at which settings stop, named by these settings."""
+    """Draw the curve, with a line at each place where settings stop, labelled with these settings."""
     x, y = _curve(swept)
     ax.plot(x, y, color=COLOURS["validation"], linewidth=1.5, marker="o" if len(x) <= 40 else "", markersize=3)  # noqa: PLR2004
     stops: dict[int, list[str]] = {}
@@ -98,7 +98,7 @@ def _draw_runs(ax: Axes, swept: Sequence[Swept], best: Overall) -> None:
 
 
 def _draw_frontier(ax: Axes, settings: Sequence[Overall], best: Overall, swept: Swept) -> None:
-    """Draw each setting by what it saves and what it loses, with a line through those that no other beats."""
+    """Draw each setting by what it saves and loses, with a line through the settings that no other beats."""
     known = [one for one in settings if one.worst is not None and math.isfinite(one.worst) and one.worst < _LARGEST]
     line = [one for one in frontier(settings) if one in known][::-1]
     ax.plot([100 * one.share for one in known], [one.worst or 0.0 for one in known], "o", color=COLOURS["soft"], markersize=4)
@@ -127,9 +127,9 @@ def _draw_frontier(ax: Axes, settings: Sequence[Overall], best: Overall, swept: 
 
 
 def _apart(points: Sequence[tuple[float, float]], width: float, height: float) -> set[tuple[float, float]]:
-    """Return points whose labels do not lie over each other, the first ones rather than later ones.
+    """Return points whose labels do not overlap. Earlier points are preferred.
 
-    `width` and `height` are those of a label, as shares of what all points span.
+    `width` and `height` are the size of a label, as shares of the span of all points.
     """
     if not points:
         return set()

@@ -1,4 +1,4 @@
-"""Show what settings would have done: a table for people, and an object for JSON."""
+"""Show what settings would have done, as a table or as values for JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.items import Best
 
 _WIDE: Final = 120
-"""The columns of a terminal from which a table says why each setting would have stopped."""
+"""The width of a terminal, in columns, from which a table has the reasons for stops."""
 _MOST_NOTES: Final = 5
 _HEADER: Final = 11
 """The most letters in a line of a header."""
 
 
 def show(console: Console, swept: Sequence[Swept], at_most: float) -> None:
-    """Print the table, which setting does best, and what a replay cannot know."""
+    """Print the table, the best setting, and what a replay cannot know."""
     settings = overall(swept)
     best = best_of(settings, at_most)
     runs = format_count(len(swept), "run")
@@ -43,7 +43,7 @@ def show(console: Console, swept: Sequence[Swept], at_most: float) -> None:
 
 
 def conclusion(swept: Sequence[Swept], at_most: float) -> list[str]:
-    """Say which setting does best and what that means."""
+    """Return lines that name the best setting and why it is best; empty if there is only one setting."""
     settings = overall(swept)
     best, first = best_of(settings, at_most), swept[0]
     if len(settings) < 2:  # noqa: PLR2004 - there is no choice
@@ -69,7 +69,7 @@ def conclusion(swept: Sequence[Swept], at_most: float) -> list[str]:
 
 
 def notes(swept: Sequence[Swept]) -> list[str]:
-    """Say what the logs do not tell, and what no replay can know."""
+    """Return lines with what the logs lack, and what a replay cannot know."""
     found = [f"Note: {one.recorded.name}: {note}" for one in swept for note in one.recorded.notes]
     more = len(found) - _MOST_NOTES
     found = found[:_MOST_NOTES] + ([f"Note: and {more} more, which --json lists."] if more > 0 else [])
@@ -141,7 +141,7 @@ def _table(columns: Sequence[str]) -> Table:
 
 
 def _in_lines(header: str) -> str:
-    """Break a header so that it is hardly wider than what stands below it."""
+    """Break a header into lines, so that it does not widen its column."""
     lines = [""]
     for part in re.findall(r"[^ ._]*[ ._]?", header):
         if lines[-1] and len(lines[-1] + part.rstrip()) > _HEADER:
@@ -151,7 +151,7 @@ def _in_lines(header: str) -> str:
 
 
 def _add(table: Table, cells: Sequence[str], *, is_best: bool) -> None:
-    # Marked by a word too: what is piped has no style.
+    # The best row is also marked by a character, because piped output has no style.
     marked = f"{cells[0]} *" if is_best else cells[0]
     table.add_row(*(Text(printable(cell, 300)) for cell in (marked, *cells[1:])), style="bold green" if is_best else "")
 
@@ -176,12 +176,12 @@ def _changes(result: Result, unit: str) -> str:
     if not result.cuts:
         return "-"
     places = [str(made.step if unit == "step" else made.epoch + 1) for made in result.cuts]
-    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")  # noqa: PLR2004 - as many as there is room for
+    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")  # noqa: PLR2004 - as many as fit
     return f"{len(places)}: {shown}"
 
 
 def as_json(swept: Sequence[Swept], at_most: float) -> dict[str, Any]:
-    """Return all of it as JSON-able values. Epochs count from zero, as in code; what is no finite number is None."""
+    """Return everything as values for JSON. Epochs count from zero, as in code; values that are not finite become None."""
     settings = overall(swept)
     best, efficient = best_of(settings, at_most), {id(one) for one in frontier(settings)}
     return {

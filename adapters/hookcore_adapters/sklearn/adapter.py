@@ -1,4 +1,4 @@
-"""Plugins that observe as a callback of scikit-learn's own: what trains in one call, and cannot be steered."""
+"""Plugins as a scikit-learn callback: they observe estimators that train in one call and cannot be steered."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ logger = logging.getLogger("hookcore")
 
 
 class SklearnAdapter:
-    """A callback that lets plugins observe a `fit` of scikit-learn's, in 1.9 that of `LogisticRegression` with `lbfgs`.
+    """Have plugins observe an estimator's own `fit`; in scikit-learn 1.9, that of `LogisticRegression` with `lbfgs`.
 
         LogisticRegression().set_callbacks(SklearnAdapter([CSVLog("log.csv")])).fit(x, y)
 
-    * `plugins`: what `Engine` takes, an `Engine`, or a configuration: observers alone. scikit-learn does not look at what a
-      callback returns, so a plugin that stops, saves or sets anything is refused by name, with `RegistrationError`:
-      `hookcore_adapters.sklearn.fit` is for those.
-    * `metrics`: scorers by name, as `SklearnTrainee` takes them, besides the estimator's own `score`. They score the data that
-      `fit` was given.
+    * `plugins`: what `Engine` takes, an `Engine`, or a configuration; only observers. scikit-learn ignores what a callback
+      returns, so a plugin that may stop, save or set anything is a `RegistrationError`. `hookcore_adapters.sklearn.fit` takes
+      such plugins.
+    * `metrics`: scorers by name, as in `SklearnTrainee`, in addition to the estimator's own `score`. They score the training
+      data.
 
-    Each iteration is an epoch. Its `on_epoch_begin` comes when it is over, because scikit-learn tells of one iteration more than
-    it makes. Each `fit` is a run; within a search that has `n_jobs`, pickling the adapter is an error.
+    Each iteration is an epoch. Its `on_epoch_begin` comes when the iteration is over, because scikit-learn announces one
+    iteration more than it does. Each `fit` is a run. The adapter cannot be pickled, so a search needs `n_jobs=None`.
     """
 
     name: ClassVar[str] = "sklearn"
@@ -45,16 +45,17 @@ class SklearnAdapter:
         self._metrics = metrics or {}
         self._scoring: Scoring | None = None
         self._task: Any = None
-        """The context of the `fit` that is observed."""
+        """scikit-learn's context of the `fit` that is being observed."""
         self._error_before: BaseException | None = None
-        """What was being handled when that began."""
+        """The exception that was being handled when that `fit` began."""
         self._has_warned = False
         actors = [plugin.name for plugin in self._driver.engine.plugins if not plugin.is_observer]
         if actors:
             raise RegistrationError(
-                f"SklearnAdapter takes observers, and {', '.join(map(repr, actors))} may stop, save or set something, which a "
-                "callback of scikit-learn's cannot. Train by hookcore_adapters.sklearn.fit, if the estimator has partial_fit. If "
-                "a plugin of yours only observes, write role = 'observer' in its class."
+                "SklearnAdapter: plugins must be observers, because scikit-learn ignores what a callback returns; got "
+                f"{', '.join(map(repr, actors))}, which may stop, save or set something. Train with "
+                "hookcore_adapters.sklearn.fit if the estimator has partial_fit. If a plugin of yours only observes, set role = "
+                "'observer' in its class."
             )
 
     @property
@@ -64,64 +65,70 @@ class SklearnAdapter:
 
     def __reduce__(self) -> NoReturn:
         raise HookcoreError(
-            "SklearnAdapter cannot be pickled, as another process would not tell this one's plugins of anything. If a search "
-            "trains in other processes, leave out n_jobs, or the adapter."
+            "SklearnAdapter cannot be pickled, because in another process it could not reach the plugins of this one. In a "
+            "search, leave out n_jobs or the adapter."
         )
 
     def __deepcopy__(self, memo: object) -> SklearnAdapter:
-        return self  # of an estimator that is cloned, as each `fit` is a run
+        return self  # cloned estimators share it, and each `fit` is a run
 
-    # What the driver asks
+    # Called by the driver
 
     def stop(self) -> None:
-        """Warn: an observer has voted."""
+        """Warn that an observer's vote does not stop scikit-learn."""
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("scikit-learn does not stop for a callback: an observer's vote is in the run, and changes nothing")
+            logger.warning(
+                "SklearnAdapter: a plugin has voted to stop, and scikit-learn does not stop for a callback. The vote is "
+                "recorded, and training continues. To stop, train with hookcore_adapters.sklearn.fit"
+            )
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return nothing: nothing can be resumed."""
+        """Return an empty mapping, as a run cannot be resumed."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Take nothing over."""
+        """Do nothing."""
 
-    # What scikit-learn calls
+    # Called by scikit-learn
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a run."""
         kind = type(estimator).__name__
         if self._task is not None:
-            raise HookcoreError(f"SklearnAdapter observes a fit already, and was given that of {kind} too: give each its own.")
+            raise HookcoreError(
+                f"SklearnAdapter: the fit of {kind} has begun within another one that this adapter observes. Give each estimator "
+                "its own adapter."
+            )
         if hasattr(estimator, "steps") or hasattr(estimator, "estimator") or context.max_subtasks == 0:
             raise HookcoreError(
-                f"SklearnAdapter was set on {kind}, which tells of no iterations. Set it on the estimator within that iterates: "
-                "LogisticRegression().set_callbacks(...)."
+                f"SklearnAdapter: it was set on {kind}, which reports no iterations. Set it on the estimator that iterates, such "
+                "as LogisticRegression().set_callbacks(adapter), also inside a pipeline or a search."
             )
         self._scoring, self._error_before, self._has_warned = Scoring(estimator, self._metrics), sys.exception(), False
         self._driver.begin(Run.of(_Observed(self._scoring), model=estimator))
         self._task = context
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing: it may be the iteration that is not made."""
+        """Do nothing, as scikit-learn may not do this iteration."""
 
     def on_fit_task_end(
         self,
         estimator: Any,
         context: Any,
         *,
-        X: Any = None,  # noqa: N803 - as scikit-learn has it
+        X: Any = None,  # noqa: N803 - scikit-learn's name
         y: Any = None,
         fitted_estimator: Any = None,
     ) -> None:
-        """Tell of an iteration, with what it has made of the estimator."""
+        """Report an iteration, with the scores of the estimator after it."""
         del estimator
         if self._scoring is not None and context.parent is self._task and fitted_estimator is not None:
             self._driver.epoch_begin()
             self._driver.epoch_end(self._scoring.scores(fitted_estimator, X, y))
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """End the run, by the exception that ends `fit`, if one does."""
+        """End the run; as failed if an exception ends `fit`."""
         del estimator
         if context is not self._task:
             return
@@ -132,7 +139,7 @@ class SklearnAdapter:
 
 @attrs.frozen(eq=False)
 class _Observed(Trainee):
-    """The trainee of a `fit` that is observed: it can do nothing."""
+    """Present an estimator that can only be observed, without any capability."""
 
     framework: ClassVar[str] = "sklearn"
 

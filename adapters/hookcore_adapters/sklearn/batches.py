@@ -1,4 +1,4 @@
-"""The samples of each batch, in an order that follows from a seed and the epoch, so that an epoch can begin anywhere."""
+"""The samples of each batch, in an order that depends only on a seed and the epoch, so that an epoch can begin at any batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Batches:
-    """The numbers of the samples of each batch, as arrays of integers: what `Loop.batches` takes beside a `SklearnTrainee`.
+    """Yield the indices of the samples of each batch, as arrays of integers, for `Loop.batches` with a `SklearnTrainee`.
 
         for rows in loop.batches(Batches(len(x), 32)):
             estimator.partial_fit(x[rows], y[rows])
 
-    * `samples`: how many there are. `batch_size`: how many make a batch; the last one of an epoch may have fewer.
-    * `shuffle`: False keeps the data's own order. `seed`: the order of an epoch follows from it and the epoch alone.
+    * `samples`: the number of samples. `batch_size`: the number in a batch; the last batch of an epoch may have fewer.
+    * `shuffle`: False keeps the order of the data. `seed`: the order of an epoch depends only on this and the number of the
+      epoch.
 
-    A resumed epoch begins at the batch that comes next. One that was cut with other arguments is refused.
+    A resumed epoch continues at its next batch, if the arguments are the same as before; others are a `CheckpointError`.
     """
 
     samples: int = attrs.field(validator=validators.integer(at_least=1))
@@ -34,12 +35,12 @@ class Batches:
     _first: int = attrs.field(default=0, init=False, repr=False)
 
     def begin(self, epoch: int, batch: int = 0) -> None:
-        """Have the next iteration yield the batches of `epoch` from `batch` on, both counted from zero."""
+        """Have the next iteration yield the batches of `epoch`, beginning at `batch`, both counted from zero."""
         self._epoch, self._first = epoch, batch
 
     @property
     def order(self) -> Mapping[str, Any]:
-        """What the batches of an epoch follow from, as JSON-able values by name."""
+        """The arguments that determine the batches of an epoch, by name."""
         return {"samples": self.samples, "batch_size": self.batch_size, "shuffle": self.shuffle, "seed": self.seed}
 
     def __len__(self) -> int:
@@ -49,7 +50,7 @@ class Batches:
         first, self._first = self._first, 0
         order = np.arange(self.samples)
         if self.shuffle:
-            # The legacy generator, as its numbers never change, and a run may be resumed with a later NumPy.
+            # The numbers of the legacy generator never change, and a run may be resumed with a later NumPy.
             sequence = np.random.SeedSequence([self.seed, self._epoch])
             order = np.random.RandomState(np.random.MT19937(sequence)).permutation(self.samples)
         for start in range(first * self.batch_size, self.samples, self.batch_size):

@@ -1,4 +1,4 @@
-"""`fit`: an estimator trained with plugins, by epochs and batches, over its `partial_fit`."""
+"""`fit`: train an estimator with plugins, in epochs and batches, by its `partial_fit`."""
 
 from __future__ import annotations
 
@@ -45,27 +45,28 @@ def fit(
 ) -> Run:
     """Train `estimator` by its `partial_fit`, with `plugins`, and return the run.
 
-    * `estimator`: one with `partial_fit`. It is trained in place, and if it is fitted already, it learns more.
-    * `x`, `y`: arrays, sparse matrices, lists or data frames, with one sample a row; `y` is None for what learns without targets.
-    * `epochs`: how often the data are gone through; None until a plugin votes to stop.
+    * `estimator`: an estimator with `partial_fit`. It is trained in place; a fitted one is trained further.
+    * `x`, `y`: arrays, sparse matrices, lists or data frames, with one sample in each row; `y` is None for an estimator that
+      learns without targets.
+    * `epochs`: how many times to train on all samples; None trains until a plugin votes to stop.
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
-    * `batch_size`: the samples of each call of `partial_fit`, by default 200; of the last one of an epoch, fewer. A call is one
-      batch and one step, whatever the estimator makes of it: a linear model updates for each sample.
-    * `validation_data`: `(x, y)`, or `(x,)`, to be scored every `validation_freq` epochs; these metrics begin with `val_`.
-    * `metrics`: scorers by name, besides the estimator's own `score`: see `SklearnTrainee`. With `score_training` they score the
-      training data at the end of each epoch too, which takes a prediction of each sample.
-    * `classes`: all labels that `y` may have in a later call too; by default those of this `y`. A list of them,
-      for each output, if there are several.
-    * `sample_weight`: a weight for each sample, for `partial_fit`. Scores are without weights.
-    * `shuffle`, `seed`: the order of the samples, which follows from `seed` and the epoch alone. What an estimator draws itself
-      comes from its own `random_state`.
-    * `trusted`: the types of your own that a checkpoint may hold: see `SklearnTrainee`.
-    * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
-      resumes from that checkpoint, or from the newest in that directory. Give the same data and arguments as before.
+    * `batch_size`: the number of samples in each call of `partial_fit`, 200 by default; the last call of an epoch may have fewer.
+      A call is one batch and one step, even if the estimator updates for each sample, as linear models do.
+    * `validation_data`: `(x, y)` or `(x,)`, scored every `validation_freq` epochs as metrics that begin with `val_`.
+    * `metrics`: scorers by name, in addition to the estimator's own `score`; see `SklearnTrainee`. With `score_training`, they
+      score the training data at the end of each epoch too, which predicts each sample once.
+    * `classes`: all labels that `y` may have in this and later calls, by default those of this `y`; for an estimator with several
+      outputs, a list with the labels of each.
+    * `sample_weight`: a weight for each sample, for `partial_fit`. Scores ignore it.
+    * `shuffle`, `seed`: the order of the samples, which depends only on `seed` and the epoch. The estimator's own random numbers
+      come from its `random_state`.
+    * `trusted`: your own types that a checkpoint may hold; see `SklearnTrainee`.
+    * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one; a path
+      resumes from that checkpoint, or from the newest in that directory. Pass the same data and arguments as before.
 
-    The loss is the mean over the epoch's batches of what the estimator tells as `loss_`. Plugins see the exception that ends a
-    run, Ctrl-C included; the caller gets it too. Raises what scikit-learn and the plugins raise, and `ParameterError` for what
-    cannot be trained so.
+    The loss of an epoch is the mean of the estimator's `loss_` over its batches. The exception that ends a run, Ctrl-C included,
+    reaches plugins and the caller. Raises what scikit-learn and the plugins raise, and `ParameterError` for an estimator or
+    arguments that cannot be trained this way.
     """
     trainee = SklearnTrainee(estimator, metrics=metrics or {}, trusted=trusted)
     _check_validation(validation_data, validation_freq)
@@ -96,14 +97,15 @@ def fit(
 
 def _check_validation(data: Any, freq: Any) -> None:
     if data is not None and (not isinstance(data, tuple | list) or len(data) not in {1, 2}):
-        raise ParameterError(f"fit: validation_data must be a tuple (x, y), or (x,), got {type(data).__name__}.")
+        length = f" of length {len(data)}" if isinstance(data, tuple | list) else ""
+        raise ParameterError(f"fit: validation_data must be (x, y) or (x,), got an object of type {type(data).__name__}{length}.")
     if (number := integer_of(freq)) is None or number < 1:
         raise ParameterError(f"fit: validation_freq must be an integer of at least 1, got {freq!r}.")
 
 
 @attrs.define(eq=False)
 class _Training:
-    """Calls `partial_fit` with what it takes."""
+    """Call `partial_fit` with the arguments that it takes."""
 
     estimator: Any
     x: Any
@@ -117,13 +119,14 @@ class _Training:
         kind, takes = type(self.estimator).__name__, inspect.signature(self.estimator.partial_fit).parameters
         if getattr(self.estimator, "early_stopping", False):
             raise ParameterError(
-                f"fit: {kind}(early_stopping=True) cannot be trained by batches. Leave it out, and take the plugin EarlyStopping."
+                f"fit: estimator must not have early_stopping=True, which works only in {kind}.fit. Leave it out, and use the "
+                "plugin EarlyStopping."
             )
         if self.y is None and "y" in takes and takes["y"].default is inspect.Parameter.empty:
-            raise ParameterError(f"fit: {kind} learns from targets, and y is None. Write fit(estimator, x, y, ...).")
+            raise ParameterError(f"fit: y must be targets, as {kind} needs them, got None. Call fit(estimator, x, y, ...).")
         for name in ("classes", "sample_weight"):
             if getattr(self, name) is not None and name not in takes:
-                raise ParameterError(f"fit: {kind}.partial_fit takes no {name}. Leave it out.")
+                raise ParameterError(f"fit: {name} must be None, as {kind}.partial_fit does not take it. Leave it out.")
         return "classes" in takes
 
     def __attrs_post_init__(self) -> None:
@@ -132,12 +135,12 @@ class _Training:
             self.classes = [unique_labels(column) for column in np.asarray(self.y).T] if several else unique_labels(self.y)
 
     def train(self, rows: Any) -> None:
-        """Train the samples `rows`. Raises `KeyboardInterrupt` if one came within."""
+        """Train on the samples `rows`. Raises `KeyboardInterrupt` if Ctrl-C has cut the update of a network."""
         more = {} if self.sample_weight is None else {"sample_weight": _safe_indexing(self.sample_weight, rows)}
         if self._takes_classes and not hasattr(self.estimator, "classes_"):
             more["classes"] = self.classes
         targets = () if self.y is None else (_safe_indexing(self.y, rows),)
         self.estimator.partial_fit(_safe_indexing(self.x, rows), *targets, **more)
-        # A network swallows it, and has then made a part of an update. It counts its iterations from zero in each call.
+        # A network swallows Ctrl-C after part of an update. It counts its iterations from zero in each call.
         if is_network(self.estimator) and self.estimator.n_iter_ == 0:
             raise KeyboardInterrupt

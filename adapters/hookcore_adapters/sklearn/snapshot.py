@@ -1,4 +1,4 @@
-"""What a snapshot of an estimator holds, in memory and in files."""
+"""The snapshot of an estimator, in memory and in files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from hookcore import CheckpointError, state
+from hookcore.raised import describe
 from hookcore.store import files
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.sklearn.networks import CURVE, TRUSTED, of_training
@@ -31,33 +32,33 @@ _MAX_STATE_SIZE: Final = 10_000_000
 
 @attrs.frozen(eq=False)
 class EstimatorSnapshot:
-    """A copy of an estimator, apart what only its training needs, and the random numbers."""
+    """Hold a copy of an estimator, and separately, what only its training needs, and the random states."""
 
     estimator: Any
     training: Mapping[str, Any]
-    """What only training needs, by attribute, the curve as an array. Empty if the snapshot is of the weights alone."""
+    """What only training needs, by attribute, with the loss curve as an array. Empty in a snapshot of the weights alone."""
     shared: Collection[str]
-    """The attributes that are NumPy's global generator: a copy has its numbers, but would be another generator."""
+    """The attributes that are NumPy's global generator: a copy of the generator would no longer be the global one."""
     random: RandomState | None = attrs.field(repr=False)
-    """The state of the global generators; None if it is of the weights alone."""
+    """The states of the global generators; None in a snapshot of the weights alone."""
     order: Mapping[str, Any] | None = None
-    """What the order of the data followed from, if that is known."""
+    """The arguments that determined the order of the data, if known."""
 
     @classmethod
     def of(cls, estimator: Any, *, training: bool, order: Mapping[str, Any] | None) -> Self:
-        """Copy `estimator`, and if `training`, what training continues with."""
+        """Return a copy of `estimator`; if `training`, with what it needs to continue training."""
         kept = of_training(estimator) if training else {}
         if CURVE in kept:
             kept[CURVE] = np.array(kept[CURVE])
         generator = check_random_state(None)
         shared = [name for name, value in vars(estimator).items() if value is generator]
         random = RandomState.now() if training else None
-        # Together, so that what the two have in common is one object in the copy too.
+        # In one call, so that objects that both refer to remain shared.
         copied, kept = copy.deepcopy((without_training(estimator), kept))
         return cls(copied, kept, shared, random, order)
 
     def put_back(self, estimator: Any, parameters: Collection[str]) -> None:
-        """Make `estimator` what was copied. If that is of the weights alone, what trains them and its `parameters` stay."""
+        """Restore `estimator`. From the weights alone, it keeps its `parameters` and what only training needs."""
         copied, kept = copy.deepcopy((self.estimator, dict(self.training)))
         restored = vars(copied)
         for name in self.shared:
@@ -73,7 +74,7 @@ class EstimatorSnapshot:
             self.random.restore()
 
     def write(self, directory: Path, trusted: Collection[str]) -> None:
-        """Write it into `directory`, from any thread. Raises `CheckpointError` for a type that would not be loaded again."""
+        """Write it into `directory`, from any thread. Raises `CheckpointError` for a type that skops would not load again."""
         for name, value in ((ESTIMATOR_FILE, self.estimator), (_TRAINING_FILE, self.training)):
             if value is self.estimator or value:
                 skops.io.dump(value, directory / name)
@@ -84,7 +85,7 @@ class EstimatorSnapshot:
 
     @classmethod
     def read(cls, directory: Path, trusted: Collection[str]) -> Self:
-        """Return what `write` wrote. Raises `CheckpointError` if something is damaged, missing or of a type not trusted."""
+        """Return the snapshot that `write` wrote. Raises `CheckpointError` for a damaged or missing file or an untrusted type."""
         path = directory / _STATE_FILE
         try:
             saved = state.loads(files.read(path, _MAX_STATE_SIZE).decode())
@@ -97,13 +98,16 @@ class EstimatorSnapshot:
             training = skops.io.load(path, trusted=[*TRUSTED, *trusted]) if has_training else {}
             return cls(estimator, training, shared, random, order)
         except UntrustedTypesFoundException as error:
-            raise CheckpointError(f"{path} holds types that are not trusted: {error} Name them: trusted=[...].") from error
+            raise CheckpointError(
+                f"SklearnTrainee: {path} has types that are not trusted: {error} If you trust them, pass their names as "
+                "trusted=[...]."
+            ) from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
+            raise CheckpointError(f"SklearnTrainee: {path} is not a whole file of a checkpoint: {describe(error)}.") from error
 
 
 def without_training(estimator: Any) -> Any:
-    """Return `estimator`, or if it has what only training needs, an object with all else that it has, not copied."""
+    """Return `estimator`, or if it has something that only training needs, a shallow copy without that."""
     left_out = of_training(estimator)
     if not left_out:
         return estimator
@@ -111,15 +115,15 @@ def without_training(estimator: Any) -> Any:
     for name in left_out:
         delattr(rest, name)
     if CURVE in left_out:
-        setattr(rest, CURVE, left_out[CURVE][-1:])  # so that what is loaded can be trained too
+        setattr(rest, CURVE, left_out[CURVE][-1:])  # so that the estimator can be trained after loading
     return rest
 
 
 def check_trusted(found: Collection[str], trusted: Collection[str]) -> None:
-    """Raise `CheckpointError` if a file has types that neither skops nor the user trusts."""
+    """Raise `CheckpointError` if `found`, the types that skops does not trust, has some that the user does not trust either."""
     unknown = [name for name in found if name not in trusted]
     if unknown:
         raise CheckpointError(
-            f"the estimator holds {', '.join(unknown)}, which skops does not load unless it is told to trust it. If you do, pass "
+            f"the estimator holds {', '.join(unknown)}, and skops loads only types that it trusts. If you trust them, pass "
             f"trusted={unknown!r}"
         )

@@ -1,4 +1,4 @@
-"""What `xgboost.train` was given: it does not tell a callback."""
+"""The arguments of `xgboost.train`, which XGBoost does not pass to callbacks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from types import CodeType
 
 TRAIN: Final[CodeType] = inspect.unwrap(xgboost.train).__code__
-"""The code of the function that runs the loop."""
+"""The code of the function that runs the training loop."""
 _SET_NO_RATE: Final = (EarlyStopping, EvaluationMonitor, TrainingCheckPoint)
+_STOP_NOTHING: Final = (EvaluationMonitor, LearningRateScheduler, TrainingCheckPoint)
 
 
 @attrs.frozen(eq=False)
@@ -28,69 +29,86 @@ class TrainCall:
 
     parameters: Mapping[str, Any]
     rounds: int
-    """How many it trains at most."""
+    """The number of iterations that it trains at most."""
     evals: Sequence[tuple[Any, str]]
-    """What is evaluated, each with its name."""
+    """The data sets that are evaluated, each with its name."""
     training: Sequence[str]
-    """The names of those that are the training data."""
+    """The names in `evals` of the training data."""
     callbacks: Sequence[Any]
-    """Those that were given, and those that XGBoost adds."""
+    """The callbacks that were given, and those that XGBoost adds."""
 
     @classmethod
     def being_executed(cls) -> TrainCall:
         """Return the innermost call. Raises `CapabilityError` outside of one, as in `xgboost.cv`."""
-        for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to who called
+        for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to find the caller
             if frame.f_code is TRAIN:
                 given = frame.f_locals
                 training = [name for data, name in given["evals"] if data is given["dtrain"]]
                 return cls(dict(given["params"]), given["num_boost_round"], given["evals"], training, given["callbacks"])
         raise CapabilityError(
-            "XGBoostAdapter works in xgboost.train and what calls it, such as XGBClassifier. xgboost.cv trains several models at "
-            "once: call xgboost.train for each fold. A loop of your own takes Loop(plugins, trainee=XGBoostTrainee(booster))."
+            "XGBoostAdapter was called outside of xgboost.train. It works in xgboost.train and in what calls that, such as "
+            "XGBClassifier. xgboost.cv trains several models at once: call xgboost.train for each fold. In your own loop, use "
+            "Loop(plugins, trainee=XGBoostTrainee(booster))."
         )
 
     @property
     def names(self) -> MetricNames:
-        """How the names of metrics begin."""
+        """The prefixes of the names of metrics."""
         validation = tuple(f"{name}-" for _, name in self.evals if name not in self.training)
         return MetricNames(validation, tuple(f"{name}-" for name in self.training))
 
     @property
     def validation(self) -> list[tuple[Any, str]] | None:
-        """What is evaluated besides the training data, if anything."""
+        """The data sets that are evaluated, except the training data, or None."""
         return [(data, name) for data, name in self.evals if name not in self.training] or None
 
     def others(self, adapter: object) -> list[Any]:
         """Return the callbacks besides `adapter`."""
         return [callback for callback in self.callbacks if callback is not adapter]
 
+    def stops_by(self, adapter: object) -> str:
+        """Return the reason if XGBoost itself stops: the callbacks that may stop it, with the parameters of early stopping."""
+        able = ", ".join(_described(callback) for callback in self.others(adapter) if type(callback) not in _STOP_NOTHING)
+        return f"a callback of xgboost.train: {able}"
+
     def check(self, adapter: object, *, resumes: bool) -> None:
-        """Raise `ParameterError` for parameters and callbacks that would spoil the run without an error of XGBoost's."""
+        """Raise `ParameterError` for parameters and callbacks that would spoil the run silently."""
         if self.parameters.get("process_type") == "update":
             raise ParameterError(
-                "params: process_type='update' changes the trees of xgb_model, and plugins take each round for new ones. Leave "
-                "out the XGBoostAdapter."
+                "XGBoostAdapter: params has process_type='update', which changes the trees of xgb_model, and plugins need rounds "
+                "that add trees. Train without the XGBoostAdapter."
             )
         if sum(isinstance(callback, type(adapter)) for callback in self.callbacks) > 1:
             raise ParameterError(
-                "callbacks: there is more than one XGBoostAdapter, and each would cut and save the model beside the others. Give "
+                "XGBoostAdapter: callbacks has more than one XGBoostAdapter, and each would cut and save the same model. Pass "
                 "all plugins to one."
             )
         names = [name for _, name in self.evals]
         if len(set(names)) < len(names):
             raise ParameterError(
-                f"evals: of the data {names!r} two have one name, and XGBoost mixes their metrics. Give each a name of its own."
+                f"XGBoostAdapter: evals has two data sets with the same name, {names!r}, and XGBoost mixes their metrics. Give "
+                "each a different name."
             )
         if any(isinstance(callback, EarlyStopping) and callback.save_best for callback in self.callbacks):
             raise ParameterError(
-                "callbacks: EarlyStopping(save_best=True) of xgboost.callback would cut the model beside plugins that do. Leave "
-                "out save_best, and use EarlyStopping(restore_best_weights=True) of hookcore_plugins."
+                "XGBoostAdapter: callbacks has xgboost.callback.EarlyStopping(save_best=True), which would cut the model as "
+                "plugins do. Leave out save_best, and use EarlyStopping(restore_best_weights=True) of hookcore_plugins."
             )
         if resumes and self.callbacks[0] is not adapter:
             raise ParameterError(
-                f"callbacks: in a run that is resumed the XGBoostAdapter must be the first, and {self.callbacks[0]!r} is. Others "
-                "note the number of rounds when training begins, and the model has those of the checkpoint only then."
+                f"XGBoostAdapter: in a resumed run the XGBoostAdapter must be the first of callbacks, and {self.callbacks[0]!r} "
+                "is. Earlier callbacks would read the number of rounds before the model has those of the checkpoint. Move the "
+                "XGBoostAdapter to the front."
             )
+
+
+def _described(callback: Any) -> str:
+    kind = type(callback).__name__
+    if not isinstance(callback, EarlyStopping):
+        return kind
+    given = {"rounds": callback.rounds, "metric_name": callback.metric_name, "data_name": callback.data}
+    given["min_delta"] = callback._min_delta or None  # noqa: SLF001 - it has no public name
+    return f"{kind}({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
 
 
 def sets_rate(callback: Any) -> bool:

@@ -22,16 +22,16 @@ logger = logging.getLogger("hookcore")
 
 T = TypeVar("T")
 _NICE = 10
-"""A tenth of a core if training leaves no time, which is no starvation; all of it if training waits for the thread."""
+"""A nice value: about a tenth of a core while training uses all of it, and the whole core while training waits."""
 
 
 @attrs.define(eq=False)
 class Background(Generic[T]):
-    """Does work on another thread, one piece after the other, in the order in which it is handed over.
+    """Do work on another thread, one piece at a time, in the order in which it is handed over.
 
-    One thread hands over, waits and collects: the one that trains. It limits how much may be under way at a time (`wait`).
-    Each piece has a thread that ends with it, so nothing has to be closed: if a run is abandoned, what was handed over is
-    still done, and the process ends after it. A process that is forked leaves the work to its parent.
+    One thread, the one that trains, hands over, waits and collects; by `wait` it limits how much is under way. Each piece has a
+    thread that ends with it, so nothing has to be closed: if a run is abandoned, its work is still done before the process ends.
+    A forked process leaves the work to its parent.
     """
 
     jobs: deque[Job[T]] = attrs.field(factory=deque, init=False)
@@ -44,35 +44,35 @@ class Background(Generic[T]):
         job = Job(what, [work], self.jobs[-1] if self.jobs else None)
         self.jobs.append(job)
         try:
-            job.thread.start()  # if Ctrl-C comes before this, it is done by who waits for it
+            job.thread.start()  # if Ctrl-C comes before this, `wait` does the work
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             job.do()
 
     def unfinished(self) -> int:
-        """Return how many pieces are being done or wait."""
+        """Return the number of pieces that are not done."""
         return sum(not job.done.is_set() for job in self.jobs)
 
     def wait(self, unfinished: int = 0) -> None:
-        """Wait until at most `unfinished` pieces are unfinished. Raises none of their errors."""
+        """Wait until at most `unfinished` pieces are not done. Does not raise their errors."""
         self._leave_to_parent()
         waiting = [job for job in self.jobs if not job.done.is_set()]
         for job in waiting[: max(0, len(waiting) - unfinished)]:
             job.wait()
 
     def collect(self) -> Iterator[T]:
-        """Yield what the finished pieces returned, in order, each once. Raises what one raised; those after it are left."""
+        """Yield the results of the pieces that are done, each once. Raises the first error, and keeps the pieces after it."""
         while self.jobs and self.jobs[0].done.is_set():
             yield self.jobs.popleft().result()
 
     def _leave_to_parent(self) -> None:
-        if self._process != os.getpid():  # the threads are not here, and would be waited for without end
+        if self._process != os.getpid():  # a fork has no such threads, and would wait for them forever
             self._process = os.getpid()
             self.jobs.clear()
 
 
 @attrs.define(eq=False)
 class Job(Generic[T]):
-    """A piece of work, and what became of it."""
+    """A piece of work, and its result or error."""
 
     what: str
     _work: list[Callable[[], T]]
@@ -84,18 +84,18 @@ class Job(Generic[T]):
     _error: BaseException | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Not a daemon, whatever the thread that trains is: the end of the process waits for it.
+        # Never a daemon, even if the thread that trains is one: the process must not end before it.
         self.thread = threading.Thread(target=self.do, name=self.what, daemon=False)
 
     def wait(self) -> None:
         """Wait until it is done. If its thread was never started, do it here."""
         if self.thread.ident is None:
             self.do()
-        # Not by `join`: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
+        # Not by `join`: once Ctrl-C has interrupted it, it takes a running thread for one that has ended.
         self.done.wait()
 
     def do(self) -> None:
-        """Wait for the piece before, and do this one, unless another thread does. Afterwards nothing of the work is held here."""
+        """Wait for the piece before, and do this one, unless another thread does. Does not refer to the work afterwards."""
         try:
             work = self._work.pop()
         except IndexError:
@@ -108,7 +108,7 @@ class Job(Generic[T]):
                 after.wait()
             self._results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is collected
-            logger.error("%s failed: %s", self.what, describe(error))  # noqa: TRY400 - whoever collects the error has its traceback
+            logger.error("%s failed: %s", self.what, describe(error))  # noqa: TRY400 - `result` raises the error with its traceback
             drop_frames(error)  # a snapshot is as large as the model
             self._error = error
         finally:
@@ -123,7 +123,7 @@ class Job(Generic[T]):
 
 
 def _yield_to_training() -> None:
-    """Have this thread take mostly the time that other threads leave, if the system has priorities of threads: Linux does."""
+    """Lower the priority of this thread, if the system has priorities for threads, as Linux does."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a sandbox may not allow it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

@@ -28,16 +28,16 @@ _STATE: Final = schema.fields(
 class Checkpoint:
     """Save the trainee, the progress and every plugin's state into `directory`, with one subdirectory for each checkpoint.
 
-    A checkpoint is written aside, synced and renamed: under its name it is whole or absent (`hookcore.store`). Training
-    stands still for the snapshot only; another thread writes it, one checkpoint after the other in order, with at most one
-    more waiting. Other plugins hear of a checkpoint (`on_checkpoint`) at the first end of a batch, beginning or end of an epoch,
-    or end of training at which it is durable, in order, and it stays until all of them have heard. What cannot be written ends
-    the run with an error at the first such event, and the end of training waits for all that is being written.
+    A checkpoint is written aside, synced and renamed: under its name it is whole or absent (`hookcore.store`). Training waits
+    for the snapshot only; another thread writes the checkpoints one by one, in order, with at most one more waiting. Once a
+    checkpoint is durable, `on_checkpoint` is called at the next of these events: the end of a batch, the beginning or end of an
+    epoch, or the end of training. No checkpoint is removed before that. An error in writing ends the run at the same events, and
+    the end of training waits for everything that is being written.
 
-    Which steps are saved and what each checkpoint holds does not depend on how fast the disk is (except with
-    `when_busy="skip"`), and a run that is resumed saves and keeps what one that was never cut does. A run moves the checkpoints
-    of an earlier run into `earlier-001` and so on: those newer than the one that it resumes from, or all if it resumes from none
-    in this directory. They are never overwritten. While a run trains, no other can train into the same directory.
+    The speed of the disk does not decide which steps are saved or what a checkpoint holds, except with `when_busy="skip"`. A
+    resumed run saves and keeps the same checkpoints as one that was never interrupted. Checkpoints of an earlier run are never
+    overwritten: those newer than the one that the run resumes from, or all if it resumes from none in this directory, are moved
+    into `earlier-001` and so on. While a run trains, no other can train into the same directory.
 
     * `monitor`, `mode`: the metric that ranks checkpoints, and its direction, as in `EarlyStopping`.
     * `save_best_only`: save only at observations at which the metric improved.
@@ -45,13 +45,14 @@ class Checkpoint:
       for no such saves.
     * `every_n_steps`: save after every N steps too; None for no such saves. `save_best_only`, which looks at observations, does
       not affect them.
-    * `keep_last`, `keep_best`: how many of the newest and of the best to keep, at least 1; None keeps all. `keep_every`: keep the
-      last one of every Nth epoch, also in a loop by steps; None for no such rule. What any of them keeps stays.
-    * `missing`: what to do if the metric is missing; by default an error if something depends on it
-      (`save_best_only`, or a `monitor` that you gave), else nothing, and there is no best.
+    * `keep_last`, `keep_best`: how many of the newest and of the best to keep, at least 1; None keeps all. `keep_every`: keep
+      the last one of every Nth epoch, also in a loop by steps; None for no such rule. A checkpoint stays if any of the three
+      keeps it.
+    * `missing`: what to do if the metric is missing. By default that is an error if you gave a `monitor` or `save_best_only`;
+      otherwise there is no best checkpoint.
     * `asynchronous`: write on another thread. Without it training waits until each checkpoint is durable and announced.
-    * `when_busy`: what to do if a save is due while one is being written and one more waits: `"wait"` for a place, or `"skip"`
-      this one, even if it is the best, with a warning.
+    * `when_busy`: what to do if a save is due while one checkpoint is being written and one more waits: `"wait"` until one is
+      done, or `"skip"` this one, even if it is the best, with a warning.
     * `when_full`: what to do if the disk is full: `"error"`, or `"prune"`: remove all but the newest and the best, warn, and
       try once more.
     * `clock`: seconds, to measure how long a save takes.
@@ -86,13 +87,13 @@ class Checkpoint:
     )
     clock: Callable[[], float] = attrs.field(default=time.monotonic, validator=validators.function(), kw_only=True)
     observed: Monitor = attrs.field(init=False, factory=lambda: Monitor("min"))
-    """What was best so far, and how long ago."""
+    """The best value so far, and how many observations ago it was."""
     _last_step: int = attrs.field(init=False, default=0)
-    """The step of the latest save, or of the latest that was left out."""
+    """The step of the latest save, or of the latest that was skipped."""
     _ranking: tuple[int, float] | None = attrs.field(init=False, default=None)
     """The latest value of the metric and its step: it ranks whatever is saved at this step, as the weights are the same."""
     _writes: Background[None] = attrs.field(init=False, factory=Background, repr=False)
-    """What is being written, for this run or still for one that was abandoned."""
+    """The writes under way, of this run or of an abandoned one."""
     _saver: Saver = attrs.field(init=False, repr=False)
     """Saves the checkpoints of this run, or of the latest one."""
 
@@ -117,7 +118,7 @@ class Checkpoint:
         saver = self._new_saver()
         saver.open(run, metric=self.monitor, mode=mode)
         self._saver = saver
-        self._writes.jobs.clear()  # of a run that was abandoned: they are done, and never announced
+        self._writes.jobs.clear()  # of an abandoned run: they are written, and not announced
         self.observed = attrs.evolve(self.observed, mode=mode)
 
     @hookimpl(trylast=True)
@@ -146,9 +147,9 @@ class Checkpoint:
 
     @hookimpl(trylast=True)
     def on_epoch_end(self, run: Run, epoch: int) -> None:
-        """Save if an epoch's save is due and no observation follows, as the last step of the epoch was observed before.
+        """Save if an epoch's save is due and no observation follows: the last step of the epoch may have been observed before.
 
-        In a loop that tells of no batches, the steps of the epoch are heard only now.
+        In a loop without batches, the steps of an epoch are known only now.
         """
         if self._writes.jobs:
             self._saver.announce(run)
@@ -158,7 +159,7 @@ class Checkpoint:
 
     @hookimpl(trylast=True)
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Save if the metric improved, or if a save is due; have the value rank what is saved at this moment."""
+        """Save if the metric improved, or if a save is due. The metric's value ranks the checkpoint."""
         if self._writes.jobs:
             self._saver.announce(run)
         asked = self.save_best_only or self.monitor != _DEFAULT_MONITOR
@@ -183,25 +184,26 @@ class Checkpoint:
 
     @hookimpl(trylast=True)
     def on_exception(self, run: Run, exception: BaseException) -> None:
-        """Save what there is when the run is interrupted; after any other error the state may be bad."""
+        """Save once more if the run was interrupted. After any other error the state may be bad."""
         if not self._saver.serves(run):
             return  # it was refused, or cut before it began
         if isinstance(exception, Preempted):
             self._writes.wait()
         elif not isinstance(exception, KeyboardInterrupt):
             return
-        # A checkpoint of this very step is as good, and may have a value that ranks it.
+        # A checkpoint of the same step holds the same, and may have a value that ranks it.
         if self._saver.latest != place_of(run) and self._in_time(run, exception):
             self._save(run, None, "interrupted" if isinstance(exception, KeyboardInterrupt) else "preempted", urgent=True)
 
     def _in_time(self, run: Run, exception: BaseException) -> bool:
-        """Return whether another save can be done before the process is killed, as far as that is known."""
+        """Return whether there is time for another save before the process is killed; True if that is unknown."""
         left = exception.remaining() if isinstance(exception, Preempted) else None
         needed, newest = self._saver.seconds_to_save, self._saver.newest
         if left is None or needed is None or left >= needed:
             return True
-        msg = "%s: not saved again: %.3g s are left, and the latest save took %.3g s; the newest checkpoint is %s"
-        logger.warning(msg, run.plugin, left, needed, "none" if newest is None else newest.path)
+        msg = "%s: not saved again: %.3g s are left, and the latest save took %.3g s; %s"
+        there = "there is no checkpoint" if newest is None else f"the newest checkpoint is {newest.path}"
+        logger.warning(msg, run.plugin, left, needed, there)
         return False
 
     @hookimpl(tryfirst=True)
@@ -223,8 +225,8 @@ class Checkpoint:
     def resumable(self) -> SavedCheckpoint | None:
         """Return the newest checkpoint that verifies, for `resume="auto"`, or None if the directory has no checkpoint.
 
-        What a crash left half done in the directory is put right. Raises `CheckpointError` if all are damaged, or if a run trains
-        into the directory.
+        Repairs what a crash left half done in the directory. Raises `CheckpointError` if all checkpoints are damaged, or if a
+        run trains into the directory.
         """
         self._writes.wait()
         if not store.named(self.directory):
@@ -241,7 +243,7 @@ class Checkpoint:
         return store.newest(self.directory)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the observations so far, the step of the latest save, and what ranks another one at its step."""
+        """Return the observations so far, the step of the latest save, and the value that ranks a save at that step."""
         return {**self.observed.state_dict(), "last_step": self._last_step, "ranking": self._ranking}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -25,13 +25,13 @@ logger = logging.getLogger("hookcore")
 
 @attrs.define(eq=False)
 class Saver:
-    """Saves the checkpoints of one run into `directory`, one after the other, and removes those that need not stay.
+    """Save the checkpoints of one run into `directory`, one by one, and remove those that are no longer kept.
 
-    * `retention`: what stays. A checkpoint stays in any case until it was announced.
+    * `retention`: which checkpoints to keep. No checkpoint is removed before it was announced.
     * `in_background`: write on another thread. At most one checkpoint is being written while one more waits.
     * `makes_room`: on a full disk, remove all but the newest and the best and try once more.
     * `clock`: seconds, to measure how long a save takes.
-    * `writes`: does the writing, and keeps what went wrong until it is announced or abandoned.
+    * `writes`: what writes them, and keeps an error until `announce` raises it or the run is abandoned.
     """
 
     _directory: Path
@@ -47,16 +47,16 @@ class Saver:
     newest: SavedCheckpoint | None = attrs.field(init=False, default=None)
     """The newest checkpoint of this run, or the one in this directory that it was resumed from."""
     seconds_to_save: float | None = attrs.field(init=False, default=None)
-    """How long the latest save took: its capture and its write, and nothing that it waited for."""
+    """How long the latest save took: its capture and its write, without the waiting between them."""
     _asked: tuple[int, float | None] | None = attrs.field(init=False, default=None)
-    """The step at which a capture was asked for that was not taken yet, and the value that ranks it."""
+    """The step of a capture that is due and not taken yet, and the value that ranks it."""
     _earlier_set_aside: bool = attrs.field(init=False, default=False)
     _unannounced: list[SavedCheckpoint] = attrs.field(init=False, factory=list)
     _known: store.Known = attrs.field(init=False, factory=dict)
-    """The checkpoints that are kept, so that a save does not read each manifest again."""
+    """The checkpoints that are kept, so that a save need not read their manifests again."""
     _lock: store.Lock | None = attrs.field(init=False, default=None)
     _run: int | None = attrs.field(init=False, default=None)
-    """Which run it was opened for. Not the run, which holds the model until it ends."""
+    """The id of the run that it was opened for. Not the run itself, which holds the model until it ends."""
 
     def open(self, run: Run, *, metric: str, mode: Mode) -> None:
         """Lock the directory and make it ready for `run`, whose checkpoints are ranked by `metric`, in the direction `mode`.
@@ -70,7 +70,7 @@ class Saver:
             self.newest, self.latest = resumed_from, resumed_from.place
 
     def serves(self, run: Run) -> bool:
-        """Return whether it was opened for `run`, and not for another one that has the same plugin."""
+        """Return whether it was opened for `run`, and not for another run of the same plugin."""
         return self._run == id(run.shared)
 
     def is_busy(self) -> bool:
@@ -78,14 +78,14 @@ class Saver:
         return self._writes.unfinished() > 1
 
     def save(self, run: Run, value: float | None, reason: str) -> None:
-        """Save the run once this moment is settled and there is a place, ranked by `value`, or not ranked if that is None.
+        """Save the run once this moment is settled and no other save waits. `value` ranks the checkpoint, unless it is None.
 
-        Asked twice within one moment, it saves once. What goes wrong on another thread is raised by `announce`.
+        Two calls within one moment save once. `announce` raises an error of the other thread.
         """
         if self.is_busy():
             self._writes.wait(unfinished=1)
         self._check_lock()
-        if not self._earlier_set_aside:  # not in `open`: a run that fails at its start leaves the earlier run's in place
+        if not self._earlier_set_aside:  # not in `open`: a run that fails at its start moves nothing
             aside = store.set_aside(self._directory, *([] if self.newest is None else self.newest.place))
             if aside is not None:
                 logger.info("%s: the checkpoints of an earlier run are now in %s", run.plugin, aside)
@@ -98,11 +98,11 @@ class Saver:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a save was asked for whose moment is not settled."""
+        """Whether a save is due once this moment is settled."""
         return self._asked is not None
 
     def rank(self, run: Run, value: float) -> None:
-        """Have `value`, observed now, rank the save that was asked for in this moment, if there is one."""
+        """Let `value`, observed now, rank the save that is due at this moment, if there is one."""
         if self._asked is not None:
             self._asked = run.progress.step, value
 
@@ -120,7 +120,7 @@ class Saver:
             self.announce(run)
 
     def _make_checkpoint(self, plugin: str, capture: Capture, value: float | None) -> None:
-        """Make `capture` a checkpoint, and remove those that need not stay. Runs on any thread."""
+        """Write `capture` as a checkpoint, and remove those that are no longer kept. Runs on any thread."""
         began = self._clock()
         try:
             saved = self._write(plugin, capture, value)
@@ -134,7 +134,7 @@ class Saver:
         store.prune(self._directory, self._retention, also=list(self._unannounced), known=self._known)
 
     def _write(self, plugin: str, capture: Capture, value: float | None) -> SavedCheckpoint:
-        """Write `capture` to the disk; if that is full and it makes room, once more."""
+        """Write `capture` to the disk. If the disk is full and `makes_room` is set, make room and try once more."""
         write = functools.partial(
             store.write,
             self._directory,
@@ -168,7 +168,7 @@ class Saver:
         return store.prune(self._directory, Retention(last=1, best=1), also=stay)
 
     def announce(self, run: Run) -> None:
-        """Tell all plugins of what has become durable. Raises what went wrong in writing."""
+        """Tell all plugins of the checkpoints that have become durable. Raises the errors of writing."""
         try:
             for _ in self._writes.collect():
                 pass
@@ -177,12 +177,12 @@ class Saver:
                 try:
                     run.checkpoint_saved(self._unannounced[0])
                 finally:
-                    del self._unannounced[0]  # not before: until then it is not removed
+                    del self._unannounced[0]  # only from now on may it be removed
 
     def finish(self, run: Run) -> None:
-        """Wait until all is written, announce it, remove what need not stay, and unlock the directory.
+        """Wait until all is written, announce it, remove the checkpoints that are no longer kept, and unlock the directory.
 
-        Raises the first of the errors in it, with the others in its notes, after everything else is done.
+        An error stops none of these steps. Raises the first one at the end, with the others as notes.
         """
         errors: list[Exception] = []
         try:
@@ -199,7 +199,7 @@ class Saver:
                 except CheckpointError as error:
                     errors.append(error)
         finally:
-            # If Ctrl-C ended the waiting, what is being written still needs the lock, until another run asks for it.
+            # If Ctrl-C ended the waiting, the write under way still needs the lock, until another run asks for it.
             if not self._writes.unfinished():
                 self._unlock()
         for other in errors[1:]:
@@ -217,7 +217,7 @@ class Saver:
 
 
 def _yields(reference: Callable[[], Run | None], writes: Background[None]) -> bool:
-    """Return whether a run is over or was abandoned, so that its directory may be another's. Then what it wrote is done."""
+    """Return whether a run has ended or was abandoned, so that another may have its directory, once its writes are done."""
     run = reference()
     if run is not None and run.may_go_on:
         return False
@@ -231,7 +231,7 @@ def place_of(run: Run) -> tuple[int, int]:
 
 
 def lock_and_repair(directory: Path, yields: Callable[[], bool] | None = None) -> store.Lock:
-    """Lock `directory`, which is made if it does not exist, and put right what a crash left half done in it."""
+    """Lock `directory`, which is made if it does not exist, and repair what a crash left half done in it."""
     lock = store.lock(directory, yields)
     try:
         store.open_directory(directory)

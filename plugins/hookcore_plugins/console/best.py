@@ -1,4 +1,4 @@
-"""The best observation of the metric that a run is about."""
+"""Choose the metric by which a run is judged, and find its best observation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Best:
-    """The best observation so far, of `asked` if it is given, else of the metric that `_candidates` prefers.
+    """The best observation so far of the metric `asked`, or if that is None, of the one that `_candidates` prefers.
 
     * `asked`: the metric that counts, or None.
     * `mode`: its direction, or `"auto"`.
@@ -35,7 +35,7 @@ class Best:
             if metric == self.metric and self.monitor is not None:
                 self._add(run, len(history) - 1, history.last()[metric])
             elif (direction := _direction(run, metric, mode)) is not None:
-                # Another metric than before, or the first: a resumed run has rows already.
+                # A new metric may have earlier rows, as in a resumed run.
                 self.metric, self.monitor = metric, Monitor(direction)
                 for row, value in enumerate(history[metric]):
                     self._add(run, row, value)

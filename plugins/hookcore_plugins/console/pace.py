@@ -1,4 +1,4 @@
-"""How fast a run is, and how long it will take."""
+"""Measure how fast a run is, and estimate how long it will take."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import attrs
 
 @attrs.define(eq=False)
 class Pace:
-    """The time that epochs and batches took since the plugin was told of them: a resumed run may begin within an epoch."""
+    """The times of the epochs and batches since the run began or was resumed, which may be within an epoch."""
 
     epoch_began: float
     batches: int = 0
     """The batches done in this epoch."""
     _first: int | None = None
-    """The number of the first batch of this epoch that was heard of; None before it."""
+    """The number of this epoch's first batch since then; None before it."""
     _is_whole: bool = False
-    """Whether this epoch was heard of from its beginning."""
+    """Whether this epoch was timed from its beginning."""
     _epochs: int = 0
     _seconds: float = 0.0
-    """How many whole epochs were over before this one, and how long they took together."""
+    """How many whole epochs were timed before this one, and how long they took together."""
 
     def epoch_begin(self, now: float) -> None:
         """Begin an epoch; the one before is over, with its evaluation."""
@@ -33,10 +33,10 @@ class Pace:
         self.batches = batch + 1
 
     def left(self, now: float, total: int | None, epoch: int, epochs: int | None) -> tuple[float | None, float | None]:
-        """Return the seconds left for the batches of this epoch, and those for the run; None for what is not known yet.
+        """Return the seconds left in the batches of this epoch and in the run, each None if it is unknown.
 
-        `total` and `epochs` are the batches in an epoch and the epochs in the run, None if unknown. In the last epoch only the
-        first of the two is known if there is a total, as both are one.
+        `total` is the number of batches in an epoch and `epochs` that of epochs in the run, each None if it is unknown. In the
+        last epoch of a run with a `total` both times would be the same, so the second is None.
         """
         elapsed, done = now - self.epoch_began, self.batches - (self._first or 0)
         per_batch = elapsed / done if done else None

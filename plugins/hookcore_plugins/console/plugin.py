@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 _REFRESH = 0.1  # seconds from one drawing of the bar to the next: reading a metric may wait for a device
 _BEST_MARK = "*"
 _OURS = frozenset({"epoch", "step", "lr", "time"})
-"""What else a line has, by the names in its header."""
+"""The names in the header of the items that are not metrics."""
 _OUTCOME_STYLES = {
     Outcome.FAILED: "bold red",
     Outcome.INTERRUPTED: "bold yellow",
     Outcome.PREEMPTED: "bold yellow",
     Outcome.STOPPED: "bold yellow",
 }
-_CALLER = "loop"  # who decided if no plugin did: the code that runs the loop
+_CALLER = "loop"  # shown instead of a plugin if the code that runs the loop decided
 
 
 @attrs.define(eq=False, on_setattr=validators.convert_and_validate)
 class Console:
-    """Print one line per observation, what was decided on it and why, and how the run ended; on a terminal, a live bar.
+    """Print a line per observation, each decision with its reason, and how the run ended; on a terminal, show a live bar.
 
     An observation is the end of an epoch or, in a loop that evaluates by steps, an evaluation, with the time since the one
-    before. Epochs are shown counted from 1. The learning rate is the one that was trained with, before any plugin reduced it. A
-    `*` marks each observation that is the best so far, and the last line has the best of all. On a terminal and in a notebook
+    before. Epochs are shown counted from 1. The learning rate is the one in use during training, before any plugin reduced it. A
+    `*` marks each observation that is the best so far, and the last line names the best of all. On a terminal and in a notebook
     the names of the metrics stand in a header, which is printed again once it has left the screen; in a file each line has them.
     Checkpoints are counted in the last line. The bar shows the batches done in the epoch, the latest metrics as far as they fit,
     and the time left in the epoch and in the run. It is drawn at most ten times a second, and metrics are read only then.
@@ -53,8 +53,8 @@ class Console:
     * `monitor`: the metric whose best observation is marked; by default what the first other plugin with a `monitor` monitors,
       else the loss of validation, else the first metric with a known direction, those of validation before the others.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the known direction of `monitor`. A metric without one has no best.
-    * `stream`: where to write; by default what `sys.stdout` is when training begins. What is printed to
-      `sys.stdout` meanwhile appears above the bar.
+    * `stream`: where to write; by default `sys.stdout`, as it is when training begins. Other output to `sys.stdout` appears
+      above the bar.
     * `clock`: seconds, for durations.
 
     Raises `ParameterError` for another `verbose` or `mode`, an empty `monitor`, a stream that cannot be written to or a clock
@@ -64,7 +64,7 @@ class Console:
     type_name: ClassVar[str] = "hookcore_plugins.console.Console"
     role: ClassVar[str] = "observer"
     shows_progress: ClassVar[bool] = True
-    """Tells an adapter that the framework's own progress bar would be a second one."""
+    """Adapters turn off the framework's own progress bar beside a plugin that shows progress."""
 
     verbose: Literal["auto", "bar", "lines"] = attrs.field(default="auto", validator=validators.one_of("auto", "bar", "lines"))
     monitor: str | None = attrs.field(default=None, validator=attrs.validators.optional(validators.text()), kw_only=True)
@@ -81,7 +81,7 @@ class Console:
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
         """Open the screen."""
-        if self._display is not None:  # of a run that was abandoned
+        if self._display is not None:  # of an abandoned run
             self._display.screen.close()
         screen = Screen(sys.stdout if self.stream is None else self.stream, self.verbose)
         now = self.clock()
@@ -102,7 +102,7 @@ class Console:
 
     @hookimpl(trylast=True)
     def on_batch_end(self, run: Run, batch: int, metrics: Mapping[str, float]) -> None:
-        """Move the bar, if it was not drawn for a while."""
+        """Redraw the bar, unless it was drawn just now."""
         display = self._display
         if display is None:
             return
@@ -122,9 +122,9 @@ class Console:
             with self._displaying() as display:
                 self._draw(run, display, "validating")
 
-    @hookimpl(wrapper=True)  # so that the line has all that plugins log and decide here, wherever they are listed
+    @hookimpl(wrapper=True)  # after all other plugins, so that the line has what they log and decide
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> Generator[None, None, None]:
-        """Print the observation's line and what was decided on it."""
+        """Print the observation's line, and the decisions that followed from it."""
         try:
             yield
         finally:
@@ -159,7 +159,7 @@ class Console:
     def on_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
         """Count it."""
         if self._display is not None:
-            # That of an epoch's end replaces the one of its last step.
+            # The checkpoint of an epoch's end replaces the one of its last step.
             self._display.saves += self._display.saved != checkpoint.path.name
             self._display.saved = checkpoint.path.name
 
@@ -185,7 +185,7 @@ class Console:
             raise
 
     def _print_news(self, run: Run, display: _Display) -> None:
-        """Print what was decided since it was last printed, except for checkpoints."""
+        """Print the decisions that were not printed yet, except for checkpoints."""
         news, display.decisions = run.decisions[display.decisions :], len(run.decisions)
         news = [decision for decision in news if decision.kind != "checkpoint"]
         if news:
@@ -229,7 +229,7 @@ class Console:
 
 @attrs.define(eq=False)
 class _Display:
-    """What is shown of one run, and how far."""
+    """The display of one run: its screen, and what was shown so far."""
 
     screen: Screen
     best: Best
@@ -247,7 +247,7 @@ class _Display:
     """The epoch and step of the latest observation; the step is None at the end of an epoch."""
 
     def shows_place_of(self, decision: Decision) -> bool:
-        """Return whether `decision` belongs to the latest line, which tells where the run is."""
+        """Return whether `decision` was made at the place that the latest line shows."""
         return self.place in {(decision.epoch, None), (decision.epoch, decision.step)}
 
 

@@ -1,4 +1,4 @@
-"""What the console writes to: lines and, on a terminal or in a notebook, a bar."""
+"""Write lines and, on a terminal or in a notebook, a bar."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NOTEBOOK_WIDTH: Final = 100
-"""The width of what is shown in a notebook, in characters."""
+"""The width of the output in a notebook, in characters."""
 
 
 class Screen:
-    """One stream with its lines and, on a terminal or in a notebook, its bar: beneath the lines there, above them here."""
+    """A stream with lines and a bar: on a terminal the bar is beneath the lines, in a notebook above them."""
 
     def __init__(self, stream: TextIO, verbose: Literal["auto", "bar", "lines"]) -> None:
         from rich.console import Console as RichConsole
@@ -37,7 +37,7 @@ class Screen:
         self.has_bar = self._cell is not None or verbose == "bar" or (verbose == "auto" and terminal and alone)
         self._wraps = terminal or self.has_bar or in_cell
         self._stream = stream
-        # A notebook shows colours in what is printed, though nothing else of a terminal.
+        # A notebook shows colours, but obeys no other control sequence.
         self._rich = RichConsole(file=stream, force_terminal=self.has_bar, force_jupyter=False, highlight=False, markup=False)
         self._table = Table() if self._wraps else None
         self._live: Live | _NotebookCell
@@ -51,7 +51,7 @@ class Screen:
             errors = own and sys.stderr is not None and sys.stderr.isatty()
             self._live = Live(console=self._rich, auto_refresh=False, transient=True, redirect_stdout=own, redirect_stderr=errors)
             self._live.start()
-            # The cursor comes back even if a loop dies and no plugin hears of it.
+            # The cursor comes back even if a loop dies without an event.
             atexit.register(self._live.stop)
 
     def close(self) -> None:
@@ -76,9 +76,9 @@ class Screen:
     def observation(
         self, left: Mapping[str, Text], middle: Mapping[str, Text], right: Mapping[str, Text], mark: Text | None
     ) -> None:
-        """Print what was observed: as a row of a table if the width is limited, else as a line that has the names.
+        """Print an observation: as a row of a table if the width is limited, else as a line that has the names.
 
-        A file has no such limit, and what searches it finds the names where the numbers are.
+        A file has no such limit, and a search in it finds the names beside the numbers.
         """
         if self._table is not None:
             for line in self._table.row(left, middle, right, mark, (self._rich.width, self._rich.height)):
@@ -160,7 +160,7 @@ class Screen:
 
 
 class _NotebookCell:
-    """A place in the output of a notebook's cell that is updated: IPython's own, as rich's needs ipywidgets."""
+    """A part of a notebook cell's output that is updated in place, by IPython: rich would need ipywidgets."""
 
     def __init__(self) -> None:
         self._handle: Any = None

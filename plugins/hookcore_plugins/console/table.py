@@ -1,4 +1,4 @@
-"""The lines of observations as a table: the names stand in a header, and the numbers beneath them."""
+"""Lay out observations as a table: the names in a header, and the numbers beneath them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LEAST: Final = 6
 
 @attrs.define(eq=False)
 class Table:
-    """The columns so far, each with its width. A column is never narrower than its name or than a number in it was.
+    """The columns so far, each with its width.
 
-    Beside its name a number takes more of a line than beneath it, whatever the name. So the header is always the narrower.
+    A column is as wide as its name or its longest number so far, which is less than both side by side.
     """
 
     left: dict[str, int] = attrs.field(factory=dict)
@@ -66,14 +66,14 @@ class Table:
         return header + lines
 
     def count(self, lines: int) -> None:
-        """Hear that `lines` other lines were printed beneath the header."""
+        """Count `lines` other lines that were printed beneath the header."""
         self._lines += lines
 
     def _grid(self, width: int) -> list[list[tuple[str, int]]]:
-        """Return the name and width of each place on each line: the fewest lines that fit, with columns of one width.
+        """Return the name and width of each place on each line, for the fewest lines that fit.
 
-        Of several lines the second has validation's numbers beneath those of training, as there are as many of both; and the
-        items of the left and of the right stand beneath each other.
+        In two lines the metrics of validation stand beneath those of training if there are as many of both. The items of the
+        left are one column, and so are those of the right.
         """
         middle, count = list(self.middle), len(self.middle)
         for lines in range(1, max(count, 1) + 1):

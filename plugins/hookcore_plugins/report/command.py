@@ -1,4 +1,4 @@
-"""`hookcore report`: what a run was, in the terminal, as a page or as a picture."""
+"""`hookcore report`: sum up a run, in the terminal, as a page or as a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hookcore import HookcoreError
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Sum up a recorded run, in the terminal or as a page.")
+@click.command(short_help="Sum up a run that the plugin Report recorded.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--html", metavar="FILE", type=_FILE, help="Write one page that needs no other file.")
 @click.option("--svg", metavar="FILE", type=_FILE, help="Write the curves as a picture.")

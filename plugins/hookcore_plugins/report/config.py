@@ -1,4 +1,4 @@
-"""Take the configuration of a run in the forms that people have it in: as JSON-able values, without secrets."""
+"""Convert the configuration of a run, in the forms that people use, to JSON-able values without secrets."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DEEPEST: Final = 50
 def as_config(given: object) -> dict[str, Any]:
     """Return a configuration as nested dicts of JSON-able values; an empty one for None.
 
-    It may be any mapping, OmegaConf's too, an object of an attrs class or a dataclass, or an argparse namespace, and so may
-    what is within it. A value whose name says that it is secret, or that the class marks `repr=False`, is hidden. Paths, dates
+    The configuration, and each value in it, may be a mapping, OmegaConf's too, an object of an attrs class or a dataclass, or an
+    argparse namespace. A value is hidden if its name is that of a secret, or if the class marks it `repr=False`. Paths, dates
     and members of an enumeration become text, functions and classes their names.
 
-    Raises `ParameterError`, which names the entry, for what is not JSON-able.
+    Raises `ParameterError`, which names the entry, for a value that is not JSON-able.
     """
     if given is None:
         return {}
@@ -45,7 +45,7 @@ def as_config(given: object) -> dict[str, Any]:
 
 
 def _entries(given: Any) -> dict[Any, Any] | None:
-    """Return what `given` has by name, secrets hidden; None if it is not of a form that has names."""
+    """Return the values of `given` by name, secrets hidden; None if it has none of the forms that have names."""
     kind = type(given)
     if isinstance(given, type):
         return None
@@ -75,14 +75,14 @@ def _plain(place: str, value: Any, depth: int) -> Any:
     if entries is not None:
         named = {_name(place, key): _plain(f"{place}.{key}", item, depth + 1) for key, item in entries.items()}
         if len(named) != len(entries):
-            raise ParameterError(f"Report: {place} has two keys of one name, such as 1 and '1'. Give each a name of its own.")
+            raise ParameterError(f"Report: {place} has two keys of one name, such as 1 and '1'. Give each another name.")
         return named
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(f"{place}[{number}]", item, depth + 1) for number, item in enumerate(value)]
     if isinstance(value, AbstractSet):
         return [_plain(place, item, depth + 1) for item in sorted(value, key=repr)]
     try:
-        return state.loads(state.dumps(value))  # Python's own number, if it is one of another library
+        return state.loads(state.dumps(value))  # Python's number, if it is another library's
     except (TypeError, ValueError):
         shown = printable(repr(value), 100)
         raise ParameterError(
@@ -91,7 +91,7 @@ def _plain(place: str, value: Any, depth: int) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Return what is text, or becomes it; None for anything else."""
+    """Return `value` as text, if it is one or has a form as text; None for anything else."""
     if isinstance(value, enum.Enum):
         return _text(value.value if isinstance(value.value, str) else value.name)
     if isinstance(value, str | os.PathLike):

@@ -1,25 +1,17 @@
-"""What a recorded run has several of, and how it is read from `run.json`."""
+"""The items in the lists of a recorded run."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
 
 from hookcore import Monitor
-from hookcore.authoring import place_in_words, printable
+from hookcore.authoring import place_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from hookcore import History
     from hookcore.authoring import Mode
-
-Item = TypeVar("Item")
-
-LONGEST: Final = 10.0**11
-"""More seconds than any run takes, and than a date can be told of."""
 
 
 @attrs.frozen
@@ -47,7 +39,7 @@ class KeptCheckpoint:
 
 @attrs.frozen
 class Part:
-    """A part of the run, in one process: it ends with the run, or with the checkpoint from which the next part resumes."""
+    """A part of the run, in one process. It ends with the run, or with the checkpoint from which the next part resumes."""
 
     began: float
     """The time at which it began, in seconds since 1970."""
@@ -71,7 +63,7 @@ class Best:
 
     @property
     def place(self) -> str:
-        """The place at which it was observed, in words: `in epoch 3`, or `at step 200` if that was by steps."""
+        """The place at which it was observed, in words: `in epoch 3`, or `at step 200` for an observation by steps."""
         return place(self.epoch, self.step, by_steps=self.by_steps)
 
 
@@ -97,57 +89,3 @@ class Chart:
 def place(epoch: int, step: int | None, *, by_steps: bool) -> str:
     """Return a place in words: `in epoch 3`, counted from one, or `at step 200`."""
     return f"{'at' if by_steps else 'in'} {place_in_words(epoch, step, by_steps=by_steps)}"
-
-
-def build(kind: type[Item], raw: Mapping[str, Any]) -> Item:
-    """Build a `kind`, an attrs class, from `raw`, as its fields are annotated. Raises `ValueError`, which names the field."""
-    fields = {field.name: str(field.type) for field in attrs.fields(kind)}  # type: ignore[arg-type]  # an attrs class
-    return kind(**{name: _typed(f"{kind.__name__}.{name}", value, fields.get(name, "")) for name, value in raw.items()})
-
-
-def _typed(name: str, value: Any, annotation: str) -> Any:
-    plain = annotation.removesuffix(" | None")
-    if value is None and plain != annotation:
-        return None
-    convert: Callable[[str, Any], Any] = {"int": whole, "float": number, "bool": truth}.get(plain, text)
-    return convert(name, value)
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a whole number of a file, which `name` is about. Raises `ValueError` for anything else, as do the next three."""
-    if type(value) is not int or not 0 <= value <= sys.maxsize:
-        raise ValueError(f"{name} must be a whole number of at least 0, got {_shown(value)}")
-    return value
-
-
-def number(name: str, value: Any) -> float:
-    """Return a number of a file."""
-    if not (type(value) is float or (type(value) is int and abs(value) <= sys.maxsize)):
-        raise ValueError(f"{name} must be a number, got {_shown(value)}")
-    return float(value)
-
-
-def duration(name: str, value: Any) -> float:
-    """Return a number of seconds of a file, which is finite."""
-    seconds = number(name, value)
-    if not 0 <= seconds < LONGEST:
-        raise ValueError(f"{name} must be a number of seconds, got {_shown(value)}")
-    return seconds
-
-
-def truth(name: str, value: Any) -> bool:
-    """Return true or false of a file."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
-    return value
-
-
-def text(name: str, value: Any) -> str:
-    """Return a string of a file."""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a string, got {_shown(value)}")  # noqa: TRY004 - the file is wrong, not the code
-    return value
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value), 100)

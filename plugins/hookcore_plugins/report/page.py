@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE: Final = 5_000_000  # bytes
 _LARGE_SHARE: Final = 0.1
-"""The share of the time from which a plugin is named above the table."""
+"""The least share of the time with which a plugin is named above the table."""
 
 
 def page(report: RunRecord, refresh: int | None = None) -> str:
-    """Return the page: it has no script, and loads nothing. With `refresh` it loads itself again after that number of seconds.
+    """Return the page. It has no script, and loads nothing; with `refresh` it loads itself again after that number of seconds.
 
     Raises `ReportError` if Jinja or Matplotlib is not installed.
     """
@@ -69,7 +69,7 @@ def page(report: RunRecord, refresh: int | None = None) -> str:
 
 
 def _surroundings(report: RunRecord) -> dict[str, str]:
-    """Return what the run was started as and on, by name."""
+    """Return the command, the commit, the data and the versions of the run, by name."""
     rows = {"command": shlex.join(report.command)} if report.command else {}
     if report.commit is not None:
         rows["commit"] = report.commit + ", with changes to tracked files" * bool(report.is_dirty)

@@ -33,22 +33,22 @@ COLOURS: Final = {
     "stop": "#b3242e",
     "rate": "#8d8f97",
 }
-"""By name, so that the page can replace each by its own for light and dark."""
+"""The colours, by the names of the page's variables, which differ in light and dark mode."""
 MARKED_CHANGES: Final = 12
-"""The most changes of the learning rate that charts mark: a schedule that changes it each epoch would hide the curves."""
+"""The most changes of the learning rate that charts mark. The marks of a schedule with more would hide the curves."""
 _MOST_DOTS: Final = 40
-"""The most observations that have a dot each: a few are hard to see without, and a single one has no line."""
+"""The most observations that are drawn as dots too. A curve of few is hard to see without, and one alone has no line."""
 _MOST_CHARTS: Final = 6
 """The most charts in a picture; the page has all."""
 _FLAT: Final = 0.25
-"""The first values of a curve are left out of its axis if the range of the others is less than this part of all."""
+"""The first values of a curve are outside its axis if the range of the others is less than this part of the whole range."""
 _FEWEST: Final = 4
-"""The fewest values besides the first for which that is done."""
+"""The fewest other values for which that is done."""
 _MARGIN: Final = 0.08
 _LINEAR_RATIO: Final = 20
 """The axis of learning rates is logarithmic if the largest is more than this many times the smallest."""
 _LONG_STEP: Final = 10_000
-"""The step from which an axis says `20k`: numbers of six digits would run into each other."""
+"""From this step on an axis shows `20k`: numbers of six digits would overlap."""
 
 
 def picture(report: RunRecord, kind: str) -> bytes:
@@ -97,7 +97,7 @@ def curves(report: RunRecord) -> list[tuple[Chart | None, str]]:
                 _draw(ax, report, chart)
             text = saved(figure, "svg", None).decode()
             columns = readings.columns(ax, report, _series(report, chart), most)
-        # The ids of groups are the same in every picture, and nothing refers to them.
+        # Every picture has the same ids of groups, and nothing refers to them.
         plain = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
         drawn.append((chart, plain.replace("</svg>", f"{columns}</svg>")))
     return drawn
@@ -114,7 +114,8 @@ def _series(report: RunRecord, chart: Chart | None) -> dict[str, Sequence[float 
 def left_above_or_below(curves: Iterable[Sequence[float]]) -> tuple[float, float] | None:
     """Return the range of curves without their first values, if these would flatten the rest; else None.
 
-    The first values are a tenth of a curve, and at least one. They flatten the rest if its range is less than a quarter of all.
+    The first values are the first tenth of a curve, at least one value. They flatten the rest if the range of the rest is less
+    than a quarter of the whole range.
     """
     whole, rest = list[float](), list[float]()
     for curve in curves:
@@ -157,7 +158,7 @@ def _draw(ax: Axes, report: RunRecord, chart: Chart) -> None:
 
 def _draw_rate(ax: Axes, report: RunRecord) -> None:
     x, y = _points(report, report.learning_rates)
-    # A plugin changes the rate at an observation. Epochs have their old look, with the change between two of them.
+    # By steps, a plugin changes the rate at an observation; by epochs, the change is drawn between two of them.
     ax.step(
         x,
         y,
@@ -211,7 +212,7 @@ def _frame(ax: Axes, report: RunRecord) -> None:
 
 
 def _points(report: RunRecord, values: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """Return the places of the rows that have a finite value, and these values: the line connects them across gaps."""
+    """Return the places and values of the rows with a finite value. The line connects them across gaps."""
     # Matplotlib overflows when it scales an axis for larger values.
     points = [
         (place, value)
@@ -223,7 +224,7 @@ def _points(report: RunRecord, values: Sequence[float | None]) -> tuple[list[int
 
 @contextmanager
 def new_figure(width: float, height: float, *, text_as_paths: bool, salt: str = "", top: float = 1.0) -> Iterator[Figure]:
-    """Make a figure in our style whatever the user's is, without a window or a change to Matplotlib's state.
+    """Make a figure in hookcore's style, independent of the user's, without a window or a change to Matplotlib's state.
 
     Nothing is drawn above the part `top` of its height.
     """
@@ -240,7 +241,7 @@ def new_figure(width: float, height: float, *, text_as_paths: bool, salt: str = 
         **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 9),
         "font.family": "DejaVu Sans",  # comes with Matplotlib
         "svg.fonttype": "path" if text_as_paths else "none",
-        "svg.hashsalt": f"hookcore{salt}",  # the same picture is the same file
+        "svg.hashsalt": f"hookcore{salt}",  # the same picture gives the same file
         "text.parse_math": False,
         "text.usetex": False,
     }
@@ -255,7 +256,7 @@ def new_figure(width: float, height: float, *, text_as_paths: bool, salt: str = 
 
 
 def saved(figure: Figure, kind: str, title: str | None) -> bytes:
-    """Return `figure` as a file of `kind`, `"svg"` or `"png"`, which is the same for the same picture."""
+    """Return the bytes of `figure` as `kind`, `"svg"` or `"png"`: the same for the same picture."""
     buffer = io.BytesIO()
     if kind == "svg":
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type")) | ({} if title is None else {"Title": title})

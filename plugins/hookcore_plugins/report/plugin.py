@@ -16,8 +16,9 @@ from hookcore import Decision, HookcoreError, MetricError, Outcome, Preempted, R
 from hookcore.authoring import Mode, describe, direction_of, reason_lacking, schema, traceback_of, validators
 from hookcore_plugins import log_file
 from hookcore_plugins.report.config import as_config
-from hookcore_plugins.report.items import Failure, Part, build
+from hookcore_plugins.report.items import Failure, Part
 from hookcore_plugins.report.record import FILE, RunRecord
+from hookcore_plugins.report.run_json import build
 from hookcore_plugins.report.run_report import RunReport
 from hookcore_plugins.report.surroundings import command, data_sizes, environment, kept_checkpoints, revision, without_home
 
@@ -44,16 +45,16 @@ _STATE: Final = schema.fields(
 
 @attrs.define
 class _Saved:
-    """What a checkpoint holds of the record, and the run does not."""
+    """The part of the record that is kept in checkpoints, because the run does not have it."""
 
     seconds: list[float | None] = attrs.field(factory=list)
     within: float | None = None
-    """How long it is since the latest row, or since the latest epoch began; None before the first."""
+    """Seconds since the latest row, or since the latest epoch began; None before the first."""
     parts: list[Part] = attrs.field(factory=list)
     plugin_seconds: dict[str, float] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
     directories: list[str] = attrs.field(factory=list)
-    """The directories that have checkpoints of the run."""
+    """The directories with checkpoints of the run."""
 
     def note(self, checkpoint: SavedCheckpoint) -> None:
         directory = os.fspath(checkpoint.path.parent)
@@ -85,26 +86,26 @@ class _Current:
 class Report:
     """Record the run in `run.json` in the directory `directory`, and sum it up at its end.
 
-    It records the outcome and why, every decision, the metrics, learning rate and duration of every epoch (of every observation
-    in a loop that evaluates by steps), the best of them, the checkpoints that are kept and why, the plugins with their
-    parameters, the configuration, where the time went, the errors of plugins, the command line without secrets, the git commit
-    and whether tracked files differ from it, the sizes of the data as far as the loop knows them, and the versions of Python and
-    the libraries. It records no user, host or environment variable; the home directory appears as `~`.
-    `hookcore report directory` shows it, with `--html` as a page and with `--svg` or `--png` as a picture; so does `show()`.
+    It records the outcome with its reason, every decision, the metrics, learning rate and duration of every epoch (of every
+    observation in a loop that evaluates by steps), the best observation, the checkpoints that are kept and why, the plugins with
+    their parameters, the configuration, how the time was spent, the errors of plugins, the command line without secrets, the git
+    commit and whether tracked files differ from it, the sizes of the data if the loop knows them, and the versions of Python and
+    the libraries. It records no user, host or environment variable, and replaces the home directory by `~`. `hookcore report
+    directory` shows the record, with `--html` as a page and with `--svg` or `--png` as a picture; so does `show()`.
 
-    The file is written when the run begins, at observations, and when the run ends, however it ends. A resumed run continues
-    its file. Any other run first moves the file of an earlier run to `run.1.json`, or the next number.
-    While a run trains, no other can write its file: that is refused when training begins.
+    The file is written when the run begins, at observations, and when the run ends, however it ends. A resumed run continues its
+    file. Any other run first moves the file of an earlier run to `run.1.json`, or the next number. While a run trains, any other
+    run that would write its file is refused when its training begins.
 
     * `monitor`: the metric whose best observation counts; None, the default, for the loss of validation, `val_loss` unless the
       loop names it otherwise, or for `loss` without validation.
     * `mode`: `"min"`, `"max"`, or `"auto"` for the metric's known direction. A metric without one has no best.
-    * `config`: the configuration of the run, for the record and for what compares runs: a mapping (OmegaConf's too), an attrs or
-      dataclass object, or an argparse namespace of JSON-able values. What its name says is secret is hidden at once.
-    * `graph`: `"png"` for a picture of the model. If the trainee cannot draw one, the report says why.
+    * `config`: the configuration of the run, for the record and for comparing runs: a mapping (OmegaConf's too), an attrs or
+      dataclass object, or an argparse namespace of JSON-able values. Values with the name of a secret are hidden at once.
+    * `graph`: `"png"` for a picture of the model. If the trainee cannot draw one, the report gives the reason.
     * `interval`: the least number of seconds between two writes at observations.
-    * `summary`: whether to print the summary at the end. Beside a plugin that shows progress it has only what that plugin does
-      not print.
+    * `summary`: whether to print the summary at the end. Beside a plugin that shows progress, it leaves out what that plugin
+      prints.
     * `stream`: where to print it; by default `sys.stdout` at that time.
     * `clock`: seconds, for durations. `now`: seconds since 1970.
 
@@ -146,7 +147,7 @@ class Report:
         rows, saved = run.history, self._saved
         if len(self._earlier_rates) <= len(rows):
             rows.learning_rates[len(rows) - len(self._earlier_rates) :] = self._earlier_rates
-        saved.seconds[:0] = [None] * (len(rows) - len(saved.seconds))  # the rows before the run had this plugin
+        saved.seconds[:0] = [None] * (len(rows) - len(saved.seconds))  # of rows before the run had this plugin
         del saved.seconds[len(rows) :]
         now = self.clock()
         part = Part(self.now(), 0.0, run.progress.step)
@@ -163,13 +164,13 @@ class Report:
 
     @hookimpl(tryfirst=True)
     def on_epoch_end(self) -> None:
-        """Note when the epoch ended: what other plugins do then is no part of it."""
+        """Note when the epoch ended: the time that other plugins take afterwards is not a part of it."""
         if self._current is not None:
             self._current.epoch_ended = self.clock()
 
     @hookimpl(specname="on_metrics", tryfirst=True)
     def note_row(self) -> None:
-        """Note how long the row of the history took."""
+        """Note how long the latest row of the history took."""
         current = self._current
         if current is not None:
             now = self.clock() if current.epoch_ended is None else current.epoch_ended
@@ -187,12 +188,12 @@ class Report:
 
     @hookimpl
     def on_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Note where the run's checkpoints are."""
+        """Note the directory of the run's checkpoints."""
         self._saved.note(checkpoint)
 
     @hookimpl
     def on_exception(self, exception: BaseException) -> None:
-        """Note what ended the run."""
+        """Note the exception that ended the run."""
         if self._current is not None:
             self._current.exception = exception
 
@@ -224,7 +225,7 @@ class Report:
             show(record, sys.stdout if self.stream is None else self.stream, beside_progress=current.run.shows_progress)
 
     def show(self) -> RunReport:
-        """Read what is recorded of the latest run, which a notebook shows as curves. Raises `ReportError`."""
+        """Read the record of the latest run, which a notebook shows as curves. Raises `ReportError`."""
         return RunReport.read(self.directory)
 
     def _write(self, current: _Current) -> RunRecord:
@@ -272,7 +273,7 @@ class Report:
 
     @staticmethod
     def _without_config(run: Run, name: str) -> dict[str, Any]:
-        """Return the parameters of a plugin; this one's configuration has a place of its own in the record."""
+        """Return the parameters of a plugin, without this plugin's configuration, which the record has elsewhere."""
         hidden = {"config"} if name == run.plugin else set()
         return {parameter: value for parameter, value in run.parameters[name].items() if parameter not in hidden}
 
@@ -283,7 +284,7 @@ class Report:
             return None
 
     def _draw_model(self, current: _Current) -> None:
-        """Have the trainee draw the model, once and not before an end: the first batch may build the model."""
+        """Let the trainee draw the model, once. The first batch may build the model, so it is not drawn before one."""
         if self.graph is None or current.graph is not None or current.graph_hint is not None:
             return
         trainee: Any = current.run.trainee
@@ -300,7 +301,7 @@ class Report:
         store.write_bytes(self.directory / current.graph, drawn)
 
     def _up_to_now(self) -> _Saved:
-        """Return what was recorded before the current part of the run and in it."""
+        """Return what was recorded before the current part of the run, together with that part."""
         saved, current = self._saved, self._current
         if current is None:
             return saved
@@ -308,7 +309,7 @@ class Report:
         names = {**saved.plugin_seconds, **run.plugin_seconds}
         return attrs.evolve(
             saved,
-            # A row is in the history before this plugin hears of it.
+            # The history has a row before this plugin is notified of it.
             seconds=[*saved.seconds, *[None] * (len(run.history) - len(saved.seconds))],
             within=None if current.since is None else now - current.since,
             parts=[*saved.parts, attrs.evolve(current.part, seconds=now - current.began)],
@@ -320,11 +321,11 @@ class Report:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is recorded and not in the run itself."""
+        """Return the part of the record that the run does not have."""
         return attrs.asdict(self._up_to_now())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` has recorded, also that of an earlier version."""
+        """Continue the record in `state`, also in that of an earlier version."""
         own = _STATE(state)
         self._earlier_rates = own.pop("rates")
         parts, failures = [Part(**part) for part in own["parts"]], [Failure(**failure) for failure in own["failures"]]

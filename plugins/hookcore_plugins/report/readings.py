@@ -1,4 +1,4 @@
-"""Put the values of a chart under the pointer: columns over the curves that show their row, with CSS alone."""
+"""Show the values of a chart under the pointer, with CSS alone: an invisible column over the curves shows its row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRIP: Final = 0.07
 _POINTS: Final = 72.0
 """How many units of an SVG are an inch."""
 _MOST: Final = 400
-"""The most columns of a chart: it is about as many pixels wide."""
+"""The most columns of a chart, which is about that many pixels wide."""
 _MOST_ON_PAGE: Final = 6000
 """The most columns of a page's charts together; each is about 200 bytes."""
 
@@ -34,7 +34,7 @@ def most_columns(charts: int) -> int:
 def columns(ax: Axes, report: RunRecord, series: Mapping[str, Sequence[float | None]], most: int) -> str:
     """Return SVG groups of the class `at`, one for each row: an area to point at, a line, and the values of `series` by label.
 
-    `ax` has been drawn: its figure's layout is known. Of more than `most` rows every n-th has one.
+    `ax` must have been drawn, so that its layout is known. If there are more than `most` rows, every n-th has a group.
     """
     rows = [
         (place, text)

@@ -1,9 +1,8 @@
-"""What `Report` records of a run, as `run.json` holds it, and what can be told from it."""
+"""The record of a run that `Report` writes to `run.json`, and what follows from it."""
 
 from __future__ import annotations
 
 import math
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,40 +10,23 @@ import attrs
 
 from hookcore import Decision, History, HookcoreError, MetricNames, Outcome, Progress, StopReason, store
 from hookcore.authoring import describe, local_path, state
-from hookcore_plugins.report.items import (
-    Best,
-    Chart,
-    Failure,
-    KeptCheckpoint,
-    Part,
-    best_of,
-    build,
-    duration,
-    number,
-    place,
-    text,
-    truth,
-    whole,
-)
+from hookcore_plugins.report.items import Best, Chart, best_of, place
+from hookcore_plugins.report.run_json import FORMAT, fields_in
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hookcore.authoring import Mode
+    from hookcore_plugins.report.items import Failure, KeptCheckpoint, Part
 
 FILE: Final = "run.json"
-FORMAT: Final = 2
-_RATES_BESIDE_HISTORY: Final = 1
-"""The earlier format: no steps in the history, learning rates beside it, and the names of metrics as they are by default."""
 _NOT_ENDED: Final = {
-    True: "it is running; this is the latest that was recorded",
-    False: "it was killed, or its machine went down: no process holds its file; this is the latest that was recorded",
-    None: "it is still running, or was killed; this is the latest that was recorded",
+    True: "it is still training; this is its latest record",
+    False: "it was killed, or its machine went down: no process holds its file; this is its latest record",
+    None: "it is still training, or was killed; this is its latest record",
 }
-_GRAPH: Final = re.compile(r"model-[0-9a-f]{16}\.png")
-"""The name of the file with the model's picture. No other file is read, whichever name `run.json` gives."""
 
 
 class ReportError(HookcoreError):
@@ -62,11 +44,11 @@ class RunRecord:
     """The exception that ended the run, or None."""
     traceback: str | None = attrs.field(repr=False)
     epochs: int | None
-    """How many epochs were asked for."""
+    """The number of epochs that the run was to train, None if unknown."""
     progress: Progress
     history: History = attrs.field(repr=False)
     seconds: list[float | None] = attrs.field(repr=False)
-    """How long each row of the history took: since the row before it, or since its epoch began."""
+    """Seconds for each row of the history: since the row before it, or since its epoch began."""
     metric_names: MetricNames = attrs.field(repr=False)
     """How the loop names its metrics."""
     monitor: str | None
@@ -96,11 +78,11 @@ class RunRecord:
     graph: str | None = attrs.field(default=None, repr=False)
     """The name of the file with the model's picture, beside the report."""
     graph_hint: str | None = attrs.field(default=None, repr=False)
-    """Why there is no picture of the model although one was asked for."""
+    """Why a picture of the model was asked for and could not be drawn."""
     is_alive: bool | None = attrs.field(default=None, repr=False)
-    """Whether the run was still training when its record was read, as the lock of the file tells; None if that is unknown."""
+    """Whether the run was still training when its record was read, by the lock of the file; None if that is unknown."""
     stat: os.stat_result | None = attrs.field(default=None, repr=False)
-    """The file as it was before it was read; each write makes another."""
+    """The status of the file just before it was read. Each write makes a new file."""
 
     @classmethod
     def read(cls, run: str | os.PathLike[str]) -> Self:
@@ -118,52 +100,14 @@ class RunRecord:
         except (OSError, ValueError) as error:
             raise ReportError(f"{path} cannot be read: {error}.") from error
         try:
-            record = cls._from_data(path, state.loads(text))
+            record = cls(path=path, **fields_in(state.loads(text)))
             is_alive = store.is_locked(path) if record.outcome == Outcome.RUNNING else None
-            # A run writes its end before it frees the lock: a record without that end may be of before.
+            # A run writes its end and then frees the lock. If the record was read before that, it has to be read again.
             if is_alive is False and not _is_same_file(path, stat):
                 return cls.read(path)
             return attrs.evolve(record, is_alive=is_alive, stat=stat)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ReportError(f"{path} is not a report of a run: {describe(error)}.") from error
-
-    @classmethod
-    def _from_data(cls, path: Path, data: Mapping[str, Any]) -> Self:
-        if data["report"] not in (_RATES_BESIDE_HISTORY, FORMAT):
-            raise ValueError(f"its format is {data['report']!r}, and this version of hookcore reads format {FORMAT} and earlier")
-        is_earlier = data["report"] == _RATES_BESIDE_HISTORY
-        history = _history({**data["history"], "learning_rates": data["learning_rates"]} if is_earlier else data["history"])
-        names = {} if is_earlier else {kind: tuple(prefixes) for kind, prefixes in data["metric_names"].items()}
-        graph = data["graph"]
-        return cls(
-            path=path,
-            outcome=str(Outcome(data["outcome"])),
-            exception=_text(data["exception"]),
-            traceback=_text(data["traceback"]),
-            epochs=None if data["epochs"] is None else whole("epochs", data["epochs"]),
-            progress=build(Progress, data["progress"]),
-            history=history,
-            seconds=_column("seconds", data["seconds"], history, duration),
-            metric_names=MetricNames(**names),
-            monitor=_text(data["monitor"]),
-            directions={name: mode if mode in {"min", "max"} else None for name, mode in data["directions"].items()},
-            stop_reasons=[build(StopReason, vote) for vote in data["stop_reasons"]],
-            decisions=[build(Decision, decision) for decision in data["decisions"]],
-            checkpoints=[build(KeptCheckpoint, checkpoint) for checkpoint in data["checkpoints"]],
-            failures=[build(Failure, failure) for failure in data["failures"]],
-            plugins={name: dict(parameters) for name, parameters in data["plugins"].items()},
-            parts=[_part(part) for part in data["parts"]],
-            plugin_seconds={name: duration(f"the seconds of {name}", took) for name, took in data["plugin_seconds"].items()},
-            environment={name: text(name, version) for name, version in data["environment"].items()},
-            config=dict(data.get("config", {})),
-            chosen_parameters=_chosen(data.get("chosen_parameters")),
-            command=[text("an argument", argument) for argument in data.get("command", ())],
-            commit=_text(data.get("commit")),
-            is_dirty=None if data.get("is_dirty") is None else truth("is_dirty", data["is_dirty"]),
-            data={name: whole(name, size) for name, size in data.get("data", {}).items()},
-            graph=graph if graph is not None and _GRAPH.fullmatch(graph) else None,
-            graph_hint=_text(data["graph_hint"]),
-        )
 
     def dumps(self) -> str:
         """Return the content of its file: standard JSON, with NaN and the infinities as `{"float": "nan"}` and the like."""
@@ -174,11 +118,11 @@ class RunRecord:
         return state.dumps({"report": FORMAT, **plain, "best": best_as_dict, "history": self.history.state_dict()})
 
     def is_up_to_date(self) -> bool:
-        """Return whether its file is still as it was read: each write makes another."""
+        """Return whether its file is still the one that was read. Each write makes a new file."""
         return self.stat is not None and _is_same_file(self.path, self.stat)
 
     def why(self) -> list[str]:
-        """Say why the run ended, in a line for each reason."""
+        """Return why the run ended, in a line for each reason."""
         if self.outcome == Outcome.RUNNING:
             return [_NOT_ENDED[self.is_alive]]
         if self.exception is not None:
@@ -190,7 +134,7 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """The outcome; of a run without an outcome `running` or `killed`, or `not ended` if its lock does not tell."""
+        """The outcome. For a run without one, `running` or `killed` by its lock, or `not ended` if that is unknown."""
         not_ended = {True: "running", False: "killed", None: "not ended"}
         return not_ended[self.is_alive] if self.outcome == Outcome.RUNNING else self.outcome
 
@@ -212,25 +156,25 @@ class RunRecord:
 
     @property
     def by_steps(self) -> bool:
-        """Whether the loop evaluated by steps, so that its steps place what was observed, and not its epochs."""
+        """Whether the loop evaluated by steps. Then steps, and not epochs, are the places of observations."""
         return any(self.history.by_steps)
 
     @property
     def unit(self) -> str:
-        """What places the observations: `"step"` or `"epoch"`."""
+        """The unit of the observations' places: `"step"` or `"epoch"`."""
         return "step" if self.by_steps else "epoch"
 
     def places(self) -> list[int | None]:
-        """Return the step of each row of the history, None if it was not recorded; or its epoch, counted from one: see `unit`."""
+        """Return each row's place in the history: its step, or None if that was not recorded, or its epoch, counted from one."""
         return list(self.history.steps) if self.by_steps else [epoch + 1 for epoch in self.history.epochs]
 
     def place_of(self, item: Best | StopReason) -> int | None:
-        """Return the place of what was best, or of a vote to stop, as `places` does."""
+        """Return the place of the best observation, or of a vote to stop, as `places` does."""
         return item.step if self.by_steps else item.epoch + 1
 
     @property
     def observed_epochs(self) -> int:
-        """How many epochs have an observation; the latest may have been cut."""
+        """How many epochs have an observation; the last of them may be incomplete."""
         return len(set(self.history.epochs))
 
     @property
@@ -241,7 +185,7 @@ class RunRecord:
     def charts(self) -> list[Chart]:
         """Return the metrics in pairs of training and validation: the monitor's first, then in the order of appearance.
 
-        If there are several data sets of validation, the first one's metric makes the pair, and each other has its own chart.
+        If there are several validation sets, the first one's metric is in the pair, and each other has its own chart.
         """
         charts = dict.fromkeys(map(self._chart, self.history))
         return sorted(charts, key=lambda chart: self.monitor is None or self.monitor not in {chart.training, chart.validation})
@@ -259,7 +203,7 @@ class RunRecord:
     def rate_changes(self) -> list[tuple[int, float]]:
         """Return where the learning rate changed, with the new rate: the first epoch that had it, counted from zero.
 
-        By steps it is the step of the latest observation with the rate before: the change came after it.
+        In a loop by steps, it is the step of the last observation with the old rate, after which the rate changed.
         """
         places = self.history.steps if self.by_steps else self.history.epochs
         known = [
@@ -277,7 +221,7 @@ class RunRecord:
 
     def time_shares(self) -> list[tuple[str | None, float, float]]:
         """Return the name, seconds and share of each plugin and, named None, of training itself; the largest share first."""
-        # A plugin that is listed before the report has begun before the clock of the run's parts.
+        # Plugins that are listed before the report begin earlier than the clock of the run's parts.
         plugins = sum(self.plugin_seconds.values())
         total = max(self.total_seconds, plugins)
         training = total - plugins
@@ -287,41 +231,6 @@ class RunRecord:
 
 
 def _is_same_file(path: Path, stat: os.stat_result) -> bool:
-    """Return whether the file is still the one that had this `stat`; whoever reads it again finds out if it is gone."""
+    """Return whether the file still has this `stat`, and exists."""
     now = path.stat() if path.exists() else None
     return now is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else text("a message", value)
-
-
-def _chosen(raw: Any) -> dict[str, list[str]] | None:
-    return None if raw is None else {plugin: [text("a parameter", name) for name in names] for plugin, names in raw.items()}
-
-
-def _part(raw: Mapping[str, Any]) -> Part:
-    part = build(Part, raw)
-    duration("the beginning of a part", part.began)
-    duration("the seconds of a part", part.seconds)
-    return part
-
-
-def _history(rows: Mapping[str, Any]) -> History:
-    history = History()
-    history.load_state_dict(rows)
-    history.learning_rates = _column("a learning rate", history.learning_rates, history, number)
-    history.epochs = [whole("an epoch", epoch) for epoch in history.epochs]
-    history.steps = [None if step is None else whole("a step", step) for step in history.steps]
-    history.by_steps = [truth("by_steps", by_steps) for by_steps in history.by_steps]
-    if any(by_steps and step is None for by_steps, step in zip(history.by_steps, history.steps, strict=True)):
-        raise ValueError("an observation by steps has no step")
-    return history
-
-
-def _column(name: str, values: Any, history: History, convert: Callable[[str, Any], float]) -> list[float | None]:
-    """Return a number or None for each row of the history."""
-    column = [None if value is None else convert(name, value) for value in values]
-    if len(column) != len(history):
-        raise ValueError(f"a column of {len(column)} values for {len(history)} rows")
-    return column

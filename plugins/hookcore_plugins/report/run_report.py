@@ -33,7 +33,7 @@ class RunReport(RunRecord):
         return Comparison.read([folder], metric, mode)
 
     def page(self, refresh: int | None = None) -> str:
-        """Return one HTML page that needs no other file; with `refresh` one that loads itself again after N seconds.
+        """Return one HTML page that needs no other file; with `refresh` it loads itself again after that number of seconds.
 
         Raises `ReportError` if Jinja or Matplotlib is not installed.
         """
@@ -53,7 +53,7 @@ class RunReport(RunRecord):
     def save(self, path: str | os.PathLike[str], kind: str | None = None, *, refresh: int | None = None) -> Path:
         """Write the page or a picture: `"html"`, `"svg"` or `"png"`; by default the kind that the file's suffix names.
 
-        With `refresh` the page loads itself again after N seconds. Raises `ReportError`.
+        With `refresh` the page loads itself again after that number of seconds. Raises `ReportError`.
         """
         target = local_path(path)
         kind = target.suffix.removeprefix(".").lower() if kind is None else kind

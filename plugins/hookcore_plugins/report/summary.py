@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     Row = tuple[str, str]
 
 _MOST_SHOWN: Final = 3
-"""The most lines or names of a kind; the number of the others follows, so that the summary is one screen."""
+"""The most lines or names of a kind, so that the summary fits on a screen. The number of the others follows."""
 _MOST_RATES: Final = 4
 _LABEL_WIDTH: Final = 13  # columns
 _LONGEST: Final = 200
-"""The most characters of a text that is not ours."""
+"""The most characters of a text from the run."""
 _BAD: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED, Outcome.PREEMPTED, "killed"})
 
 
 def show(report: RunRecord, stream: TextIO | None = None, *, beside_progress: bool = False) -> None:
     """Print the summary to `stream`; by default to standard output.
 
-    Beside a plugin that shows progress it has only what that plugin does not print.
+    `beside_progress` leaves out what a plugin that shows progress prints too.
     """
     console = open_console(stream)
     if console.is_terminal:
@@ -44,7 +44,7 @@ def show(report: RunRecord, stream: TextIO | None = None, *, beside_progress: bo
 
 
 def open_console(stream: TextIO | None) -> Console:
-    """Return a console that prints what it is given, in colours and in place in a terminal only."""
+    """Return a console that prints unchanged what it is given, in colours only in a terminal."""
     from rich.console import Console
 
     plain = not Console(file=stream).is_terminal or Console().is_jupyter
@@ -80,7 +80,7 @@ def _title(report: RunRecord) -> str:
 
 
 def _result(report: RunRecord) -> Iterator[Row]:
-    """Give the rows that a plugin that shows progress prints too."""
+    """Yield the rows that a plugin that shows progress prints too."""
     yield from _labelled("why", _shortened(report.why()))
     asked = "" if report.epochs is None else f" of {report.epochs}"
     rows = [format_count(len(report.history), "observation")] if report.by_steps else []
@@ -103,7 +103,7 @@ def _result(report: RunRecord) -> Iterator[Row]:
 
 
 def _details(report: RunRecord) -> Iterator[Row]:
-    """Give the rows that only the report has."""
+    """Yield the rows that only the report has."""
     # The newest and the best first: the others may not be shown.
     kept = sorted(report.checkpoints, key=lambda saved: (not saved.reasons.startswith(("newest", "best")), -saved.step))
     lines = [f"step {saved.step}, epoch {saved.epoch + 1}: {saved.reasons or 'kept'}" for saved in kept]

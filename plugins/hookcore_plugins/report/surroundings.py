@@ -1,4 +1,4 @@
-"""What `Report` finds around the run: versions, the command, the commit, sizes, and the user's name, which it leaves out."""
+"""Find what surrounds a run: the versions, the command, the commit, the sizes of the data, and the checkpoints."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _LIBRARIES: Final = {
     name: name for name in ("jax", "keras", "lightgbm", "lightning", "numpy", "tensorflow", "torch", "transformers", "xgboost")
 } | {"sklearn": "scikit-learn"}
-"""Libraries whose version matters, by the name of their module."""
+"""Libraries whose versions are recorded, by the names of their modules."""
 _LONGEST_ARGUMENT: Final = 500
 _MOST_ARGUMENTS: Final = 200
 _GIT_SECONDS: Final = 2.0
-"""How long git may take, once a run: in a very large repository it is unknown whether files were changed."""
+"""How long git may take, once a run. In a very large repository that is too short, and the commit stays unknown."""
 _GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "status")
-"""Without the programs that a repository's configuration may have git run."""
+"""Git, without the programs that a repository's configuration may have it run."""
 
 
 def command() -> list[str]:
@@ -45,9 +45,9 @@ def command() -> list[str]:
 def revision() -> tuple[str | None, bool | None]:
     """Return the git commit of the script, or else of the working directory, and whether tracked files differ from it.
 
-    Both are None if there is no repository or git does not tell. Nothing is written, and no hook runs.
+    Both are None if there is no repository, or if git fails. Nothing is written, and no hook of git runs.
     """
-    with contextlib.suppress(Exception):  # whatever is in the way costs the record these two values, and no more
+    with contextlib.suppress(Exception):  # whatever goes wrong, the record lacks these two values and no more
         script = getattr(sys.modules.get("__main__"), "__file__", None)
         directories = [Path.cwd()] if script is None else [Path(script).resolve().parent, Path.cwd()]
         for directory in directories:
@@ -73,14 +73,14 @@ def _revision_in(directory: Path) -> tuple[str | None, bool | None]:
 
 
 def data_sizes(run: Run) -> dict[str, int]:
-    """Return how much data the loop knows of: batches in an epoch, and samples to validate on."""
+    """Return the sizes of the data that the loop knows: batches in an epoch, and samples to validate on."""
     known = {"batches_per_epoch": run.steps_per_epoch, "validation_samples": _samples(run.validation_data)}
     return {name: size for name, size in known.items() if size is not None}
 
 
 def _samples(data: Any) -> int | None:
-    """Return how many samples arrays or loaders have, as their shape or their data set tells; None if neither does."""
-    with contextlib.suppress(Exception):  # whatever a framework's own data raise
+    """Return the number of samples in arrays or loaders, by their shape or their data set; None if it is unknown."""
+    with contextlib.suppress(Exception):  # whatever the data of a framework raise
         if isinstance(data, list | tuple) and data and all(hasattr(loader, "dataset") for loader in data):
             return sum(len(loader.dataset) for loader in data)
         first = next(iter(data.values())) if isinstance(data, dict) else data[0] if isinstance(data, list | tuple) else data
@@ -89,7 +89,7 @@ def _samples(data: Any) -> int | None:
 
 
 def kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:
-    """List the checkpoints in `directories`, and why the retention of the newest in each directory keeps them."""
+    """List the checkpoints in `directories`, and why each is kept, by the retention in the directory's newest checkpoint."""
     kept = []
     for directory in directories:
         available = store.available(Path(directory))
@@ -102,7 +102,7 @@ def kept_checkpoints(directories: Iterable[str]) -> list[KeptCheckpoint]:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """Return the versions of Python, the platform and the libraries; none of them names a user or a host."""
+    """Return the versions of Python, the platform and the libraries, none of which names a user or a host."""
     versions = {"python": platform.python_version(), "platform": platform.platform(), "hookcore": metadata.version("hookcore")}
     if framework_of(run.trainee) != "none":
         versions["trained by"] = framework_of(run.trainee)
@@ -114,6 +114,6 @@ def environment(run: Run) -> dict[str, str]:
 
 
 def without_home(text: str) -> str:
-    """Return `text`, which is JSON, with `~` for the home directory, as its path has the user's name."""
+    """Return `text`, which is JSON, with `~` for the home directory, whose path contains the user's name."""
     home = json.dumps(str(Path.home()))[1:-1]
     return text if len(home) <= 1 else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)

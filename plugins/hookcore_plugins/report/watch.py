@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _INTERVAL: Final = 1.0  # seconds
 _PAGE_SECONDS: Final = 5
-"""How often the page is written at most, and how often it loads itself again."""
+"""The least time between two writes of the page, and the time after which it loads itself again."""
 
 
 def watch(
@@ -37,7 +37,7 @@ def watch(
     """Show the record of a run until the run has ended or was killed, and return it.
 
     In a terminal the summary stays in place; elsewhere each observation is a line, and the summary follows at the end. `page` is
-    written again and again, and the browser that shows it loads it again. Raises `ReportError`.
+    written repeatedly, and reloads itself in the browser. Raises `ReportError`.
     """
     from rich.live import Live
 
@@ -67,7 +67,7 @@ def watch(
 
 
 def _newer(report: RunReport) -> RunReport:
-    """Return the record as it is now. It is read in full only if its file is another: each write makes a new one."""
+    """Return the record as it is now. It is read in full only if it was written since: each write makes a new file."""
     is_alive = store.is_locked(report.path)  # first: a run writes its end, and then frees the lock
     return attrs.evolve(report, is_alive=is_alive) if report.is_up_to_date() else RunReport.read(report.path)
 

@@ -20,13 +20,13 @@ _TABLE_HEAD: Final = ("| epoch | step | plugin | what |", "|---|---|---|---|")
 
 
 class Board:
-    """Writes what it is given into the directories `train` and `validation` of `log_dir`, while one training run lasts.
+    """Write events and files into the directories `train` and `validation` of `log_dir`, for one run.
 
-    A `resumed` run continues the files in `log_dir` if they are its own: they are cut to what `written` counts. Other files are
-    moved aside. `written` is kept up to date. `metadata` has the labels of the embeddings; they are checked against `matrices`
-    before any file is touched, or against the first embeddings if the model is not built yet.
+    A `resumed` run continues its own files in `log_dir`, which are cut to what `written` counts. Other files are moved aside.
+    `written` is kept up to date. `metadata` has the labels of the embeddings; they are checked against `matrices` before any
+    file is touched, or against the first embeddings if the model is not built yet.
 
-    Each call hands over to the writer's thread, and raises what the writer could not do before.
+    Each call hands over to the writer's thread, and raises an earlier error of that thread.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Board:
         self._writer.add(TRAIN, step, None, fill)
 
     def hyperparameters(self, values: Mapping[str, bool | float | str]) -> None:
-        """Hand over the hyperparameters of the run, which becomes a row of its own in TensorBoard's table."""
+        """Hand over the hyperparameters of the run, which becomes a row in TensorBoard's table."""
         self._add(0, summaries.session_start(values, self._clock()))
 
     def outcome(self, status: str) -> None:
@@ -102,7 +102,7 @@ class Board:
         self.histograms(epoch, "", {f"{name}/histogram": array for name, array in weights.items()})
 
     def histograms(self, epoch: int, prefix: str, arrays: Mapping[str, Any]) -> None:
-        """Hand over a histogram of the finite values in each of `arrays`, and how many others it has, if any."""
+        """Hand over a histogram of the finite values in each of `arrays`, and the number of the others if there are any."""
         for name, array in arrays.items():
             row, missing = summaries.finite(array)
             self._add(epoch, summaries.histogram(prefix + name, row))
@@ -110,10 +110,10 @@ class Board:
                 self.scalars(TRAIN, epoch, "nonfinite/", {prefix + name: missing})
 
     def embeddings(self, matrices: Mapping[str, Any], when: str) -> None:
-        """Hand over the vectors that each embedding has at `when`, and list them; without `matrices`, write the list alone."""
+        """Hand over the vectors of each embedding at `when`, and the list of all; without `matrices`, the list alone."""
         self._check_labels(matrices)
         writer, directory, labels, listed = self._writer, self._log_dir / TRAIN, self._label_texts or {}, self._written.embeddings
-        writer.flush()  # so that memory holds the vectors of one moment at most
+        writer.flush()  # the vectors of one moment at most are in memory
         for name, matrix in matrices.items():
             writer.submit(projector.vectors(directory, name, when, matrix))
             listed.append((name, when))
@@ -122,7 +122,7 @@ class Board:
         writer.submit(projector.config(directory, listed, labels))
 
     def write_soon(self) -> None:
-        """Have what was handed over written now, without waiting for it."""
+        """Make the writer write now what was handed over, without waiting for it."""
         self._writer.hurry()
 
     def sync(self) -> None:

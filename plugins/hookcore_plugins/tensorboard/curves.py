@@ -23,7 +23,7 @@ def write(board: Board, run: Run, prefix: str, at: int, metrics: Mapping[str, fl
     for directory, values in ((TRAIN, trained), (VALIDATION, validated)):
         if values:
             board.scalars(directory, at, prefix, {_chart(run, name): value for name, value in values.items()})
-    if validated and for_table:  # the table shows only metrics of the run that has the hyperparameters
+    if validated and for_table:  # the table shows only metrics of the directory that has the hyperparameters
         board.scalars(TRAIN, at, "hparams/", validated)
 
 

@@ -20,7 +20,7 @@ _STEM: Final = "events.out.tfevents."
 _SESSION_START: Final = b"_hparams_/session_start_info"
 """The tag of TensorBoard's event with the hyperparameters of a run."""
 _FIRST_EVENTS: Final = 16
-"""That event is among the first N of a run's first file."""
+"""The number of events at the beginning of a run's first file among which that one is."""
 
 
 def named(directory: Path, ending: str = "") -> list[Path]:
@@ -71,10 +71,10 @@ def _leave_table(path: Path) -> None:
 def cut(directory: Path, count: int, ending: str = "") -> int:
     """Keep the first `count` events in the event files in `directory`, remove the others, and return how many remain.
 
-    With `ending`, all this is of the files whose names have it; those of other runs are left as they are.
+    With `ending`, only files whose names end with it are read and cut; those of other runs stay unchanged.
 
-    What follows a record that a crash left torn is removed too. Each file is cut in place: a crash leaves it as it was or cut,
-    and a new run adds to no file that exists.
+    A record that a crash has cut short is removed, with everything after it. Files are cut in place: a crash leaves a file uncut
+    or cut, and no run adds to a file that exists.
     """
     left = 0
     for path in named(directory, ending):

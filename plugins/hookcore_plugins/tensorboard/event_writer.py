@@ -1,4 +1,4 @@
-"""Write TensorBoard's event files on a thread of its own."""
+"""Write TensorBoard's event files on another thread."""
 
 from __future__ import annotations
 
@@ -34,26 +34,27 @@ Fill: TypeAlias = Callable[[Any], None]
 """Fills an event; called on the writer's thread."""
 
 LIMIT: Final = 20_000
-"""How many events may wait: then the caller waits until they are written, so that memory is bounded and no event is lost."""
+"""How many events may wait. Beyond that the caller waits, so that memory is bounded and no event is lost."""
 _WRITE_AT: Final = 2_000
 """How many waiting events are written without waiting for the interval."""
 _CHUNK: Final = 1_000
 """How many events are encoded before they are written to the file."""
 _TEMPLATES: Final = 16
-"""How many templates are kept: more than there are sets of names that recur, for batches, epochs and evaluations."""
+"""How many templates are kept. Batches, epochs and evaluations have fewer recurring sets of names."""
 
 
 class EventWriter:
-    """Writes events into one file for each run below `directory`, on one thread, in the order in which they are handed over.
+    """Write events into one file for each run below `directory`, on one thread, in the order in which they are handed over.
 
     `counts` is how many events each run has in its files; it is kept up to date. Waiting events are written every `interval`
-    seconds, and when `hurry` or `flush` is called. `clock` gives seconds since 1970. `ending` ends the names of the files, so
-    that whoever gave it finds them again among others; by default each has one of its own.
+    seconds, and when `hurry` or `flush` is called. `clock` gives seconds since 1970. The names of the files end with `ending`,
+    by which they can be found among others; by default each name has a random ending.
 
-    Only the thread that trains hands over. An error of the writer is raised to it, at a later `add` or at `close`. A forked
-    process leaves the writing to its parent.
+    Only the thread that trains hands over. An error of the writer is raised in that thread, at a later `add` or at `close`. A
+    forked process leaves the writing to its parent.
 
-    It lives until it is closed: its thread refers to it. The plugins' `Background` would start a thread for each batch.
+    The writer lives until it is closed, because its thread refers to it. It is not a `Background` of the plugin `Checkpoint`,
+    which would start a thread for each batch.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class EventWriter:
         self._ending = ending
         self._queue: deque[tuple[str, int, float, str | None, Any] | Callable[[], object]] = deque()
         self._files: dict[str, _File] = {}
-        self._template = functools.lru_cache(_TEMPLATES)(_template)  # its own: another writer must not fill the same events
+        self._template = functools.lru_cache(_TEMPLATES)(_template)  # not shared: another writer must not fill the same events
         self._error: BaseException | None = None
         self._check_at = _WRITE_AT
         self._wake = threading.Event()
@@ -88,7 +89,7 @@ class EventWriter:
             self._check_queue()
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Hand over other work, which is done when everything handed over before it is in the files."""
+        """Hand over other work. It is done once everything that was handed over before is in the files."""
         self._queue.append(work)
         if len(self._queue) >= self._check_at:
             self._check_queue()
@@ -102,7 +103,7 @@ class EventWriter:
             self.flush()
 
     def hurry(self) -> None:
-        """Have the waiting events written now, without waiting for it."""
+        """Make the thread write the waiting events now, without waiting for it."""
         self._wake.set()
 
     def flush(self, timeout: float | None = None) -> None:
@@ -117,16 +118,16 @@ class EventWriter:
             waited += 0.1
 
     def sync(self) -> None:
-        """Wait until all that was handed over is in the files, as a checkpoint does, for `_SYNC_SECONDS` at most."""
+        """Wait, as a checkpoint does, until all that was handed over is in the files, for `_SYNC_SECONDS` at most."""
         self.flush(_SYNC_SECONDS)
 
     def end_soon(self) -> None:
-        """Have the thread end once all that was handed over is written, without waiting for it: no caller is left."""
+        """Let the thread end once all that was handed over is written, without waiting for it: no caller is left."""
         self._closing = True
         self._wake.set()
 
     def close(self) -> None:
-        """Write all that was handed over, and end the thread. Raises an error of the writer that was not raised before."""
+        """Write all that was handed over, and end the thread. Raises an error of the writer, unless `add` has raised it."""
         if self._process == os.getpid():
             self._closing = True
             self._wake.set()
@@ -154,7 +155,7 @@ class EventWriter:
             self._check_at = 0
         finally:
             for file in self._files.values():
-                with contextlib.suppress(OSError):  # only after an error is there something left to write
+                with contextlib.suppress(OSError):  # nothing is left to write, except after an error
                     file.write()
                 file.close()
             if self._error is None:
@@ -192,7 +193,7 @@ class EventWriter:
 
 
 def _template(prefix: str, *names: str) -> tuple[Any, Sequence[Any]]:
-    """Make an event with an empty scalar of each name, and return both: making it takes two thirds of the time of writing it."""
+    """Make an event with an empty scalar of each name, and return both. To make them for each event would triple its cost."""
     event = Event()
     return event, [event.summary.value.add(tag=prefix + name) for name in names]
 
@@ -216,7 +217,7 @@ class _File:
         return file
 
     def write(self) -> None:
-        events, self.events = self.events, []  # first, so that after an error no part is written twice
+        events, self.events = self.events, []  # before the write: after an error no part must be written twice
         disk.append(self._descriptor, self._path, framed(events))
 
     def close(self) -> None:

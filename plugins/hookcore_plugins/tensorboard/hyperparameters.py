@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 200  # characters
 _LARGEST: Final = 1e300
-# Parameters in which runs that should be compared do not differ: the table shows five columns, and hides the others.
+# Parameters that do not affect training: if they differ, as paths do, each would take one of the five columns that are shown.
 _NOT_COMPARED: Final = frozenset(
     {"asynchronous", "clock", "deadline", "directory", "graph", "interval", "now", "path", "signals", "stream", "summary"}
     | {"when_busy", "when_full", "keep_best", "keep_every", "keep_last", "missing", "style"}
@@ -19,10 +19,12 @@ _NOT_COMPARED: Final = frozenset(
 
 
 def hyperparameters(run: Run) -> dict[str, bool | float | str]:
-    """Return what TensorBoard's table shows of the run: the configuration that it was given, and what may differ between runs.
+    """Return the row of the run in TensorBoard's table: its configuration, and the parameters of plugins that may be varied.
 
-    A column that is the same in all runs hides one that differs, and no run knows the others. So parameters at their
-    defaults are left out, except numbers, which are what people vary: an empty cell would hide a 0.
+    TensorBoard makes a column of each name that any run has, and shows five columns, those in which the runs differ before the
+    others. No run can remove a column that is the same in all: it does not know the others, and they list their own names. So
+    such a column stays, at the end. A run without a value does not make a column differ. So numbers are always listed, because
+    they are what people vary; other parameters are left out at their defaults.
     """
     rate = learning_rate_of(run)
     values: dict[str, Any] = {"epochs": run.epochs} if run.epochs is not None else {}
@@ -43,5 +45,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _fits_table(value: Any) -> bool:
-    """Whether the table can hold `value` as it is: it would leave out NaN and the infinities."""
+    """Return whether the table can hold `value` unchanged: it would leave out NaN and the infinities."""
     return isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < _LARGEST)

@@ -1,4 +1,4 @@
-"""Choose what TensorBoard shows and when: metrics, decisions, weights, the graph, embeddings and hyperparameters."""
+"""Choose what TensorBoard shows, and when: metrics, decisions, weights, the graph, embeddings and hyperparameters."""
 
 from __future__ import annotations
 
@@ -56,35 +56,35 @@ class TensorBoard:
 
     Parameters are those of `keras.callbacks.TensorBoard`, if it has them; nothing here needs TensorFlow.
 
-    * `log_dir`: gets two runs, `train` and `validation`, which share their charts. A resumed run continues its files, without
-      what they have from after the checkpoint. Any other run moves the files of an earlier run into `earlier-001`, or the next
-      number, which TensorBoard shows too.
+    * `log_dir`: gets two directories, `train` and `validation`, whose curves share their charts. A resumed run continues its
+      files, without the events that were written after the checkpoint. Any other run moves the files of an earlier run into
+      `earlier-001`, or the next number, which TensorBoard shows too.
     * `update_freq`: metrics are always written by epoch and, if the loop evaluates within an epoch, at each evaluation, by step.
-      With `"batch"` they are written after each batch too, with a number N every N steps. A step is an optimizer update, counted
-      since the beginning of the run, also if it was resumed.
+      With `"batch"` they are written after each batch too, and with a number N every N steps. Steps are optimizer updates,
+      counted from the beginning of the run, also in a resumed run.
     * `histogram_freq`: histograms of the weights at the end of every N epochs, beginning with the first; 0 for no histograms.
-      Evaluations within an epoch have no histograms. Values that are not finite are left out, and counted in the chart
-      `nonfinite/...`.
-    * `activations`, `gradients`: histograms of these too, on the first 32 validation samples.
-    * `images`: weights that are matrices as images too, of at most 512 pixels a side: of larger ones every n-th row or column.
+      Values that are not finite are left out, and counted in the chart `nonfinite/...`.
+    * `activations`, `gradients`: histograms of these too, for the first 32 validation samples.
+    * `images`: weights that are matrices as images too, of at most 512 pixels a side; larger ones with every n-th row or column.
     * `graph`: the graph of layers, if the trainee has one.
     * `embeddings_freq`: the vectors of each embedding layer for the projector, at the end of every N epochs as above, and before
       and after training; 0 for no embeddings. TensorBoard finds new vectors only when it is started again.
-    * `embeddings_metadata`: what to call the rows of the embeddings: a list of words, the path of a file with one word a line or
-      with columns between tabs beneath a header, or a mapping of layer names to either. There must be one for each row.
+    * `embeddings_metadata`: the labels of the embeddings' rows, one for each row: a list of words, the path of a file with a
+      word per line or with tab-separated columns beneath a header, or a mapping of layer names to either.
     * `steps_per_second`: the steps per second of each epoch, its validation included.
-    * `hparams`: the configuration that `Report` was given, the numbers and the chosen ones among the parameters of plugins, the
-      learning rate at the start, and how the run ended. TensorBoard calls the row by the run's directory.
+    * `hparams`: a row in the table of hyperparameters, named for the run's directory: the configuration that `Report` was given,
+      those parameters of plugins that are numbers or not at their defaults, the learning rate at the start, and how the run
+      ended.
     * `clock`: seconds since 1970.
 
     Votes to stop, changes of the learning rate, checkpoints and the outcome are texts under `decisions`.
 
-    A thread of its own writes, every two seconds, at each observation and at the end of each epoch. If the disk is so slow that
-    20,000 events wait, training waits for it. All is written when the run ends, also by an exception.
+    Another thread writes every two seconds, at each observation and at the end of each epoch. If the disk is so slow that 20,000
+    events wait, training waits for it. When the run ends, also by an exception, all is written.
 
     Raises `LoadError` if a package of `hookcore[tensorboard]` is missing, and `ParameterError` for a value outside its range;
-    before the first batch `ParameterError` if labels do not fit the rows, and `CapabilityError` if activations or gradients are
-    asked for without validation data.
+    before the first batch `ParameterError` if the labels do not fit the rows, and `CapabilityError` if `activations` or
+    `gradients` is set and there is no validation data.
     """
 
     role: ClassVar[str] = "observer"
@@ -118,9 +118,9 @@ class TensorBoard:
     _step_at_begin: int = attrs.field(init=False, default=0)
     """The step at which the epoch began."""
     _at_epoch_end: set[str] = attrs.field(init=False, factory=set)
-    """The metrics that were written at the end of the latest epoch; what plugins add to them later is written alone."""
+    """The metrics that were written at the end of the latest epoch. Those that plugins add later are written separately."""
     _board: Board | None = attrs.field(init=False, default=None, repr=False)
-    """What writes, from the beginning of a run to its end."""
+    """The board, from the beginning of a run to its end."""
 
     @embeddings_metadata.validator
     def _labels(self, attribute: Any, value: Any) -> None:
@@ -140,7 +140,7 @@ class TensorBoard:
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """What the parameters ask of the trainee."""
+        """The capabilities that the parameters require of the trainee."""
         asked: dict[Capability, object] = {
             "weights": self.histogram_freq,
             "activations": self.activations,
@@ -154,12 +154,14 @@ class TensorBoard:
         """Refuse what cannot be shown, make the directory ready, and write the hyperparameters and first embeddings."""
         from hookcore_plugins.tensorboard.board import Board
 
-        if self._board is not None:  # the loop left the earlier run without ending it
+        if self._board is not None:  # of an abandoned run
             self._board.close_quietly()
             self._board = None
         self._batch_freq = self.update_freq if isinstance(self.update_freq, int) else int(self.update_freq == "batch")
         if (self.activations or self.gradients) and run.validation_data is None:
-            raise CapabilityError("TensorBoard: activations and gradients need validation data, and there is no validation data.")
+            raise CapabilityError(
+                "TensorBoard: activations and gradients need validation data. Give it to the loop, or set both to False."
+            )
         matrices = views(run).embeddings() if self.embeddings_freq else {}
         resumed = run.resumed_from is not None
         self._board = board = Board(self.log_dir, self._written, self.clock, self.embeddings_metadata, matrices, resumed=resumed)
@@ -168,7 +170,7 @@ class TensorBoard:
         if board.moved_to is not None:
             logger.info("%s: the logs of an earlier run are now in %s", run.plugin, board.moved_to)
         self._epoch_began, self._step_at_begin = self.clock(), run.progress.step
-        if matrices:  # before the first event: TensorBoard looks for the list when it first sees a run
+        if matrices:  # before the first event: TensorBoard looks for the list only when it first sees a run
             board.embeddings({} if board.continues else matrices, "before training")
         if self.hparams and not board.continues:
             board.hyperparameters(hyperparameters(run))
@@ -176,14 +178,14 @@ class TensorBoard:
 
     @hookimpl
     def on_epoch_begin(self, run: Run) -> None:
-        """Note when the epoch began, and write what was decided at the end of the epoch before."""
+        """Note when the epoch began, and write the decisions made at the end of the epoch before."""
         self._epoch_began, self._step_at_begin = self.clock(), run.progress.step
         if self._board is not None:
             self._write_decisions(self._board, run)
 
     @hookimpl
     def on_batch_end(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Write the batch's metrics if they are due, and what was decided."""
+        """Write the batch's metrics if they are due, and new decisions."""
         board = self._board
         if board is None:
             return
@@ -191,7 +193,7 @@ class TensorBoard:
         if batch_freq:
             step = run.progress.step
             if batch_freq == 1 or due(batch_freq, step, self._last_step):
-                # The writer's thread reads them later. Metrics keep their values once converted; other mappings may change.
+                # The writer's thread reads them later. `Metrics` do not change once they are converted; other mappings may.
                 values = metrics if type(metrics) is Metrics else dict(metrics)
                 iter(values)
                 board.scalars(TRAIN, step, "batch_", values)
@@ -208,14 +210,14 @@ class TensorBoard:
             values = {f"{name}_vs_iterations": value for name, value in metrics.items()}
             self._board.scalars(VALIDATION, run.progress.step, "evaluation_", values)
 
-    # First: with the weights that the epoch ended with, and the learning rate that it was trained with.
+    # First, while the weights and the learning rate are still those of the epoch.
     @hookimpl(tryfirst=True)
     def on_epoch_end(self, run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write the epoch's metrics and what else is due."""
+        """Write the epoch's metrics, and the other views that are due."""
         board, history = self._board, run.history
         if board is None:
             return
-        # An observation of the epoch's last batch, by steps, is of this moment too, and what it led to may have changed the rate.
+        # An observation by steps at the epoch's last batch came first, and may have led to a change of the rate.
         is_observed = history.steps[-1:] == [run.progress.step]
         values = curves.with_rate(metrics, history.learning_rates[-1] if is_observed else learning_rate_of(run))
         elapsed = self.clock() - self._epoch_began
@@ -232,7 +234,7 @@ class TensorBoard:
 
     @hookimpl(trylast=True)
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Write what was observed by steps or, at the end of an epoch, what plugins have added to its metrics since."""
+        """Write an observation by steps or, at the end of an epoch, the metrics that plugins have added to it."""
         board, history = self._board, run.history
         if board is None:
             return
@@ -261,7 +263,7 @@ class TensorBoard:
 
     def _write_decisions(self, board: Board, run: Run, *, ended: bool = False) -> None:
         now, decisions, first = run.progress, run.decisions, self._decisions
-        # TensorBoard shows only the latest text of a step, so it has the rows of the earlier ones too.
+        # TensorBoard shows only the latest text of a step, so each text repeats the rows of the earlier ones.
         step = decisions[first].step if first < len(decisions) else now.step
         while first and decisions[first - 1].step == step:
             first -= 1
@@ -293,7 +295,7 @@ class TensorBoard:
             board.histograms(epoch, "gradients/", shown.gradients(data, _SAMPLES))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the files are written, once that much is in them, for a resumed run to continue from there."""
+        """Return how far the files are written, once they are, so that a resumed run continues there."""
         if self._board is not None:
             self._board.sync()
         return {

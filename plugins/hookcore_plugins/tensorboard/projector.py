@@ -1,4 +1,4 @@
-"""Make the files of TensorBoard's projector: vectors, their labels, and the list of both."""
+"""Write the files of TensorBoard's projector: vectors, their labels, and the list of both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LABEL_FILE: Final = "labels"
 
 
 def labels_of(given: Any, embeddings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the content of the label file of each of `embeddings` that `given` labels, by the embedding's name.
+    """Return the content of the label file of each embedding that has labels, by the embedding's name.
 
     `given` is None, `Labels` for every embedding, or a mapping of names to `Labels`. Raises `ParameterError` if there are more or
     fewer labels than rows, and for a name that no embedding has.
@@ -60,7 +60,7 @@ def _lines(path: str | Path) -> list[str]:
 
 
 def _line(word: object) -> str:
-    """Return `word` as a line of a label file: the projector takes a tab for the next column, and skips a blank line."""
+    """Return `word` as a line of a label file. The projector would start a column at a tab, and skip a blank line."""
     shown = re.sub(r"[\t\n\r]", lambda found: repr(found[0])[1:-1], str(word))
     return shown if shown.strip() else repr(shown)
 
@@ -71,9 +71,9 @@ def labels(directory: Path, name: str, text: str) -> Job:
 
 
 def vectors(directory: Path, name: str, when: str, matrix: Any) -> Job:
-    """Return the job that writes the vectors that an embedding has now, so that 32-bit floats read back exactly.
+    """Return the job that writes the vectors of an embedding as they are now. 32-bit floats read back exactly.
 
-    A value that is not finite becomes 0: the projector would draw no vector at all.
+    A value that is not finite becomes 0: otherwise the projector would draw no vector at all.
     """
     finite = np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0)  # a copy, as training changes the matrix
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-# TensorBoard computes its checksums in Python, which took longer than everything else that writing does.
+# TensorBoard computes checksums in Python, which took longer than all the rest of writing.
 import google_crc32c
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ _BITS: Final = 0xFFFFFFFF
 _LENGTH: Final = struct.Struct("<Q")
 _CHECKSUM: Final = struct.Struct("<I")
 HEAD: Final = _LENGTH.size + _CHECKSUM.size
-"""How many bytes of a record are before its event."""
+"""The number of bytes of a record before its event."""
 TAIL: Final = _CHECKSUM.size
-"""How many bytes of a record are after its event."""
+"""The number of bytes of a record after its event."""
 
 
 def framed(events: Iterable[bytes]) -> bytes:
@@ -34,7 +34,7 @@ def framed(events: Iterable[bytes]) -> bytes:
 
 
 def ends(content: bytes) -> Iterator[int]:
-    """Find the offset at which each whole record ends, up to the first that is torn."""
+    """Find the offset at which each whole record ends, up to the first that is not whole."""
     at = 0
     while at + HEAD <= len(content):
         start = at + HEAD

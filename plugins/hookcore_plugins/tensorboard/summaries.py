@@ -1,4 +1,4 @@
-"""Fill events with what is not a scalar, in the form of TensorBoard's own summaries."""
+"""Fill events with everything but scalars, in the form of TensorBoard's own summaries."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def finite(values: Any) -> tuple[Any, int]:
 
 
 def scalar(tag: str, number: float) -> Fill:
-    """Show a number as TensorFlow's summaries do, a tensor of 32 bits, which scripts that read event files expect."""
+    """Show a number as TensorFlow's summaries do, as a tensor of 32 bits: scripts that read event files expect that."""
     return lambda event: event.summary.MergeFrom(scalar_pb(tag, number))
 
 
 def histogram(tag: str, row: Any) -> Fill:
-    """Count the values of `row`, all finite, in 30 buckets, as `histogram_pb` does with much more memory."""
+    """Count the finite values of `row` in 30 buckets. TensorBoard's `histogram_pb` does the same with much more memory."""
     buckets = np.zeros((BUCKETS, 3))
     if row.size:
         low, high = row.min(), row.max()
@@ -65,7 +65,7 @@ def histogram(tag: str, row: Any) -> Fill:
 
 
 def image(tag: str, matrix: Any) -> Fill:
-    """Show a matrix as a grey image: black is its least value, white its greatest; a value that is not finite is black.
+    """Show a matrix as a grey image, from its least value, black, to its greatest, white; a value that is not finite is black.
 
     Of a large matrix every n-th row or column is shown.
     """
@@ -87,7 +87,7 @@ def image(tag: str, matrix: Any) -> Fill:
 def images(tag: str, batch: Any, most: int = 3) -> Fill:
     """Show the first `most` of a batch of images, of the shape (images, height, width, channels), as TensorFlow does.
 
-    Values from 0 to 1 are shades; others are shown as the nearest of these, NaN as 0.
+    Values from 0 to 1 are shades. Values outside are clipped to that range, and NaN is shown as 0.
     """
     shades = (np.clip(np.nan_to_num(np.asarray(batch[:most], np.float32)), 0, 1) * 255.5).astype(np.uint8)
 
@@ -119,7 +119,7 @@ def text(tag: str, markdown: str) -> Fill:
 
 
 def document(tag: str, content: str, plugin: str) -> Fill:
-    """Give a text to the plugin of TensorBoard that is called `plugin`."""
+    """Give a text to TensorBoard's plugin named `plugin`."""
 
     def fill(event: Any) -> None:
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin, content=b"1"))
@@ -146,13 +146,13 @@ def graph(nodes: Sequence[Node]) -> Fill:
 
 
 def session_start(parameters: Mapping[str, bool | float | str], started: float) -> Fill:
-    """Show the hyperparameters with which a run begins, in a row that TensorBoard calls by the run's directory."""
+    """Show the hyperparameters with which a run begins, in a row that TensorBoard names for the run's directory."""
 
     def fill(event: Any) -> None:
         summary = hparams_pb(dict(parameters), trial_id="-", start_time_secs=started)
         plugin_data = summary.value[0].metadata.plugin_data
         data = plugin_data_pb2.HParamsPluginData.FromString(plugin_data.content)
-        # Runs of one group are one row, with the mean of their metrics. Without a group, each run has a row of its name.
+        # Runs of one group share a row, with the mean of their metrics. Without a group, each run has a row under its name.
         data.session_start_info.ClearField("group_name")
         plugin_data.content = data.SerializeToString()
         event.summary.MergeFrom(summary)

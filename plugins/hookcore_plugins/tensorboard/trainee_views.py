@@ -1,4 +1,4 @@
-"""Read what the trainee shows of itself."""
+"""Read the trainee's views, such as its graph of layers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ logger = logging.getLogger("hookcore")
 
 
 def views(run: Run) -> Views:
-    """Return the trainee with the views that the plugin's `needs` asked it for."""
+    """Return the trainee as one that has the views in the plugin's `needs`."""
     return cast("Views", run.trainee)
 
 
 def graph(run: Run) -> Sequence[Node] | None:
-    """Return the graph of layers, or None if the trainee cannot show it; the log tells of an error in that."""
+    """Return the graph of layers, or None if the trainee cannot show it. An error in that is logged."""
     if reason_lacking(run.trainee, "graph") is not None:
         return None
     try:
         return views(run).graph()
     except Exception as error:  # noqa: BLE001 - a graph is the default: without it the rest is still written
-        logger.warning("%s: there is no graph: %s", run.plugin, describe(error))
+        logger.warning("%s: the graph of layers is left out: %s", run.plugin, describe(error))
         return None

@@ -1,4 +1,4 @@
-"""How far the files of a run are written, which a checkpoint holds so that a resumed run continues them."""
+"""How far the files of a run are written. Checkpoints hold it, so that a resumed run continues the files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ VALIDATION: Final = "validation"
 
 @attrs.define
 class Written:
-    """What is in the files of a log directory. Kept outside of the board: it exists before the first run and after the last."""
+    """What the files of a log directory contain. Not a part of the board, which exists only during a run."""
 
     events: Counter[str] = attrs.field(factory=Counter)
     """How many events the files of `TRAIN` and of `VALIDATION` have."""
     file: str | None = None
     """The name of the first event file of `TRAIN`, by which a resumed run recognizes its own files."""
     embeddings: list[tuple[str, str]] = attrs.field(factory=list)
-    """What the projector lists: each embedding and when it was taken."""
+    """The projector's list: each embedding, and when its vectors were taken."""

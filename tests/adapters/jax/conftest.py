@@ -1,4 +1,4 @@
-"""Nothing loses its power here, so nothing is synced."""
+"""No power fails in these tests, so nothing is synced."""
 
 from __future__ import annotations
 

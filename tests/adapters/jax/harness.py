@@ -1,4 +1,4 @@
-"""The harness of `Loop` with `JaxTrainee`: a small regression with optax, whose step is given its state to write to."""
+"""The harness of `Loop` with `JaxTrainee`: a small regression with optax, whose step donates its arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@functools.cache  # a step is compiled for each
+@functools.cache  # a step is compiled for each optimizer
 def optimizer_of(rate: float | None, groups: tuple[float, ...], *, schedule: bool) -> Any:
     injected = optax.inject_hyperparams(optax.sgd, static_args=("momentum",), hyperparam_dtype=jnp.float32)
     if groups:
@@ -40,7 +40,7 @@ def predicted(params: Any, x: Any) -> Any:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def add_gradients(state: Any, x: Any) -> tuple[Any, Any]:
-    """Adds up the gradients of `y = w x + b`, with dropout, so that the key matters."""
+    """Add the gradients of `y = w x + b` to those of the state, with dropout, so that the key matters."""
     key, drawn = jax.random.split(state["key"])
     kept = x * jax.random.bernoulli(drawn, 0.75, x.shape) / 0.75
     loss, own = jax.value_and_grad(lambda params: jnp.mean((predicted(params, kept) - x.sum(-1)) ** 2))(state["params"])
@@ -61,7 +61,7 @@ def evaluated(params: Any, x: Any) -> Any:
 
 
 class JaxHarness(Harness):
-    """Trains a line in a `Loop`, by steps that are compiled once for all instances."""
+    """Trains a line in a `Loop`, with steps that are compiled once for all instances."""
 
     name = "loop-jax"
     lacks: ClassVar[Mapping[Feature, str]] = {

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main(prog_
 
 
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
-    """Two epochs end with status 0, and safetensors finds in the best checkpoint what was recorded."""
+    """Two epochs end with status 0, and safetensors loads the best checkpoint and finds the recorded value."""
     pytest.importorskip("sklearn", reason="the demo trains on scikit-learn's digits")
     out = tmp_path / "demo"
     command = [*COMMAND, "--out", str(out), "--epochs", "2"]
@@ -36,7 +36,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("missing", ["jax", "optax", "safetensors"])
 def test_the_demo_without_a_package_names_what_to_install(tmp_path: Path, missing: str) -> None:
-    """It ends with status 1 and one line."""
+    """If a package is missing, the demo ends with status 1 and one line that names what to install."""
     (tmp_path / f"{missing}.py").write_text(f"raise ImportError('No module named {missing}', name='{missing}')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [*COMMAND, "--out", str(tmp_path / "demo")]

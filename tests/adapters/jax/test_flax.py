@@ -40,13 +40,13 @@ class Linen(linen.Module):  # type: ignore[misc]  # it is Any to a checker witho
 
 
 class State(TrainState):  # type: ignore[misc]
-    """As Flax's guide extends it."""
+    """A TrainState that is extended as in Flax's guide."""
 
     batch_stats: Any
     key: Any
 
 
-LINEN = Linen()  # one, so that its step is compiled once
+LINEN = Linen()  # one instance, so that its step is compiled once
 
 
 def new_linen() -> State:
@@ -68,7 +68,7 @@ def linen_step(state: State, x: Any) -> tuple[State, Any]:
 
 
 class Module(nnx.Module):  # type: ignore[misc]
-    """Has parameters, statistics, dropout with a key of its own, and a list of layers."""
+    """Has parameters, statistics, dropout with its own key, and a list of layers."""
 
     def __init__(self) -> None:
         rngs = nnx.Rngs(0, dropout=1)
@@ -94,7 +94,7 @@ def nnx_step(model: Any, optimizer: Any, x: Any) -> Any:
 
 
 def step_of(kind: str, trainee: JaxTrainee) -> Callable[[Any], Any]:
-    """Return what trains a batch as its guide has it: a TrainState is put back, and objects are changed in place."""
+    """Return a function that trains a batch as in Flax's guide: a TrainState is put back, and objects are changed in place."""
     if kind == "nnx":
         objects = trainee.state  # taken once, before the run is resumed
         return lambda x: nnx_step(objects["model"], objects["optimizer"], x)
@@ -127,7 +127,7 @@ def train(state: Any, kind: str, *plugins: object, resume: Any = False) -> tuple
 
 @pytest.mark.parametrize("kind", NEW)
 def test_a_run_continues_from_each_step(tmp_path: Path, kind: str) -> None:
-    """In another state of the same kind: to the same parameters, statistics, keys and optimizer state, bit for bit."""
+    """A new state is restored to the same parameters, statistics, keys and optimizer state, to the last bit."""
     whole, run = train(NEW[kind](), kind, Checkpoint(tmp_path, every_n_steps=1, keep_last=None))
     saved = store.available(tmp_path)
     assert len(saved) == 4
@@ -139,7 +139,7 @@ def test_a_run_continues_from_each_step(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NEW)
 def test_the_best_weights_come_back(kind: str) -> None:
-    """Into the objects that the script has, in place; a TrainState keeps its functions and its step."""
+    """The script's own objects get the best weights in place; a TrainState keeps its functions and its step."""
     seen = []
 
     class Watch:
@@ -162,7 +162,7 @@ def test_the_best_weights_come_back(kind: str) -> None:
 
 
 def test_the_rate_of_an_nnx_optimizer_is_set_in_place() -> None:
-    """In the object that the script has."""
+    """The script's own optimizer object gets the rate."""
     state = new_nnx()
     trainee = JaxTrainee(state)
     trainee.learning_rate = 0.5
@@ -171,7 +171,7 @@ def test_the_rate_of_an_nnx_optimizer_is_set_in_place() -> None:
 
 
 def test_linen_applies_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
-    """Their names are the paths of its variables."""
+    """The names of the weights are the paths of linen's variables."""
     trainee = JaxTrainee(new_linen())
     trainee.write(trainee.snapshot(), tmp_path)
     variables = unflatten_dict(load_file(tmp_path / "model.safetensors"), sep="/")
@@ -180,13 +180,13 @@ def test_linen_applies_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_an_nnx_module_takes_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
-    """Their names are the paths of its leaves."""
+    """The names of the weights are the paths of the module's leaves."""
     trained = new_nnx()
     nnx_step(trained["model"], trained["optimizer"], X[0])
     trainee = JaxTrainee(trained)
     trainee.write(trainee.snapshot(), tmp_path)
     loaded = load_file(tmp_path / "model.safetensors")
-    assert "model/dropout/rngs/key/value" not in loaded  # no weight
+    assert "model/dropout/rngs/key/value" not in loaded  # it is not a weight
     leaves, tree = jax.tree_util.tree_flatten_with_path({"model": Module()})
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     model = tree.unflatten([loaded.get(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)])["model"]

@@ -1,4 +1,4 @@
-"""Arrays on several devices: a process of its own has two of them, which are the same CPU."""
+"""Arrays on several devices: a separate process has two, both on the same CPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ for own, back in zip(jax.tree.leaves(trainee.state), jax.tree.leaves(other.state
 
 
 def test_an_array_is_restored_to_the_devices_of_the_one_it_replaces() -> None:
-    """Sharded as that, and committed to them only if that was; keys too."""
-    environment = {**with_tests(), "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
+    """A restored array has the sharding of the one it replaces, and is committed if that was; random keys too."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {**with_tests(), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

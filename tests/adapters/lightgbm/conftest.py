@@ -1,4 +1,4 @@
-"""The environment of LightGBM."""
+"""Tests of the LightGBM adapter need LightGBM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness of `hookcore_adapters.lightgbm`: a small regression with an objective and metrics of its own."""
+"""The harnesses of `hookcore_adapters.lightgbm`: a small regression with its own objective and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-ITERATION = "an iteration trains on all of the data, and LightGBM tells of nothing within it"
+ITERATION = "an iteration trains on all of the data, and LightGBM reports nothing within it"
 
 
 def samples(seed: int, number: int = 60) -> tuple[Any, Any]:
@@ -29,10 +29,10 @@ def data_set(seed: int, reference: Any = None) -> Any:
 
 
 class StopAfter:
-    """Something else than a plugin that stops."""
+    """Stops training after some iterations, without a plugin."""
 
     def __init__(self, epochs: int) -> None:
-        self.epochs, self.order = epochs, 30  # as LightGBM's own early stopping
+        self.epochs, self.order = epochs, 30  # that of LightGBM's own early stopping
 
     def __call__(self, env: Any) -> None:
         if env.iteration + 1 == self.epochs:
@@ -40,19 +40,19 @@ class StopAfter:
 
 
 class LightGBMHarness(Harness):
-    """Trains by `hookcore_adapters.lightgbm.train`."""
+    """Trains with `hookcore_adapters.lightgbm.train`."""
 
     name = "lightgbm"
     lacks: ClassVar[Mapping[Feature, str]] = {
         Feature.BATCHES: ITERATION,
         Feature.ACCUMULATION: ITERATION,
-        Feature.EVALUATION: "LightGBM tells of metrics with the iteration, and of no evaluation",
+        Feature.EVALUATION: "LightGBM reports the metrics of each iteration, but not its evaluations",
         Feature.SPARSE_EVALUATION: "LightGBM evaluates after each iteration",
         Feature.EVALUATION_BY_STEPS: ITERATION,
-        Feature.SEVERAL_SETS: "LightGBM tells of metrics with the iteration, and of no evaluation",
+        Feature.SEVERAL_SETS: "LightGBM reports the metrics of each iteration, but not its evaluations",
         Feature.SANITY_CHECK: "LightGBM evaluates after each iteration only",
-        Feature.MIN_EPOCHS: "LightGBM has no minimum of iterations",
-        Feature.NO_LEARNING_RATE: "LightGBM always has a rate; that a random forest ignores it has a test of its own",
+        Feature.MIN_EPOCHS: "LightGBM has no minimum number of iterations",
+        Feature.NO_LEARNING_RATE: "LightGBM always has a rate; another test covers random forests, which ignore it",
         Feature.RATE_GROUPS: "LightGBM has one rate",
         Feature.SCALAR_WEIGHTS: "a forest has no weights",
         Feature.BFLOAT16: "a forest has no weights",
@@ -80,7 +80,7 @@ class LightGBMHarness(Harness):
         return "score", self.job.report("score" if data is self.data else "val_score"), True
 
     def params(self) -> dict[str, Any]:
-        def objective(predicted: Any, data: Any) -> tuple[Any, Any]:  # no method: LightGBM copies parameters deeply
+        def objective(predicted: Any, data: Any) -> tuple[Any, Any]:  # not a method, as LightGBM makes deep copies of parameters
             self.job.trains()
             return predicted - data.get_label(), np.ones_like(predicted)
 
@@ -141,14 +141,14 @@ class LightGBMHarness(Harness):
 
 
 class CallbackHarness(LightGBMHarness):
-    """Trains by `lightgbm.train`, with the adapter for a callback, which hears only of what was trained."""
+    """Trains with `lightgbm.train` and the adapter as a callback, which is called only after each iteration."""
 
     name = "lightgbm-callback"
     host = "lightgbm"
     lacks: ClassVar[Mapping[Feature, str]] = {
         **LightGBMHarness.lacks,
-        Feature.SCHEDULE: "a callback does not see the others: a rate that is overwritten is refused, in a test of its own",
-        Feature.RESUME: "LightGBM does not tell a callback of the beginning, in which a run is resumed",
+        Feature.SCHEDULE: "a callback does not see other callbacks; another test covers the refusal of an overwritten rate",
+        Feature.RESUME: "LightGBM does not call callbacks at the beginning, when a run would be resumed",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {}
     refuses_plugins: ClassVar[Mapping[str, str]] = {"learning_rate_schedule": "LightGBM calls a callback only after an iteration"}

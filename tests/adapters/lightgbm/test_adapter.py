@@ -1,7 +1,8 @@
-"""What is trained in LightGBM, who stops it, and what plugins see, beside the contract that all adapters keep."""
+"""What LightGBM trains with plugins, who stops it, and what plugins see, in addition to the contract of all adapters."""
 
 from __future__ import annotations
 
+import logging
 import pickle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,26 +14,27 @@ import pytest
 from hookcore import CapabilityError, Engine, MetricError, Outcome, hookimpl
 from hookcore.testing import RecordingPlugin
 from hookcore_adapters.lightgbm import LightGBMAdapter
-from hookcore_plugins import EarlyStopping
+from hookcore_plugins import Checkpoint, EarlyStopping
 from tests.adapters.lightgbm.harness import samples
 from tests.adapters.lightgbm.trainings import PARAMS, both, by_callback, by_train, data, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @both
 def test_plugins_that_only_look_change_no_tree(trains: Callable[..., Any]) -> None:
-    """The forest is that of `lightgbm.train` without plugins, and so are its best iteration and its scores."""
+    """The forest, its best iteration and its scores are those of `lightgbm.train` without plugins."""
     plain = lightgbm.train(PARAMS, num_boost_round=6, **data())
     booster = trains({}, 6, RecordingPlugin(), EarlyStopping("valid_0-l2", patience=6))
     assert trees(booster) == trees(plain)
     assert (booster.best_iteration, booster.best_score) == (plain.best_iteration, plain.best_score)
-    assert not hasattr(booster, "train_set")  # freed, as LightGBM does it
+    assert not hasattr(booster, "train_set")  # freed, as by lightgbm.train
 
 
 def test_a_booster_that_was_to_be_kept_for_training_goes_on() -> None:
-    """`keep_training_booster` is kept."""
+    """With `keep_training_booster`, the booster can be trained further."""
     booster = by_train({}, 3, RecordingPlugin(), keep_training_booster=True)
     booster.update()
     assert booster.current_iteration() == 4
@@ -40,7 +42,7 @@ def test_a_booster_that_was_to_be_kept_for_training_goes_on() -> None:
 
 @both
 def test_a_vote_stops_and_the_best_iteration_is_the_last(trains: Callable[..., Any]) -> None:
-    """After a vote the whole forest is returned, and what LightGBM calls its best iteration and score is of it."""
+    """After a vote, the forest is whole, and LightGBM's best iteration and score are those of its last iteration."""
     recording = RecordingPlugin()
     stopping = EarlyStopping("valid_0-l2", patience=2)
     booster = trains({"learning_rate": 0.9}, 40, stopping, recording)
@@ -51,7 +53,7 @@ def test_a_vote_stops_and_the_best_iteration_is_the_last(trains: Callable[..., A
 
 @both
 def test_the_best_forest_is_cut_and_scored(trains: Callable[..., Any]) -> None:
-    """`restore_best_weights` cuts the forest to the best iteration, and `best_score` is of that: after a vote, and at the end."""
+    """`restore_best_weights` cuts the forest to the best iteration and sets its `best_score`, after a vote and at the end."""
     rounds = by_train({"learning_rate": 0.9}, 40, EarlyStopping("valid_0-l2", patience=2)).num_trees()
     for epochs in (40, rounds, rounds - 1):  # a vote, one at the end, and none
         recording = RecordingPlugin()
@@ -66,13 +68,13 @@ def test_the_best_forest_is_cut_and_scored(trains: Callable[..., Any]) -> None:
 
 
 def test_an_estimator_of_scikit_learn_has_the_best_too() -> None:
-    """In `fit` of an estimator the forest is cut as well, and its history has the last iteration."""
+    """The `fit` of an estimator cuts the forest too, and its history includes the last iteration."""
     pytest.importorskip("sklearn")
     adapter = LightGBMAdapter([EarlyStopping("valid_0-l2", patience=2, restore_best_weights=True)])
     estimator = lightgbm.LGBMRegressor(
         n_estimators=40, num_leaves=4, min_child_samples=4, learning_rate=0.9, n_jobs=1, verbosity=-1
     )
-    for _ in range(2):  # on one adapter
+    for _ in range(2):  # with the same adapter
         held_out = {"eval_X": samples(2)[0], "eval_y": samples(2)[1]}
         estimator.fit(*samples(1), **held_out, eval_metric="l2", callbacks=[adapter])
         run = adapter.run
@@ -85,7 +87,7 @@ def test_an_estimator_of_scikit_learn_has_the_best_too() -> None:
 
 @both
 def test_multiclass_forests_are_cut_by_iterations(trains: Callable[..., Any]) -> None:
-    """A snapshot counts iterations, each of which has a tree for each class."""
+    """A snapshot counts iterations, each of which has one tree for each class."""
     x, y = samples(1)
     labels = np.digitize(y, [-1, 1])
     train_set = lightgbm.Dataset(x, labels, free_raw_data=False)
@@ -100,11 +102,13 @@ def test_multiclass_forests_are_cut_by_iterations(trains: Callable[..., Any]) ->
 
 @both
 def test_names_and_directions_are_lightgbms(trains: Callable[..., Any]) -> None:
-    """A metric is named after its data and itself, and `mode` need not be given: LightGBM knows the direction."""
+    """A metric's name has those of its data and its own, and LightGBM knows its direction, so `mode` can be left out."""
     x, y = samples(1)
     train_set = lightgbm.Dataset(x, y > 0)
     given = {"train_set": train_set, "valid_sets": [train_set, lightgbm.Dataset(x, y > 0, reference=train_set)]}
-    names = {} if trains is by_callback else {"valid_names": ["fit", "held out"]}  # a callback cannot tell which is which
+    names = (
+        {} if trains is by_callback else {"valid_names": ["fit", "held out"]}
+    )  # a callback knows the training data only by its usual name
     validation, training = ("held out", "fit") if names else ("valid_1", "training")
     both_stopping = [EarlyStopping(f"{name}-auc", patience=3) for name in (validation, training)]
     engine = Engine([(f"of_{number}", plugin) for number, plugin in enumerate(both_stopping)])
@@ -118,12 +122,35 @@ def test_names_and_directions_are_lightgbms(trains: Callable[..., Any]) -> None:
     assert run.metric_names.plain(f"{training}-auc") == "auc"
 
 
+@pytest.mark.parametrize(("trains", "resumes"), [(by_callback, False), (by_train, False), (by_train, True)])
+def test_a_mode_that_contradicts_the_direction_of_feval_is_warned_of(
+    trains: Callable[..., Any], *, resumes: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LightGBM declares the direction of a metric of `feval` with its first value, and the warning names the plugin."""
+
+    def feval(*_: Any) -> tuple[str, float, bool]:
+        return "score", 1.0, True
+
+    def plugins() -> list[object]:
+        return [EarlyStopping("valid_0-score", mode="min", patience=9), ("right", EarlyStopping("valid_0-score", mode="max"))]
+
+    more = {}
+    if resumes:
+        by_train({}, 1, Checkpoint(tmp_path), feval=feval)
+        more = {"resume": tmp_path}
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        trains({}, 3, Engine(plugins()), feval=feval, **more)
+    said = [record.getMessage() for record in caplog.records if "contradicts" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("early_stopping: mode='min' contradicts what is known of monitor='valid_0-score', for which 'max'")
+
+
 # Who stops
 
 
 @both
 def test_lightgbms_own_early_stopping_beside_ours(trains: Callable[..., Any]) -> None:
-    """It loses us no iteration, its best stays the booster's, and the outcome names LightGBM: also by a parameter."""
+    """Plugins get each iteration, the best remains LightGBM's, and the outcome names LightGBM; also with a parameter."""
     plain = lightgbm.train(
         PARAMS | {"learning_rate": 0.9}, num_boost_round=40, callbacks=[lightgbm.early_stopping(2, verbose=False)], **data()
     )
@@ -141,11 +168,11 @@ def test_lightgbms_own_early_stopping_beside_ours(trains: Callable[..., Any]) ->
 
 @both
 def test_if_both_stop_at_one_iteration_lightgbms_best_stays(trains: Callable[..., Any]) -> None:
-    """A plugin's vote does not undo what LightGBM's own early stopping cuts, and the reason is the plugin's."""
+    """The reason to stop is the plugin's vote, and LightGBM's own early stopping still cuts the forest."""
     engine = Engine([EarlyStopping("valid_0-l2", patience=2)])
     booster = trains({"learning_rate": 0.9}, 40, engine)
     whole = booster.num_trees()
-    if trains is by_train:  # a callback stops training before LightGBM's has decided
+    if trains is by_train:  # the callback stops training before LightGBM's own early stopping is called
         booster = trains({"learning_rate": 0.9, "early_stopping_round": 2}, 40, engine)
         assert booster.best_iteration == booster.num_trees() == whole - 2
     assert engine.run is not None
@@ -153,7 +180,7 @@ def test_if_both_stop_at_one_iteration_lightgbms_best_stays(trains: Callable[...
 
 
 def of_different_bests() -> tuple[dict[str, Any], EarlyStopping, dict[str, Any]]:
-    """What is trained if LightGBM's own early stopping finds an earlier best than the plugin, on other data."""
+    """Return a training in which LightGBM's own early stopping finds an earlier best than the plugin, on other data."""
     given = data()
     given["valid_sets"] = [*given["valid_sets"], given["train_set"]]
     params = {"learning_rate": 0.9, "early_stopping_round": 3}
@@ -161,7 +188,7 @@ def of_different_bests() -> tuple[dict[str, Any], EarlyStopping, dict[str, Any]]
 
 
 def test_our_best_wins_over_lightgbms_in_train() -> None:
-    """If LightGBM's early stopping stops, a plugin that restores a later best still has that."""
+    """If LightGBM's own early stopping ends training, a plugin can still restore a later best."""
     params, stopping, given = of_different_bests()
     booster = by_train(params, 40, stopping, **given)
     assert stopping.best_epoch is not None
@@ -170,14 +197,14 @@ def test_our_best_wins_over_lightgbms_in_train() -> None:
 
 
 def test_our_best_is_an_error_if_lightgbm_has_cut_it_off() -> None:
-    """The callback hears of LightGBM's own early stopping too late to put a later best back."""
+    """With the callback, the run ends too late to restore a best that LightGBM's own early stopping has cut off."""
     params, stopping, given = of_different_bests()
-    with pytest.raises(CapabilityError, match="LightGBM's own early stopping may have cut it; leave that out, or the plugin"):
+    with pytest.raises(CapabilityError, match="own early stopping has cut the forest, leave that out, or the plugin"):
         by_callback(params, 40, stopping, **given)
 
 
 def test_a_run_that_was_left_ends_when_its_adapter_is_dropped() -> None:
-    """An adapter that no one keeps ends its run at once: by LightGBM's early stopping, or by an error."""
+    """The run of an adapter that is dropped ends at once: stopped by LightGBM's early stopping, or failed by an error."""
     recording = RecordingPlugin()
     params = {**PARAMS, "early_stopping_round": 2, "learning_rate": 0.9}
     lightgbm.train(params, num_boost_round=40, callbacks=[LightGBMAdapter([recording])], **data())
@@ -198,7 +225,7 @@ def test_a_run_that_was_left_ends_when_its_adapter_is_dropped() -> None:
 
 
 def test_a_run_is_not_taken_for_left_within_it() -> None:
-    """The run of an adapter may be read while it trains."""
+    """Reading the run of an adapter during training does not end the run."""
 
     class Reading:
         @hookimpl
@@ -215,7 +242,7 @@ def test_a_run_is_not_taken_for_left_within_it() -> None:
 
 
 def test_an_error_before_the_first_iteration_reaches_the_caller_and_no_plugin() -> None:
-    """What LightGBM refuses, such as a parameter, is raised, and no run has begun for plugins."""
+    """If LightGBM refuses a parameter, its error is raised, and no run begins for plugins."""
     recording = RecordingPlugin()
     with pytest.raises(ValueError, match="Number of boosting rounds"):
         by_train({}, 0, recording)
@@ -225,7 +252,7 @@ def test_an_error_before_the_first_iteration_reaches_the_caller_and_no_plugin() 
 
 
 def test_what_another_callback_raises_before_an_iteration_reaches_the_caller() -> None:
-    """LightGBM hears of its `EarlyStopException` only after an iteration; before one it is an error."""
+    """LightGBM catches `EarlyStopException` only after an iteration; before one, it is an error."""
 
     def before(env: Any) -> None:
         if env.iteration == 1:
@@ -241,7 +268,7 @@ def test_what_another_callback_raises_before_an_iteration_reaches_the_caller() -
 
 @both
 def test_plugins_have_the_booster(trains: Callable[..., Any]) -> None:
-    """`run.model` is the booster from the beginning on, and `run.epochs` the number of iterations."""
+    """From the beginning, `run.model` is the booster, and `run.epochs` is the number of iterations."""
     seen: list[Any] = []
     looking = SimpleNamespace(name="looking", on_train_begin=hookimpl(lambda run: seen.append((run.model, run.epochs))))
     booster = trains({}, 2, looking)
@@ -250,13 +277,13 @@ def test_plugins_have_the_booster(trains: Callable[..., Any]) -> None:
 
 @both
 def test_a_plugins_default_monitor_is_told_what_there_is(trains: Callable[..., Any]) -> None:
-    """EarlyStopping() monitors val_loss, which LightGBM has not: the error lists what it has, and asks for no more data."""
+    """EarlyStopping() monitors val_loss, which LightGBM lacks: the error lists its metrics, and does not ask for data."""
     with pytest.raises(MetricError, match=r"no metric 'val_loss' at the end of epoch 1; there are: valid_0-l2\.\n"):
         trains({}, 2, EarlyStopping())
 
 
 def test_the_callback_can_be_pickled() -> None:
-    """Before a run and after one: what is loaded trains as it does."""
+    """An adapter that is pickled before or after a run trains like the original."""
 
     def trained(adapter: LightGBMAdapter) -> str:
         return trees(lightgbm.train({**PARAMS, "learning_rate": 0.9}, num_boost_round=20, callbacks=[adapter], **data()))

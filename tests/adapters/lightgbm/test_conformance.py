@@ -19,5 +19,5 @@ CHECKS = [*adapter_checks(LightGBMHarness), *adapter_checks(CallbackHarness)]
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.harness.name}-{check.name}")
 def test_lightgbm_keeps_the_contract_of_adapters(check: AdapterCheck, conforms: Callable[[AdapterCheck], None]) -> None:
-    """What comes of each case is what is recorded: it works, is refused, or does not apply, with the reason."""
+    """Each case works, is refused, or does not apply, with the reason, as recorded."""
     conforms(check)

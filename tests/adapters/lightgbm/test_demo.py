@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main(prog_
 
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="the digits are scikit-learn's")
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
-    """Three iterations end with status 0, and LightGBM's own loader finds in the best checkpoint what was recorded."""
+    """Three iterations end with status 0, and LightGBM itself loads the best checkpoint and finds the recorded value."""
     command = [*COMMAND, "--framework", "lightgbm", "--out", str(tmp_path / "demo"), "--epochs", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
@@ -31,7 +31,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
 
 
 def test_the_demo_without_lightgbm_names_what_to_install(tmp_path: Path) -> None:
-    """It ends with status 1 and one line."""
+    """Without LightGBM, the demo ends with status 1 and one line that names what to install."""
     (tmp_path / "lightgbm.py").write_text("raise ImportError('No module named lightgbm', name='lightgbm')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [*COMMAND, "--framework", "lightgbm", "--out", str(tmp_path / "demo")]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_a_schedule_gives_the_forest_of_lightgbms_own() -> None:
-    """A plugin that sets the rate of each iteration does what `lightgbm.reset_parameter` does."""
+    """A plugin that sets the rate of each iteration grows the same forest as `lightgbm.reset_parameter`."""
 
     def rate(iteration: int) -> float:
         return float(0.3 * 0.7**iteration)
@@ -30,7 +30,7 @@ def test_a_schedule_gives_the_forest_of_lightgbms_own() -> None:
 @both
 @pytest.mark.parametrize("name", ["learning_rate", "eta", "shrinkage_rate", None])
 def test_the_rate_is_known_whatever_its_name(trains: Callable[..., Any], name: str | None) -> None:
-    """The rate is what the parameters say under any name, or LightGBM's default, and changes when a plugin reduces it."""
+    """The rate is the parameter under any of its names, or LightGBM's default, and changes when a plugin reduces it."""
     engine = Engine([ReduceLROnPlateau("valid_0-l2", patience=1, factor=0.5, min_delta=100)])
     trains({} if name is None else {name: 0.3}, 4, engine)
     assert engine.run is not None
@@ -39,8 +39,8 @@ def test_the_rate_is_known_whatever_its_name(trains: Callable[..., Any], name: s
 
 
 def test_a_rate_set_too_late_is_refused_by_name() -> None:
-    """With the callback, a plugin that sets the rate as an epoch begins is refused at once, any other when it does."""
-    with pytest.raises(CapabilityError, match=r"'learning_rate_schedule' needs .* Call hookcore_adapters.lightgbm.train"):
+    """With the callback, a plugin that sets the rate when an epoch begins is refused at once, any other when it sets it."""
+    with pytest.raises(CapabilityError, match=r"'learning_rate_schedule' sets .* Call hookcore_adapters.lightgbm.train"):
         LightGBMAdapter([LearningRateSchedule(lambda _: 0.1)])
     with pytest.raises(CapabilityError, match=r"too late for its rate. Call hookcore_adapters.lightgbm.train") as raised:
         by_callback({}, 2, setter("on_train_begin"))
@@ -49,17 +49,15 @@ def test_a_rate_set_too_late_is_refused_by_name() -> None:
 
 
 def test_a_rate_that_another_callback_overwrites_is_an_error() -> None:
-    """A schedule of LightGBM's own beside a plugin that sets the rate is refused once it shows."""
+    """If a callback of LightGBM overwrites the rate that a plugin has set, the next iteration raises an error."""
     schedule = lightgbm.reset_parameter(learning_rate=lambda iteration: 0.1 * 0.9**iteration)
-    with pytest.raises(
-        CapabilityError, match=r"set the learning rate to 0.5, and a callback beside the adapter has set it to 0.09"
-    ):
+    with pytest.raises(CapabilityError, match=r"set the learning rate to 0.5, and another callback has overwritten it with 0.09"):
         by_callback({}, 4, setter("on_metrics"), callbacks=[schedule])
 
 
 def test_a_schedule_of_another_parameter_leaves_the_rate_alone(tmp_path: Path) -> None:
-    """It begins again in a resumed run, so a checkpoint is refused, and a plugin that sets the rate is not."""
+    """It starts over in a resumed run, so a checkpoint is refused, and a plugin that sets the rate is not."""
     schedule = [lightgbm.reset_parameter(lambda_l2=lambda iteration: iteration)]
     assert by_train({}, 2, setter("on_train_begin"), callbacks=schedule).params["learning_rate"] == 0.5
-    with pytest.raises(CapabilityError, match=r"'checkpoint' needs .* lightgbm.reset_parameter sets lambda_l2, and begins again"):
+    with pytest.raises(CapabilityError, match=r"'checkpoint' needs .* lightgbm.reset_parameter sets lambda_l2, and starts over"):
         by_train({}, 2, Checkpoint(tmp_path), callbacks=schedule)

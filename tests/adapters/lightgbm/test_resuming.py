@@ -1,4 +1,4 @@
-"""Checkpoints of LightGBM's forests, and runs that are resumed from them."""
+"""Checkpoints of LightGBM's forests, and runs that resume from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def checkpointed(directory: Path, rounds: int, params: Mapping[str, Any], **give
 
 
 def test_a_rate_of_many_digits_is_resumed_under_any_name(tmp_path: Path) -> None:
-    """A resumed run reads the rate to the last digit, although LightGBM's own text has six."""
+    """A resumed run has every digit of the rate, although the text of a model has only six."""
 
     def scheduled(rounds: int, directory: Path, *, resume: Any = False) -> Any:
         plugins = [LearningRateSchedule(lambda _, rate: rate / 1.7), Checkpoint(directory, monitor="valid_0-l2")]
@@ -52,7 +52,7 @@ def test_a_rate_of_many_digits_is_resumed_under_any_name(tmp_path: Path) -> None
 def test_a_run_cut_at_a_beginning_resumes_with_what_follows(
     trains: Callable[..., Any], hook: str, iteration: int, *, votes: bool, tmp_path: Path
 ) -> None:
-    """It trains the iteration that had begun, the last one too, and one in whose beginning a plugin has voted to stop."""
+    """A resumed run trains the iteration that had begun, also the last one, and one with a vote at its beginning."""
     cuts = True
 
     def act(run: Run) -> None:
@@ -77,7 +77,7 @@ def test_a_run_cut_at_a_beginning_resumes_with_what_follows(
 
 @both
 def test_a_run_cut_at_its_beginning_keeps_the_forest_that_it_began_with(trains: Callable[..., Any], tmp_path: Path) -> None:
-    """A checkpoint of the beginning has the trees of the `init_model`, and no other."""
+    """A checkpoint of the beginning has the trees of the `init_model` and no others."""
     before = lightgbm.train(PARAMS, num_boost_round=2, **data())
     cutting = SimpleNamespace(name="cutting", on_train_begin=hookimpl(lambda run: run.interrupt(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
@@ -87,7 +87,7 @@ def test_a_run_cut_at_its_beginning_keeps_the_forest_that_it_began_with(trains: 
 
 
 def test_the_best_that_a_checkpoint_holds_is_put_back(tmp_path: Path) -> None:
-    """A best of before the latest checkpoint is cut out in a resumed run as in one that was never cut."""
+    """A resumed run restores a best from before its checkpoint, as an uninterrupted run does."""
     params = {"learning_rate": 0.9}
 
     def stopping(rounds: int, *, resume: Any = False) -> Any:
@@ -107,7 +107,7 @@ def test_the_best_that_a_checkpoint_holds_is_put_back(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_of_no_tree_stays_one(tmp_path: Path) -> None:
-    """What a plugin holds since the beginning is still without a tree when a later checkpoint saves it."""
+    """A snapshot from before the first iteration has no tree in a later checkpoint either."""
 
     class Holding:
         held: Any = None
@@ -134,7 +134,7 @@ def test_a_snapshot_of_no_tree_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_longer_run_resumes_to_the_same_forest(tmp_path: Path) -> None:
-    """Also when its forest began from another, and when there is nothing left to train."""
+    """A resumed run grows the forest of an uninterrupted one, with an `init_model`, and also if nothing is left to train."""
     before = lightgbm.train(PARAMS, num_boost_round=2, **data())
     whole, _ = checkpointed(tmp_path / "whole", 6, {}, init_model=before)
     checkpointed(tmp_path / "cut", 3, {}, init_model=before)
@@ -150,7 +150,7 @@ def test_a_longer_run_resumes_to_the_same_forest(tmp_path: Path) -> None:
 
 
 def test_what_the_callback_saves_train_resumes(tmp_path: Path) -> None:
-    """Also after Ctrl-C within an iteration, which plugins hear of late: the checkpoint is of before it, and so is the record."""
+    """If Ctrl-C cuts an iteration, the checkpoint of the callback has forest and record of before it, and `train` resumes."""
 
     def objective(predicted: Any, data: Any) -> tuple[Any, Any]:
         calls.append(len(calls))
@@ -173,7 +173,7 @@ def test_what_the_callback_saves_train_resumes(tmp_path: Path) -> None:
 
 
 def test_train_takes_what_lightgbms_takes() -> None:
-    """The parameters of `lightgbm.train` come first, in its order and with its defaults."""
+    """The parameters of `lightgbm.train` come first, in the same order and with the same defaults."""
     theirs, ours = (inspect.signature(function).parameters for function in (lightgbm.train, train))
     defaults = {name: parameter.default for name, parameter in theirs.items()}
     assert list(ours)[: len(theirs)] == list(theirs)
@@ -193,14 +193,14 @@ def test_train_takes_what_lightgbms_takes() -> None:
 def test_what_no_checkpoint_can_hold_is_warned_of(
     params: Mapping[str, Any], named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that saves and draws random numbers, or rounds otherwise, warns that a resumed one grows other trees."""
+    """A run that saves and draws random numbers, or rounds differently, warns that a resumed one grows other trees."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         checkpointed(tmp_path, 1, params)
     assert [record.getMessage().rpartition("with ")[2] for record in caplog.records] == [named]
 
 
 def test_the_bias_of_positions_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A resumed run estimates it again from the `position` of each sample, and no model has what it was."""
+    """A resumed run estimates the bias of positions again, because a model does not have it: the log warns."""
     x, _ = samples(1)
     ranked = lightgbm.Dataset(x, np.arange(len(x)) % 3, group=[len(x)], position=np.arange(len(x)))
     params = {**PARAMS, "objective": "lambdarank"}
@@ -210,29 +210,29 @@ def test_the_bias_of_positions_is_warned_of(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_bagging_without_a_frequency_is_exact(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """LightGBM ignores a fraction whose frequency is 0, and no warning comes."""
+    """LightGBM ignores a bagging fraction whose frequency is 0, so there is no warning."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         checkpointed(tmp_path, 1, {"bagging_fraction": 0.5})
     assert not caplog.records
 
 
 def test_another_callback_begins_again_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No checkpoint has the state of LightGBM's own callbacks."""
+    """No checkpoint has the state of LightGBM's own callbacks: they start over, and the log warns."""
     checkpointed(tmp_path, 1, {})
     with caplog.at_level(logging.WARNING, "hookcore"):
         checkpointed(tmp_path, 2, {}, resume="auto", callbacks=[lightgbm.record_evaluation({})])
-    assert "begin again in a resumed run" in caplog.text
+    assert "callbacks start over in a resumed run" in caplog.text
 
 
 def test_a_checkpoint_is_not_continued_by_what_cannot(tmp_path: Path) -> None:
-    """A run that would continue a forest by dropping its trees is refused, although no plugin needs it."""
+    """Resuming with DART, which would drop trees of the checkpoint, is refused, even without a plugin that needs it."""
     checkpointed(tmp_path, 1, {})
     with pytest.raises(CapabilityError, match="step-00000001 cannot be resumed: boosting='dart'"):
         by_train({"boosting": "dart"}, 2, resume=tmp_path)
 
 
 def test_a_damaged_model_is_named(tmp_path: Path) -> None:
-    """A rest of the checkpoint that is not whole is an error before anything is trained."""
+    """A damaged file of the checkpoint is an error that names the checkpoint, before anything is trained."""
     checkpointed(tmp_path, 1, {})
     (tmp_path / "step-00000001" / "training.json").write_text("{}")
     with pytest.raises(HookcoreError, match="step-00000001"):
@@ -240,16 +240,71 @@ def test_a_damaged_model_is_named(tmp_path: Path) -> None:
 
 
 def test_another_objective_is_refused(tmp_path: Path) -> None:
-    """LightGBM would add trees for one objective to those for another; the error names both."""
+    """LightGBM would mix trees of two objectives: the error names both."""
     by_train({}, 2, Checkpoint(tmp_path, monitor="valid_0-l2"))
     with pytest.raises(CheckpointError, match="forest with objective='regression', and params have 'regression_l1'"):
         by_train({"objective": "l1"}, 3, resume=tmp_path)
 
 
 def test_a_metric_that_is_new_in_a_resumed_run_has_its_direction(tmp_path: Path) -> None:
-    """It is LightGBM's, although what was evaluated last before the run was cut lacks it."""
+    """A metric that the checkpoint lacks has LightGBM's direction in a resumed run."""
     by_train({}, 2, Checkpoint(tmp_path, monitor="valid_0-l2"))
     engine = Engine([EarlyStopping("valid_0-l1", missing="skip")])
     by_train({"metric": ["l1", "l2"]}, 4, engine, resume=tmp_path)
     assert engine.run is not None
     assert engine.run.outcome is Outcome.COMPLETED
+
+
+# What LightGBM itself stops
+
+
+STOPPING: list[Callable[[], dict[str, Any]]] = [
+    lambda: {"params": {"early_stopping_round": 2}},
+    lambda: {"callbacks": [lightgbm.early_stopping(2, verbose=False)]},
+]
+
+
+@pytest.mark.parametrize("stopping", STOPPING, ids=["parameter", "callback"])
+@pytest.mark.parametrize("keep_training_booster", [False, True])
+def test_a_run_that_lightgbm_has_stopped_stays_stopped(
+    stopping: Callable[[], dict[str, Any]], *, keep_training_booster: bool, tmp_path: Path
+) -> None:
+    """The same call, made again with resume="auto", trains nothing, and returns the same forest with its best iteration."""
+    found = []
+    for _ in range(2):
+        given = stopping()
+        params = {"learning_rate": 0.9, **given.pop("params", {})}
+        given["keep_training_booster"] = keep_training_booster
+        booster, run = checkpointed(tmp_path, 40, params, resume="auto", **given)
+        kept = trees(booster), booster.num_trees(), booster.best_iteration, booster.best_score
+        found.append((*kept, run.outcome, run.stop_reasons, run.history.state_dict()))
+    assert found[0] == found[1]
+    assert found[0][4] is Outcome.STOPPED
+    assert [vote.plugin for vote in found[0][5]] == ["lightgbm"]
+    assert 0 < found[0][2] < len(run.history)
+
+
+def test_a_run_that_lightgbm_has_stopped_continues_with_another_early_stopping(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LightGBM's vote is dropped, as that of a plugin with other parameters would be, and the log has both reasons."""
+    _, run = checkpointed(tmp_path, 40, {"learning_rate": 0.9, "early_stopping_round": 2}, resume="auto")
+    with caplog.at_level(logging.WARNING, "hookcore"):
+        _, longer = checkpointed(tmp_path, 40, {"learning_rate": 0.9, "n_iter_no_change": 4}, resume="auto")
+    assert len(longer.history) > len(run.history)
+    before, now = (f"'a callback of lightgbm.train: early_stopping(stopping_rounds={patience})'" for patience in (2, 4))
+    assert f"stopped by lightgbm and continues: the reason was {before}, and is now {now}" in caplog.text
+
+
+def test_a_whole_run_that_is_resumed_has_lightgbms_best(tmp_path: Path) -> None:
+    """If nothing is left to train, the forest is cut to LightGBM's best iteration, as in the first call."""
+    params = {"learning_rate": 0.9, "early_stopping_round": 2}
+    _, stopped = checkpointed(tmp_path / "stopped", 40, params)
+    rounds = len(stopped.history) - 1
+    found = []
+    for _ in range(2):
+        booster, run = checkpointed(tmp_path / "whole", rounds, params, resume="auto")
+        found.append((trees(booster), booster.num_trees(), booster.best_iteration, booster.best_score, run.outcome))
+    assert found[0] == found[1]
+    assert found[0][1:3] == (rounds - 1, rounds - 1)
+    assert found[0][4] is Outcome.COMPLETED

@@ -20,7 +20,7 @@ PARAMS = {"objective": "regression", "num_leaves": 4, "min_data_in_leaf": 4, "nu
 
 
 def data(**given: Any) -> dict[str, Any]:
-    """The data of a training with one validation set, whose loss gets worse after some iterations."""
+    """Return data with one validation set, whose loss gets worse after some iterations."""
     train_set = data_set(1)
     return {"train_set": train_set, "valid_sets": [data_set(2, train_set)], **given}
 
@@ -49,7 +49,7 @@ def trees(booster: Any) -> str:
 
 
 def setter(hook: str) -> object:
-    """A plugin that sets the learning rate in one hook."""
+    """Return a plugin that sets the learning rate in one hook."""
 
     def act(run: Run) -> None:
         run.learning_rate = 0.5

@@ -1,4 +1,4 @@
-"""Nothing is collected without scikit-learn and skops; and nothing loses its power here, so nothing is synced."""
+"""Tests of the scikit-learn adapter need scikit-learn and skops. No power fails in them, so nothing is synced."""
 
 from __future__ import annotations
 

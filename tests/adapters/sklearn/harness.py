@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Network(MLPRegressor):  # type: ignore[misc]  # it is Any to a checker
-    """Tells of each batch before it trains that."""
+    """Reports each batch before it is trained."""
 
     trains: ClassVar[Callable[[], None]]
 
@@ -35,7 +35,7 @@ TRUSTED = [f"{Network.__module__}.{Network.__qualname__}"]
 
 
 class SklearnHarness(Harness):
-    """Trains a `Network` by `fit`, on shuffled data and with random numbers from NumPy's global generator."""
+    """Trains a `Network` with `fit`, on shuffled data and with random numbers from NumPy's global generator."""
 
     name = "sklearn"
     host = "loop"
@@ -54,10 +54,10 @@ class SklearnHarness(Harness):
         Feature.EVALUATION_BY_STEPS: "fit evaluates at the ends of epochs; a Loop with SklearnTrainee may do otherwise",
         Feature.SEVERAL_SETS: "fit takes one validation set; a Loop with SklearnTrainee may have several",
         Feature.SANITY_CHECK: "fit evaluates at the ends of epochs",
-        Feature.MIN_EPOCHS: "fit has no minimum of epochs",
-        Feature.OWN_STOP: "partial_fit trains what it is given: nothing but a plugin stops",
+        Feature.MIN_EPOCHS: "fit has no minimum number of epochs",
+        Feature.OWN_STOP: "partial_fit trains on what it is given, and only a plugin stops the run",
         Feature.RATE_GROUPS: "an estimator has one rate",
-        Feature.SCALAR_WEIGHTS: "the arrays of scikit-learn's estimators have dimensions, and its counts are saved as numbers",
+        Feature.SCALAR_WEIGHTS: "the arrays of scikit-learn's estimators have dimensions",
         Feature.BFLOAT16: "scikit-learn trains in float32 and float64",
         Feature.OWN_CHECKPOINT: "scikit-learn writes no checkpoint",
     }

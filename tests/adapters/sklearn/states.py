@@ -1,4 +1,4 @@
-"""All that an estimator keeps, as text that can be compared."""
+"""The state of an estimator, as plain values that can be compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def state_of(value: Any) -> Any:
-    """Return `value`, such as an estimator, as plain values: arrays by type, shape and bytes, objects by what they hold."""
+    """Return `value`, such as an estimator, as plain values: arrays by type, shape and bytes, objects by their attributes."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return str(value.dtype), value.shape, value.tobytes()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""`SklearnAdapter`: plugins that observe as a callback of scikit-learn's own."""
+"""`SklearnAdapter`: plugins that observe, as a callback of scikit-learn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Y = np.where(X.sum(1) > 0, "yes", "no")
 
 @attrs.define(eq=False)
 class Watching:
-    """Notes all events, and may vote or raise; its parts are those of a plugin that only observes."""
+    """Notes all events, and may vote; otherwise it only observes."""
 
     role: ClassVar[str] = "observer"
 
@@ -67,7 +67,7 @@ def logistic(*plugins: object, **more: Any) -> tuple[Any, SklearnAdapter]:
 
 
 def test_each_iteration_is_an_epoch(tmp_path: Path) -> None:
-    """With the scores of the estimator as that iteration made it, on the data of `fit`."""
+    """Its scores are those of the estimator after that iteration, on the training data."""
     watching = Watching()
     estimator, adapter = logistic(watching, CSVLog(tmp_path / "log.csv"), metrics={"log_loss": "neg_log_loss"})
     estimator.fit(X, Y)
@@ -81,15 +81,16 @@ def test_each_iteration_is_an_epoch(tmp_path: Path) -> None:
 
 
 def test_what_acts_is_refused() -> None:
-    """By name: scikit-learn ignores what a callback returns."""
+    """A plugin that acts is refused by name, because scikit-learn ignores what a callback returns."""
     with pytest.raises(
-        RegistrationError, match=r"takes observers, and 'early_stopping' may stop.*sklearn\.fit.*role = 'observer'"
+        RegistrationError,
+        match=r"plugins must be observers.*got 'early_stopping', which may stop.*sklearn\.fit.*role = 'observer'",
     ):
         SklearnAdapter([CSVLog("log.csv"), EarlyStopping()])
 
 
 def test_a_vote_of_an_observer_changes_nothing_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """All iterations are made."""
+    """scikit-learn does all iterations, and the log warns once."""
     watching = Watching(votes=True)
     estimator, _ = logistic(watching)
     with caplog.at_level(logging.WARNING, "hookcore"):
@@ -99,7 +100,7 @@ def test_a_vote_of_an_observer_changes_nothing_and_is_told(caplog: pytest.LogCap
 
 
 def test_each_fit_of_a_search_is_a_run() -> None:
-    """In this process; in others the adapter is refused."""
+    """A search in this process runs plugins in each fit; pickling the adapter for other processes is an error."""
     watching = Watching()
     estimator, adapter = logistic(watching)
     GridSearchCV(estimator, {"C": [1.0, 2.0]}, cv=2).fit(X, Y)
@@ -109,9 +110,9 @@ def test_each_fit_of_a_search_is_a_run() -> None:
 
 
 def test_an_estimator_that_tells_of_no_iterations_is_refused() -> None:
-    """With where to set it instead: within a pipeline that works."""
+    """The error tells where to set the adapter: on the estimator that iterates, within a pipeline too."""
     for estimator in (StandardScaler(), make_pipeline(StandardScaler(), LogisticRegression())):
-        with pytest.raises(HookcoreError, match=rf"was set on {type(estimator).__name__}, which tells of no iterations"):
+        with pytest.raises(HookcoreError, match=rf"was set on {type(estimator).__name__}, which reports no iterations"):
             estimator.set_callbacks(SklearnAdapter()).fit(X, Y)
     estimator, adapter = logistic()
     make_pipeline(StandardScaler(), estimator).fit(X, Y)
@@ -120,7 +121,7 @@ def test_an_estimator_that_tells_of_no_iterations_is_refused() -> None:
 
 
 def test_an_error_of_a_scorer_ends_the_run_and_fit() -> None:
-    """As failed, and the caller gets it; so does one of scikit-learn's. The adapter takes part in the next fit."""
+    """The run has failed, and the caller gets the error; the adapter works in the next fit."""
     fails = True
 
     def scorer(*_: Any) -> float:
@@ -138,7 +139,7 @@ def test_an_error_of_a_scorer_ends_the_run_and_fit() -> None:
     fails = False
     try:
         int("x")
-    except ValueError:  # being handled outside of `fit`, it is none of its errors
+    except ValueError:  # it is being handled outside of `fit`, so it did not end `fit`
         estimator.fit(X, Y)
     outcome: Outcome | None = adapter.run.outcome
     assert outcome is Outcome.COMPLETED

@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("check", adapter_checks(SklearnHarness), ids=lambda check: check.name)
 def test_scikit_learn_keeps_the_contract_of_adapters(check: AdapterCheck, conforms: Callable[[AdapterCheck], None]) -> None:
-    """What comes of each case is what is recorded: it works, is refused, or does not apply, with the reason."""
+    """Each case works, is refused, or does not apply, with the reason, as recorded."""
     conforms(check)

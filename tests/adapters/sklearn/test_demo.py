@@ -1,4 +1,4 @@
-"""`hookcore demo --framework sklearn`, as a process that trains on the real digits."""
+"""`hookcore demo --framework sklearn`, as a process that trains on real digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main()", "
 
 
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
-    """Three epochs end with status 0, and skops' own loader finds in the best checkpoint what was recorded."""
+    """Three epochs end with status 0, and skops loads the best checkpoint and finds the recorded value."""
     out = tmp_path / "demo"
     command = [*COMMAND, "--out", str(out), "--epochs", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)

@@ -59,7 +59,7 @@ ESTIMATORS: dict[str, tuple[Callable[[], Any], Any]] = {
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_run_resumes_to_the_last_bit(name: str, tmp_path: Path) -> None:
-    """From each batch: the estimator ends with every value that it has if it was never cut, and so does NumPy's generator."""
+    """Resumed after any batch, the estimator and NumPy's generator end as in an uninterrupted run."""
     make, y = ESTIMATORS[name]
     x = X.astype("float32") if name == "mlp-float32" else X
 
@@ -79,7 +79,7 @@ def test_a_run_resumes_to_the_last_bit(name: str, tmp_path: Path) -> None:
 
 
 def test_events_are_of_epochs_and_batches() -> None:
-    """A batch is a call of partial_fit, and an epoch has scores of training and validation."""
+    """A batch is a call of partial_fit, and an epoch has the scores of training and validation."""
     recording = RecordingPlugin()
     run = fit(
         MLPClassifier((3,), random_state=1),
@@ -101,7 +101,7 @@ def test_events_are_of_epochs_and_batches() -> None:
 
 
 def test_a_score_is_that_of_the_estimator() -> None:
-    """After the epoch, on all samples."""
+    """An epoch's score is that of all samples after the epoch."""
     estimator = GaussianNB()
     run = fit(estimator, X, Y, epochs=1, validation_data=(X[:5], Y[:5]), metrics={"f1": "f1_macro"})
     assert run.history["score"] == [estimator.score(X, Y)]
@@ -109,13 +109,13 @@ def test_a_score_is_that_of_the_estimator() -> None:
 
 
 def test_training_is_not_scored_on_request() -> None:
-    """Then an epoch's metrics are the loss and those of validation."""
+    """Without training scores, an epoch's metrics are the loss and those of validation."""
     run = fit(MLPClassifier((3,)), X, Y, epochs=1, validation_data=(X, Y), score_training=False)
     assert set(run.history) == {"loss", "val_score"}
 
 
 def test_training_is_that_by_hand() -> None:
-    """In the order of the data, `fit` makes of an estimator what calls of partial_fit make of it."""
+    """Without shuffling, `fit` trains the same estimator as calls of partial_fit in the order of the data."""
     ours, by_hand = (SGDClassifier(random_state=1) for _ in range(2))
     weights = np.linspace(0.5, 2.0, len(X))
     fit(ours, X, Y, epochs=2, batch_size=6, shuffle=False, sample_weight=weights)
@@ -127,7 +127,7 @@ def test_training_is_that_by_hand() -> None:
 
 
 def test_each_epoch_has_an_order_of_its_own_that_follows_from_the_seed() -> None:
-    """And an epoch has each sample once."""
+    """Each epoch has every sample once, in an order that depends on the seed and the epoch."""
     seen: list[int] = []
 
     class Seeing(SGDRegressor):  # type: ignore[misc]
@@ -148,7 +148,7 @@ def test_each_epoch_has_an_order_of_its_own_that_follows_from_the_seed() -> None
 
 
 def test_data_may_be_sparse_frames_or_lists() -> None:
-    """As scikit-learn takes them."""
+    """`fit` takes the same kinds of data as scikit-learn."""
     pandas, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
     expected = MLPClassifier((3,), random_state=1)
     fit(expected, X, Y, epochs=1, batch_size=6)
@@ -160,7 +160,7 @@ def test_data_may_be_sparse_frames_or_lists() -> None:
 
 
 def test_it_goes_on_with_what_is_fitted() -> None:
-    """Without `resume`, an estimator that knows something learns more."""
+    """Without `resume`, a fitted estimator is trained further."""
     estimator = GaussianNB()
     fit(estimator, X, Y, epochs=1)
     run = fit(estimator, X, Y, epochs=1)
@@ -169,7 +169,7 @@ def test_it_goes_on_with_what_is_fitted() -> None:
 
 
 def test_plugins_stop_and_put_back_the_best() -> None:
-    """A scorer's value is better if larger, without `mode`."""
+    """Without `mode`, a larger value of a scorer is better, and the best is restored."""
     values = iter([0.5, 0.75, 0.25, 0.25, 0.25])
     seen: list[Any] = []
 
@@ -188,7 +188,7 @@ def test_plugins_stop_and_put_back_the_best() -> None:
 
 
 def test_another_order_within_an_epoch_is_refused(tmp_path: Path) -> None:
-    """An epoch that was cut continues with its own batches; one that is new may have others."""
+    """An epoch that was cut continues with the same batches; the next epoch may have others."""
 
     def train(directory: str = "again", **more: Any) -> Any:
         saves = Checkpoint(tmp_path / directory, every_n_steps=1, keep_last=None)
@@ -203,7 +203,7 @@ def test_another_order_within_an_epoch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ctrl_c_within_a_network_ends_the_run() -> None:
-    """scikit-learn swallows a second Ctrl-C, which is not delayed, with a part of an update made: it is raised again."""
+    """scikit-learn swallows a second Ctrl-C in the middle of an update, so `fit` raises it again."""
 
     class Pressed(MLPClassifier):  # type: ignore[misc]
         def _backprop(self, *_: Any) -> Any:
@@ -229,31 +229,43 @@ def _fits(estimator: Any, y: Any = Y, **more: Any) -> Callable[[], Any]:
         (_fits(MLPClassifier(solver="lbfgs")), "solver='adam' or 'sgd'"),
         (_fits(SGDClassifier), r"must be an estimator of scikit-learn, such as SGDClassifier\(\)"),
         (_fits(object()), "must be an estimator of scikit-learn"),
-        (_fits(MLPClassifier(early_stopping=True)), r"MLPClassifier\(early_stopping=True\).*plugin EarlyStopping"),
-        (_fits(SGDClassifier(), None), "SGDClassifier learns from targets, and y is None"),
-        (_fits(SGDRegressor(), classes=[0, 1]), "SGDRegressor.partial_fit takes no classes"),
-        (_fits(IncrementalPCA(), sample_weight=X[:, 0]), "IncrementalPCA.partial_fit takes no sample_weight"),
-        (_fits(GaussianNB(), validation_data=X), r"validation_data must be a tuple \(x, y\), or \(x,\), got ndarray"),
-        (_fits(GaussianNB(), trusted="package.Class"), r"trusted must be a list of types, as in \['package"),
+        (
+            _fits(MLPClassifier(early_stopping=True)),
+            r"estimator must not have early_stopping=True.*MLPClassifier\.fit.*plugin EarlyStopping",
+        ),
+        (_fits(SGDClassifier(), None), "y must be targets, as SGDClassifier needs them, got None"),
+        (_fits(SGDRegressor(), classes=[0, 1]), "classes must be None, as SGDRegressor.partial_fit does not take it"),
+        (
+            _fits(IncrementalPCA(), sample_weight=X[:, 0]),
+            "sample_weight must be None, as IncrementalPCA.partial_fit does not take it",
+        ),
+        (_fits(GaussianNB(), validation_data=X), r"validation_data must be \(x, y\) or \(x,\), got an object of type ndarray"),
+        (_fits(GaussianNB(), trusted="package.Class"), r"trusted must be a list of the names of types, as in \['package"),
         (_fits(GaussianNB(), validation_freq=0), "validation_freq must be an integer of at least 1, got 0"),
         (_fits(GaussianNB(), batch_size=0), "batch_size must be an integer of at least 1, got 0"),
         (_fits(GaussianNB(), seed=-1), "seed must be an integer of at least 0"),
         (_fits(GaussianNB(), epochs=-1), "epochs must be an integer"),
-        (_fits(GaussianNB(), metrics={"val_f1": "f1"}), "have no 'val_' in front, got the name 'val_f1'"),
+        (_fits(GaussianNB(), metrics={"val_f1": "f1"}), "does not begin with 'val_', got 'val_f1'"),
         (_fits(GaussianNB(), metrics={"score": "f1"}), "not 'score', the estimator's own"),
-        (_fits(GaussianNB(), metrics={"f1": "f1_makro"}), r"'f1_makro', a scorer that scikit-learn lacks\..*f1_macro"),
+        (
+            _fits(GaussianNB(), metrics={"f1": "f1_makro"}),
+            r"must be the name of a scorer of scikit-learn, got 'f1_makro'\..*f1_macro",
+        ),
         (_fits(GaussianNB(), metrics={"f1": 1}), r"metrics\['f1'\] must be a scorer.*got 1"),
-        (_fits(GaussianNB(), metrics={"loss": "neg_log_loss"}), "better if larger, and a loss is better if smaller"),
+        (
+            _fits(GaussianNB(), metrics={"loss": "neg_log_loss"}),
+            "got 'neg_log_loss', a scorer of scikit-learn, for which larger is better",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(call: Callable[[], Any], message: str) -> None:
-    """By name, before the first batch, with what to do."""
+    """The error comes before the first batch, and names the argument and what to do."""
     with pytest.raises(ParameterError, match=f"(?s){message}"):
         call()
 
 
 def test_a_loss_of_your_own_takes_the_place_of_the_estimators() -> None:
-    """So that training and validation have the same."""
+    """A function named loss is the loss of training and validation."""
 
     def loss(estimator: Any, x: Any, y: Any) -> float:
         return float(mean_squared_error(y, estimator.predict(x)))
@@ -266,12 +278,12 @@ def test_a_loss_of_your_own_takes_the_place_of_the_estimators() -> None:
 
 
 def test_a_metric_of_your_own_asks_for_its_direction() -> None:
-    """scikit-learn declares none for a function."""
+    """scikit-learn declares no direction for a function, so the plugin asks for `mode`."""
     with pytest.raises(HookcoreError, match=r"Set mode|set mode"):
         fit(GaussianNB(), X, Y, epochs=1, metrics={"own": lambda *_: 1.0}, plugins=[EarlyStopping("own")])
 
 
 def test_an_estimator_without_a_rate_is_logged_without(tmp_path: Path) -> None:
-    """And without scores, if it does not compute them."""
+    """An estimator without a rate and scores is logged without these columns."""
     fit(IncrementalPCA(2), X, epochs=2, plugins=[CSVLog(tmp_path / "log.csv")])
     assert (tmp_path / "log.csv").read_text().splitlines()[0].split(",") == ["epoch", "step"]

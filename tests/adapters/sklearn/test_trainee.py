@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import skops.io
+from sklearn.base import clone
 from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 from sklearn.naive_bayes import GaussianNB
@@ -66,7 +68,7 @@ def test_a_rate_that_is_set_trains_a_network_from_the_next_batch(solver: dict[st
     ],
 )
 def test_a_rate_that_is_set_is_the_one_that_trains(make: Callable[[], Any], rate: float) -> None:
-    """Half of it trains as an estimator that was made with half."""
+    """An estimator whose rate is halved trains like one that was made with half the rate."""
     trainee, other = SklearnTrainee(make()), make()
     assert trainee.lacks("learning_rate") is None
     assert trainee.learning_rate == rate
@@ -88,14 +90,14 @@ def test_a_rate_that_is_set_is_the_one_that_trains(make: Callable[[], Any], rate
     ],
 )
 def test_who_sets_a_rate_that_no_plugin_can_set_is_refused(estimator: Any, reason: str) -> None:
-    """By name, before the first batch; and logs have no such column."""
+    """A plugin that sets it is refused before the first batch, and logs have no such column."""
     with pytest.raises(CapabilityError, match=f"(?s)reduce_lr_on_plateau.*{reason}"):
         fit(estimator, X, Y, epochs=1, plugins=[ReduceLROnPlateau("score")])
     assert learning_rate_in(SklearnTrainee(estimator)) is None
 
 
 def test_adam_has_a_rate_whatever_the_schedule_is_called() -> None:
-    """scikit-learn uses the parameter `learning_rate` with solver='sgd' alone."""
+    """scikit-learn uses the parameter `learning_rate` only with solver='sgd', so the rate of Adam can be set."""
     fit(network(learning_rate="adaptive"), X, Y, epochs=1, plugins=[LearningRateSchedule(lambda _, rate: rate / 2)])
 
 
@@ -103,7 +105,7 @@ def test_adam_has_a_rate_whatever_the_schedule_is_called() -> None:
 
 
 def test_a_snapshot_of_the_weights_leaves_the_rest() -> None:
-    """The rate and the optimizer's moments stay as they are."""
+    """Restoring the weights leaves the rate and the optimizer's moments unchanged."""
     trainee = trained(network())
     weights = trainee.snapshot(optimizer=False)
     kept = trainee.estimator.coefs_[0].copy()
@@ -117,7 +119,7 @@ def test_a_snapshot_of_the_weights_leaves_the_rest() -> None:
 
 
 def test_a_snapshot_may_be_restored_again() -> None:
-    """Training after the first time does not change it."""
+    """Training after a restore does not change the snapshot."""
     trainee = trained(network())
     snapshot, before = trainee.snapshot(), state_of(trainee.estimator)
     for _ in range(2):
@@ -127,7 +129,7 @@ def test_a_snapshot_may_be_restored_again() -> None:
 
 
 def test_a_checkpoint_is_opened_by_skops_alone(tmp_path: Path) -> None:
-    """Without a type to trust: it predicts the same, and may be trained."""
+    """Loaded by skops without trusted types, the estimator predicts the same and can be trained."""
     trainee = trained(network())
     trainee.write(trainee.snapshot(), tmp_path)
     assert skops.io.get_untrusted_types(file=tmp_path / "estimator.skops") == []
@@ -137,7 +139,7 @@ def test_a_checkpoint_is_opened_by_skops_alone(tmp_path: Path) -> None:
 
 
 def test_a_long_run_does_not_make_a_checkpoint_large(tmp_path: Path) -> None:
-    """A network has a loss for each batch; they are one array, and come back as the list that it was."""
+    """The losses of a network's batches are saved as one array, and restored as a list."""
     trainee = trained(network(), 1)
     trainee.estimator.loss_curve_ = list(np.linspace(1.0, 0.0, 10_000))
     before = state_of(trainee.estimator)
@@ -149,7 +151,7 @@ def test_a_long_run_does_not_make_a_checkpoint_large(tmp_path: Path) -> None:
 
 
 def test_the_global_generator_stays_the_global_one(tmp_path: Path) -> None:
-    """An estimator without a random_state draws from it before and after, so that all others draw the same as well."""
+    """A restored estimator without a random_state still draws from NumPy's global generator."""
     trainee = SklearnTrainee(BernoulliRBM(2))
     trainee.estimator.partial_fit(X)
     trainee.write(trainee.snapshot(), tmp_path)
@@ -159,11 +161,11 @@ def test_the_global_generator_stays_the_global_one(tmp_path: Path) -> None:
 
 
 class Own(GaussianNB):  # type: ignore[misc]
-    """An estimator of the user's own."""
+    """A user's own estimator."""
 
 
 def test_what_skops_does_not_load_is_refused_before_the_first_batch(tmp_path: Path) -> None:
-    """With the types to trust, if trusting them is all that is missing."""
+    """The error has the types to trust, if trusting them is enough."""
     with pytest.raises(CapabilityError, match=r"(?s)'checkpoint'.*skops cannot save Birch.*not supported"):
         fit(Birch(), X, epochs=1, plugins=[Checkpoint(tmp_path)], score_training=False)
     name = f"{Own.__module__}.Own"
@@ -175,7 +177,7 @@ def test_what_skops_does_not_load_is_refused_before_the_first_batch(tmp_path: Pa
 
 
 def test_a_type_that_shows_only_later_fails_when_it_is_saved(tmp_path: Path) -> None:
-    """And is not in a checkpoint that could not be read."""
+    """No checkpoint is written that could not be read."""
     trainee = trained(network())
     trainee.estimator.mine_ = Batches(3)
     with pytest.raises(CheckpointError, match=r"holds hookcore_adapters.sklearn.batches.Batches.*trusted="):
@@ -183,15 +185,13 @@ def test_a_type_that_shows_only_later_fails_when_it_is_saved(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_of_another_estimator_is_refused(tmp_path: Path) -> None:
-    """Of another class, or with other parameters; those that plugins set or that only tell of progress may differ."""
+    """Another class or other parameters are refused; the rate and `max_iter` may differ."""
     trainee = trained(network())
     trainee.write(trainee.snapshot(), tmp_path)
-    with pytest.raises(CheckpointError, match="is of the estimator MLPClassifier, and what is trained is GaussianNB"):
+    with pytest.raises(CheckpointError, match="is of an estimator MLPClassifier, and the estimator is now GaussianNB"):
         SklearnTrainee(GaussianNB()).read(tmp_path)
     other = network(alpha=0.5, hidden_layer_sizes=(4,))
-    with pytest.raises(
-        CheckpointError, match=r"alpha=0\.0001 there and 0\.5 here; hidden_layer_sizes=\(3,\) there and \(4,\) here"
-    ):
+    with pytest.raises(CheckpointError, match=r"alpha was 0\.0001 and is 0\.5; hidden_layer_sizes was \(3,\) and is \(4,\)"):
         SklearnTrainee(other).read(tmp_path)
     SklearnTrainee(network(learning_rate_init=0.5, max_iter=3)).read(tmp_path)
 
@@ -199,7 +199,7 @@ def test_a_checkpoint_of_another_estimator_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["estimator.skops", "training.skops", "state.json"])
 @pytest.mark.parametrize("content", [b"", b"no such thing", None])
 def test_a_damaged_checkpoint_is_refused(name: str, content: bytes | None, tmp_path: Path) -> None:
-    """By the file's name. The store finds out before that, but a directory may be read without it."""
+    """The error names the file, also if the directory is read without the store, which checks it first."""
     trainee = trained(network())
     trainee.write(trainee.snapshot(), tmp_path)
     if content is None:
@@ -214,14 +214,14 @@ def test_a_damaged_checkpoint_is_refused(name: str, content: bytes | None, tmp_p
 
 
 def test_directions_are_those_that_scikit_learn_declares() -> None:
-    """A scorer is better if larger; a function of your own may be either."""
+    """For a scorer, larger is better; for a user's function, no direction is known."""
     trainee = SklearnTrainee(network(), metrics={"nll": "neg_log_loss", "own": lambda *_: 0.0})
     asked = ("score", "val_score", "loss", "val_loss", "nll", "val_nll", "own", "else")
     assert [trainee.direction(name) for name in asked] == ["max", "max", "min", "min", "max", "max", None, None]
 
 
 def test_weights_are_the_fitted_arrays() -> None:
-    """By attribute, and by number if there are several."""
+    """Weights are found by attribute, and those in a list by index too."""
     assert list(trained(network()).weights()) == ["coefs_/0", "coefs_/1", "intercepts_/0", "intercepts_/1"]
     assert set(trained(SGDRegressor()).weights()) >= {"coef_", "intercept_"}
     assert SklearnTrainee(network()).lacks("weights") is None
@@ -229,7 +229,7 @@ def test_weights_are_the_fitted_arrays() -> None:
 
 
 def test_batches_begin_where_they_are_told_once() -> None:
-    """The iteration after that has the whole epoch."""
+    """Only the next iteration begins in the middle of the epoch."""
     batches = Batches(7, 3)
     batches.begin(2)
     whole = [rows.tolist() for rows in batches]
@@ -240,7 +240,7 @@ def test_batches_begin_where_they_are_told_once() -> None:
 
 
 def test_a_loop_of_your_own_evaluates_by_steps_and_resumes(tmp_path: Path) -> None:
-    """With `Batches` an epoch continues where it was cut."""
+    """With `Batches`, an epoch continues at its next batch."""
 
     def train(**more: Any) -> Any:
         estimator = SGDClassifier(random_state=1)
@@ -258,3 +258,18 @@ def test_a_loop_of_your_own_evaluates_by_steps_and_resumes(tmp_path: Path) -> No
     whole = train()
     saved = sorted(tmp_path.glob("step-*"))[4]
     assert train(resume=saved) == whole
+
+
+def test_an_estimator_that_the_loop_does_not_train_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If a loop trains a copy, the log warns once, and tells which object to train."""
+    estimator = SGDClassifier(random_state=1)
+    for trained in (clone(estimator), estimator):
+        caplog.clear()
+        with (
+            caplog.at_level(logging.WARNING, "hookcore"),
+            Loop([Checkpoint(tmp_path)], epochs=2, trainee=SklearnTrainee(estimator)) as loop,
+        ):
+            for _ in loop.epochs():
+                for rows in loop.batches(Batches(len(X), 5)):
+                    trained.partial_fit(X[rows], Y[rows], classes=[0, 1, 2])
+        assert caplog.text.count("Call partial_fit of the object that SklearnTrainee was given") == (trained is not estimator)

@@ -1,4 +1,4 @@
-"""The harness of `XGBoostAdapter`: a small regression, by `xgboost.train`."""
+"""The harness of `XGBoostAdapter`: a small regression with `xgboost.train`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class StopAfter(TrainingCallback):  # type: ignore[misc]
-    """Something else than a plugin that stops."""
+    """Stops training after some iterations, without a plugin."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -45,7 +45,7 @@ class XGBoostHarness(Harness):
     score, val_score = "train-score", "valid-score"
     directions: ClassVar[Mapping[str, Mode | None]] = {"train-rmse": "min", "valid-mape": "min", "valid-score": None}
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.BATCHES: "an iteration is one pass over the data, and XGBoost tells of its beginning and its end",
+        Feature.BATCHES: "an iteration is one pass over the data, and XGBoost reports only its beginning and its end",
         Feature.ACCUMULATION: "each iteration adds its trees",
         Feature.SPARSE_EVALUATION: "XGBoost evaluates after each iteration",
         Feature.EVALUATION_BY_STEPS: "XGBoost evaluates after each iteration",
@@ -56,10 +56,10 @@ class XGBoostHarness(Harness):
         Feature.SCALAR_WEIGHTS: "a forest has no such weights",
         Feature.BFLOAT16: "a forest has no such weights",
         Feature.STOPPED_WITHIN_EPOCH: "XGBoost stops between iterations",
-        Feature.OWN_CHECKPOINT: "TrainingCheckPoint of xgboost.callback saves the model alone",
+        Feature.OWN_CHECKPOINT: "TrainingCheckPoint of xgboost.callback saves only the model",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {
-        Feature.SCHEDULE: "LearningRateScheduler of xgboost.callback would overwrite what a plugin sets",
+        Feature.SCHEDULE: "xgboost.callback.LearningRateScheduler would overwrite what a plugin sets",
     }
 
     def __init__(self, job: Job) -> None:

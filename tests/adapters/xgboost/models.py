@@ -1,4 +1,4 @@
-"""Small data and runs for the tests of `XGBoostAdapter`."""
+"""Small data and trainings for the tests of `XGBoostAdapter`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUNDS = 6
 
 
 def arrays(seed: int = 1) -> tuple[Any, Any]:
-    """Features, and which of two classes."""
+    """Return features and labels of two classes."""
     numbers = np.random.default_rng(seed)
     x = numbers.normal(size=(80, 4))
     return x, (x[:, 0] + x[:, 1] * x[:, 2] + numbers.normal(size=80) > 0).astype(int)
@@ -35,7 +35,7 @@ def parameters(**changes: Any) -> dict[str, Any]:
 
 
 def train(*callbacks: Any, rounds: int = ROUNDS, given: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """Return the booster that `xgboost.train` does; `given` are further arguments, `changes` are parameters."""
+    """Return the booster of `xgboost.train`; `given` are further arguments, and `changes` are parameters."""
     training = data(1)
     evals = [(training, "train"), (data(2), "valid")]
     options = {"evals": evals, "verbose_eval": False, "callbacks": list(callbacks)} | (given or {})
@@ -53,7 +53,7 @@ def run_of(adapter: XGBoostAdapter) -> Run:
 
 
 def deteriorating(best: int) -> Callable[[Any, Any], tuple[str, float]]:
-    """Return a metric that is best in one round."""
+    """Return a metric that is best after one round, `best`, and then gets worse."""
     seen: list[int] = []
 
     def distance(predicted: Any, given: Any) -> tuple[str, float]:
@@ -65,7 +65,7 @@ def deteriorating(best: int) -> Callable[[Any, Any], tuple[str, float]]:
 
 
 class At(TrainingCallback):  # type: ignore[misc]
-    """Does something after some rounds, and may stop; notes the rounds that it heard of."""
+    """Does something after each round, may stop, and notes the rounds."""
 
     def __init__(self, action: Callable[[Any, int], bool | None]) -> None:
         self.action = action
@@ -78,7 +78,7 @@ class At(TrainingCallback):  # type: ignore[misc]
 
 
 class Acts:
-    """A plugin that does something at the end of each epoch."""
+    """Does something at the end of each epoch."""
 
     def __init__(self, action: Callable[[Run, int], object], needs: Sequence[str] = ()) -> None:
         self.action, self.needs = action, needs

@@ -1,4 +1,4 @@
-"""What `XGBoostAdapter` does besides the contract of all adapters."""
+"""What `XGBoostAdapter` does in addition to the contract of all adapters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def restoring() -> EarlyStopping:
 
 
 def test_the_best_is_xgboosts_best_iteration() -> None:
-    """After the best was put back, best_iteration, best_score and the trees are those of the best epoch."""
+    """After the best is restored, best_iteration, best_score and the trees are those of the best epoch."""
     adapter = XGBoostAdapter([restoring()])
     booster = train(adapter, given={"custom_metric": deteriorating(2)})
     assert run_of(adapter).outcome is Outcome.STOPPED
@@ -40,7 +40,7 @@ def test_the_best_is_xgboosts_best_iteration() -> None:
 
 
 def test_the_best_of_a_whole_run_has_no_score() -> None:
-    """If no plugin has voted, the score that belongs to the best iteration is unknown."""
+    """If no plugin has voted, the score of the best iteration is unknown."""
     booster = train(XGBoostAdapter([restoring()]), rounds=2, given={"custom_metric": deteriorating(0)})
     assert (booster.num_boosted_rounds(), booster.best_iteration) == (1, 0)
     with pytest.raises(AttributeError):
@@ -48,7 +48,7 @@ def test_the_best_of_a_whole_run_has_no_score() -> None:
 
 
 def test_nothing_is_called_best_if_nothing_is_put_back() -> None:
-    """Without restore_best_weights the last model is kept, and predictions use all of it."""
+    """Without restore_best_weights, the model keeps all rounds, and predictions use them."""
     adapter = XGBoostAdapter([EarlyStopping("valid-distance", mode="min", patience=2)])
     booster = train(adapter, given={"custom_metric": deteriorating(2)})
     assert booster.num_boosted_rounds() == 5
@@ -56,7 +56,7 @@ def test_nothing_is_called_best_if_nothing_is_put_back() -> None:
 
 
 def test_an_estimator_takes_the_adapter() -> None:
-    """XGBClassifier trains with plugins, predicts as of the best iteration, and can be cloned, with a fresh adapter in each."""
+    """XGBClassifier trains with plugins, predicts with the best iteration, and can be cloned with its adapter."""
     x, y = arrays()
     adapter = XGBoostAdapter([EarlyStopping("validation_0-logloss", patience=2, restore_best_weights=True)])
     estimator = xgboost.XGBClassifier(n_estimators=50, max_depth=5, learning_rate=0.9, n_jobs=1, callbacks=[adapter])
@@ -74,7 +74,7 @@ def test_an_estimator_takes_the_adapter() -> None:
 
 
 def test_an_adapter_is_copied_with_its_plugins() -> None:
-    """A copy of an adapter, made before or after a run, trains as the adapter does."""
+    """A copy of an adapter, made before or after a run, trains like the original."""
     adapter = XGBoostAdapter([restoring()])
     trained = [model_of(train(one, given={"custom_metric": deteriorating(2)})) for one in (copy.deepcopy(adapter), adapter)]
     again = pickle.loads(pickle.dumps(adapter))
@@ -84,7 +84,7 @@ def test_an_adapter_is_copied_with_its_plugins() -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_early_stopping_of_xgboosts_own_hides_nothing(place: str) -> None:
-    """Listed before or after the adapter, it stops the run, whose reason names it, and plugins hear the last iteration."""
+    """Before or after the adapter in the list, it stops the run, the reason names it, and plugins get the last iteration."""
     recording = RecordingPlugin()
     adapter = XGBoostAdapter([recording])
     own = XGBoostEarlyStopping(rounds=2)
@@ -94,7 +94,7 @@ def test_early_stopping_of_xgboosts_own_hides_nothing(place: str) -> None:
     run = run_of(adapter)
     assert run.outcome is Outcome.STOPPED
     assert [(vote.plugin, vote.message) for vote in run.stop_reasons] == [
-        ("xgboost", "a callback of xgboost.train: EarlyStopping")
+        ("xgboost", "a callback of xgboost.train: EarlyStopping(rounds=2)")
     ]
     assert run.history["valid-distance"] == [1.0, 0.0, 1.0, 2.0]
     assert (booster.best_iteration, booster.num_boosted_rounds()) == (1, 4)
@@ -102,7 +102,7 @@ def test_early_stopping_of_xgboosts_own_hides_nothing(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_early_stopping_of_xgboosts_own_keeps_its_score(place: str) -> None:
-    """If a plugin restores the iteration that XGBoost's own early stopping found the best, its score stays."""
+    """If a plugin restores the best iteration of XGBoost's own early stopping, the score is kept."""
     adapter = XGBoostAdapter([EarlyStopping("valid-distance", mode="min", patience=9, restore_best_weights=True)])
     own = XGBoostEarlyStopping(rounds=2)
     booster = train(*([own, adapter] if place == "before" else [adapter, own]), given={"custom_metric": deteriorating(1)})
@@ -111,7 +111,7 @@ def test_early_stopping_of_xgboosts_own_keeps_its_score(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_vote_hides_nothing_from_other_callbacks(place: str) -> None:
-    """The iteration after which a plugin has voted to stop is heard by all other callbacks, and is the last."""
+    """The iteration after which a plugin votes to stop is the last, and all other callbacks get it."""
     other = At(lambda *_: None)
     adapter = XGBoostAdapter([Acts(lambda run, epoch: run.stop("enough") if epoch == 1 else None)])
     callbacks = [other, adapter] if place == "before" else [adapter, other]
@@ -120,7 +120,7 @@ def test_a_vote_hides_nothing_from_other_callbacks(place: str) -> None:
 
 
 def test_a_callback_that_stops_before_an_iteration(capfd: pytest.CaptureFixture[str]) -> None:
-    """The iteration that it keeps from being trained is no step of the run."""
+    """An iteration that another callback prevents is not a step of the run."""
     del capfd
 
     class Stops(TrainingCallback):  # type: ignore[misc]
@@ -134,7 +134,7 @@ def test_a_callback_that_stops_before_an_iteration(capfd: pytest.CaptureFixture[
 
 
 def test_a_model_that_another_callback_returns_is_the_one_that_is_restored() -> None:
-    """If a callback that is called earlier replaces the model in the end, the best is put back into what it returns."""
+    """If an earlier callback replaces the model after training, the best is restored to the new one."""
 
     class Replaces(TrainingCallback):  # type: ignore[misc]
         def after_training(self, model: Any) -> Any:
@@ -146,7 +146,7 @@ def test_a_model_that_another_callback_returns_is_the_one_that_is_restored() -> 
 
 
 def test_training_that_continues_counts_as_xgboost_does() -> None:
-    """With xgb_model the first epoch is the number of rounds that there are, and so is best_iteration."""
+    """With xgb_model, the number of the first epoch is the number of its rounds, as in best_iteration."""
     first = train(rounds=3)
     adapter = XGBoostAdapter([restoring()])
     booster = train(adapter, given={"xgb_model": first, "custom_metric": deteriorating(1)})
@@ -157,7 +157,7 @@ def test_training_that_continues_counts_as_xgboost_does() -> None:
 
 
 def test_what_is_evaluated_is_known_as_training_or_validation_data() -> None:
-    """The training data, whatever their name, have metrics of training; other data are validation data of the run."""
+    """Metrics of the training data are training metrics, whatever their name; other data are the run's validation data."""
     seen: list[Any] = []
     adapter = XGBoostAdapter([Acts(lambda run, _: seen.append(run.validation_data))])
     training, other = data(1), data(2)
@@ -170,7 +170,7 @@ def test_what_is_evaluated_is_known_as_training_or_validation_data() -> None:
 
 @pytest.mark.parametrize("metric", _DIRECTIONS)
 def test_directions_are_those_of_xgboosts_early_stopping(metric: str) -> None:
-    """A metric of XGBoost's own, also with what may follow @, is better in the direction that its EarlyStopping takes."""
+    """A metric of XGBoost, also with a suffix after @, has the direction that XGBoost's EarlyStopping takes."""
     training = data()
     booster = xgboost.Booster(parameters(), [training])
     for name in (metric, *([f"{metric}@3", f"{metric}@3-"] if metric in {"ndcg", "map", "error", "tweedie-nloglik"} else [])):
@@ -180,22 +180,33 @@ def test_directions_are_those_of_xgboosts_early_stopping(metric: str) -> None:
 
 
 def test_a_metric_of_ones_own_needs_a_mode() -> None:
-    """A name that XGBoost does not know is an error that asks for `mode`, and not minimized silently."""
+    """A name that XGBoost does not know is an error that asks for `mode`; it is not minimized silently."""
     with pytest.raises(MetricError, match="monitor='valid-distance' has no known direction"):
         train(XGBoostAdapter([EarlyStopping("valid-distance")]), given={"custom_metric": deteriorating(1)})
 
 
 def test_a_plugins_default_monitor_is_told_what_there_is() -> None:
-    """EarlyStopping() monitors val_loss, which XGBoost has not: the error lists what it has."""
+    """EarlyStopping() monitors val_loss, which XGBoost lacks: the error lists its metrics."""
     with pytest.raises(MetricError, match="no metric 'val_loss' at the end of epoch 1; there are: train-logloss, valid-logloss"):
         train(XGBoostAdapter([EarlyStopping()]))
+
+
+@pytest.mark.parametrize("names", [("logloss",), ("distance", "distance")], ids=["XGBoost's", "its own"])
+def test_a_metric_of_ones_own_does_not_hide_another(names: tuple[str, ...]) -> None:
+    """XGBoost mixes the values of two metrics with the same name: the error has the name, and tells what to do."""
+    adapter = XGBoostAdapter([EarlyStopping("valid-logloss")])
+    with pytest.raises(
+        MetricError, match=rf"two metrics have the name '{names[0]}', as in 'train-{names[0]}', and .*Have custom_metric return"
+    ):
+        train(adapter, given={"custom_metric": lambda *_: [(name, 0.0) for name in names]})
+    assert run_of(adapter).outcome is Outcome.FAILED
 
 
 # The learning rate
 
 
 def test_a_rate_is_that_of_the_next_iteration() -> None:
-    """A schedule of ours trains the trees that one of XGBoost's does; the history has the rates, in XGBoost's precision."""
+    """LearningRateSchedule grows the trees of XGBoost's own scheduler; the history has the rates, in float32."""
     rates = [0.5, 0.25, 0.1, 0.05]
 
     def halves(epoch: int, rate: float) -> float:
@@ -210,7 +221,7 @@ def test_a_rate_is_that_of_the_next_iteration() -> None:
 
 
 def test_a_rate_that_another_callback_sets_is_seen() -> None:
-    """A callback that is not XGBoost's may set the rate: the history has what was in use."""
+    """If another callback sets the rate, the history has the rate of each iteration."""
     adapter = XGBoostAdapter()
     other = At(lambda model, epoch: model.set_param("learning_rate", 0.25) if epoch == 0 else None)
     train(adapter, other, rounds=2, learning_rate=0.5)
@@ -221,14 +232,14 @@ def test_a_rate_that_another_callback_sets_is_seen() -> None:
 
 
 def test_cv_is_refused() -> None:
-    """xgboost.cv trains several models at once: the error tells what to call instead."""
+    """xgboost.cv trains several models at once: the error tells what to call."""
     with pytest.raises(CapabilityError, match=r"xgboost.cv trains several models at once: call xgboost.train for each fold"):
         xgboost.cv(parameters(), data(), 2, callbacks=[XGBoostAdapter()])
 
 
 @pytest.mark.parametrize("name", ["gblinear", "dart"])
 def test_a_booster_that_cannot_be_cut(name: str, tmp_path: Path) -> None:
-    """Plugins that save it or restore its best are refused by name before the first iteration; others work."""
+    """A plugin that saves it or restores its best is refused before the first iteration; other plugins work."""
     changes: dict[str, Any] = {"booster": name, "verbosity": 0}
     for plugin, refused in ((restoring(), "early_stopping"), (Checkpoint(tmp_path), "checkpoint")):
         with pytest.raises(CapabilityError, match=f"{refused}.*booster='{name}' cannot be cut"):
@@ -239,26 +250,30 @@ def test_a_booster_that_cannot_be_cut(name: str, tmp_path: Path) -> None:
 
 
 def test_an_update_is_refused() -> None:
-    """process_type='update' adds no trees, and XGBoost hides the others until it has changed them."""
-    with pytest.raises(ParameterError, match="params: process_type='update' changes the trees of xgb_model"):
+    """process_type='update' adds no trees, so it is refused."""
+    with pytest.raises(
+        ParameterError, match=r"params has process_type='update', which changes the trees of xgb_model.*Train without"
+    ):
         train(XGBoostAdapter(), given={"xgb_model": train(rounds=2)}, process_type="update", updater="refresh", verbosity=0)
 
 
 def test_save_best_is_refused() -> None:
-    """EarlyStopping(save_best=True) of XGBoost's own would cut the model too: the error tells what to use."""
+    """XGBoost's EarlyStopping(save_best=True) would cut the model too: the error tells what to use."""
     own = XGBoostEarlyStopping(rounds=2, save_best=True)
     with pytest.raises(ParameterError, match=r"Leave out save_best, and use EarlyStopping\(restore_best_weights=True\)"):
         train(XGBoostAdapter(), own)
 
 
 def test_data_of_one_name_are_refused() -> None:
-    """XGBoost puts the metrics of both into one list, and a plugin would see those of the last."""
-    with pytest.raises(ParameterError, match=r"evals: of the data \['valid', 'valid'\] two have one name"):
+    """XGBoost mixes the metrics of two data sets with the same name, so they are refused."""
+    with pytest.raises(
+        ParameterError, match=r"evals has two data sets with the same name, \['valid', 'valid'\], .*different name"
+    ):
         train(XGBoostAdapter(), given={"evals": [(data(1), "valid"), (data(2), "valid")]})
 
 
 def test_a_second_adapter_is_refused() -> None:
-    """Each would cut and save the model beside the other: the error tells to give all plugins to one."""
+    """Two adapters would cut and save the same model: the error tells to pass all plugins to one."""
     with pytest.raises(ParameterError, match="more than one XGBoostAdapter"):
         train(XGBoostAdapter(), XGBoostAdapter())
 
@@ -267,7 +282,7 @@ def test_a_second_adapter_is_refused() -> None:
 
 
 def test_an_adapter_can_be_copied_after_an_error() -> None:
-    """Of a plugin, whose run refers to data, or of another callback, whose run ends as failed then."""
+    """After an error of a plugin or of another callback, the adapter and its copies have a failed run."""
 
     def fail(*_: Any) -> None:
         raise RuntimeError("of another callback")
@@ -285,7 +300,7 @@ def test_an_adapter_can_be_copied_after_an_error() -> None:
 
 
 def test_after_an_error_of_others_ctrl_c_is_pythons() -> None:
-    """An error in another callback reaches the caller; then Ctrl-C is not delayed, and the run has failed."""
+    """An error in another callback reaches the caller; Ctrl-C is no longer delayed, and the run has failed."""
 
     def fail(*_: Any) -> None:
         raise RuntimeError("of another callback")
@@ -304,7 +319,7 @@ def test_after_an_error_of_others_ctrl_c_is_pythons() -> None:
 
 
 def test_a_loop_of_ones_own_takes_the_trainee(tmp_path: Path) -> None:
-    """`Loop` drives Booster.update, saves, and sees a rate that the loop sets itself."""
+    """A `Loop` that calls Booster.update saves checkpoints, and notices a rate that its body sets."""
     training = data()
     booster = xgboost.Booster(parameters(learning_rate=0.5), [training])
     with Loop([Checkpoint(tmp_path)], epochs=3, trainee=XGBoostTrainee(booster), model=booster) as loop:
@@ -319,8 +334,8 @@ def test_a_loop_of_ones_own_takes_the_trainee(tmp_path: Path) -> None:
 
 
 def test_a_booster_without_data_is_refused() -> None:
-    """A booster that knows no features has no parameters to read: the error tells how to make it."""
+    """A booster that was made without data is an error that tells how to make it."""
     with pytest.raises(
-        ParameterError, match=r"cannot be configured.*Make it with Booster\(params, \[data\]\), and keep the data"
+        ParameterError, match=r"cannot be configured.*Make it with Booster\(params, \[data\]\), and keep a reference"
     ):
         XGBoostTrainee(xgboost.Booster(parameters()))

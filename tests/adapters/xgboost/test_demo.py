@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main(prog_
 
 
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
-    """Three epochs end with status 0, and XGBoost's own loader finds in the best checkpoint what was recorded."""
+    """Three epochs end with status 0, and XGBoost itself loads the best checkpoint and finds the recorded value."""
     out = tmp_path / "demo"
     command = [*COMMAND, "--framework", "xgboost", "--out", str(out), "--epochs", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
@@ -35,7 +35,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
 
 
 def test_the_demo_without_xgboost_names_what_to_install(tmp_path: Path) -> None:
-    """It ends with status 1 and one line."""
+    """Without XGBoost, the demo ends with status 1 and one line that names what to install."""
     (tmp_path / "xgboost.py").write_text("raise ImportError('No module named xgboost', name='xgboost')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [*COMMAND, "--framework", "xgboost", "--out", str(tmp_path / "demo")]

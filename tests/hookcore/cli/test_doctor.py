@@ -1,4 +1,4 @@
-"""`hookcore doctor`: each mistake that can be found before the first batch is found, named, and told by the exit status."""
+"""`hookcore doctor` names each mistake that can be found before the first batch, and its exit status tells."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from rich.console import Console
 from hookcore.cli.checkup import check
 from hookcore.cli.doctor import doctor, show
 from hookcore_plugins import Checkpoint
+from tests.hookcore.cli.calling import WATCHER, row
 from tests.plugins.checkpoint.checkpointing import train
 
 if TYPE_CHECKING:
     from click.testing import Result
 
+    from tests.hookcore.cli.calling import Install
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty directory, and nothing that this environment autoloads."""
+    """Use an empty directory, and nothing that this environment autoloads."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOKCORE_NO_AUTOLOAD", "1")
     monkeypatch.delenv("HOOKCORE_DISABLE_PLUGINS", raising=False)
@@ -35,7 +38,7 @@ def examined(text: str, *options: str) -> Result:
 
 
 def test_a_run_without_mistakes_exits_with_0() -> None:
-    """The page has the plugins with who asked for them, the calls of each hook in order, and who sets the rate."""
+    """The output has the plugins and who asked for them, the calls of each hook in order, and who sets the learning rate."""
     result = examined('plugins = ["console", {reduce_lr_on_plateau = {patience = 2}}, "early_stopping"]')
     assert result.exit_code == 0, result.output
     assert "hookcore.toml: hookcore.plugins[1]" in result.output
@@ -120,7 +123,7 @@ MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
     "a capability": (
         "plugins = ['reduce_lr_on_plateau']",
         ["--without", "learning_rate"],
-        [f"{FILE}[0]: The loop lacks learning_rate, for reduce_lr_on_plateau. Leave it out, or pass `Loop` a `trainee=` that "],
+        [f"{FILE}[0]: The loop lacks learning_rate, which is needed by reduce_lr_on_plateau. Leave it out, or pass `Loop` a"],
     ),
     "the disk": (
         "plugins = ['checkpoint:directory=runs']",
@@ -133,7 +136,7 @@ MISTAKES: dict[str, tuple[str, list[str], list[str]]] = {
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_found(case: str) -> None:
-    """All of them at once, by name, and the status is 1."""
+    """All mistakes are listed at once, each with its name, and the status is 1."""
     text, options, expected = MISTAKES[case]
     result = examined(text, *options)
     assert result.exit_code == 1, result.output
@@ -152,12 +155,12 @@ def test_a_mistake_is_found(case: str) -> None:
     ],
 )
 def test_what_is_right_is_no_mistake(text: str) -> None:
-    """Different plugins share a directory; a loop's prefix; a given mode; a disk with room."""
+    """A directory of different plugins, a loop's prefix, a given mode and a disk with room are no mistakes."""
     assert examined(text, "--checkpoint-mb", "0.001").exit_code == 0
 
 
 def test_the_size_of_a_checkpoint_is_that_of_the_newest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """If there is one; else it is unknown, unless it is given."""
+    """Without a checkpoint, the size is unknown and the disk is not checked; otherwise the newest has the size."""
     text = "plugins = ['checkpoint:directory=runs,keep_best=none']"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 5))  # noqa: ARG005
     assert examined(text).exit_code == 0
@@ -171,7 +174,7 @@ def test_the_size_of_a_checkpoint_is_that_of_the_newest(monkeypatch: pytest.Monk
 
 
 def test_what_the_user_has_left_out_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocked and overridden plugins explain a run, and are no mistakes; a blocked name that no plugin has is one."""
+    """Blocked and overridden plugins are notes; a blocked name that no plugin has is a mistake."""
     monkeypatch.setenv("HOOKCORE_PLUGINS", "console;early_stopping:patience=3")
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "early-stopping")
     result = examined("plugins = ['console']")
@@ -183,7 +186,7 @@ def test_what_the_user_has_left_out_is_a_note(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_environment_is_examined_without_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read by itself: a broken hookcore.toml in the working directory is not."""
+    """Without a configuration the environment is checked, and a hookcore.toml in the working directory is not read."""
     examined("broken [")
     monkeypatch.setenv("HOOKCORE_PLUGINS", "csv_log;console")
     result = CliRunner().invoke(doctor)
@@ -243,7 +246,7 @@ def test_a_suggestion_takes_a_name_that_is_free(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_names_and_places_are_whole_at_every_width(width: int) -> None:
-    """Sentences wrap beside their numbers; names, which people copy, are not cut."""
+    """Names and places are never cut, and sentences wrap beside their numbers."""
     examined("plugins = ['learning_rate_schedule:schedule=math:exp2', 'consol']")
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system=None)
     show(check(Path("hookcore.toml")), console)
@@ -252,3 +255,15 @@ def test_names_and_places_are_whole_at_every_width(width: int) -> None:
     assert any("learning_rate_schedule" in line and "hookcore.toml: hookcore.plugins[0]" in line for line in lines)
     start = next(number for number, line in enumerate(lines) if line.startswith("1. "))
     assert all(line.startswith("   ") for line in lines[start + 1 :] if line)
+
+
+def test_doctor_examines_autoloaded_plugins(install: Install) -> None:
+    """Autoloaded plugins are listed with their origin; a broken one is a mistake, with the reason."""
+    install("one", "hookcore.autoload", {"watcher": "one_p:Watcher"}, one_p=WATCHER.format(options=""))
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 0
+    assert row(result, "watcher").split() == ["watcher", "one", "1.2", "autoload"]
+    install("two", "hookcore.autoload", {"breaker": "two_p:Breaker"}, two_p="1 / 0")
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 1
+    assert "Plugin 'breaker' of two 1.2 could not be loaded" in result.output

@@ -68,12 +68,12 @@ def steps(directory: Path) -> list[int]:
 
 @attrs.define(eq=False)
 class BadTrainee(ScriptedTrainee):
-    """Raises the errors that `errors` has for the weights that it writes, each once."""
+    """Raise the errors in `errors`, by the weights that are written, each once."""
 
     errors: dict[float, list[BaseException]] = attrs.field(factory=dict)
 
     def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
-        """Or it raises."""
+        """Write, or raise."""
         super().write(snapshot, directory)
         if self.errors.get(snapshot["weights"][0]):
             raise self.errors[snapshot["weights"][0]].pop(0)
@@ -81,7 +81,7 @@ class BadTrainee(ScriptedTrainee):
 
 @attrs.define(eq=False)
 class SlowTrainee(BadTrainee):
-    """Writes one checkpoint for each release of `gate`; `begun` is released when it would begin."""
+    """Write one checkpoint for each release of `gate`, and release `begun` before each."""
 
     gate: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
     begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
@@ -89,7 +89,7 @@ class SlowTrainee(BadTrainee):
     """The weights of each checkpoint that it wrote."""
 
     def write(self, snapshot: Mapping[str, Any], directory: Path) -> None:
-        """When the gate is open."""
+        """Write when the gate is open."""
         self.begun.release()
         assert self.gate.acquire(timeout=PATIENCE)
         super().write(snapshot, directory)
@@ -98,18 +98,18 @@ class SlowTrainee(BadTrainee):
 
 @attrs.define(eq=False)
 class Watched(Background[None]):
-    """Calls `waiting` each time, before a wait until at most `unfinished` writes are unfinished."""
+    """Call `waiting` with `unfinished` before each wait."""
 
     waiting: Callable[[int], object]
 
     def wait(self, unfinished: int = 0) -> None:
-        """After `waiting`."""
+        """Wait, after a call of `waiting`."""
         self.waiting(unfinished)
         super().wait(unfinished)
 
 
 def on_a_slow_disk(plugin: Checkpoint, trainee: SlowTrainee, seen: Callable[[int], object] = lambda _: None) -> Checkpoint:
-    """Return `plugin`, whose writes each wait until training waits for them; `seen` is told of the waiting before."""
+    """Return `plugin`, each of whose writes waits until training waits for it; `seen` is called before that waiting."""
 
     def waiting(unfinished: int) -> None:
         seen(unfinished)
@@ -131,7 +131,7 @@ def settles(plugin: Checkpoint, *hooks: str) -> object:
 
 
 def in_a_process(script: str, *arguments: object) -> Any:
-    """Return what `script` printed as JSON, run in a Python of its own, in which limits and rights can be given up."""
+    """Run `script` in another Python, which can give up limits and rights, and return what it printed as JSON."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

@@ -43,8 +43,8 @@ def fails(error: BaseException) -> Callable[[], int]:
     return work
 
 
-def test_whoever_hands_over_continues() -> None:
-    """Nothing is done by then, and what was done is collected in the order in which it was handed over, each once."""
+def test_handing_over_does_not_wait() -> None:
+    """Handing over does not wait for the work; results are collected in the order of the work, each once."""
     gate, done, background = threading.Semaphore(0), list[int](), Background[int]()
     for number in range(3):
         background.submit("work", gated(gate, done, number))
@@ -60,7 +60,7 @@ def test_whoever_hands_over_continues() -> None:
 
 
 def test_one_piece_at_a_time() -> None:
-    """The second begins when the first is done."""
+    """A piece of work begins when the one before it is done."""
     background, under_way, most = Background[None](), [0], [0]
 
     def work() -> None:
@@ -76,7 +76,7 @@ def test_one_piece_at_a_time() -> None:
 
 
 def test_it_is_done_on_a_thread_that_ends_with_it() -> None:
-    """Not on the one that hands it over; and the process waits for it even if that one is a daemon."""
+    """Work is done on another thread, for which the process waits even if the thread that handed over is a daemon."""
     seen: list[threading.Thread] = []
     background = Background[None]()
 
@@ -93,7 +93,7 @@ def test_it_is_done_on_a_thread_that_ends_with_it() -> None:
 
 
 def test_an_error_is_raised_where_it_is_collected(caplog: pytest.LogCaptureFixture) -> None:
-    """In its place in the order; what was handed over after it is still done, and the log names the work."""
+    """An error is raised in the place of its result; later work is still done, and the log names the work that failed."""
     background = Background[int]()
     for work in (lambda: 1, fails(OSError("disk")), lambda: 3):
         background.submit("writing something", work)
@@ -106,7 +106,7 @@ def test_an_error_is_raised_where_it_is_collected(caplog: pytest.LogCaptureFixtu
 
 
 def test_an_error_tells_where_it_was_raised() -> None:
-    """The traceback of the other thread is there as text, its causes too."""
+    """An error has the traceback of the other thread as text, with its causes."""
     background = Background[int]()
 
     def work() -> int:
@@ -126,7 +126,7 @@ def test_an_error_tells_where_it_was_raised() -> None:
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_what_is_no_exception_is_raised_there_too(error: BaseException) -> None:
-    """Work that ends its thread is not lost silently."""
+    """What is not an Exception, such as KeyboardInterrupt, is collected like an error."""
     background = Background[int]()
     background.submit("work", fails(error))
     background.wait()
@@ -141,7 +141,7 @@ class Large:
 
 @pytest.mark.parametrize("error", [None, ValueError("bad")])
 def test_work_that_is_done_holds_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the work held is gone when it counts as done, before it is collected, even if it failed."""
+    """Work that is done no longer refers to anything, even before it is collected and if it failed."""
     background, large = Background[None](), Large()
     known, there = weakref.ref(large), list[object]()
     set_event = threading.Event.set
@@ -173,7 +173,7 @@ def test_work_that_is_done_holds_nothing(error: Exception | None, monkeypatch: p
 
 
 def test_work_whose_thread_was_never_started_is_done_by_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C can come between the two: nothing is lost, and neither the end of the run nor the work after it waits for ever."""
+    """If Ctrl-C comes before the thread starts, who waits does the work, and neither the run nor later work waits forever."""
     background, start, done = Background[int](), threading.Thread.start, list[int]()
 
     def interrupted(_: threading.Thread) -> None:
@@ -193,7 +193,7 @@ def test_work_whose_thread_was_never_started_is_done_by_who_waits_for_it(monkeyp
 
 
 def test_where_there_can_be_no_thread_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the work before it, as when the interpreter ends."""
+    """If no thread can be started, as when the interpreter ends, the work is done at once, after the work before it."""
     background, done, gate = Background[int](), list[int](), threading.Semaphore(0)
     background.submit("work", gated(gate, done, 1))
 
@@ -209,7 +209,7 @@ def test_where_there_can_be_no_thread_the_work_is_done_at_once(monkeypatch: pyte
 
 @pytest.mark.parametrize("where", ["script", "thread"])
 def test_the_end_of_the_process_waits_for_the_work(where: str) -> None:
-    """Handed over by a script that ends at once, or by a thread that outlives it."""
+    """The process waits for work that was handed over by a script that ends at once, or by a thread that outlives it."""
     script = """
         import sys, threading
         from hookcore_plugins.checkpoint.background import Background, Job
@@ -233,7 +233,7 @@ def test_the_end_of_the_process_waits_for_the_work(where: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_leaves_the_work_to_its_parent() -> None:
-    """It does not wait for threads that it has not, and may hand over work of its own."""
+    """A forked child does not wait for its parent's threads, and may hand over other work."""
     script = """
         import json, os, threading, warnings
         from hookcore_plugins.checkpoint.background import Background, Job
@@ -266,7 +266,7 @@ def test_a_forked_child_leaves_the_work_to_its_parent() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["ok", "error", "wait", "collect"]), st.integers(0, 2)), max_size=12))
 def test_nothing_is_lost_or_done_twice(moves: list[tuple[str, int]]) -> None:
-    """However handing over, waiting and collecting follow one another, each piece is done once and told once, in order."""
+    """In whatever order work is handed over, waited for and collected, each piece is done once and collected once, in order."""
     background, done, told, number = Background[int](), list[int](), list[int](), 0
 
     def collect() -> None:
@@ -296,8 +296,8 @@ def test_nothing_is_lost_or_done_twice(moves: list[tuple[str, int]]) -> None:
     assert done == told == list(range(number))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-def test_work_yields_to_whoever_handed_it_over() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no priority for one thread")
+def test_work_has_a_low_priority() -> None:
     """The thread that works has a low priority, and the one that trains keeps its own, also if it does the work itself."""
     background, own = Background[int](), os.getpriority(os.PRIO_PROCESS, 0)
 

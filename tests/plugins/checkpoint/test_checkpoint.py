@@ -49,7 +49,7 @@ def test_every_epoch_is_saved_and_the_newest_and_the_best_are_kept(tmp_path: Pat
 def test_what_stays_is_the_union_of_the_newest_the_best_and_every_nth_epoch(
     values: list[float | None], keep: tuple[int | None, int | None, int | None], mode: Any, every: int
 ) -> None:
-    """Of all that were saved: the last, the best by value, the earlier of equals, NaN and None never, and the n-th epochs'."""
+    """The last, the best and those of every nth epoch stay; of equal values the earlier is best, and NaN and None never are."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         keep_last, keep_best, keep_every = keep
@@ -74,7 +74,7 @@ def test_what_stays_is_the_union_of_the_newest_the_best_and_every_nth_epoch(
 
 
 def test_a_checkpoint_says_what_must_be_kept(tmp_path: Path) -> None:
-    """Who removes checkpoints later knows why each was kept."""
+    """A checkpoint has the retention by which it was kept, for whoever removes checkpoints later."""
     train([plugin := Checkpoint(tmp_path, keep_last=2, keep_best=4, keep_every=5)], [1])
     assert plugin.newest().retention == Retention(last=2, best=4, every=5)
 
@@ -103,14 +103,14 @@ def test_save_best_only_keeps_to_improvements_whatever_every_n_epochs_says(tmp_p
 
 
 def test_save_best_only_needs_its_metric(tmp_path: Path) -> None:
-    """If it is missing, nothing is saved in its place: the error names the plugin and the nearest metric."""
+    """If the metric of save_best_only is missing, that is an error that names the plugin and the nearest metric."""
     with pytest.raises(MetricError, match=r"checkpoint: no metric 'val_los' .* Did you mean 'val_loss'\?"):
         train([Checkpoint(tmp_path, "val_los", "min", save_best_only=True)], [1])
     assert steps(tmp_path) == []
 
 
 def test_without_save_best_only_a_missing_metric_leaves_no_best(tmp_path: Path) -> None:
-    """The newest are still kept, and who asks for the best gets an error."""
+    """Without its metric the newest checkpoints are still kept, and asking for the best is an error."""
     plugin = Checkpoint(tmp_path, keep_last=2)
     train([plugin], [None, None, None])
     assert steps(tmp_path) == [2, 3]
@@ -119,7 +119,7 @@ def test_without_save_best_only_a_missing_metric_leaves_no_best(tmp_path: Path) 
 
 
 def test_missing_warn_warns(tmp_path: Path) -> None:
-    """Who wants to know of a missing metric gets a warning instead of an error."""
+    """With missing='warn' a missing metric is a warning instead of an error."""
     with pytest.warns(HookcoreWarning, match="checkpoint: no metric 'val_loss'"):
         train([Checkpoint(tmp_path, save_best_only=True, missing="warn")], [None])
 
@@ -195,7 +195,7 @@ def test_each_save_is_a_decision_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_the_first_checkpoint_imports_nothing(tmp_path: Path) -> None:
-    """What it needs is imported when training begins: later the package may have been upgraded, or be out of reach."""
+    """Everything that a save needs is imported when training begins: later a package may be upgraded, or out of reach."""
     told = in_a_process(
         """
         import json, sys
@@ -228,7 +228,7 @@ def test_other_plugins_are_told_of_each_checkpoint_when_it_is_durable(tmp_path: 
 
 
 def test_the_saved_state_is_the_state_after_every_decision_of_the_event(tmp_path: Path) -> None:
-    """Listed first, Checkpoint is still called last: the record has the other plugins' new state, the trainee the new rate."""
+    """A checkpoint is taken after all plugins were called, even if Checkpoint is listed first: it has their decisions."""
     plugin, trainee = Checkpoint(tmp_path), ScriptedTrainee(learning_rate=1.0)
     others = [EarlyStopping(patience=9), ReduceLROnPlateau(factor=0.5, patience=2, cooldown=3)]
     train([plugin, *others], [1, 2, 3], trainee=trainee)
@@ -291,7 +291,7 @@ def test_one_object_serves_two_runs_from_fresh_state(tmp_path: Path) -> None:
 def test_a_run_that_is_cut_and_resumed_saves_and_keeps_what_one_never_cut_does(
     values: list[float | None], parameters: dict[str, Any], cut: tuple[int, int], error: type[BaseException]
 ) -> None:
-    """Wherever it is cut, new objects save the same steps for the same reasons; after a crash the same checkpoints are left."""
+    """Wherever a run is cut, the resumed run saves the same steps for the same reasons, and the same checkpoints are left."""
 
     def left(directory: Path) -> list[tuple[object, ...]]:
         return [(saved.step, saved.epoch, repr(saved.value), saved.retention) for saved in store.available(directory)]

@@ -1,4 +1,4 @@
-"""How Checkpoint writes: beside training, in order, on disks that are slow, full or bad."""
+"""Checkpoint writes beside training and in order, on disks that are slow, full or bad."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DISK_ERROR = "could not be written: Input/output error"
 
 
 def bad_disk(*at: float) -> BadTrainee:
-    """A trainee whose checkpoint of each step in `at` cannot be written."""
+    """Return a trainee whose checkpoint of each step in `at` cannot be written."""
     return BadTrainee(errors={step: [OSError(errno.EIO, "Input/output error")] for step in at})
 
 
@@ -63,7 +63,7 @@ def announced(recording: RecordingPlugin) -> list[int]:
 
 
 def test_training_continues_while_a_checkpoint_is_written(tmp_path: Path) -> None:
-    """And what is written is the trainee as it was at that step."""
+    """Training continues while a checkpoint is written, which has the trainee as it was at its step."""
     trainee, recording = SlowTrainee(), RecordingPlugin()
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_epochs=2), trainee)
     with Loop([plugin, recording], epochs=5, trainee=trainee) as loop:
@@ -78,7 +78,7 @@ def test_training_continues_while_a_checkpoint_is_written(tmp_path: Path) -> Non
 
 
 def test_a_third_save_waits_for_a_place(tmp_path: Path) -> None:
-    """At most one is being written and one more waits; the snapshot of the third is taken when the first is done."""
+    """While one checkpoint is written and one more waits, a third save waits, and takes its snapshot when the first is done."""
     trainee, waits = SlowTrainee(), list[tuple[int, int, int, list[float]]]()
     plugin = Checkpoint(tmp_path, keep_last=None)
 
@@ -95,7 +95,7 @@ def test_a_third_save_waits_for_a_place(tmp_path: Path) -> None:
 
 
 def test_a_third_save_is_left_out_if_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says which, it is no decision, and it is not made up for at the next step; the one after it has a place again."""
+    """With when_busy='skip' a third save is skipped with a warning and without a decision; the next one that is due is saved."""
     trainee = SlowTrainee()
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_steps=2, every_n_epochs=None, when_busy="skip"), trainee)
     loop = Loop([plugin], epochs=1, trainee=trainee)
@@ -110,7 +110,7 @@ def test_a_third_save_is_left_out_if_that_is_asked_for(tmp_path: Path, caplog: p
 
 
 def test_a_save_on_an_interrupt_is_never_left_out(tmp_path: Path) -> None:
-    """It waits for its place, though the disk is busy."""
+    """A save at an interrupt waits even with when_busy='skip'."""
     trainee = SlowTrainee()
     plugin = on_a_slow_disk(Checkpoint(tmp_path, every_n_steps=1, every_n_epochs=None, when_busy="skip"), trainee)
     with pytest.raises(KeyboardInterrupt):
@@ -127,7 +127,7 @@ class Snapshot(dict[str, Any]):
 
 @attrs.define(eq=False)
 class CountingTrainee(BadTrainee):
-    """Knows which of its snapshots are in memory."""
+    """Count the snapshots that are in memory."""
 
     known: weakref.WeakSet[Snapshot] = attrs.field(factory=weakref.WeakSet)
     counts: list[int] = attrs.field(factory=list)
@@ -142,7 +142,7 @@ class CountingTrainee(BadTrainee):
 
 
 def test_what_is_written_is_no_longer_in_memory(tmp_path: Path) -> None:
-    """There are never more than two snapshots, and none when all is written, though one could not be: its error is kept."""
+    """At most two snapshots are in memory, and none once all is written, even if a write failed and its error is kept."""
     trainee = CountingTrainee(errors=bad_disk(9).errors)
     loop = Loop([plugin := Checkpoint(tmp_path, every_n_steps=1)], epochs=1, trainee=trainee)
     with pytest.raises(CheckpointError, match=DISK_ERROR), loop:  # noqa: PT012 - the error comes out of the loop
@@ -159,7 +159,7 @@ def test_what_is_written_is_no_longer_in_memory(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_announced_in_order_and_are_there(tmp_path: Path) -> None:
-    """At the first event at which they are durable, each once; none is removed before all plugins have heard of it."""
+    """Checkpoints are announced in order, each once, at the first event after they are durable, and not removed before that."""
     verified = list[tuple[int, int]]()
 
     class Uploader:
@@ -182,7 +182,7 @@ def test_checkpoints_are_announced_in_order_and_are_there(tmp_path: Path) -> Non
 
 
 def test_the_end_of_training_is_told_after_the_last_checkpoint(tmp_path: Path) -> None:
-    """Whoever uploads or logs checkpoints hears of all of them before it closes, wherever it is listed."""
+    """Every checkpoint is announced before another plugin's `on_train_end`, wherever that plugin is listed."""
     trainee = SlowTrainee()
     recordings = [RecordingPlugin("before"), RecordingPlugin("after")]
     plugin = on_a_slow_disk(Checkpoint(tmp_path), trainee)
@@ -196,7 +196,7 @@ EVENTS = ["on_epoch_begin", "on_batch_end", "on_evaluate_batch_end", "on_epoch_e
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_what_is_durable_is_announced_at_the_next_event(tmp_path: Path, event: str) -> None:
-    """Of batches, epochs and evaluations."""
+    """A durable checkpoint is announced at the next event of a batch, an epoch or an evaluation."""
     recording, trainee = RecordingPlugin(), SlowTrainee()
     plugin = on_a_slow_disk(Checkpoint(tmp_path), trainee)
     evaluate([settles(plugin, event), plugin, recording], trainee)
@@ -205,7 +205,7 @@ def test_what_is_durable_is_announced_at_the_next_event(tmp_path: Path, event: s
 
 
 def evaluate(plugins: list[object], trainee: ScriptedTrainee) -> Run:
-    """A run of three epochs, of a batch and an evaluation each, or until a checkpoint cannot be written."""
+    """Train three epochs of a batch and an evaluation each, or until a checkpoint cannot be written."""
     loop = Loop(plugins, epochs=3, trainee=trainee)
     with contextlib.suppress(CheckpointError), loop:
         for _ in loop.epochs():
@@ -218,7 +218,7 @@ def evaluate(plugins: list[object], trainee: ScriptedTrainee) -> Run:
 
 
 def test_without_another_thread_a_checkpoint_is_durable_and_announced_at_once(tmp_path: Path) -> None:
-    """Written on the thread that trains, in the hook in which it was due; the next event finds it there."""
+    """With asynchronous=False a checkpoint is written in the thread that trains, and announced before the next event."""
     threads, recording = list[threading.Thread](), RecordingPlugin()
 
     class Trainee(ScriptedTrainee):
@@ -237,7 +237,7 @@ def test_without_another_thread_a_checkpoint_is_durable_and_announced_at_once(tm
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_error_in_writing_ends_the_run_at_the_next_event(tmp_path: Path, event: str) -> None:
-    """It names the plugin, and the earlier checkpoints are untouched."""
+    """An error in writing ends the run at the next event, names the plugin, and leaves earlier checkpoints untouched."""
     trainee, recording = SlowTrainee(errors=bad_disk(2).errors), RecordingPlugin()
     plugin = on_a_slow_disk(Checkpoint(tmp_path), trainee)
     run = evaluate([recording, settles(plugin, event), plugin], trainee)
@@ -249,14 +249,14 @@ def test_an_error_in_writing_ends_the_run_at_the_next_event(tmp_path: Path, even
 
 
 def test_without_another_thread_an_error_is_raised_at_once(tmp_path: Path) -> None:
-    """At the end of the very moment in which the save was due."""
+    """With asynchronous=False an error is raised at the end of the moment in which the save was due."""
     run = evaluate([Checkpoint(tmp_path, asynchronous=False)], bad_disk(2))
     assert (run.progress.epoch, [failure.hook for failure in run.failures]) == (1, ["when_settled"])
     assert steps(tmp_path) == [1]
 
 
 def test_an_error_at_the_very_end_is_raised(tmp_path: Path) -> None:
-    """The run has failed, and every plugin had the end of training."""
+    """An error of the last write fails the run, after every plugin had its `on_train_end`."""
     trainee, recording = bad_disk(3), RecordingPlugin()
     with pytest.raises(CheckpointError, match=DISK_ERROR):
         train([Checkpoint(tmp_path), recording], [1, 2, 3], trainee=trainee)
@@ -266,7 +266,7 @@ def test_an_error_at_the_very_end_is_raised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [(1.0,), (1.0, 2.0)])
 def test_what_was_written_after_an_error_is_announced_too(tmp_path: Path, bad: tuple[float, ...]) -> None:
-    """Of several errors at the end the first is raised, with the others in its notes."""
+    """Checkpoints written after an error are announced; of several errors the first is raised, with the others as notes."""
     trainee, recording = SlowTrainee(errors=bad_disk(*bad).errors), RecordingPlugin()
     with pytest.raises(CheckpointError, match="step-00000001 could not be written") as caught:
         train([on_a_slow_disk(Checkpoint(tmp_path), trainee), recording], [1, 2], trainee=trainee)
@@ -278,7 +278,7 @@ def test_what_was_written_after_an_error_is_announced_too(tmp_path: Path, bad: t
 def test_an_error_in_writing_while_an_exception_is_on_its_way_is_in_its_notes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, stop: BaseException
 ) -> None:
-    """And in the log, as the notes of an exit are not printed."""
+    """If another exception ends the run, an error in writing is a note on it, and in the log: an exit's notes are not shown."""
     trainee = SlowTrainee(errors=bad_disk(1).errors)
     with pytest.raises(type(stop)) as caught:
         train([on_a_slow_disk(Checkpoint(tmp_path), trainee)], [1, 2], trainee=trainee, fail=(1, 0, stop))
@@ -288,7 +288,7 @@ def test_an_error_in_writing_while_an_exception_is_on_its_way_is_in_its_notes(
 
 
 def test_an_interrupt_saves_again_what_could_not_be_written(tmp_path: Path) -> None:
-    """A save of this very step counts only if it became a checkpoint."""
+    """An interrupt saves the step again if the write of its checkpoint has failed."""
     trainee = SlowTrainee(errors=bad_disk(1).errors)
     with pytest.raises(Preempted):
         train([on_a_slow_disk(Checkpoint(tmp_path), trainee)], [1, 2], trainee=trainee, fail=(1, 0, Preempted("SIGTERM", 143)))
@@ -296,7 +296,7 @@ def test_an_interrupt_saves_again_what_could_not_be_written(tmp_path: Path) -> N
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_loses_neither(tmp_path: Path) -> None:
-    """What is being written is finished, the interrupted step is saved, and both are announced before the end of training."""
+    """After Ctrl-C the write under way is finished, the step is saved, and both are announced before the end of training."""
     trainee, recording = SlowTrainee(), RecordingPlugin()
     with pytest.raises(KeyboardInterrupt):
         train(
@@ -311,7 +311,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_loses_neither(tmp_path: Path) -> N
 
 
 def test_a_second_ctrl_c_goes_through_and_what_is_written_is_finished(tmp_path: Path) -> None:
-    """It ends the waiting at the end of training, and the lock stays for what is still being written."""
+    """A second Ctrl-C ends the waiting at the end of training; the write under way is finished, and keeps the lock."""
     trainee, waits = SlowTrainee(), list[int]()
 
     def seen(unfinished: int) -> None:
@@ -329,7 +329,7 @@ def test_a_second_ctrl_c_goes_through_and_what_is_written_is_finished(tmp_path: 
 
 
 def test_after_an_error_of_another_plugin_in_on_checkpoint_the_next_is_announced_too(tmp_path: Path) -> None:
-    """At the end of training the rest is told, and the lock is given back."""
+    """After another plugin's error in `on_checkpoint` the other checkpoints are announced, and the lock is released."""
 
     class Uploader:
         @hookimpl
@@ -348,7 +348,7 @@ def test_after_an_error_of_another_plugin_in_on_checkpoint_the_next_is_announced
 def test_what_is_durable_is_announced_though_an_older_one_cannot_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, asynchronous: bool
 ) -> None:
-    """Then the error is raised."""
+    """A durable checkpoint is announced even if an older one cannot be removed; then that error is raised."""
     recording, prune = RecordingPlugin(), store.prune
 
     def refuse(root: Path, *args: Any, **kwargs: Any) -> list[SavedCheckpoint]:
@@ -388,7 +388,7 @@ def room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], Non
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path, room: Callable[[int], None]) -> None:
-    """Before anything is written, with the earlier checkpoints intact."""
+    """A full disk ends the run before anything is written, with the earlier checkpoints intact."""
     room(3)
     with pytest.raises(DiskFullError, match=r"The disk is full: the checkpoint .*step-00000004 needs about"):
         train([Checkpoint(tmp_path, keep_last=None)], [2, 1, 3, 4])
@@ -398,7 +398,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, room: Callable[[int], None]) -
 def test_a_disk_without_room_for_a_snapshot_is_full_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the snapshot tells how much it takes, the very first save knows."""
+    """If a snapshot has its size, even the first save is refused before it is written to a disk without room."""
 
     class Sized(dict[str, Any]):
         nbytes = 10**6
@@ -419,7 +419,7 @@ def test_a_disk_without_room_for_a_snapshot_is_full_before_anything_is_written(
 def test_a_full_disk_is_pruned_if_that_is_asked_for(
     tmp_path: Path, room: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Down to the best and the newest, and the log says what was removed."""
+    """With when_full='prune' all but the best and the newest are removed, and the log names what was removed."""
     room(3)
     train([Checkpoint(tmp_path, keep_last=None, asynchronous=False, when_full="prune")], [1, 2, 4, 3])
     assert steps(tmp_path) == [1, 3, 4]
@@ -427,7 +427,7 @@ def test_a_full_disk_is_pruned_if_that_is_asked_for(
 
 
 def test_what_says_in_writing_that_the_disk_is_full_is_tried_once_more(tmp_path: Path) -> None:
-    """The second failure is raised, and the best and the newest are kept."""
+    """A write that fails for a full disk is tried once more; a second failure is raised; the best and the newest are kept."""
     full: list[BaseException] = [OSError(errno.ENOSPC, "No space left on device") for _ in range(2)]
     trainee = BadTrainee(errors={4.0: full})
     with pytest.raises(DiskFullError):
@@ -438,7 +438,7 @@ def test_what_says_in_writing_that_the_disk_is_full_is_tried_once_more(tmp_path:
 def test_a_full_disk_costs_no_checkpoint_that_is_whole_for_one_that_is_damaged(
     tmp_path: Path, room: Callable[[int], None]
 ) -> None:
-    """The best and the newest are those that verify."""
+    """On a full disk the best and the newest that verify are kept, and not damaged ones in their place."""
     room(5)
     plugin = Checkpoint(tmp_path, keep_last=None, asynchronous=False, when_full="prune")
     with Loop([plugin], epochs=6, trainee=ScriptedTrainee()) as loop:
@@ -455,7 +455,7 @@ def test_a_full_disk_costs_no_checkpoint_that_is_whole_for_one_that_is_damaged(
 
 @attrs.define(eq=False)
 class TimedTrainee(ScriptedTrainee):
-    """Needs a second for a snapshot, and ten to write it."""
+    """Take a second for a snapshot, and ten to write it."""
 
     now: float = 0.0
 
@@ -509,7 +509,7 @@ def test_a_preempted_run_saves_if_there_is_time(
 
 
 def test_the_time_left_is_asked_for_when_what_is_being_written_is_done(tmp_path: Path) -> None:
-    """That is waited for in any case, and costs time."""
+    """The time left is read after the write under way is done, which takes some of it."""
     trainee = SlowTrainee()
     asked = list[list[float]]()
 
@@ -525,7 +525,7 @@ def test_the_time_left_is_asked_for_when_what_is_being_written_is_done(tmp_path:
 
 
 def test_a_run_that_is_preempted_before_its_first_save_saves(tmp_path: Path) -> None:
-    """It is unknown how long that takes, and there is nothing to lose."""
+    """A run that is preempted before its first save saves, although it is unknown how long that takes."""
     with pytest.raises(Preempted):
         train([Checkpoint(tmp_path)], [1], batches=2, fail=(0, 1, Preempted("SIGTERM", 143, lambda: 0.0)))
     assert steps(tmp_path) == [1]
@@ -535,7 +535,7 @@ def test_a_run_that_is_preempted_before_its_first_save_saves(tmp_path: Path) -> 
 
 
 def test_what_resume_auto_resumes_from(tmp_path: Path) -> None:
-    """The newest that verifies; nothing if there is no directory or no checkpoint; an error if all are damaged."""
+    """resume='auto' takes the newest that verifies, nothing if there is no checkpoint, and raises if all are damaged."""
     plugin = Checkpoint(tmp_path / "runs")
     assert plugin.resumable() is None
     assert not (tmp_path / "runs").exists()
@@ -554,7 +554,7 @@ def test_what_resume_auto_resumes_from(tmp_path: Path) -> None:
 
 
 def test_a_run_resumes_from_a_checkpoint_that_was_about_to_be_replaced(tmp_path: Path) -> None:
-    """A crash in between leaves it under another name."""
+    """A crash while a checkpoint is replaced leaves it under another name, from which a run resumes."""
     train([plugin := Checkpoint(tmp_path)], [1, 2])
     (tmp_path / "step-00000002").rename(tmp_path / ".writing-replaced-step-00000002")
     found = plugin.resumable()
@@ -575,7 +575,7 @@ def test_a_resumed_run_sets_only_newer_checkpoints_aside(tmp_path: Path) -> None
 
 
 def test_a_run_resumed_from_elsewhere_sets_all_aside(tmp_path: Path) -> None:
-    """As one that is not resumed does."""
+    """A run that resumes from another directory moves all checkpoints aside, as a run that is not resumed does."""
     train([Checkpoint(tmp_path / "here")], [1, 2, 3])
     train([Checkpoint(tmp_path / "there")], [1])
     train([Checkpoint(tmp_path / "here")], [1, 2], resume=tmp_path / "there")
@@ -597,7 +597,7 @@ def test_the_checkpoint_resumed_from_is_replaced_if_its_step_is_saved_again(tmp_
 
 
 def test_a_resumed_run_that_is_interrupted_at_once_saves_nothing(tmp_path: Path) -> None:
-    """There is a checkpoint of this very step."""
+    """A resumed run that is interrupted at once saves nothing: the step has a checkpoint."""
     train([Checkpoint(tmp_path)], [1.0])
     with pytest.raises(KeyboardInterrupt):
         train([Checkpoint(tmp_path)], [1.0, 1.0], resume="auto", fail=(1, 0, KeyboardInterrupt()))
@@ -635,7 +635,7 @@ def test_one_process_at_a_time_trains_into_a_directory(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_given_back_if_training_fails_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another plugin, or by the directory itself."""
+    """The lock is released if another plugin or the directory itself fails the beginning of training."""
     with pytest.raises(MetricError), Loop([Checkpoint(tmp_path), EarlyStopping("odd")], epochs=1, trainee=ScriptedTrainee()):
         pass
     assert not (tmp_path / ".lock").exists()
@@ -676,7 +676,7 @@ def test_an_object_whose_run_was_left_without_its_end_begins_clean(tmp_path: Pat
 
 
 def test_a_script_that_ends_without_the_end_of_training_has_its_checkpoints(tmp_path: Path) -> None:
-    """The process ends, and not before what was handed over is on disk."""
+    """A script that ends without the end of training has the checkpoints on disk that were being written."""
     told = in_a_process(
         """
         import json, sys, threading

@@ -25,7 +25,7 @@ IN_USE = r"is in use: there is a lock .*, held by process \d+ on \S+, which is t
 
 
 def begun(plugin: Checkpoint) -> Driver:
-    """A run of a framework that does not tell of exceptions, after its first epoch."""
+    """Begin a run of a framework that does not report exceptions, and train an epoch."""
     driver = Driver([plugin], host=NoHost("tiny"))
     driver.begin(Run.of(ScriptedTrainee(), epochs=9))
     driver.epoch_begin()
@@ -47,7 +47,7 @@ def test_two_plugins_of_one_run_do_not_share_a_directory(tmp_path: Path) -> None
 @pytest.mark.parametrize("shared", [False, True], ids=["plugins of their own", "one plugin"])
 @pytest.mark.parametrize("resume", [False, "auto"])
 def test_a_run_beside_another_is_refused_and_harms_nothing(tmp_path: Path, resume: Any, *, shared: bool) -> None:
-    """On whatever thread it begins, as in a search for parameters; the first run ends as if it had been alone."""
+    """A run beside another is refused on any thread, and the first run ends as if it had been alone."""
     first = Checkpoint(tmp_path)
     ended: list[str] = []
 
@@ -72,7 +72,7 @@ def test_a_run_beside_another_is_refused_and_harms_nothing(tmp_path: Path, resum
 
 
 def test_of_many_threads_one_trains(tmp_path: Path) -> None:
-    """Whichever is first: each other one gets the same error, and every checkpoint is whole and of one run."""
+    """Of many threads one trains: the others get the same error, and every checkpoint is whole and of one run."""
     barrier, done = threading.Barrier(6), threading.Event()
     ended: list[str] = []
 
@@ -99,7 +99,7 @@ def test_of_many_threads_one_trains(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_was_dropped_gives_way(tmp_path: Path) -> None:
-    """And so it gives way in a notebook, where the interrupted cell's loop is overwritten; until then it may continue."""
+    """A dropped loop gives up its lock, as in a notebook, where the loop of an interrupted cell is overwritten."""
     abandoned = Loop([Checkpoint(tmp_path)], epochs=9, trainee=ScriptedTrainee()).__enter__()
     for _ in abandoned.epochs():
         break
@@ -112,7 +112,7 @@ def test_a_loop_that_was_dropped_gives_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("next_run", ["new plugin", "same plugin", "same engine"])
 def test_a_run_of_a_framework_that_does_not_tell_of_exceptions_gives_way(tmp_path: Path, next_run: str) -> None:
-    """A notebook keeps the failed cell's objects; nothing of the run is being executed where the next one begins."""
+    """A run of a framework that does not report exceptions gives up its lock if none of its code runs when the next begins."""
     plugin = Checkpoint(tmp_path)
     driver = begun(plugin)
     plugins: Any = {"new plugin": [Checkpoint(tmp_path)], "same plugin": [plugin], "same engine": driver.engine}[next_run]
@@ -121,8 +121,8 @@ def test_a_run_of_a_framework_that_does_not_tell_of_exceptions_gives_way(tmp_pat
     assert steps(tmp_path / "earlier-001") == [1]
 
 
-def test_such_a_run_that_still_goes_on_gets_an_error(tmp_path: Path) -> None:
-    """On the same thread it was taken for abandoned: it writes nothing more, and the other run's checkpoints are untouched."""
+def test_such_a_run_that_continues_gets_an_error(tmp_path: Path) -> None:
+    """Such a run that continues on the same thread gets an error, and leaves the other run's checkpoints untouched."""
     driver = begun(Checkpoint(tmp_path))
     train([Checkpoint(tmp_path)], [2, 1])
     driver.epoch_begin()
@@ -133,7 +133,7 @@ def test_such_a_run_that_still_goes_on_gets_an_error(tmp_path: Path) -> None:
 
 
 def test_such_a_run_on_another_thread_is_not_taken_for_abandoned(tmp_path: Path) -> None:
-    """It may be training there."""
+    """Such a run on another thread keeps its lock: it may be training there."""
     refused: list[str] = []
 
     def other() -> None:
@@ -154,7 +154,7 @@ def test_such_a_run_on_another_thread_is_not_taken_for_abandoned(tmp_path: Path)
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize("how", ["removed", "moved"])
 def test_a_directory_that_is_taken_from_under_a_run_ends_it(tmp_path: Path, how: str, *, asynchronous: bool) -> None:
-    """Otherwise two runs would train into it. A new run there is alone, and the first one's error says what happened."""
+    """A directory that is removed or moved under a run ends the run with an error; a new run there is alone."""
     root = tmp_path / "runs"
 
     def take() -> None:
@@ -177,7 +177,7 @@ def test_a_directory_that_is_taken_from_under_a_run_ends_it(tmp_path: Path, how:
 
 
 def test_a_directory_that_is_gone_by_the_end_is_an_error(tmp_path: Path) -> None:
-    """Although no save is due after that: what the run saved is lost."""
+    """A directory that is gone at the end is an error, as what the run saved is lost, even if no save was due."""
     plugin = Checkpoint(tmp_path / "runs", asynchronous=False, every_n_epochs=2)
     with pytest.raises(CheckpointError, match="is no longer this run's"):
         train([At(2, lambda: shutil.rmtree(tmp_path / "runs")), plugin], [3, 2, 1])

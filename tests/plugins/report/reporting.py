@@ -97,7 +97,7 @@ def by_steps(
 
 @attrs.define(eq=False)
 class Stops:
-    """Votes to stop at the end of an epoch."""
+    """Vote to stop at the end of an epoch."""
 
     at: int
     message: str = "enough"

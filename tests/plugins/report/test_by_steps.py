@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def steering() -> list[Any]:
-    """Plugins by which the run of `by_steps` stops at step 20, and its rate changes after step 16."""
+    """Return plugins that stop the run of `by_steps` at step 20, and change its rate after step 16."""
     return [EarlyStopping(patience=3), ReduceLROnPlateau(patience=2, factor=0.5)]
 
 
@@ -198,7 +198,7 @@ def test_a_resumed_run_continues_its_rows(tmp_path: Path, cut: int) -> None:
 
 
 def test_a_plugin_that_captures_within_an_observation(tmp_path: Path) -> None:
-    """A state that was taken before the report has heard of a row lacks the duration of that row alone."""
+    """A state that was taken before the report was notified of a row lacks the duration of that row alone."""
     captured = []
 
     class Captures:

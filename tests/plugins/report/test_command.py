@@ -39,7 +39,7 @@ def on_terminal(report: RunReport, monkeypatch: pytest.MonkeyPatch, columns: int
 
 
 def busy(directory: Path) -> RunReport:
-    """A run in which everything happened."""
+    """Record a run in which everything happened."""
 
     class Broken:
         role: ClassVar[str] = "observer"
@@ -122,7 +122,7 @@ def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
             seen.append(hookcore(tmp_path).output)
 
     recorded(tmp_path, LOSSES[:1], [Looks()])
-    assert seen[0].startswith(f"{tmp_path}: running\nwhy           it is running")
+    assert seen[0].startswith(f"{tmp_path}: running\nwhy           it is still training")
 
 
 @pytest.mark.parametrize(("option", "begin"), [("--html", b"<!DOCTYPE html>"), ("--svg", b"<?xml"), ("--png", b"\x89PNG")])

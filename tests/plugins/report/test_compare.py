@@ -1,4 +1,4 @@
-"""`hookcore compare`: what is compared, in which order, and what differs."""
+"""`hookcore compare`: the order of the runs, and the values in which they differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def losses(*values: float) -> list[dict[str, float]]:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """Four runs: one stopped early, one without its plugin, one that failed, and a CSV file that tells nothing of parameters."""
+    """Record four runs: one stopped early, one without its plugin, one that failed, and a CSV file without parameters."""
     config = {"model": {"depth": 2}, "batch_size": 8}
     log = CSVLog(tmp_path / "a" / "log.csv")
     recorded(tmp_path / "a", losses(0.9, 0.5, 0.7, 0.8), [EarlyStopping(patience=2), log], asked=9, config=config)
@@ -49,7 +49,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_a_row_for_each_run_the_best_first(sweep: Path) -> None:
-    """A run with two logs counts once; a run without a best value comes last; names lose what all have in common."""
+    """A run with two logs counts once; runs without a best value come last; names lose the part that all share."""
     comparison = Comparison.read([sweep])
     assert [(row.name, row.status, row.epochs) for row in comparison] == [
         ("b", "completed", 2), ("d.csv", None, 2), ("a", "stopped", 4), ("c", "failed", 1)
@@ -63,7 +63,7 @@ def test_a_row_for_each_run_the_best_first(sweep: Path) -> None:
 
 
 def test_only_what_differs(sweep: Path) -> None:
-    """Parameters and configuration that are the same in all runs that tell of them are no columns, and neither are paths."""
+    """Parameters and configuration that are the same in all runs that have them are not columns, and neither are paths."""
     comparison = Comparison.read([sweep])
     assert comparison.differs == ("batch_size", "early_stopping.patience", "learning rate")
     assert [row.differs for row in comparison] == [
@@ -78,14 +78,14 @@ def test_only_what_differs(sweep: Path) -> None:
 
 
 def test_a_plugin_that_only_some_have(tmp_path: Path) -> None:
-    """Of a plugin that some runs lack, what is at its default is no column."""
+    """Of a plugin that some runs lack, parameters at their defaults are not columns."""
     recorded(tmp_path / "a", losses(0.5), [ReduceLROnPlateau(factor=0.3)])
     recorded(tmp_path / "b", losses(0.4))
     assert Comparison.read([tmp_path]).differs == ("reduce_lr_on_plateau.factor",)
 
 
 def test_a_rate_that_the_configuration_has_and_a_secret_are_no_columns(tmp_path: Path) -> None:
-    """The learning rate is not told twice, also if a framework has it in 32 bits; what is hidden cannot be compared."""
+    """The learning rate is one column, also if a framework has it in 32 bits; hidden values are not compared."""
     for rate in (0.1, 0.25):
         trainee = ScriptedTrainee(learning_rate=rate * (1 + 1e-8))
         recorded(tmp_path / str(rate), losses(rate), trainee=trainee, config={"lr": rate, "token": "x"})
@@ -110,7 +110,7 @@ def test_the_metric_that_ranks(sweep: Path) -> None:
 
 
 def test_logs_that_disagree_on_a_direction(tmp_path: Path) -> None:
-    """Then the direction must be said."""
+    """If logs disagree on a metric's direction, it must be given."""
     for mode in ("min", "max"):
         recorded(tmp_path / mode, [{"gain": 1.0}], monitor="gain", mode=mode)
     with pytest.raises(ReportError, match="The logs disagree on whether a smaller or larger 'gain' is better: say --mode"):
@@ -119,7 +119,7 @@ def test_logs_that_disagree_on_a_direction(tmp_path: Path) -> None:
 
 
 def test_runs_that_have_no_metric_to_choose_by(tmp_path: Path) -> None:
-    """They are in order of their names, and the title says why."""
+    """Runs that have no common metric with a direction are in the order of their names, with the reason in the title."""
     for name in ("b", "a"):
         (tmp_path / f"{name}.csv").write_text("epoch,wonder\n0,1\n")
     result = hookcore(tmp_path)
@@ -128,7 +128,7 @@ def test_runs_that_have_no_metric_to_choose_by(tmp_path: Path) -> None:
 
 
 def test_the_table_in_a_pipe(sweep: Path) -> None:
-    """A run is a line, with everything."""
+    """In a pipe each run is one whole line."""
     lines = hookcore(sweep).output.splitlines()
     assert lines[0] == "4 runs, by val_loss, smaller is better"
     titles = ["run", "outcome", "epochs", "best", "at", "last", "time", *Comparison.read([sweep]).differs, "why"]
@@ -165,7 +165,7 @@ def test_json_and_csv(sweep: Path) -> None:
 
 
 def test_a_damaged_log_is_left_out_and_named(sweep: Path) -> None:
-    """The others are compared; a folder without any run, and a path that does not exist, are errors of one line."""
+    """Runs beside a damaged log are compared; a folder without runs and a missing path are errors of one line."""
     (sweep / "broken").mkdir()
     (sweep / "broken" / "run.json").write_text((sweep / "a" / "run.json").read_text().replace("stopped", "odd"))
     (sweep / "empty").mkdir()
@@ -187,7 +187,7 @@ def test_report_of_a_folder_names_compare(sweep: Path) -> None:
 
 
 def hostile(directory: Path) -> Comparison:
-    """Runs whose names, reasons and configuration would run in a page or a terminal."""
+    """Record runs whose names, reasons and configuration would be executed in a page or a terminal."""
     for number, name in enumerate(HOSTILE):
         config = {name: name, "same": 1, "formula": f"=cmd|{number}"}
         where = directory / f"{number}{name.replace('/', '').replace(chr(0), '')[:100]}"
@@ -197,7 +197,7 @@ def hostile(directory: Path) -> Comparison:
 
 
 def test_nothing_of_a_run_breaks_out(tmp_path: Path) -> None:
-    """Of a page, of a terminal, of a notebook's cell, or of a spreadsheet's."""
+    """No text of a run is executed in a page, a terminal, a notebook's cell or a spreadsheet."""
     comparison = hostile(tmp_path)
     assert len(comparison) == len(HOSTILE)
     page = comparison.page()
@@ -215,7 +215,7 @@ def test_nothing_of_a_run_breaks_out(tmp_path: Path) -> None:
 
 
 def test_the_page_has_the_data_of_every_run(sweep: Path, tmp_path: Path) -> None:
-    """The curves of each metric, on each axis that the log tells of; what is not finite is left out."""
+    """The page has the curves of each metric, on each axis that the log has; values that are not finite are left out."""
     result = hookcore(sweep, "--html", tmp_path / "new" / "page.html")
     assert result.output.endswith(f"written: {tmp_path / 'new' / 'page.html'}\n")
     page = (tmp_path / "new" / "page.html").read_text()

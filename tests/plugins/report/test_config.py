@@ -46,7 +46,7 @@ class Model:
 
 
 class Omega(MutableMapping[str, Any]):
-    """A mapping that computes its values, as OmegaConf's do, and that no `isinstance(..., dict)` knows."""
+    """A mapping that computes its values, as OmegaConf's do, and is not a `dict`."""
 
     def __init__(self, **values: Any) -> None:
         self.values_ = values
@@ -86,7 +86,7 @@ class Omega(MutableMapping[str, Any]):
     ],
 )
 def test_every_form_of_a_configuration(given: Any, expected: dict[str, Any]) -> None:
-    """Mappings, classes and namespaces become plain values, and no secret is kept, also not in the plugin itself."""
+    """Mappings, classes and namespaces become plain values, and no secret is kept, not even in the plugin."""
     assert Report("runs", config=given).config == expected
     assert "hunter2" not in repr(Report("runs", config=given))
 
@@ -116,7 +116,7 @@ def test_what_is_no_configuration(given: Any, message: str) -> None:
 
 
 def test_the_record_has_the_configuration_once(tmp_path: Path) -> None:
-    """The configuration is read back as it was, and is no parameter of the plugin beside it."""
+    """The configuration reads back equal, and is not also a parameter of the plugin."""
     report = recorded(tmp_path, LOSSES, [EarlyStopping(patience=4, mode="auto")], config={"lr": 0.1, "model": {"depth": 3}})
     assert report.config == {"lr": 0.1, "model": {"depth": 3}}
     assert "config" not in report.plugins["report"]
@@ -144,7 +144,7 @@ def test_a_record_without_any_of_it_is_read() -> None:
     ],
 )
 def test_a_command_without_secrets(given: list[str], shown: str) -> None:
-    """The values of secret options and pairs, and who logs in to a URL, are hidden; all else stays."""
+    """The values of secret options and pairs, and the user and password in a URL, are hidden; everything else stays."""
     assert " ".join(command_without_secrets(given)) == shown
     assert without_secrets("a plain text: with = signs") == "a plain text: with = signs"
 
@@ -195,6 +195,6 @@ class Data:
     [((np.zeros((5, 2)), 0), 5), ({"x": np.zeros(4)}, 4), (Data(7), 7), ([Data(7), Data(8)], 15), (None, None), (iter([]), None)],
 )
 def test_sizes_as_far_as_the_loop_knows(data: Any, size: int | None) -> None:
-    """Arrays and loaders tell how many samples they have; what does not is left out."""
+    """The number of samples in arrays and loaders is recorded, and left out for other data."""
     expected = {} if size is None else {"validation_samples": size}
     assert data_sizes(Run.of(steps_per_epoch=3, validation_data=data)) == {"batches_per_epoch": 3, **expected}

@@ -1,4 +1,4 @@
-"""Files that are JSON and not the record of a run, or not quite: each is an error of the report, or is shown."""
+"""JSON that is not quite the record of a run is shown, or is an error of the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUES += [[None], ["a"], {"a": 1}, "\x1b[31m", -(10**30), [[]], "1e5", 2**63]
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value, by the keys and indices that lead there."""
+    """Yield every place in a JSON value, by the keys and indices that lead there."""
     if place:
         yield place
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
@@ -35,7 +35,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def damaged(document: Any, chance: random.Random) -> Any:
-    """A copy with one or two values removed or replaced."""
+    """Draw a copy with one or two values removed or replaced."""
     copied = copy.deepcopy(document)
     for _ in range(chance.choice([1, 1, 2])):
         *way, last = chance.choice(list(places(copied)))
@@ -51,7 +51,7 @@ def damaged(document: Any, chance: random.Random) -> Any:
 
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_damaged_file_is_an_error_of_the_report_or_is_shown(tmp_path: Path, *, earlier: bool) -> None:
-    """Whatever a file holds, a person gets a sentence that names the file, or the summary; never a traceback."""
+    """Any JSON in the file leads to a sentence that names the file, or to the summary, never to a traceback."""
     recorded(
         tmp_path,
         [{"loss": 1.0 / (1 + epoch), "val_loss": 1.0 + epoch} for epoch in range(4)],

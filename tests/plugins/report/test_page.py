@@ -25,7 +25,7 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5, "accuracy": i / 
 
 @attrs.define
 class Page(HTMLParser):
-    """What a browser would find on the page, as far as the tests ask."""
+    """The parts of a page that the tests check, as a browser would find them."""
 
     tags: list[tuple[str, dict[str, str | None]]] = attrs.field(factory=list)
     open: list[str] = attrs.field(factory=list)
@@ -83,14 +83,14 @@ def check_is_safe(html: str) -> Page:
 
 @pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
 def test_a_page_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
-    """Whatever was logged, there is a safe page with a heading for each part."""
+    """Any run has a safe page with a heading for each part."""
     page = check_is_safe(recorded(tmp_path, epochs, asked=len(epochs) + 1).page())
     for heading in ("Curves", "Decisions", "Checkpoints", "Time", "Errors", "Plugins", "Environment"):
         assert heading in page.headings
 
 
 def test_names_from_the_run_are_text(tmp_path: Path) -> None:
-    """The names of metrics and plugins, reasons, errors and parameters appear as text, whatever is in them."""
+    """The names of metrics and plugins, reasons, errors and parameters appear as text, whatever they contain."""
 
     class Broken:
         role = "observer"
@@ -175,7 +175,7 @@ def test_charts_take_the_colours_of_the_page(tmp_path: Path) -> None:
 
 
 def test_a_legend_of_what_is_drawn(tmp_path: Path) -> None:
-    """The legend has only what a chart shows: no validation, best epoch, stop or change of the rate that is not drawn."""
+    """The legend has only items that a chart shows, of validation, the best epoch, the stop and changes of the rate."""
 
     def keys(report: RunReport) -> list[str]:
         found = re.search(r'<ul class="legend">.*?</ul>', report.page(), re.DOTALL)
@@ -211,7 +211,7 @@ def test_the_picture_of_the_model_is_within(tmp_path: Path) -> None:
 
 
 def test_why_there_is_no_picture_of_the_model(tmp_path: Path) -> None:
-    """The page has the reason."""
+    """If there is no picture of the model, the page has the reason."""
     assert "No picture: there is no picture of the model" in recorded(tmp_path, LOSSES[:1], graph="png").page()
 
 

@@ -1,4 +1,4 @@
-"""The report's picture: what is drawn, and that anything can be."""
+"""The report's picture: every run can be drawn, with its curves and marks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9
 
 @pytest.mark.parametrize("epochs", ODD.values(), ids=ODD)
 def test_a_picture_of_any_run(tmp_path: Path, epochs: Epochs) -> None:
-    """Whatever was logged, there is an SVG that parses and a PNG, neither of them huge."""
+    """Any run has an SVG that parses and a PNG, neither of them huge."""
     report = recorded(tmp_path, epochs, [Stops(at=1)], asked=len(epochs) + 1)
     svg = report.picture("svg")
     assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own
@@ -50,7 +50,7 @@ def test_curves_have_every_observation(tmp_path: Path) -> None:
 
 
 def test_a_gap_does_not_break_the_line(tmp_path: Path) -> None:
-    """A metric that is observed every fifth epoch is a line through what was observed, with a dot for each."""
+    """A metric that is observed every fifth epoch is a line through its observations, with a dot for each."""
     ((_, svg), *_) = curves(recorded(tmp_path, ODD["gaps"]))
     assert points(svg, "validation")[0] == 3
     assert len(re.findall("<use", svg)) >= 15 + 3

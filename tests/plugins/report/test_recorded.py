@@ -1,4 +1,4 @@
-"""Recorded runs: what each log tells, which logs are of one run, and what no log may hold."""
+"""Recorded runs: how each log is read, which logs belong to one run, and which content is refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rows(run: RecordedRun) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("every", [None, 2])
 def test_all_of_our_logs_tell_the_same(tmp_path: Path, every: int | None) -> None:
-    """The metrics, epochs, steps and rates of each observation, by steps too. TensorBoard has all training of an epoch's end."""
+    """All our logs give the same metrics, epochs, steps and rates of each observation, also by steps."""
     record(tmp_path, [1.0, 0.5, 0.75, 0.25], TensorBoard(tmp_path / "board"), every=every)
     ours = [rows(read_run(tmp_path / name)) for name in ("run.json", "log.jsonl", "log.csv")]
     assert ours[0] == ours[1] == ours[2]
@@ -67,7 +67,7 @@ def test_all_of_our_logs_tell_the_same(tmp_path: Path, every: int | None) -> Non
 
 
 def test_a_run_with_several_logs_counts_once(tmp_path: Path) -> None:
-    """The log that tells most is read. Another run, and another log of the same kind, are runs of their own."""
+    """Of several logs of one run the one with most information is read. Other runs, and logs of the same kind, are separate."""
     record(tmp_path / "first", LOSSES, EarlyStopping(patience=2), TensorBoard(tmp_path / "first" / "board"))
     record(tmp_path / "second", LOSSES)
     write(tmp_path / "third.csv", (tmp_path / "second" / "log.csv").read_text())
@@ -85,7 +85,7 @@ def test_a_run_with_several_logs_counts_once(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_a_run_is_read_too(tmp_path: Path) -> None:
-    """Outcome, reasons, parameters, the epochs that were asked for, durations, and the best observation."""
+    """A recorded run has the outcome, reasons, parameters, the epochs to train, durations, and the best observation."""
     record(tmp_path, [3.0, 1.0, 2.0, 2.5, 4.0], EarlyStopping(patience=2))
     run = read_run(tmp_path)
     assert (run.outcome, run.epochs, run.monitor) == ("stopped", 5, "val_loss")
@@ -102,7 +102,7 @@ def test_what_is_known_of_a_run_is_read_too(tmp_path: Path) -> None:
 
 
 def test_nan_is_a_value_and_an_empty_cell_is_none(tmp_path: Path) -> None:
-    """In each log, so that patience counts the one and not the other."""
+    """In each log NaN is a value and an empty cell is not, so that patience counts the one and not the other."""
     expected = [{"loss": 0.5, "val_loss": math.nan}, {"loss": 0.25}, {"loss": math.nan, "val_loss": math.inf}]
     logs = {
         "a.csv": "epoch,loss,val_loss\n0,0.5,nan\n1,0.25,\n2,NaN,inf\n",
@@ -141,7 +141,7 @@ LIGHTNING = """epoch,lr-SGD,step,train_loss_epoch,train_loss_step,val_loss
 
 
 def test_lightnings_rows_of_a_moment_are_one_observation(tmp_path: Path) -> None:
-    """Its steps count from zero, its rates have rows of their own, and training between evaluations belongs to the next."""
+    """Lightning counts steps from zero, has separate rows for rates, and training between evaluations belongs to the next."""
     run = read_run(write(tmp_path / "metrics.csv", LIGHTNING))
     assert run.format == "Lightning CSVLogger"
     assert rows(run) == [
@@ -153,7 +153,7 @@ def test_lightnings_rows_of_a_moment_are_one_observation(tmp_path: Path) -> None
 
 
 def trainer_state(steps: int) -> dict[str, Any]:
-    """What Transformers writes after N steps, if four are an epoch and every second is evaluated."""
+    """Return what Transformers writes after N steps, if four are an epoch and every second is evaluated."""
     log: list[dict[str, Any]] = []
     for step in range(1, steps + 1):
         log.append({"epoch": step / 4, "step": step, "loss": 1 / step, "grad_norm": 1.0, "learning_rate": 0.5})
@@ -163,7 +163,7 @@ def trainer_state(steps: int) -> dict[str, Any]:
 
 
 def test_transformers_states_of_one_run_count_once(tmp_path: Path) -> None:
-    """Each checkpoint has one: the longest is read. An evaluation has what training has logged since the one before."""
+    """Of the states in the checkpoints the longest is read. An evaluation has the metrics of training since the one before."""
     for steps in (4, 8):
         (tmp_path / f"checkpoint-{steps}").mkdir()
         write(tmp_path / f"checkpoint-{steps}" / "trainer_state.json", trainer_state(steps))
@@ -175,7 +175,7 @@ def test_transformers_states_of_one_run_count_once(tmp_path: Path) -> None:
 
 
 def test_a_log_beside_the_checkpoints_that_hold_transformers_states_is_of_the_same_run(tmp_path: Path) -> None:
-    """The state tells most, and lies deeper: in the directory of the run's checkpoints, as Trainer has it, or one below."""
+    """A log is of the run whose checkpoints in its directory, or one below, hold Transformers' states: those are read."""
     for saved in ("checkpoint-8", "checkpoints/step-00000008"):
         run = tmp_path / saved.replace("/", "-")
         (run / saved).mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_a_log_beside_the_checkpoints_that_hold_transformers_states_is_of_the_sa
 
 
 def test_the_result_of_boosters_is_read(tmp_path: Path) -> None:
-    """A round is an epoch; metrics are named by their data, as in the adapters."""
+    """In the results of boosters a round is an epoch, and metrics are named for their data, as in the adapters."""
     run = read_run(write(tmp_path / "e.json", {"train": {"rmse": [2, 1]}, "valid": {"rmse": [3.0, 2.5]}}))
     assert rows(run) == [
         (0, 1, False, {"train-rmse": 2.0, "valid-rmse": 3.0}, None),
@@ -196,7 +196,7 @@ def test_the_result_of_boosters_is_read(tmp_path: Path) -> None:
 
 
 def test_a_history_is_read_as_pandas_and_keras_write_it(tmp_path: Path) -> None:
-    """As columns, with the numbers of the epochs beside them, or as a table of pandas."""
+    """A history is read as columns, with the numbers of the epochs beside them, or as a table of pandas."""
     plain = {"loss": [2.0, 1.0], "learning_rate": [0.5, 0.25]}
     table = {name: {str(i): value for i, value in enumerate(values)} for name, values in plain.items()}
     for content in (plain, {"epoch": [0, 1], "history": plain}, table):
@@ -205,7 +205,7 @@ def test_a_history_is_read_as_pandas_and_keras_write_it(tmp_path: Path) -> None:
 
 
 def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
-    """Each run that was not deleted; a metric `epoch` tells epochs, and steps from 0 on are epochs; parameters are the config."""
+    """Each run that was not deleted is read; its epochs are a metric `epoch`, else steps from 0 on; parameters are the config."""
     path = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(path)) as store:
         store.executescript(
@@ -240,7 +240,7 @@ def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
 
 
 def test_a_file_with_several_runs_of_jsonlog_has_each(tmp_path: Path) -> None:
-    """A run that follows the end of another is a run of its own."""
+    """Epochs after the end of a run in a file of JSONLog are another run."""
     path = tmp_path / "log.jsonl"
     for losses in ([1.0, 2.0], [3.0]):
         with Loop([JSONLog(path, append=True)], epochs=len(losses)) as loop:
@@ -293,7 +293,7 @@ ROWS = '{"event": "epoch", "epoch": 0, "step": 1, "metrics": {"loss": 1.0}}\n'
     ],
 )
 def test_what_is_no_log_of_a_run_is_refused(tmp_path: Path, name: str, content: object, message: str) -> None:
-    """The error names the file, and the line where there are lines."""
+    """The error names the file and, if it has lines, the line."""
     path = write(tmp_path / name, content)
     with pytest.raises(RecordedError) as raised:
         read_run(path)
@@ -302,7 +302,7 @@ def test_what_is_no_log_of_a_run_is_refused(tmp_path: Path, name: str, content: 
 
 
 def test_other_things_than_logs_are_refused_too(tmp_path: Path) -> None:
-    """What does not exist, a folder without logs, a pipe, bytes that are no text, and a database of something else."""
+    """A missing path, a folder without logs, a pipe, bytes that are not text, and another database are refused."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "bytes.csv").write_bytes(b"epoch,loss\n0,\xff\n")
     with closing(sqlite3.connect(tmp_path / "other.db")) as store:
@@ -324,7 +324,7 @@ def test_other_things_than_logs_are_refused_too(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_too_long_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gigabyte is more than any log has, and would take several of memory."""
+    """A log that is too long is refused before it is read: a gigabyte would take several of memory."""
     with (tmp_path / "log.csv").open("wb") as file:
         file.write(b"epoch,loss\n")
         file.truncate(2**30)
@@ -336,7 +336,7 @@ def test_a_log_that_is_too_long_is_refused_before_it_is_read(tmp_path: Path, mon
 
 
 def test_a_damaged_log_in_a_folder_is_told_and_the_others_are_read(tmp_path: Path) -> None:
-    """If the caller wants that; by default it is raised. Files that are no logs are skipped, also hidden ones and pipes."""
+    """The error of a damaged log goes to `on_error`, by default it is raised; hidden files, pipes and others are skipped."""
     write(tmp_path / "good.csv", "epoch,loss\n0,1\n")
     write(tmp_path / "bad.csv", "epoch,loss\n0\n")
     write(tmp_path / "notes.json", {"version": 3})
@@ -351,7 +351,7 @@ def test_a_damaged_log_in_a_folder_is_told_and_the_others_are_read(tmp_path: Pat
 
 
 def test_what_a_rule_leaves_out_is_noted(tmp_path: Path) -> None:
-    """A last line that is cut, epochs that are missing, and those before the first."""
+    """A run has notes on an incomplete last line, on missing epochs, and on those before the first."""
     run = read_run(write(tmp_path / "a.csv", "epoch,loss\n2,1\n4,0.5\n5,0.12"))
     assert [one.epoch for one in run.observations()] == [2, 4]
     assert [note.removeprefix(f"{tmp_path}/") for note in run.notes] == [
@@ -369,7 +369,7 @@ def test_what_a_rule_leaves_out_is_noted(tmp_path: Path) -> None:
     st.sampled_from(["", "epoch,step,loss\n", ROWS, '{"loss": [']),
 )
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: str, head: str) -> None:
-    """No other error comes of it, and each row that is read has an epoch and numbers."""
+    """Any file is read or refused without another error, and each row that is read has an epoch and numbers."""
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_text(head + content)
     try:
@@ -381,7 +381,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.Te
 
 
 def test_metrics_of_a_program_are_a_run_too() -> None:
-    """Columns, rows, a history and a recorded run; anything else is refused, with what it should be."""
+    """Columns, rows, a history and a recorded run are accepted; anything else is refused with what was expected."""
     columns = {"loss": [2, 1.5, 1.0], "val_loss": [3.0, None, 2.0], "learning_rate": [0.5, 0.5, 0.25]}
     listed = [
         {"loss": 2.0, "val_loss": 3.0, "learning_rate": 0.5},

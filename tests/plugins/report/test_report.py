@@ -32,7 +32,7 @@ LOSSES = [{"loss": 1.0, "val_loss": value} for value in (0.9, 0.5, 0.7, 0.6, 0.8
 
 
 def saved(directory: Path) -> dict[str, Any]:
-    """The file as strict standard JSON."""
+    """Return the content of the file, which must be standard JSON."""
     found: dict[str, Any] = json.loads((directory / "run.json").read_text(), parse_constant=pytest.fail)
     return found
 
@@ -51,7 +51,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, epochs: Epochs) -> Non
 
 
 def test_the_outcome_and_every_decision(tmp_path: Path) -> None:
-    """The report has who stopped the run and why, what changed the learning rate, and the rate before each change."""
+    """The report has each vote to stop with plugin and reason, each change of the learning rate, and the rate before it."""
     plugins = [EarlyStopping(patience=3), ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0.0)]
     report = recorded(tmp_path, LOSSES, plugins, asked=20)
     assert report.outcome == "stopped"
@@ -180,7 +180,7 @@ def test_an_actor_that_fails_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
-    """A complete report exists from the start of the run; while its lock is held it says that the run is running."""
+    """A complete report exists from the start of the run. It shows the run as running while its lock is held, then as killed."""
     clock = Clock()
     seen = []
 
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_has_one(tmp_path: Path) -> None:
     assert [(report.outcome, report.status) for report in seen] == [("running", "running")] * 5
     # The clock stands still, so no other epoch is written.
     assert [len(report.history) for report in seen] == [0, 1, 1, 1, 1]
-    assert "it is running" in seen[0].why()[0]
+    assert "it is still training; this" in seen[0].why()[0]
     (tmp_path / "run.json").write_text(seen[1].dumps())
     killed = RunReport.read(tmp_path)
     assert (killed.outcome, killed.status) == ("running", "killed")
@@ -217,7 +217,7 @@ def test_how_often_it_is_written(tmp_path: Path) -> None:
 
 
 def test_parameters_of_every_plugin(tmp_path: Path) -> None:
-    """The report has the parameters of each plugin, by its name, as they were given."""
+    """The report has the parameters of each plugin, by its name."""
     report = recorded(tmp_path, LOSSES, [("patient", EarlyStopping(patience=40))])
     assert list(report.plugins) == ["patient", "report"]
     assert report.plugins["patient"]["patience"] == 40
@@ -329,7 +329,7 @@ def test_a_resumed_run_continues_its_report(tmp_path: Path) -> None:
 
 
 def test_a_run_that_had_no_report_before(tmp_path: Path) -> None:
-    """Epochs from before the plugin was added have no duration, and later ones their own; the rates are in the history."""
+    """Epochs from before the plugin was added have no duration, and later ones have one; the rates are in the history."""
     checkpoint = Checkpoint(tmp_path / "checkpoints")
     with Loop([checkpoint], epochs=2, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
@@ -362,7 +362,7 @@ class Draws(ScriptedTrainee):
 
 
 def test_the_picture_of_the_model(tmp_path: Path) -> None:
-    """If asked for, the picture is drawn once and saved beside the report, which names it."""
+    """With graph='png' the picture is drawn once and saved beside the report, which names it."""
     trainee = Draws()
     report = recorded(tmp_path, LOSSES, trainee=trainee, graph="png", interval=0)
     assert report.graph is not None

@@ -52,7 +52,7 @@ def test_a_live_run_is_followed_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_nan_is_shown(tmp_path: Path) -> None:
-    """And a metric that an observation does not have is not."""
+    """A value of NaN is shown, and a metric that an observation lacks is not."""
     stream = io.StringIO()
     with Loop([Report(tmp_path, interval=0, summary=False)], epochs=2) as loop:
         for epoch in loop.epochs():
@@ -65,7 +65,7 @@ def test_a_value_that_is_nan_is_shown(tmp_path: Path) -> None:
 def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, reads: bool
 ) -> None:
-    """If the run writes its end between the reading of the record and the look at its lock, the end counts."""
+    """If the run writes its end after the record was read and before its lock is checked, the end counts."""
     loop = Loop([Report(tmp_path, interval=0, summary=False)], epochs=1)
 
     def ends(path: Path) -> bool | None:
@@ -82,7 +82,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(
 
 
 def test_in_a_terminal_the_summary_stays_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal shows the summary alone, and nothing in it controls the terminal but what replaces it."""
+    """A terminal shows the summary alone, and the only control characters are those that replace it."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     with Loop([Report(tmp_path, summary=False, config={"\x1b[31mred": "\x9b2J"})], epochs=1) as loop:
@@ -96,7 +96,7 @@ def test_in_a_terminal_the_summary_stays_in_place(tmp_path: Path, monkeypatch: p
 
 
 def test_a_killed_run_is_told_from_a_live_one(tmp_path: Path) -> None:
-    """The process that trains holds the lock of the file, also for another process; a process that was killed holds none."""
+    """A live run is one whose process holds the lock of the file, as other processes see; a killed process holds none."""
     script = (
         "import sys\nfrom hookcore_adapters.loop import Loop\nfrom hookcore_plugins import Report\n"
         "with Loop([Report(sys.argv[1], summary=False)], epochs=9) as loop:\n"

@@ -7,14 +7,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import numpy as np
+from google.protobuf import text_format
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util.tensor_util import make_ndarray
 
 from hookcore.trainee import Node
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 
 Logged: TypeAlias = dict[str, list[tuple[int, Any]]]
 """By tag, the step and value of each event, in the order in which TensorBoard reads them."""
+EVERYTHING: Final[dict[str, Any]] = {
+    "update_freq": 2,
+    "histogram_freq": 1,
+    "images": True,
+    "embeddings_freq": 1,
+    "embeddings_metadata": ["the", "of", "and", "a"],
+    "activations": True,
+    "gradients": True,
+}
+"""The parameters of a `TensorBoard` that writes all it can."""
 
 
 def read(directory: Path) -> Logged:
@@ -45,6 +57,11 @@ def read(directory: Path) -> Logged:
                 else:
                     found[value.tag].append((event.step, _plain(make_ndarray(value.tensor).tolist())))
     return dict(found)
+
+
+def both(log_dir: Path) -> dict[str, Logged]:
+    """Return what `read` finds in each of the two directories."""
+    return {run: read(log_dir / run) for run in ("train", "validation")}
 
 
 def _session(content: bytes) -> Any:
@@ -71,6 +88,13 @@ def scalars(directory: Path) -> Logged:
     return {
         tag: [(event.step, _plain(event.value)) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
     }
+
+
+def tables(directory: Path) -> dict[str, str]:
+    """Return the projector's list, and every file that it names."""
+    config = text_format.Parse((directory / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    named = {path for entry in config.embeddings for path in (entry.tensor_path, entry.metadata_path) if path}
+    return {"": str(config), **{path: (directory / path).read_text() for path in named}}
 
 
 def single(value: float) -> Any:
@@ -158,4 +182,22 @@ def train(
                 loop.log(loss=values[epoch] + 1 / trainee.step)
             with loop.evaluation():
                 loop.log(loss=values[epoch])
+    return loop.run
+
+
+def train_by_steps(
+    plugins: Sequence[object], *, trainee: Any = None, fail: tuple[int, BaseException] | None = None, resume: Resume = False
+) -> Run:
+    """Run a loop of two epochs of three batches that evaluates after steps 2, 4 and 6; at `fail` a step raises an error."""
+    trainee = Visible() if trainee is None else trainee
+    with Loop(plugins, epochs=2, trainee=trainee, validation_data=[[1.0, 2.0]] * 40, resume=resume) as loop:
+        for _ in loop.epochs():
+            for _batch in loop.batches(range(3)):
+                step = trainee.step = loop.run.progress.step + 1
+                if fail is not None and fail[0] == step:
+                    raise fail[1]
+                loop.log(loss=float(step))
+                if loop.every(2):
+                    with loop.evaluation():
+                        loop.log(loss=step / 8)
     return loop.run

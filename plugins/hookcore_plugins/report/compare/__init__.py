@@ -1,4 +1,4 @@
-"""Compare recorded runs: a table in the terminal, a page with their curves, and the same as JSON or CSV."""
+"""Compare recorded runs: as a table in the terminal, as a page with their curves, and as JSON or CSV."""
 
 from __future__ import annotations
 

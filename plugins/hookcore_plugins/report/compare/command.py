@@ -1,4 +1,4 @@
-"""`hookcore compare`: which run was best, when, why each ended, and in what they differ."""
+"""`hookcore compare`: rank runs, and show why each ended and in what they differ."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 from hookcore import HookcoreError
 
 
-@click.command(short_help="Rank runs by a metric, and show in what they differ.")
+@click.command(short_help="Compare runs: which was best, and how they differ.")
 @click.argument("runs", metavar="RUNS...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--metric", metavar="NAME", help="Rank by this metric; by default by what most runs monitor.")
-@click.option("--mode", type=click.Choice(["min", "max"]), help="Which value is better, if that is not known.")
+@click.option("--metric", metavar="NAME", help="Rank by this metric; by default the one that most runs monitor.")
+@click.option("--mode", type=click.Choice(["min", "max"]), help="Which value is better, if the metric's direction is unknown.")
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write one page with the curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of the table.")

@@ -1,4 +1,4 @@
-"""Compared runs that can be shown: as a table, as a page, in a notebook, and as CSV."""
+"""Show compared runs: as a table, as a page, in a notebook, and as CSV."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Comparison(Ranking):
-    """Recorded runs, the best first: those without a best value come last.
+    """Recorded runs, the best first; those without a best value come last.
 
-    Iterate over it for a `Compared` for each run. In a notebook it shows as the page: the table and the curves.
+    Iterating over it yields a `Compared` for each run. A notebook shows it as the page, with the table and the curves.
     """
 
     def csv(self) -> str:
-        """Return the rows as CSV, each difference in a column of its own. Spreadsheets take no text in it for a formula."""
+        """Return the rows as CSV, with a column for each difference. Spreadsheets take no text in it for a formula."""
         from hookcore_plugins.report.compare.spreadsheet import csv_of
 
         return csv_of(self)

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.recorded import RecordedRun
 
 _OWN: Final = frozenset({"clock", "deadline", "directory", "log_dir", "now", "path", "stream"})
-"""Parameters that each run has its own of, and that say nothing about what was trained."""
+"""Parameters that differ in each run, and do not affect training."""
 _SHORT_COMMIT: Final = 10
 _RATE: Final = "learning rate"
 
 
 def differing(runs: Sequence[RecordedRun]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of what differs between `runs`, the configuration first, and what each run has of it.
+    """Return the names of the values in which `runs` differ, the configuration first, and each run's values by name.
 
-    A run whose log tells of no configuration does not make one differ, and likewise for parameters. What a run lacks differs
-    from what another has; of a plugin that only some have, those parameters that are not at their defaults.
+    A run whose log has no configuration is left out when configurations are compared, and likewise for parameters. A value that
+    one run has and another lacks is a difference; in a plugin that only some runs have, only parameters that are not at their
+    defaults are.
     """
     kinds = [[_config(run) for run in runs], [_parameters(run) for run in runs], [_surroundings(run) for run in runs]]
     chosen = [set(_chosen(run)) for run in runs]
@@ -47,14 +48,14 @@ def differing(runs: Sequence[RecordedRun]) -> tuple[list[str], list[dict[str, An
 
 
 def _is_same(own: Mapping[str, Any], name: str, other: str) -> bool:
-    """Return whether a run has the same number under both names, to the 32 bits of most frameworks, or has neither."""
+    """Return whether a run has the same number under both names, compared as 32-bit floats, or has neither."""
     values = own.get(name), own.get(other)
     are_numbers = all(isinstance(value, int | float) for value in values)
     return math.isclose(values[0], values[1], rel_tol=1e-6) if are_numbers else values[0] == values[1]  # type: ignore[arg-type]
 
 
 def _counts(name: str, values: Sequence[Mapping[str, Any]], chosen: Sequence[set[str]]) -> bool:
-    """Return whether it is a difference that some runs have `name` and the others have not."""
+    """Return whether runs that have `name` differ from those that lack it."""
     return any(
         name in known and (name in mine or "." not in name or not mine) for known, mine in zip(values, chosen, strict=True)
     )
@@ -74,7 +75,7 @@ def _parameters(run: RecordedRun) -> dict[str, Any]:
 
 
 def _chosen(run: RecordedRun) -> list[str]:
-    """Return the names of all that the run was given: its configuration, and the parameters that are not at their defaults."""
+    """Return the names of what the run was given: its configuration, and parameters that are not at their defaults."""
     chosen = None if run.record is None else run.record.chosen_parameters
     return [*_config(run), *(f"{plugin}.{name}" for plugin, names in (chosen or {}).items() for name in names)]
 

@@ -1,4 +1,4 @@
-"""Show a comparison as one HTML page with the curves of all runs, drawn by a script of the page's own."""
+"""Show a comparison as one HTML page with the curves of all runs, which a script in the page draws."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.compare.ranking import Compared, Ranking
 
 _MOST_METRICS: Final = 13
-"""The most charts: the metric that ranks the runs, and the next that most runs have."""
+"""The most charts: of the metric that ranks the runs, and of those that most runs have."""
 _MOST_NUMBERS: Final = 1_000_000
-"""About how many values a page has at most, which are 10 MB; of longer runs it has every n-th row."""
+"""About the most values of a page, which are 10 MB. Of longer runs it has every n-th row."""
 _LONGEST: Final = 300
 _FRAME_HEIGHT: Final = 720  # pixels
 
 
 def page(comparison: Ranking) -> str:
-    """Return the page. It loads nothing, and its policy lets no other script run, whatever is in a run's names."""
+    """Return the page. It loads nothing, and its policy lets no other script run, whatever the names in a run contain."""
     files = resources.files("hookcore_plugins.report.compare") / "templates"
     text, style, script = ((files / f"compare.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -34,7 +34,7 @@ def page(comparison: Ranking) -> str:
         "TITLE": html.escape(format_count(len(comparison), "run") + " compared"),
         "STYLE": style,
         "POLICY": f"sha256-{digest}",
-        # Within a script element only `<` can end it or begin a comment; JSON may have it as an escape.
+        # Only `<` can end a script element or begin a comment in it, and JSON can escape it.
         "DATA": json.dumps(_data(comparison), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "SCRIPT": script,
     }
@@ -43,7 +43,7 @@ def page(comparison: Ranking) -> str:
 
 
 def frame(comparison: Ranking) -> str:
-    """Return the page within a frame, for a notebook: its script reaches nothing outside of it."""
+    """Return the page within a frame, for a notebook: its script reaches nothing outside of the frame."""
     return (
         f'<iframe srcdoc="{html.escape(page(comparison))}" sandbox="allow-scripts" title="{len(comparison)} runs compared" '
         f'style="width: 100%; height: {_FRAME_HEIGHT}px; border: 0"></iframe>'
@@ -119,7 +119,7 @@ def _epochs(row: Compared) -> list[float]:
 
 
 def _number(value: float) -> float | None:
-    """Return a value with the digits that a curve shows; None for what it does not show."""
+    """Return `value` rounded to the digits that a curve can show; None if it is not finite."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 

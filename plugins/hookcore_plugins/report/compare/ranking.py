@@ -1,4 +1,4 @@
-"""What runs have in common and in what they differ, as data: the one metric that ranks them, and a row for each run."""
+"""Compare runs as data: choose the metric that ranks them, and make a row for each run."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Compared:
-    """One run among those that are compared."""
+    """One of the compared runs."""
 
     run: RecordedRun
     name: str
-    """Its name, without what all names have in common."""
+    """Its name, without the part that all names share."""
     metric: str | None
-    """What the run calls the metric that ranks the runs; None if it has no such metric."""
+    """The run's name for the metric that ranks the runs; None if it has no such metric."""
     best: Best | None
     last: float
-    """The latest value of the metric, NaN if it has no value of it."""
+    """The latest value of the metric, NaN if it was never observed."""
     differs: dict[str, Any]
-    """What it has of the parameters and configuration in which the runs differ, by name."""
+    """Its values of the parameters and the configuration in which the runs differ, by name."""
 
     @property
     def status(self) -> str | None:
-        """How it ended, or that it is running or was killed; None if its log does not tell."""
+        """The outcome, `running` or `killed`; None if the log does not have it."""
         return self.run.outcome if self.run.record is None else self.run.record.status
 
     @property
     def why(self) -> str:
-        """Why it ended; empty if its log does not tell."""
+        """Why it ended; empty if the log does not have it."""
         return "; ".join(self.run.why)
 
     @property
@@ -56,7 +56,7 @@ class Compared:
 
     @property
     def duration(self) -> float | None:
-        """How many seconds it took, or it is from its first observation to its last; None if its log has no times."""
+        """How many seconds it took, or those from its first observation to its last; None if the log has no times."""
         known = [seconds for seconds in self.run.seconds if seconds is not None]
         return known[-1] if self.run.duration is None and known else self.run.duration
 
@@ -81,9 +81,9 @@ class Compared:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Ranking:
-    """Recorded runs, the best first: those without a best value come last.
+    """Recorded runs, the best first; those without a best value come last.
 
-    Iterate over it for a `Compared` for each run.
+    Iterating over it yields a `Compared` for each run.
     """
 
     rows: tuple[Compared, ...]
@@ -99,9 +99,10 @@ class Ranking:
     def read(cls, paths: Iterable[str | os.PathLike[str]], metric: str | None = None, mode: Mode | None = None) -> Self:
         """Read the runs that are recorded at `paths`, files and directories, which are searched.
 
-        `metric` ranks them; by default it is what most of them monitor, or the loss of validation. Runs of other frameworks may
-        call it otherwise, as in `eval_loss` for `val_loss`. `mode` is its direction, if that is not known. A damaged log in a
-        directory is left out. Raises `ReportError` if there is no run, no run has the metric, or its direction is unknown.
+        `metric` ranks them; by default it is the one that most of them monitor, or the loss of validation. In runs of other
+        frameworks it may have another name, as in `eval_loss` for `val_loss`. `mode` is its direction, if that is unknown. A
+        damaged log in a directory is left out. Raises `ReportError` if there is no run, no run has the metric, or its direction
+        is unknown.
         """
         errors: list[RecordedError] = []
         try:
@@ -114,7 +115,7 @@ class Ranking:
     def of(
         cls, runs: Sequence[RecordedRun], metric: str | None = None, mode: Mode | None = None, *, left_out: Sequence[str] = ()
     ) -> Self:
-        """Compare `runs`. The other arguments, and what is raised, are those of `read`."""
+        """Compare `runs`. The other arguments and the errors are those of `read`."""
         chosen = metric or _common_metric(runs)
         own = [None if chosen is None else _called(run, chosen) for run in runs]
         if metric is not None and not any(own):
@@ -149,7 +150,7 @@ class Ranking:
 
     @property
     def by(self) -> str:
-        """What ranks the runs, in words."""
+        """The order of the runs, in words."""
         if self.mode is None:
             return "they have no metric in common whose direction is known, so they are in order of their names"
         return f"by {self.metric}, {'smaller' if self.mode == 'min' else 'larger'} is better"
@@ -165,13 +166,13 @@ class Ranking:
 
 
 def _common_metric(runs: Sequence[RecordedRun]) -> str | None:
-    """Return the metric that most runs monitor or would by default; of several the first."""
+    """Return the metric that most runs monitor or would by default; if several are equally common, the first."""
     own = [name for run in runs if (name := _own_metric(run)) is not None]
     return Counter(own).most_common(1)[0][0] if own else None
 
 
 def _own_metric(run: RecordedRun) -> str | None:
-    """Return the metric that counts in one run: its monitor, the loss of validation, any of validation, the loss, or any."""
+    """Return the metric that counts in one run: the monitor, else the loss or another metric of validation, else any."""
     names = run.metric_names
     losses = [f"{prefix}loss" for prefix in names.validation]
     validation = [name for name in run.history if names.is_validation(name)]
@@ -181,7 +182,7 @@ def _own_metric(run: RecordedRun) -> str | None:
 
 
 def _called(run: RecordedRun, metric: str) -> str | None:
-    """Return what the run calls `metric`: its name, or that of the same metric of validation or training in its framework."""
+    """Return the run's name for `metric`, which may be that of its framework for the same metric of validation or training."""
     if metric in run.history:
         return metric
     plain, of_validation = run.metric_names.plain(metric), run.metric_names.is_validation(metric)
@@ -202,7 +203,7 @@ def _last(values: Sequence[float]) -> float:
 
 
 def _rank(mode: Mode | None) -> Callable[[Compared], tuple[bool, float, str]]:
-    """Return the key that sorts rows: the best first, those without a best last, and equal ones by name."""
+    """Return the key by which rows are sorted: the best first, those without a best value last, and equal ones by name."""
 
     def key(row: Compared) -> tuple[bool, float, str]:
         value = 0.0 if row.best is None else -row.best.value if mode == "max" else row.best.value
@@ -212,7 +213,7 @@ def _rank(mode: Mode | None) -> Callable[[Compared], tuple[bool, float, str]]:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Return `names` without the directories that all are in, and without the file name that all have."""
+    """Return `names` without the directories that all share, and without the file name if all share that."""
     if len(names) < 2:  # noqa: PLR2004 - one name has nothing in common
         return [Path(name).name or name for name in names]
     paths = [Path(name).parts for name in names]

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 1000
 _FORMULA: Final = ("=", "+", "-", "@")
-"""How a text begins that a spreadsheet would compute."""
+"""The characters with which a spreadsheet's formula begins."""
 
 
 def csv_of(comparison: Ranking) -> str:
-    """Return a line for each run, beneath a header. A text that a spreadsheet would take for a formula has a `'` before it."""
+    """Return a header and a line for each run. A text that a spreadsheet would take for a formula gets a `'` before it."""
     rows = [row.as_dict() for row in comparison]
     own = [name for name in rows[0] if name != "differs"] if rows else []
     stream = io.StringIO()

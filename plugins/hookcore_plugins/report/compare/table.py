@@ -26,7 +26,7 @@ _LONGEST_NAME: Final = 60
 _LONGEST_VALUE: Final = 24
 _SHORTEST_NAME: Final = 12
 _WHY: Final = 40
-"""The fewest columns of a terminal that the reason gets beside the rest."""
+"""The least width, in columns of the terminal, for a reason in the same line."""
 _LONGEST_REASON: Final = 300
 _INDENT: Final = "    "
 _BAD: Final = frozenset({"failed", "interrupted", "preempted", "killed"})
@@ -35,7 +35,7 @@ _BAD: Final = frozenset({"failed", "interrupted", "preempted", "killed"})
 def show(comparison: Ranking, stream: TextIO | None = None) -> None:
     """Print the table to `stream`, by default the standard output.
 
-    If the terminal is too narrow for a row in one line, what differs and the reason follow beneath each run.
+    If the terminal is too narrow for a row in one line, the differences and the reason follow beneath each run.
     """
     from rich.console import Console
 
@@ -57,7 +57,7 @@ def text_of(comparison: Ranking, width: int = 120) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a parameter's value in a line that is not long."""
+    """Return a parameter's value as one short line."""
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:.6g}"
     return printable(value if isinstance(value, str) else state.dumps(value), _LONGEST_VALUE)
@@ -68,10 +68,10 @@ class _Layout:
     """The texts of the table, and how wide each column is."""
 
     cells: list[list[str]]
-    """What `_COLUMNS` have, for each run."""
+    """For each run, the cells of `_COLUMNS`."""
     names: list[str]
     values: list[list[str]]
-    """What each run has of what `names` tell."""
+    """For each run, its values of `names`."""
     reasons: list[str]
 
     @property
@@ -84,7 +84,7 @@ class _Layout:
 
     @property
     def rest(self) -> int:
-        """How many columns of the terminal all but the reason take."""
+        """The width, in columns of the terminal, of a row without the reason."""
         return sum(width + _GAP for width in (*self.widths, *self.more_widths))
 
 
@@ -109,7 +109,7 @@ def _print(comparison: Ranking, console: Console) -> None:
 
 
 def _print_in_lines(comparison: Ranking, layout: _Layout, console: Console) -> None:
-    """Print one line for each run, with the reason in what is left of it."""
+    """Print one line for each run, with the reason in the space that is left."""
     left = console.width - layout.rest
     heads = [*_COLUMNS, *layout.names, "why" * any(layout.reasons)]
     widths = [*layout.widths, *layout.more_widths, left]
@@ -120,7 +120,7 @@ def _print_in_lines(comparison: Ranking, layout: _Layout, console: Console) -> N
 
 
 def _print_stacked(comparison: Ranking, layout: _Layout, console: Console) -> None:
-    """Print what each run is in a line, and beneath it what it has of the differences, and why it ended."""
+    """Print a line for each run, and beneath it the differences and the reason."""
     from rich.text import Text
 
     own = sum(width + _GAP for width in layout.widths)
@@ -148,7 +148,7 @@ def _print_line(console: Console, cells: Sequence[str], widths: Sequence[int], s
 
 
 def _length(text: str) -> int:
-    """Return how many columns `text` takes: letters of some scripts take two."""
+    """Return the width of `text` in columns of a terminal: letters of some scripts take two."""
     from rich.cells import cell_len
 
     return cell_len(text)

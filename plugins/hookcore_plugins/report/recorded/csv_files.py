@@ -1,9 +1,9 @@
 """Logs in CSV: `CSVLog`'s, Keras CSVLogger's, Lightning CSVLogger's, and others with a column `epoch`.
 
 * A row is an observation. Rows of the same epoch and step are one, if no two of them have the same metric: Lightning writes
-  training and validation in rows of their own. What training logs between evaluations belongs to the next one.
+  separate rows for training and validation. Metrics of training between two evaluations belong to the later one.
 * An empty cell, and `NA`, is a metric that was not produced. Any other cell must be a number; `nan` is one.
-* A last row without an end of its line may be cut within a number, and is left out.
+* A last row without a line end may be cut within a number, and is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OURS: Final = ("epoch", "step", "learning_rate")
 
 
 def is_log(head: str) -> bool:
-    """Return whether a file that begins so is a log in CSV."""
+    """Return whether a file with this beginning is a log in CSV."""
     return _separator(head.partition("\n")[0]) is not None
 
 
@@ -94,7 +94,7 @@ def read(path: Path, name: str) -> list[RecordedRun]:
     if lightning:
         rows = _carry_rates([attrs.evolve(row, step=None if row.step is None else row.step + 1) for row in rows])
     names = names_of(columns)
-    if lightning or columns[:1] != ["epoch"]:  # ours has observations already
+    if lightning or columns[:1] != ["epoch"]:  # in CSVLog's file each row is an observation already
         rows = at_evaluations(rows, names)
     history, seconds, notes = history_of(path, rows)
     if table.cut:
@@ -134,7 +134,7 @@ def _row(table: _Table, columns: Sequence[str], cells: Sequence[str]) -> Row:
 
 
 def _with_epochs(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """Give a row without an epoch, as Lightning writes for its learning rates, that of the next one, or of the one before."""
+    """Give a row without an epoch, as Lightning writes for learning rates, the epoch of the next row, else of the one before."""
     if all(row.epoch is None for row in rows):
         if any(row.step is None for row in rows):
             fail(path, "there are rows without an epoch and a step.")
@@ -148,14 +148,14 @@ def _with_epochs(path: Path, rows: Sequence[Row]) -> list[Row]:
 
 
 def _is_lightning(columns: Sequence[str], rows: Sequence[Row], path_rows: int) -> bool:
-    """Lightning sorts its columns, has a row for each kind of metrics, and counts steps from zero."""
+    """Return whether Lightning wrote it: sorted columns, a row for each kind of metric, and steps counted from zero."""
     if "step" not in columns or list(columns) != sorted(columns) or not rows:
         return False
     return path_rows > len(rows) or counts_from_zero(rows)
 
 
 def _carry_rates(rows: Sequence[Row]) -> list[Row]:
-    """Give each row the rate that was logged last, and drop those that have nothing else."""
+    """Give each row the rate that was logged last, and drop rows that have only a rate."""
     rate = None
     found = []
     for row in rows:

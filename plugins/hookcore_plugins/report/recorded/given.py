@@ -1,4 +1,4 @@
-"""Metrics that a program has at hand become a recorded run: columns such as Keras's `history.history`, or rows."""
+"""Make a recorded run of metrics in memory: of columns such as Keras's `history.history`, or of rows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def run_of(metrics: Any) -> RecordedRun:
 
     * a `RecordedRun`, or a path that `read_run` reads;
     * a run's `History`, such as `run.history`;
-    * a mapping of names to lists of numbers, one for each epoch, such as Keras's `history.history`; None if it was not produced;
-    * an iterable of mappings of names to numbers, one for each epoch, without what was not produced.
+    * a mapping of names to lists of numbers, one for each epoch, None for a metric that was not produced, such as Keras's
+      `history.history`;
+    * an iterable of mappings of names to numbers, one for each epoch, without metrics that were not produced.
 
     Numbers may be NumPy's, or tensors of one element. Raises `RecordedError` for a path, and `ParameterError` for anything else.
     """
@@ -54,7 +55,7 @@ def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ParameterError(
-            f"metrics must have as many values in each list, or the epochs are not known, got {lengths}. "
+            f"metrics must have as many values in each list, so that their epochs are known, got {lengths}. "
             "Put None for a metric that was not produced."
         )
     return [

@@ -1,10 +1,10 @@
 """Logs that are one JSON value: run.json, trainer_state.json of Transformers, Keras's History, and evals_result of boosters.
 
-* Keras's History: `json.dump(history.history, file)`, a list for each metric; also `history.epoch` beside it, and the table that
-  pandas makes of it. Lists of different lengths are refused: they do not tell which epochs were validated.
+* Keras's History: `json.dump(history.history, file)`, a list for each metric, also with `history.epoch` beside it, and the table
+  that pandas makes of it. Lists of different lengths are refused, because it is unknown which epochs were validated.
 * `evals_result` of XGBoost and LightGBM: lists by data and metric. A round is an epoch and a step. The metrics are called
   `<data>-<metric>`, as in our adapters, and data whose name begins with `train` or `dtrain` is that of training.
-* trainer_state.json: what training logs between evaluations belongs to the next one, as in the Transformers adapter.
+* trainer_state.json: metrics of training between two evaluations belong to the later one, as in the Transformers adapter.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SPEEDS: Final = ("_runtime", "_samples_per_second", "_steps_per_second", "_tokens_per_second", "_model_preparation_time")
-"""How the names of what Transformers logs of the machine's speed end."""
+"""The endings of the names under which Transformers logs the machine's speed."""
 
 
 _START: Final = re.compile(r'\{\s*"[^"]*"\s*:\s*(\[|\{\s*"[^"]*"\s*:\s*(\[|[-\dN]))')
-"""How an object of lists begins, or of objects of lists or numbers."""
+"""The beginning of an object of lists, or of objects of lists or numbers."""
 
 
 def is_log(head: str) -> bool:
-    """Return whether a file that begins so may be one of these logs; what is not whole JSON then is one that is damaged."""
+    """Return whether a file with this beginning may be one of these logs. If it is then not whole JSON, it is a damaged one."""
     return _START.match(head) is not None or '"log_history"' in head or re.match(r'\{\s*"report"\s*:', head) is not None
 
 
@@ -138,7 +138,7 @@ def _keras_history(path: Path, name: str, found: Mapping[str, Any]) -> RecordedR
         fail(
             path,
             f"{printable(repr(short), 60)} has {format_count(lengths[short], 'value')} and others have {longest}, and the file "
-            "does not tell of which epochs. Record the run by CSVLog, JSONLog or Report instead.",
+            "does not tell which epochs lack one. Record the run by CSVLog, JSONLog or Report instead.",
         )
     if epochs is None:
         epochs = list(range(longest))
@@ -185,7 +185,7 @@ def _trainer_state(path: Path, name: str, found: Mapping[str, Any]) -> RecordedR
         where = f"{path}, entry {i} of log_history"
         if not isinstance(logged, dict):
             fail(where, "it must be an object.")
-        if "train_runtime" in logged:  # the sums at the end
+        if "train_runtime" in logged:  # the entry at the end, with sums
             duration = number(where, "train_runtime", logged["train_runtime"])
             continue
         step, at = whole(where, "step", logged.get("step")), number(where, "epoch", logged.get("epoch"))

@@ -1,6 +1,6 @@
-"""`JSONLog`'s files: an object a line, for each observation, each decision and the end of the run.
+"""`JSONLog`'s files: one object per line, for each observation, each decision and the end of the run.
 
-A last line that the writer was cut in is left out. If a run ended and the epochs begin again, another run follows.
+An incomplete last line is left out. If the epochs start again after the end of a run, another run follows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class _Run:
-    """One run of the file, as far as it is read."""
+    """One run of the file, as far as it was read."""
 
     rows: list[Row] = attrs.field(factory=list)
     decisions: list[Decision] = attrs.field(factory=list)
@@ -32,7 +32,7 @@ class _Run:
 
 
 def is_log(head: str) -> bool:
-    """Return whether a file that begins so is `JSONLog`'s."""
+    """Return whether a file with this beginning is `JSONLog`'s."""
     try:
         found = json.loads(head.partition("\n")[0])
     except (ValueError, RecursionError):

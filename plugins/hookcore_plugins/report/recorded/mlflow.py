@@ -1,7 +1,7 @@
-"""MLflow's store in SQLite, `mlflow.db`: every run in it that was not deleted. It is read as it is; MLflow is not needed.
+"""MLflow's store in SQLite, `mlflow.db`: every run in it that was not deleted. MLflow itself is not needed.
 
-The steps of a run are its epochs if they are 0, 1, 2 and so on; a metric `epoch` tells them otherwise. If a metric was logged
-twice at a step, the later counts. Metrics of the machine, `system/...`, are left out.
+If the steps of a run are 0, 1, 2 and so on, they are its epochs; otherwise a metric `epoch` has the epochs. If a metric was
+logged twice at a step, the later value counts. Metrics of the machine, `system/...`, are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of a log become the history of a run: their order is checked, and what belongs together is put together."""
+"""Make the history of a run from the rows of a log: check their order, and join rows that belong together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MAX_EPOCH: Final = 10_000_000
-"""The largest number of an epoch, and the largest number of rows, that is taken for one."""
+"""The largest epoch, and the largest number of rows, that is accepted."""
 MAX_GAP: Final = 100_000
 """The most epochs in a row that may be missing from a log."""
 RATES: Final = ("learning_rate", "lr")
@@ -23,12 +23,12 @@ RATES: Final = ("learning_rate", "lr")
 _EPOCHS: Final = ("epoch", "train/epoch")
 """The names under which the epoch is logged as a metric by step."""
 _VALIDATION: Final = tuple(f"{name}{end}" for name in ("val", "valid", "validation", "eval", "test") for end in "_/-")
-"""How the names of validation metrics begin in the logs of others."""
+"""How the names of validation metrics begin in logs that hookcore did not write."""
 
 
 @attrs.define
 class Row:
-    """What a log tells at one place."""
+    """The content of a log at one place."""
 
     where: str
     """The file and the line, for errors."""
@@ -36,7 +36,7 @@ class Row:
     epoch: int | None = None
     step: int | None = None
     by_steps: bool | None = None
-    """None to find it out: a row is by steps if another of its epoch follows."""
+    """None if the log does not tell: then a row is by steps if another row of its epoch follows."""
     rate: float | None = None
     time: float | None = None
     """Seconds, since 1970 or since the run began."""
@@ -48,7 +48,7 @@ def fail(where: object, problem: str) -> NoReturn:
 
 
 def number(where: str, name: str, value: Any) -> float:
-    """Return a number of JSON, also as protobuf's strings for NaN and the infinities."""
+    """Return a number from JSON, which may be one of protobuf's strings for NaN and the infinities."""
     if isinstance(value, str) and value in {"NaN", "Infinity", "-Infinity"}:
         return float(value.replace("Infinity", "inf"))
     if type(value) is bool or not isinstance(value, int | float):
@@ -60,7 +60,7 @@ def number(where: str, name: str, value: Any) -> float:
 
 
 def whole(where: str, name: str, value: Any) -> int:
-    """Return a whole number of at least 0, also if it is written as a float."""
+    """Return a whole number of at least 0, which may be written as a float."""
     found = number(where, name, value)
     if not (found.is_integer() and 0 <= found < 2**63):
         fail(where, f"{name!r} must be a whole number of at least 0, got {printable(repr(value), 60)}.")
@@ -75,14 +75,14 @@ def check_name(where: str, name: Any) -> str:
 
 
 def names_of(metrics: Iterable[str]) -> MetricNames:
-    """Return how the names of validation metrics begin in a log that does not tell."""
+    """Return the prefixes of validation metrics in a log that does not tell them."""
     known = list(metrics)
     there = tuple(prefix for prefix in _VALIDATION if any(name != prefix and name.startswith(prefix) for name in known))
     return MetricNames(validation=there or ("val_",), training=("train_", "train/", "train-"))
 
 
 def joined(rows: Iterable[Row]) -> list[Row]:
-    """Put rows of one epoch and step together if they have no metric in common: a log may have a row for each kind."""
+    """Join rows of one epoch and step if they have no metric in common: a log may have a row for each kind of metric."""
     found: list[Row] = []
     for row in rows:
         last = found[-1] if found else None
@@ -97,10 +97,10 @@ def joined(rows: Iterable[Row]) -> list[Row]:
 
 
 def at_evaluations(rows: Sequence[Row], names: MetricNames) -> list[Row]:
-    """Make observations of the rows of a log that has training metrics oftener than it was evaluated.
+    """Make observations from the rows of a log that has training metrics more often than evaluations.
 
-    As in a run with plugins, an observation is an evaluation, or an epoch's end, with what training has logged since the one
-    before. In a log without validation metrics each row is one.
+    As in a run with plugins, an observation is an evaluation or an epoch's end, with the metrics of training since the
+    observation before. In a log without validation metrics each row is an observation.
     """
     if not any(names.is_validation(name) for row in rows for name in row.metrics):
         return list(rows)
@@ -135,7 +135,7 @@ def history_of(path: object, rows: Sequence[Row]) -> tuple[History, list[float |
     if rows[0].epoch:
         notes.append(f"Its first epoch is number {rows[0].epoch}, counted from 0: those before are not in the log.")
     times = [row.time for row in rows]
-    # Since 1970 if it is so large, and else since the beginning of the run.
+    # Large times count from 1970, others from the beginning of the run.
     began = next((time for time in times if time is not None and time > 1e8), 0.0)  # noqa: PLR2004 - three years
     seconds = [None if time is None or not math.isfinite(time) else max(time - began, 0.0) for time in times]
     return history, seconds, notes
@@ -148,7 +148,7 @@ def _check_order(before: Row, row: Row, notes: list[str]) -> None:
         fail(
             row.where,
             f"{what}. The log goes back, so it holds more than one run, or one that was resumed without its earlier rows "
-            "being removed. Give each run a file of its own.",
+            "being removed. Give each run its own file.",
         )
     if row.epoch == before.epoch and (row.step is None or before.step is None):
         fail(row.where, f"epoch {row.epoch} comes twice, and no step tells the two apart. Remove one.")
@@ -161,7 +161,7 @@ def _check_order(before: Row, row: Row, notes: list[str]) -> None:
 
 
 def split_rate(where: str, metrics: Mapping[str, float]) -> tuple[dict[str, float], float | None]:
-    """Return the metrics without the learning rate, and that rate, if there is one and only one."""
+    """Return the metrics without learning rates, and the rate if there is exactly one."""
     rates = [name for name in metrics if name.rpartition("/")[2] in RATES or name.startswith("lr-")]
     own = {check_name(where, name): value for name, value in metrics.items() if name not in rates}
     return own, metrics[rates[0]] if len(rates) == 1 else None
@@ -172,7 +172,8 @@ def rows_by_step(
 ) -> tuple[list[Row], MetricNames]:
     """Return the rows of a log that has metrics by step, and how its validation metrics are named.
 
-    If any epoch is a fraction, each is of the epoch that it lies in, and a whole number is the end of the one before.
+    If any epoch is a fraction, rows belong to the epoch in which their number lies, and a whole number is the end of the epoch
+    before it.
     """
     steps = sorted(points)
     told_epochs = any(key in values for values in points.values() for key in _EPOCHS)
@@ -198,7 +199,7 @@ def rows_by_step(
 
 
 def counts_from_zero(rows: Sequence[Row]) -> bool:
-    """Return whether steps are counted from zero, as Lightning does: the last of an epoch is one less than a multiple of it."""
+    """Return whether steps count from zero, as Lightning's do: then the last of each epoch is one less than a multiple of it."""
     ends = [row for i, row in enumerate(rows) if i + 1 == len(rows) or rows[i + 1].epoch != row.epoch]
     counts = [(row.epoch, row.step) for row in ends if row.epoch is not None and row.step is not None]
     return len(counts) > 1 and all((step + 1) % (epoch + 1) == 0 for epoch, step in counts)

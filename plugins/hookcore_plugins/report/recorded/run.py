@@ -1,4 +1,4 @@
-"""A recorded run as the readers give it: its observations, and what else its log tells of it."""
+"""A recorded run as the readers return it: its observations, and everything else that its log has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RecordedError(HookcoreError, ValueError):
-    """A log of a run does not exist, cannot be read, or has something in it that no log of a run has."""
+    """A log of a run does not exist, cannot be read, or has content that no log of a run has."""
 
 
 @attrs.frozen
@@ -33,32 +33,32 @@ class Observation:
     step: int | None
     """How many optimizer updates were done; None if the log does not tell."""
     by_steps: bool
-    """Whether it was made within its epoch, and not at its end."""
+    """Whether it was made within its epoch, not at its end."""
     metrics: Mapping[str, float]
-    """Those that were produced, also as NaN; one that was not produced is left out."""
+    """The metrics that were produced, also as NaN; others are left out."""
     learning_rate: float | None
     """The rate in use then; None if the log does not tell."""
     seconds: float | None
-    """When it was made, in seconds since the run began, or since the first observation if only that is known; None if not."""
+    """When it was made, in seconds since the run began, else since the first observation; None if the log does not tell."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class RecordedRun:
-    """A run as its log tells of it. What the log does not tell is None or empty."""
+    """A run as its log describes it. Values that the log does not have are None or empty."""
 
     path: Path
     """The file or directory that it was read from."""
     name: str
-    """What to call it: its path, or the directory of a run.json, and `#` with what tells it from others in one file."""
+    """Its name: the path, or the directory of a run.json; in a file with several runs, then `#` and the run's own name."""
     format: str
-    """What wrote the log, for people, as in `"Keras CSVLogger"`."""
+    """The kind of log, for people, as in `"Keras CSVLogger"`."""
     history: History = attrs.field(repr=False)
     """A row for each observation."""
     seconds: list[float | None] = attrs.field(repr=False)
     """When each row was observed: see `Observation.seconds`."""
     metric_names: MetricNames = attrs.field(factory=MetricNames, repr=False)
     directions: Mapping[str, Mode] = attrs.field(factory=dict, repr=False)
-    """The directions that the log tells: see `direction`."""
+    """The directions that the log has: see `direction`."""
     outcome: str | None = None
     """How it ended, as in `Outcome`."""
     why: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class RecordedRun:
     monitor: str | None = None
     """The metric whose best observation counts, if the log names it."""
     epochs: int | None = None
-    """How many epochs were asked for."""
+    """The number of epochs that the run was to train."""
     duration: float | None = None
     """How many seconds it took."""
     parameters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
@@ -76,11 +76,11 @@ class RecordedRun:
     config: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """The run's own configuration."""
     record: RunRecord | None = attrs.field(default=None, repr=False)
-    """All that a run.json tells, if it was read from one."""
+    """The whole record, if the run was read from a run.json."""
     notes: tuple[str, ...] = ()
-    """What was left out of the log or taken for something by a rule, a sentence each."""
+    """A sentence for each part of the log that was left out or interpreted by a rule."""
     also: tuple[Path, ...] = ()
-    """The run's other logs, which were found beside this one and tell the same."""
+    """The run's other logs, which were found beside this one and agree with it."""
 
     def observations(self) -> Iterator[Observation]:
         """Yield every observation, in order."""
@@ -98,13 +98,13 @@ class RecordedRun:
             yield Observation(*row)
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction in which `metric` gets better, as the log or the table of well-known names has it, or None."""
+        """Return the direction in which `metric` gets better, from the log or the table of well-known names, or None."""
         return self.directions.get(metric) or DIRECTIONS.get(metric) or DIRECTIONS.get(self.metric_names.plain(metric))
 
     def best(self, metric: str, mode: Mode | None = None) -> Best | None:
         """Return the best observation of `metric`, or None if it has no number. `mode` is by default its `direction`.
 
-        Raises `RecordedError` if the run has no such metric. None too if the direction is unknown.
+        Also None if the direction is unknown. Raises `RecordedError` if the run has no such metric.
         """
         if metric not in self.history:
             there = ", ".join(self.history) or "none"

@@ -1,8 +1,8 @@
-"""Find the logs under a path, read each by what is in it, and take the logs of one run for one run.
+"""Find the logs under a path, read each by its content, and join the logs of one run.
 
-Of several logs of one run, the one that tells most is read, and the others are its `also`: those of other kinds in its directory
-or below it that agree in every value of the metrics that they share. Of the trainer_state.json that Transformers writes into each
-checkpoint, the longest counts.
+Logs belong to one run if they are of different kinds, if one is in the other's directory or below it, and if they agree in every
+value of the metrics that they share. The log with the most information is read, and the others become its `also`. Of the
+trainer_state.json files that Transformers writes into each checkpoint, the longest counts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.recorded.run import RecordedRun
 
 _HEAD: Final = 2**16
-"""How many bytes of a file are looked at to see what it is."""
+"""The number of bytes at the beginning of a file by which its kind is found."""
 _STATE: Final = "Transformers trainer_state.json"
 _RICHEST: Final = ("run.json", "JSONLog", _STATE, "MLflow", "CSVLog", "Keras CSVLogger", "evals_result")
-"""The kinds of logs, the one that tells most first; all others come after them."""
+"""The kinds of logs, the one with the most information first; all other kinds come after them."""
 _KNOWN: Final = (
     "one of CSVLog, JSONLog, Report, Keras's CSVLogger or History, Lightning's CSVLogger, TensorBoard, trainer_state.json, "
     "evals_result or mlflow.db"
@@ -49,10 +49,10 @@ def read_run(path: str | os.PathLike[str]) -> RecordedRun:
 def read_runs(
     paths: Iterable[str | os.PathLike[str]], *, on_error: Callable[[RecordedError], None] | None = None
 ) -> list[RecordedRun]:
-    """Return the runs that are recorded at `paths`, files and directories, which are searched. Each run comes once.
+    """Return the runs that are recorded at `paths`, files and directories, which are searched. Each run is returned once.
 
-    `on_error` is called for each log in a searched directory that is damaged, and the others are read; by default it is raised.
-    A file that was given itself must be a log of a run. Raises `RecordedError`, also if no run is found.
+    The error of a damaged log in a searched directory is passed to `on_error`, and the other logs are read; by default it is
+    raised. A path to a file must be that of a log. Raises `RecordedError`, also if no run is found.
     """
     found: list[RecordedRun] = []
     given = [local_path(path, "run") for path in paths]
@@ -64,7 +64,7 @@ def read_runs(
             if runs is None:
                 fail(path, f"it is not a log of a run that can be read: {_KNOWN}.")
             found += runs
-    # A path that was given twice, or a file and its directory.
+    # The same path may be given twice, or a file and its directory.
     unique = list({(run.path.resolve(), run.name.partition("#")[2]): run for run in found}.values())
     if not unique:
         fail(", ".join(map(str, given)) or "nothing was given", f"there is no log of a run: {_KNOWN}.")
@@ -74,7 +74,7 @@ def read_runs(
 def _in_directory(root: Path, on_error: Callable[[RecordedError], None] | None) -> Iterator[RecordedRun]:
     boards: dict[Path, dict[str, list[Path]]] = {}
     for path in _files(root):
-        if path.name.startswith(tensorboard.STEM):  # TensorBoard itself finds them so, and they have no head of their own
+        if path.name.startswith(tensorboard.STEM):  # as TensorBoard itself does: such a file has no beginning that identifies it
             at, part = (path.parent.parent, path.parent.name) if path.parent.name in tensorboard.PARTS else (path.parent, "")
             at, part = (path.parent, "") if path.parent == root else (at, part)
             boards.setdefault(at, {}).setdefault(part, []).append(path)
@@ -97,12 +97,12 @@ def _in_directory(root: Path, on_error: Callable[[RecordedError], None] | None) 
 
 
 def _name(path: Path) -> str:
-    """Return what the run of a log that was found is called: by its directory, if that is the run's own."""
+    """Return the name of the run in a log that was found: for a run.json its directory."""
     return str(path.parent if path.name == FILE else path)
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the files under `root` in order, without those that are hidden, and without following links to directories."""
+    """Yield the files under `root` in order, without hidden ones. Links to directories are not followed."""
     for directory, directories, files in os.walk(root):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
         # No pipe, no device, and no link to nowhere.
@@ -131,7 +131,7 @@ def _read_file(path: Path, name: str) -> list[RecordedRun] | None:
 
 
 def _once(runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    """Take the logs of one run together. The order is that of the first log of each."""
+    """Join the logs of each run. The runs are in the order of their first logs."""
     order = {id(run): place for place, run in enumerate(runs)}
     groups: dict[object, list[list[RecordedRun]]] = {}
     found: list[list[RecordedRun]] = []
@@ -150,16 +150,18 @@ def _once(runs: Sequence[RecordedRun]) -> list[RecordedRun]:
 
 
 def _places_of(run: RecordedRun) -> list[tuple[str, Path]]:
-    """Return the places of a run, for `_places_near` of the others: to compare each run with each other takes too long."""
+    """Return the keys under which a run is found by `_places_near`: comparing each run with every other takes too long."""
     here = _directory(run)
-    if run.format == _STATE:  # it is in a checkpoint, and the run's logs may be where its checkpoints are, or above
+    if (
+        run.format == _STATE
+    ):  # it is in a checkpoint, and the run's other logs may be in the directory of checkpoints, or above it
         above = here.parents[:2]
         return [*(("state", path) for path in (here.parent, here)), ("at", here), *(("holds", path) for path in above)]
     return [("at", here)]
 
 
 def _places_near(run: RecordedRun) -> list[tuple[str, Path]]:
-    """Return the places of the runs of which `run` may be another log: those of its directory, and those above it."""
+    """Return the keys of the runs of which `run` may be another log: of its directory, and of those above it."""
     here = _directory(run)
     states = [run.path.parent.parent] if run.format == _STATE else []
     return [*(("state", path) for path in states), *(("at", path) for path in (here, *here.parents)), ("holds", here)]
@@ -182,7 +184,7 @@ def _directory(run: RecordedRun) -> Path:
 
 
 def _values(run: RecordedRun) -> dict[str, list[float]]:
-    """Return what each metric has been, without the rows that do not have it."""
+    """Return the values of each metric, without rows that lack it."""
     found: dict[str, list[float]] = {}
     for row in run.history.rows():
         for name, value in row.items():
@@ -191,7 +193,7 @@ def _values(run: RecordedRun) -> dict[str, list[float]]:
 
 
 def _agree(first: RecordedRun, second: RecordedRun, *, prefix: bool = False) -> bool:
-    """Return whether both have the same values of what both have: to 32 bits, which is what TensorBoard keeps."""
+    """Return whether the metrics that both have agree in every value, as 32-bit floats, which TensorBoard keeps."""
     one, two = _values(first), _values(second)
     shared = one.keys() & two.keys()
     return bool(shared) and all(

@@ -1,11 +1,11 @@
 """TensorBoard's directories: those of our plugin, of Keras's callback, and of any writer of scalars by step.
 
-* Our plugin and Keras write `epoch_loss` into `train` and `validation`; in the run it is `loss` and `val_loss`. What our plugin
-  writes as `step_loss` is an observation by steps, of the epoch whose end follows. What is of single batches or evaluations, and
-  speeds, is left out.
-* Of other writers a step is an observation. If `epoch` is among the scalars, it tells the epoch; else, if the steps are 0, 1, 2
-  and so on, they are epochs. What training logs between evaluations belongs to the next one.
-* Values have 32 bits there, so decisions on ties may differ from those of a log in text.
+* Our plugin and Keras write `epoch_loss` into `train` and `validation`; in the run it is `loss` and `val_loss`. Our plugin's
+  `step_loss` is an observation by steps, in the epoch whose end follows. Metrics of single batches and evaluations, and speeds,
+  are left out.
+* Of other writers a step is an observation. If there is a scalar `epoch`, it has the epoch; otherwise steps that are 0, 1, 2 and
+  so on are epochs. Metrics of training between two evaluations belong to the later one.
+* Values have 32 bits there, so decisions on ties may differ from those with a log in text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEM: Final = "events.out.tfevents."
 VALIDATION: Final = frozenset({"validation", "val", "eval"})
 """The directories that hold the validation of the run in the directory above; `train` holds its training."""
 _HEAD, _TAIL = 12, 4
-"""The bytes of a record before its event, its length with a checksum, and after it, another checksum."""
+"""The bytes of a record before its event (the length and a checksum), and those after it (another checksum)."""
 PARTS: Final = VALIDATION | {"train"}
 
 
@@ -106,7 +106,7 @@ def _scalars(path: Path) -> Iterator[_Scalar]:
         for value in event.summary.value:
             plugin = plugins.setdefault(
                 value.tag, value.metadata.plugin_data.plugin_name
-            )  # some writers tell only the first time
+            )  # some writers have it only in the first event of a tag
             number = _number(value, plugin)
             if number is not None:
                 if event.step < 0:
@@ -117,7 +117,7 @@ def _scalars(path: Path) -> Iterator[_Scalar]:
 def _records(path: Path) -> Iterator[bytes]:
     """Yield the records of an event file, up to one that is still being written.
 
-    TensorBoard's own loader imports TensorFlow, if that is installed, which takes longer than all else.
+    TensorBoard's own loader would import TensorFlow if that is installed, which takes longer than everything else.
     """
     whole, at = content(path), 0
     while at + _HEAD <= len(whole):

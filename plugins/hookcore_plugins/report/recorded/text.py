@@ -1,4 +1,4 @@
-"""Read a log's text, of a plain file of a limited size, a line at a time."""
+"""Read the text of a log, a plain file of limited size, line by line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BYTES: Final = 2**28
 
 
 def content(path: Path) -> bytes:
-    """Return what is in the file. Raises `RecordedError` if it cannot be read or is too long."""
+    """Return the content of the file. Raises `RecordedError` if it cannot be read or is too long."""
     try:
         return store.read_file(path, MAX_BYTES)
     except OSError as error:
@@ -25,8 +25,8 @@ def content(path: Path) -> bytes:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Yield the number of each line, its text, and whether it has its end: the last lacks it if the writer was cut."""
-    # One at a time: as text, a gigabyte of lines would take several.
+    """Yield the number of each line, its text, and whether it has its end, which an incomplete last line lacks."""
+    # Line by line: the decoded lines of a large file take several times its size.
     for number, line in enumerate(io.BytesIO(content(path).removeprefix(b"\xef\xbb\xbf")), 1):
         try:
             text = line.decode()

@@ -1,0 +1,81 @@
+"""Write a file and compute its SHA-256 at the same time, from memory.
+
+The hash takes about as long as everything else, so computing it after the file was written would double the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from hookcore.store import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@attrs.frozen
+class Hashed:
+    """The SHA-256 of a file, in hexadecimal, with the file's inode and size."""
+
+    sha256: str
+    _file: tuple[int, int]
+
+    def is_of(self, path: Path) -> bool:
+        """Return whether the file at `path` is the one that was hashed: it has the same inode and size."""
+        return self._file == _file_at(path)
+
+
+def hashes_in(returned: object) -> dict[str, Hashed]:
+    """Return the hashes in what a trainee's `write` returned, by file; an empty dict if it is not a mapping of hashes."""
+    if not isinstance(returned, Mapping):
+        return {}
+    return {name: hashed for name, hashed in returned.items() if isinstance(name, str) and isinstance(hashed, Hashed)}
+
+
+def write_hashed(directory: Path, files: Mapping[str, Sequence[memoryview]]) -> dict[str, Hashed]:
+    """Write the new `files` into `directory`, sync them, and return their hashes by name.
+
+    A file is given as its parts, which are written one after the other and must not change meanwhile. May run on any thread; each
+    file is hashed on another thread. Raises `OSError`.
+    """
+    hashing = [_Hashing(parts) for parts in files.values()]
+    try:
+        for name, parts in files.items():
+            disk.write_parts(directory / name, parts)
+            disk.sync(directory / name)  # while the hashes are computed, so that a later sync has less to do
+    finally:
+        digests = [one.digest() for one in hashing]
+    return {name: Hashed(digest, _file_at(directory / name)) for name, digest in zip(files, digests, strict=True)}
+
+
+class _Hashing:
+    """A hash that is computed on another thread."""
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._hash = hashlib.sha256()
+        self._thread = threading.Thread(target=self._update, args=(parts,), name="hashing")
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is ending
+            self._update(parts)
+
+    def _update(self, parts: Sequence[memoryview]) -> None:
+        for part in parts:
+            self._hash.update(part)
+
+    def digest(self) -> str:
+        """Wait for the hash, and return it in hexadecimal."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        return self._hash.hexdigest()
+
+
+def _file_at(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size
