@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any, Final
 
 import attrs
@@ -36,8 +35,8 @@ class Place:
         """Return `value` in one line, in the notation of the file of this place: TOML, YAML, or JSON, which is also Python's."""
         import json
 
-        suffix = PurePath(self.source).suffix
-        is_yaml, is_toml = suffix in {".yaml", ".yml"}, suffix == ".toml"
+        suffix = self.source.rpartition(".")[2]
+        is_yaml, is_toml = suffix in {"yaml", "yml"}, suffix == "toml"
         if isinstance(value, Mapping):
             equals = " = " if is_toml else ": "
             keys = {key: key if (is_yaml or is_toml) and _BARE.fullmatch(key) else json.dumps(key) for key in value}
