@@ -14,6 +14,8 @@ from hookcore.cli.main import main
 from tests.hookcore.cli.calling import call
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.hookcore.cli.calling import Install
 
 
@@ -85,3 +87,12 @@ def test_names_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("_HOOKCORE_COMPLETE", "bash_complete")
         result = CliRunner().invoke(main, prog_name="hookcore")
         assert f"plain,{expected}" in result.output
+
+
+def test_an_error_of_ours_names_the_page_that_helps(tmp_path: Path) -> None:
+    """What is printed ends with the page of the error's class, and is one line."""
+    (tmp_path / "step-00000001").mkdir()
+    failed = call("checkpoints", "best", str(tmp_path))
+    assert failed.exit_code == 1
+    (line,) = failed.output.splitlines()
+    assert line.endswith("See docs/checkpoints.md.")
