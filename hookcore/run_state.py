@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hookcore.store import SavedCheckpoint
 
 DecisionKind: TypeAlias = Literal["stop", "learning_rate", "checkpoint"]
+"""What a plugin did: voted to stop, set the learning rate, or saved a checkpoint."""
 
 
 class Outcome(enum.StrEnum):

@@ -45,7 +45,10 @@ class EntryPointGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; if the standard output cannot be written to, exit with an error of one line."""
+        """Run the command. An error of ours is printed with its notes, one of which names the page that helps.
+
+        If the standard output cannot be written to, exit with an error of one line.
+        """
         try:
             try:
                 return super().invoke(ctx)
@@ -53,6 +56,10 @@ class EntryPointGroup(click.Group):
                 output: Any = sys.stdout
                 if output is not None:  # None if it was closed
                     output.flush()
+        except click.ClickException as error:
+            if not isinstance(error.__cause__, HookcoreError):
+                raise
+            raise click.ClickException(" ".join([error.message, *error.__cause__.__notes__])) from error.__cause__
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
                 raise

@@ -102,7 +102,7 @@ class PluginMachine(RuleBasedStateMachine):
         self.epochs: int | None = None
         self.kind = Epochs(self.contract.metrics)
         self.lacking = False
-        self.told: list[str] = []
+        self.happened: list[str] = []
         """What happened so far, for the message of a breach."""
         _logger.addFilter(_is_from_outside)
 
@@ -133,7 +133,7 @@ class PluginMachine(RuleBasedStateMachine):
         try:
             self._train(data, before, count, cuts, stop)
         except BreachError as breach:
-            breach.sequence = tuple(self.told)
+            breach.sequence = tuple(self.happened)
             raise
 
     def _train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
@@ -173,7 +173,7 @@ class PluginMachine(RuleBasedStateMachine):
         if not run.same_engine:
             self.engine = None
         self._open()
-        self.told += [f"-- {line}" for line in self._about(run)]
+        self.happened += [f"-- {line}" for line in self._about(run)]
         return self._send(Event("on_train_begin"))
 
     def _about(self, run: _RunChoice) -> Iterator[str]:
@@ -223,7 +223,7 @@ class PluginMachine(RuleBasedStateMachine):
         return True
 
     def _send_one(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
-        self.told.append(str(event))
+        self.happened.append(str(event))
         if self.contract.tick is not None:
             self.contract.tick()
         errors = [self._deliver(subject, event, fresh) for subject in self.subjects.values()]
@@ -294,7 +294,7 @@ class PluginMachine(RuleBasedStateMachine):
         source = self.subjects.get("resumed", self.subjects["used"])
         if source.run.failures:  # a plugin that failed is disabled, and a new one is not
             return
-        self.told.append("-- saved here, and resumed by a new instance beside the others")
+        self.happened.append("-- saved here, and resumed by a new instance beside the others")
         undeclared = list(source.trainee.undeclared)
         saved = source.run.capture()
         source.trainee.undeclared[:] = undeclared  # the save used the trainee, not the plugin

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hookcore import SpecError
+from hookcore.cli.main import main
 from hookcore.registry import discovery
-from hookcore_adapters.replay.command import replay
 from hookcore_adapters.replay.settings import Asked, settings_of
 from hookcore_adapters.replay.sweep import best_of, frontier, overall, sweep
 from hookcore_plugins.report.recorded import run_of
@@ -24,7 +24,7 @@ VALUES = [1.0, 0.8, 0.7, 0.72, 0.71, 0.69, 0.7, 0.71, 0.72, 0.73]
 
 
 def hookcore(*arguments: object) -> Result:
-    return CliRunner().invoke(replay, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, ["replay", *map(str, arguments)])
 
 
 def log(path: Path, values: list[float] = VALUES, rate: str = "0.5") -> Path:

@@ -18,7 +18,7 @@ PACKAGES: Final = ("hookcore", "adapters/hookcore_adapters", "plugins/hookcore_p
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with the source distribution of the checkout, and the wheel that is built from it."""
+    """Return the directory with the source distribution of the checkout, and the wheel that is built from it."""
     out = tmp_path_factory.mktemp("dist")
     subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT], check=True, capture_output=True)
     return out

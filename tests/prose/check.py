@@ -1,9 +1,7 @@
 """Find words that docs/style.md asks us not to write, in Markdown and in the docstrings, comments and messages of Python files.
 
-`python tests/prose/check.py` checks every file except those in `unchecked.txt`, which had findings when the check was added.
-The exit status is 1 for a finding, and for a path in `unchecked.txt` that has no findings, does not exist or is out of order: the
-list can only shrink. After files have moved, `--update-exclusions` writes the list again, with every file that has findings at
-that time. `--all` also prints the findings in the listed files, and the number of findings of each word.
+`python tests/prose/check.py` prints the findings, and exits with status 1 if there are any. `--all` prints also how many each
+word has.
 
 The words are in `words.toml`. No linter on PyPI does this: codespell's dictionaries hold single words, proselint's checks are
 fixed and skip neither Markdown's code nor Python's, and the linters with lists of phrases need another language's packages or
@@ -25,12 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WORDS = HERE / "words.toml"
-UNCHECKED = HERE / "unchecked.txt"
 
 # They are in .gitignore too. Directories whose names begin with a dot, and virtual environments, are also skipped.
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "runs"})
@@ -180,43 +177,23 @@ def prose_files(root: Path) -> list[str]:
     return sorted(path for path in paths if re.fullmatch(r".*\.py|(?:.*/)?README\.md|CHANGELOG\.md|docs/[^/]*\.md", path))
 
 
-def find_all(root: Path, words: Sequence[Word]) -> dict[str, list[Finding]]:
-    """Return the findings of each file that `prose_files` lists; an empty list if a file has no findings."""
-    return {path: find(path, (root / path).read_text(encoding="utf-8"), words) for path in prose_files(root)}
+def find_all(root: Path, words: Sequence[Word]) -> list[Finding]:
+    """Return the findings in the files that `prose_files` lists."""
+    return [found for path in prose_files(root) for found in find(path, (root / path).read_text(encoding="utf-8"), words)]
 
 
-def complaints(found: Mapping[str, Sequence[Finding]], unchecked: Sequence[str]) -> list[str]:
-    """Return one line for each finding in a file that is not in `unchecked`, and for each path that must leave that list."""
-    lines = [str(finding) for path, findings in found.items() if path not in unchecked for finding in findings]
-    for path in dict.fromkeys(unchecked):
-        if path not in found:
-            lines.append(f"{UNCHECKED.name}: {path} does not exist: remove it from the list")
-        elif not found[path]:
-            lines.append(f"{UNCHECKED.name}: {path} has no findings: remove it from the list, so that it is checked from now on")
-    if list(unchecked) != sorted(set(unchecked)):
-        lines.append(f"{UNCHECKED.name}: the paths must be sorted and unique")
-    return lines
-
-
-def main(arguments: Sequence[str] | None = None, root: Path = ROOT, unchecked: Path = UNCHECKED) -> int:
-    """Run the command line on the files under `root` and the list `unchecked`; return the exit status, 0 or 1."""
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line on the files under `root`; return the exit status, 0 or 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--update-exclusions", action="store_true", help=f"write {UNCHECKED.name} again and check nothing")
-    choice.add_argument("--all", action="store_true", help="print the findings in every file, and how many each word has")
+    parser.add_argument("--all", action="store_true", help="print also how many findings each word has")
     chosen = parser.parse_args(arguments)
     found = find_all(root, read_words())
-    if chosen.update_exclusions:
-        unchecked.write_text("".join(f"{path}\n" for path, findings in found.items() if findings), encoding="utf-8")
-        return 0
+    lines = [str(finding) for finding in found]
     if chosen.all:
-        every = [finding for findings in found.values() for finding in findings]
-        counts = Counter(finding.word.name for finding in every)
-        lines = [*map(str, every), *(f"{count:5} {name}" for name, count in counts.most_common())]
-    else:
-        lines = complaints(found, unchecked.read_text(encoding="utf-8").splitlines())
+        counts = Counter(finding.word.name for finding in found)
+        lines += [f"{count:5} {name}" for name, count in counts.most_common()]
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    return int(bool(lines))
+    return int(bool(found))
 
 
 if __name__ == "__main__":

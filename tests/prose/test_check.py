@@ -1,4 +1,4 @@
-"""The prose check finds each word of its list in prose only, and its list of unchecked files can only shrink."""
+"""The prose check finds each word of its list, in prose only."""
 
 from __future__ import annotations
 
@@ -25,14 +25,11 @@ def names(path: str, text: str) -> set[str]:
     return {finding.word.name for finding in check.find(path, text, WORDS)}
 
 
-def project(root: Path, unchecked: str = "", **files: str) -> Path:
-    """Make a project with documentation, one page for each of `files`; return its list of unchecked files."""
+def project(root: Path, **files: str) -> None:
+    """Make a project with documentation, one page for each of `files`."""
     (root / "docs").mkdir()
     for name, text in files.items():
         (root / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
-    listed = root / "unchecked.txt"
-    listed.write_text(unchecked, encoding="utf-8")
-    return listed
 
 
 # The list of words.
@@ -135,54 +132,25 @@ def test_a_broken_file_is_named() -> None:
     assert caught.value.filename == "broken.py"
 
 
-# The command, and the list of files that are not checked.
+# The command.
 
 
 def test_a_finding_is_printed_with_its_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finding in a file that is not listed is an error, with the place, the word and what to write."""
-    listed = project(tmp_path, bad=f"Fine.\nEvery {SO_MANY} steps.\n")
-    assert check.main([], tmp_path, listed) == 1
+    """A finding is an error, with the place, the word and what to write."""
+    project(tmp_path, bad=f"Fine.\nEvery {SO_MANY} steps.\n")
+    assert check.main([], tmp_path) == 1
     assert capsys.readouterr().out == f'docs/bad.md:2: found "{SO_MANY}": write "N"\n'
 
 
-def test_a_listed_file_may_have_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finding in a listed file is not an error; `--all` prints it, and the number of findings of each word."""
-    listed = project(tmp_path, "docs/bad.md\n", bad=f"The run {GOES_ON}.\n", good="The run continues.\n")
-    assert check.main([], tmp_path, listed) == 0
-    assert capsys.readouterr().out == ""
-    assert check.main(["--all"], tmp_path, listed) == 1
+def test_findings_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--all` prints the number of findings of each word, after the findings."""
+    project(tmp_path, bad=f"The run {GOES_ON}.\n", good="The run continues.\n")
+    assert check.main(["--all"], tmp_path) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "    1 goes-on"
 
 
-@pytest.mark.parametrize(
-    ("unchecked", "complaint"),
-    [
-        (
-            "docs/bad.md\ndocs/good.md\n",
-            "docs/good.md has no findings: remove it from the list, so that it is checked from now on",
-        ),
-        ("docs/bad.md\ndocs/moved.md\n", "docs/moved.md does not exist: remove it from the list"),
-        ("docs/worse.md\ndocs/bad.md\n", "the paths must be sorted and unique"),
-        ("docs/bad.md\ndocs/bad.md\ndocs/worse.md\n", "the paths must be sorted and unique"),
-    ],
-)
-def test_the_list_can_only_shrink(tmp_path: Path, capsys: pytest.CaptureFixture[str], unchecked: str, complaint: str) -> None:
-    """A listed file without findings, one that does not exist, and a list that is not sorted or repeats a path are errors."""
-    bad = f"The run {GOES_ON}.\n"
-    listed = project(tmp_path, unchecked, bad=bad, good="Fine.\n", **({"worse": bad} if "worse" in unchecked else {}))
-    assert check.main([], tmp_path, listed) == 1
-    assert capsys.readouterr().out == f"unchecked.txt: {complaint}\n"
-
-
-def test_the_list_is_written_again_after_a_move(tmp_path: Path) -> None:
-    """`--update-exclusions` lists every file that has findings at that time, sorted; the check then passes."""
-    listed = project(tmp_path, "docs/before.md\n", z=f"The run {GOES_ON}.\n", after=f"{NOBODY} reads it.\n", good="Fine.\n")
-    assert check.main(["--update-exclusions"], tmp_path, listed) == 0
-    assert listed.read_text(encoding="utf-8") == "docs/after.md\ndocs/z.md\n"
-    assert check.main([], tmp_path, listed) == 0
-
-
-def test_our_own_list_is_sorted() -> None:
-    """The paths of this project that are not checked are sorted and unique."""
-    listed = check.UNCHECKED.read_text(encoding="utf-8").splitlines()
-    assert listed == sorted(set(listed))
+def test_a_project_without_findings_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed, and the status is 0."""
+    project(tmp_path, good="The run continues.\n")
+    assert check.main([], tmp_path) == 0
+    assert capsys.readouterr().out == ""

@@ -72,7 +72,7 @@ def ids(page: str) -> set[str]:
 
 
 def described() -> dict[str, str]:
-    """The kind of each Python object that the site describes, by its name: the lines of `objects.inv`."""
+    """Return the kind of each Python object that the site describes, by its name: the lines of `objects.inv`."""
     _, _, _, packed = (SITE / "objects.inv").read_bytes().split(b"\n", 4)[1:]
     lines = (line.split(" ", 2) for line in zlib.decompress(packed).decode().splitlines())
     return {name: kind.removeprefix("py:") for name, kind, _ in lines if kind.startswith("py:")}

@@ -94,7 +94,7 @@ def replay(
                 save(path, swept, lose_at_most, kind)
                 click.echo(f"written: {path}", err=as_json)
     except HookcoreError as error:
-        raise click.ClickException(" ".join([str(error), *getattr(error, "__notes__", ())])) from error
+        raise click.ClickException(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -51,10 +51,10 @@ def in_every_hook(trial: Trial) -> None:
             _check_reaches_the_caller(life)
             same(Outcome.FAILED, life.run.outcome, "the outcome")
             for name in ("recording", "last"):
-                heard = life.engine[name].hooks
+                hooks = life.engine[name].hooks
                 same(
                     ["on_train_end"],
-                    [*heard[-1:], *(one for one in heard[:-1] if one == "on_train_end")],
+                    [*hooks[-1:], *(one for one in hooks[:-1] if one == "on_train_end")],
                     f"the events on_train_end of {name!r}",
                 )
             if hook != "on_train_end":
@@ -84,10 +84,10 @@ def in_a_training_step(trial: Trial) -> None:
         _check_nothing_left(life)
     else:
         same(Outcome.RUNNING, first.outcome, "the outcome, as `tells_errors` of the harness is False")
-        heard = len(life.hooks)
+        before = len(life.hooks)
         life.completes()
         same(Outcome.FAILED, first.outcome, "the outcome of the first run, once another has begun")
-        same(["on_exception", "on_train_end", "on_train_begin"], life.hooks[heard : heard + 3], "the events of its end")
+        same(["on_exception", "on_train_end", "on_train_begin"], life.hooks[before : before + 3], "the events of its end")
 
 
 @case(Check.OWN_STOP, Feature.OWN_STOP)

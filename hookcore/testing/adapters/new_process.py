@@ -60,11 +60,11 @@ def answer(request: str) -> None:
 
 def resume(harness: type[Harness], directory: Path, scenario: dict[str, Any], checkpoints: Sequence[str]) -> list[dict[str, Any]]:
     """Resume a run from each of the checkpoints; return what each run leaves behind, and its events."""
-    trial, told = Trial(harness, directory), []
+    trial, lives = Trial(harness, directory), []
     for checkpoint in checkpoints:
         life = trial.life(*deciding(trial), scenario=Scenario(**scenario), resume=Path(checkpoint)).ends()
-        told.append({"left": life.left, "within": life.within(), "trained": life.job.trained})
-    return told
+        lives.append({"left": life.left, "within": life.within(), "trained": life.job.trained})
+    return lives
 
 
 def predict(harness: type[Harness], directory: Path, checkpoint: str) -> str:

@@ -88,8 +88,8 @@ def in_a_new_process(trial: Trial) -> None:
     scenario = _scenario(trial)
     whole, saved = _whole_life(trial, scenario)
     arguments = {"scenario": new_process.as_json(scenario), "checkpoints": list(map(str, saved))}
-    told = new_process.ask("resume", trial.harness, trial.directory, **arguments)
-    for path, life in zip(saved, told, strict=True):
+    lives = new_process.ask("resume", trial.harness, trial.directory, **arguments)
+    for path, life in zip(saved, lives, strict=True):
         _check_resumed(whole, life["left"], life["within"], life["trained"], path)
 
 

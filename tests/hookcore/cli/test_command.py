@@ -124,3 +124,12 @@ def test_the_line_for_bashrc_is_silent_without_hookcore(tmp_path: Path) -> None:
             check=True,
         )
         assert (done.stdout, done.stderr) == (completed, "")
+
+
+def test_an_error_of_ours_names_the_page_that_helps(tmp_path: Path) -> None:
+    """What is printed ends with the page of the error's class, and is one line."""
+    (tmp_path / "step-00000001").mkdir()
+    failed = call("checkpoints", "best", str(tmp_path))
+    assert failed.exit_code == 1
+    (line,) = failed.output.splitlines()
+    assert line.endswith("See docs/checkpoints.md.")
