@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import keras
 
-from hookcore import Engine, HookcoreError, Plugins, Resume
+from hookcore import Engine, HookcoreError, Plugins, Resume, Run
 from hookcore.interrupt import DelayedInterrupt
 from hookcore.numeric import unwrapped
 from hookcore_adapters.keras import internals
@@ -16,9 +16,6 @@ from hookcore_adapters.keras.data import validation_data
 from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.finalizing import told_before
 from hookcore_adapters.keras.mistakes import listed_callbacks, refuse_callbacks, refuse_other_models, refuse_unknown
-
-if TYPE_CHECKING:
-    from hookcore import Run
 
 _NUMBERS: Final = frozenset(
     {"batch_size", "epochs", "initial_epoch", "steps_per_epoch", "validation_batch_size", "validation_freq", "validation_steps"}
