@@ -50,6 +50,8 @@ class RecordedRun:
     """The file or directory that it was read from."""
     name: str
     """Its name: the path, or the directory of a run.json; in a file with several runs, then `#` and the run's own name."""
+    label: str = ""
+    """Its own name in a file that may have several runs, different for each of them; otherwise empty."""
     format: str
     """The kind of log, for people, as in `"Keras CSVLogger"`."""
     history: History = attrs.field(repr=False)
