@@ -219,7 +219,7 @@ def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
             INSERT INTO runs VALUES ('b', 'sly-fox', 'FAILED', 1700000001000, NULL, 'active', 0);
             INSERT INTO runs VALUES ('c', 'gone', 'FINISHED', 0, 0, 'deleted', 0);
             INSERT INTO runs VALUES ('d', 'empty', 'RUNNING', 1700000002000, NULL, 'active', 0);
-            INSERT INTO params VALUES ('lr', '0.1', 'a');
+            INSERT INTO params VALUES ('lr', '0.1', 'a'), ('width', '32', 'a'), ('name', '1_0', 'a'), ('bias', 'True', 'a');
             """
         )
         values = [
@@ -233,7 +233,8 @@ def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
         store.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", values)
         store.commit()
     first, second = read_runs([tmp_path])
-    assert (first.name, first.outcome, first.duration, first.config) == (f"{path}#swift-owl", "completed", 9.0, {"lr": "0.1"})
+    assert (first.name, first.outcome, first.duration) == (f"{path}#swift-owl", "completed", 9.0)
+    assert first.config == {"lr": 0.1, "width": 32, "name": "1_0", "bias": True}
     assert repr(rows(first)[0]) == repr((0, 1, False, {"loss": 1.0, "val_loss": math.nan}, None))
     assert [row[0] for row in rows(first)] == [0, 1, 2]
     assert rows(second) == [(0, 10, False, {"val_loss": 2.0}, None), (1, 20, False, {"val_loss": math.inf}, None)]

@@ -98,7 +98,7 @@ def _run(comparison: Ranking, row: Compared, metrics: Sequence[str], every: int)
         "best_place": None if best is None else place_in_words(best.epoch, best.step, by_steps=best.by_steps),
         "last": _number(row.last),
         "seconds": None if row.duration is None else _number(row.duration),
-        "differs": [_value(row.differs[name]) if name in row.differs else None for name in comparison.differs],
+        "differs": [_value(row.differs[name]) for name in comparison.differs],
         "x": {axis: None if values is None else [values[i] for i in rows] for axis, values in places.items()},
         "y": {name: [_number(columns[name][i]) for i in rows] for name in metrics if name in columns},
     }

@@ -37,7 +37,7 @@ class Compared:
     last: float
     """The latest value of the metric, NaN if it was never observed."""
     differs: dict[str, Any]
-    """Its values of the parameters and the configuration in which the runs differ, by name."""
+    """Its values of the parameters and the configuration in which the runs differ, by each name; None if it lacks a value."""
 
     @property
     def status(self) -> str | None:

@@ -39,7 +39,7 @@ def show(comparison: Ranking, stream: TextIO | None = None) -> None:
     """
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, force_jupyter=False)
     if console.is_terminal:
         _print(comparison, console)
     else:
@@ -52,12 +52,16 @@ def text_of(comparison: Ranking, width: int = 120) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    _print(comparison, Console(file=stream, highlight=False, markup=False, emoji=False, width=width, no_color=True))
+    # In a notebook's kernel, a console would display what it prints.
+    plain = Console(file=stream, width=width, no_color=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    _print(comparison, plain)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
 def value_text(value: Any) -> str:
-    """Return a parameter's value as one short line."""
+    """Return a parameter's value as one short line; `-` for None."""
+    if value is None:
+        return "-"
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:.6g}"
     return printable(value if isinstance(value, str) else state.dumps(value), _LONGEST_VALUE)
@@ -94,7 +98,7 @@ def _print(comparison: Ranking, console: Console) -> None:
     layout = _Layout(
         [_cells(row, comparison.metric) for row in comparison],
         [printable(name, _LONGEST_NAME) for name in comparison.differs],
-        [[value_text(row.differs[name]) if name in row.differs else "-" for name in comparison.differs] for row in comparison],
+        [[value_text(row.differs[name]) for name in comparison.differs] for row in comparison],
         ["" if row.status == Outcome.COMPLETED else printable(row.why, _LONGEST_REASON) for row in comparison],
     )
     title = printable(f"{format_count(len(comparison), 'run')}, {comparison.by}", 200)

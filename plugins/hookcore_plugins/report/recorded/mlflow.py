@@ -9,6 +9,7 @@ If runs have equal names, their experiments follow, and the beginning of their i
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from collections import Counter
@@ -42,6 +43,9 @@ _METRICS: Final = """
 """
 _TABLES: Final = frozenset({"experiments", "runs", "metrics", "params"})
 _SHORT_ID: Final = 8
+_WORDS: Final = {"True": True, "False": False, "None": None}
+_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,14})")
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 
 
 def read(path: Path, name: str) -> list[RecordedRun] | None:
@@ -106,9 +110,18 @@ def _run(path: Path, name: str, store: sqlite3.Connection, run: tuple[Any, ...],
         metric_names=names,
         outcome=_OUTCOMES.get(str(status)),
         duration=took,
-        config={str(key): str(value) for key, value in parameters.items()},
+        config={str(key): _parameter(str(value)) for key, value in parameters.items()},
         notes=tuple(notes),
     )
+
+
+def _parameter(text: str) -> Any:
+    """Return the number, truth value or None that MLflow has stored as text; other text as it is."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def _value(where: str, key: str, value: object) -> float:
