@@ -112,7 +112,7 @@ def sweep(
     unit = "step" if any(any(run.history.by_steps) for run in recorded) else "epoch"
     if any(None in run.history.steps for run in recorded):
         unit = "epoch"
-    return [_sweep(run, settings, engines, metric or _monitored(run, engines), unit=unit, rate=learning_rate) for run in recorded]
+    return [_sweep(run, settings, engines, _counting(run, engines, metric), unit=unit, rate=learning_rate) for run in recorded]
 
 
 def _sweep(
@@ -170,6 +170,11 @@ def frontier(settings: Sequence[Overall]) -> list[Overall]:
         if not found or (one.worst or 0.0) < (found[-1].worst or 0.0):
             found.append(one)
     return found
+
+
+def _counting(recorded: RecordedRun, engines: Sequence[Engine], metric: str | None) -> str:
+    """Return the run's name for the metric that counts."""
+    return _monitored(recorded, engines) if metric is None else recorded.name_of(metric) or metric
 
 
 def _monitored(recorded: RecordedRun, engines: Sequence[Engine]) -> str:

@@ -124,6 +124,18 @@ def test_the_metric_that_ranks(sweep: Path) -> None:
     assert "Did you mean 'val_loss'?" in result.output
 
 
+@pytest.mark.parametrize("metric", ["loss", "train_loss", "train/loss"])
+def test_the_loss_of_training_under_each_of_its_names(tmp_path: Path, metric: str) -> None:
+    """`loss`, `train_loss` and the like are one metric in every log, and none of them is the loss of validation."""
+    recorded(tmp_path / "a", [{"loss": 0.5, "val_loss": 9.0}])
+    recorded(tmp_path / "b", [{"train_loss": 0.75, "val_loss": 8.0}])
+    (tmp_path / "c.csv").write_text("epoch,loss,val_loss\n0,0.25,9\n")
+    (tmp_path / "d.csv").write_text("epoch,train-loss,eval_loss\n0,1,9\n")
+    comparison = Comparison.read([tmp_path], metric, "min")
+    found = [(row.name, row.best.value) for row in comparison if row.best is not None]
+    assert found == [("c.csv", 0.25), ("a", 0.5), ("b", 0.75), ("d.csv", 1)]
+
+
 def test_logs_that_disagree_on_a_direction(tmp_path: Path) -> None:
     """If logs disagree on a metric's direction, it must be given."""
     for mode in ("min", "max"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from hookcore.authoring import Mode
     from hookcore_plugins.report.items import Best
     from hookcore_plugins.report.record import RunRecord
+
+
+VALIDATION: Final = tuple(f"{name}{end}" for name in ("val", "valid", "validation", "eval", "test") for end in "_/-")
+"""How the names of validation metrics begin in logs that hookcore did not write."""
+TRAINING: Final = ("train_", "train/", "train-")
+"""How those of training metrics may begin."""
 
 
 class RecordedError(HookcoreError, ValueError):
@@ -102,6 +108,27 @@ class RecordedRun:
     def direction(self, metric: str) -> Mode | None:
         """Return the direction in which `metric` gets better, from the log or the table of well-known names, or None."""
         return self.directions.get(metric) or DIRECTIONS.get(metric) or DIRECTIONS.get(self.metric_names.plain(metric))
+
+    def name_of(self, metric: str) -> str | None:
+        """Return the run's name for `metric`, or None if it lacks the metric.
+
+        That may be another name for the same metric of validation or of training: `eval_loss` for `val_loss`, or `loss` for
+        `train_loss`.
+        """
+        if metric in self.history:
+            return metric
+        wanted = self._meaning(metric)
+        return next((name for name in self.history if self._meaning(name) == wanted), None)
+
+    def _meaning(self, metric: str) -> tuple[str, bool]:
+        """Return the name of `metric` without that of its data, and whether it is of validation."""
+        names = self.metric_names
+        plain, of_validation = names.plain(metric), names.is_validation(metric)
+        for prefixes, validates in ((VALIDATION, True), (TRAINING, False)):
+            prefix = next((one for one in prefixes if plain == metric and metric.startswith(one) and metric != one), None)
+            if prefix is not None:
+                return metric.removeprefix(prefix), validates
+        return plain, of_validation
 
     def best(self, metric: str, mode: Mode | None = None) -> Best | None:
         """Return the best observation of `metric`, or None if it has no number. `mode` is by default its `direction`.
