@@ -127,7 +127,7 @@ def _sweep(
         try:
             run, told = recording.replay(engine)
         except HookcoreError as error:
-            error.add_note(f"That was in {recorded.name}, with {setting}.")
+            error.add_note(f"That was in {recorded.name}{f', with {setting}' if setting.varied else ''}.")
             raise
         trained = _place(recorded, told - 1, unit)
         kept = bests[told - 1] if told else None
@@ -150,8 +150,13 @@ def overall(swept: Sequence[Swept]) -> list[Overall]:
     return [Overall(results[0].setting, results) for results in zip(*(one.results for one in swept), strict=True)]
 
 
-def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall:
-    """Return the best setting: see the module. `at_most` is what a run may lose, in the metric's unit."""
+def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall | None:
+    """Return the best setting: see the module. `at_most` is what a run may lose, in the metric's unit.
+
+    None if no setting stops a run, because then all settings save and lose the same; and if it is not known what is lost.
+    """
+    if not any(one.stops for one in settings):
+        return None
     known = [(one, one.worst) for one in settings if one.worst is not None]
     allowed = [one for one, worst in known if worst <= at_most]
     if allowed:
@@ -159,7 +164,7 @@ def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall:
     if known:
         least = min(worst for _, worst in known)
         return max((one for one, worst in known if worst == least), key=lambda one: one.share)
-    return settings[0]
+    return None
 
 
 def frontier(settings: Sequence[Overall]) -> list[Overall]:

@@ -9,7 +9,7 @@ import attrs
 
 from hookcore import History, MetricNames
 from hookcore.authoring import printable
-from hookcore_plugins.report.recorded.run import TRAINING, VALIDATION, RecordedError
+from hookcore_plugins.report.recorded.run import RATES, TRAINING, VALIDATION, RecordedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,6 @@ MAX_EPOCH: Final = 10_000_000
 """The largest epoch, and the largest number of rows, that is accepted."""
 MAX_GAP: Final = 100_000
 """The most epochs in a row that may be missing from a log."""
-RATES: Final = ("learning_rate", "lr")
-"""The names under which logs have the learning rate."""
 _EPOCHS: Final = ("epoch", "train/epoch")
 """The names under which the epoch is logged as a metric by step."""
 

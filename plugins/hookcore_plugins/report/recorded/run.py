@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -24,6 +25,9 @@ VALIDATION: Final = tuple(f"{name}{end}" for name in ("val", "valid", "validatio
 """How the names of validation metrics begin in logs that hookcore did not write."""
 TRAINING: Final = ("train_", "train/", "train-")
 """How those of training metrics may begin."""
+
+RATES: Final = ("learning_rate", "lr")
+"""The names under which logs and configurations have the learning rate."""
 
 
 class RecordedError(HookcoreError, ValueError):
@@ -104,6 +108,13 @@ class RecordedRun:
         )
         for row in rows:
             yield Observation(*row)
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The first recorded rate, else `learning_rate` or `lr` in the configuration; None if the log has neither."""
+        first = next((rate for rate in self.history.learning_rates if rate is not None), None)
+        given = (self.config.get(name) for name in RATES)
+        return next((float(rate) for rate in (first, *given) if isinstance(rate, int | float) and 0 <= rate < math.inf), None)
 
     def direction(self, metric: str) -> Mode | None:
         """Return the direction in which `metric` gets better, from the log or the table of well-known names, or None."""
