@@ -25,10 +25,9 @@ _GAP: Final = 2
 _LONGEST_NAME: Final = 60
 _LONGEST_VALUE: Final = 24
 _SHORTEST_NAME: Final = 12
-_WHY: Final = 40
-"""The least width, in columns of the terminal, for a reason in the same line."""
 _LONGEST_REASON: Final = 300
 _INDENT: Final = "    "
+_NO_BREAK: Final = "\u00a0"
 _BAD: Final = frozenset({"failed", "interrupted", "preempted", "killed"})
 
 
@@ -104,7 +103,7 @@ def _print(comparison: Ranking, console: Console) -> None:
     title = printable(f"{format_count(len(comparison), 'run')}, {comparison.by}", 200)
     console.print(Text(title, style="bold"), soft_wrap=True)
     longest = max(map(_length, layout.reasons), default=0)
-    if layout.rest + min(longest, _WHY) <= console.width:
+    if layout.rest + longest <= console.width:
         _print_in_lines(comparison, layout, console)
     else:
         _print_stacked(comparison, layout, console)
@@ -119,8 +118,7 @@ def _print_in_lines(comparison: Ranking, layout: _Layout, console: Console) -> N
     widths = [*layout.widths, *layout.more_widths, left]
     _print_line(console, heads, widths, "dim")
     for row, own, values, reason in zip(comparison, layout.cells, layout.values, layout.reasons, strict=True):
-        why = printable(reason, left) if reason else ""
-        _print_line(console, [*own, *values, why], widths, "", bad=row.status in _BAD)
+        _print_line(console, [*own, *values, reason], widths, "", bad=row.status in _BAD)
 
 
 def _print_stacked(comparison: Ranking, layout: _Layout, console: Console) -> None:
@@ -132,10 +130,14 @@ def _print_stacked(comparison: Ranking, layout: _Layout, console: Console) -> No
     _print_line(console, _COLUMNS, widths, "dim")
     for row, cells, values, reason in zip(comparison, layout.cells, layout.values, layout.reasons, strict=True):
         _print_line(console, [printable(cells[0], widths[0]), *cells[1:]], widths, "", bad=row.status in _BAD)
-        pairs = [f"{name} {value}" for name, value in zip(layout.names, values, strict=True) if value != "-"]
+        # A name and its value stay on one line.
+        pairs = [
+            f"{name} {value}".replace(" ", _NO_BREAK) for name, value in zip(layout.names, values, strict=True) if value != "-"
+        ]
         room = max(20, console.width - len(_INDENT))
-        for line in [*textwrap.wrap(", ".join(pairs), room), *([printable(reason, room)] if reason else [])]:
-            console.print(Text(_INDENT + line, style="dim"), soft_wrap=True)
+        for text in (", ".join(pair.replace(" ", _NO_BREAK) for pair in pairs), reason):
+            for line in textwrap.wrap(text, room, break_on_hyphens=False):
+                console.print(Text(_INDENT + line.replace(_NO_BREAK, " "), style="dim"), soft_wrap=True)
 
 
 def _print_line(console: Console, cells: Sequence[str], widths: Sequence[int], style: str, *, bad: bool = False) -> None:
