@@ -215,6 +215,10 @@ def test_report_of_a_folder_names_compare(sweep: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(sweep)])
     assert result.exit_code == 1
     assert f"`hookcore compare {sweep}` shows them." in result.output
+    for path in (sweep / "d.csv", sweep / "mlflow.db#base"):
+        result = CliRunner().invoke(main, ["report", str(path)])
+        assert result.exit_code == 1
+        assert f"A report is shown of a run.json; `hookcore compare {path}` shows other logs." in result.output
 
 
 def test_the_text_of_a_comparison_in_a_notebooks_kernel(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
