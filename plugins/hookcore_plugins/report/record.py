@@ -100,6 +100,8 @@ class RunRecord:
                 raise ReportError(f"There is no {path}.{_of_other_logs(given)}") from None
             message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins.{hint}"
             raise ReportError(message) from None
+        except UnicodeDecodeError:
+            raise ReportError(f"{path} is not a report of a run: it is not text in UTF-8.{_of_other_logs(path)}") from None
         except (OSError, ValueError) as error:
             raise ReportError(f"{path} cannot be read: {error}.{_of_other_logs(path)}") from error
         try:

@@ -210,6 +210,11 @@ def test_a_damaged_log_is_left_out_and_named(sweep: Path) -> None:
         assert len(result.output.splitlines()) == 1
 
 
+def test_the_url_of_mlflows_store_is_an_error_that_names_the_path() -> None:
+    """A relative path in the URL stays relative."""
+    assert "Give the path of the database file: mlf/mlflow.db" in hookcore("sqlite:///mlf/mlflow.db").output
+
+
 def test_report_of_a_folder_names_compare(sweep: Path) -> None:
     """`hookcore report` of a directory with runs below it says what to type."""
     result = CliRunner().invoke(main, ["report", str(sweep)])

@@ -18,6 +18,7 @@ from hookcore import ParameterError
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import CSVLog, EarlyStopping, JSONLog, Report, TensorBoard
+from hookcore_plugins.report.compare import Comparison
 from hookcore_plugins.report.recorded import Observation, RecordedError, RecordedRun, read_run, read_runs, run_of
 from hookcore_plugins.report.recorded import text as reading
 
@@ -265,6 +266,9 @@ def test_runs_of_one_name_in_mlflows_store_are_all_read(tmp_path: Path) -> None:
     labels = ["a0", "base:B:b1234567", "base:B:c1234567", "other", "e0"]
     assert [run.name for run in read_runs([tmp_path])] == [f"{path}#{label}" for label in labels]
     assert [run.label for run in read_runs([f"{path}#other", f"{path}#a0"])] == ["other", "a0"]
+    assert [run.label for run in read_runs([f"{path}#base"])] == labels[1:3]
+    rows = Comparison.read([f"{path}#other", write(tmp_path / "log.csv", "epoch,val_loss\n0,2\n")]).as_dict()["runs"]
+    assert [row["path"] for row in rows] == [f"{path}#other", str(tmp_path / "log.csv")]
     with pytest.raises(RecordedError, match=r"it has no run 'othr'; there are: a0, .*, other, e0. Did you mean 'other'"):
         read_run(f"{path}#othr")
     with pytest.raises(RecordedError, match=rf"it is a URL. Give the path of the database file: {path}"):

@@ -62,10 +62,10 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON-able values."""
-        best = self.best
+        best, mark = self.best, f"#{self.run.label}"
         return {
             "run": self.name,
-            "path": str(self.run.path),
+            "path": f"{self.run.path}{mark if self.run.name.endswith(mark) else ''}",
             "outcome": self.status,
             "why": self.why,
             "epochs": self.epochs,

@@ -87,7 +87,8 @@ def _in_file(path: Path) -> list[RecordedRun]:
     runs = _read_file(path, str(path))
     if runs is None:
         fail(path, f"it is not a log of a run that can be read: {_KNOWN}.")
-    chosen = [run for run in runs if not label or run.label == label]
+    # Runs of one name have more after it in their labels.
+    chosen = [run for run in runs if label in {"", run.label}] or [run for run in runs if run.label.startswith(f"{label}:")]
     if not chosen:
         labels = [run.label for run in runs if run.label]
         fail(path, f"it has no run {label!r}; there are: {', '.join(labels) or 'none with a name'}.{did_you_mean(label, labels)}")
