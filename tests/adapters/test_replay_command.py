@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hookcore import SpecError
 from hookcore.registry import discovery
 from hookcore_adapters.loop import Loop
+from hookcore_adapters.replay import picture
 from hookcore_adapters.replay.command import replay
 from hookcore_adapters.replay.settings import Asked, settings_of
 from hookcore_adapters.replay.sweep import best_of, frontier, overall, sweep
@@ -182,6 +183,44 @@ def test_the_pictures_are_written(tmp_path: Path) -> None:
         assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "stops at" in found.output
     assert "700" in found.output  # the step, and not the epoch
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_shows_small_differences_as_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Values that are nearly equal look equal, losses begin at 0 and savings go to 100 %; no name covers a curve or a title."""
+    seen: list[Any] = []
+
+    def save(figure: Any, *_: object) -> bytes:
+        seen.append(measured(figure))
+        return b""
+
+    monkeypatch.setattr(picture, "saved", save)
+    logs = [log(tmp_path / f"{i}.csv", [1.0, *(0.7 + 1e-7 * epoch for epoch in range(9))][1:]) for i in range(count)]
+    found = hookcore(*logs, "--plugin", "early_stopping:patience=1..6", "--svg", tmp_path / "p.svg")
+    assert found.exit_code == 0, found.output
+    ((limits, inside, named, titles),) = seen
+    assert limits[0][1] - limits[0][0] > 0.05
+    assert limits[1][0] < 0 < limits[1][1]
+    assert not inside
+    assert len(named) == (6 if count == 1 else 0)
+    assert not any(title.overlaps(name) for title in titles for name in named)
+
+
+def measured(figure: Any) -> tuple[Any, ...]:
+    """Return the y limits of both charts, the texts within the first, and the boxes of its names above and of the titles."""
+    figure.canvas.draw()
+    curves, tradeoff = figure.axes
+    low, high = tradeoff.get_xlim()
+    assert low <= 0
+    assert high >= 100
+    named = [label for axis in curves.child_axes for label in axis.get_xticklabels()]
+    titles = [axis.title if axis.get_title() else axis._left_title for axis in figure.axes]
+    return (
+        [axis.get_ylim() for axis in figure.axes],
+        list(curves.texts),
+        [label.get_window_extent() for label in named],
+        [title.get_window_extent() for title in titles],
+    )
 
 
 @pytest.mark.parametrize(
