@@ -130,7 +130,11 @@ def test_what_is_known_of_the_end_of_a_run(tmp_path: Path) -> None:
         found = re.sub(r"\s+", " ", hookcore(tmp_path / "run" / "log.csv", *plugin, "--metric", "loss", "--json").output)
         assert ("The run was stopped early" in found) == (outcome == "stopped")
         assert "whether the run was stopped early" not in found
-    (tmp_path / "run" / "run.json").write_text("{}")
+    report = tmp_path / "run" / "run.json"
+    report.write_text(report.read_text().replace('"outcome": "completed"', '"outcome": "running"'))
+    found = re.sub(r"\s+", " ", hookcore(report, *plugin, "--metric", "loss").output)
+    assert "whether the run was stopped early" in found
+    report.write_text("{}")
     found = re.sub(r"\s+", " ", hookcore(tmp_path / "run" / "log.csv", *plugin, "--metric", "loss").output)
     assert "whether the run was stopped early" in found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from hookcore import Outcome
 from hookcore.authoring import format_count, format_value, printable
 from hookcore_adapters.replay.sweep import best_of, frontier, overall
 
@@ -84,7 +85,7 @@ def notes(swept: Sequence[Swept]) -> list[str]:
             "Not known: what would have followed a change of the learning rate. After the first, the recorded curve no longer "
             "shows it, and later changes, stops and best values are decided on that curve."
         )
-    unknown = [one.recorded.name for one in swept if one.recorded.outcome is None]
+    unknown = [one.recorded.name for one in swept if one.recorded.outcome in {None, Outcome.RUNNING}]
     if unknown:
         run = "the run was" if len(swept) == 1 else f"{len(unknown)} of the runs {'was' if len(unknown) == 1 else 'were'}"
         lack = "its log does not record how it" if len(unknown) == 1 else "their logs do not record how they"
