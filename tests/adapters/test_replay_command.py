@@ -13,8 +13,11 @@ from click.testing import CliRunner, Result
 from hookcore import SpecError
 from hookcore.cli.main import main
 from hookcore.registry import discovery
+from hookcore_adapters.loop import Loop
+from hookcore_adapters.replay import picture
 from hookcore_adapters.replay.settings import Asked, settings_of
 from hookcore_adapters.replay.sweep import best_of, frontier, overall, sweep
+from hookcore_plugins import CSVLog, EarlyStopping, Report
 from hookcore_plugins.report.recorded import run_of
 
 if TYPE_CHECKING:
@@ -90,10 +93,63 @@ def test_over_several_runs_one_setting_is_best(tmp_path: Path) -> None:
     assert "it stops 2 of 2 runs" in found.output
     swept = sweep(map(run_of, map(str, runs)), settings_of([Asked("early_stopping:patience=1..6")]))
     settings = overall(swept)
-    assert [str(best_of(settings, allowed).setting) for allowed in (0.0, 0.5, 1.0)] == ["patience=3", "patience=3", "patience=1"]
+    assert [best and str(best.setting) for best in (best_of(settings, allowed) for allowed in (0.0, 0.5, 1.0))] == [
+        "patience=3", "patience=3", "patience=1"
+    ]  # fmt: skip
     assert [str(one.setting) for one in frontier(settings)] == ["patience=1", "patience=3"]
-    assert str(best_of(settings[:2]).setting) == "patience=1"
-    assert "every setting loses more than 0" in hookcore(*runs, "--plugin", "early_stopping:patience=1..2").output
+    best = best_of(settings[:2])
+    assert best is not None
+    assert str(best.setting) == "patience=1"
+    found = hookcore(*runs, "--plugin", "early_stopping:patience=1..2")
+    assert "every setting loses more than 0 of some run's best val_loss, and its greatest loss, 1.0000, is the" in found.output
+
+
+def test_no_setting_is_best_if_none_stops(tmp_path: Path) -> None:
+    """If no setting stops a run, as with a plugin that only sets the learning rate, none is marked; its changes are shown."""
+    runs = [log(tmp_path / "a.csv"), log(tmp_path / "b.csv", [1.0, 0.9, 0.8, 0.7])]
+    plugin = ("--plugin", "reduce_lr_on_plateau:patience=1..2")
+    for logs, changes in [(runs[:1], {"1": "4, 5, 7 and 3 more", "2": "5, 8, 10"}), (runs, {"1": "0 - 6", "2": "0 - 3"})]:
+        found = hookcore(*logs, *plugin, "--svg", tmp_path / "p.svg")
+        assert "*" not in found.output
+        assert "No setting stops a run before its end." in found.output
+        rows = [re.split("  +", line.strip()) for line in found.output.splitlines() if re.match(r"\d  ", line)]
+        assert {row[0]: row[-1].partition("%  ")[2] or row[-1] for row in rows} == changes
+    assert json.loads(hookcore(runs[0], *plugin, "--json").stdout)["best"]["setting"] is None
+
+
+def test_what_is_known_of_the_end_of_a_run(tmp_path: Path) -> None:
+    """A log without an outcome is noted, unless the run.json of the same run beside it has the outcome."""
+    plugin = ("--plugin", "early_stopping:patience=9")
+    found = re.sub(r"\s+", " ", hookcore(log(tmp_path / "log.csv"), *plugin).output)
+    assert "Not known: whether the run was stopped early: its log does not record how it ended." in found
+    for outcome, patience in [("stopped", 2), ("completed", 7)]:
+        plugins = [CSVLog(tmp_path / "run" / "log.csv"), EarlyStopping("loss", patience=patience)]
+        with Loop([*plugins, Report(tmp_path / "run", summary=False)], epochs=7) as loop:
+            for epoch in loop.epochs():
+                loop.log(loss=VALUES[epoch])
+        found = re.sub(r"\s+", " ", hookcore(tmp_path / "run" / "log.csv", *plugin, "--metric", "loss", "--json").output)
+        assert ("The run was stopped early" in found) == (outcome == "stopped")
+        assert "whether the run was stopped early" not in found
+    report = tmp_path / "run" / "run.json"
+    report.write_text(report.read_text().replace('"outcome": "completed"', '"outcome": "running"'))
+    found = re.sub(r"\s+", " ", hookcore(report, *plugin, "--metric", "loss").output)
+    assert "whether the run was stopped early" in found
+    report.write_text("{}")
+    found = re.sub(r"\s+", " ", hookcore(tmp_path / "run" / "log.csv", *plugin, "--metric", "loss").output)
+    assert "whether the run was stopped early" in found
+
+
+def test_each_run_has_its_own_learning_rate(tmp_path: Path) -> None:
+    """--learning-rate counts only for logs that lack a rate, which are named."""
+    rates = {"a": "0.5", "b": "0.25", "c": ""}
+    runs = [log(tmp_path / f"{name}.csv", rate=rate) for name, rate in rates.items()]
+    plugin = ("--plugin", "reduce_lr_on_plateau:patience=1,factor=0.5", "--learning-rate", "8")
+    found = hookcore(*runs, *plugin, "--json")
+    changes = [run["settings"][0]["rate_changes"][0]["learning_rate"] for run in json.loads(found.stdout)["runs"]]
+    assert changes == [0.25, 0.125, 4.0]
+    assert f"--learning-rate is used only for {runs[2]}: the other logs have their own." in found.stderr
+    assert "--learning-rate is not used: the logs have their own." in hookcore(*runs[:2], *plugin).output
+    assert "--learning-rate is used for every run" in hookcore(runs[2], *plugin).output
 
 
 @pytest.mark.parametrize("columns", [80, 200])
@@ -114,7 +170,7 @@ def test_the_table_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = re.sub(r"\x1b\[[0-9;]*m", "", hookcore(log(tmp_path / "log.csv"), *plugins).output)
     assert max(map(len, found.splitlines())) <= columns
     assert ("has not improved for 2 observations" in found) == (columns == 200)
-    assert "3 *      1          9        1 (10%) 0.6900 6        0      5: 4, 5, 7, ..." in found
+    assert re.search(r"3 \* +1 +9 +1 \(10%\) 0\.6900 6 +0 +4, 5, 7 and 2 more", found)
     assert "…" not in found
 
 
@@ -131,6 +187,44 @@ def test_the_pictures_are_written(tmp_path: Path) -> None:
         assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "stops at" in found.output
     assert "700" in found.output  # the step, not the epoch
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_shows_small_differences_as_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Values that are nearly equal look equal, losses begin at 0 and savings go to 100 %; no name covers a curve or a title."""
+    seen: list[Any] = []
+
+    def save(figure: Any, *_: object) -> bytes:
+        seen.append(measured(figure))
+        return b""
+
+    monkeypatch.setattr(picture, "saved", save)
+    logs = [log(tmp_path / f"{i}.csv", [1.0, *(0.7 + 1e-7 * epoch for epoch in range(9))][1:]) for i in range(count)]
+    found = hookcore(*logs, "--plugin", "early_stopping:patience=1..6", "--svg", tmp_path / "p.svg")
+    assert found.exit_code == 0, found.output
+    ((limits, inside, named, titles),) = seen
+    assert limits[0][1] - limits[0][0] > 0.05
+    assert limits[1][0] < 0 < limits[1][1]
+    assert not inside
+    assert len(named) == (6 if count == 1 else 0)
+    assert not any(title.overlaps(name) for title in titles for name in named)
+
+
+def measured(figure: Any) -> tuple[Any, ...]:
+    """Return the y limits of both charts, the texts within the first, and the boxes of its names above and of the titles."""
+    figure.canvas.draw()
+    curves, tradeoff = figure.axes
+    low, high = tradeoff.get_xlim()
+    assert low <= 0
+    assert high >= 100
+    named = [label for axis in curves.child_axes for label in axis.get_xticklabels()]
+    titles = [axis.title if axis.get_title() else axis._left_title for axis in figure.axes]
+    return (
+        [axis.get_ylim() for axis in figure.axes],
+        list(curves.texts),
+        [label.get_window_extent() for label in named],
+        [title.get_window_extent() for title in titles],
+    )
 
 
 @pytest.mark.parametrize(

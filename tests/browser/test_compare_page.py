@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from selenium.webdriver import ActionChains
@@ -75,6 +76,8 @@ def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots:
         wait(functools.partial(ask, "return innerWidth === 360"), "the page is as narrow as a phone")
         assert ask("return document.documentElement.scrollWidth <= innerWidth")
         assert ask("const box = document.querySelector('.scroll'); return box.scrollWidth > box.clientWidth")
+        box = "document.querySelector('#runs tbody td:nth-child(2)').getBoundingClientRect()"
+        assert ask(f"return {box}.right <= innerWidth"), "the best value is in view"
         driver.save_screenshot(screenshots / "compare-phone.png")
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -82,3 +85,29 @@ def test_the_page_of_hostile_runs(browser: Browser, tmp_path: Path, screenshots:
     sent = [one["message"] for one in driver.get_log("performance") if "Network.requestWillBeSent" in one["message"]]
     assert sent
     assert all("page.html" in one or "about:blank" in one for one in sent)
+
+
+def test_what_the_page_says_of_each_run(browser: Browser, tmp_path: Path) -> None:
+    """The best run is above the charts, a column has one format, curves differ, and a chart notes what its axis leaves out."""
+    for number in range(12):
+        recorded(tmp_path / f"{number:02}", [{"val_loss": 1 / (1 + epoch + number)} for epoch in range(5)], asked=9)
+    driver: Any = browser.driver
+    driver.set_window_size(*WINDOW)
+    ask = driver.execute_script
+    driver.get(Comparison.read([tmp_path]).save(tmp_path / "page.html").as_uri())
+    assert ask("return document.querySelector('#best').innerText") == "11 is the best run: val_loss 0.0625 in epoch 5"
+    best, epochs = (
+        ask(f"return [...document.querySelectorAll('#runs tbody td:nth-child({column})')].map(one => one.innerText)")
+        for column in (2, 5)
+    )
+    assert all(re.fullmatch(r"0\.\d{4}", value) for value in best)
+    assert set(epochs) == {"5/9"}
+    styles = ask(
+        "return [...document.querySelectorAll('figure.first .curve')].map(one => getComputedStyle(one))"
+        ".map(style => style.stroke + style.strokeDasharray)"
+    )
+    assert len(set(styles)) == len(styles) == 12
+    assert ask("const box = document.querySelector('.scroll'); return box.scrollWidth <= box.clientWidth")
+    assert ask("return document.querySelector('figure.first .note').innerText") == ""
+    ask("data.runs.forEach(run => { run.y.val_loss[0] = 1000; }); all();")
+    assert "outside of the axis; all lie between" in ask("return document.querySelector('figure.first .note').innerText")

@@ -104,7 +104,8 @@ class Recording:
 
         Raises the errors of `replay`.
         """
-        trainee = Replayed(self.recorded.directions, self._rate)
+        rate = self.recorded.learning_rate
+        trainee = Replayed(self.recorded.directions, self._rate if rate is None else rate)
         for registered in engine.plugins:
             clock = getattr(registered.plugin, "clock", None)
             decides = not registered.is_observer and not any(map(trainee.lacks, registered.needs))
@@ -113,8 +114,6 @@ class Recording:
                     f"Plugin {registered.name!r} decides by the time, and a replay has no duration. Leave it out, or give it a "
                     "clock= that returns the time of the recorded run."
                 )
-        # Before the run begins, so that a plugin that needs a rate is not refused.
-        trainee.tell(next((one.learning_rate for one in self._facts if one.learning_rate is not None), None))
         names = self.recorded.metric_names
         run = Run.of(trainee, epochs=self._epochs, validation_freq=self._validation_freq, metric_names=names)
         driver = Driver(engine, host=self, always_ends=True)

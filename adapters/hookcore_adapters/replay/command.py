@@ -8,14 +8,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from hookcore import HookcoreError
+from hookcore.authoring import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from hookcore_plugins.report.recorded import RecordedError
+    from hookcore_plugins.report.recorded import RecordedError, RecordedRun
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -82,11 +84,14 @@ def replay(
     try:
         settings = settings_of(paired(ctx.meta[__name__], plugins, vary))
         with _each_warning_once():
-            swept = sweep(read_runs(metrics, on_error=left_out), settings, metric=metric, learning_rate=learning_rate)
+            runs = [_ended(run) for run in read_runs(metrics, on_error=left_out)]
+            swept = sweep(runs, settings, metric=metric, learning_rate=learning_rate)
         if as_json:
             click.echo(json.dumps(table.as_json(swept, lose_at_most), indent=1, allow_nan=False))
         else:
             table.show(open_console(), swept, lose_at_most)
+        if learning_rate is not None:
+            click.echo(_use_of_rate(runs), err=as_json)
         for kind, path in (("svg", svg), ("png", png)):
             if path is not None:
                 from hookcore_adapters.replay.picture import save
@@ -95,6 +100,30 @@ def replay(
                 click.echo(f"written: {path}", err=as_json)
     except HookcoreError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _use_of_rate(runs: Sequence[RecordedRun]) -> str:
+    """Say for which runs --learning-rate counts."""
+    lacking = [run.name for run in runs if run.learning_rate is None]
+    if len(lacking) == len(runs):
+        return "Note: --learning-rate is used for every run: no log has a learning rate."
+    used = f"used only for {', '.join(lacking)}" if lacking else "not used"
+    return printable(f"Note: --learning-rate is {used}: the {'other ' if lacking else ''}logs have their own.", 400)
+
+
+def _ended(run: RecordedRun) -> RecordedRun:
+    """Return `run` with its end, as the run.json beside its log records it, if its own log does not."""
+    from hookcore_plugins.report.record import FILE
+    from hookcore_plugins.report.recorded import RecordedError, read_runs
+
+    beside = run.path.parent / FILE
+    if run.outcome is not None or not beside.is_file():
+        return run
+    with contextlib.suppress(RecordedError):
+        found = read_runs([run.path, beside])
+        if len(found) == 1:
+            return attrs.evolve(run, outcome=found[0].outcome, stop_reasons=found[0].stop_reasons)
+    return run
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ def sweep(
     unit = "step" if any(any(run.history.by_steps) for run in recorded) else "epoch"
     if any(None in run.history.steps for run in recorded):
         unit = "epoch"
-    return [_sweep(run, settings, engines, metric or _monitored(run, engines), unit=unit, rate=learning_rate) for run in recorded]
+    return [_sweep(run, settings, engines, _counting(run, engines, metric), unit=unit, rate=learning_rate) for run in recorded]
 
 
 def _sweep(
@@ -128,7 +128,7 @@ def _sweep(
         try:
             run, told = recording.replay(engine)
         except HookcoreError as error:
-            error.add_note(f"That was in {recorded.name}, with {setting}.")
+            error.add_note(f"That was in {recorded.name}{f', with {setting}' if setting.varied else ''}.")
             raise
         trained = _place(recorded, told - 1, unit)
         kept = bests[told - 1] if told else None
@@ -151,8 +151,13 @@ def overall(swept: Sequence[Swept]) -> list[Overall]:
     return [Overall(results[0].setting, results) for results in zip(*(one.results for one in swept), strict=True)]
 
 
-def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall:
-    """Return the best setting, as defined in the module's docstring. `at_most` is what a run may lose, in the metric's unit."""
+def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall | None:
+    """Return the best setting: see the module. `at_most` is what a run may lose, in the metric's unit.
+
+    None if no setting stops a run, because then all settings save and lose the same; and if it is not known what is lost.
+    """
+    if not any(one.stops for one in settings):
+        return None
     known = [(one, one.worst) for one in settings if one.worst is not None]
     allowed = [one for one, worst in known if worst <= at_most]
     if allowed:
@@ -160,7 +165,7 @@ def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall:
     if known:
         least = min(worst for _, worst in known)
         return max((one for one, worst in known if worst == least), key=lambda one: one.share)
-    return settings[0]
+    return None
 
 
 def frontier(settings: Sequence[Overall]) -> list[Overall]:
@@ -171,6 +176,11 @@ def frontier(settings: Sequence[Overall]) -> list[Overall]:
         if not found or (one.worst or 0.0) < (found[-1].worst or 0.0):
             found.append(one)
     return found
+
+
+def _counting(recorded: RecordedRun, engines: Sequence[Engine], metric: str | None) -> str:
+    """Return the run's name for the metric that counts."""
+    return _monitored(recorded, engines) if metric is None else recorded.name_of(metric) or metric
 
 
 def _monitored(recorded: RecordedRun, engines: Sequence[Engine]) -> str:
