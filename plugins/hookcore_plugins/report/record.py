@@ -33,6 +33,8 @@ _NOT_ENDED: Final = {
 class ReportError(HookcoreError):
     """The report of a run does not exist, cannot be read or written, or needs a library that is not installed."""
 
+    page = "docs/report.md"
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class RunRecord:

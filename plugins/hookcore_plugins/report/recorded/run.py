@@ -33,6 +33,8 @@ RATES: Final = ("learning_rate", "lr")
 class RecordedError(HookcoreError, ValueError):
     """A log of a run does not exist, cannot be read, or has content that no log of a run has."""
 
+    page = "docs/comparing-runs.md"
+
 
 @attrs.frozen
 class Observation:
