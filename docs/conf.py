@@ -6,6 +6,7 @@ the commands come from docstrings and from click when the site is built; `python
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).with_name("_sphinx")))
 from public_names import PublicNames
+from sphinx.util.inspect import stringify_signature
 from stand_ins import stand_in_for
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 DOCS: Final = Path(__file__).parent
-stand_in_for(
+STAND_INS: Final = frozenset(
     {"accelerate", "h5py", "jax", "keras", "lightgbm", "lightning", "numpy", "safetensors", "skops", "sklearn", "torch"}
     | {"transformers", "xgboost"}
 )
+stand_in_for(STAND_INS)
 
 project = "hookcore"
 release = metadata.version(project)
@@ -114,10 +117,14 @@ def mark_code(app: Sphinx, kind: str, name: str, documented: Any, options: Any, 
 
 
 def name_functions(app: Sphinx, kind: str, name: str, documented: Any, options: Any, *signature: str | None) -> Any:
-    """Write a default that is a function by its name, and a lambda as dots. A protocol has no signature."""
-    del app, kind, name, options
-    if getattr(documented, "_is_protocol", False):
+    """Write a default that is a function by its name, and a lambda as dots. A protocol and a stand-in have no signature."""
+    del app, name, options
+    # A stand-in, and what inherits from it, has any attribute: so `is True`.
+    if getattr(documented, "_is_protocol", False) is True or getattr(documented, "__module__", "").split(".")[0] in STAND_INS:
         return "", ""
+    if kind == "class" and (signature[0] or "").startswith("(*_"):  # its `__new__` only checks the arguments
+        made = inspect.signature(documented.__init__.__get__(object()))
+        signature = (stringify_signature(made, show_return_annotation=False), None)
     unnamed = (text and re.sub(r"<function \S*<lambda> at \w+>", "...", text) for text in signature)
     return tuple(text and re.sub(r"<(?:built-in )?function ([\w.]+)[^>]*>", r"\1", text) for text in unnamed)
 

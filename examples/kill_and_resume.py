@@ -162,7 +162,7 @@ def main() -> None:
         killed_at = Checkpoint.newest(directories[1]).record["progress"]["step"]
         show(train(directories[1]))
         never_killed, killed = map(Checkpoint.newest, directories)
-    console.print("", compared(never_killed, killed), sep="\n")
+    console.print("", compared(never_killed, killed), "", sep="\n")  # Rich clips the last line of a picture
     if given.pictures is not None:
         terminal = console.export_svg(title="kill -9, start again, same result", unique_id="kill-and-resume")
         terminal = re.sub(r"@font-face \{.*?\}", "", terminal, flags=re.DOTALL)  # an image on a page loads no fonts

@@ -19,16 +19,25 @@ if TYPE_CHECKING:
 
 
 class PublicNames(SphinxDirective):  # type: ignore[misc] # the environment of the lint has no Sphinx
-    """Describes the names of a module's `__all__`, in that order: all but the errors, or with the option `errors` those alone."""
+    """Describes the names of a module's `__all__`, in that order, but constants last: all but the errors.
+
+    With the option `errors` it describes those alone. The option `first` has the names to begin with.
+    """
 
     required_arguments = 1
-    option_spec: ClassVar[Any] = {"errors": directives.flag}
+    option_spec: ClassVar[Any] = {"errors": directives.flag, "first": str.split}
 
     def run(self) -> Any:
         """Return what autodoc makes of each name but modules, and those that `hookcore` itself has."""
         module = importlib.import_module(self.arguments[0])
         lines = [f".. py:currentmodule:: {module.__name__}", ""]
-        for name in module.__all__:
+        first = self.options.get("first", [])
+
+        def place(name: str) -> tuple[int, bool]:
+            value = getattr(module, name)
+            return first.index(name) if name in first else len(first), not (inspect.isclass(value) or inspect.isroutine(value))
+
+        for name in sorted(module.__all__, key=place):
             value = getattr(module, name)
             is_error = inspect.isclass(value) and issubclass(value, BaseException)
             elsewhere = module is not hookcore and name in hookcore.__all__ and value is getattr(hookcore, name)
