@@ -35,13 +35,23 @@ class PublicNames(SphinxDirective):  # type: ignore[misc] # the environment of t
 
         def place(name: str) -> tuple[int, bool]:
             value = getattr(module, name)
-            return first.index(name) if name in first else len(first), not (inspect.isclass(value) or inspect.isroutine(value))
+            return first.index(name) if name in first else len(first), not (
+                inspect.isclass(value) or inspect.isroutine(value)
+            )
 
         for name in sorted(module.__all__, key=place):
             value = getattr(module, name)
             is_error = inspect.isclass(value) and issubclass(value, BaseException)
-            elsewhere = module is not hookcore and name in hookcore.__all__ and value is getattr(hookcore, name)
-            if not inspect.ismodule(value) and not elsewhere and is_error == ("errors" in self.options):
+            elsewhere = (
+                module is not hookcore
+                and name in hookcore.__all__
+                and value is getattr(hookcore, name)
+            )
+            if (
+                not inspect.ismodule(value)
+                and not elsewhere
+                and is_error == ("errors" in self.options)
+            ):
                 lines += _described(name, value, module.__name__)
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -57,15 +67,23 @@ def _described(name: str, value: object, module: str) -> Iterator[str]:
         if len(text) < 100 and " object at " not in text:  # noqa: PLR2004 - a line
             yield f"   :value: {text}"
         yield ""
-        yield from (f"   {line}" for line in _docstring_of(name, value, module.partition(".")[0]))
+        yield from (
+            f"   {line}"
+            for line in _docstring_of(name, value, module.partition(".")[0])
+        )
     yield ""
 
 
 def _docstring_of(name: str, value: object, package: str) -> list[str]:
     """Return the lines below the assignment by which a module in the package defines the value."""
     for module in sorted(sys.modules):
-        if f"{module}.".startswith(f"{package}.") and vars(sys.modules[module]).get(name) is value:
-            found: list[str] = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
+        if (
+            f"{module}.".startswith(f"{package}.")
+            and vars(sys.modules[module]).get(name) is value
+        ):
+            found: list[str] = (
+                ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
+            )
             if found:
                 return found
     raise LookupError(f"{package}.{name} has no docstring below its assignment")

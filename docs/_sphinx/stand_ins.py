@@ -26,7 +26,9 @@ class _AnyClass(ABCMeta):
 
 
 class _Any:
-    __code__ = (lambda: None).__code__  # an adapter may ask which arguments a function has
+    __code__ = (
+        lambda: None
+    ).__code__  # an adapter may ask which arguments a function has
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Take whatever is given."""
@@ -56,7 +58,9 @@ class _Finder:
     def __init__(self, packages: Collection[str]) -> None:
         self.packages = packages
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> Any:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: object = None
+    ) -> Any:
         del path, target
         if name.partition(".")[0] in self.packages:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
