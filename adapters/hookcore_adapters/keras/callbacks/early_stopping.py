@@ -99,13 +99,17 @@ class EarlyStopping(PluginCallback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._stopped_before = _STOPPED(state)["stopped_epoch"]
-        self.stopped_epoch = self._stopped_before or 0 if self.has_stopped else 0
+        self._begin_stopped_epoch()
+
+    def _begin_stopped_epoch(self) -> None:
+        self.stopped_epoch = (self._stopped_before or 0) if self.has_stopped else 0
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        self.stopped_epoch, self._stopped_before = 0, None
+        self._stopped_before = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._begin_stopped_epoch()
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
