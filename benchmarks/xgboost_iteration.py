@@ -38,8 +38,8 @@ THEIRS, OURS = "4 of XGBoost's callbacks", "XGBoostAdapter, the same 4 jobs"
 AT_MOST: Final = 1.0
 """The limit for the time of ours in an iteration, as a multiple of theirs."""
 LIMIT: Final = (
-    "CSVLog opens and closes its file for each row, so that nothing is lost and its lock is checked; each rate is in the "
-    "history, and each observation goes through the hooks of all plugins."
+    "CSVLog writes each row at once and checks its file and its lock; each rate is in the history, and each observation goes "
+    "through the hooks of all plugins, timed and with isolated errors."
 )
 ROOM: Final = 8
 """The factor by which that limit may be exceeded under `--check`."""

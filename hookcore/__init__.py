@@ -1,6 +1,6 @@
 """hookcore: write a training plugin once; run it in every training loop.
 
-PYTEST_DONT_REWRITE: hookcore has a pytest plugin, and pytest would warn of a session in which this was imported before.
+PYTEST_DONT_REWRITE: hookcore has a pytest plugin, and without this line pytest would warn if hookcore was imported before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from hookcore.metric_names import MetricNames
 from hookcore.metrics import Metrics
 from hookcore.monitor import Monitor
 from hookcore.registry.inspection import Registered
-from hookcore.run import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, Run, StopReason
+from hookcore.run import Run
+from hookcore.run_state import Decision, DecisionKind, Outcome, PluginFailure, Position, Progress, StopReason
 from hookcore.session import Session
 from hookcore.specs import HOOKS
 from hookcore.trainee import Trainee
@@ -85,7 +86,7 @@ __all__ = [
 ]
 
 _ONLY_FOR_CHECKPOINTS = {"Capture": "capture", "Resume": "resume", "SavedCheckpoint": "store"}
-"""Names that are imported on first use, each with its module: these modules take as long to import as all the others together."""
+"""Names that are imported on first use, with their modules, which take as long to import as all the others together."""
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -97,7 +98,7 @@ def __getattr__(name: str) -> typing.Any:
 
 
 def _explain_plugin(name: str) -> None:
-    """Raise `LoadError` with what to import instead, if `name` is the class of a plugin in the catalogue."""
+    """Raise `LoadError`, which names what to import instead, if `name` is the class of a plugin in the catalogue."""
     from hookcore.registry import discovery
 
     for entry in discovery.entry_points(discovery.CATALOGUE):
@@ -105,7 +106,7 @@ def _explain_plugin(name: str) -> None:
             module = entry.module.partition(".")[0]
             try:
                 module = module if hasattr(importlib.import_module(module), name) else entry.module
-            except Exception:  # noqa: BLE001 - a third party's, and the user will see it
+            except Exception:  # noqa: BLE001 - raised by a third party's module; whoever imports it will see the error
                 module = entry.module
-            # Not an AttributeError: of that, `from hookcore import` shows no text.
+            # Not an AttributeError, because `from hookcore import` shows no text of one.
             raise LoadError(f"{name} is a plugin, and not in hookcore: from {module} import {name}")

@@ -1,4 +1,4 @@
-"""What an adapter tells of itself before its framework is imported: see `AdapterInfo`."""
+"""What is known of an adapter before its framework is imported: see `AdapterInfo`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ GROUP: Final = "hookcore.adapters"
 
 @attrs.frozen
 class AdapterInfo:
-    """What `hookcore plugins` lists of an adapter: which framework it is for, what to use of it, and what to install.
+    """What `hookcore plugins` lists of an adapter: its framework, what to import, and what to install.
 
-    An entry point of the group `hookcore.adapters` names one, in a module that imports no framework.
+    An entry point of the group `hookcore.adapters` names an object of this class, in a module that imports no framework.
 
-    * `framework`: its name for people, as in `"PyTorch"`.
-    * `use`: what to import of the adapter, as in `"hookcore_adapters.keras: fit, KerasAdapter"`.
-    * `install`: what pip is to install, as in `"hookcore[keras,tensorflow]"`.
-    * `distributions`: the distributions that bring the framework, one of which suffices, as in `("xgboost", "xgboost-cpu")`; by
-      default none, for an adapter that needs no framework.
+    * `framework`: the framework's name for people, such as `"PyTorch"`.
+    * `use`: what to import of the adapter, such as `"hookcore_adapters.keras: fit, KerasAdapter"`.
+    * `install`: what to give to pip, such as `"hookcore[keras,tensorflow]"`.
+    * `distributions`: the distributions of which any one provides the framework, such as `("xgboost", "xgboost-cpu")`; empty by
+      default, for an adapter that needs no framework.
     """
 
     framework: str = attrs.field(validator=validators.text())
@@ -36,9 +36,9 @@ class AdapterInfo:
             validators.reject(self, "distributions", value, "a tuple of names")
 
     def version(self) -> str | None:
-        """Return the version of the framework that is installed, from its distribution's metadata: it is not imported.
+        """Return the installed version of the framework, without importing it.
 
-        Empty if the adapter needs no framework, and None if the framework is not installed.
+        The version is empty if the adapter needs no framework, and None if the framework is not installed.
         """
         from importlib import metadata  # as slow to import as the rest of the package
 

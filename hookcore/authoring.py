@@ -1,18 +1,18 @@
-"""The front door for plugin authors: what a plugin needs besides the names in `hookcore` itself.
+"""What plugin authors need besides the names in `hookcore` itself.
 
-* `observe`, `observed`, `direction_of`, `due`, `learning_rate_of`: read a metric, tell a `Monitor` of it, find which direction
-  is better, act every N steps, and read the learning rate.
-* `local_path`: the path that a person gave, with `~` for the home directory; an error if it is a URL.
+* `observe`, `observed`, `direction_of`, `due`, `learning_rate_of`: read a metric, pass it to a `Monitor`, find which direction is
+  better, act every N steps, and read the learning rate.
+* `local_path`: read a path that a person gave, in which `~` is the home directory; a URL is an error.
 * `validators`: check parameters, with errors that name the plugin, the parameter, the value and what was expected.
 * `Plugin`: everything that a plugin may have besides hooks.
-* `Capability`, `Views` and their parts: what a plugin may need of a trainee, and `reason_lacking` for why it is missing.
+* `Capability`, `Views` and their parts: what a plugin may need of a trainee; `reason_lacking` returns why it is missing.
 * `format_count`, `format_duration` and the like: format numbers as the shipped plugins do.
-* `describe`, `traceback_of`, `note`, `chain` and `drop_frames`: tell of an error that others raised, which may not cooperate.
+* `describe`, `traceback_of`, `note`, `chain` and `drop_frames`: describe an error whose class may not cooperate.
 * `is_secret`, `without_secrets`, `command_without_secrets`, `HIDDEN`: keep secrets out of what is recorded and shown.
-* `schema`: check the state that a checkpoint gives back, with errors that name the field.
+* `schema`: check state that was read from a checkpoint, with errors that name the field.
 * `state`: write and read JSON with NaN and the infinities.
 
-A plugin that saves files finds the rest in `hookcore.store`. The shipped plugins import nothing else of hookcore.
+`hookcore.store` has the rest, for plugins that save files. The shipped plugins import nothing else of hookcore.
 """
 
 from __future__ import annotations
@@ -88,49 +88,50 @@ class Plugin(Protocol):
     """
 
     name: str
-    """The name under which the plugin is registered; by default its class's or module's, in snake case."""
+    """The name under which the plugin is registered; by default that of its class in snake case, or of its module."""
 
     role: Literal["actor", "observer"]
     """`"actor"`, the default, for a plugin that steers: its errors stop the run. `"observer"` for one that only watches: if it
     raises, it is disabled and reported, and the run continues."""
 
     needs: tuple[Capability, ...]
-    """What the trainee must be able to do. A trainee that cannot is refused, by the plugin's name, before the first batch."""
+    """What the trainee must be able to do. If it cannot, an error names the plugin before the first batch."""
 
     shows_progress: bool
-    """Whether the plugin shows progress, so that an adapter leaves out its framework's own progress bar."""
+    """Whether the plugin shows progress, so that an adapter turns off the framework's progress bar."""
 
     replaces: tuple[str, ...]
-    """The autoloaded plugins that it takes the place of, besides one that has its name. They are not even imported."""
+    """The autoloaded plugins that it replaces, besides one that has its name. They are not even imported."""
 
     type_name: str
     """The name under which checkpoints know the class, as `"package.module.Class"`; by default its module and qualified name.
 
-    If a class moves, its old name here lets a renamed plugin find its state in earlier checkpoints. It is read from the class
-    itself: a subclass does not inherit it.
+    If a class was moved, give its old name here, so that a renamed plugin finds its state in earlier checkpoints. A subclass does
+    not inherit it.
     """
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings, booleans, None, lists and dicts with string keys.
 
-        Called after each event that is captured. A plugin that has it has `load_state_dict` too.
+        Called for each capture. A plugin that has this method must have `load_state_dict` too.
         """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over `state`, which `state_dict` returned: at the start of every run, and of a resumed run with its checkpoint.
+        """Take over `state`, which `state_dict` returned.
 
-        The checkpoint may be damaged or another version's: raise an error for a state that does not fit, before any of it is
-        taken over. `schema` has the checks.
+        Called at the start of every run with the plugin's first state, and of a resumed run also with the checkpoint's. The
+        checkpoint may be damaged or of another version: raise an error for a state that does not fit, before any of it is taken
+        over. `schema` has the checks.
         """
         ...
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the snapshots of the trainee that the plugin holds, by keys of its choice. The checkpoint stores them."""
+        """Return the snapshots of the trainee that the plugin holds, by keys of its choice. Each checkpoint stores them."""
         ...
 
     def load_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Take over what `snapshots` returned. Called after `load_state_dict`, and only if the mapping is not empty."""
+        """Take over what `snapshots` returned. Called after `load_state_dict`, if the mapping is not empty."""
         ...
 
     def resumable(self) -> SavedCheckpoint | None:

@@ -33,11 +33,11 @@ class Capture:
     record: str = attrs.field(repr=False)
     """The JSON text of progress, history, decisions and the state of every plugin."""
     snapshots: Sequence[Snapshot] = attrs.field(repr=False)
-    """The trainee's own, then those that plugins hold, in the order in which the record lists them; empty for a record alone."""
+    """The trainee's own, then those that plugins hold, in the order of the record; empty for a record alone."""
     accumulated: int = attrs.field(default=0, validator=integer(at_least=0))
-    """The batches trained since the step's update, whose gradients wait for the next one."""
+    """The number of batches since the latest update, whose gradients wait for the next one."""
     seconds: float = 0.0
-    """How long training stood still for it; 0 if it was read from a checkpoint."""
+    """How long training waited for the capture; 0 if it was read from a checkpoint."""
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +77,7 @@ class Capture:
 
     @classmethod
     def of_record(cls, record: str, trainee: Trainee) -> Self:
-        """Return the record alone as a capture, for a framework whose own checkpoint has the trainee.
+        """Return a capture of the record alone, for a framework whose own checkpoint has the trainee.
 
         Raises `CheckpointError` if it cannot be read.
         """

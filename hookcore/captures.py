@@ -1,4 +1,4 @@
-"""The captures of a run: who asked for one, what it is taken of, and who gets it."""
+"""The captures of a run: which plugins asked for one, and how it is taken and handed out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Captures:
         clock: Callable[[], float],
     ) -> None:
         self.asked: list[tuple[str, Callable[[Capture], None]]] = []
-        """Who wants a capture of this moment, by plugin. The session has this list too."""
+        """The plugins that want a capture of this moment, with their functions. The session has the same list."""
         self._run = run
         self._plugins = plugins
         self._policy = policy
@@ -56,8 +56,8 @@ class Captures:
             capture = self.take()
         except Exception as error:
             if self._policy.has_raised(error):
-                raise  # an actor could not be captured: it is no fault of those that asked
-            for plugin, _ in asked:  # an error of its own for each: an observer's costs no run, an actor's does
+                raise  # an actor's state could not be saved: the plugins that asked are not at fault
+            for plugin, _ in asked:  # one error each, because an actor's stops the run and an observer's does not
                 own = PluginError(f"There is no capture for plugin {plugin!r}: {describe(error)}")
                 own.__cause__ = error
                 raising.append(self._policy(plugin, "when_settled", own))
@@ -74,7 +74,7 @@ class Captures:
         raise_first(raising)
 
     def hand_out_last(self, cut: str) -> None:
-        """Do the same at the end of the run, unless there is a reason, `cut`, for no capture: then the log has it."""
+        """Do the same at the end of the run. If `cut` is not empty, take no capture, and log it as the reason."""
         if not cut:
             self.hand_out()
         for plugin, _ in self.asked:
@@ -92,7 +92,7 @@ class Captures:
         return Capture(run.trainee, progress.epoch, progress.step, text, snapshots, progress.accumulated, seconds)
 
     def record_alone(self, *, quiet: bool = False) -> str:
-        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once, or not."""
+        """Return the record of a capture, without the snapshots. Unless `quiet`, the log names those that plugins hold, once."""
         from hookcore import record
 
         held = self._held_snapshots()

@@ -1,7 +1,7 @@
 """The hot path: the implementations of one hook, compiled into one flat function.
 
-pluggy decides which implementations exist and their order. Calling them through pluggy costs several times a plain loop, and an
-error in one plugin ends the call for the others. The compiled function costs no more than a plain loop, and isolates errors.
+pluggy decides which implementations exist, and their order. A call through pluggy takes several times as long as a plain loop,
+and an error in one plugin ends the call for the others. The compiled function is as fast as a plain loop, and isolates errors.
 `benchmarks/dispatch.py` measures both.
 """
 
@@ -32,7 +32,7 @@ _FIRST_CALL: Final = 3
 
 
 _REACHES_ALL: Final = frozenset({"on_train_end"})
-"""The hooks that every plugin gets even if Ctrl-C cuts one of them: in these, files are closed and locks released."""
+"""The hooks that are called for every plugin even if Ctrl-C interrupts one of them: in these, plugins close files and locks."""
 
 
 class Policy(Protocol):
@@ -43,24 +43,24 @@ class Policy(Protocol):
 
 
 _left_to_parent: Final[list[Wrapper]] = []
-"""Wrappers that were begun before a fork. A forked child keeps them: one that is freed goes through its `finally`."""
+"""Wrappers that were begun before a fork. A forked child keeps them, because freeing one would run its `finally`."""
 
 
 class Switch:
-    """Turns the compiled hooks of one run off, those that are being called too: a forked child must call no plugin.
+    """Turns off the compiled hooks of one run, even those that are being called: a forked child must call no plugin.
 
-    It costs nothing while it is on: the compiled functions look the plugins up by name, and what has the names is exchanged.
+    It costs nothing until then: the compiled functions look up each plugin by a name, and the values of these names are replaced.
     """
 
     __slots__ = ("_compiled", "_refuse")
 
     def __init__(self) -> None:
         self._compiled: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Not what a plugin that was disabled meanwhile was called by."""
+        """Weak, so that functions that were replaced, when a plugin was disabled, are freed."""
         self._refuse: Callable[[], object] | None = None
 
     def add(self, compiled: Call) -> None:
-        """Take note of a compiled function, whose names are its globals."""
+        """Add a compiled function. The names that it looks up are its globals."""
         self._compiled.add(compiled)
 
     def turn_off(self, refuse: Callable[..., object]) -> None:
@@ -74,7 +74,7 @@ class Switch:
             namespace["recover"] = _raise
 
     def check(self, begun: Sequence[Wrapper] = ()) -> None:
-        """Call `refuse` if the hooks are off. The wrappers that were `begun` stay where they are."""
+        """Call `refuse` if the hooks are off, and keep the wrappers that were `begun` as they are."""
         if self._refuse is not None:
             _left_to_parent.extend(begun)
             self._refuse()
@@ -126,7 +126,8 @@ def _compile_calls(
             [*(names[name] for name in impl.argnames), *(f"{name}={names[name]}" for name in impl.kwargnames if name in names)]
         )
         lines.append(f"        call{i}({wanted})")
-    # One try for all: since CPython 3.11 a try that catches nothing is free at run time, but each takes time to compile.
+    # One try for all calls: since CPython 3.11 a try costs nothing at run time if nothing is raised, but each takes time to
+    # compile.
     lines += [
         "        return None",
         "    except BaseException as error:",
@@ -188,12 +189,12 @@ def _ends_event(hook: str, error: BaseException) -> bool:
 
 
 def _decide(on_error: Policy, plugin: str, hook: str, error: BaseException) -> BaseException | None:
-    """Return what to raise for `error`: the policy decides on a plugin's error, and Ctrl-C is not one."""
+    """Return what to raise for `error`: Ctrl-C itself; for a plugin's error, what the policy returns."""
     return error if interrupts(error) else on_error(plugin, hook, error)
 
 
 def raise_first(raising: Sequence[BaseException | None]) -> None:
-    """Raise the first error in `raising`, with the others as notes, if there is any."""
+    """Raise the first error in `raising`, with the others as notes. Do nothing if there is no error."""
     errors = [error for error in raising if error is not None]
     for other in errors[1:]:
         note(errors[0], f"Then, in the same event: {describe(other)}")
@@ -252,13 +253,13 @@ def _enter(wrapper: Wrapper) -> BaseException | None:
         next(wrapper)
     except StopIteration:
         return RuntimeError("the wrapper did not yield; it must yield exactly once")
-    except BaseException as error:  # noqa: BLE001 - what it is decides what happens
+    except BaseException as error:  # noqa: BLE001 - the caller decides
         return error
     return None
 
 
 def _leave(wrapper: Wrapper, thrown: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
-    """Run a wrapper from its `yield` to its end; return what the next wrapper is thrown, and this wrapper's own error."""
+    """Run a wrapper from its `yield` to its end; return what to throw into the next wrapper, and this wrapper's own error."""
     try:
         if thrown is None:
             wrapper.send(None)

@@ -1,7 +1,7 @@
-"""What an adapter holds: it tells the driver what it hears, in whatever order, and plugins get a legal sequence of events.
+"""What an adapter uses: it tells the driver facts, in whatever order, and plugins get a legal sequence of events.
 
-The driver joins the sequence (which events), the session (who is called, and the position) and the policy: which checkpoint
-is resumed, when a loop is told to stop, and how a run ends. It ends wherever anything raises.
+The driver joins the sequence, which decides on events, and the session, which calls plugins and keeps the position. It decides
+which checkpoint is resumed, when the loop is told to stop, and how a run ends. If anything raises, the run ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from hookcore.resume import Resume
-    from hookcore.run import Position
+    from hookcore.run_state import Position
     from hookcore.sequence import Events
     from hookcore.session import Session
     from hookcore.trainee import Trainee
@@ -43,12 +43,14 @@ logger = logging.getLogger("hookcore")
 class Driver:
     """One adapter's engine, and the runs that it drives one after the other.
 
-    `plugins` is what `Engine` takes, an `Engine`, or a configuration. `resume` is what each run resumes from, as in `Loop`.
-    `host` is the loop.
-    `always_ends` tells whether `end` is called for each run, whatever is raised, so that no other can begin on the engine before.
-    By default it may not be: a run is taken for abandoned, and ends, when another begins.
-    The methods named for facts may be called in any order: see `hookcore.sequence`. Whatever one of them raises has ended the run
-    for the plugins first; so has `end(error)`, which the adapter calls for what its framework raises. Outside of a run, a fact of
+    * `plugins`: what `Engine` takes, an `Engine`, or a configuration.
+    * `resume`: what each run resumes from, as in `Loop`.
+    * `host`: the loop.
+    * `always_ends`: whether the adapter calls `end` for each run, whatever is raised, so that another run on the same engine is
+      refused until then. False by default: a run that has not ended counts as abandoned when another begins, and ends then.
+
+    The methods named for facts may be called in any order: see `hookcore.sequence`. If one of them raises, the run has ended for
+    the plugins before that. For what the framework itself raises, the adapter calls `end(error)`. Outside of a run, a fact of
     training is a `HookcoreError` that names the loop and the fact; evaluations and predictions need `outside` first.
     """
 
@@ -72,15 +74,15 @@ class Driver:
         self._trained_before = (0, 0, 0)
         """What the run had trained when it was resumed."""
         self._votes = 0
-        """How many votes the loop was told of."""
+        """The number of votes that were passed on to the loop."""
         self._is_over = False
         """Whether training is over, so that no vote is passed on."""
-        self._is_prepared = False
-        """Whether the run is prepared and has not started."""
+        self._waits_for_start = False
+        """Whether the run is restored and not started."""
         self._loop: CodeType | None = None
-        """The code of the function that runs the loop, if exceptions may leave that without the driver being told."""
+        """The code of the function that runs the loop, if exceptions may leave it without being reported."""
         self._left: Callable[[], str | None] | None = None
-        """Returns why such a loop stopped if it was left by no exception."""
+        """Returns why such a loop stopped if no exception ended it."""
 
     @property
     def run(self) -> Run | None:
@@ -109,12 +111,12 @@ class Driver:
 
     @property
     def epoch(self) -> int:
-        """The latest epoch that began, counted from zero; one less than the first before that."""
+        """The latest epoch that began, counted from zero; before the first epoch, its number minus one."""
         return self._sequence.epoch
 
     def find(self, trainee: Trainee) -> SavedCheckpoint | None:
         """Return the checkpoint that the next run resumes, or None: for a framework that must build its model first."""
-        self.end_abandoned()  # what it still writes may be the checkpoint
+        self.end_abandoned()  # it may still be writing the newest checkpoint
         return find(self._resume, self.engine.plugins, trainee, self.engine.on_error)
 
     def begin(
@@ -130,50 +132,26 @@ class Driver:
         loop: CodeType | None = None,
         left: Callable[[], str | None] | None = None,
         stops_by: str | None = None,
+        start: bool = True,
     ) -> None:
-        """Begin `run`, from the checkpoint that it has or one that is found: `prepare` it, then `start` it.
+        """Begin `run`, from the checkpoint that it has or one that is found: restore it and the host, then `start` it.
 
-        `record` is what `record()` returned, if a checkpoint of the framework's own has it, and `path` is that checkpoint, for
-        people. With either none of ours is looked for, and the trainee is left to the framework to restore. `loop` is the code
-        of the framework's function that runs the loop, if exceptions may leave that without being told: then Ctrl-C is delayed
-        only while that is being executed, and `end_left` ends the run. `left`, called when a run is ended that was not told to
-        end, returns why the loop itself stopped, or None if it failed. `stops_by` is the reason for which the loop itself may
-        stop in this run: see `stops`.
+        * `initial_epoch`: the first epoch, counted from zero, unless the run is resumed.
+        * `min_epochs`, `min_steps`: votes to stop before these are over are overruled and logged; they count later only if the
+          plugin votes again. Both are 0 by default.
+        * `capture`: what the run continues, instead of a checkpoint; `run.resumed_from` stays what the caller has set.
+        * `record`: what `record()` returned, from a checkpoint of the framework, and `path`: that checkpoint, for messages. If
+          one of them is given, no checkpoint of ours is looked for, and the framework restores the trainee.
+        * `loop`: the code of the framework's function that runs the loop, if exceptions may leave it without being reported. Then
+          Ctrl-C is delayed only while that function is being executed, and `end_left` ends the run.
+        * `left`: called when a run ends whose end was not reported; returns why the loop itself stopped, or None if it failed.
+        * `stops_by`: the reason for which the loop itself may stop in this run: see `stops`.
+        * `start`: whether to call `start` now, which is the default. If not, the adapter calls it once the framework is done with
+          the restored trainee.
 
-        An earlier run that its framework abandoned ends first, as failed; one that is going on is a `HookcoreError`: see
-        `Engine.check_free`. Votes to stop before `min_epochs` epochs are over, or `min_steps` steps are done, are overruled and
-        logged; they count later only if the plugin votes again. With `capture` the run continues that instead, and
-        `run.resumed_from` is what the caller has set.
+        An earlier run that its framework abandoned ends first, as failed. Raises `HookcoreError` if an earlier run is still in
+        progress: see `Engine.check_free`.
         """
-        self.prepare(
-            run,
-            initial_epoch=initial_epoch,
-            min_epochs=min_epochs,
-            min_steps=min_steps,
-            capture=capture,
-            record=record,
-            path=path,
-            loop=loop,
-            left=left,
-            stops_by=stops_by,
-        )
-        self.start()
-
-    def prepare(
-        self,
-        run: Run,
-        *,
-        initial_epoch: int = 0,
-        min_epochs: int = 0,
-        min_steps: int = 0,
-        capture: Capture | None = None,
-        record: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-        loop: CodeType | None = None,
-        left: Callable[[], str | None] | None = None,
-        stops_by: str | None = None,
-    ) -> None:
-        """Restore `run` and tell the host: the first half of `begin`, for what the framework does with a restored trainee."""
         self.end_abandoned()
         self.engine.check_free(self._host.name)
         if record is not None:
@@ -204,7 +182,7 @@ class Driver:
         self._min_epochs, self._min_steps, self._loop, self._left = min_epochs, min_steps, loop, left
         self._interrupt = DelayedInterrupt(self._interrupt_run, self._waits_for, loop)
         self._interrupt.install()
-        self._is_prepared = True
+        self._waits_for_start = True
         try:
             try:
                 self._host.load_state_dict(session.resumed_loop_state, position)
@@ -217,10 +195,12 @@ class Driver:
         except BaseException as error:
             self.end(error)
             raise
+        if start:
+            self.start()
 
     def start(self) -> None:
-        """Call `on_train_begin`: the second half of `begin`. If `end` comes before it, no plugin hears of the run."""
-        session, self._is_prepared = self._running("start"), False
+        """Call `on_train_begin`, after a `begin` with `start=False`. If `end` is called before it, no plugin is called."""
+        session, self._waits_for_start = self._running("start"), False
         try:
             session.train_begin()
             self._obey()
@@ -229,13 +209,14 @@ class Driver:
             raise
 
     def record(self, *, held: bool = False, quiet: bool = False) -> str:
-        """Return the record of the run, as JSON text, for a checkpoint of the framework's own; `begin` takes it.
+        """Return the record of the run, as JSON text, for the framework's own checkpoint; `begin` takes it.
 
-        It holds what a checkpoint of ours does, except the trainee and the snapshots that plugins hold, which the log names. If
-        `quiet`, for a record that may never be saved, the log names them only when a run is resumed from it.
+        It holds what a checkpoint of ours does, except the trainee and the snapshots that plugins hold. The log names these
+        snapshots; if `quiet`, for a record that may never be saved, only when a run is resumed from the record.
+
         Raises `HookcoreError` outside of a run, and while the moment is not settled: within a hook, a batch, an accumulation or
         an evaluation, or while a batch or the end of an epoch is held. With `held`, a batch that is held and not evaluated has
-        the record of one that is settled, for a framework that saves then, and leaves the evaluation out when it resumes.
+        the record of a settled batch, for a framework that saves then and skips the evaluation when it resumes.
         """
         session, sequence = self._running("record"), self._sequence
         is_held = held and sequence.held == "batch" and not sequence.evaluated and not session.accumulates
@@ -249,22 +230,22 @@ class Driver:
         return session.record(quiet=quiet)
 
     def outside(self, trainee: Trainee, model: Any = None) -> None:
-        """Prepare for an evaluation or a prediction by itself, unless a run is going on. It leaves the latest run as it is."""
+        """Prepare for an evaluation or a prediction outside of a run. Do nothing within a run. The latest run does not change."""
         if self._session is None or self._outside or self._session.is_over:
             run = Run.of(trainee, model=model)
             self._session = self.engine.start(run, training=False, host=self._host)
             self._sequence, self._outside = Sequence(), True
 
     def end(self, error: BaseException | None = None, *, by: str | None = None) -> None:
-        """End the run, by `error` if one is given; else what is open ends first. A second call does nothing.
+        """End the run, with `error` if it is given; otherwise what is open ends first. A second call does nothing.
 
-        `by` says why the run is stopped if no plugin voted: recorded under the host's name.
+        `by` is the reason to stop if no plugin has voted; it is recorded under the host's name.
         """
         session, outside = self._session, self._outside
         if session is None:
             return
-        if self._is_prepared:
-            self._is_prepared = False
+        if self._waits_for_start:
+            self._waits_for_start = False
             session.refuse()
         if error is None and not outside and not session.is_over:
             self._deliver("end", self._sequence.finish())  # which ends the run if something raises
@@ -287,14 +268,14 @@ class Driver:
                 interrupt.raise_pending(error)
 
     def end_abandoned(self, error: HookcoreError | None = None) -> None:
-        """End the run that was not told to end, if there is one, by `error`; within one of its own hooks do nothing.
+        """End a run whose end was not reported, with `error`. Do nothing within a hook of the run.
 
-        Without an `error` it is stopped if `left`, which `begin` was given, returns a reason, and has failed otherwise.
+        Without an `error` the run is stopped if `left`, which `begin` was given, returns a reason, and has failed otherwise.
         """
         if self._session is not None and not self._outside and not self._session.is_calling:
             by = None if error is not None or self._left is None else self._left()
             if by is None and error is None:
-                error = HookcoreError(f"An earlier run of {self._host.name} ended by an exception that it did not tell of.")
+                error = HookcoreError(f"An earlier run of {self._host.name} ended with an exception that was not reported.")
             self.end(error, by=by)
 
     def end_left(self) -> None:
@@ -303,11 +284,11 @@ class Driver:
             self.end_abandoned()
 
     def batches(self) -> tuple[Callable[[int], None], Callable[[int, Mapping[str, Any] | None], None]]:
-        """Return the session's own methods for the beginning and the end of a batch: the shortest way, for each batch.
+        """Return the session's own methods for the beginning and the end of a batch, which cost less than the driver's.
 
-        To be called with the batch's number, in an open epoch, if each batch is one update and nothing is held. What they
-        raise, the adapter must hand to `end`. This tells too that the open epoch is trained by batches, so that what was trained
-        before its first one is whole.
+        Call them with the batch's number, in an open epoch, if each batch is one update and no batch is held. The adapter must
+        give what they raise to `end`. This call also tells that the open epoch is trained by batches only, so that a capture
+        before its first batch is whole.
         """
         session = self._running("batches")
         session.trains_by_batches()
@@ -316,7 +297,7 @@ class Driver:
     # Facts of training
 
     def epoch_begin(self, epoch: int | None = None) -> None:
-        """Tell that an epoch begins. `epoch` is the number of a run's first, if it was not known to `begin`."""
+        """Tell that an epoch begins. `epoch` is the number of the run's first epoch, if the adapter could not tell `begin`."""
         self._deliver("epoch_begin", self._sequence.epoch_begin(None if epoch is None else operator.index(epoch)))
         self._obey()
 
@@ -332,30 +313,30 @@ class Driver:
     def batch_held(
         self, metrics: Mapping[str, Any] | None = None, *, updates: int = 1, batches: int = 1, begun: bool = False
     ) -> None:
-        """Tell the same, if evaluations that belong to the batch may follow. `begun`: a method of `batches` has begun it."""
+        """Tell the same, if evaluations of this batch may follow. `begun` is whether a method of `batches` has begun it."""
         updates, batches = self._counts("batch_held", updates, batches)
         events = self._sequence.batch_held(metrics, updates=updates, batches=batches, begun=begun)
         self._deliver("batch_held", events, metrics)
 
     def settled(self, fresh: Mapping[str, Any] | None = None) -> None:
-        """Tell that the evaluations of the held batch or epoch are done, or did not come.
+        """Tell that the evaluations of the held batch or epoch are over, or that there is no evaluation.
 
-        If there was one of a batch, this is an observation. It has what was told since the latest one, by `log` and by
-        evaluations, and `fresh`, such as the means since then.
+        If a held batch was evaluated, this is an observation. It has the metrics that `log` and evaluations gave since the latest
+        observation, and `fresh`, such as the means since then.
         """
         self._deliver("settled", self._sequence.settled(fresh), fresh)
 
     def update(self, updates: int) -> None:
-        """Tell of `updates` of batches that were told of with fewer: those of an optimizer that the adapter does not know."""
+        """Tell of `updates` more of batches whose end was told before: those of an optimizer that the adapter does not know."""
         updates, _ = self._counts("update", updates, 1)
         self._deliver("update", iter([("update", updates)]))
 
     def batch_dropped(self) -> None:
-        """Tell that the batch that began turned out to have no data: it was not trained."""
+        """Tell that the open batch has no data, and was not trained."""
         self._deliver("batch_dropped", self._sequence.batch_dropped())
 
     def batch_skipped(self) -> None:
-        """Tell that the loop is at a batch that was trained before the run was cut, so that a Ctrl-C may take effect."""
+        """Tell that the loop skips a batch that was trained before the run was cut, so that Ctrl-C may take effect."""
         self._deliver("batch_skipped", iter([("settle",)]))
 
     def begin_again(self) -> None:
@@ -363,7 +344,7 @@ class Driver:
         self._deliver("begin_again", iter([("begin_again",)]))
 
     def epoch_ends(self) -> None:
-        """Tell that an epoch's end will be told next, before others may change the learning rate that it was trained with."""
+        """Tell that an epoch's end comes next, before the framework may change the learning rate of that epoch."""
         self._deliver("epoch_ends", iter([("note_learning_rate",)]))
 
     def log(self, metrics: Mapping[str, Any]) -> None:
@@ -378,10 +359,10 @@ class Driver:
         hold: int = 0,
         exhausted: bool = False,
     ) -> None:
-        """Tell that the epoch is over, with its own metrics, except for `hold` evaluations that are still to come.
+        """Tell that the epoch is over, with its own metrics, except for `hold` evaluations that will follow.
 
-        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether it had all of its data,
-        so that its batches are the length of an epoch if that was unknown.
+        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether it used all of its data,
+        so that its number of batches is the length of an epoch, if that is unknown.
         """
         events = self._sequence.epoch_end(metrics, fresh=fresh, hold=hold, exhausted=exhausted)
         self._deliver("epoch_end", events, metrics, fresh)
@@ -396,13 +377,13 @@ class Driver:
         self._running("stops").host_stops(by)
 
     def leave(self) -> None:
-        """Tell that the loop leaves the open epoch in the middle: if `end` follows, it has no end."""
+        """Tell that the loop leaves the open epoch in the middle. If `end` follows, the epoch has no end event."""
         self._deliver("leave", self._sequence.leave())
 
     # Facts of evaluations and predictions
 
     def evaluate_begin(self, prefix: str = "") -> None:
-        """Tell that an evaluation begins. `prefix` is how the epoch calls its metrics, if `run.metric_names` may lack it."""
+        """Tell that an evaluation begins. `prefix` begins its metrics' names in the epoch, if `run.metric_names` may lack it."""
         if self.is_running:
             shared = self._running("evaluate_begin").shared
             shared.metric_names = shared.metric_names.adding(prefix)
@@ -418,7 +399,7 @@ class Driver:
         self._deliver("evaluate_batch_end", self._sequence.evaluate_batch_end(metrics, batches), metrics, anywhere=True)
 
     def evaluate_end(self, metrics: Mapping[str, Any] | None = None, *, named: Mapping[str, Any] | None = None) -> None:
-        """Tell that an evaluation ended with `metrics`, under their plain names; `named` is what the epoch calls them."""
+        """Tell that an evaluation ended with `metrics`, under their plain names; `named` has them under the epoch's names."""
         self._deliver("evaluate_end", self._sequence.evaluate_end(metrics, named), metrics, named, anywhere=True)
 
     def predict_begin(self) -> None:
@@ -444,7 +425,7 @@ class Driver:
         return exception if self._session is None else self._session.run.interrupt(exception)
 
     def _waits_for(self) -> str:
-        """Return what Ctrl-C waits for, for people."""
+        """Return what Ctrl-C waits for, in words."""
         session = self._session
         if session is None or self._is_over:
             return "the end of the run"
@@ -455,7 +436,7 @@ class Driver:
     # Delivery and policy
 
     def _running(self, fact: str, *, anywhere: bool = False) -> Session:
-        """Return the session that `fact` is about: a run's, or with `anywhere` one that `outside` made."""
+        """Return the session that `fact` is about: that of the run, or with `anywhere` also one that `outside` made."""
         if self._session is None or (self._outside and not anywhere):
             outside = ", or Driver.outside for an evaluation or a prediction by itself" if anywhere else ""
             raise HookcoreError(f"{self._host.name} told of {fact} outside of a run. Call Driver.begin first{outside}.")
@@ -466,7 +447,7 @@ class Driver:
         return self._session
 
     def _counts(self, fact: str, updates: int, batches: int) -> tuple[int, int]:
-        """Return both as Python's numbers. Ends the run by a `ParameterError` for others."""
+        """Return both as Python's ints. For anything else, end the run with a `ParameterError` and raise it."""
         if type(updates) is int and type(batches) is int and updates >= 0 and batches >= 1:  # almost always, and cheap
             return updates, batches
         known = integer_of(updates), integer_of(batches)
@@ -484,9 +465,9 @@ class Driver:
         session = self._running(fact, anywhere=anywhere)
         try:
             for metrics in given:
-                # The first two are almost all, and cheap.
+                # Almost always one of the first two, which are cheap to check.
                 if not (metrics is None or type(metrics) is dict or isinstance(metrics, Mapping)):
-                    raise MetricError(  # noqa: TRY301 - it ends the run as any other
+                    raise MetricError(  # noqa: TRY301 - it ends the run as any other error does
                         f"{self._host.name} told of {fact} with metrics that do not map names to numbers: {metrics!r}."
                     )
             for name, *arguments in events:
@@ -496,7 +477,7 @@ class Driver:
             raise
 
     def _obey(self) -> None:
-        """Tell the loop to stop, unless it does not have its least number of epochs or steps yet."""
+        """Tell the loop to stop if a plugin has voted, unless the minimum of epochs or steps is not reached."""
         session = self._session
         if session is None or self._is_over or not session.stopping or self._sequence.continues:
             return  # an epoch that was cut is finished first
@@ -515,7 +496,7 @@ class Driver:
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls `method` as long as its object lives: a run does not keep its driver."""
+    """Return a function that calls `method` as long as its object lives, so that a run does not keep its driver alive."""
     reference = weakref.WeakMethod(method)
 
     def call() -> None:

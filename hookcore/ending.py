@@ -1,4 +1,4 @@
-"""How a run ends: its outcome, and what plugins hear of it."""
+"""How a run ends: its outcome, and the last events of its plugins."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def tell_of_end(run: Run, hooks: Hooks, captures: Captures, exception: BaseException | None, cut: str) -> None:
     """Set the outcome, and call `on_exception` if there is an `exception`, then `on_train_end`.
 
-    Captures that were asked for are taken, unless the end cuts what is trained: `cut` names that. An error that a plugin raises
-    becomes a note on the exception, or is raised if no exception was given.
+    Captures that were asked for are taken, unless `cut` is not empty: it names what the end of the run cuts. An error that a
+    plugin raises becomes a note on the exception, or is raised if there is no exception.
     """
     shared = run.shared
     shared.ends(exception)
     if exception is not None:
-        at_once = "the run was to end at once" if shared.interruption is not None else ""  # one waits, and its moment never came
+        at_once = "the run had to end at once" if shared.interruption is not None else ""  # its moment was never settled
         try:
             try:
                 hooks.on_exception(exception)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import weakref
@@ -62,7 +63,7 @@ class Engine:
 
     @classmethod
     def of(cls, plugins: Plugins) -> Engine:
-        """Return `plugins` if it is an engine, else an engine of these plugins, or of the configuration that it is or names.
+        """Return `plugins` if it is an engine, otherwise an engine of these plugins or of this configuration.
 
         A path or a mapping is a configuration, and so is a string without a colon that ends in .toml, .yaml, .yml or .json.
         """
@@ -83,7 +84,7 @@ class Engine:
         on_error: Mapping[str, OnError] | None = None,
         autoload: bool | None = None,
     ) -> Engine:
-        """Return the engine of a configuration, and of what is given beside it, which counts for more.
+        """Return the engine of a configuration and of the other arguments, which take precedence.
 
         * `config`: a file, with the table `[tool.hookcore]` if it is called pyproject.toml, `[hookcore]` in any other TOML, the
           key `hookcore` in YAML or JSON; or a mapping, which is that table or has it under the key `hookcore`. The table may
@@ -155,17 +156,17 @@ class Engine:
         fresh_metrics: Callable[[], Mapping[str, Any]] = dict,
         always_ends: bool = False,
     ) -> Session:
-        """Return a session that drives `run` over the plugins. Adapters begin with it; no hook is called yet.
+        """Return a session that drives `run` over the plugins. No hook is called yet.
 
         Plugins start from fresh state, and `run` becomes the latest run. With `training=False`, for an evaluation or a prediction
-        by itself, plugins keep their state and the latest run stays. `epoch_metrics` returns those of the open epoch so far, for
-        the record, and `fresh_metrics` those since the latest observation; `always_ends` is that of `Driver`. Raises
-        `HookcoreError` as `check_free` does.
+        outside of a run, plugins keep their state, and the latest run stays the latest. For the record, `epoch_metrics` returns
+        the metrics of the open epoch so far, and `fresh_metrics` those since the latest observation. `always_ends` is that of
+        `Driver`. Raises `HookcoreError` as `check_free` does.
         """
         if training:
             self.check_free("A loop" if host is None else host.name)
             self.run = run
-        # Copies: what is registered, unregistered or overridden during the run counts from the next run on.
+        # Copies, because what is registered, unregistered or overridden during the run counts from the next run on.
         session = Session(
             run,
             self.plugins,
@@ -183,15 +184,16 @@ class Engine:
         return session
 
     def check_free(self, loop: str) -> None:
-        """Raise `HookcoreError` if a run over the plugins has not ended, for `loop`, which wants to begin another.
+        """Raise `HookcoreError` if a run over the plugins is in progress, so that `loop` cannot begin another.
 
-        That is so within a hook of the run, and if its loop ends every run that it begins. Any other is taken for abandoned by a
-        framework that does not tell of errors: it ends now, as failed, and the log has it.
+        A run is in progress within each of its hooks, and, if its loop is one that always ends its runs, until it has ended. Any
+        other run that has not ended was abandoned by a framework that does not report errors: it ends now, as failed, and the log
+        names its loop.
         """
         session = self._unended()
         if session is not None and session.always_ends:
             del session
-            gc.collect()  # a loop that was dropped without its end is in a cycle
+            gc.collect()  # frees a loop that was dropped without its end, because that is in a reference cycle
             session = self._unended()
         if session is not None:
             if session.always_ends or session.is_calling:
@@ -199,7 +201,7 @@ class Engine:
                     f"{loop} cannot begin a run on an engine in use: {session.loop} is in a run with the same plugins, "
                     f"{self._listed()}, which has not ended. Give each its own Engine, with plugins of its own."
                 )
-            error = HookcoreError(f"An earlier run of {session.loop} ended by an exception that it did not tell of.")
+            error = HookcoreError(f"An earlier run of {session.loop} ended with an exception that was not reported.")
             logger.warning("%s It ends now, as %s begins a run on the same engine.", error, loop)
             session.end(error)
         elif self.run is not None and not self.run.shared.is_released:
@@ -218,7 +220,7 @@ class Engine:
     def override(self, on_error: Mapping[str, OnError], place: object = "on_error") -> None:
         """Set what an error in a plugin does, by plugin name, from the next run on.
 
-        Raises `ParameterError`, which begins with `place`, for an unknown plugin or policy.
+        Raises `ParameterError` for an unknown plugin or policy; the message begins with `place`.
         """
         for name, policy in on_error.items():
             if name not in {*self.names, *discovery.blocked_names()}:
@@ -234,13 +236,17 @@ class Engine:
 
     def _examine(self, found: discovery.Found) -> Registered:
         if found.name in self.names:
-            other, in_code = found.name + "_2", f"({found.name + '_2'!r}, {type(found.plugin).__name__}(...))"
-            named = in_code if found.source == "code" else f"{{name: {other}, {found.name}: {{...}}}}"
+            other = next(name for n in itertools.count(2) if (name := f"{found.name}_{n}") not in self.names)
+            advice = {
+                "code": f"Name one: ({other!r}, {type(found.plugin).__name__}(...)).",
+                "configuration": f"Name one: {found.place.written({'name': other, found.target or found.name: {}})}.",
+                "environment": "Remove one of them, or name it in code or in a configuration.",
+            }
             where = f"{found.place}: " if found.source != "code" else ""
-            raise RegistrationError(f"{where}Two plugins are called {found.name!r}. Name one: {named}.")
+            raise RegistrationError(f"{where}Two plugins are called {found.name!r}. {advice[found.source]}")
         registered = examine(found)
         if "checkpoint" in registered.needs:
-            # By the first checkpoint the package may have been upgraded, or be out of reach.
+            # Now, because the package may be upgraded or unmounted before the first checkpoint.
             from hookcore import capture, record  # noqa: F401
         return registered
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from hookcore.errors import PluginError
 from hookcore.raised import describe, interrupts, note, traceback_of
-from hookcore.run import PluginFailure
+from hookcore.run_state import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,10 +30,10 @@ def disables(registered: Registered, on_error: Mapping[str, OnError]) -> bool:
 class ErrorPolicy:
     """The policy of one run: called with a plugin's error, it decides what happens.
 
-    * `failures`: where errors are recorded.
+    * `failures`: the list to which errors are added.
     * `on_error`: by plugin, what overrides its role.
-    * `ends_of_data`: the errors, by class name, that the loop takes for the end of its data.
-    * `on_disabled`: called when a plugin has been disabled, with `active` up to date.
+    * `ends_of_data`: the class names of the errors that the loop takes for the end of its data.
+    * `on_disabled`: called when a plugin has been disabled and `active` is up to date.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class ErrorPolicy:
     def __call__(self, plugin: str, hook: str, error: BaseException) -> BaseException | None:
         """Record `error`. Disable an observer and return None; return the error of an actor, for the caller to raise."""
         if self.has_raised(error):
-            return error  # it propagates from an event within this event, where it was recorded under the plugin that raised it
+            return error  # it was recorded in an event within this event, under the plugin that raised it
         registered = next((registered for registered in self._plugins if registered.name == plugin), None)
         if registered is None:
-            return error  # of the caller, who has a handle too
+            return error  # raised by the caller of the loop, who has a handle on the run too
         if registered not in self.active:
             logger.debug("plugin %r is disabled, and raised in %s: %s", plugin, hook, describe(error))
             return None
@@ -84,9 +84,9 @@ class ErrorPolicy:
         return disables(registered, self._on_error)
 
     def ask(self, registered: Registered, what: str, question: Callable[[], T], otherwise: T) -> T:
-        """Return what `registered` answers, outside of its hooks; `otherwise` if that fails and the plugin is disabled.
+        """Return `question()`, which asks `registered` outside of its hooks; `otherwise` if an error disables the plugin.
 
-        Raises an actor's error. `what` names the question as if it were a hook.
+        Raises an actor's error. `what` names the question as a hook's name would.
         """
         try:
             return question()
@@ -104,11 +104,11 @@ class ErrorPolicy:
         self._on_disabled()
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether `error` is recorded as that of an actor, and so is on its way to the loop."""
+        """Return whether `error` is recorded as an actor's, so that it propagates to the loop."""
         return any(failure.error is error and not failure.disabled for failure in self._failures)
 
     def is_disabled(self, plugin: str) -> bool:
-        """Return whether `plugin` is one of the run's, and disabled."""
+        """Return whether `plugin` is one of the run's plugins, and disabled."""
         return plugin in {registered.name for registered in self._plugins} - {registered.name for registered in self.active}
 
     def warn_of_disabled(self) -> None:

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 class History:
     """The metrics of every observation: `history["val_loss"]` is a list of floats, one per row.
 
-    A loop that evaluates once an epoch has a row for each epoch; one that evaluates by steps has a row for each evaluation too. A
-    metric that a row does not have is NaN there; `rows` leaves it out, and so tells it from one that was NaN. `epochs`, `steps`,
-    `by_steps` and `learning_rates` tell of each row, in the same order. `epochs` begins above 0 if the run was given an initial
-    epoch, or was resumed without the earlier history.
+    A loop that evaluates once per epoch has a row for each epoch; one that evaluates by steps also has a row for each evaluation.
+    A metric that a row lacks is NaN there; `rows` leaves it out, which tells it from a metric that was NaN. `epochs`, `steps`,
+    `by_steps` and `learning_rates` have one value per row. `epochs` begins above 0 if the run was given an initial epoch, or was
+    resumed without the earlier history.
     """
 
     epochs: list[int] = attrs.field(factory=list, init=False)
     """The epoch of each row, counted from zero."""
     steps: list[int | None] = attrs.field(factory=list, init=False)
-    """How many optimizer updates were done at each row; None in rows of an earlier version, which did not record it."""
+    """The number of optimizer updates before each row; None in rows of an earlier version, which did not record it."""
     by_steps: list[bool] = attrs.field(factory=list, init=False)
-    """Whether each row was observed within its epoch, by steps, and not at its end."""
+    """Whether each row was observed by steps, within its epoch, and not at the epoch's end."""
     learning_rates: list[float | None] = attrs.field(factory=list, init=False)
-    """The learning rate at each row, before a plugin changed it; None if the trainee lacks one, or if it could not be read."""
+    """The learning rate at each row, before a plugin changed it; None if the trainee lacks one or it could not be read."""
     _columns: dict[str, array[float]] = attrs.field(factory=dict, init=False)
     _absent: dict[str, array[int]] = attrs.field(factory=dict, init=False)
-    """The rows that do not have a metric, in order, for each that some row lacks."""
+    """By metric, the rows that lack it, in order."""
 
     def append(
         self,
@@ -76,7 +76,7 @@ class History:
                 self._absent[name] = array("q", range(len(self.epochs)))
 
     def rows(self) -> Iterator[dict[str, float]]:
-        """Yield the metrics of each row, without those that it does not have."""
+        """Yield the metrics of each row, without those that it lacks."""
         lacking: dict[int, list[str]] = {}
         for name, absent in self._absent.items():
             for row in absent:
@@ -89,7 +89,7 @@ class History:
             yield metrics
 
     def has_end_of(self, epoch: int) -> bool:
-        """Return whether the latest row is that of the end of `epoch`: an end at which nothing was fresh is not a row."""
+        """Return whether the latest row is that of the end of `epoch`. An end at which nothing was fresh has no row."""
         return self.epochs[-1:] == [epoch] and not self.by_steps[-1]
 
     def __getitem__(self, name: str) -> list[float]:
@@ -100,7 +100,7 @@ class History:
         return self._columns[name].tolist()
 
     def last(self) -> dict[str, float]:
-        """Return the metrics of the latest row, NaN for those that it does not have; an empty dict before the first row."""
+        """Return the metrics of the latest row, NaN for those that it lacks; an empty dict before the first row."""
         return {name: column[-1] for name, column in self._columns.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -121,10 +121,10 @@ class History:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the history that `state_dict` returned, also that of an earlier version, which had less of each row.
+        """Take over the history that `state_dict` returned, in this version or an earlier one, which recorded less.
 
-        An earlier version did not tell which metrics a row lacks: then they are those that are NaN.
-        Raises `ValueError` if a column has not one value per row.
+        An earlier version did not record which metrics a row lacks: they are taken to be those that are NaN.
+        Raises `ValueError` if a column does not have one value per row.
         """
         epochs = list(state["epochs"])
         about = {name: list(state.get(name, [absent] * len(epochs))) for name, absent in _LATER.items()}
@@ -144,4 +144,4 @@ class History:
 
 
 _LATER: dict[str, Any] = {"steps": None, "by_steps": False, "learning_rates": None}
-"""What earlier versions did not record of a row, with what stands for it."""
+"""What earlier versions did not record of a row, with the values to use instead."""

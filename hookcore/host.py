@@ -1,4 +1,4 @@
-"""What the engine asks of a loop."""
+"""The host: what the driver asks of a loop."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore.run import Position
+    from hookcore.run_state import Position
 
 
 class Host(Protocol):
-    """What the engine asks of a loop. `NoHost` has the defaults."""
+    """What the driver asks of a loop. `NoHost` has the defaults."""
 
     @property
     def name(self) -> str:
-        """The loop's name, as in `"keras"`, for errors and for a stop that no plugin asked for."""
+        """The loop's name, such as `"keras"`, for errors and for a stop that no plugin asked for."""
         ...
 
     @property
     def ends_of_data(self) -> tuple[str, ...]:
-        """The errors, by class name, that the loop takes for the end of its data, besides `StopIteration`."""
+        """The class names of the errors, besides `StopIteration`, that the loop takes for the end of its data."""
         ...
 
     def stop(self) -> None:
-        """End after this batch, or as soon as the loop can: a plugin has voted to stop."""
+        """End training after this batch, or as soon as the loop can: a plugin has voted to stop."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return the loop's own state as JSON-able values, for a checkpoint."""
@@ -38,7 +38,7 @@ class Host(Protocol):
 
 @attrs.define(eq=False)
 class NoHost:
-    """A loop that is asked for nothing: it looks at `Driver.stopping` itself."""
+    """The host of a loop that looks at `Driver.stopping` itself, and has no state."""
 
     name: str = "loop"
     ends_of_data: tuple[str, ...] = ()
@@ -47,8 +47,8 @@ class NoHost:
         """Do nothing."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Take nothing over."""
+        """Do nothing."""

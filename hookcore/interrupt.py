@@ -1,4 +1,4 @@
-"""Ctrl-C once what is trained is whole: within a batch it would tear weights from record, or crash a framework."""
+"""Delay Ctrl-C until the moment is settled: within a batch, weights and record would differ, or the framework might crash."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 class DelayedInterrupt:
-    """From `install` to `uninstall`, or within this context, hands Ctrl-C to `interrupt`; a second one is raised at once.
+    """From `install` to `uninstall`, or within this context, passes Ctrl-C to `interrupt`; a second Ctrl-C is raised at once.
 
-    `interrupt` gets the `KeyboardInterrupt` to raise when the time has come, and returns the exception that will be raised then:
-    an earlier one, if there is one. If that is no `KeyboardInterrupt`, another signal has asked for the end, and Ctrl-C is the
-    second. One that was not raised by then is raised at the end of the context, or by `raise_pending`.
-    `waits_for` returns what the first Ctrl-C waits for, which is written to the standard error for the user.
-    Both are methods, and held weakly: if their object is gone, nothing is delayed, and the earlier handler is put back. So it is
-    if `loop`, the code of the function that runs the loop, is not being executed: it was left by an exception that was not told.
+    * `interrupt`: gets a `KeyboardInterrupt` to raise later, and returns the exception that will be raised: an earlier one, if an
+      end was asked for before. If that is not a `KeyboardInterrupt`, another signal has asked for the end, and this Ctrl-C counts
+      as the second. A Ctrl-C that is still pending at the end of the context is raised there, or by `raise_pending`.
+    * `waits_for`: returns what the first Ctrl-C waits for, which is written to the standard error.
+    * `loop`: the code of the function that runs the loop, if exceptions may leave it without being reported.
+
+    The first two are methods, and are held weakly. If their object is gone, or `loop` is not being executed, the run is over:
+    nothing is delayed, and the earlier handler is put back.
     Does nothing outside of the main thread, or if the program handles SIGINT itself.
     """
 
@@ -49,7 +51,7 @@ class DelayedInterrupt:
         """Handle Ctrl-C from now on."""
         if _in_main_thread():
             self._before = _latest_in_use(signal.getsignal(signal.SIGINT))
-            # A run within a run takes Ctrl-C over, and one that waits already: its batches end sooner.
+            # A run within a run takes over Ctrl-C, and a pending one too, because its batches end sooner.
             outer = _owner(self._before)
             self._pending = None if outer is None else outer._pending  # noqa: SLF001 - of this class
             self._installed = self._delays = outer is not None or self._before is signal.default_int_handler
@@ -57,19 +59,19 @@ class DelayedInterrupt:
             signal.signal(signal.SIGINT, self._handle)
 
     def let_through(self) -> None:
-        """Delay no longer: raise each Ctrl-C at once."""
+        """Raise each Ctrl-C at once from now on."""
         self._delays = False
 
     def uninstall(self) -> None:
-        """Put the earlier handler back, unless another was put in place since. In another thread, the next Ctrl-C does."""
-        self._installed = False  # before all else: a Ctrl-C from here on puts the earlier handler back itself
+        """Put the earlier handler back, unless the program has installed another. On another thread, the next Ctrl-C does it."""
+        self._installed = False  # first, so that a Ctrl-C from here on puts the earlier handler back itself
         if self._before is not None and _in_main_thread() and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, _latest_in_use(self._before))
 
     def raise_pending(self, error: BaseException | None) -> None:
-        """Raise the Ctrl-C that was not raised yet, unless `error` on its way out stands for it."""
+        """Raise a Ctrl-C that was not raised yet, unless `error`, which is propagating, ends the process too."""
         pending = self._pending
-        # What was raised has a traceback; and if a plugin handles Ctrl-C too, that or what it stands for is on its way.
+        # It has a traceback if it was raised.
         if pending is not None and pending.__traceback__ is None and not isinstance(error, KeyboardInterrupt | SystemExit):
             raise pending
 
@@ -83,7 +85,7 @@ class DelayedInterrupt:
 
     @property
     def in_use(self) -> bool:
-        """Whether it is installed, and its run not over: neither its object nor the function that runs the loop is gone."""
+        """Whether it is installed and its run is not over: its object exists, and the loop is being executed."""
         return self._installed and self._interrupt() is not None and self._runs(sys._getframe())  # noqa: SLF001 - the only way
 
     @property
@@ -94,7 +96,7 @@ class DelayedInterrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         interrupt = self._interrupt()
         if not self._installed or interrupt is None or not self._runs(frame):
-            self.uninstall()  # the run is over, on another thread or abandoned, or another handler calls this one
+            self.uninstall()  # the run ended on another thread or was abandoned, or another handler calls this one
             _latest_in_use(self._before)(number, frame)
             return
         if not self._delays or self._pending is not None or os.getpid() != self._process:
@@ -111,14 +113,14 @@ class DelayedInterrupt:
     def _tell(self) -> None:
         """Write what Ctrl-C waits for.
 
-        Not by `logging` or `print`: this runs between any two lines, also while another is being written, and their locks and
-        buffers do not allow for that.
+        Not with `logging` or `print`: a signal handler may run while they write, and their locks and buffers do not allow for
+        that.
         """
         waits_for = None if self._waits_for is None else self._waits_for()
         what = "the batch that is trained, or the next one" if waits_for is None else waits_for()
         text = f"\nCtrl-C: waiting for {what}. A second Ctrl-C stops at once, without a checkpoint.\n"
         if sys.__stderr__ is not None:
-            with contextlib.suppress(OSError, ValueError):  # it is closed, or no file
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or is not a file
                 os.write(sys.__stderr__.fileno(), text.encode())
 
 
@@ -127,7 +129,7 @@ def _in_main_thread() -> bool:
 
 
 def being_executed(frame: FrameType | None) -> Iterator[CodeType]:
-    """Return the code of `frame`, and of all that called it, the innermost first."""
+    """Return the code of `frame` and of its callers, the innermost first."""
     return (caller.f_code for caller in callers(frame))
 
 
@@ -137,7 +139,7 @@ def _owner(handler: Any) -> DelayedInterrupt | None:
 
 
 def _latest_in_use(handler: Any) -> Any:
-    """Return `handler`, or if its run is over, the latest one before it whose run is not."""
+    """Return `handler`; if its run is over, the latest earlier handler whose run is not."""
     while (owner := _owner(handler)) is not None and not owner.in_use:
         handler = owner.before
     return handler

@@ -1,4 +1,4 @@
-"""Means over the batches of an epoch or of an evaluation, beside metrics that are no means."""
+"""Means over the batches of an epoch or of an evaluation, and metrics that are logged outside of a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class _Part:
-    """Sums over some batches with how many there were, and what was logged outside of them."""
+    """Sums over some batches, each with its count, and what was logged outside of a batch."""
 
     own: dict[str, Any] = attrs.field(factory=dict)
     sums: dict[str, tuple[Any, int]] = attrs.field(factory=dict)
@@ -49,13 +49,13 @@ class _Part:
 class Means:
     """The metrics of an epoch or of an evaluation: means over its batches, and what was logged outside of a batch.
 
-    Those since the latest observation are kept apart from those before it. Tensors are added up where they are, so that nothing
-    waits for a device.
+    Metrics since the latest observation are kept apart from those before it. Tensors are added up on their own devices, so that
+    nothing waits for a device.
     """
 
     _fresh: _Part = attrs.field(factory=_Part)
     _before: _Part | None = None
-    """What the latest observation took; None before the first."""
+    """Everything up to the latest observation; None before the first."""
     _batch: dict[str, Any] | None = None
 
     @classmethod
@@ -67,8 +67,8 @@ class Means:
     def state_dict(self) -> dict[str, Any]:
         """Return the means so far, as JSON-able values.
 
-        A sum in 32 bits comes back as a number of the same value, to which a tensor is added in its own 32 bits, and which is
-        divided in 32 bits if none follows: the resumed mean is that of a run that was never cut, bit for bit.
+        A 32-bit sum is restored as a number that computes in 32 bits, so that the mean of a resumed run equals that of a run that
+        was never cut, bit for bit.
         """
         return self._fresh.state_dict() | ({} if self._before is None else {"before": self._before.state_dict()})
 
@@ -87,11 +87,11 @@ class Means:
         self._fresh.own.update(metrics)
 
     def begin_batch(self) -> None:
-        """Open a batch: what is logged from now on is its."""
+        """Open a batch: what is logged from now on belongs to it."""
         self._batch = {}
 
     def end_batch(self) -> dict[str, Any]:
-        """Close the batch and return its metrics, which count in the means. Raises `MetricError` for what cannot be added up."""
+        """Close the batch, add its metrics to the means, and return them. Raises `MetricError` for values that do not add up."""
         batch, self._batch = self._batch or {}, None
         sums = self._fresh.sums
         for name, value in batch.items():
@@ -105,11 +105,11 @@ class Means:
         return batch
 
     def metrics(self) -> dict[str, Any]:
-        """Return the means over all batches, and over them what was logged outside of one."""
+        """Return the means over all batches, and what was logged outside of a batch, which wins over a mean of that name."""
         return (self._fresh if self._before is None else self._before.followed_by(self._fresh)).metrics()
 
     def take_fresh(self) -> dict[str, Any]:
-        """Return the same since the latest call, or since the beginning, for an observation."""
+        """Return the same since the latest call of this method, or since the beginning, for an observation."""
         fresh, self._fresh = self._fresh, _Part()
         self._before = fresh if self._before is None else self._before.followed_by(fresh)
         return fresh.metrics()
@@ -125,13 +125,13 @@ class Means:
 
 
 class _Single(float):
-    """A sum in 32 bits that was read from a checkpoint: what is computed with it has 32 bits too.
+    """A 32-bit sum that was read from a checkpoint. Its sums and quotients have 32 bits too.
 
-    Python computes in 64, and rounding that again is exact for a sum and a quotient of numbers of 32 bits.
+    Python computes in 64 bits; for a sum or a quotient of 32-bit numbers, rounding that to 32 bits gives the exact 32-bit result.
     """
 
     def __add__(self, other: Any) -> Any:
-        plain = float(self) + other  # a tensor's own sum: it may not know what this class is
+        plain = float(self) + other  # for a tensor, the tensor's own sum: it may not accept this class
         return _Single(_rounded(plain)) if isinstance(other, int | float) else plain
 
     __radd__ = __add__
@@ -158,6 +158,6 @@ def _widened(value: Any) -> Any:
         return float(value)
     if hasattr(value, "detach"):  # PyTorch
         return value.detach().float()
-    if not hasattr(value, "astype") or getattr(value, "dtype", None) == "float32":  # a conversion to the same takes JAX 5 us
+    if not hasattr(value, "astype") or getattr(value, "dtype", None) == "float32":  # converting to the same type takes JAX 5 us
         return value
     return value.astype("float32")

@@ -1,4 +1,4 @@
-"""How a loop names its metrics: which of them are of validation, and what each is called without the name of its data."""
+"""How a loop names its metrics: which ones are of validation, and what each is called without its prefix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hookcore.validators import reject
 
 def _prefixes(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
     if not isinstance(value, tuple) or not all(isinstance(prefix, str) and prefix for prefix in value):
-        reject(instance, attribute.name, value, "a tuple of texts that are not empty")
+        reject(instance, attribute.name, value, "a tuple of non-empty strings")
 
 
 @attrs.frozen
@@ -19,7 +19,7 @@ class MetricNames:
     * `validation`: the prefixes of validation metrics; `"val_"` by default.
     * `training`: those of training metrics; empty by default.
 
-    A name that is a prefix and nothing else has no prefix. Raises `ParameterError` for anything but tuples of texts.
+    A name that equals a prefix counts as a name without one. Raises `ParameterError` unless both are tuples of non-empty strings.
     """
 
     validation: tuple[str, ...] = attrs.field(default=("val_",), validator=_prefixes)
@@ -30,15 +30,15 @@ class MetricNames:
         return self.validation_prefix(name) is not None
 
     def validation_prefix(self, name: str) -> str | None:
-        """Return the prefix of a validation metric, by which those of one evaluation are known; None if it is not one."""
+        """Return the prefix of a validation metric, which all metrics of one evaluation share; None for any other metric."""
         return _prefix(name, self.validation)
 
     def plain(self, name: str) -> str:
-        """Return `name` without its prefix, as in `"loss"` for `"val_loss"`."""
+        """Return `name` without its prefix: `"loss"` for `"val_loss"`."""
         return name.removeprefix(_prefix(name, (*self.validation, *self.training)) or "")
 
     def adding(self, prefix: str) -> MetricNames:
-        """Return the same with another prefix of validation metrics; an empty one changes nothing."""
+        """Return these names with one more prefix of validation metrics. An empty prefix adds nothing."""
         return self if not prefix or prefix in self.validation else attrs.evolve(self, validation=(*self.validation, prefix))
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 MAX_ELEMENTS: Final = 10_000
-"""The largest array or tensor that a metric may be: each of its elements is a metric of its own, a column in every log."""
+"""The most elements that a metric's array or tensor may have: each becomes one metric, and a column in every log."""
 _UNWRITABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Control characters and ends of lines, which would break a row of a log, or the terminal."""
+"""Control characters and line ends, which would break a row of a log, or the terminal."""
 
 
 class Metrics(Mapping[str, float]):
@@ -65,27 +65,27 @@ class Metrics(Mapping[str, float]):
 
 
 def of_floats(floats: dict[str, float]) -> Metrics:
-    """Return `floats` as metrics, without a copy: for whoever has the same ones many times, and has checked their names."""
+    """Return `floats` as metrics, without a copy: for a caller that reuses the same dict and has checked its names."""
     metrics = Metrics()
     metrics._floats = floats  # noqa: SLF001 - never changed: see `extend`
     return metrics
 
 
 def extend(metrics: Metrics, more: Mapping[str, float]) -> None:
-    """Add `more` to what `metrics` has. For the engine: to plugins they are read-only."""
-    # Another dict: a plugin may be iterating over the one that there is.
-    metrics._floats = {**metrics._all(), **more}  # noqa: SLF001 - a method would be there for plugins too
+    """Add `more` to `metrics`. Only for the engine, because metrics are read-only for plugins."""
+    # Replaces the dict, because a plugin may be iterating over it.
+    metrics._floats = {**metrics._all(), **more}  # noqa: SLF001 - plugins could call a method
 
 
 _HAS_ITEM: Final[dict[type, bool]] = {}
-"""Whether values of a type have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
+"""By type, whether its values have `item`. Cached, because asking a TensorFlow value takes longer than converting it."""
 
 
 def check(name: Any, value: Any) -> None:
-    """Raise `MetricError` for a name that no log could write, and for a value that is no real number although it may convert.
+    """Raise `MetricError` for a name that no log could write, and for a value that is not a real number, even if it converts.
 
-    For whoever takes metrics from people: what is wrong shows at once, and no value is read. TensorFlow's `float` drops an
-    imaginary part, and to look at the type of each value that is converted would take a fifth longer.
+    Called for metrics that people log, so that a mistake shows at once; no value is read. Conversion does not check this, because
+    that would take a fifth longer: `float` of a TensorFlow value drops an imaginary part.
     """
     _check_name(name)
     if isinstance(value, str | complex) or "complex" in str(getattr(value, "dtype", "")):
@@ -98,20 +98,20 @@ def no_number(name: str, value: Any) -> MetricError:
     """Return the error for a metric whose `value` is not a real number that fits a float."""
     try:
         shown = " ".join(repr(value).split())
-    except ValueError:  # an int of thousands of digits
+    except ValueError:  # Python refuses to format an int of thousands of digits
         shown = f"{type(value).__name__} of {value.bit_length()} bits"
     return MetricError(f"Metric {name!r} must be a number, got {printable(shown, 100)}.")
 
 
 def _check_name(name: Any) -> None:
-    if type(name) is str and name.isprintable():  # almost all, and cheap
+    if type(name) is str and name.isprintable():  # almost always, and cheap
         return
     if not isinstance(name, str) or _UNWRITABLE.search(name):
         raise MetricError(f"The name of a metric must be a string in one line, without control characters, got {name!r}.")
 
 
 def _scalar(value: Any) -> float | None:
-    """Convert a number, or a framework's value without dimensions, to a float in the fastest way; None for anything else."""
+    """Return a number, or a framework's value without dimensions, as a float, in the fastest way; None for anything else."""
     kind = type(value)
     if kind is float:
         number: float = value
@@ -141,7 +141,7 @@ def _flatten(raw: Mapping[str, Any], known: Mapping[str, float]) -> Iterator[tup
         elif (size := math.prod(getattr(value, "shape", ()))) != 1:
             if size > MAX_ELEMENTS:
                 raise MetricError(
-                    f"Metric {name!r} has {size} elements, and each would be a metric of its own: at most {MAX_ELEMENTS} are "
+                    f"Metric {name!r} has {size} elements, each of which would become a metric: at most {MAX_ELEMENTS} are "
                     "allowed. Log their mean, or a few of them."
                 )
             for i, element in enumerate(value):

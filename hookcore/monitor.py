@@ -23,16 +23,16 @@ _STATE: Final = schema.fields(
 )
 
 
-@final  # `_after` lists the fields, and would lose a subclass's
+@final  # `_after` lists the fields, and would drop those of a subclass
 @attrs.frozen
 class Monitor:
-    """The best value of a metric so far, and the number of observations since it.
+    """The best value of a metric so far, and the number of observations since.
 
     Better is strict: `value < best - min_delta` for `"min"`, `value > best + min_delta` for `"max"`. The first number always
-    improves. NaN is never better and never becomes best.
+    improves. NaN is never better and never becomes the best.
 
     * `mode`: the direction that is better, `"min"` or `"max"`.
-    * `min_delta`: the change that does not yet count as an improvement; 0 by default.
+    * `min_delta`: the largest change that does not count as an improvement; 0 by default.
     """
 
     mode: Mode = attrs.field(validator=one_of("min", "max"))
@@ -41,9 +41,9 @@ class Monitor:
     best_epoch: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
     best_step: int | None = attrs.field(default=None, validator=integer(at_least=0, optional=True))
     by_steps: bool = attrs.field(default=False, validator=boolean())
-    """Whether the best was observed within its epoch, by steps, and not at its end."""
+    """Whether the best was observed by steps, within its epoch, and not at the epoch's end."""
     waited: int = attrs.field(default=0, validator=integer(at_least=0))
-    """Observations since the best one, or since `rest`."""
+    """The number of observations since the best, or since `rest`."""
 
     @best.validator
     def _check_best(self, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -63,7 +63,7 @@ class Monitor:
     def observe(self, value: float, epoch: int, step: int | None = None, *, by_steps: bool = False) -> Monitor:
         """Return the monitor after one more observation, at `epoch` and `step`. Its `waited` is 0 if and only if it improved.
 
-        `by_steps` is whether it was observed within its epoch; `epoch` counts from zero.
+        `epoch` counts from zero. `by_steps` is whether the observation was made by steps, within the epoch.
         """
         if self.improves(value):
             plain = value if type(value) is float else number_of(value)
@@ -76,11 +76,11 @@ class Monitor:
 
     @property
     def best_place(self) -> str:
-        """The place of the best, in words: `epoch 3`, counted from one, or `step 200` if it was observed by steps."""
+        """The place of the best value, in words: `epoch 3`, counted from one, or `step 200` if it was observed by steps."""
         return place_in_words(self.best_epoch, self.best_step, by_steps=self.by_steps)
 
     def _after(self, best: float | None, where: tuple[int | None, int | None, bool], waited: int) -> Monitor:
-        # Without `__init__`: its validators have checked these parameters before, and take longer than the rest of this method.
+        # Without `__init__`, whose validators have checked these parameters before, and take longer than the rest of this method.
         after = object.__new__(Monitor)
         put = object.__setattr__
         put(after, "mode", self.mode)

@@ -1,6 +1,6 @@
-"""Numbers by behaviour: those of NumPy, and those in arrays and tensors without dimensions, as Python's own.
+"""Convert numbers to Python's own: those of NumPy, and those in arrays and tensors without dimensions.
 
-No library is imported for it.
+They are recognised by their behaviour, so no library is imported.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def unwrapped(value: Any) -> Any:
-    """Return Python's value for a NumPy scalar, or for an array or tensor without dimensions; anything else as it is."""
+    """Return Python's value for a NumPy scalar, or for an array or tensor without dimensions; anything else unchanged."""
     try:
         if isinstance(value, type) or len(value.shape):
             return value
         return value.item() if hasattr(value, "item") else value.numpy().item()  # TensorFlow has no `item`
-    except Exception:  # noqa: BLE001 - it has no shape, or whatever a framework raises for a value that it does not know yet
+    except Exception:  # noqa: BLE001 - it has no shape, or a framework raises something for a value that is not computed yet
         return value
 
 
@@ -44,7 +44,7 @@ def integer_of(value: Any) -> int | None:
 
 
 def is_finite(number: float) -> bool:
-    """Return whether `number` is no NaN, not infinite, and no int that is too large for a float."""
+    """Return whether `number` is finite: not NaN, not infinite, and not an int that is too large for a float."""
     try:
         return math.isfinite(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The observations of a run: what each has in the history, and what plugins add to it."""
+"""The observations of a run: each is a row of the history, to which plugins may add metrics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ logger = logging.getLogger("hookcore")
 
 @attrs.define(eq=False)
 class Observations:
-    """Puts each observation of a run into its history, and what plugins log into the observation that it belongs to.
+    """Adds each observation of a run to its history, and adds what plugins log to the observation that it belongs to.
 
-    An observation is *open* from the moment at which the loop has told of it until that moment is settled.
+    An observation is *open* from when the loop reports it until its moment is settled.
     """
 
     _run: Run
     logged: dict[str, tuple[str, float]] = attrs.field(factory=dict)
     """What plugins have logged for the next observation: the plugin and the value, by name."""
     _open: list[Metrics] = attrs.field(factory=list)
-    """The metrics that plugins see of the open observation: those of an epoch too, at its end."""
+    """The metrics of the open observation as plugins see them; at an epoch's end, the epoch's metrics too."""
     _has_row: bool = False
     """Whether the open observation is in the history."""
     _rate: float | None = None
@@ -39,10 +39,10 @@ class Observations:
     _thread: int = attrs.field(factory=threading.get_ident)
 
     def open(self, metrics: Metrics | None, own: Metrics | None = None) -> list[tuple[str, MetricError]]:
-        """Open an observation with `metrics`, or None at an epoch's end that is one only if a plugin logs something.
+        """Open an observation with `metrics`; None for the end of an epoch that counts only if a plugin logs something.
 
-        `own` are those of the epoch that ends, or None for an observation by steps. What plugins have logged for it is added.
-        Returns the plugin and an error for each name that is taken, and leaves that value out.
+        `own` are the metrics of the epoch that ends, or None for an observation by steps. What plugins have logged for the
+        observation is added. Return the plugin and an error for each name that is taken, and leave its value out.
         """
         if not self._is_rate_noted:
             self.note_learning_rate()
@@ -62,7 +62,7 @@ class Observations:
         return refused
 
     def note_learning_rate(self) -> None:
-        """Note the learning rate of the observation that comes next, before anybody changes it."""
+        """Note the learning rate for the next observation, before a plugin or the framework changes it."""
         self._rate, self._is_rate_noted = learning_rate_in(self._run.trainee), True
 
     def _add_row(self, metrics: Mapping[str, float], *, by_steps: bool) -> None:
@@ -81,8 +81,8 @@ class Observations:
         """Add the metrics `given` by `plugin` to the open observation, or else to the next one; see `Run.log`."""
         if threading.get_ident() != self._thread:
             raise HookcoreError(
-                f"{plugin}: run.log was called on another thread than that of training, with {given!r}. Keep the values, and log "
-                "them in a hook."
+                f"{plugin}: run.log was called with {given!r} on a thread that does not train. Keep the values, and log them in "
+                "a hook."
             )
         for name, value in given.items():
             check(name, value)
@@ -101,16 +101,16 @@ class Observations:
     def _put(self, metrics: Mapping[str, float]) -> None:
         for seen in self._open:
             extend(seen, metrics)
-        if not self._has_row:  # an epoch's end at which nothing was fresh
+        if not self._has_row:  # nothing was fresh at this epoch's end
             self._open.insert(0, Metrics())
             extend(self._open[0], metrics)
             self._add_row({}, by_steps=False)
         self._run.history.put(metrics)
 
     def warn_of_rest(self) -> None:
-        """Warn of what was logged after the latest observation: the run has ended, and there is no next one."""
+        """Log a warning for each metric that was logged after the last observation: the run has ended."""
         for name, (plugin, value) in self.logged.items():
-            logger.warning("%s: %s=%g was logged after the run's last observation, and is in none", plugin, name, value)
+            logger.warning("%s: %s=%g was logged after the last observation, so it is not in the history", plugin, name, value)
 
     def state_dict(self) -> dict[str, list[Any]]:
         """Return what was logged for the next observation, as JSON-able values."""
@@ -123,5 +123,5 @@ class Observations:
 
 def _taken(plugin: str, name: str) -> MetricError:
     return MetricError(
-        f"{plugin}: run.log was given {name!r}, and the observation has a metric of that name. Choose another name."
+        f"{plugin}: run.log was given {name!r}, but the observation has a metric of that name. Choose another name."
     )

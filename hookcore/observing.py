@@ -1,4 +1,4 @@
-"""How a plugin observes one metric: its value, the direction that is better, and every how many steps."""
+"""How a plugin observes one metric: its value, the direction that is better, and when to act."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _USUAL: Final = MetricNames()
 
 
 def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
-    """Return the direction in which `metric` gets better: `mode` unless it is `"auto"`, the trainee's, or that of `DIRECTIONS`.
+    """Return the direction in which `metric` gets better: `mode`, or for `"auto"` the trainee's or that in `DIRECTIONS`.
 
-    Raises `MetricError` if all three leave it unknown. A `mode` that contradicts the others is logged as a warning, once in a run
-    for each plugin.
+    Raises `MetricError` if the direction is unknown. If `mode` contradicts the known direction, the log warns, once per run and
+    plugin.
     """
     plain = run.metric_names.plain(metric)
     declared = declared_direction(run.trainee, metric) or declared_direction(run.trainee, plain)
-    declared = declared or DIRECTIONS.get(plain) or DIRECTIONS.get(_USUAL.plain(metric))  # a plugin's default, in whatever loop
+    declared = declared or DIRECTIONS.get(plain) or DIRECTIONS.get(_USUAL.plain(metric))  # `val_loss`, whatever the loop's names
     if mode != "auto":
         if declared not in {None, mode} and run.plugin not in run.shared.contradicting:
             run.shared.contradicting.add(run.plugin)
@@ -76,11 +76,12 @@ def direction_of(run: Run, metric: str, mode: Mode | Literal["auto"]) -> Mode:
 
 
 def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing = "error") -> float | None:
-    """Return the value of the metric `name` in an observation, or None if it has no value to observe.
+    """Return the value of the metric `name` in an observation, or None if it has no value now.
 
-    A metric that an earlier observation had is not missing: it was not produced this time. Neither is a validation metric, if no
-    other with its prefix was produced, and none was due: by `validation_freq`, or as the loop validates by steps. Otherwise
-    `missing` decides: `"error"`, the default, raises `MetricError`, `"warn"` warns, `"skip"` does neither.
+    A metric that an earlier observation had is not missing, but was not produced this time. A validation metric is not missing
+    either if no validation was due, by `validation_freq` or because the loop validates by steps, and no other metric with its
+    prefix was produced. Otherwise `missing` decides: `"error"`, the default, raises `MetricError`, `"warn"` warns, and `"skip"`
+    does neither.
     """
     if name in metrics:
         return metrics[name]
@@ -95,7 +96,7 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
     where = f"at step {run.progress.step}" if history.by_steps[-1:] == [True] else f"at the end of epoch {run.progress.epoch + 1}"
     near = set(metrics)
     if not any(map(names.is_validation, metrics)):
-        # What validation would add; not the name itself, which may be right.
+        # Names that validation would add, without `name` itself, which may be right.
         near |= {prefix + names.plain(metric) for metric in metrics for prefix in names.validation} - {name}
     msg = f"{run.plugin}: no metric {name!r} {where}; there are: {there}.{did_you_mean(name, sorted(near))}"
     if not validated:
@@ -114,15 +115,15 @@ def observe(run: Run, metrics: Mapping[str, float], name: str, missing: Missing 
 
 
 def due(every: int, step: int, last: int) -> bool:
-    """Return whether a multiple of `every` lies after step `last` and not after `step`.
+    """Return whether a multiple of `every` lies after step `last`, and at or before `step`.
 
-    If several steps come at a time and pass several multiples, they are due once.
+    If several steps pass several multiples at once, something is due only once.
     """
     return step // every > last // every
 
 
 def learning_rate_of(run: Run) -> float | None:
-    """Return the learning rate in use, or None if the trainee lacks one, or if it cannot be read."""
+    """Return the learning rate in use, or None if the trainee lacks one or it cannot be read."""
     return learning_rate_in(run)
 
 

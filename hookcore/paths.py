@@ -1,4 +1,4 @@
-"""The paths that people give: of this machine, with `~` for a home directory."""
+"""Paths that people give: local ones, in which `~` is a home directory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/")
-"""How a URL begins. One slash is enough: `Path` makes one of two. A drive of Windows has one letter."""
+"""How a URL begins. One slash is enough, because `Path` turns two into one. A drive of Windows has only one letter."""
 LONGEST_NAME: Final = 255
-"""The most bytes that file systems grant a name."""
+"""The most bytes that a name may have in common file systems."""
 
 
 def local_path(given: str | os.PathLike[str], what: str = "path") -> Path:
-    """Return the path that was given, with `~` and `~user` replaced by the home directory.
+    """Return the path `given`, with `~` and `~user` replaced by the home directory.
 
-    Raises `ParameterError` for what no file of this machine can be called, such as `gs://bucket/run`; `what` names the parameter.
+    Raises `ParameterError` for a path that no local file can have, such as `gs://bucket/run`; `what` names the parameter.
     """
     from pathlib import Path  # as slow to import as half of hookcore
 
@@ -29,16 +29,16 @@ def local_path(given: str | os.PathLike[str], what: str = "path") -> Path:
     if problem is not None:
         expected, advice = problem
         raise ParameterError(f"{what} must be {expected}, got {text!r}.{advice}")
-    # Not `Path.expanduser`: pathlib makes `~name` of `./~name`, which must never become a home directory.
+    # Not `Path.expanduser`: pathlib turns `./~name` into `~name`, which must never become a home directory.
     path = Path(os.path.expanduser(text))  # noqa: PTH111
     return path.absolute() if str(path).startswith("~") else path
 
 
 def problem_of(path: str) -> tuple[str, str] | None:
-    """Return what `path` must be to be the name of a local file, and advice as another sentence; None if it is one."""
+    """Return None if a local file can have this path, otherwise what it must be instead, and advice as another sentence."""
     if _URL.match(path):
         return "a local path, not a URL", (
-            " Give a local path and copy what is written there, checkpoints in a plugin's on_checkpoint; "
+            " Give a local path and copy the files from there (checkpoints in a plugin's on_checkpoint), "
             "or mount the bucket and give the path of the mount."
         )
     if "\0" in path:

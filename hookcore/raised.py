@@ -1,7 +1,6 @@
-"""Exceptions that others raise: describe, annotate and follow them without asking them to cooperate.
+"""Describe, annotate and follow exceptions that others raise, and whose classes may not cooperate.
 
-An exception is an object of someone else's class. Its `__str__` may raise, its attributes may be frozen, its message may have
-megabytes, and it may be its own cause.
+Their `__str__` may raise, their attributes may be frozen, their messages may have megabytes, and they may be their own causes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 _LONGEST_MESSAGE: Final = 2_000
 _LONGEST_TRACEBACK: Final = 20_000
-"""The characters of an error that are kept; an error of a plugin is in the log, the report and every later checkpoint."""
+"""The most characters of an error that are kept: a plugin's error is in the log, the report and every later checkpoint."""
 
 
 def describe(error: BaseException) -> str:
@@ -39,7 +38,7 @@ def traceback_of(error: BaseException) -> str:
 
 
 def shortened(text: str, at_most: int) -> str:
-    """Return `text`, without its middle if it has more than `at_most` characters; a note tells how much is left out."""
+    """Return `text`, without its middle if it has more than `at_most` characters; brackets tell how much is left out."""
     if len(text) <= at_most:
         return text
     end = at_most // 4
@@ -48,13 +47,13 @@ def shortened(text: str, at_most: int) -> str:
 
 
 def note(error: BaseException, text: str) -> None:
-    """Add `text` to the notes of `error`, also if its class refuses attributes."""
+    """Add `text` to the notes of `error`, even if its class refuses attributes."""
     notes: list[str] = _tried(lambda: [*getattr(error, "__notes__", ())], [])
     _tried(lambda: BaseException.__setattr__(error, "__notes__", [*notes, text]), None)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and all that it was raised from, or during, or groups: each once, as a cause may be the error itself."""
+    """Yield `error`, its causes and contexts, and the members of groups, each once: an error may be its own cause."""
     seen, left = set(), [error]
     while left:
         link = left.pop()
@@ -67,14 +66,14 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def drop_context(error: BaseException, other: BaseException) -> None:
-    """Make it forgotten that `error` was raised while `other` was handled: another plugin raised it."""
+    """Remove `other` as the context of `error` and its causes: it was raised by another plugin, and is unrelated."""
     for link in chain(error):
         if _get(link, "__context__") is other:
             _set(link, "__context__", None)
 
 
 def drop_frames(error: BaseException) -> None:
-    """Free what the frames hold in which `error`, and all in its chain, were raised. The text of the traceback becomes a note."""
+    """Drop the tracebacks of `error` and of its chain, whose frames hold objects. The text of the traceback becomes a note."""
     note(error, f"On the thread where it was raised:\n{traceback_of(error).rstrip()}")
     for link in chain(error):
         _set(link, "__traceback__", None)
@@ -87,9 +86,9 @@ def frames_of(error: BaseException) -> TracebackType | None:
 
 
 def interrupts(error: BaseException) -> bool:
-    """Return whether `error` ends a run from outside, in whatever code it was raised, and so is no plugin's error.
+    """Return whether `error` ends a run from outside, so that it is not the error of the plugin in which it was raised.
 
-    That is Ctrl-C, a preemption, and what a handler of signals raises to end the process, such as `SystemExit`.
+    Such errors are Ctrl-C, a preemption, and what a signal handler raises to end the process, such as `SystemExit`.
     """
     if isinstance(error, KeyboardInterrupt | Preempted):
         return True
@@ -111,11 +110,11 @@ def _tried(question: Callable[[], T], otherwise: T) -> T:
         return question()
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - whatever the methods of someone else's class raise
+    except BaseException:  # noqa: BLE001 - the methods of someone else's class may raise anything
         return otherwise
 
 
-# The slots of `BaseException` itself: a class may have properties of these names, and refuse to be assigned to.
+# These use the slots of `BaseException` itself: a class may have properties of these names, and refuse assignment.
 
 
 def _get(error: BaseException, name: str) -> Any:

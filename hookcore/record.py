@@ -12,7 +12,7 @@ from hookcore import record_schema, state
 from hookcore.errors import CheckpointError
 from hookcore.metrics import Metrics
 from hookcore.raised import describe, interrupts, shortened
-from hookcore.run import Decision, Position, StopReason
+from hookcore.run_state import Decision, Position, StopReason
 from hookcore.secrecy import HIDDEN, is_secret
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ logger = logging.getLogger("hookcore")
 class Restored:
     """What a loop continues from.
 
-    The position, the metrics of the open epoch so far, those of them since the latest observation, the loop's own state, and what
-    plugins have logged for the next observation.
+    * `metrics`: those of the open epoch so far; `fresh`: those since the latest observation.
+    * `loop`: the loop's own state.
+    * `logged`: what plugins have logged for the next observation.
     """
 
     position: Position
@@ -53,11 +54,11 @@ def record_of(
     loop: Mapping[str, Any],
     logged: Mapping[str, Any],
 ) -> str:
-    """Return the JSON text of all that a resumed run needs, except the snapshots.
+    """Return the JSON text of everything that a resumed run needs, except the snapshots.
 
-    * `plugins`: the name of the class and the state of each, by name.
+    * `plugins`: the class's name and the state of each plugin, by the plugin's name.
     * `held`: the plugin's name and the key of each snapshot that plugins hold, in the order of the snapshots.
-    * `metrics`: those of the open epoch so far, as far as the driver was told of them; `fresh`: since the latest observation.
+    * `metrics`: those of the open epoch that the driver was told of so far; `fresh`: those since the latest observation.
     * `loop`: the adapter's own state, JSON-able.
     * `logged`: what plugins have logged for the next observation, JSON-able.
     """
@@ -89,13 +90,13 @@ def restore(
 ) -> Restored:
     """Put `run` and `plugins` into the state of `capture`; return what the loop continues from.
 
-    `host` is the name of the loop, and the reason for which it may itself stop now, if any.
+    * `host`: the name of the loop, and the reason for which it may itself stop now, or None.
 
-    If the capture is a record alone, the trainee is left as it is, and plugins do without the snapshots that they held.
+    If the capture is a record alone, the trainee does not change, and the snapshots that plugins held are lost.
     If the set of plugins has changed, the log names the difference: a new plugin begins with fresh state, the state of a missing
     one is left out, and a renamed one, recognised by its class, keeps its state. An observer that cannot load its state begins
-    with fresh state, or is disabled if it cannot either. Raises `CheckpointError` if the record cannot be
-    read or an actor cannot load its state; the trainee is unchanged then, and every plugin as before its first run.
+    with fresh state; if that fails too, it is disabled. Raises `CheckpointError` if the record cannot be read or an actor cannot
+    load its state; then the trainee is unchanged, and every plugin is in its state before the first run.
     """
     source = run.resumed_from.path if run.resumed_from is not None else "the capture"
     try:
@@ -121,7 +122,7 @@ def restore(
         if capture.snapshots:
             run.trainee.restore(capture.snapshots[0])
     except BaseException:
-        for registered in begun:  # no run has their state, nor the snapshots in it
+        for registered in begun:  # their state, and the snapshots in it, belong to no run
             with contextlib.suppress(Exception):  # the first error is the one to raise
                 registered.reset()
         raise
@@ -158,7 +159,7 @@ def _held(record: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> dict[str,
 
 
 def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> dict[str, str]:
-    """Return the name in `record` of each plugin that it holds, by the name now. Logs which are new, missing or renamed."""
+    """Return the name in `record` of each plugin, by its name now, and log which plugins are new, missing or renamed."""
     names = {registered.name: registered.name for registered in plugins if registered.name in record}
     new = [registered for registered in plugins if registered.name not in record]
     missing = [name for name in record if name not in names]
@@ -177,7 +178,7 @@ def _match_plugins(record: Mapping[str, Any], plugins: Sequence[Registered]) -> 
 
 
 def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether parameters of `plugin` that were saved too have changed since. Logs those that have."""
+    """Return whether parameters of `plugin` differ from those in the record, and log those that do."""
     differing = [
         f"{name} was {before[name]!r} and is {now[name]!r}"
         for name in sorted({*before} & {*now})
@@ -190,10 +191,10 @@ def _have_changed(plugin: str, before: Mapping[str, Any], now: Mapping[str, Any]
 
 
 def _votes_to_keep(votes: Iterable[StopReason], unchanged: Mapping[str, str], host: tuple[str, str | None]) -> list[StopReason]:
-    """Return the votes that still count. Logs each vote's fate.
+    """Return the votes that still count, and log which votes are kept.
 
-    They are those of the plugins in `unchanged`, which maps their saved names to their names now, and that of the loop, `host`,
-    if it may stop for the same reason.
+    They are those of the plugins in `unchanged`, which maps saved names to names now, and the vote of the loop, `host`, if it may
+    stop for the same reason.
     """
     kept = []
     for vote in votes:

@@ -12,7 +12,7 @@ FORMAT: Final = 1
 
 
 def read(record: str) -> dict[str, Any]:
-    """Return what `record`, a JSON text, holds, with the fields that earlier versions did not write.
+    """Return the content of `record`, a JSON text; fields that earlier versions did not write have their defaults.
 
     Raises `ValueError`, which names the field, if it is not the record of a run in this format.
     """
@@ -24,7 +24,7 @@ def read(record: str) -> dict[str, Any]:
         raise ValueError(f"its record has format {found.get('format')!r}, and this version of hookcore reads format {FORMAT}")
     try:
         checked: dict[str, Any] = _RECORD(found)
-        if checked["steps_per_epoch"] is None:  # the loop's own, in earlier versions
+        if checked["steps_per_epoch"] is None:  # in earlier versions it was part of the loop's state
             checked["steps_per_epoch"] = _COUNT(checked["loop"].get("steps_per_epoch"), ("loop", "steps_per_epoch"))
     except ParameterError as error:
         raise ValueError(f"its record is damaged: {error}") from error
@@ -79,7 +79,7 @@ _RECORD: Final = fields(
         "logged": (mapping_of(pair_of(text, number)), {}),
     },
 )
-"""A record. Other fields are left out: a later version may write more."""
+"""Checks a record. Other fields are left out, because a later version may write more."""
 
 
 def _check_rows(history: dict[str, Any]) -> None:

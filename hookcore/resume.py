@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from."""
+"""Find the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def find(
 ) -> SavedCheckpoint | None:
     """Return the checkpoint that `resume` asks for, verified, or None if the run starts from the beginning.
 
-    For a directory of checkpoints it is the newest that verifies. `"auto"` asks each plugin with a method `resumable` for its
-    newest checkpoint, and takes the one with the most steps; before the first checkpoint, the run starts from the beginning.
-    `on_error` is that of `Engine`: an observer that raises is not asked again, and the log has its error.
+    For a directory of checkpoints that is the newest that verifies. `"auto"` asks each plugin with a method `resumable` for its
+    newest checkpoint, and takes the one with the most steps; if there is no checkpoint yet, the run starts from the beginning.
+    `on_error` is that of `Engine`: the error of an observer is logged, and its checkpoints are left out.
 
     Raises `CheckpointError` if a path holds no checkpoint that verifies, or all checkpoints of a plugin are damaged;
     `ParameterError` for another value, or for `"auto"` without such a plugin; `CapabilityError` if the trainee cannot be saved.
@@ -59,7 +59,7 @@ def find(
 
 
 def newest(plugins: Iterable[Registered], on_error: Mapping[str, OnError] = MappingProxyType({})) -> SavedCheckpoint | None:
-    """Return what `find` does for `"auto"`: the newest checkpoint of any plugin, None before the first."""
+    """Return what `find` returns for `"auto"`: the newest checkpoint of any plugin, or None before the first checkpoint."""
     able = [registered for registered in plugins if registered.is_resumable]
     if not able:
         raise ParameterError(
@@ -83,12 +83,12 @@ def _newest_of(registered: Registered, on_error: Mapping[str, OnError]) -> Saved
 
 
 def trained(run: Run) -> tuple[int, int, int]:
-    """Return how much was trained in `run`, in its earlier parts too. If it is the same again, nothing was in between."""
+    """Return how much was trained in `run` and in the runs that it resumes. If this does not change, nothing was trained."""
     return run.progress.step, run.progress.accumulated, len(run.history)
 
 
 def warn_of_nothing_left(run: Run, loop: str) -> None:
-    """Log that nothing was left to train in `run` if it was resumed: the weights are another run's if that was not meant."""
+    """Log that nothing was left to train if `run` was resumed: if that is a mistake, the weights are those of another run."""
     if run.resumed_from is None:
         return
     why, more = "nothing was left of that run", "give it more data"

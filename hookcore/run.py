@@ -1,216 +1,27 @@
-"""One training run, as plugins see it: its progress, its history, its trainee, and what a plugin may ask for."""
+"""One training run, as plugins see it: its progress, its history, its trainee, and what a plugin may ask of it."""
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
-from hookcore.errors import HookcoreError, ParameterError, PluginError, Preempted
+from hookcore.errors import HookcoreError, ParameterError
 from hookcore.history import History
-from hookcore.metric_names import MetricNames
 from hookcore.numeric import integer_of, is_finite, number_of
-from hookcore.raised import describe
-from hookcore.trainee import NoTrainee, Trainee, learning_rate_in, reason_lacking, sync
-from hookcore.validators import integer, number
+from hookcore.run_state import Decision, DecisionKind, Live, Outcome, PluginFailure, Progress, Shared, StopReason
+from hookcore.trainee import NoTrainee, Trainee, reason_lacking, sync
+from hookcore.validators import integer
 
 if TYPE_CHECKING:
     # The annotations here are never evaluated, and modules that only checkpoints need are slow to import.
     from hookcore.capture import Capture
+    from hookcore.metric_names import MetricNames
     from hookcore.store import SavedCheckpoint  # noqa: TC004
 
 logger = logging.getLogger("hookcore")
-
-DecisionKind: TypeAlias = Literal["stop", "learning_rate", "checkpoint"]
-
-
-class Outcome(enum.StrEnum):
-    """How a run ended; `RUNNING` until it has."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    STOPPED = "stopped"
-    INTERRUPTED = "interrupted"
-    PREEMPTED = "preempted"
-    FAILED = "failed"
-
-
-_OUTCOMES: Final = {KeyboardInterrupt: Outcome.INTERRUPTED, Preempted: Outcome.PREEMPTED}
-"""How a run ended, by the exception that ended it."""
-
-_OPTIONAL_NUMBER = number(optional=True, finite=False)
-
-
-@attrs.frozen
-class StopReason:
-    """One plugin's vote to stop: its message, when it was given, and the metric that led to it, if any."""
-
-    plugin: str
-    message: str
-    epoch: int
-    step: int
-    metric: str | None = None
-    value: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
-    best: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
-    best_epoch: int | None = None
-    """The epoch of the best value, counted from zero, or None."""
-    best_step: int | None = None
-    """The step of the best value, or None."""
-
-
-@attrs.frozen
-class Decision:
-    """Something that a plugin did to the run, and why."""
-
-    plugin: str
-    kind: DecisionKind
-    message: str
-    epoch: int
-    step: int
-    value: float | None = attrs.field(default=None, validator=_OPTIONAL_NUMBER)
-    """The new learning rate, or the value of the metric that a stop or a checkpoint is about."""
-
-
-@attrs.frozen
-class PluginFailure:
-    """An error that a plugin raised, with the hook that it was raised in and the formatted traceback."""
-
-    plugin: str
-    hook: str
-    error: BaseException
-    traceback: str
-    disabled: bool
-    """Whether the plugin was disabled and the run continued without it."""
-
-
-@attrs.define
-class Progress:
-    """How far the run is. `epoch` and `batch` count from zero; `step` is the number of optimizer updates done.
-
-    `accumulated` is the number of batches since the latest update, whose gradients wait for the next one.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    accumulated: int = 0
-
-
-@attrs.frozen
-class Position:
-    """The batch that is trained next: batch `batch` of epoch `epoch`, both counted from zero."""
-
-    epoch: int = 0
-    batch: int = 0
-    begun: bool = False
-    """Whether this epoch's `on_epoch_begin` has been called."""
-
-
-class Live(Protocol):
-    """What a run asks of the session that drives it."""
-
-    def capture(self) -> Capture:
-        """Return what a checkpoint holds."""
-        ...
-
-    def when_settled(self, plugin: str, then: Callable[[Capture], None]) -> None:
-        """Have `then(capture)` called for `plugin` once the moment is settled."""
-
-    def log(self, plugin: str, metrics: Mapping[str, Any]) -> None:
-        """Add `metrics` of `plugin` to the observation that they belong to."""
-
-    def announce_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Call `on_checkpoint` of every plugin."""
-
-    def voted(self) -> None:
-        """Hear that a plugin has voted to stop."""
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether its loop may still drive it."""
-        ...
-
-
-def _no_session() -> None:
-    return None
-
-
-@attrs.define(eq=False)
-class Shared:
-    """The state that all handles of one run share. Adapters and the session set it; plugins read it through `Run`.
-
-    Once the run has ended it is data: `release` drops what only a live run has, and then it can be pickled and copied.
-    """
-
-    trainee: Trainee | None = attrs.field(factory=NoTrainee)
-    model: Any = None
-    validation_data: Any = None
-    epochs: int | None = None
-    steps_per_epoch: int | None = None
-    metric_names: MetricNames = attrs.field(factory=MetricNames)
-    outcome: Outcome = Outcome.RUNNING
-    stop_reasons: list[StopReason] = attrs.field(factory=list)
-    decisions: list[Decision] = attrs.field(factory=list)
-    failures: list[PluginFailure] = attrs.field(factory=list)
-    parameters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    chosen_parameters: Mapping[str, Collection[str]] = attrs.field(factory=dict)
-    plugin_seconds: dict[str, float] = attrs.field(factory=dict)
-    shows_progress: bool = False
-    interruption: BaseException | None = None
-    session: Callable[[], Live | None] = _no_session
-    """Returns the session. Held weakly: a run that its adapter has dropped is driven no more, whoever keeps the run."""
-    last_learning_rate: float | None = None
-    """The learning rate when the run ended; None if it had no rate, or if it has not ended."""
-    is_released: bool = False
-    contradicting: set[str] = attrs.field(factory=set)
-    """The plugins whose `mode` contradicts a known direction, and for which that was logged."""
-
-    def ends(self, exception: BaseException | None = None) -> None:
-        """Set the outcome of a run that ends, by `exception` if one is given."""
-        if exception is None:
-            self.outcome = Outcome.STOPPED if self.stop_reasons else Outcome.COMPLETED
-        else:
-            self.outcome = next((_OUTCOMES[kind] for kind in _OUTCOMES if isinstance(exception, kind)), Outcome.FAILED)
-
-    def fail(self) -> None:
-        """End the run as failed, silently: no plugin hears of it."""
-        self.outcome = Outcome.FAILED
-        self.release()
-
-    def release(self) -> None:
-        """Drop the model and all that goes with it, as the run has ended: from now on it is data."""
-        if self.is_released:
-            return
-        self.last_learning_rate = learning_rate_in(self.trainee)
-        self.trainee = self.model = self.validation_data = self.interruption = None
-        self.failures[:] = [attrs.evolve(failure, error=_as_data(failure.error)) for failure in self.failures]
-        self.session, self.is_released = _no_session, True
-
-    def __getstate__(self) -> dict[str, Any]:
-        if not self.is_released:
-            raise HookcoreError("A run can be pickled or copied once it has ended, and this one has not.")
-        return {field.name: getattr(self, field.name) for field in attrs.fields(Shared)}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-def _as_data(error: BaseException) -> BaseException:
-    """Return a copy of `error` without the traceback, whose frames hold the model; of what cannot be pickled, only the text."""
-    try:
-        import pickle
-
-        copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just pickled
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - whatever an exception's own methods raise, and the packages may be out of reach
-        copied = None
-    return copied if type(copied) is type(error) else PluginError(describe(error))
-
 
 _EPOCHS = integer(
     at_least=1, expected="a number of epochs of at least 1, a collection of epochs, or None for validation by steps"
@@ -255,7 +66,7 @@ class Run:
         metric_names: MetricNames | None = None,
         resumed_from: SavedCheckpoint | None = None,
     ) -> Run:
-        """Make the run that an adapter is about to begin, with what it knows of it."""
+        """Return the run that an adapter is about to begin. An argument that is None, the default, is unknown or missing."""
         epochs, steps = (length if (plain := integer_of(length)) is None else plain for length in (epochs, steps_per_epoch))
         shared = Shared(NoTrainee() if trainee is None else trainee, model, validation_data, epochs, steps)
         shared.metric_names = metric_names or shared.metric_names
@@ -308,8 +119,8 @@ class Run:
     def may_go_on(self) -> bool:
         """Whether the loop may still drive the run: it has not ended, and was not abandoned.
 
-        A run is abandoned if its loop was dropped, or if its framework does not tell of exceptions and nothing of it is being
-        executed where the caller is.
+        A run is abandoned if its loop was dropped. If the framework does not report exceptions, a run also counts as abandoned
+        when no code of the run is on the caller's stack.
         """
         session = self.shared.session()
         return session is not None and session.may_go_on
@@ -331,17 +142,17 @@ class Run:
 
     @property
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """The parameters of each plugin, by its name, as JSON-able values; empty for a plugin that is not an attrs class."""
+        """The parameters of each plugin as JSON-able values, by the plugin's name; empty if it is not of an attrs class."""
         return self.shared.parameters
 
     @property
     def chosen_parameters(self) -> Mapping[str, Collection[str]]:
-        """The names of the parameters of each plugin, by its name, that differ from their defaults, or that had to be given."""
+        """By plugin, the names of the parameters that differ from their defaults, or that have no default."""
         return self.shared.chosen_parameters
 
     @property
     def plugin_seconds(self) -> Mapping[str, float]:
-        """The seconds that each plugin has taken so far, by its name; the hooks of batches are estimated from a sample."""
+        """The seconds that each plugin has taken so far, by its name; time in the hooks of batches is estimated from a sample."""
         return self.shared.plugin_seconds
 
     @property
@@ -367,7 +178,7 @@ class Run:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         trainee = self.trainee
-        if not (hasattr(type(trainee), "learning_rate") or hasattr(trainee, "learning_rate")):  # assigning would make one
+        if not (hasattr(type(trainee), "learning_rate") or hasattr(trainee, "learning_rate")):  # assigning would add it
             reason = reason_lacking(trainee, "learning_rate")
             raise AttributeError(f"{self.plugin}: the learning rate cannot be set to {value!r}: {reason}.")
         rate = number_of(value)
@@ -422,14 +233,15 @@ class Run:
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Add metrics of your own to an observation: to the history, to the logs, and to what other plugins observe.
 
-        Within `on_epoch_end` or `on_metrics` they belong to that observation, until its moment is settled: who is called later
-        in `on_metrics` sees them. Elsewhere they belong to the next one; until then you may log a name again, and the latest
-        value counts. Values are numbers, or what `float` takes. In an evaluation or a prediction outside of a run there is no
-        observation, and nothing is recorded.
+        Within `on_epoch_end` or `on_metrics` they belong to that observation, until its moment is settled, and plugins that are
+        called later in `on_metrics` see them. Elsewhere they belong to the next observation; until then you may log a name again,
+        and the latest value counts. Values are numbers, or what `float` takes. In an evaluation or a prediction outside of a run
+        there is no observation, and nothing is recorded.
 
-        Raises `MetricError` for a value that is no number, and for a name that is taken: if only the next observation shows
-        that, then as the plugin's error in it. Raises `HookcoreError` on another thread than that of training, before the
-        run begins, and once it has ended. A metric that no observation followed is a warning at the end.
+        Raises `MetricError` for a value that is not a number, and for a name that the observation has already; if the next
+        observation is the first to have that name, the error is raised there, as the plugin's. Raises `HookcoreError` on any
+        thread except that of training, before the run begins, and once it has ended. If the run ends without another observation,
+        the log warns of metrics that were logged for it.
         """
         session = self.shared.session()
         if session is None:
@@ -438,11 +250,11 @@ class Run:
         session.log(self.plugin, {**(metrics or {}), **more})
 
     def interrupt(self, exception: BaseException) -> BaseException:
-        """Have `exception` raised once this moment is settled: every plugin has had every event of it.
+        """Raise `exception` in the training loop once this moment is settled, when every plugin has had every event of it.
 
-        The batch is finished, an accumulation too, the epoch is not; a resumed run continues with the next batch. Of several
-        exceptions the first counts, which is returned. May be called from a signal handler. Raises `ParameterError` for what is
-        not an exception.
+        The open batch is finished, and so is an accumulation; the epoch is not, and a resumed run continues with the next batch.
+        If there are several exceptions, the first counts, and is returned. May be called from a signal handler. Raises
+        `ParameterError` if `exception` is not an exception.
         """
         given: Any = exception
         if not isinstance(given, BaseException):
@@ -459,7 +271,7 @@ class Run:
             session.announce_checkpoint(checkpoint)
 
     def decide(self, kind: DecisionKind, message: str, value: float | None = None) -> None:
-        """Record a decision and log it. `value` is the new learning rate or the value of the metric, if the decision has one.
+        """Record a decision and log it. `value` is the new learning rate or the metric's value, or None for neither.
 
         Raises `ParameterError` for another kind, a message that is not a string, or a value that is not a number.
         """
@@ -488,12 +300,12 @@ class Run:
         return self._session().capture()
 
     def when_settled(self, then: Callable[[Capture], None]) -> None:
-        """Have `then(capture)` called once every plugin has had every hook of this moment.
+        """Call `then(capture)` once every plugin has had every hook of this moment.
 
-        A moment is from a batch's end through the evaluations held for it, or through its epoch's end. So the capture holds what
-        the moment led to, in whatever order the plugins are called. All who ask share it. While gradients are accumulated no
-        moment is over. If an exception cuts a batch or an epoch, no capture is taken, and the log names it. Raises as `capture`
-        does.
+        A moment lasts from a batch's end through the evaluations that belong to it, or through its epoch's end. So the capture
+        holds everything that the moment led to, in whatever order the plugins are called, and all plugins that ask share it. A
+        moment does not end while gradients are accumulated. If an exception cuts a batch or an epoch, no capture is taken, and
+        the log names what was cut. Raises as `capture` does.
         """
         self._session().when_settled(self.plugin, then)
 

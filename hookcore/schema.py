@@ -1,6 +1,6 @@
-"""Checks of data that JSON has given, each a function that returns the value, or names the field that does not fit.
+"""Checks of data from JSON: functions that return the value, or raise an error that names the field.
 
-The record of a run and the state of plugins come from a file, which may be damaged or another version's.
+The record of a run and the state of plugins come from a file, which may be damaged or of another version.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FieldPath: TypeAlias = tuple[str | int, ...]
 """The keys and indices that lead to a field."""
 
 Check: TypeAlias = Callable[..., Any]
-"""`check(value, path)` returns a field's value, or raises `ParameterError` with the field's name. `path` is () by default."""
+"""`check(value, path)` returns a field's value, or raises `ParameterError` with the field's name. `path` defaults to ()."""
 
 _LARGEST: Final = 2**63
 _MOST_SECONDS: Final = 10**11
@@ -35,7 +35,7 @@ def integer(value: Any, path: FieldPath = ()) -> int:
 
 
 def number(value: Any, path: FieldPath = ()) -> float:
-    """Accept a number, also NaN and the infinities, and return it as a float."""
+    """Accept a number, including NaN and the infinities, and return it as a float."""
     if type(value) is float:
         return value
     if type(value) is not int or abs(value) >= _LARGEST:
@@ -87,7 +87,7 @@ def list_of(check: Check) -> Check:
 
 
 def pair_of(first: Check, second: Check) -> Check:
-    """Return a check of a list of two."""
+    """Return a check of a list of two, whose items `first` and `second` accept."""
 
     def checked(value: Any, path: FieldPath = ()) -> list[Any]:
         if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a pair
@@ -109,9 +109,9 @@ def mapping_of(check: Check) -> Check:
 
 
 def fields(required: Mapping[str, Check], absent: Mapping[str, tuple[Check, Any]] | None = None) -> Check:
-    """Return a check of an object with these fields, and those that may be `absent`, each with what then stands for it.
+    """Return a check of an object with the `required` fields; those in `absent` may be missing, and have a check and a default.
 
-    Other fields are left out: a later version may write more.
+    Other fields are left out, because a later version may write more.
     """
     others = absent or {}
 
@@ -120,7 +120,7 @@ def fields(required: Mapping[str, Check], absent: Mapping[str, tuple[Check, Any]
             _fail(path, "an object", value)
         for name in required:
             if name not in value:
-                _fail((*path, name), "there", None)
+                _fail((*path, name), "present", None)
         found = {name: check(value[name], (*path, name)) for name, check in required.items()}
         for name, (check, default) in others.items():
             found[name] = check(value[name], (*path, name)) if name in value else default

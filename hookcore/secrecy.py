@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HIDDEN: Final = "(secret)"
-"""What records, logs, messages and pages have in place of a secret, whatever its value."""
+"""What records, logs, messages and pages show in place of a secret."""
 
 _WORDS: Final = frozenset(
     {f"{word}{plural}" for word in ("token", "password", "secret", "key", "credential", "passphrase") for plural in ("", "s")}
@@ -19,14 +19,14 @@ _WORDS: Final = frozenset(
 )
 _COUNTED: Final = frozenset({"token", "tokens", "key", "keys"})
 _COUNTING: Final = frozenset({"max", "min", "num", "n", "total", "count", "size", "dim", "length", "len", "heads"})
-"""Beside these, the words of `_COUNTED` are things that a model has a number of, as in `max_new_tokens` and `key_dim`."""
+"""In a name with one of these, the words of `_COUNTED` are things that are counted, as in `max_new_tokens` and `key_dim`."""
 _USERINFO: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
 _PAIR: Final = re.compile(r"""([\w.-]+)["']?\s*=|["']([\w.-]+)["']\s*:|[{,]\s*([\w.-]+)\s*:""")
-"""How a value is given a name within a text: `name=`, `"name":` and `{name:`."""
+"""A name before its value in a text: `name=`, `"name":` or `{name:`."""
 
 
 def is_secret(name: str, owner: object = None) -> bool:
-    """Return whether the parameter `name` is secret: its name says it, or the attrs class `owner` marks it `repr=False`."""
+    """Return whether the parameter `name` is secret: by its words, or because the attrs class `owner` marks it `repr=False`."""
     words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
     found = words & _WORDS
     if found and not (found <= _COUNTED and words & _COUNTING):
@@ -37,21 +37,21 @@ def is_secret(name: str, owner: object = None) -> bool:
 
 
 def shown(name: str, value: object, owner: object = None) -> str:
-    """Return the `repr` of a parameter's value, or what is shown in its place."""
+    """Return the `repr` of a parameter's value, or `HIDDEN` if the parameter is secret."""
     return HIDDEN if is_secret(name, owner) else repr(value)
 
 
 def shown_spec(spec: str, factory: object = None) -> str:
-    """Return the `repr` of a spec string, without its parameters if one of them is secret: it may not be written as it should."""
+    """Return the `repr` of a spec string; if a parameter is secret, without all of them, because the string may be malformed."""
     name, _, parameters = spec.partition(":")
     keys = re.findall(r"([A-Za-z_]\w*)\s*=", parameters)
     return repr(f"{name}:{HIDDEN}" if any(is_secret(key, factory) for key in keys) else spec)
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with the userinfo of its URLs hidden, and all that follows the first secret name in it.
+    """Return `text`, in which the userinfo of URLs is hidden, and everything after the first secret name.
 
-    The end of a secret cannot be told, so what follows it is hidden too: `"token=a,b"` becomes `"token=(secret)"`.
+    The end of a secret is unknown, so the whole rest is hidden: `"token=a,b"` becomes `"token=(secret)"`.
     """
     for pair in _PAIR.finditer(text):
         if any(is_secret(name) for name in pair.groups() if name):
@@ -61,9 +61,9 @@ def without_secrets(text: str) -> str:
 
 
 def command_without_secrets(arguments: Iterable[str]) -> list[str]:
-    """Return the arguments of a command without the values of secret options, and each `without_secrets`.
+    """Return the arguments of a command, each `without_secrets`, and without the values of secret options.
 
-    An option is secret if its name is: the argument after `--api-key` is hidden, unless it is an option itself.
+    The argument after an option with a secret name, such as `--api-key`, is hidden, unless it is an option itself.
     """
     shown, follows_secret = [], False
     for argument in arguments:

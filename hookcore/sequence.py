@@ -1,24 +1,24 @@
-"""Which events a loop's facts stand for. Pure: facts in, legal events out; no plugin, no I/O, no votes.
+"""Turn a loop's facts into legal events. Pure: no plugin, no I/O, no votes.
 
-The rule: what begins first closes whatever cannot contain it, and opens whatever must contain it. What ends first closes
-whatever is open inside, and begins if it never did. A batch that began and never ended was not trained or evaluated.
+The rule: beginning a scope first closes every scope that cannot contain it, and opens every scope that must contain it. Ending a
+scope first closes every scope that is open inside it, and begins the scope if its beginning was never told. A batch that began
+and never ended was not trained or evaluated.
 
-A loop may tell of an end before the evaluations that belong to it: it *holds* the end. A held batch is settled when that is told,
-or at the next batch or the epoch's end; a held epoch ends after as many evaluations as it was held for, or at the next
-fact of training. Frameworks repeat themselves: an epoch's end is heard once. Its end and its metrics are heard only while it is
-open.
+A loop may tell of an end before the evaluations that belong to it: it *holds* the end. A held batch is settled by `settled`, by
+the next batch, or by the epoch's end; a held epoch ends after the number of evaluations that it was held for, or at the next fact
+of training. The end and the metrics of an epoch count only while it is open, so an end that a framework repeats counts once.
 
-What is *fresh* are the metrics since the latest observation. A held batch that was evaluated is observed when it is settled, with
-all that is fresh by then: its evaluations are one observation. Any other evaluation belongs to its epoch's end, which is an
-observation if anything is fresh, or if it is the first of its epoch.
+*Fresh* metrics are those since the latest observation. A held batch that was evaluated is observed when it is settled, with all
+metrics that are fresh by then, so its evaluations are one observation. Any other evaluation belongs to its epoch's end, which is
+an observation if anything is fresh, or if it is the first observation of its epoch.
 
-Each fact is a generator: what it yields is delivered before it continues. An event is a tuple of its name and arguments:
+Each fact is a generator: an event that it yields is delivered before it continues. An event is a tuple of its name and arguments:
 
     epoch_begin(epoch)      epoch_continues()         epoch_end(epoch, metrics, fresh, exhausted)
     batch_begin()           batches_end(metrics, updates, batches)     observed(fresh)     settled()    batch_dropped()
     evaluate_begin()        evaluate_batch_begin(batch)     evaluate_batch_end(batch, metrics)     evaluate_end(metrics)
 
-and `predict_...` like `evaluate_...`, without metrics. At the end of an epoch that is no observation, `fresh` is None.
+and `predict_...` like `evaluate_...`, without metrics. `fresh` is None at an epoch's end that is not an observation.
 """
 
 from __future__ import annotations
@@ -41,44 +41,44 @@ CONTAINERS: Final[Mapping[Scope, tuple[Scope | None, ...]]] = {
     "predict": ("batch", "epoch", None),
     "predict_batch": ("predict",),
 }
-"""What each scope may be open in, None for the run itself. If none of them is open, the first is opened."""
+"""The scopes that may contain each scope; None is the run itself. If none of them is open, the first is opened."""
 
 
 @attrs.define
 class Sequence:
-    """Where a run is, and how each fact moves it on."""
+    """The scopes that are open in a run, and the events that each fact leads to."""
 
     epoch: int = -1
     """The latest epoch that began, counted from zero."""
     is_new: bool = True
-    """Whether no epoch has begun in this run, so that a loop may still tell which is the first."""
+    """Whether no epoch has begun in this run, so that the loop may still tell the number of its first epoch."""
     continues: bool = False
-    """Whether the open epoch began in the run that this one resumes: the loop will begin it once more."""
+    """Whether the open epoch began in the run that this one resumes: the loop will begin it again."""
     open: list[Scope] = attrs.field(factory=list)
     """The scopes that are open, outermost first."""
     held: Scope | None = None
-    """`"batch"` or `"epoch"` if its end was told and is held."""
+    """`"batch"` or `"epoch"` if its end is held."""
     evaluations: int = 0
-    """How many evaluations the held epoch still waits for."""
+    """The number of evaluations that the held epoch still waits for."""
     batch: int = 0
     """The next batch of the open evaluation or prediction."""
     metrics: Mapping[str, Any] = attrs.field(factory=dict)
     """The open epoch's own metrics so far."""
     fresh: Mapping[str, Any] = attrs.field(factory=dict)
-    """Those of them since the latest observation."""
+    """Those since the latest observation."""
     evaluated: bool = False
     """Whether an evaluation of the held batch has ended."""
     observed: bool = False
     """Whether the open epoch had an observation."""
     exhausted: bool = False
-    """Whether the data of the open epoch have ended."""
+    """Whether the open epoch has used all of its data."""
     left: bool = False
     """Whether the loop has left the open epoch in the middle."""
 
     # Facts of training
 
     def epoch_begin(self, epoch: int | None = None) -> Events:
-        """An epoch begins; the one that is open ends. `epoch` is the number of a run's first, if the loop tells it only now."""
+        """Begin an epoch, and end the open one. `epoch` is the number of the run's first epoch, if the loop tells it only now."""
         if epoch is not None and self.is_new:
             self.epoch = epoch - 1
         if self.continues:
@@ -90,17 +90,17 @@ class Sequence:
             yield from self._begin("epoch")
 
     def batch_begin(self) -> Events:
-        """A batch is about to be trained."""
+        """Begin a batch that is about to be trained."""
         yield from self._release()
         yield from self._begin("batch")
 
     def batch_end(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1) -> Events:
-        """`batches` batches were trained, by `updates` updates of the optimizer."""
+        """End `batches` batches, which were trained by `updates` updates of the optimizer."""
         yield from self.batch_held(metrics, updates=updates, batches=batches)
         yield from self._settle()
 
     def batch_held(self, metrics: Metrics = None, *, updates: int = 1, batches: int = 1, begun: bool = False) -> Events:
-        """The same, and evaluations that belong to the batch may follow. `begun` is whether its beginning was delivered."""
+        """Hold the end of these batches, for evaluations may follow. `begun` is whether their beginning was delivered."""
         if "batch" not in self.open:
             for event in self.batch_begin():
                 if not begun or event != ("batch_begin",):
@@ -111,13 +111,13 @@ class Sequence:
         yield "batches_end", metrics, updates, batches
 
     def batch_dropped(self) -> Events:
-        """The batch that began turned out to have no data: it was not trained."""
+        """Drop the open batch: it has no data, and was not trained."""
         yield ("batch_dropped",)
 
     def settled(self, fresh: Metrics = None) -> Events:
-        """All that the held batch or epoch led to is done.
+        """Settle the held batch or epoch: its evaluations are over.
 
-        `fresh` are more metrics since the latest observation, if a held batch was one.
+        `fresh` are more metrics since the latest observation, if a held batch was evaluated.
         """
         if self.held == "epoch":
             yield from self._close()
@@ -128,23 +128,23 @@ class Sequence:
             yield from self._settle()
 
     def log(self, metrics: Mapping[str, Any]) -> Events:
-        """Metrics of the open epoch become known."""
+        """Add metrics of the open epoch."""
         self._add(metrics)
         yield from ()
 
     def epoch_end(self, metrics: Metrics = None, *, fresh: Metrics = None, hold: int = 0, exhausted: bool = False) -> Events:
-        """The epoch ends, after `hold` evaluations that are still to come.
+        """End the epoch, after `hold` evaluations that will follow.
 
-        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether its data have ended.
+        `fresh` are its metrics since the latest observation, by default the same. `exhausted` is whether it used all of its data.
         """
         if "epoch" in self.open and self.held != "epoch":
             self.continues = self.left = False
             yield from self._close("epoch")
             if hold:
-                yield from self._observe()  # the moment continues: what the held batch led to is its epoch's end too
+                yield from self._observe()  # without settling: the moment of the held batch lasts until its epoch's end
             else:
                 yield from self._settle()
-            # If all come at once, they are passed on as they are, and read when a plugin does.
+            # Metrics that all come at once are passed on unchanged, and converted only when a plugin reads them.
             fresh = metrics if fresh is None else fresh
             if metrics is not None:
                 self.metrics = {**self.metrics, **metrics} if hold or self.metrics else metrics
@@ -155,12 +155,12 @@ class Sequence:
                 yield from self._close()
 
     def leave(self) -> Events:
-        """The loop leaves the open epoch in the middle: if training is over with that, the epoch has no end."""
+        """Leave the open epoch in the middle: if training ends then, the epoch has no end event."""
         self.left = "epoch" in self.open and self.held != "epoch"
         yield from ()
 
     def finish(self) -> Events:
-        """Training is over; what is open ends, except an epoch that the loop has left, or was to continue and never entered."""
+        """Finish training: end what is open, except an epoch that the loop has left, or should have continued and did not."""
         if self.left or self.continues:
             yield from self._close("epoch")
             yield from self._settle()
@@ -171,36 +171,36 @@ class Sequence:
     # Facts of evaluations and predictions
 
     def evaluate_begin(self) -> Events:
-        """An evaluation begins, of the batch or the epoch that is open or held, or by itself."""
+        """Begin an evaluation, of the batch or epoch that is open or held, or outside of training."""
         yield from self._begin("evaluate")
 
     def evaluate_batch_begin(self) -> Events:
-        """A batch is about to be evaluated."""
+        """Begin a batch that is about to be evaluated."""
         yield from self._begin("evaluate_batch")
 
     def evaluate_batch_end(self, metrics: Metrics = None, batches: int = 1) -> Events:
-        """`batches` batches were evaluated."""
+        """End `batches` batches, which were evaluated."""
         yield from self._end("evaluate_batch", metrics, batches=batches)
 
     def evaluate_end(self, metrics: Metrics = None, named: Metrics = None) -> Events:
-        """An evaluation ends with `metrics` under their plain names; `named` is what the epoch calls them."""
+        """End an evaluation with `metrics` under their plain names; `named` has them under the epoch's names."""
         yield from self._end("evaluate", metrics, named=named)
         self.evaluated = self.held == "batch"
 
     def predict_begin(self) -> Events:
-        """A prediction begins."""
+        """Begin a prediction."""
         yield from self._begin("predict")
 
     def predict_batch_begin(self) -> Events:
-        """A batch is about to be predicted."""
+        """Begin a batch that is about to be predicted."""
         yield from self._begin("predict_batch")
 
     def predict_batch_end(self, batches: int = 1) -> Events:
-        """`batches` batches were predicted."""
+        """End `batches` batches, which were predicted."""
         yield from self._end("predict_batch", batches=batches)
 
     def predict_end(self) -> Events:
-        """A prediction ends."""
+        """End a prediction."""
         yield from self._end("predict")
 
     # What the facts have in common
@@ -232,7 +232,7 @@ class Sequence:
         yield from self._pop(*metrics, named=named, batches=batches)
 
     def _close(self, *kept: Scope) -> Events:
-        """End what is open, innermost first, as far as a scope in `kept`."""
+        """End what is open, innermost first, up to a scope in `kept`."""
         while self.open and self.open[-1] not in kept:
             yield from self._pop()
 
@@ -250,10 +250,10 @@ class Sequence:
             self.fresh, self.observed = {}, False
             yield "epoch_end", self.epoch, own, fresh, exhausted
         elif scope == "batch":
-            if followed_by == "batch":  # the loop skipped it, and a resumed run must skip it too
+            if followed_by == "batch":  # the loop skipped this batch, and a resumed run must skip it too
                 yield "batches_end", None, 0, 1
         elif scope in {"evaluate_batch", "predict_batch"}:
-            if batches or followed_by == scope:  # else the loop found that its data has ended
+            if batches or followed_by == scope:  # otherwise the loop began it and found that the data has ended
                 self.batch += batches or 1
                 yield (f"{scope}_end", self.batch - 1, *([metrics] if scope == "evaluate_batch" else []))
         else:
@@ -266,7 +266,7 @@ class Sequence:
                     yield from self._close()
 
     def _release(self) -> Events:
-        """End what is held, as training continues."""
+        """End what is held, because training continues."""
         if self.held == "epoch":
             yield from self._close()
         elif self.held == "batch":
@@ -280,7 +280,7 @@ class Sequence:
             yield ("settled",)
 
     def _observe(self) -> Events:
-        """Make the evaluations of the held batch, if there were any, an observation."""
+        """Yield an observation if the held batch was evaluated."""
         if self.evaluated:
             fresh, self.fresh, self.evaluated, self.observed = self.fresh, {}, False, True
             yield "observed", fresh
@@ -291,5 +291,5 @@ class Sequence:
 
 
 def _can_hold(outer: Scope, scope: Scope) -> bool:
-    """Whether `scope` can be open somewhere within `outer`."""
+    """Return whether `scope` can be open somewhere within `outer`."""
     return any(container is not None and (container == outer or _can_hold(outer, container)) for container in CONTAINERS[scope])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from hookcore.active_hooks import ActiveHooks
 from hookcore.captures import Captures
-from hookcore.dispatch import Hooks, Switch, compile_hooks, raise_first
+from hookcore.dispatch import raise_first
 from hookcore.ending import tell_of_end
 from hookcore.error_policy import ErrorPolicy
 from hookcore.errors import CapabilityError, HookcoreError, Preempted
@@ -20,10 +21,10 @@ from hookcore.host import NoHost
 from hookcore.metrics import Metrics
 from hookcore.observations import Observations
 from hookcore.registry.discovery import warn_left_out
-from hookcore.registry.inspection import implementations, show_progress
-from hookcore.run import Position
+from hookcore.registry.inspection import show_progress
+from hookcore.run_state import Position
 from hookcore.stacks import is_executing
-from hookcore.timing import BATCH_HOOKS, FIRST_WINDOW, Timing
+from hookcore.timing import Timing
 from hookcore.trainee import reason_lacking
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from hookcore.error_policy import OnError
     from hookcore.host import Host
     from hookcore.registry.inspection import Registered
-    from hookcore.run import Run, Shared
+    from hookcore.run import Run
+    from hookcore.run_state import Shared
     from hookcore.store import SavedCheckpoint
 
 logger = logging.getLogger("hookcore")
@@ -44,16 +46,16 @@ _NO_METRICS: Final = Metrics()
 class Session:
     """Drives one run over its plugins: counts, keeps the history, calls the hooks and applies the error policy.
 
-    Only adapters call it. An adapter moves the run with the methods here, and calls `hooks` for the events that need no
-    bookkeeping. `clock` returns seconds, and times the plugins and the captures.
+    Only adapters use it: they call the methods for events that are counted, and `hooks` for the others. `clock` returns seconds,
+    and times the plugins and the captures.
     """
 
     __slots__ = (
         "__weakref__",
         "_accumulates",
+        "_active",
         "_asked",
         "_batch",
-        "_batches_timed",
         "_begun",
         "_captures",
         "_continues_epoch",
@@ -63,25 +65,15 @@ class Session:
         "_epoch",
         "_epoch_metrics",
         "_fresh_metrics",
-        "_handles",
         "_host",
         "_host_stops",
-        "_implemented_batch_hooks",
         "_is_copy",
         "_observations",
-        "_on_batch_begin",
-        "_on_batch_end",
-        "_plain_batch_hooks",
         "_plugins",
         "_policy",
         "_progress",
-        "_switch",
         "_thread",
-        "_timed_batch_hooks",
-        "_timing",
         "_voted",
-        "_wants_metrics",
-        "_window_left",
         "always_ends",
         "hooks",
         "latest",
@@ -114,32 +106,32 @@ class Session:
         self._epoch, self._batch, self._begun = 0, 0, False
         """Where training continues: the epoch, how many of its batches are done, and whether plugins had its `on_epoch_begin`."""
         self._cuts: Literal["", "batch", "held", "epoch"] = ""
-        """What an exception would cut now: a batch, what a batch that has ended waits for, or an epoch in which something may be
-        trained that no batch tells of. Empty if what was trained is whole, and every plugin has had every event of it."""
+        """What an exception would cut now: "batch" for an open batch, "held" for the events after a batch's end, and "epoch" for
+        an epoch that may be trained without events of batches. Empty if every plugin has had every event of what was trained."""
         self._accumulates = False
         self.resumed_loop_state: Mapping[str, Any] = {}
-        """The host's state in the checkpoint that this run continues."""
+        """The host's state in the checkpoint that this run resumes."""
         self.resumed_metrics: Mapping[str, Any] = {}
         """The metrics so far of the epoch in which that checkpoint was taken."""
         self.resumed_fresh: Mapping[str, Any] = {}
         """Those of them since the latest observation."""
         self.latest: Mapping[str, Any] | None = None
         """The metrics of this epoch's latest trained batch, as the framework has them."""
-        # The last holder of a framework's values takes the time to free them, and that should not be the session. But a loop that
-        # does not know the length of its data may begin a batch that never ends.
+        # Freeing a framework's values takes time, which should not count as the session's, so they are dropped early. They are
+        # kept if the length of the data is unknown, because the loop may then begin a batch that never ends.
         self._drops_latest = run.steps_per_epoch is not None
         self._continues_epoch = False
         self._plugins = plugins
-        self._handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
+        handles = {registered.name: run.as_plugin(registered.name) for registered in self._plugins}
         run.shared.parameters, run.shared.shows_progress = {}, show_progress(plugins)
         self._policy = ErrorPolicy(run.failures, plugins, on_error, self._host.ends_of_data, self._compile)
         self._captures = Captures(run, plugins, self._policy, self._record, clock)
         self._asked = self._captures.asked
-        """Who wants a capture of this moment, at hand for each batch."""
+        """The list of `_captures` with the plugins that want a capture of this moment, kept here because every batch reads it."""
         self._ended = False
-        run.shared.plugin_seconds = dict.fromkeys(self._handles, 0.0)
-        self._timing, self._batches_timed, self._window_left = Timing(run.shared.plugin_seconds, clock), False, 0
-        self.hooks, self._switch = Hooks(), Switch()
+        run.shared.plugin_seconds = dict.fromkeys(handles, 0.0)
+        self._active = ActiveHooks(handles, self._policy, Timing(run.shared.plugin_seconds, clock))
+        self.hooks = self._active.hooks
         self._compile()
         run.shared.parameters = {
             registered.name: self._policy.ask(registered, "a parameter", registered.parameters, {}) for registered in plugins
@@ -164,34 +156,7 @@ class Session:
         _driven.add(self)
 
     def _compile(self) -> None:
-        """Compile the active plugins' implementations into `hooks`; those of batches in a timed and a plain variant."""
-        plain = implementations(self._policy.active)
-        timed = self._timing.timed(plain)
-        batches = {hook: timed.pop(hook) for hook in BATCH_HOOKS}
-        self._timed_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
-        batches = {hook: plain[hook] for hook in BATCH_HOOKS}
-        self._plain_batch_hooks = compile_hooks(batches, self._handles, self._policy, self._switch)
-        self._implemented_batch_hooks = {hook for hook in BATCH_HOOKS if plain[hook]}
-        self._wants_metrics = any("metrics" in {*impl.argnames, *impl.kwargnames} for impl in plain["on_batch_end"])
-        others = compile_hooks(timed, self._handles, self._policy, self._switch)
-        for hook in timed:
-            setattr(self.hooks, hook, getattr(others, hook))
-        self._use_batch_hooks(timed=self._batches_timed)
-
-    def _use_batch_hooks(self, *, timed: bool) -> None:
-        self._batches_timed, chosen = timed, self._timed_batch_hooks if timed else self._plain_batch_hooks
-        for hook in BATCH_HOOKS:
-            setattr(self.hooks, hook, getattr(chosen, hook))
-        # None if no plugin implements it: in training, with cold processor caches, even an empty call costs as much as a plugin.
-        # The end of a batch counts the timing window for its beginning too.
-        self._on_batch_begin = chosen.on_batch_begin if "on_batch_begin" in self._implemented_batch_hooks else None
-        self._on_batch_end = chosen.on_batch_end if self._implemented_batch_hooks & {"on_batch_begin", "on_batch_end"} else None
-
-    def _begin_timing_window(self) -> None:
-        """Switch to timed or plain hooks for the next batches."""
-        timed, self._window_left = self._timing.next_window(timed=self._batches_timed)
-        if timed != self._batches_timed:
-            self._use_batch_hooks(timed=timed)
+        self._active.compile(self._policy.active)
 
     @property
     def position(self) -> Position:
@@ -200,7 +165,7 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether every plugin has had the end of the run, or it was refused: now it is data. Also if it is another process's."""
+        """Whether every plugin has had the end of the run, or the run was refused, or another process drives it."""
         return self.shared.is_released or self._is_copy
 
     @property
@@ -210,12 +175,12 @@ class Session:
 
     @property
     def is_calling(self) -> bool:
-        """Whether a plugin is being called now, on any thread: the hooks of batches must not pay for a mark."""
+        """Whether a plugin is being called now, on any thread. Searches the stacks: setting a flag would slow every batch."""
         return is_executing(self, besides={"is_calling", "may_go_on"})
 
     @property
     def may_go_on(self) -> bool:
-        """Whether its loop may still drive it, as far as can be known from a loop that does not tell of exceptions."""
+        """Whether the loop may still drive the run. This is a guess if the loop does not report exceptions."""
         if self.is_over or self.always_ends or self.is_calling:
             return not self.is_over
         return self._thread.is_alive() and self._thread is not threading.current_thread()
@@ -232,7 +197,7 @@ class Session:
 
     @property
     def waits_for(self) -> str:
-        """What settles this moment, for people; read by a signal handler, between any two lines."""
+        """What will settle this moment, in words. A signal handler reads it, between any two lines of this class."""
         epoch = self._progress.epoch + 1
         if not self._begun:
             return f"the plugins in epoch {epoch}" if self._cuts else "the next epoch, or the end of the run"
@@ -241,7 +206,7 @@ class Session:
         if self._cuts == "epoch":
             return f"the first batch of epoch {epoch}, or its end"
         if self._cuts == "held":
-            return f"what batch {self._batch} in epoch {epoch} led to"
+            return f"the events after batch {self._batch} in epoch {epoch}"
         return f"the end of batch {self._batch + 1} in epoch {epoch}"
 
     @property
@@ -250,7 +215,7 @@ class Session:
         return bool(self.shared.stop_reasons)
 
     def reset_plugins(self) -> None:
-        """Start each plugin from the state before its first run. Raises what an actor raises."""
+        """Put each plugin into its state before its first run. Raises an actor's error."""
         try:
             for registered in self._plugins:
                 self._policy.ask(registered, "load_state_dict", registered.reset, None)
@@ -276,8 +241,7 @@ class Session:
         self.hooks.on_train_begin()
         if self._asked:
             self._captures.hand_out()
-        self._window_left = FIRST_WINDOW
-        self._use_batch_hooks(timed=True)
+        self._active.begin_timing()
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin `epoch` with `on_epoch_begin`, unless it began in the run that this one resumes."""
@@ -290,7 +254,7 @@ class Session:
         self.hooks.on_epoch_begin(epoch)
         self._begun = True
         self.settle()
-        self._cuts = "epoch"  # until a batch begins: an epoch may be trained without
+        self._cuts = "epoch"  # until a batch begins: an epoch may be trained without batches
 
     def epoch_continues(self) -> None:
         """Continue the epoch in which the resumed run was cut."""
@@ -305,7 +269,7 @@ class Session:
             self._cuts = ""
 
     def begin_again(self) -> None:
-        """Take the batches of the open epoch for not trained: the loop cannot skip them."""
+        """Count the batches of the open epoch from zero again: the loop cannot skip those that were trained."""
         self._batch = 0
 
     def batch_begin(self, batch: int | None = None) -> None:
@@ -314,13 +278,13 @@ class Session:
             batch = self._batch
         self._progress.batch = batch
         self._cuts = "batch"
-        if self._on_batch_begin is not None:
-            self._on_batch_begin(batch)
+        if self._active.on_batch_begin is not None:
+            self._active.on_batch_begin(batch)
         if self._drops_latest:
             self.latest = None
 
     def batch_dropped(self) -> None:
-        """Note that the batch that began turned out to have no data: it was not trained."""
+        """Note that the open batch has no data, and was not trained."""
         if self._cuts == "batch":
             self._cuts = "held" if self._accumulates else ""
 
@@ -331,31 +295,33 @@ class Session:
         progress.batch = batch
         progress.step += 1
         self._batch += 1
-        if self._on_batch_end is not None:
-            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
-            self._window_left -= 1
-            if not self._window_left:
-                self._begin_timing_window()
+        active = self._active
+        if active.on_batch_end is not None:
+            active.on_batch_end(batch, Metrics(metrics) if active.reads_metrics else _NO_METRICS)
+            active.window_left -= 1
+            if not active.window_left:
+                active.begin_window()
         self._cuts = ""
         if self._asked or self.shared.interruption is not None:
             self.settle()
 
     def batches_end(self, metrics: Mapping[str, Any] | None, updates: int, batches: int) -> None:
-        """End `batches` batches, which were `updates` updates, with one `on_batch_end`. `settled` follows."""
+        """End `batches` batches, which were `updates` updates, with one `on_batch_end`. The caller calls `settled` later."""
         self.latest = metrics
         self._progress.step += updates
         self._progress.accumulated = 0 if updates else self._progress.accumulated + batches
         self._batch += batches
         batch = self._progress.batch = self._batch - 1
         self._accumulates, self._cuts = not updates, "held"
-        if self._on_batch_end is not None:
-            self._on_batch_end(batch, Metrics(metrics) if self._wants_metrics else _NO_METRICS)
-            self._window_left -= 1
-            if not self._window_left:
-                self._begin_timing_window()
+        active = self._active
+        if active.on_batch_end is not None:
+            active.on_batch_end(batch, Metrics(metrics) if active.reads_metrics else _NO_METRICS)
+            active.window_left -= 1
+            if not active.window_left:
+                active.begin_window()
 
     def update(self, updates: int) -> None:
-        """Count updates that no batch tells of."""
+        """Count updates that `batches_end` was not told of."""
         if updates:
             self._progress.step += updates
             self._progress.accumulated, self._accumulates = 0, False
@@ -373,7 +339,7 @@ class Session:
         """
         own = metrics if type(metrics) is Metrics else Metrics(metrics)
         new = own if fresh is metrics or isinstance(fresh, str) else None if fresh is None else Metrics(fresh)
-        self._progress.step += self._cuts == "epoch"  # else it was told of batches
+        self._progress.step += self._cuts == "epoch"  # else the steps were counted by batches
         self._cuts, self._accumulates = "epoch", False
         if exhausted and self.shared.steps_per_epoch is None:
             self.shared.steps_per_epoch = self._batch
@@ -384,17 +350,17 @@ class Session:
         self.settle()
 
     def note_learning_rate(self) -> None:
-        """Note the learning rate of the observation that comes next, before anybody changes it."""
+        """Note the learning rate for the next observation, before a plugin or the framework changes it."""
         if self._observations is not None:
             self._observations.note_learning_rate()
 
     def observed(self, fresh: Mapping[str, Any]) -> None:
-        """Tell plugins of an observation by steps with `on_metrics`. `settled` follows."""
+        """Call `on_metrics` for an observation by steps. The caller calls `settled` later."""
         self._open_observation(Metrics(fresh), None)
         self._observe()
 
     def _open_observation(self, fresh: Metrics | None, own: Metrics | None) -> None:
-        """Add a row to the history, if anything is fresh, with what plugins have logged for it."""
+        """Add a row to the history, with what plugins have logged for it. Do nothing if nothing is fresh."""
         if self._observations is not None:
             refused = self._observations.open(fresh, own)
             if refused:
@@ -411,7 +377,7 @@ class Session:
             self._observations.log(plugin, metrics)
 
     def settled(self) -> None:
-        """Note that all that the latest batch led to is done: within an accumulation that settles nothing but an observation."""
+        """Note that every event after the latest batch was delivered. Within an accumulation this settles only an observation."""
         if self._observations is not None:
             self._observations.close()
         if not self._accumulates:
@@ -420,7 +386,7 @@ class Session:
             self._cut_if_late(self.shared.interruption)
 
     def settle(self) -> None:
-        """Note that this moment is over: take the capture that was asked for, then raise what `Run.interrupt` was given."""
+        """Settle this moment: take the capture that was asked for, then raise what `Run.interrupt` was given."""
         self._cuts = ""
         if self._observations is not None:
             self._observations.close()
@@ -443,9 +409,9 @@ class Session:
     def evaluate_batch_end(self, batch: int, metrics: Mapping[str, Any] | None) -> None:
         """End a batch of an evaluation with `on_evaluate_batch_end`. `metrics` are as the framework has them."""
         self.hooks.on_evaluate_batch_end(batch, Metrics(metrics))
-        self._window_left -= 1
-        if not self._window_left:
-            self._begin_timing_window()
+        self._active.window_left -= 1
+        if not self._active.window_left:
+            self._active.begin_window()
         if self.shared.interruption is not None:
             if not self._cuts:
                 self.settle()
@@ -483,10 +449,10 @@ class Session:
         self.hooks.on_predict_end()
 
     def end(self, exception: BaseException | None = None) -> None:
-        """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`: from then on the run is data.
+        """Set the outcome, call `on_exception` if there is an exception, then `on_train_end`. Afterwards the run is data.
 
         A second call does nothing. An error that a plugin raises here propagates to the caller; if there is an `exception`, it
-        becomes a note on that.
+        becomes a note on the exception instead.
         """
         if self._ended:
             return
@@ -500,24 +466,23 @@ class Session:
             self._policy.warn_of_disabled()
         finally:
             self.shared.release()
-            self._on_batch_begin = self._on_batch_end = self.refuse_fact
+            self._active.refuse_batches(self.refuse_fact)
 
     def leave_to_parent(self) -> None:
-        """Call no plugin from now on, in a forked child: the run is its parent's, which the child's end does not concern.
+        """Stop calling plugins, in a forked child: only the parent drives the run, and the child may end at any time.
 
-        If the child was forked within a hook, the plugins after it are not called there either.
+        If the child was forked within a hook, the plugins after the one that forked are not called in the child either.
         """
         self._is_copy = self._ended = True
-        self._switch.turn_off(self.refuse_fact)
+        self._active.turn_off(self.refuse_fact)
         self._asked.clear()
-        self._on_batch_begin = self._on_batch_end = self.refuse_fact
 
     def refuse_fact(self, *_: object) -> None:
-        """Raise `HookcoreError`: the run has ended, though its loop has not, or is driven by another process."""
+        """Raise `HookcoreError`: the run has ended before its loop, or another process drives it."""
         if self._is_copy:
             raise HookcoreError(
                 f"This run of {self.loop} is driven by the process that forked this one, and its plugins write there. "
-                "End a forked child by os._exit, or train in it with plugins of its own."
+                "End the forked child with os._exit, or train in it with plugins of its own."
             )
         raise HookcoreError(
             f"This run of {self.loop} has ended. If that was because another run began on the same engine, "
@@ -525,11 +490,11 @@ class Session:
         )
 
     def _cut_in_words(self) -> str:
-        """Return what the end of the run cuts, and so what weights and record are not of one moment; empty if nothing."""
+        """Return what the end of the run cuts, as a clause, or an empty string if it cuts nothing."""
         if not self._cuts:
             return ""
         if self._cuts == "held":
-            return f"what batch {self._batch} led to was cut"
+            return f"the events after batch {self._batch} were cut"
         number = (self._progress.epoch if self._cuts == "epoch" else self._batch) + 1
         return f"{self._cuts} {number} was cut, so weights and record differ"
 
@@ -556,7 +521,7 @@ class Session:
         return self._captures.take()
 
     def record(self, *, quiet: bool = False) -> str:
-        """Return the record of a capture, without the snapshots. The log names those that plugins hold, each once, or not."""
+        """Return the record of a capture, without the snapshots. Unless `quiet`, the log names those that plugins hold, once."""
         return self._captures.record_alone(quiet=quiet)
 
     def _record(self, held: Iterable[tuple[str, str]]) -> str:
@@ -578,9 +543,10 @@ class Session:
         )
 
     def resume(self, capture: Capture | None = None, *, stops_by: str | None = None) -> None:
-        """Restore `capture`, by default that of `run.resumed_from`, if it is set. The trainee must be ready to be restored.
+        """Restore `capture`, by default that of `run.resumed_from`; do nothing if both are None.
 
-        A vote of the loop itself is kept if its reason is `stops_by`. Raises `CheckpointError`.
+        The trainee must be ready to be restored. A vote of the loop itself is kept if its reason is `stops_by`. Raises
+        `CheckpointError`, and then no plugin is called.
         """
         try:
             if capture is None and self.run.resumed_from is not None:
@@ -616,7 +582,7 @@ class Session:
 
 
 _driven: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
-"""The sessions of this process, for a forked child to leave to its parent."""
+"""The sessions of this process. A forked child drives none of them."""
 
 
 def _leave_to_parent() -> None:

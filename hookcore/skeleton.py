@@ -1,8 +1,8 @@
 """Nested state without pickle: a skeleton, which `hookcore.state` writes as JSON, and the arrays that it refers to.
 
 An optimizer's state is dicts within lists within dicts, with arrays in between and numbers as keys. `split` takes it apart, a
-framework's own format stores the arrays, and `join` puts it together. A skeleton has a plain value for each number, string,
-boolean and None, and for everything else a dict with one key that tells what it is:
+framework's own format stores the arrays, and `join` puts it together. In a skeleton, numbers, strings, booleans and None are
+plain values, and everything else is a dict whose only key tells its kind:
 
     {"list": [...]}     {"tuple": [...]}     {"dict": [[key, value], ...]}     {"array": number}
 """
@@ -20,11 +20,11 @@ _SEQUENCES: Final[dict[type, str]] = {list: "list", tuple: "tuple"}
 
 
 def split(state: Any, is_array: Callable[[Any], bool]) -> tuple[Any, list[Any]]:
-    """Return the skeleton of `state`, and its arrays in order; one that stands in several places is there once.
+    """Return the skeleton of `state`, and its arrays in order; an array that occurs several times is listed once.
 
-    `is_array` tells which values are arrays. The rest is dicts (an `OrderedDict` becomes one), lists, tuples, numbers, strings,
-    booleans and None; keys are all of these but lists and dicts. Raises `TypeError` for anything else, with its place, and
-    `ValueError` for a list or dict that contains itself.
+    `is_array` tells which values are arrays. Other values may be dicts (an `OrderedDict` becomes a dict), lists, tuples, numbers,
+    strings, booleans and None; keys may be any of these except lists and dicts. Raises `TypeError` for anything else, with its
+    place, and `ValueError` for a list or dict that contains itself.
     """
     arrays: list[Any] = []
     numbers: dict[int, int] = {}
@@ -59,9 +59,10 @@ def split(state: Any, is_array: Callable[[Any], bool]) -> tuple[Any, list[Any]]:
 
 
 def join(skeleton: Any, arrays: Sequence[Any]) -> Any:
-    """Return the state that `split` was given, with `arrays` in the places of its own.
+    """Return the state that `split` was given, with `arrays` in place of its arrays.
 
-    Raises `ValueError` if `skeleton` is something else, or refers to other arrays than those: a file may be damaged or hostile.
+    Raises `ValueError` if `skeleton` is not a skeleton, or does not refer to exactly these arrays: a file may be damaged or
+    hostile.
     """
     used: set[int] = set()
 

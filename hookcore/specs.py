@@ -1,4 +1,4 @@
-"""Every hook, in the order in which a run calls them. The docstrings are the reference.
+"""Every hook, in the order in which a run calls them. The docstrings are the reference, and tell what an implementation may do.
 
 An implementation names only the arguments that it wants. `epoch` and `batch` count from zero. `metrics` is a read-only
 mapping of floats, converted from the framework's values when it is read. Return values are ignored.
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @hookspec
 def on_train_begin(run: Run) -> None:
-    """Training is about to begin. Every plugin has fresh state, or its state in the checkpoint that is resumed.
+    """Act before training begins. Every plugin has fresh state, or its state in the checkpoint that is resumed.
 
-    Raise here what can be found wrong with the run: nothing has been trained yet.
+    Check here what can be wrong with the run, and raise an error: nothing has been trained yet.
     """
 
 
 @hookspec
 def on_epoch_begin(run: Run, epoch: int) -> None:
-    """Epoch `epoch` is about to begin. A learning rate set here holds for its first batch.
+    """Act before epoch `epoch` begins. A learning rate that is set here holds from its first batch on.
 
     Called once for each epoch: an epoch that was cut in the middle does not begin again when it is resumed.
     """
@@ -36,7 +36,7 @@ def on_epoch_begin(run: Run, epoch: int) -> None:
 
 @hookspec
 def on_batch_begin(run: Run, batch: int) -> None:
-    """Batch `batch` of the epoch is about to be trained.
+    """Act before batch `batch` of the epoch is trained.
 
     If the framework runs several batches at a time (`steps_per_execution` in Keras), called once for all of them, with the number
     of the first.
@@ -45,7 +45,7 @@ def on_batch_begin(run: Run, batch: int) -> None:
 
 @hookspec
 def on_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
-    """Batch `batch` has been trained; `run.progress.step` counts it.
+    """Act after batch `batch` was trained; `run.progress.step` counts it.
 
     `metrics` is what the framework reports at this point: in Keras the mean since the epoch began, in `Loop` what was
     logged for this batch. If the framework runs several batches at a time, called once for all of them, with the number of the
@@ -55,84 +55,84 @@ def on_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
 
 @hookspec
 def on_evaluate_begin(run: Run) -> None:
-    """An evaluation is about to begin: validation within training, or one of its own."""
+    """Act before an evaluation begins, within training or outside of it."""
 
 
 @hookspec
 def on_evaluate_batch_begin(run: Run, batch: int) -> None:
-    """Batch `batch` is about to be evaluated."""
+    """Act before batch `batch` is evaluated."""
 
 
 @hookspec
 def on_evaluate_batch_end(run: Run, batch: int, metrics: Mapping[str, float]) -> None:
-    """Batch `batch` has been evaluated."""
+    """Act after batch `batch` was evaluated."""
 
 
 @hookspec
 def on_evaluate_end(run: Run, metrics: Mapping[str, float]) -> None:
-    """An evaluation has ended. `metrics` carry their plain names: `loss`, not `val_loss`."""
+    """Act after an evaluation. `metrics` have their plain names: `loss`, not `val_loss`."""
 
 
 @hookspec
 def on_epoch_end(run: Run, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Epoch `epoch` has ended, validation included: `metrics` are its own, such as `loss` and `val_loss`.
+    """Act after epoch `epoch` and its validation: `metrics` are those of the epoch, such as `loss` and `val_loss`.
 
-    In a loop that evaluates by steps these are the means of the whole epoch, and the latest of what its evaluations gave. To
-    decide on a metric or to log it, use `on_metrics`: a metric that another plugin logs here is there too.
-    Called for an epoch that a vote to stop cut short, too; not for one that an exception ended.
+    In a loop that evaluates by steps, these are means over the whole epoch, and the values of its latest evaluations. To decide
+    on a metric or to log it, use `on_metrics`, which also has the metrics that plugins log here.
+    Also called for an epoch that a vote to stop cut short, but not for one that an exception ended.
     """
 
 
 @hookspec
 def on_metrics(run: Run, metrics: Mapping[str, float]) -> None:
-    """An observation: `metrics` are all that are fresh since the one before, and `run.history` has a row for it.
+    """Act on an observation: `metrics` are those since the previous observation, and `run.history` has a row for it.
 
     A loop that evaluates once per epoch has one observation per epoch, after `on_epoch_end`, with the metrics of training and
-    validation together. A loop that evaluates by steps has one for each evaluation, with the training since the observation
-    before, and one more when an epoch ends if anything is fresh then. The end of an epoch without any other is always one. So
+    validation together. A loop that evaluates by steps has one for each evaluation, with the metrics of training since the
+    previous observation, and one more at the end of an epoch if there are new metrics. Every epoch has at least one observation.
     `patience` counts observations.
     """
 
 
 @hookspec
 def on_predict_begin(run: Run) -> None:
-    """A prediction is about to begin."""
+    """Act before a prediction begins."""
 
 
 @hookspec
 def on_predict_batch_begin(run: Run, batch: int) -> None:
-    """Batch `batch` is about to be predicted."""
+    """Act before batch `batch` is predicted."""
 
 
 @hookspec
 def on_predict_batch_end(run: Run, batch: int) -> None:
-    """Batch `batch` has been predicted."""
+    """Act after batch `batch` was predicted."""
 
 
 @hookspec
 def on_predict_end(run: Run) -> None:
-    """A prediction has ended."""
+    """Act after a prediction."""
 
 
 @hookspec
 def on_checkpoint(run: Run, checkpoint: SavedCheckpoint) -> None:
-    """A checkpoint is durable now: it survives a crash from here on.
+    """Act once a checkpoint is durable: from now on it survives a crash.
 
-    The moment depends on how fast the disk is, so a plugin must not decide anything here. Called on the training thread, during a
-    later event of the run.
+    When this is called depends on how fast the disk is, so a plugin must not decide anything here. Called on the training thread,
+    during a later event of the run.
     """
 
 
 @hookspec
 def on_exception(run: Run, exception: BaseException) -> None:
-    """Training ends with an exception, Ctrl-C included. `on_train_end` follows; then the exception propagates to the caller."""
+    """Act before training ends with an exception, Ctrl-C included. `on_train_end` follows; then the exception is raised."""
 
 
 @hookspec
 def on_train_end(run: Run) -> None:
-    """Training has ended: `run.outcome` is how, and `run.stop_reasons` holds the votes to stop.
+    """Act after training: `run.outcome` tells how it ended, and `run.stop_reasons` holds the votes to stop.
 
-    The last event of every run that began. Not called for a plugin that was disabled before.
+    This is the last event of every run that began. Not called for a plugin that was disabled before.
     """
 
 

@@ -18,7 +18,7 @@ def callers(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def is_executing(owner: object, *, besides: Collection[str]) -> bool:
-    """Return whether some method of `owner`, `besides` those of these names, is on a stack of any thread."""
+    """Return whether a method of `owner` is on the stack of any thread, except those whose names are in `besides`."""
     innermost = sys._current_frames().values()  # noqa: SLF001 - documented, for debuggers
     return any(_is_of(frame, owner, besides) for one in innermost for frame in callers(one))
 

@@ -1,8 +1,8 @@
-"""State as JSON: numbers, strings, booleans, None, lists and dicts, with NaN and the infinities round-tripped exactly.
+"""State as JSON: numbers, strings, booleans, None, lists and dicts. NaN and the infinities survive the round trip.
 
-Standard JSON has no NaN or infinities. Here they are written as `{"float": "nan"}`, so that the files stay standard JSON and
-a string stays a string; a dict that would look like one is escaped. A number of NumPy, or of an array or tensor without
-dimensions, is written as Python's, and comes back as Python's.
+Standard JSON has no NaN or infinities. Here they are written as `{"float": "nan"}`, so that files stay standard JSON and strings
+stay strings; a dict that looks the same is escaped. A number of NumPy, or in an array or tensor without dimensions, is written
+and read back as Python's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 def loads(text: str) -> Any:
     """Return the value that `dumps` was given; tuples come back as lists.
 
-    Raises `ValueError` if `text` is not JSON, or if an object has a key twice: readers differ in which value they take.
+    Raises `ValueError` if `text` is not JSON, or if an object has a key twice, because JSON readers differ in which value they
+    take.
     """
     return _decode(json.loads(text, object_pairs_hook=_unique))
 
 
 def flattened(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested dicts by their names, joined by dots: `{"model.depth": 3}`; a list or an empty dict is one."""
+    """Return the leaves of nested dicts by names joined with dots: `{"model.depth": 3}`. A list or an empty dict is a leaf."""
     flat: dict[str, Any] = {}
     for name, item in value.items():
         flat |= flattened(item, f"{prefix}{name}.") if isinstance(item, dict) and item else {f"{prefix}{name}": item}
@@ -59,7 +60,7 @@ def _encode(value: Any) -> Any:
         encoded = {key: _encode(item) for key, item in value.items()}
         return {_MARK: encoded} if value.keys() == {_MARK} else encoded
     if isinstance(value, list | tuple):
-        kinds = set(map(type, value))  # a long history has a few long columns, each of one kind
+        kinds = set(map(type, value))  # fast for a long history, which has a few long columns of one type each
         if kinds <= _AS_THEY_ARE or (kinds == {float} and all(map(math.isfinite, value))):
             return list(value)
         return [_encode(item) for item in value]

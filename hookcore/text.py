@@ -14,7 +14,7 @@ def format_count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def format_value(value: float) -> str:
-    """Format a metric's value: with four decimals from 0.001 to 1000, with fewer or more digits beyond."""
+    """Format a metric's value: four decimals from 0.001 to 1000, six significant digits above, and three below."""
     if value == 0 or 0.001 <= abs(value) < 1000:  # noqa: PLR2004 - the bounds that the docstring names
         return f"{value:.4f}"
     return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
@@ -23,7 +23,7 @@ def format_value(value: float) -> str:
 def format_duration(seconds: float, *, milliseconds: bool = False) -> str:
     """Format seconds as `12.3s`, `4m05s` or `2h07m`; with `milliseconds`, less than a second as `123 ms`."""
     minute, hour = 60, 3600
-    if milliseconds and seconds < 0.95:  # noqa: PLR2004 - what does not round to a second
+    if milliseconds and seconds < 0.95:  # noqa: PLR2004 - the most that does not round to a second
         return f"{1000 * seconds:.3g} ms"
     if seconds < minute:
         return f"{seconds:.1f}s"
@@ -43,7 +43,7 @@ def format_size(nbytes: int) -> str:
 
 
 def printable(text: str, at_most: int = 500) -> str:
-    """Return `text` in one line, harmless to a terminal, and not longer than `at_most` characters."""
+    """Return `text` in one line of at most `at_most` characters, without characters that control a terminal."""
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return line if len(line) <= at_most else line[: at_most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -51,13 +51,13 @@ def printable(text: str, at_most: int = 500) -> str:
 def did_you_mean(name: str, options: Iterable[str], prefix: str = "") -> str:
     """Return `" Did you mean 'x'?"` with the option nearest to `name`, or an empty string if none is near.
 
-    `prefix` is what both are written with; it does not make them more alike.
+    `prefix` is written before the option in the hint, and is not compared.
     """
     import difflib
 
     known = list(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    # difflib finds `accuracy` too far from `acc`, and that is the most common slip.
+    # For difflib, `accuracy` is too far from `acc`, which is the most common slip.
     longer_than_two = (option for option in known if min(len(option), len(name)) > 2)  # noqa: PLR2004
     close += [option for option in longer_than_two if option.startswith(name) or name.startswith(option)]
     return f" Did you mean {prefix + close[0]!r}?" if close else ""

@@ -1,8 +1,9 @@
 """How long each plugin takes.
 
 The hooks of batches are timed for the first `FIRST_WINDOW` batches, and then for one batch in `SAMPLED`, so that the other calls
-cost no more than without timing. If a timed call is slow, every batch of another window is timed, and a slow call counts once:
-slow and rare work is neither missed between two samples nor multiplied by one. All other hooks are timed at every call.
+cost no more than without timing. A timed batch stands for all batches of its sample, except that a slow call counts once, and
+after one the batches of another window are all timed: rare, slow work is then neither missed nor counted many times. All other
+hooks are timed at every call.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ BATCH_HOOKS: Final = tuple(f"on_{kind}batch_{moment}" for kind in ("", "evaluate
 FIRST_WINDOW: Final = 1024
 """The number of successive batches that are timed, at the beginning and after a slow call."""
 SAMPLED: Final = 61
-"""One batch in this many is timed afterwards. A prime, so that samples do not coincide with what plugins do every N batches."""
+"""Afterwards one batch in this number is timed: a prime, so that samples do not coincide with work at every Nth batch."""
 SLOW: Final = 1e-3
-"""Seconds from which a call counts as slow."""
+"""The number of seconds from which a call counts as slow."""
 
 
 @attrs.define(eq=False)
@@ -33,7 +34,7 @@ class Timing:
     """Adds up how long each plugin takes, and decides which batches are timed. `clock` returns seconds."""
 
     seconds: dict[str, float]
-    """The seconds by plugin, without those of plugins that were called meanwhile, as `on_checkpoint` is during a save."""
+    """The seconds by plugin, without the time of plugins that were called within its hooks, as `on_checkpoint` is in a save."""
     clock: Callable[[], float]
     weight: int = attrs.field(default=1, init=False)
     """The number of batches that a timed batch stands for."""
@@ -42,10 +43,10 @@ class Timing:
     _latest: float = attrs.field(default=0.0, init=False)
     """When the latest call that was timed ended."""
     _unsampled: float = attrs.field(default=0.0, init=False)
-    """When the batches began that the next sample stands for too, and later by what was estimated of them since."""
+    """The time from which the next sample is an estimate: when the previous sample ended, plus what was estimated since."""
 
     def timed(self, impls: Mapping[str, Sequence[HookImpl]]) -> dict[str, list[HookImpl]]:
-        """Return the same implementations by hook, each with a function that takes the time."""
+        """Return the implementations with functions that time each call."""
         return {hook: [self._timed(impl, batch=hook in BATCH_HOOKS) for impl in own] for hook, own in impls.items()}
 
     def _timed(self, impl: HookImpl, *, batch: bool) -> Any:
@@ -71,7 +72,7 @@ class Timing:
         slow = batch and seconds >= SLOW
         self.slow |= slow
         if batch and not slow and self.weight > 1:
-            # All plugins together took no longer than there was time: one sample of a short run may be much slower than the rest.
+            # At most the time that has passed: in a short run one sample may be much slower than the other batches.
             seconds = min(seconds * self.weight, now - self._unsampled)
             self._unsampled += seconds
         self.seconds[plugin] += seconds

@@ -24,8 +24,8 @@ Capability: TypeAlias = Literal[
 ]
 """What a plugin may list in its `needs`.
 
-`learning_rate`: can be read and set. `snapshot`: `snapshot` and `restore`. `checkpoint`: `write` and `read` too. The others are
-the methods of `Views`, each by its name.
+`learning_rate` can be read and set. `snapshot` is `snapshot` and `restore`; `checkpoint` is `write` and `read` too. Each other
+one is a method of `Views`.
 """
 
 Arrays: TypeAlias = "Mapping[str, Any]"
@@ -35,22 +35,22 @@ Arrays: TypeAlias = "Mapping[str, Any]"
 A_TRAINEE: Final = (
     "a `Trainee`, such as hookcore_adapters.keras.KerasTrainee(model) or one of your own (docs/writing-a-trainee.md)"
 )
-"""What a loop is given, for messages."""
+"""What a loop expects, for messages."""
 
 
 class Trainee(Protocol):
     """What portable plugins may do with what is trained. An adapter implements it.
 
-    A trainee defines what it can do, and leaves out the rest. A class that inherits from this one has the defaults below. So has
-    one that does not: plugins ask `reason_lacking`, `direction_of` and `framework_of` of `hookcore.authoring`. A plugin that
-    needs what is missing is refused by name before the first batch.
+    A trainee defines what it can do, and leaves out the rest. The defaults below hold also for a class that does not inherit from
+    this one, because plugins use `reason_lacking`, `direction_of` and `framework_of` of `hookcore.authoring`. A plugin that needs
+    a missing capability is refused by name before the first batch.
     """
 
     if TYPE_CHECKING:
 
         @property
         def framework(self) -> str:
-            """The framework's name, as in `"keras"`; `"custom"` by default."""
+            """The framework's name, such as `"keras"`; `"custom"` by default."""
             return "custom"
 
         @property
@@ -63,7 +63,7 @@ class Trainee(Protocol):
             raise AttributeError("learning_rate", value)
 
     else:
-        framework = "custom"  # no property: an instance may have an attribute of its own
+        framework = "custom"  # not a property, so that an instance may have its own attribute
 
     def lacks(self, capability: Capability) -> str | None:
         """Return why `capability` is missing, as the end of a sentence, or None if the trainee has it.
@@ -76,7 +76,8 @@ class Trainee(Protocol):
         """Return the weights and, unless `optimizer` is False, the optimizer's state and the random state, as they are now.
 
         Further training does not change a snapshot: it is a copy, or refers to values that are never written to. It may have an
-        attribute `nbytes`, the number of bytes that it takes on disk. Like the next three, raises `CapabilityError` by default.
+        attribute `nbytes`, the number of bytes that it takes on disk. By default this method and the next three raise
+        `CapabilityError`.
         """
         del optimizer
         raise _missing(self, "snapshot")
@@ -90,8 +91,7 @@ class Trainee(Protocol):
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
         May be called on another thread during training, so it reads the snapshot and nothing that training changes. It may return
-        what `hookcore.store.write_hashed` returned for files that are final, by their names: a checkpoint does not
-        read those again to hash them.
+        what `hookcore.store.write_hashed` returned for its final files, by name, so that they are not read again to be hashed.
         """
         del snapshot, directory
         raise _missing(self, "checkpoint")
@@ -111,7 +111,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "snapshot": ("snapshot", "restore"),
     "checkpoint": ("snapshot", "restore", "write", "read"),
 }
-"""What a trainee with a capability has; any other is a member of the same name."""
+"""The members that a capability consists of; a capability that is not listed is a member of that name."""
 
 
 def reason_lacking(trainee: object, capability: Capability) -> str | None:
@@ -120,7 +120,7 @@ def reason_lacking(trainee: object, capability: Capability) -> str | None:
 
 
 def check_trainee(owner: str, given: object) -> None:
-    """Raise `ParameterError` if `given` has no part of a trainee: a model is not one."""
+    """Raise `ParameterError` if `given` has no member of a trainee: it may be a model."""
     if isinstance(given, type):
         raise ParameterError(f"{owner}: trainee must be an instance, {given.__name__}(...), got {given!r}.")
     methods = [
@@ -141,11 +141,11 @@ def framework_of(trainee: object) -> str:
 
 
 def learning_rate_in(holder: object) -> float | None:
-    """Return the learning rate of `holder`, a trainee or a run; None if it lacks one, or if it cannot be read."""
-    # `lacks` does not tell: a trainee may have a learning rate that plugins can read but not set.
+    """Return the learning rate of `holder`, a trainee or a run; None if it lacks one or it cannot be read."""
+    # `lacks` is no help: a trainee may have a learning rate that plugins can read but not set.
     try:
         return float(getattr(holder, "learning_rate"))  # noqa: B009 - it may lack one
-    except Exception:  # noqa: BLE001 - whatever a framework raises costs whoever wants to know it that value, and no more
+    except Exception:  # noqa: BLE001 - a framework may raise anything, which must cost no more than this value
         return None
 
 
@@ -158,7 +158,7 @@ def declared_direction(trainee: object, metric: str) -> Mode | None:
 def sync(trainee: object) -> None:
     """Call the method `sync` of `trainee`, if it has one, before a plugin gets the framework's own object.
 
-    It puts into that object what the loop holds elsewhere: Keras's trainer on JAX keeps all values to itself within an epoch.
+    It updates that object from the loop: on JAX, Keras's trainer holds all values elsewhere within an epoch.
     """
     method = getattr(trainee, "sync", None)
     if method is not None:
@@ -167,19 +167,19 @@ def sync(trainee: object) -> None:
 
 @attrs.frozen
 class DataBegin:
-    """How data begin when a loop iterates over them next."""
+    """Where data begin when a loop iterates over them next."""
 
     batch: int = 0
-    """The first batch that they yield: those before it need not be read and dropped. At most the one that was asked for."""
+    """The first batch that the data yield, at most the one that was asked for: the loop need not read and drop earlier ones."""
     warning: str | None = None
-    """Why an epoch of theirs that was cut does not continue as it was, as a sentence without a full stop; None if it does."""
+    """Why an epoch that was cut does not continue with the same data, as a sentence without a full stop; None if it does."""
 
 
 def begin_data(trainee: object, data: Any, epoch: int, batch: int) -> DataBegin:
-    """Tell that the loop is about to iterate over `data` in `epoch`, and wants it from `batch` on; return where it begins.
+    """Prepare `data` for the loop, which is about to iterate over them in `epoch`, from `batch` on; return where they begin.
 
-    The trainee knows its framework's data: its method `begin_data` has them shuffle for that epoch and skip the batches that were
-    trained before a run was cut. Without that method they begin at their first batch.
+    The trainee knows its framework's data: its method `begin_data` shuffles them for that epoch and skips the batches that were
+    trained before the run was cut. Without that method they begin at their first batch.
     """
     method = getattr(trainee, "begin_data", None)
     begun: DataBegin = DataBegin() if method is None else method(data, epoch, batch)
@@ -189,7 +189,7 @@ def begin_data(trainee: object, data: Any, epoch: int, batch: int) -> DataBegin:
 def restore_random(trainee: object) -> None:
     """Call the method `restore_random` of `trainee`, if it has one, once the data of a resumed epoch are at its next batch.
 
-    It puts back the random state of the snapshot that was restored last: reading batches again has drawn from it.
+    It puts back the random state of the snapshot that was restored last, because reading batches again has drawn from it.
     """
     method = getattr(trainee, "restore_random", None)
     if method is not None:
@@ -226,7 +226,7 @@ class NoTrainee:
 
     @property
     def learning_rate(self) -> float:
-        """Missing: raises `AttributeError`."""
+        """The missing learning rate: raises `AttributeError`."""
         raise AttributeError("this loop was given no trainee, so it has no learning rate")
 
     @learning_rate.setter
@@ -257,9 +257,9 @@ class Node:
     """One layer or operation of a graph."""
 
     name: str
-    """The name, with a slash after each layer that it lies within, as in `encoder/dense`."""
+    """The name, after the names of the layers that contain it, with slashes: `encoder/dense`."""
     kind: str
-    """The layer's class, as in `"Dense"`."""
+    """The layer's class, such as `"Dense"`."""
     inputs: tuple[str, ...] = ()
     """The names of the nodes that it reads."""
     shape: tuple[int | None, ...] = ()
@@ -272,7 +272,7 @@ class Views(Protocol):
 
     @abstractmethod
     def weights(self) -> Arrays:
-        """Return every weight by layer and name, as in `dense/kernel`."""
+        """Return every weight by layer and name, such as `dense/kernel`."""
         ...
 
     @abstractmethod
@@ -282,7 +282,7 @@ class Views(Protocol):
 
     @abstractmethod
     def gradients(self, data: Any, samples: int = 32) -> Arrays:
-        """Return the gradient of the loss on the first `samples` samples of `data` by the weight's name, for trained weights."""
+        """Return the gradient of the loss on the first `samples` samples of `data`, for each trainable weight by its name."""
         ...
 
     @abstractmethod

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Validator = Callable[[Any, Attribute[Any], Any], None]
 
 _FIELD: Final = re.compile(r"\{[A-Za-z_][^{}]*\}")
-"""What Keras fills in, in the paths that it takes: `{epoch:02d}`."""
+"""A field that Keras fills in when it is given such a path: `{epoch:02d}`."""
 
 
 def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
@@ -39,23 +39,23 @@ def _check(expected: str, holds: Callable[[Any], bool]) -> Validator:
 class _Storing:
     """A validator that stores what `check` returns: Python's own number for a number of another library.
 
-    So whoever uses the validator needs no converter beside it.
+    So a field with this validator needs no converter.
     """
 
     check: Callable[[object, str, Any], Any]
 
     def __call__(self, instance: Any, attribute: Attribute[Any], value: Any) -> None:
         plain = self.check(instance, attribute.alias or attribute.name, value)
-        # Within `deep_iterable` the value is an element of what is stored; on assignment it is not stored yet.
+        # Otherwise the value is an element of the stored one, within `deep_iterable`, or is not stored yet, on assignment.
         if plain is not value and getattr(instance, attribute.name, None) is value:
-            object.__setattr__(instance, attribute.name, plain)  # as attrs does it, also if the class is frozen
+            object.__setattr__(instance, attribute.name, plain)  # works for a frozen class too, as in attrs
 
 
 def convert_and_validate(instance: Any, attribute: Attribute[Any], value: Any) -> Any:
-    """Return what an assignment to an attribute stores: the value that its converter and its validator make of it.
+    """Return the value to store on assignment to an attribute, after its converter and validator.
 
-    For `@attrs.define(on_setattr=validators.convert_and_validate)`. attrs' own hook lets a validator refuse a value, but not
-    change it, and would store the number of another library as it is.
+    For `@attrs.define(on_setattr=validators.convert_and_validate)`. With attrs' own hook a validator can refuse a value but not
+    change it, so a number of another library would be stored unchanged.
     """
     if attribute.converter is not None:
         value = attrs.setters.convert(instance, attribute, value)
@@ -65,7 +65,7 @@ def convert_and_validate(instance: Any, attribute: Attribute[Any], value: Any) -
 
 
 def reject(instance: object, parameter: str, value: object, expected: str, advice: str = "") -> NoReturn:
-    """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, and is `value`; then `advice`."""
+    """Raise a `ParameterError`: `parameter` of the class of `instance` must be `expected`, got `value`; `advice` follows."""
     raise ParameterError(
         f"{type(instance).__name__}: {parameter} must be {expected}, got {shown(parameter, value, instance)}.{advice}"
     )
@@ -74,10 +74,11 @@ def reject(instance: object, parameter: str, value: object, expected: str, advic
 def checked_integer(
     owner: object, parameter: str, value: Any, *, at_least: int, optional: bool = False, expected: str | None = None
 ) -> Any:
-    """Return the argument `parameter` of a method of `owner` as Python's int, or None if it is None and `optional`.
+    """Return the argument `parameter` of a method of `owner` as Python's int; None if it is None and `optional`.
 
-    An integer is what its type makes one: NumPy's too, and an array or a tensor without dimensions, but no bool. Raises
-    `ParameterError` for anything else, and for less than `at_least`. `expected` is for its message, if it accepts more.
+    The type decides whether a number is an integer: NumPy's are, and so are those in an array or a tensor without dimensions, but
+    not a bool. Raises `ParameterError` for anything else, and for less than `at_least`. `expected` replaces the expectation in
+    its message, for a parameter that also accepts other values.
     """
     number = integer_of(value)
     if (number is None and not (optional and value is None)) or (number is not None and number < at_least):
@@ -86,7 +87,7 @@ def checked_integer(
 
 
 def integer(*, at_least: int, optional: bool = False, expected: str | None = None, besides: Collection[str] = ()) -> Validator:
-    """Accept what `checked_integer` accepts, and store it as Python's int; and the strings `besides`, none by default."""
+    """Accept what `checked_integer` accepts, stored as Python's int, and the strings `besides`, which is empty by default."""
 
     def check(owner: object, parameter: str, value: Any) -> Any:
         if isinstance(value, str) and value in besides:
@@ -104,10 +105,10 @@ def number(
     finite: bool = True,
     optional: bool = False,
 ) -> Validator:
-    """Accept a number within the bounds that are given, and None if `optional`; store it as Python's int or float.
+    """Accept a number within the given bounds, stored as Python's int or float, and None if `optional`.
 
-    A number of NumPy is one too, and an array or a tensor without dimensions, but no bool. NaN and the infinities are refused,
-    unless `finite` is False.
+    Numbers of NumPy are accepted too, and those in an array or a tensor without dimensions, but not a bool. NaN and the
+    infinities are refused unless `finite` is False.
     """
     bounds = [f"of at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
@@ -165,26 +166,26 @@ def one_of(*options: str) -> Validator:
 
 
 def as_path(value: str | os.PathLike[str]) -> Path:
-    """Convert a string or path to a `Path`, with `~` for the home directory: an attrs converter.
+    """Convert a string or path to a `Path`, in which `~` is the home directory: an attrs converter.
 
-    What is no path of this machine, such as an empty string or a URL, stays what it is. The validators `file` and `directory`
-    refuse that, with the parameter's name.
+    Anything that is not a local path, such as an empty string or a URL, is returned unchanged. The validators `file` and
+    `directory` refuse it, with the parameter's name.
     """
     given: Any = os.fspath(value) if isinstance(value, os.PathLike) else value
     return given if not isinstance(given, str) or not given or problem_of(given) else local_path(given)
 
 
-# attrs copies this into the `__init__` of a plugin, and in the plugin's module, `os` may be unknown.
+# attrs copies the annotation into the `__init__` of a plugin, whose module may not import `os`.
 as_path.__annotations__["value"] = str | os.PathLike[str]
 
 
 def file() -> Validator:
-    """Accept a local path at which a file exists or can be made: not a directory or device, and not beneath a file."""
+    """Accept a local path at which a file exists or can be made: not a directory or device, and not below a file."""
     return _check_path("file", stat.S_ISREG)
 
 
 def directory() -> Validator:
-    """Accept a local path at which a directory exists or can be made: not a file, and not beneath one."""
+    """Accept a local path at which a directory exists or can be made: not a file, and not below one."""
     return _check_path("directory", stat.S_ISDIR)
 
 
@@ -205,7 +206,7 @@ def _check_path(kind: str, is_kind: Callable[[int], bool]) -> Validator:
             reject(instance, parameter, value, f"the path of a {kind}")
         field = _FIELD.search(plain)
         if field is not None:
-            advice = " Give a plain path; the names of checkpoints and the like are made." if kind == "directory" else ""
+            advice = " Give a plain path; the names in it are chosen for you." if kind == "directory" else ""
             reject(instance, parameter, plain, f"a path without fields such as {field[0]}, which are not filled in", advice)
         found, mode = _nearest(instance, parameter, value)
         if found != value.absolute():
@@ -220,7 +221,7 @@ def _check_path(kind: str, is_kind: Callable[[int], bool]) -> Validator:
 
 
 def _nearest(instance: object, parameter: str, path: Path) -> tuple[Path, int]:
-    """Return `path`, or the nearest of its parents that exists, and the mode of that."""
+    """Return `path` or its nearest parent that exists, and the mode of what was found."""
     for found in (path.absolute(), *path.absolute().parents):
         try:
             return found, found.stat().st_mode

@@ -1,9 +1,9 @@
 """The pytest plugin of hookcore: fixtures for the tests of plugins and adapters.
 
-pytest loads this module in every session, of whatever project, as soon as hookcore is installed. So it is a package of its own,
-and imports nothing of hookcore until a fixture is used.
+Once hookcore is installed, pytest loads this module in every session of every project. Therefore it is a separate package, and
+imports hookcore only when a fixture is used.
 
-PYTEST_DONT_REWRITE: there is no assertion here, and a session in which it was imported before is no reason to warn.
+PYTEST_DONT_REWRITE: there is no assertion here, and pytest need not warn if the module was imported before.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["hookcore_engine", "hookcore_faults", "hookcore_run", "hookcore_train
 
 @pytest.fixture
 def hookcore_engine() -> Callable[..., Engine]:
-    """Make an engine of the plugins that it is called with, and of no other: `hookcore_engine(Mine(), "early_stopping")`.
+    """Return a function that makes an engine of the plugins that it is given: `hookcore_engine(Mine(), "early_stopping")`.
 
-    Plugins that are installed for every run have no say in it.
+    Plugins that are installed for every run are left out.
     """
     from hookcore import Engine
 
@@ -38,7 +38,7 @@ def hookcore_engine() -> Callable[..., Engine]:
 
 @pytest.fixture
 def hookcore_trainee() -> ScriptedTrainee:
-    """A trainee that needs no framework: a list of floats as weights, and a learning rate."""
+    """Return a trainee that needs no framework: a list of floats as weights, and a learning rate."""
     from hookcore.testing import ScriptedTrainee
 
     return ScriptedTrainee()
@@ -46,11 +46,13 @@ def hookcore_trainee() -> ScriptedTrainee:
 
 @pytest.fixture
 def hookcore_run(hookcore_engine: Callable[..., Engine], hookcore_trainee: ScriptedTrainee) -> Callable[..., Run]:
-    """Train `hookcore_trainee` with plugins on scripted metrics, and return the run: `hookcore_run([Mine()], [{"loss": 1.0}])`.
+    """Return a function that trains `hookcore_trainee` with plugins on scripted metrics, and returns the run.
+
+    `run = hookcore_run([Mine()], [{"loss": 1.0}])`
 
     * `plugins`: plugins, or an engine of them.
-    * `epochs`: the metrics of each epoch; it ends earlier if a plugin votes to stop.
-    * `batches`: the number of batches in an epoch, 1 by default, each of which is a step.
+    * `epochs`: the metrics of each epoch; the run ends earlier if a plugin votes to stop.
+    * `batches`: the number of batches in an epoch, 1 by default. Each batch is one step.
     * `resume`: as for `Loop`.
     """
 
@@ -73,7 +75,7 @@ def hookcore_run(hookcore_engine: Callable[..., Engine], hookcore_trainee: Scrip
 
 @pytest.fixture
 def hookcore_faults() -> Iterator[Faults]:
-    """Make operations on the disk fail, and plugins that raise; the disk works again when the test is over."""
+    """Yield `Faults`: they make disk operations fail until the test is over, and make plugins that raise."""
     from hookcore.testing import Faults
 
     faults = Faults()

@@ -1,6 +1,6 @@
-"""How long tests wait."""
+"""The timeout of tests."""
 
 from typing import Final
 
 PATIENCE: Final = 300.0
-"""Seconds after which a test gives up what it waits for. It comes at once, or the test fails: no test measures time by this."""
+"""Seconds after which a test stops waiting and fails. What it waits for usually comes at once: no test measures time by this."""

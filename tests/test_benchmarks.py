@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: gates, the command line, and the page that is made of the results."""
+"""The common parts of the benchmarks: gates, the command line, and the page of results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ main()
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """Where a benchmark of its own may stand."""
+    """Return the path at which a test writes its own benchmark."""
     return tmp_path / "dispatch.py"
 
 
@@ -42,7 +42,7 @@ def run(script: Path, at_most: str, *arguments: str) -> subprocess.CompletedProc
     ("at_most", "said", "status"), [("1.5", "met", 0), ("1.5 / ROOM", "MISSED", 0), ("1.4 / ROOM", "MISSED", 1)]
 )
 def test_a_gate_that_is_missed_by_much_fails_the_check(script: Path, at_most: str, said: str, status: int) -> None:
-    """By less it is only said, as it always is without `--check`. The round that warms up does not count."""
+    """With `--check`, only a gate that is missed by much fails; without it, each gate is only reported."""
     for arguments, code in ([], 0), (["--check"], status):
         ended = run(script, at_most, *arguments)
         assert f"{said}: what it costs: 1.5," in ended.stdout, ended.stderr
@@ -51,7 +51,7 @@ def test_a_gate_that_is_missed_by_much_fails_the_check(script: Path, at_most: st
 
 
 def test_the_page_has_what_was_found(script: Path, tmp_path: Path) -> None:
-    """Tables, gates and notes, below what the script says of itself."""
+    """The page has the script's docstring and below it the tables, gates and notes; the warm-up round does not count."""
     assert run(script, "1.4", "--json", str(tmp_path / "results" / "dispatch.json")).returncode == 0
     assert json.loads((tmp_path / "results" / "dispatch.json").read_text())["results"][0]["figures"]["ours"] == [2, 3, 4]
     made = subprocess.run(
@@ -72,7 +72,7 @@ def test_the_page_has_what_was_found(script: Path, tmp_path: Path) -> None:
 
 
 def test_every_benchmark_is_run_shown_and_listed() -> None:
-    """Each script is one of those that run together and stand on the page, and one of the README."""
+    """Each benchmark is in the list of scripts that run together and are on the page, and in the README."""
     scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "@benchmark\n" in path.read_text()}
     assert scripts
     assert set(runpy.run_path(str(BENCHMARKS / "side_by_side.py"))["SCRIPTS"]) == scripts

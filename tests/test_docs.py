@@ -1,4 +1,4 @@
-"""The documentation is held against the code. The samples in it run in the root's conftest.py."""
+"""The documentation agrees with the code. The conftest.py in the root runs its samples."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hookcore import HOOKS, hookimpl, specs
 from hookcore.registry import discovery
 from hookcore.testing import RecordingPlugin, check_events
 from hookcore_plugins import Checkpoint
+from tests import pages
 
 if TYPE_CHECKING:
     from hookcore import Run
@@ -23,18 +24,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
-def test_hook_reference_headings_are_signatures_in_order() -> None:
-    """docs/hooks.md has one heading a hook, its exact signature, in the order in which a run calls them."""
-    headings = re.findall(r"^## (.+)$", (ROOT / "docs/hooks.md").read_text(), re.MULTILINE)
-    assert [f"{hook}({', '.join(arguments)})" for hook, arguments in HOOKS.items()] == headings
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_a_page_has_what_is_written_elsewhere(page: str) -> None:
+    """A part of a page that a program makes is what the program makes of it now."""
+    assert (ROOT / page).read_text() == pages.written(page), "stale: run python -m tests.pages"
 
 
-@pytest.mark.parametrize("hook", HOOKS)
-def test_hook_reference_is_the_docstring(hook: str) -> None:
-    """Under its heading stands the docstring of the hook's specification."""
-    docstring = inspect.getdoc(getattr(specs, hook))
-    assert docstring
-    assert docstring in (ROOT / "docs/hooks.md").read_text()
+def test_the_hook_reference_is_made_of_the_docstrings() -> None:
+    """docs/hooks.md has a heading for each hook, its exact signature, in order, and each sentence of its docstring."""
+    page = (ROOT / "docs/hooks.md").read_text()
+    headings = re.findall(r"^## (on_.+)$", page, re.MULTILINE)
+    assert headings == [f"{hook}({', '.join(arguments)})" for hook, arguments in HOOKS.items()]
+    docstrings = [inspect.getdoc(getattr(specs, hook)) or "" for hook in HOOKS]
+    assert [text for text in docstrings if not text or " ".join(text.split()) not in " ".join(page.split())] == []
 
 
 def test_readme_lists_every_shipped_plugin() -> None:
@@ -59,7 +61,7 @@ ADAPTER = {name: block for name, block in BLOCK.findall((ROOT / "docs/writing-an
 def test_the_sample_adapter_resumes_within_an_epoch(
     tmp_path: Path, vote: int | None, trained: int, cut: int, epochs: int
 ) -> None:
-    """The trainer finishes the epoch in which a vote was given, before or after the cut; one that it never enters has no end."""
+    """A trainer finishes an epoch with a vote to stop, before or after a cut; an epoch that it never enters has no end."""
     sample: dict[str, Any] = {}
     for name in ("downhill.py", "downhill_hooks.py"):
         exec(ADAPTER[name], sample)  # noqa: S102 - our own documentation
@@ -95,13 +97,13 @@ def test_the_sample_adapter_is_short() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link in README.md, CHANGELOG.md and docs/ names a file that is there."""
-    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+    """Every relative link in docs/ and in the documents beside it names a file that exists."""
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 def test_version_in_changelog() -> None:
-    """The changelog speaks of the version that is installed, or of what is unreleased."""
+    """The changelog has an entry for the installed version, or for unreleased changes."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"[{metadata.version('hookcore')}]" in changelog or "[Unreleased]" in changelog

@@ -1,4 +1,4 @@
-"""Each test says what it shows."""
+"""Each test has a docstring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TESTS = sorted(Path(__file__).parent.rglob("test_*.py"))
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.relative_to(Path(__file__).parent).as_posix())
 def test_every_test_states_its_behaviour(file: Path) -> None:
-    """Every test function has a docstring, which is one sentence or more; and so has every file of tests."""
+    """Every test function has a docstring of one or more sentences, and every file of tests has a docstring."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
     assert tests

@@ -1,4 +1,4 @@
-"""The hooks are a promise to every plugin: this is all of them, written out."""
+"""The hooks are a promise to every plugin: this list has all of them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ SIGNATURES = {
 
 
 def test_these_are_all_the_hooks() -> None:
-    """A hook may be added here and in the specification together, and none may go."""
+    """A hook is added both here and in the specification, and no hook may be removed."""
     assert list(HOOKS) == list(Hooks.__slots__) == list(SIGNATURES)
 
 
 @pytest.mark.parametrize("hook", SIGNATURES)
 def test_the_signature_of_a_hook_is_frozen(hook: str) -> None:
-    """The arguments of a hook, their names, order and types, are what every installed plugin relies on."""
+    """The names, order and types of a hook's arguments do not change, because installed plugins rely on them."""
     assert str(inspect.signature(getattr(specs, hook))) == SIGNATURES[hook]
     assert HOOKS[hook] == tuple(inspect.signature(getattr(specs, hook)).parameters)
 
 
 @pytest.mark.parametrize("hook", SIGNATURES)
 def test_each_hook_is_documented_and_marked(hook: str) -> None:
-    """The docstring of a hook is its reference, and the specification is marked as one."""
+    """Each hook's specification has a docstring, which is its reference, and is marked as a specification."""
     function = getattr(specs, hook)
     assert function.__doc__.strip().endswith(".")
     assert function.hookcore_spec

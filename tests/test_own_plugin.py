@@ -1,6 +1,6 @@
-"""A third-party distribution, examples/own_plugin, installed beside hookcore: the only way in is its entry points.
+"""A third-party distribution, examples/own_plugin, which hookcore finds only by its entry points.
 
-Runs where it is installed: `tox run -e own-plugin`.
+These tests run if it is installed: `tox run -e own-plugin`.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ print(loop.run.outcome, len(loop.run.history), "acme_training.summary" in sys.mo
 
 
 def train(**environ: str) -> subprocess.CompletedProcess[str]:
-    """A run in a fresh interpreter; it prints the outcome, the epochs done, and whether the autoloaded plugin was imported."""
+    """Train in a new interpreter, which prints the outcome, the epochs, and whether the autoloaded plugin was imported."""
     environ = {**os.environ, **environ}
     return subprocess.run([sys.executable, "-c", TRAIN], env=environ, capture_output=True, text=True, check=False)
 
 
 def test_found_by_autoload() -> None:
-    """The plugin of the autoload group is in an engine that asked for nothing, with its distribution as origin."""
+    """An engine without arguments has the plugin of the autoload group, with its distribution as origin."""
     assert [(one.name, one.origin) for one in Engine().plugins] == [
         ("acme_summary", f"acme-training {metadata.version('acme-training')}")
     ]
 
 
-def test_autoloaded_in_a_script_that_knows_nothing_of_it() -> None:
-    """A script that names no plugin gets it."""
+def test_autoloaded_in_a_script_that_does_not_name_it() -> None:
+    """A script that names no plugin gets the autoloaded one."""
     assert train().stdout == "completed 2 True\n"
 
 
@@ -63,14 +63,14 @@ def test_found_by_name(tmp_path: Path) -> None:
 
 
 def test_wrong_parameter_of_a_name() -> None:
-    """A parameter that the plugin does not have is refused with the nearest, before anything runs."""
+    """An unknown parameter is refused with the nearest known one, before anything runs."""
     with pytest.raises(SpecError, match=r"no parameter 'projet'.*Did you mean 'project'"):
         Engine(["acme_ledger:projet=digits"])
 
 
 @pytest.mark.parametrize("environ", [{"HOOKCORE_DISABLE_PLUGINS": "acme_summary"}, {"HOOKCORE_NO_AUTOLOAD": "1"}])
 def test_blocked_without_import(environ: dict[str, str]) -> None:
-    """Blocked by either environment variable, its module is not even imported."""
+    """If either environment variable blocks the plugin, its module is not imported."""
     assert train(**environ).stdout == "completed 2 False\n"
 
 
@@ -78,7 +78,7 @@ def test_blocked_without_import(environ: dict[str, str]) -> None:
     "failure", ["import no_such_module", "1 / 0", "class RunSummary:\n    def __init__(self): raise OSError"]
 )
 def test_failing_import_stops_no_run(tmp_path: Path, failure: str) -> None:
-    """Where it cannot be imported or made, the run goes on, with a warning that names it and says how to silence it."""
+    """A run continues without a plugin that cannot be imported or made; a warning names it and the way to silence it."""
     package = tmp_path / "acme_training"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -93,7 +93,7 @@ def test_failing_import_stops_no_run(tmp_path: Path, failure: str) -> None:
 
 
 def test_its_plugins_keep_the_contract(tmp_path: Path) -> None:
-    """Both plugins pass the check that their author can run."""
+    """Both plugins pass `check_plugin`."""
     from acme_training.ledger import RunLedger
     from acme_training.summary import RunSummary
 

@@ -1,4 +1,4 @@
-"""What `import hookcore` gives, and what it costs."""
+"""The public names of hookcore, and the modules that their import needs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 OTHERS = (builtins, collections.abc, hypothesis.stateful, hypothesis.strategies, pathlib, typing)
 ELSEWHERE = {name for module in OTHERS for name in dir(module)}
-"""Types that are not ours."""
+"""Types of other packages."""
 INTERNAL = {"Shared"}
-"""What the handles of a run have in common, for adapters alone."""
+"""What the handles of a run share, which only adapters use."""
 HEAVY = {"click", "hypothesis", "jax", "keras", "numpy", "pandas", "rich", "sklearn", "tensorflow", "torch"}
 
 
 @pytest.mark.parametrize("package", [hookcore, hookcore_plugins, hookcore.testing], ids=lambda package: package.__name__)
 def test_all_is_sorted_and_holds_every_public_name(package: object) -> None:
-    """`__all__` lists each name that the package imports for its users, no other, once and in order."""
+    """`__all__` lists each name that the package imports for its users, once, in order, and no other name."""
     names = vars(package)["__all__"]
     public = {
         name
@@ -47,7 +47,7 @@ def test_all_is_sorted_and_holds_every_public_name(package: object) -> None:
 
 @pytest.mark.parametrize("name", hookcore.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
-    """Each class and function of the public API has a docstring of its own, and says where it lives."""
+    """Each class and function of the public API has a docstring, and a module in hookcore."""
     value = getattr(hookcore, name)
     if inspect.isclass(value) or inspect.isfunction(value):
         assert value.__doc__
@@ -58,7 +58,7 @@ DOORS = (hookcore, hookcore.authoring, hookcore.store, hookcore.testing)
 
 
 def signatures(value: object) -> Iterator[str]:
-    """The annotations of a function, or of a class's fields and public methods, as they are written."""
+    """Yield the annotations of a function, or of a class's fields and public methods, as they are written."""
     if inspect.isfunction(value):
         yield from map(str, value.__annotations__.values())
     elif inspect.isclass(value):
@@ -71,7 +71,7 @@ def signatures(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
 def test_every_type_in_a_public_signature_is_exported(door: Any) -> None:
-    """Whoever annotates a call of the public API finds each type of ours at one of its doors."""
+    """Each type of hookcore in a public signature is exported by one of the public modules."""
     exported = {name for each in DOORS for name in each.__all__}
     unknown = {}
     for name in door.__all__:
@@ -83,7 +83,7 @@ def test_every_type_in_a_public_signature_is_exported(door: Any) -> None:
 
 
 def imported(statement: str) -> set[str]:
-    """The modules that a new interpreter has imported after `statement`."""
+    """Return the modules that a new interpreter has imported after `statement`."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
@@ -98,13 +98,13 @@ def test_imports_stay_light(module: str) -> None:
 
 
 def test_importing_the_engine_imports_no_plugin_and_no_adapter() -> None:
-    """The engine stands on nothing above it, and scans for no entry points until an engine is made."""
+    """`import hookcore` imports no plugin and no adapter, and scans for no entry points."""
     scanned = "import importlib.metadata as m; m.entry_points = m.Distribution.discover = None; import hookcore"
     assert not any(name.startswith(("hookcore_plugins", "hookcore_adapters")) for name in imported(scanned))
 
 
 def test_importing_the_engine_leaves_out_what_only_checkpoints_need() -> None:
-    """The store, hashing and copying files, paths and spec strings are imported by who uses them, and so are entry points."""
+    """The store, entry points, spec strings, paths, and hashing and copying files are imported only when they are used."""
     used = "hookcore.Engine(['checkpoint:directory=x', 'time_limit:hours=1']); import difflib, hookcore.capture, hookcore.resume"
     dear = {"difflib", "hashlib", "importlib.metadata", "json", "pathlib", "shlex", "shutil"}
     dear |= {"hookcore.capture", "hookcore.resume", "hookcore.registry.spec_string", "hookcore.store"}
@@ -112,8 +112,8 @@ def test_importing_the_engine_leaves_out_what_only_checkpoints_need() -> None:
     assert dear <= imported(f"import hookcore; {used}")
 
 
-def test_what_only_checkpoints_need_is_there_all_the_same() -> None:
-    """The names are those of the modules that they live in, and a name that is not there is said to be missing."""
+def test_what_only_checkpoints_need_can_be_imported() -> None:
+    """These names are available although their modules are imported late, and an unknown name is an AttributeError."""
     assert hookcore.SavedCheckpoint.__module__ == "hookcore.store.saved"
     assert hookcore.Capture.__module__ == "hookcore.capture"
     with pytest.raises(AttributeError, match="module 'hookcore' has no attribute 'SavedCheckpoints'"):

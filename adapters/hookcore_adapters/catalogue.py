@@ -1,4 +1,4 @@
-"""The adapters of this distribution, as the entry points of `hookcore.adapters` name them. Imports no framework."""
+"""The adapters of this distribution, for the entry points of the group `hookcore.adapters`. Imports no framework."""
 
 from __future__ import annotations
 

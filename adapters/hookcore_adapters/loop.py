@@ -43,15 +43,15 @@ class Loop:
       what the trainee lacks is refused by name.
     * `model` and `validation_data`: what plugins find in `run.model` and `run.validation_data`.
     * `validation_freq`: validation metrics come every N epochs, or after the epochs listed, counted from one; None if they come
-      by steps. It matters only before the first of them: from then on the loop is known.
-    * `metric_names`: how the names of validation metrics begin; by default with `val_`. A prefix that `evaluation` is given
-      counts too.
+      every N steps. It matters only until the first validation metrics arrive.
+    * `metric_names`: how the names of validation metrics begin; by default with `val_`. A prefix given to `evaluation` counts
+      too.
     * `steps_per_epoch`: for progress displays.
-    * `resume`: `"auto"` resumes from the newest whole checkpoint of a plugin such as `Checkpoint`, if there is one yet; a path
-      resumes from that checkpoint, or from the newest in that directory. The trainee, the plugins, the history and the progress
-      are restored when the `with` block is entered. In an epoch that was cut, `batches` skips as many items of the data as were
-      trained before: give it the same data in the same order. If the trainee knows such data, they begin there, and nothing is
-      read before. What else your own code keeps, restore yourself.
+    * `resume`: `"auto"` resumes from the newest complete checkpoint of a plugin such as `Checkpoint`, if there is one; a path
+      resumes from that checkpoint, or from the newest in that directory. Entering the `with` block restores the trainee, the
+      plugins, the history and the progress. If an epoch was interrupted, `batches` skips the items that were trained: give it the
+      same data in the same order. Data that the trainee can start in mid-epoch skip them without reading. Restore any other state
+      of your code yourself.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Loop:
         metric_names: MetricNames | None = None,
         resume: Resume = False,
     ) -> None:
-        # Checked although they have types: a script is rarely checked for them.
+        # Checked at run time too, because few scripts are type-checked.
         epochs = checked_integer(self, "epochs", epochs, at_least=0, optional=True)
         initial_epoch = checked_integer(self, "initial_epoch", initial_epoch, at_least=0)
         steps_per_epoch = checked_integer(self, "steps_per_epoch", steps_per_epoch, at_least=0, optional=True)
@@ -89,43 +89,45 @@ class Loop:
         self._entered = False
         self._open = False
         self._epoch: Means | None = None
-        """The metrics of the open epoch; before `epochs` is called, those of the epoch in which the resumed run was cut."""
+        """The metrics of the open epoch; before `epochs` is called, those of the interrupted epoch of a resumed run."""
         self._evaluation: Means | None = None
         self._to_skip = 0
-        """The batches of the open epoch that were trained before the run was cut."""
+        """How many batches of the open epoch were trained before the run was interrupted."""
         self._updates = 1
-        """The updates that the open batch makes, as far as its body can know."""
+        """The number of updates that the open batch makes, as far as is known while its body runs."""
         self._unseen = 0
-        """The updates since the latest batch whose body could know of its own: each was made when a body was over."""
+        """The number of updates since the latest batch that counted as one while its body ran. They showed only afterwards."""
         self._held = False
-        """Whether an evaluation has ended the open batch, and belongs to it with what the body still does."""
+        """Whether an evaluation in the body has ended the open batch, whose observation waits for the end of the body."""
         self._left_batch: Callable[[], None] | None = None
-        """Ends what the body has left: a batch by `break`, or an evaluation by an exception."""
+        """Ends a batch that the body left by `break`, or an evaluation that it left by an exception."""
         self._has_warned = False
-        """Whether the log says that the data's order is lost if the run is cut."""
+        """Whether the log has the warning that an interrupted epoch loses the order of its data."""
         self._in_epoch = False
-        """Whether the body trains an epoch, or has left one by `break`."""
+        """Whether the body is in an epoch, or has left one by `break`."""
 
-    # What the driver asks of its host
+    # The methods that the driver calls on its host
 
     name = "loop"
     ends_of_data = ()
 
     def stop(self) -> None:
-        """Do nothing: the loop looks at the votes before each batch and each epoch."""
+        """Do nothing: the loop checks for votes before each batch and each epoch."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the metrics of an epoch that is not over, and the updates that no body has seen."""
+        """Return the metrics of an unfinished epoch, and the number of updates that `every` has not counted yet."""
         return {"epoch": None if self._epoch is None else self._epoch.state_dict(), "unseen": self._unseen}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Take over the metrics of an epoch that was cut, and skip its batches."""
+        """Restore the metrics of an interrupted epoch, and skip the batches that were trained."""
         self._epoch = Means.of(state["epoch"]) if state.get("epoch") else None
         self._to_skip, self._unseen = position.batch, int(state.get("unseen", 0))
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise HookcoreError("A Loop is one run. Make another for the next; they may share an Engine.")
+            raise HookcoreError(
+                "A Loop is one run, and this one was used before. Make another Loop for the next run; they may share an Engine."
+            )
         self._entered = True
         self._driver.begin(self.run, initial_epoch=self._initial_epoch)
         self._open = True
@@ -148,10 +150,10 @@ class Loop:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs, counted from zero, until all are done or a plugin votes to stop.
 
-        An epoch that you leave by `break` has not ended: no `on_epoch_end`, and the run is stopped. To end the run after an
-        epoch, let a plugin vote. An epoch in which the body does not call `batches` counts as one step.
+        A `break` leaves the epoch unfinished: `on_epoch_end` is not called, and the run ends as stopped. To end the run after an
+        epoch, let a plugin vote. An epoch whose body does not call `batches` counts as one step.
 
-        Raises `HookcoreError` if an epoch is open: within the loop over the epochs, and after a `break` in it.
+        Raises `HookcoreError` if an epoch is open: in the body of the loop over the epochs, and after a `break` in it.
         """
         self._current("epochs")
         if self._in_epoch:
@@ -160,7 +162,7 @@ class Loop:
                 "`break` ends the run: let a plugin vote instead, or make another Loop for what follows."
             )
         driver, run = self._driver, self.run
-        # An epoch that was cut is finished, even if a plugin has voted in it.
+        # An interrupted epoch is finished, even if a plugin voted to stop in it.
         if run.epochs is not None and driver.epoch >= run.epochs:
             self._epoch = None  # resumed with fewer epochs than were trained
         while self._epoch is not None or ((run.epochs is None or driver.epoch + 1 < run.epochs) and not driver.stopping):
@@ -174,7 +176,7 @@ class Loop:
             self._check_runs()
             if self._to_skip:
                 logger.warning(
-                    "epoch %d had %d batches more when it was cut than its data has now", driver.epoch + 1, self._to_skip
+                    "epoch %d had %d more batches when it was interrupted than its data have now", driver.epoch + 1, self._to_skip
                 )
                 self._to_skip = 0
             metrics = self._epoch.metrics()
@@ -183,34 +185,35 @@ class Loop:
             driver.epoch_end(metrics, fresh=fresh)
 
     def batches(self, data: Iterable[Batch], accumulate: int = 1) -> Iterator[Batch]:
-        """Yield the items of `data`, until they end or a plugin votes to stop. Your loop's body trains each as one batch.
+        """Yield the items of `data` until they end or a plugin votes to stop. The body of your loop trains on each as one batch.
 
-        If the body adds up the gradients of several batches, say of how many: `accumulate=4` counts one step for every four
-        batches, and one for a shorter rest at the end. A checkpoint is never taken in between.
+        `accumulate` is the number of batches whose gradients the body adds up before an update: `accumulate=4` counts one step
+        for every four batches, and one for the fewer batches that may be left at the end. No checkpoint is taken between the
+        batches of one step.
 
-        Within `evaluation`, the body evaluates each as one batch, and no vote ends them. An `evaluation` within the body ends its
-        batch first: see there.
+        Within `evaluation`, the body evaluates each item as one batch, and a vote does not end the evaluation. For an evaluation
+        in the body of a batch of training, see `evaluation`.
         """
         self._current("batches")
         means = self._means("batches")
         accumulate = checked_integer(self, "accumulate", accumulate, at_least=1)
         if means.is_in_batch or (self._held and self._evaluation is None):
             raise HookcoreError(
-                "Loop.batches was called within a batch of another Loop.batches, which has not ended. To train on two data sets "
-                "at once, give it data that yield pairs. zip(a, b) does, but hides what a resumed run needs: an epoch that was "
-                "cut continues as it was only if both come in the same order again."
+                "Loop.batches was called within an open batch of another Loop.batches. To train on two data sets at once, pass "
+                "data that yield pairs. zip(a, b) does, but then an interrupted epoch is resumed exactly only if both data sets "
+                "come in the same order again."
             )
         if self._evaluation is not None:
             yield from self._evaluated(data, means)
             return
-        self._driver.batches()  # before the data is asked for its first, which may take its time
+        self._driver.batches()  # before the first item is read, which may take time
         items, first = self._begun(data)
         yield from self._trained(items, means) if accumulate == 1 else self._accumulated(items, means, accumulate, first)
 
     def _begun(self, data: Iterable[Batch]) -> tuple[Iterator[Batch], int]:
-        """Return what iterates over `data`, and the number of its first batch.
+        """Return an iterator over `data`, and the number of its first batch.
 
-        If the trainee can skip them, it is without the batches that were trained before the cut.
+        If the trainee can start the data in mid-epoch, the batches that were trained before the interruption are left out.
         """
         trainee = self.run.trainee
         begun = begin_data(trainee, data, self._driver.epoch, self._to_skip)
@@ -229,7 +232,7 @@ class Loop:
             restore_random(self.run.trainee)
 
     def _trained(self, items: Iterator[Batch], means: Means) -> Iterator[Batch]:
-        begin, end = self._driver.batches()  # the shortest way, as each batch is an update
+        begin, end = self._driver.batches()  # the driver's fast path, as each batch is an update
         self._updates = 1
         for number, batch in enumerate(items, self._driver.position.batch - self._to_skip):
             if self._to_skip:
@@ -240,15 +243,15 @@ class Loop:
             self._check_runs()
             try:
                 begin(number)
-            except BaseException as error:  # the driver does not see it
+            except BaseException as error:  # on this path the driver does not catch it
                 self._driver.end(error)
                 raise
             means.begin_batch()
             try:
                 yield batch
             except GeneratorExit:
-                # Either a `break`, after the body worked on this batch, or an exception, before it had: which of them shows when
-                # the loop continues or ends. And Python drops what a plugin raises here.
+                # Either a `break`, after the body trained on this batch, or an exception before that. Which one shows only when
+                # the loop continues or ends, and Python drops what a plugin raises here: so the batch is ended later.
                 self._leave(functools.partial(self._end_batch, end, number, means))
                 raise
             if self._left_batch is not None:
@@ -285,7 +288,7 @@ class Loop:
             try:
                 yield batch
             except GeneratorExit:
-                # What was accumulated by then is all that there will be.
+                # After a `break` no more batches are accumulated, so this one ends with an update.
                 self._leave(functools.partial(self._end_accumulated, means, updates=1))
                 raise
             if self._left_batch is not None:
@@ -294,7 +297,8 @@ class Loop:
                 self._end_accumulated(means, updates=1)
                 batch = next(items, nothing)
                 continue
-            # After the body, which may reuse what it was given: the update comes now only if this was the last batch.
+            # Read ahead only after the body, because the data may reuse the batch's memory. This batch is an update only if it
+            # was the last.
             try:
                 batch = next(items, nothing)
             except BaseException:
@@ -313,16 +317,16 @@ class Loop:
         self._settle(means)
 
     def _settle(self, means: Means) -> None:
-        """Tell that all that the open batch and its evaluations led to is done: this is an observation."""
+        """Report the open batch with its evaluations to the driver as one observation."""
         self._held = False
         self._driver.settled(means.take_fresh())
 
     def every(self, steps: int) -> bool:
-        """Return whether the open batch completes a multiple of `steps` steps, counted since the beginning of the run.
+        """Return whether the open batch completes a multiple of `steps` steps, counted from the beginning of the run.
 
-        For the body of `batches`, as in `if loop.every(100):`. If a shorter rest of accumulated batches was a step, which only
-        shows when the last body is over, the next batch that completes a step counts both. Raises `HookcoreError` outside of a
-        batch of training, and `ParameterError` for anything but an integer of at least 1.
+        Call it in the body of `batches`, as in `if loop.every(100):`. If the last batches of the data are fewer than
+        `accumulate`, their step shows only after the last body, so the next batch that completes a step counts both. Raises
+        `HookcoreError` outside of a batch of training, and `ParameterError` for anything but an integer of at least 1.
         """
         self._current("every")
         steps = checked_integer(self, "every", steps, at_least=1, expected="a number of steps of at least 1")
@@ -346,7 +350,7 @@ class Loop:
             self._driver.evaluate_batch_end(means.end_batch())
 
     def _leave(self, end: Callable[[], None]) -> None:
-        """Have `end` called when the body continues, after what ends an evaluation whose exception left this batch too."""
+        """Call `end` when the body continues, after ending an evaluation in which an exception left this batch."""
         within = self._left_batch
 
         def end_both() -> None:
@@ -357,20 +361,22 @@ class Loop:
         self._left_batch = end_both
 
     def _end_left_batch(self) -> None:
-        """End the batch that the body left by `break`, or the evaluation that it left by an exception."""
+        """End the batch that the body left by `break`, or the evaluation that it left by an exception, if there is one."""
         end, self._left_batch = self._left_batch, None
         if end is not None:
             end()
 
     @contextlib.contextmanager
     def evaluation(self, prefix: str | None = None) -> Iterator[None]:
-        """Evaluate: what is logged within becomes metrics of the epoch, with `prefix` before the name, by default `val_`.
+        """Evaluate in a `with` block.
 
-        As in training, what is logged within one of its `batches` counts with its mean.
+        What it logs becomes metrics of the epoch, with `prefix` before each name, by default `val_`.
 
-        Within a batch of training, the evaluation ends that batch first, and is an observation of its own when the body is over:
-        with the training since the observation before, other evaluations in the same body, and what the body logs after it. So a
-        loop by steps is
+        As in training, the metric is the mean of what is logged in its `batches`.
+
+        An evaluation in the body of a batch of training ends that batch first. When the body is over, one observation joins the
+        training since the previous observation, all evaluations in the body, and what the body logged after them. So a loop that
+        evaluates every N steps is
 
             for batch in loop.batches(data):
                 loop.log(loss=step(batch))
@@ -378,7 +384,7 @@ class Loop:
                     with loop.evaluation():
                         loop.log(loss=evaluate())
 
-        Between batches, and after them, it belongs to the end of its epoch.
+        Elsewhere in an epoch, the evaluation belongs to the observation at the end of the epoch.
         """
         self._current("evaluation")
         epoch = self._means("evaluation")
@@ -397,19 +403,19 @@ class Loop:
                 epoch.log({f"{prefix}{name}": value for name, value in metrics.items()})
             self._driver.evaluate_end(metrics)
         except BaseException:
-            self._left_batch = None  # of a batch in it: the end of the evaluation ends that
+            self._left_batch = None  # a batch within: the end of the evaluation ends it too
             self._leave(self._driver.evaluate_end)  # without metrics, if the body catches the exception
             raise
         finally:
             self._evaluation = None
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Record metrics: within a batch those of the batch, whose means the epoch gets, and elsewhere those of the epoch.
+        """Record metrics. Within a batch they are the batch's, and the epoch gets their means; elsewhere they are the epoch's.
 
-        After an `evaluation` within a batch that batch is over, and they are the epoch's.
+        An `evaluation` within a batch ends that batch, so metrics logged after it are the epoch's.
 
-        A value is a number or what `float` takes, such as a tensor of one element. A tensor is converted at the end of the
-        epoch, or when a plugin reads it; until then it is added up in its own framework, detached and in at least 32 bits.
+        A value is a number or anything that `float` accepts, such as a tensor of one element. A tensor is converted at the end of
+        the epoch, or when a plugin reads it. Until then its framework adds up the values, detached and in at least 32 bits.
         """
         self._current("log")
         means, given = self._means("log"), {**(metrics or {}), **more}
@@ -422,7 +428,7 @@ class Loop:
             means.log(given)
 
     def _was_done_before(self, means: Means) -> bool:
-        """Return whether the body does again what it did before the run was cut, and its metrics are those of then."""
+        """Return whether the body repeats what it did before the run was interrupted, whose metrics were restored."""
         return self._to_skip > 0 and means is self._epoch and not means.is_in_batch
 
     def _means(self, method: str) -> Means:
@@ -433,7 +439,7 @@ class Loop:
 
     def _check_runs(self) -> None:
         if not self._driver.is_running:
-            raise HookcoreError("The run has ended by an error that was raised in it: leave the `with` block of the Loop.")
+            raise HookcoreError("An error has ended the run: leave the `with` block of the Loop.")
 
     def _current(self, method: str) -> None:
         if not self._open:

@@ -1,4 +1,4 @@
-"""The state of the generators from which data and augmentations draw, and which no layer keeps."""
+"""The state of the global random generators, from which data and augmentations draw. Layers keep their own."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _TWISTER_WORDS: Final = 624
 class RandomState:
     """The state of the global generators of Python, NumPy and, if they are loaded, PyTorch and TensorFlow.
 
-    Another generator of NumPy's than the default is left alone, and so is TensorFlow's before it is first used.
+    NumPy's global generator is left out if it is not the default one (MT19937), and TensorFlow's before its first use.
     """
 
     python: Any = attrs.field(repr=False)
     numpy: Any = attrs.field(repr=False)
     torch: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
-    """Of PyTorch's generator of each device, by the device's name."""
+    """The state of PyTorch's generator of each device, by the device's name."""
     tensorflow: Any = attrs.field(default=None, repr=False)
-    """The algorithm of `tf.random.get_global_generator()` and its state, a list of integers."""
+    """The algorithm of `tf.random.get_global_generator()`, and its state as a list of integers."""
     others: Sequence[bytes] = attrs.field(default=(), repr=False)
-    """Of generators of PyTorch's that are not global, such as a DataLoader's own."""
+    """The states of PyTorch's generators that are not global, such as that of a DataLoader."""
 
     @classmethod
     def now(cls, others: Sequence[Any] = ()) -> Self:
-        """Return the state as it is now, with that of `others`, which are objects of `torch.Generator`."""
-        numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - what others draw from
+        """Return the present state, with that of `others`, each a `torch.Generator`."""
+        numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - it is what other code draws from
         own = [generator.get_state().numpy().tobytes() for generator in others]
         return cls(random.getstate(), numpy, _torch_states(), _tensorflow_state(), own)
 
     def restore(self, others: Sequence[Any] = ()) -> None:
         """Set the generators, and `others`, to this state.
 
-        Those of frameworks that are not loaded, and of devices that this machine lacks, are left out.
+        Frameworks that are not loaded and devices that this machine lacks are skipped.
         """
         random.setstate(self.python)
         if self.numpy is not None:
@@ -57,7 +57,7 @@ class RandomState:
             generator.set_state(_as_tensor(own))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as JSON-able values."""
+        """Return the state as values that JSON can hold."""
         version, numbers, spare = self.python
         state = self.numpy
         if state is not None and state["bit_generator"] == "MT19937":
@@ -75,7 +75,7 @@ class RandomState:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Return the state that `state_dict` returned. Raises `ValueError`, `TypeError` or `LookupError` for anything else."""
+        """Return the state in a result of `state_dict`. Raises `ValueError`, `TypeError` or `LookupError` for anything else."""
         version, numbers, spare = state["python"]
         mersenne = state["numpy"]
         torch, tensorflow, others = state.get("torch", {}), state.get("tensorflow"), state.get("others", [])
@@ -94,7 +94,7 @@ class RandomState:
                 tensorflow = [int(algorithm), np.array(numbers_of_it, dtype="int64").tolist()]
             own = [base64.b64decode(text, validate=True) for text in others]
             restored = cls((version, tuple(numbers), spare), mersenne, by_device, tensorflow, own)
-            random.Random().setstate(restored.python)  # noqa: S311 - only to see whether the state is valid
+            random.Random().setstate(restored.python)  # noqa: S311 - only checks that the state is valid
             for text in [*own, *(by_device[device] for device in by_device if device == "cpu")]:
                 _check_torch_state(text)
         except OverflowError as error:
@@ -128,7 +128,7 @@ def _set_torch_state(device: str, state: bytes) -> None:
 
 
 def _check_torch_state(state: bytes) -> None:
-    """Raise `ValueError` if PyTorch is loaded and `state` is not one of its generator of the CPU."""
+    """Raise `ValueError` if PyTorch is loaded and `state` is not a state of its CPU generator."""
     torch: Any = sys.modules.get("torch")
     if torch is None:
         return
@@ -158,6 +158,6 @@ def _set_tensorflow_state(algorithm: int, state: list[int]) -> None:
         return
     generator = tensorflow.random.get_global_generator()
     if generator.algorithm == algorithm and tuple(generator.state.shape) == (len(state),):
-        generator.state.assign(state)  # functions that were traced have this one
+        generator.state.assign(state)  # functions that were traced hold this generator
     else:
         tensorflow.random.set_global_generator(tensorflow.random.Generator.from_state(state, algorithm))

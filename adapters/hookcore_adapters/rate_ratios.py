@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class RateRatios:
-    """Remember the rate of each group as a multiple of the reference rate, for when all rates are 0.
+    """The rate of each group as a multiple of the reference's, kept for the time when all rates are 0.
 
-    The reference is the first rate above 0, as a frozen group may come first.
+    The reference is the first group whose rate is above 0, because groups before it may be frozen.
     """
 
     values: list[float] = attrs.field(factory=list)
 
     def note(self, rates: Sequence[float]) -> None:
-        """Note the ratios of `rates`, unless all are 0; a group that was added since then has the ratio 1."""
+        """Record the ratios of `rates`, unless all are 0. A group that was added since has the ratio 1."""
         first = reference(rates)
         if first:
             self.values = [rate / first for rate in rates]
         self.values += [1.0] * (len(rates) - len(self.values))
 
     def scaled(self, rate: float, rates: Sequence[float]) -> list[float]:
-        """Return the new rates of groups that have `rates` now, if the reference rate becomes `rate`."""
+        """Return what `rates` become if the reference's rate becomes `rate`."""
         self.note(rates)
         return [rate * ratio for ratio in self.values]
 
 
 def reference(rates: Iterable[float]) -> float:
-    """Return the reference rate, the first above 0, which plugins see; 0 if all are 0."""
+    """Return the rate that a plugin sees: the first above 0, or 0 if all are 0."""
     return next((rate for rate in rates if rate > 0), 0.0)

@@ -1,8 +1,8 @@
 """Make a safetensors file of tensors in memory, without a copy, so that it can be hashed while it is written.
 
 The library's `save_file` copies each tensor first and leaves the hash to a second pass over the file: a checkpoint of 150 MB then
-takes about 1.8 times as long as `torch.save`, instead of 1.4. The library still reads what is written here, and its own `save`
-tells what each type is called. Source of the format: https://huggingface.co/docs/safetensors/metadata_parsing
+takes about 1.8 times as long as `torch.save`, instead of 1.4. The library still reads these files, and its own `save` gives the
+names of types. Source of the format: https://huggingface.co/docs/safetensors/metadata_parsing
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Stored(NamedTuple):
-    """A tensor in host memory, as the file holds it."""
+    """A tensor in host memory, in the form in which the file holds it."""
 
     dtype: str
-    """As safetensors calls it, such as `"F32"`."""
+    """The name of the type in safetensors, such as `"F32"`."""
     shape: Sequence[int]
     content: memoryview
     """The elements in row-major order, as bytes."""
@@ -30,18 +30,18 @@ class Stored(NamedTuple):
 
 
 def dtype_of(serialized: bytes) -> str:
-    """Return what safetensors calls the type of the only tensor in `serialized`, a file that the library has made."""
+    """Return the type's name of the only tensor in `serialized`, the content of a file by the library."""
     size = int.from_bytes(serialized[:8], "little")
     (tensor,) = json.loads(serialized[8 : 8 + size]).values()
     return str(tensor["dtype"])
 
 
 def parts_of(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> list[memoryview]:
-    """Return what a safetensors file of `tensors`, by their names, and `metadata` consists of, for `store.write_hashed`."""
+    """Return the parts of a safetensors file with `tensors`, by name, and `metadata`, for `store.write_hashed`."""
     if sys.byteorder != "little":
-        raise CheckpointError("No checkpoint can be written: this machine is big-endian, safetensors files are little-endian.")
+        raise CheckpointError("No checkpoint can be written on this big-endian machine: safetensors files are little-endian.")
     header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
-    # The widest first, so that each begins at a multiple of its size, as readers map it into memory.
+    # The widest types first, so that each tensor is aligned to its type when a reader maps the file into memory.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     end = 0
     for name, tensor in ordered:

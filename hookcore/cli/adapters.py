@@ -1,4 +1,4 @@
-"""The installed adapters: which framework each is for, whether that is here, and why some could not be listed."""
+"""The installed adapters: which framework each is for, whether that is installed, and why an adapter cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["installed", "not installed", "broken"]
 
 @attrs.frozen
 class InstalledAdapter:
-    """One entry point, with what it tells of an adapter, or the reason why it tells nothing."""
+    """One entry point, with the adapter that it describes, or the reason why it cannot be read."""
 
     name: str
     origin: str
@@ -28,9 +28,9 @@ class InstalledAdapter:
     reason: str = ""
     """What to install, or what is broken."""
     framework: str = ""
-    """The framework with its version, as far as it is known."""
+    """The framework, with its version if that is known."""
     use: str = ""
-    """What to import of the adapter."""
+    """What to import from the adapter."""
 
     @property
     def verdict(self) -> str:
@@ -50,7 +50,7 @@ def _read(entry: metadata.EntryPoint) -> InstalledAdapter:
         if not isinstance(info, AdapterInfo):
             raise TypeError(f"{entry.value!r} must be a hookcore.adapter_info.AdapterInfo, got {info!r}")  # noqa: TRY301
         version = info.version()
-    except BaseException as error:  # whatever a third party raises is what there is to report
+    except BaseException as error:  # a third party may raise anything, and that is what is reported
         if interrupts(error):
             raise
         return InstalledAdapter(entry.name, origin, entry.value, "broken", describe(error))

@@ -49,20 +49,20 @@ def checkpoints() -> None:
 def ls(ctx: click.Context, directory: Path) -> None:
     """List the checkpoints in DIR: what each holds, and why it is kept.
 
-    Reads manifests and file sizes only; `verify` reads every file. Exits with status 1 if a checkpoint is damaged, and 2 if DIR
-    holds no checkpoint.
+    Only manifests and file sizes are read; `verify` reads every file. The exit status is 1 if a checkpoint is damaged, and 2 if
+    DIR holds no checkpoint.
     """
     ctx.exit(show(directory))
 
 
-@checkpoints.command()
+@checkpoints.command(short_help="Find the checkpoint in DIR with the best value.")
 @_DIRECTORY
-@click.option("--path", "only_path", is_flag=True, help="Print its path and nothing else, for a script.")
+@click.option("--path", "only_path", is_flag=True, help="Print only its path, for a script.")
 def best(directory: Path, *, only_path: bool) -> None:
-    """Find the checkpoint in DIR with the best value of the monitored metric; of equals, the earliest.
+    """Find the checkpoint in DIR with the best value of the monitored metric; of equal values, the earliest.
 
-    Reads every file of it. Skips damaged ones, and names them on the standard error. Exits with status 1 if no checkpoint
-    with a value is whole, and 2 if DIR holds no checkpoint.
+    Every file of the checkpoint is verified. Damaged checkpoints are skipped, and named on the standard error. The exit status
+    is 1 if no whole checkpoint has a value, and 2 if DIR holds no checkpoint.
     """
     _paths(directory)
     try:
@@ -75,14 +75,14 @@ def best(directory: Path, *, only_path: bool) -> None:
         click.echo(f"{found.path.name}: epoch {found.epoch + 1}, {_metric(found)}, {format_size(files.size(found.path))}.")
 
 
-@checkpoints.command()
+@checkpoints.command(short_help="Compare the files of checkpoints with their manifests.")
 @_DIRECTORY
 @click.argument("steps", metavar="[STEP]...", nargs=-1, type=click.IntRange(min=0))
 @click.pass_context
 def verify(ctx: click.Context, directory: Path, steps: tuple[int, ...]) -> None:
-    """Compare every file of the checkpoints in DIR, or of those of the given STEPs, with the manifest.
+    """Compare every file of the checkpoints in DIR, or only of those at the given STEPs, with the manifests.
 
-    Exits with status 1 if a checkpoint is damaged or missing, and 2 if DIR holds no checkpoint.
+    The exit status is 1 if a checkpoint is damaged or missing, and 2 if DIR holds no checkpoint.
     """
     paths = _paths(directory)
     failed = False
@@ -99,23 +99,23 @@ def verify(ctx: click.Context, directory: Path, steps: tuple[int, ...]) -> None:
 
 @checkpoints.command()
 @_DIRECTORY
-@click.option("--keep-last", metavar="N", type=click.IntRange(min=1), help="Keep the N newest; 1 unless given.")
-@click.option("--keep-best", metavar="N", type=click.IntRange(min=1), help="Keep the N best of each metric; 1 unless given.")
-@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the last one of every Nth epoch.")
-@click.option("--damaged", is_flag=True, help="Remove damaged ones too.")
+@click.option("--keep-last", metavar="N", type=click.IntRange(min=1), help="Keep the N newest; 1 by default.")
+@click.option("--keep-best", metavar="N", type=click.IntRange(min=1), help="Keep the N best of each metric; 1 by default.")
+@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the last checkpoint of every Nth epoch.")
+@click.option("--damaged", is_flag=True, help="Also remove damaged checkpoints.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @click.pass_context
 def prune(ctx: click.Context, /, *, directory: Path, damaged: bool, dry_run: bool, **keep: int | None) -> None:
     """Remove the checkpoints in DIR that none of the options keeps.
 
-    Verifies all of them first. The newest and the best of those that are whole always stay, and damaged ones stay unless you give
-    --damaged. Exits with status 1 if a run is writing into DIR or a checkpoint cannot be removed, and 2 if DIR holds no
+    All checkpoints are verified first. The newest and the best whole checkpoint always stay, and damaged ones stay unless you
+    give --damaged. The exit status is 1 if a run is writing into DIR or a checkpoint cannot be removed, and 2 if DIR holds no
     checkpoint.
     """
     given = {name.removeprefix("keep_"): value for name, value in keep.items() if value is not None}
     if not given and not damaged:
         raise click.UsageError(
-            "Say what to keep: --keep-last, --keep-best or --keep-every. Or give only --damaged, to remove the damaged ones.", ctx
+            "Give what to keep: --keep-last, --keep-best or --keep-every; or only --damaged, to remove damaged checkpoints.", ctx
         )
     try:
         lock = None if dry_run else store.lock(directory)
@@ -147,8 +147,8 @@ def _prune(directory: Path, retention: Retention | None, *, damaged: bool, dry_r
                 store.remove(path)
             freed, removed = freed + nbytes, removed + 1
             click.echo(f"{'would be removed' if dry_run else 'removed'}: {named}")
-    left = f" Damaged, and left: {len(broken)}; --damaged removes them." if broken and not damaged else ""
-    click.echo(f"{removed} {'would be removed, freeing' if dry_run else 'removed, which freed'} {format_size(freed)}.{left}")
+    left = f" Damaged, but not removed without --damaged: {len(broken)}." if broken and not damaged else ""
+    click.echo(f"{removed} {'would be removed' if dry_run else 'removed'}, freeing {format_size(freed)}.{left}")
 
 
 def show(directory: Path, console: Console | None = None) -> int:
@@ -197,7 +197,7 @@ def _paths(directory: Path) -> list[Path]:
     paths = store.named(directory)
     if not paths:
         is_checkpoint = (directory / store.MANIFEST).exists()
-        hint = " It is a checkpoint itself: give the directory that it is in." if is_checkpoint else ""
+        hint = " It is itself a checkpoint: give the directory that contains it." if is_checkpoint else ""
         raise _NoCheckpoint(f"{printable(str(directory))} holds no checkpoint.{hint}")
     return paths
 
@@ -222,14 +222,14 @@ def _metric(checkpoint: SavedCheckpoint) -> str:
 
 
 def _why(reasons: Iterable[str]) -> str:
-    """Return the reasons for a person: a metric's name in them may be any text."""
+    """Return the reasons as printable text: they may have a metric's name, which may be any text."""
     return ", ".join(printable(reason, 80) for reason in reasons)
 
 
 def _saved(path: Path) -> str:
-    """Return the local time at which the manifest, the last file, was written; without a manifest, that of the directory.
+    """Return the local time of the manifest, which is written last; without a manifest, that of the directory.
 
-    A time that no calendar has, which any program can set, is `-`.
+    Return `-` for a time outside the calendar, which any program can set.
     """
     last = path / store.MANIFEST
     when = (last if os.path.lexists(last) else path).lstat().st_mtime

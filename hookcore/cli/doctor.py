@@ -1,4 +1,4 @@
-"""`hookcore doctor`: what can be found before the first batch."""
+"""`hookcore doctor`: print the mistakes that can be found before the first batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hookcore.cli.checkup import Checkup
 
 
-@click.command()
+@click.command(short_help="Check a run before it begins, and list its mistakes.")
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--metrics", metavar="NAME,...", default="", help="The names of all metrics that the loop will have.")
 @click.option(
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     metavar="CAPABILITY",
     multiple=True,
     type=click.Choice(typing.get_args(Capability)),
-    help="What the loop's trainee lacks, such as learning_rate; may be given several times.",
+    help="A capability that the loop's trainee lacks, such as learning_rate; may be given several times.",
 )
 @click.option(
     "--checkpoint-mb", metavar="MB", type=click.FloatRange(min=0), help="The size of a checkpoint, if no checkpoint exists yet."
@@ -36,10 +36,11 @@ def doctor(
 ) -> None:
     """Check a run of CONFIG before it begins; without CONFIG, what the environment and the installed packages add to every run.
 
-    Lists the plugins and who asked for each, the order of calls at each hook, who sets the learning rate, and what the loop must
-    have. Then the mistakes: in CONFIG and in HOOKCORE_PLUGINS, plugins that are broken, blocked or unknown, two that write one
-    file or set the learning rate, metrics without a known direction or not among those of --metrics, and a disk too full for the
-    checkpoints. Exits with status 1 if there is a mistake. No framework is imported, and nothing is trained or written.
+    The output lists the plugins and who asked for each, the order of calls at each hook, which plugins set the learning rate,
+    and what the loop must have. The mistakes follow: errors in CONFIG and in HOOKCORE_PLUGINS; plugins that are broken or
+    unknown; two plugins that write one file or set the learning rate; metrics that have no known direction, or are not among
+    those of --metrics; paths that cannot be written; and a disk too full for the checkpoints. The exit status is 1 if there is a
+    mistake. No framework is imported, and nothing is trained or written.
     """
     # Imported here, because only what prints needs rich.
     from hookcore.cli.checkup import check
@@ -63,6 +64,8 @@ def show(found: Checkup, console: Console) -> None:
         console.print(Text("No plugins."))
     facts = [f"The learning rate is set by {', '.join(found.rate)}."] if found.rate else []
     facts += [f"The loop must have: {need}, for {', '.join(names)}." for need, names in found.needs.items()]
+    if found.needs:
+        facts.append("With `Loop`, pass `trainee=`: see docs/writing-a-trainee.md. The adapters of frameworks have a trainee.")
     if facts or found.notes:
         console.print()
     for fact in facts:
@@ -76,16 +79,13 @@ def show(found: Checkup, console: Console) -> None:
     mistakes.add_column(no_wrap=True)
     mistakes.add_column(overflow="fold")
     for number, mistake in enumerate(found.mistakes, 1):
-        if console.is_terminal:
-            mistakes.add_row(Text(f"{number}.", "bold red"), Text(mistake))
-        else:  # a table fills its lines with spaces
-            console.print(Text(f"{number}. {mistake}"))
+        mistakes.add_row(Text(f"{number}.", "bold red"), Text(mistake))
     if mistakes.row_count:
         console.print(mistakes)
 
 
 def _show_plugins(found: Checkup, console: Console) -> None:
-    """Print which plugins there are, and the order of their calls."""
+    """Print the plugins, and the order of their calls."""
     from rich.table import Table
     from rich.text import Text
 
@@ -97,7 +97,7 @@ def _show_plugins(found: Checkup, console: Console) -> None:
 
     plugins = table("plugin", "from", "asked for by")
     for one in found.plugins:
-        plugins.add_row(Text(one.name, "bold"), Text(one.origin), Text(one.place or one.source))
+        plugins.add_row(Text(one.name, "bold"), Text(one.origin), Text(str(one.place) or one.source))
     calls = table("hook", "calls, in this order")
     for hook, names in found.calls.items():
         calls.add_row(hook, Text(", ".join(names)))

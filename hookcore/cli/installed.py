@@ -26,7 +26,7 @@ Status = Literal["ok", "blocked", "off", "shadowed", "ambiguous", "broken"]
 
 @attrs.frozen(eq=False)
 class InstalledPlugin:
-    """One entry point, with the plugin that it gave or the reason why it gave no plugin."""
+    """One entry point, with its plugin, or the reason why it has no plugin."""
 
     name: str
     kind: Kind
@@ -37,7 +37,7 @@ class InstalledPlugin:
     plugin: Any = None
     """The plugin if it is autoloaded, or the factory if it is in the catalogue; None if it is broken or not imported."""
     methods: Any = None
-    """The object with the marked methods: the plugin's as the engine registered them, or the factory."""
+    """The object with the marked methods: what the engine registered for the plugin, or the factory."""
 
     @property
     def role(self) -> str:
@@ -64,7 +64,7 @@ class InstalledPlugin:
         return f"{self.status}: {self.reason}" if self.reason else self.status
 
     def hooks(self) -> dict[str, tuple[str, str]]:
-        """Return the hooks that it implements, in the order of `HOOKS`, with each one's marks and first line of the docstring."""
+        """Return the hooks that it implements, in the order of `HOOKS`, each with its marks and the docstring's first line."""
         reader = pluggy.PluginManager(PROJECT)
         found = {}
         for attribute in dir(self.methods):
@@ -84,7 +84,7 @@ class InstalledPlugin:
 def installed(environ: Mapping[str, str] = os.environ) -> list[InstalledPlugin]:
     """Return every plugin that an entry point offers: the autoload group, in the order of its calls, then the catalogue.
 
-    A package whose entry points cannot be read follows as if it were one plugin.
+    Packages whose entry points cannot be read come last, each as one plugin.
     """
     unreadable = discovery.read_entry_points(discovery.AUTOLOAD)[1]
     packages = [
@@ -103,7 +103,7 @@ def _autoloaded(environ: Mapping[str, str]) -> Iterable[InstalledPlugin]:
         elif not discovery.autoload_allowed(environ):
             plugin = attrs.evolve(plugin, status="off", reason=f"by {discovery.NO_AUTOLOAD}")
         elif entry.name in first:
-            plugin = attrs.evolve(plugin, status="shadowed", reason=f"by the one of {first[entry.name].origin}")
+            plugin = attrs.evolve(plugin, status="shadowed", reason=f"by the plugin of {first[entry.name].origin}")
         else:
             plugin = first[entry.name] = _load(plugin, entry)
         yield plugin
@@ -140,7 +140,7 @@ def _load(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugi
             return attrs.evolve(plugin, plugin=registered.plugin, methods=registered.hooks)
         found = attrs.evolve(plugin, plugin=target, methods=target)
         found.role, found.doc, found.hooks(), spec_string.parameters_of(target)
-    except BaseException as error:  # whatever a third party raises is what there is to report
+    except BaseException as error:  # a third party may raise anything, and that is what is reported
         if interrupts(error):
             raise
         return attrs.evolve(plugin, status="broken", reason=describe(error))
@@ -148,7 +148,7 @@ def _load(plugin: InstalledPlugin, entry: metadata.EntryPoint) -> InstalledPlugi
 
 
 def notes(listed: Sequence[InstalledPlugin], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return notes on the list: what the environment changes, and each hook that is called in another order than the list's."""
+    """Return notes on the list: what the environment changes, and each hook whose calls are not in the order of the list."""
     names = {plugin.name for plugin in listed}
     found = list(discovery.unknown_names(discovery.blocked_names(environ), names))
     if not discovery.autoload_allowed(environ):

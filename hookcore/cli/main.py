@@ -1,4 +1,4 @@
-"""The `hookcore` command. Its subcommands, our own included, come from the entry-point group `hookcore.commands`."""
+"""The `hookcore` command. All of its subcommands come from the entry-point group `hookcore.commands`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from hookcore.errors import HookcoreError
 from hookcore.raised import describe, interrupts
 from hookcore.registry import discovery
+from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -19,7 +20,7 @@ COMMANDS: Final = "hookcore.commands"
 """The entry-point group that maps a name to a click command."""
 
 _FULL: Final = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
-"""Why a file that was open cannot be written to. A pipe that was closed is left to click."""
+"""The errors of an open file that cannot be written to. Click handles a closed pipe."""
 
 
 class EntryPointGroup(click.Group):
@@ -36,19 +37,33 @@ class EntryPointGroup(click.Group):
                 return _load(entry)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as click does; the error for an unknown command names the nearest."""
+        name, names = args[0], self.list_commands(ctx)
+        if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{did_you_mean(name, names)}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command. If the standard output cannot be written to, that is an error of one line."""
+        """Run the command. An error of ours is printed with its notes, one of which names the page that helps.
+
+        If the standard output cannot be written to, exit with an error of one line.
+        """
         try:
             try:
                 return super().invoke(ctx)
             finally:
                 output: Any = sys.stdout
-                if output is not None:  # it is not closed
+                if output is not None:  # None if it was closed
                     output.flush()
+        except click.ClickException as error:
+            if not isinstance(error.__cause__, HookcoreError):
+                raise
+            raise click.ClickException(" ".join([error.message, *error.__cause__.__notes__])) from error.__cause__
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
                 raise
-            sys.stdout = None  # or Python tries once more at its end
+            sys.stdout = None  # otherwise Python tries again when it exits
             raise click.ClickException(f"The standard output cannot be written to: {error.strerror}.") from error
 
 

@@ -42,7 +42,7 @@ _ADAPTER: Final = _BOTH | {
 """The files of a distribution, each with its template; None for an empty file. The adapter is docs/writing-an-adapter.md's."""
 
 _IMPORTED: Final = frozenset({"Any", "Engine", "Loop", "Mapping", "ParameterError", "Run"})
-"""What the templates import beside the class that they make."""
+"""The names that the templates import, which the class must not have."""
 
 
 @click.command(short_help="Make a distribution with a plugin or an adapter of your own.")
@@ -53,13 +53,13 @@ _IMPORTED: Final = frozenset({"Any", "Engine", "Loop", "Mapping", "ParameterErro
     "parent",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=".",
-    help="The directory to make it in; by default the current one.",
+    help="The directory in which to make it; by default the current one.",
 )
 def new(name: str, parent: Path, *, adapter: bool) -> None:
     """Make a distribution called NAME in a new directory: a plugin with its entry point, tests and README.
 
-    NAME is its name for pip, in lower case, such as acme-limits. Its module is acme_limits, and so is the name by which runs ask
-    for the plugin. Its tests pass as they are: change the plugin and them. A directory that exists is not touched.
+    NAME is the name for pip, in lower case, such as acme-limits. The module is then called acme_limits, and runs ask for the
+    plugin by that name. The tests pass before you change anything. A directory that exists is not changed.
     """
     package = name.replace("-", "_")
     kind = "".join(word.capitalize() for word in package.split("_"))
@@ -76,35 +76,45 @@ def new(name: str, parent: Path, *, adapter: bool) -> None:
     try:
         directory.mkdir()
     except FileExistsError:
-        message = f"{directory} exists, and is left as it is. Choose another name, or --in another directory."
+        message = f"{directory} already exists, and is not changed. Choose another name, or another directory with --in."
         raise click.ClickException(message) from None
     except OSError as error:
         raise click.ClickException(f"{directory} could not be made: {error.strerror}.") from error
     try:
         _write(directory, _ADAPTER if adapter else _PLUGIN, values)
     except BaseException as error:
-        shutil.rmtree(directory, ignore_errors=True)  # it is ours, and a part of it is of no use
+        shutil.rmtree(directory, ignore_errors=True)  # this command made it, and a part of it is of no use
         if isinstance(error, OSError):
             raise click.ClickException(f"{directory} could not be written: {error.strerror}.") from error
         raise
     click.echo(f"Made {directory}, with {'an adapter' if adapter else f'the plugin {package}'}. To try it:\n")
-    commands = (f"cd {directory}", "pip install -e . --group test", "pytest", f"hookcore plugins {'' if adapter else package}")
+    shown = f"hookcore plugins {'' if adapter else package}"
+    commands = (f"cd {directory}", "pip install --upgrade pip", "pip install -e . --group test", "pytest", shown)
     click.echo("\n".join(f"  {command}".rstrip() for command in commands))
 
 
 def _reason_against(name: str, package: str, kind: str) -> str:
     """Return why no distribution can have this name, as the end of a sentence; an empty string if one can."""
     if not _NAME.fullmatch(name):
-        return "must be words of lower-case letters and digits, joined by - or _, the first with a letter first: acme-limits."
+        return "must be words of lower-case letters and digits, joined by - or _, and begin with a letter, such as acme-limits."
     if keyword.iskeyword(package) or package in sys.stdlib_module_names:
-        return "is a word of Python's own, and cannot be the name of a module. Put another word before it: acme-limits."
+        return f"is a keyword or a standard module of Python. Put another word before it, such as acme-{name}."
     if kind in _IMPORTED:
-        return f"would call its class {kind}, which is what it imports. Put another word before it: acme-{name}."
+        return f"would be a class {kind}, a name that its module imports. Put another word before it, such as acme-{name}."
     if any(entry.name == package for entry in discovery.entry_points(discovery.CATALOGUE)):
         return "is the name of an installed plugin. Choose another: `hookcore plugins` lists those that are taken."
     if package in {"src", "test", "tests"} or importlib.util.find_spec(package) is not None:
-        return "is the name of a module that can be imported already, and one of the two would hide the other. Choose another."
-    return ""
+        return "is the name of a module that is already installed, and one would hide the other. Choose another."
+    reason = "is the name of an installed distribution, and pip would replace it with yours. Choose another."
+    return reason if _is_installed(name) else ""
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _write(directory: Path, files: dict[str, str | None], values: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hookcore.cli.adapters import InstalledAdapter, installed_adapters
 from hookcore.cli.console import open_console
+from hookcore.cli.docstring import reflowed
 from hookcore.cli.installed import InstalledPlugin, Kind, installed, notes
 from hookcore.registry import spec_string
 from hookcore.secrecy import HIDDEN, is_secret
@@ -41,9 +42,9 @@ def show(
     *,
     verbose: bool = False,
 ) -> int:
-    """Print the list, or the plugins and adapters called `name`; return 1 if a plugin of them is autoloaded and broken, else 0.
+    """Print the list, or describe the plugins and adapters called `name`; return 1 if one is autoloaded and broken, else 0.
 
-    The list has all that is known if it is `verbose`; by default, what each plugin does and why some would not run. Raises
+    With `verbose` the list has all that is known; by default, what each plugin does, or why it would not run. Raises
     `click.ClickException` if nothing is called `name`.
     """
     console = console or open_console()
@@ -54,7 +55,8 @@ def show(
         adapters = [adapter for adapter in adapters if adapter.name == name]
         if not listed and not adapters:
             there = ", ".join(sorted(names)) or "none"
-            raise click.ClickException(f"No installed plugin is called {name!r}; there are: {there}.{did_you_mean(name, names)}")
+            hint = did_you_mean(name, names)
+            raise click.ClickException(f"No installed plugin or adapter is called {name!r}; there are: {there}.{hint}")
         for plugin in listed:
             _describe(console, plugin)
         for adapter in adapters:
@@ -94,7 +96,7 @@ def _brief(console: Console, listed: Sequence[InstalledPlugin], adapters: Sequen
             framework.append(", " if framework else "").append_text(_status(adapter))
         table.add_row(Text(adapter.name, "bold"), framework)
     console.print(table)
-    console.print(Text("`hookcore plugins NAME` describes one, and `hookcore plugins --verbose` all of them.", "dim"))
+    console.print(Text("`hookcore plugins NAME` describes one of them, and `hookcore plugins --verbose` lists more.", "dim"))
 
 
 def _titled(*titles: str) -> Table:
@@ -181,7 +183,7 @@ def _describe(console: Console, plugin: InstalledPlugin) -> None:
     console.print(Text(f"{plugin.origin}, {plugin.target}"))
     if plugin.doc:
         console.print()
-        console.print(Text(plugin.doc))
+        console.print(Text(reflowed(plugin.doc, console.width) if console.is_terminal else plugin.doc))
     parameters = _parameters(plugin)
     if parameters.row_count:
         console.print(Text("\nParameters", "bold"))
@@ -205,7 +207,7 @@ def _parameters(plugin: InstalledPlugin) -> Table:
 
 
 def _whole_names() -> Table:
-    """Return a table whose first column is never cut or broken, as people copy what it has; the others wrap."""
+    """Return a table whose first column is never cut or broken, because people copy from it; the others wrap."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, overflow="ignore", min_width=0)
     return table

@@ -15,16 +15,16 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-@click.command()
+@click.command(short_help="List the installed plugins and adapters, or describe one.")
 @click.argument("name", required=False, shell_complete=_complete)
-@click.option("-v", "--verbose", is_flag=True, help="List the origin, the role, the hooks and the status of each plugin too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also list the status, role, hooks and origin of each plugin.")
 @click.pass_context
 def plugins(ctx: click.Context, name: str | None, *, verbose: bool) -> None:
     """List the installed plugins and adapters, or describe the one called NAME.
 
-    Of each plugin the list has what it does, and why it would not run, such as blocked, broken or shadowed. Of each adapter it
-    has the framework with its version, or what to install; no framework is imported. Exits with status 1 if a plugin that every
-    run would load is broken.
+    The list shows what each plugin does, or why it would not run: for example, it is blocked, broken or shadowed. For each
+    adapter the list shows the framework and its version, or what to install; no framework is imported. The exit status is 1 if
+    a plugin that every run would load is broken.
     """
     # Imported here, because only what prints needs rich.
     from hookcore.cli import plugin_tables

@@ -1,1 +1,1 @@
-"""Which plugins there are, what they implement, and what a spec string asks for."""
+"""Find plugins, inspect them, and read the spec strings and configurations that ask for them."""

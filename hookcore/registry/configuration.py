@@ -1,4 +1,4 @@
-"""Read a configuration, of a file or a mapping: which plugins it asks for, and the place of each key."""
+"""Read a configuration from a file or a mapping: the plugins that it asks for, and the place of each key."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 TABLE: Final = "hookcore"
 KEYS: Final = ("plugins", "on_error", "autoload")
 _DEPTH: Final = 8
-"""How deep the lines of keys are known: deeper than any key of ours, and no file that refers to itself is walked for ever."""
+"""The depth to which lines of keys are recorded: below all keys of ours, and finite for a file that refers to itself."""
 
 
 @attrs.frozen
 class Configuration:
-    """What a configuration says, checked as far as that needs no plugin."""
+    """The content of a configuration, checked as far as possible without importing plugins."""
 
     requests: list[Request]
     on_error: Mapping[str, Any]
     autoload: bool
     place: Place
-    """The table's."""
+    """The place of the table."""
 
 
 def _raise(error: SpecError) -> None:
@@ -45,7 +45,7 @@ def _raise(error: SpecError) -> None:
 def read(config: str | os.PathLike[str] | Mapping[str, Any], report: Callable[[SpecError], None] = _raise) -> Configuration:
     """Return the configuration in a file or mapping. Raises `SpecError` and `LoadError` as `Engine.from_config` does.
 
-    A mistake in the table goes to `report`, and what is wrong is left out if that does not raise it, which it does by default.
+    `report` is called with each mistake in the table, and raises it by default. If it returns, the mistaken part is left out.
     """
     if isinstance(config, Mapping):
         table, place = (config, Place()) if TABLE not in config else (config[TABLE], Place(path=(TABLE,)))
@@ -74,7 +74,7 @@ def read(config: str | os.PathLike[str] | Mapping[str, Any], report: Callable[[S
 
 
 def _items(plugins: Any, place: Place, report: Callable[[SpecError], None]) -> Iterator[tuple[Any, Place]]:
-    """Yield what the table asks for, each with its place."""
+    """Yield each plugin that the table asks for, with its place."""
     if isinstance(plugins, Mapping):  # easier to merge and to override than a list
         yield from (({name: parameters}, place) for name, parameters in plugins.items())
     elif isinstance(plugins, Sequence) and not isinstance(plugins, str):
@@ -163,7 +163,7 @@ def _yaml(text: str, source: str) -> _Read:
         return loader.construct_document(root) if root is not None else None, lines
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or type(error).__name__
-        where = "" if mark is None else f", line {mark.line + 1}"  # and not the line itself, which may have a secret
+        where = "" if mark is None else f", line {mark.line + 1}"  # without the text of the line, which may have a secret
         raise SpecError(f"{source}{where} cannot be read as a configuration: {problem}.") from None
     finally:
         loader.dispose()

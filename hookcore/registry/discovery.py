@@ -1,4 +1,4 @@
-"""Read what is installed: entry points and the distributions that they come from; and what the environment blocks."""
+"""Read which plugins are installed, from entry points and their distributions, and which ones the environment blocks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import attrs
 
 from hookcore.errors import HookcoreWarning, RegistrationError
 from hookcore.raised import describe, interrupts
+from hookcore.registry.place import Place
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ AUTOLOAD: Final = "hookcore.autoload"
 DISABLE: Final = "HOOKCORE_DISABLE_PLUGINS"
 """The environment variable with the names, separated by commas, of plugins that are neither imported nor run.
 
-A dash in a name counts as an underscore. A name that no plugin has is logged, with the nearest.
+A dash in a name counts as an underscore. A name that no plugin has is logged, with the most similar name.
 """
 NO_AUTOLOAD: Final = "HOOKCORE_NO_AUTOLOAD"
 """The environment variable that, set to 1, disables the autoload group."""
@@ -38,7 +39,7 @@ NO_AUTOLOAD: Final = "HOOKCORE_NO_AUTOLOAD"
 
 @attrs.frozen
 class Found:
-    """A plugin with its name, and with the distribution or module that it comes from as `origin`."""
+    """A plugin with its name and its `origin`, the distribution or module that it comes from."""
 
     name: str
     plugin: object
@@ -48,8 +49,10 @@ class Found:
     """The autoloaded plugins that it replaces, besides one that has its name."""
     source: str = "code"
     """Who asked for it: `code`, `configuration`, `environment` or `autoload`."""
-    place: str = ""
+    place: Place = attrs.field(factory=Place)
     """Where it was asked for."""
+    target: str = ""
+    """The name in the catalogue that was asked for; empty for an object and for an autoloaded plugin."""
 
 
 @attrs.frozen
@@ -71,7 +74,7 @@ def is_blocked(name: str | None, blocked: Collection[str]) -> bool:
 
 
 def unknown_names(blocked: Iterable[str], known: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence about each blocked name that is not among the `known` ones, with the nearest."""
+    """Yield a sentence about each blocked name that is not in `known`, with the most similar known name."""
     underscored = {_underscored(name): name for name in known}
     for name in sorted(set(blocked) - underscored.keys()):
         yield f"{DISABLE} names {name!r}, and no installed plugin is called that.{did_you_mean(name, underscored)}"
@@ -92,14 +95,14 @@ def entry_points(group: str) -> list[metadata.EntryPoint]:
 
 
 def read_entry_points(group: str) -> tuple[list[metadata.EntryPoint], list[Unreadable]]:
-    """Return those entry points, and the distributions whose entry points cannot be read."""
+    """Return what `entry_points` returns, and the distributions whose entry points cannot be read."""
     from importlib import metadata  # as slow to import as the rest of the package, and only an engine needs it
 
     found: list[metadata.EntryPoint] = []
     unreadable: list[Unreadable] = []
     try:
         found += metadata.entry_points(group=group)
-    except Exception:  # noqa: BLE001 - some distribution's file is malformed, whatever that raises: read one by one
+    except Exception:  # noqa: BLE001 - a distribution's file is malformed, which may raise anything: read one by one
         seen = set()
         for installed in metadata.distributions():
             origin = _origin_of(installed)
@@ -108,26 +111,26 @@ def read_entry_points(group: str) -> tuple[list[metadata.EntryPoint], list[Unrea
             except Exception as error:  # noqa: BLE001
                 unreadable.append(Unreadable(origin, describe(error)))
             else:
-                found += () if origin in seen else own  # the first on the path counts, as for an import
+                found += () if origin in seen else own  # the first one on the path counts, as in an import
             seen.add(origin)
     return sorted(found, key=lambda entry: (entry.name, distribution(entry))), unreadable
 
 
 def distribution(entry: metadata.EntryPoint) -> str:
-    """Return the distribution and version that an entry point comes from, as in `hookcore 0.1.0`."""
+    """Return the distribution and version that an entry point comes from, such as `hookcore 0.1.0`."""
     return _origin_of(entry.dist) if entry.dist else "unknown distribution"
 
 
 def _origin_of(installed: metadata.Distribution) -> str:
     try:
         name, version = installed.name, installed.version
-    except Exception:  # noqa: BLE001 - its METADATA is malformed or missing, whatever that raises
-        name = ""  # and some METADATA has no name
+    except Exception:  # noqa: BLE001 - its METADATA is malformed or missing, which may raise anything
+        name = ""  # as in METADATA without a name
     return f"{name} {version}" if name else f"a distribution in {installed.locate_file('')}"
 
 
 def load(entry: metadata.EntryPoint) -> Any:
-    """Import what an entry point names, and return it. Raises `RegistrationError` if it has no name."""
+    """Import the object of an entry point, and return it. Raises `RegistrationError` if the entry point has no name."""
     if not entry.name:
         raise RegistrationError(f"the entry point {entry.value!r} has no name; write name = {entry.value}")
     return entry.load()
@@ -144,7 +147,7 @@ def warn_left_out(name: str, origin: str, error: BaseException) -> None:
 
 
 def asked(name: str, what: str, question: Callable[[], T]) -> T:
-    """Return what a plugin answers at its registration. Raises `RegistrationError` for whatever it raises."""
+    """Return `question()`, which asks a plugin at its registration. Turns any error into a `RegistrationError`."""
     try:
         return question()
     except BaseException as error:
@@ -154,7 +157,7 @@ def asked(name: str, what: str, question: Callable[[], T]) -> T:
 
 
 def name_of(plugin: object) -> str:
-    """Return a plugin's own `name` if it has one, else its class's name in snake case or its module's name."""
+    """Return a plugin's own `name` if it has one, otherwise the name of its class in snake case, or of its module."""
     by_default = _default_name(plugin)
     own = asked(by_default, "name", lambda: getattr(plugin, "name", None))
     return own if isinstance(own, str) and own else by_default

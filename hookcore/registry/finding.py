@@ -1,4 +1,4 @@
-"""Find the plugins of an engine: what is asked for, in code, a configuration or the environment, then the autoload group."""
+"""Find the plugins of an engine: those asked for in code, a configuration or the environment, then the autoload group."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 PLUGINS: Final = "HOOKCORE_PLUGINS"
-"""The environment variable with the spec strings, separated by semicolons, of plugins that every run gets."""
+"""The environment variable with the spec strings, separated by semicolons, of plugins for every run."""
 
 
 def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
     """Yield the plugins that are `asked` for, in that order, without those that the environment blocks.
 
     An item is what `requested` takes. With `autoload`, the plugins that the environment asks for follow, then the autoload group.
-    Of one name, what code asks for counts, then a configuration, the environment, and the autoload group, in this order; two from
-    one of them are for the engine to refuse. An autoloaded plugin that cannot be loaded is left out with a warning. With
-    `autoload`, a blocked name that no plugin has is logged.
+    If several sources have a plugin of one name, code counts, then a configuration, the environment, and the autoload group, in
+    this order; two of one name from one source are left for the engine to refuse. An autoloaded plugin that cannot be loaded is
+    left out with a warning. With `autoload`, a blocked name that no plugin has is logged.
     """
     blocked = discovery.blocked_names(environ)
     requests = [requested(item, Place(path=("plugins", index))) for index, item in enumerate(asked)]
@@ -65,13 +65,13 @@ def find(asked: Iterable[object], *, autoload: bool = True, environ: Mapping[str
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> list[Request]:
-    """Return what `PLUGINS` asks for. A semicolon within double quotes is part of a value."""
+    """Return the plugins that `PLUGINS` asks for. A semicolon within double quotes is part of a value."""
     specs = re.findall(r'(?:[^;"]|"[^"]*"?)+', environ.get(PLUGINS, ""))
     return [requested(spec.strip(), Place(PLUGINS), "environment") for spec in specs if spec.strip()]
 
 
 def counting(requests: Iterable[Request]) -> Iterator[Request]:
-    """Yield the `requests` that count: each name's from the first source that asks for it."""
+    """Yield the `requests` that count: for each name, those of the first source that asks for it."""
     requests = list(requests)
     for request in requests:
         sources = [other.source for other in requests if other.called == request.called]
@@ -87,7 +87,7 @@ def _autoloaded(entry: metadata.EntryPoint) -> Iterator[Found]:
         target = discovery.load(entry)
         made = target() if callable(target) else target
         found = Found(entry.name, made, discovery.distribution(entry), autoloaded=True, source="autoload")
-    except BaseException as error:  # a third party's import may do anything, and must not stop the run
+    except BaseException as error:  # a third party's import may raise anything, and must not stop the run
         if interrupts(error):
             raise
         discovery.warn_left_out(entry.name, discovery.distribution(entry), error)

@@ -1,16 +1,14 @@
-"""Registration: find what a plugin implements, and every mistake that can be found before it runs."""
+"""Inspect a plugin at its registration: find what it implements, and every mistake that shows before it runs."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import inspect
 import os
 import types
 import typing
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pluggy
@@ -21,6 +19,7 @@ from hookcore.markers import PROJECT
 from hookcore.numeric import unwrapped
 from hookcore.raised import describe
 from hookcore.registry.discovery import asked
+from hookcore.registry.marked_methods import Marked, marked_methods
 from hookcore.secrecy import HIDDEN, is_secret
 from hookcore.specs import HOOKS
 from hookcore.text import did_you_mean
@@ -33,24 +32,7 @@ if TYPE_CHECKING:
     from hookcore.store import SavedCheckpoint
     from hookcore.trainee import Snapshot
 
-T = TypeVar("T")
-
-
-class _Marked:
-    """Holds marked functions as attributes: a plugin's methods, or the specs of the hooks.
-
-    Compared by identity, because pluggy refuses a second plugin that equals one that it has.
-    """
-
-    def __init__(self, functions: Mapping[str, Callable[..., object]]) -> None:
-        vars(self).update(functions)
-
-    def __dir__(self) -> Iterable[str]:
-        """Return the functions' names only: pluggy inspects every listed attribute each time a run begins."""
-        return vars(self)
-
-
-_SPECS: Final[Any] = _Marked({hook: getattr(specs, hook) for hook in HOOKS})
+_SPECS: Final[Any] = Marked({hook: getattr(specs, hook) for hook in HOOKS})
 
 
 @attrs.frozen(eq=False)
@@ -60,10 +42,10 @@ class Registered:
     name: str
     plugin: Any
     origin: str
-    hooks: _Marked
-    """The marked methods only. pluggy gets this object, so that it never touches the plugin's other attributes."""
+    hooks: object
+    """Only the marked methods. pluggy gets this object, so that it never touches the plugin's other attributes."""
     autoloaded: bool = False
-    """Whether it takes part by an entry point, without being asked for."""
+    """Whether it takes part because of an entry point, and was not asked for."""
     is_observer: bool = False
     """Whether the run continues after an error in this plugin, unless `on_error` overrides it."""
     needs: tuple[Capability, ...] = ()
@@ -78,7 +60,7 @@ class Registered:
     """The state before the first run, as JSON text, so that each run gets a copy; None if the plugin keeps no state."""
 
     def __reduce__(self) -> tuple[Callable[..., Registered], tuple[Any, ...]]:
-        # The hooks are found again: pickle refers to a method by its function's name, under which the class may have another.
+        # The hooks are found again, because pickle finds a method by its function's name, which may be another method's name.
         is_module = isinstance(self.plugin, types.ModuleType)
         given = {name: getattr(self, name) for name in _PLAIN}
         return _find_again, (self.plugin.__name__ if is_module else self.plugin, is_module, given)
@@ -105,7 +87,7 @@ class Registered:
         return held
 
     def newest_checkpoint(self) -> SavedCheckpoint | None:
-        """Return the newest checkpoint of the plugin to resume from, if it has one. Raises what `resumable` raises."""
+        """Return the plugin's newest checkpoint to resume from, or None before its first one. Raises what `resumable` raises."""
         from hookcore.store import SavedCheckpoint
 
         found = self.plugin.resumable() if self.is_resumable else None
@@ -119,14 +101,15 @@ class Registered:
         if isinstance(self.plugin, types.ModuleType):
             return self.plugin.__name__
         kind = type(self.plugin)
-        # Not inherited: a subclass is another class. A property or method of that name is something else.
+        # Not inherited, because a subclass is another class. A property or method of that name does not count.
         declared = vars(kind).get("type_name")
         return declared if isinstance(declared, str) else f"{kind.__module__}.{kind.__qualname__}"
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of an attrs plugin as JSON-able values, other values as the name of their type; else empty.
+        """Return the parameters of an attrs plugin as JSON-able values; an empty dict for another plugin.
 
-        Whatever is recorded or shown of parameters begins here, so a secret is hidden here.
+        A value that is not JSON-able is replaced by the name of its type. All that is recorded or shown of parameters comes from
+        here, so secrets are hidden here.
         """
         kind = type(self.plugin)
         fields: Any = attrs.fields(kind) if attrs.has(kind) else ()
@@ -138,7 +121,7 @@ class Registered:
         return dict(_as_json(self.name, "a parameter", found)) if found else {}
 
     def chosen_parameters(self) -> list[str]:
-        """Return the names of those parameters that differ from their defaults, or that had to be given."""
+        """Return the names of the parameters that differ from their defaults, or that have no default."""
         fields: Any = attrs.fields(type(self.plugin)) if attrs.has(type(self.plugin)) else ()
         return [field.alias for field in fields if field.init and not _is_default(self.plugin, field)]
 
@@ -149,7 +132,7 @@ _PLAIN: Final = tuple(field.name for field in attrs.fields(Registered) if field.
 
 def _find_again(plugin: Any, is_module: bool, given: Mapping[str, Any]) -> Registered:  # noqa: FBT001 - pickle gives it
     found = importlib.import_module(plugin) if is_module else plugin
-    return Registered(plugin=found, hooks=_marked_methods(given["name"], found), **given)
+    return Registered(plugin=found, hooks=marked_methods(given["name"], found), **given)
 
 
 def _jsonable(value: Any) -> Any:
@@ -167,7 +150,7 @@ def _is_default(plugin: Any, field: attrs.Attribute[Any]) -> bool:
     default = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, whatever its stub says
         made: Any = default.factory  # type: ignore[union-attr]
-        if made not in _EMPTY:  # another function may do more than to return the default
+        if made not in _EMPTY:  # another function may have effects
             return False
         default = made()
     value = getattr(plugin, field.name)
@@ -175,7 +158,7 @@ def _is_default(plugin: Any, field: attrs.Attribute[Any]) -> bool:
 
 
 def examine(found: Found) -> Registered:
-    """Check a plugin and return it with what was found. Raises `RegistrationError` for any mistake in it."""
+    """Check a plugin and return it with the results. Raises `RegistrationError` for any mistake in it."""
     return asked(found.name, "inspection", lambda: _examine(found))
 
 
@@ -185,7 +168,7 @@ def _examine(found: Found) -> Registered:
         name,
         plugin,
         found.origin,
-        _marked_methods(name, plugin),
+        marked_methods(name, plugin),
         found.autoloaded,
         is_observer=_role(name, plugin) == "observer",
         needs=_needs(name, plugin),
@@ -217,11 +200,11 @@ def implementations(plugins: Iterable[Registered]) -> dict[str, list[pluggy.Hook
 
 
 _INITIAL_STATES: Final[dict[int, tuple[weakref.ref[Any], str]]] = {}
-"""Each plugin's state before its first run, by the plugin's id, as a plugin need not be hashable. Removed with the plugin."""
+"""Each plugin's state before its first run, by the plugin's id, because it may not be hashable. Removed with the plugin."""
 
 
 def _initial_state(found: Found) -> str | None:
-    """Return a plugin's state before its first run, even if it was used in another engine; None if it keeps no state."""
+    """Return a plugin's state before its first run, even if another engine has used it; None if it keeps no state."""
     plugin: Any = found.plugin
     saves = asked(found.name, "state_dict", lambda: hasattr(plugin, "state_dict"))
     loads = asked(found.name, "load_state_dict", lambda: hasattr(plugin, "load_state_dict"))
@@ -233,21 +216,21 @@ def _initial_state(found: Found) -> str | None:
         return _INITIAL_STATES[id(plugin)][1]
     initial = asked(found.name, "state_dict", lambda: state_text(found.name, "state_dict", _as_made(plugin).state_dict()))
     key = id(plugin)
-    with contextlib.suppress(TypeError):  # without weak references, another engine would start from the state at that time
+    with contextlib.suppress(TypeError):  # a plugin without weak references starts from its current state in another engine
         _INITIAL_STATES[key] = (weakref.ref(plugin, lambda _: _INITIAL_STATES.pop(key, None)), initial)
     return initial
 
 
 def _as_made(plugin: Any) -> Any:
-    """Return a plugin like `plugin` that no run has used: it may be a copy of one that was used. Itself, unless attrs made it."""
+    """Return a new plugin with the parameters of `plugin`, which may be a copy of a used one; itself if it is not of attrs."""
     if attrs.has(type(plugin)):
-        with contextlib.suppress(Exception):  # it has an __init__ of its own, which takes something else
+        with contextlib.suppress(Exception):  # its own __init__ may take other arguments
             return attrs.evolve(plugin)
     return plugin
 
 
 def state_text(name: str, what: str, given: Any) -> str:
-    """Return what a plugin gave as JSON text. Raises `RegistrationError` if no checkpoint could store it."""
+    """Return `given`, which `what` of a plugin returned, as JSON text. Raises `RegistrationError` if it is not JSON-able."""
     from hookcore import state
 
     try:
@@ -257,7 +240,7 @@ def state_text(name: str, what: str, given: Any) -> str:
 
 
 def _as_json(name: str, what: str, given: Any) -> Any:
-    """Return a copy of `given` of plain values, as a checkpoint would give it back. Raises as `state_text` does."""
+    """Return a copy of `given` as a checkpoint would restore it. Raises as `state_text` does."""
     from hookcore import state
 
     return state.loads(state_text(name, what, given))
@@ -282,63 +265,3 @@ def _needs(name: str, plugin: Any) -> tuple[Capability, ...]:
             f"Plugin {name!r}: needs must be a tuple of names out of {', '.join(capabilities)}, got {needs!r}.{hint}"
         )
     return tuple(given)
-
-
-def _marked_methods(name: str, plugin: object) -> _Marked:
-    """Return the methods of `plugin` that are marked with `@hookimpl`.
-
-    Raises `RegistrationError` for mistakes that pluggy would ignore, or report less clearly.
-    """
-    if inspect.isclass(plugin):
-        raise RegistrationError(f"Plugin {name!r} is a class; pass an instance: {plugin.__name__}(...).")
-    own = [plugin] if isinstance(plugin, types.ModuleType | types.SimpleNamespace) else []
-    owners = [*reversed(type(plugin).__mro__), *own]
-    statics = {attribute: value for owner in owners for attribute, value in vars(owner).items()}
-    reader = pluggy.PluginManager(PROJECT)
-    methods = {}
-    for attribute in sorted({*statics, *HOOKS}):
-        static = statics.get(attribute)
-        if isinstance(static, property) or not (attribute.startswith("on_") or inspect.isfunction(static)):
-            continue
-        method = asked(name, attribute, functools.partial(getattr, plugin, attribute, None))
-        if method is None or not callable(method):
-            continue
-        options = reader.parse_hookimpl_opts(types.SimpleNamespace(**{attribute: method}), attribute)
-        if options is None:
-            if attribute.startswith("on_"):
-                raise RegistrationError(
-                    f"Plugin {name!r}: method {attribute} is not marked with @hookimpl, so it would never be called."
-                    f"{'' if attribute in HOOKS else did_you_mean(attribute, HOOKS)}"
-                )
-            continue
-        _check_signature(name, attribute, method, options)
-        methods[attribute] = method
-    if not methods:
-        raise RegistrationError(f"Plugin {name!r} ({type(plugin).__name__}) has no method marked with @hookimpl.")
-    return _Marked(methods)
-
-
-def _check_signature(plugin: str, method: str, function: Callable[..., object], options: Mapping[str, Any]) -> None:
-    hook = options.get("specname") or method
-    if hook not in HOOKS:
-        hint = did_you_mean(hook, HOOKS) or f" There are: {', '.join(HOOKS)}."
-        raise RegistrationError(f"Plugin {plugin!r}: there is no hook {hook!r}.{hint}")
-    if options.get("hookwrapper"):
-        raise RegistrationError(f"Plugin {plugin!r}: {method} is marked hookwrapper=True, pluggy's old style; use wrapper=True.")
-    if not options.get("wrapper") and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
-        raise RegistrationError(
-            f"Plugin {plugin!r}: {method} is a generator or a coroutine, which the engine would never run. "
-            "Make it a plain function; mark a wrapper with @hookimpl(wrapper=True)."
-        )
-    for name, parameter in inspect.signature(function).parameters.items():
-        positional = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
-        required = positional and parameter.default is parameter.empty
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            raise RegistrationError(
-                f"Plugin {plugin!r}: {method} has a keyword-only argument {name!r}, which pluggy never gives; drop the '*'."
-            )
-        if required and name not in HOOKS[hook]:
-            raise RegistrationError(
-                f"Plugin {plugin!r}: {method} has an argument {name!r}, which {hook}({', '.join(HOOKS[hook])}) does not give."
-                f"{did_you_mean(name, HOOKS[hook])}"
-            )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 Path = tuple[str | int, ...]
+
+_BARE: Final = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+"""What needs no quotes: a key in TOML, and any text in YAML."""
 
 
 @attrs.frozen
 class Place:
-    """A key's path, such as `plugins[0].early_stopping.patience`, with the file or variable that it is in, and the line if known.
+    """A key's path, such as `plugins[0].early_stopping.patience`, the file or variable that has it, and the line, if known.
 
-    * `source`: the file or the environment variable; empty, the default, for what is given in code.
+    * `source`: the file or the environment variable; empty, the default, for code.
     * `path`: the keys, and the indices of lists, from the outermost.
     * `lines`: the line, counted from one, of each path for which it is known.
     """
@@ -28,6 +30,18 @@ class Place:
     def __truediv__(self, key: str | int) -> Place:
         """Return the place of `key` within this one."""
         return attrs.evolve(self, path=(*self.path, key))
+
+    def written(self, value: Mapping[str, Any] | str | int) -> str:
+        """Return `value` in one line, in the notation of the file of this place: TOML, YAML, or JSON, which is also Python's."""
+        import json
+
+        suffix = self.source.rpartition(".")[2]
+        is_yaml, is_toml = suffix in {"yaml", "yml"}, suffix == "toml"
+        if isinstance(value, Mapping):
+            equals = " = " if is_toml else ": "
+            keys = {key: key if (is_yaml or is_toml) and _BARE.fullmatch(key) else json.dumps(key) for key in value}
+            return "{" + ", ".join(f"{keys[key]}{equals}{self.written(inner)}" for key, inner in value.items()) + "}"
+        return value if is_yaml and isinstance(value, str) and _BARE.fullmatch(value) else json.dumps(value)
 
     def __str__(self) -> str:
         line = next((self.lines[self.path[:n]] for n in range(len(self.path), -1, -1) if self.path[:n] in self.lines), None)

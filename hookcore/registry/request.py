@@ -1,7 +1,8 @@
-"""What is asked for: a plugin, or a name with parameters, as a spec string or as a mapping; and the plugin that this gives."""
+"""A request for a plugin: the plugin itself, or a name with parameters in a spec string or mapping; and how to make it."""
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hookcore.registry.place import Place
 
 Source = Literal["code", "configuration", "environment"]
-"""Who asks. Of one name, the first of these counts."""
+"""Who asks. If several ask for one name, the first of these counts."""
 
 OPTIONS: Final = ("name", "replaces")
 """The keys of a mapping that are not a plugin's name."""
@@ -32,9 +33,10 @@ class Request:
     """A plugin that is asked for.
 
     * `called`: the name under which it is registered.
-    * `place`: of the request, for errors.
-    * `plugin`: the object, if one is given; else `target` is the name of an entry point, and `parameters` are what its factory
-      takes: the text of a spec string, or a mapping.
+    * `place`: the place of the request, for errors.
+    * `plugin`: the object, if one is given or was already made.
+    * `target`: the name of an entry point; None for an object that was given. `parameters` are the arguments of its factory: the
+      text of a spec string, or a mapping.
     * `replaces`: the autoloaded plugins that it replaces, besides one that has its name.
     """
 
@@ -49,22 +51,23 @@ class Request:
     def make(self, catalogue: Sequence[metadata.EntryPoint] | None = None) -> Found:
         """Return the plugin. Raises `SpecError` for a mistake, and `LoadError` if the plugin cannot be imported or made.
 
-        `catalogue` is `entry_points(CATALOGUE)`, for whoever has many requests: to look for them takes longer than all else.
+        `catalogue` is `entry_points(CATALOGUE)`. Pass it if you have many requests, because reading it takes longer than the
+        rest.
         """
         try:
             found = (
-                Found(self.called, self.plugin, _origin(self.plugin))
-                if self.target is None
+                Found(self.called, self.plugin, _origin(self.plugin), target=self.target or "")
+                if self.target is None or self.plugin is not None
                 else self._made(self.target, catalogue)
             )
         except (SpecError, LoadError) as error:
             if isinstance(self.parameters, Mapping) or self.source == "code":
                 raise  # a mapping's error names the place, and code has a traceback
-            raise type(error)(f"{self.place}: {error}") from error
+            raise type(error)(f"{self.place}: {error}") from error.__cause__
         replaces = discovery.asked(self.called, "replaces", lambda: getattr(found.plugin, "replaces", ()))
         if not isinstance(replaces, tuple) or not all(isinstance(name, str) for name in replaces):
             raise RegistrationError(f"Plugin {self.called!r}: replaces must be a tuple of names, got {replaces!r}.")
-        return attrs.evolve(found, replaces=(*self.replaces, *replaces), source=self.source, place=str(self.place))
+        return attrs.evolve(found, replaces=(*self.replaces, *replaces), source=self.source, place=self.place)
 
     def _made(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> Found:
         entry = self._entry(target, catalogue)
@@ -76,6 +79,7 @@ class Request:
             text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be imported from {entry.value!r}"
             raise LoadError(self._prefixed(f"{text}: {describe(error)}")) from error
         arguments = self._arguments(target, factory)
+        self._check_complete(target, factory, arguments)
         try:
             made = factory(**arguments) if callable(factory) else factory
         except (TypeError, ParameterError) as error:
@@ -86,12 +90,12 @@ class Request:
                 raise
             text = f"Plugin {target!r} of {discovery.distribution(entry)} could not be made: {describe(error)}"
             raise LoadError(self._prefixed(text)) from error
-        return Found(self.called, made, discovery.distribution(entry))
+        return Found(self.called, made, discovery.distribution(entry), target=target)
 
     def _entry(self, target: str, catalogue: Sequence[metadata.EntryPoint] | None) -> metadata.EntryPoint:
         catalogue = discovery.entry_points(discovery.CATALOGUE) if catalogue is None else catalogue
         found = [entry for entry in catalogue if entry.name == target]
-        if not found:  # one of the autoload group is asked for to give it parameters
+        if not found:  # it may be in the autoload group, and be asked for to give it parameters
             autoloaded, unreadable = discovery.read_entry_points(discovery.AUTOLOAD)
             found = [entry for entry in autoloaded if entry.name == target]
         if not found:
@@ -115,13 +119,32 @@ class Request:
             return checked_arguments(self.place / target, self.parameters, factory)
         return parse_arguments(self._spec, self.parameters, factory)
 
+    def _check_complete(self, target: str, factory: Any, arguments: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(factory).parameters.values() if callable(factory) else ()
+        required = [
+            one for one in parameters if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+        ]
+        missing = [one.name for one in required if one.name not in arguments]
+        if missing:
+            given = dict.fromkeys([*arguments, *missing], "...")
+            as_text = repr(f"{target}:{','.join(f'{name}=...' for name in given)}")
+            example = self.place.written({target: given}) if isinstance(self.parameters, Mapping) else as_text
+            text = f"{' and '.join(missing)} must be given, as in {example}."
+            raise SpecError(self._about_parameter(text, factory, {}))
+
     def _about_parameter(self, message: str, factory: Any, arguments: Mapping[str, Any]) -> str:
         if not isinstance(self.parameters, Mapping):
             return f"Plugin spec {shown_spec(self._spec, factory)}: {message}"
-        place = self.place / (self.target or "")
-        # As `validators.reject` writes it: for the line of that parameter.
+        # `validators.reject` writes it like this; the parameter's place has the line.
         named = [key for key in arguments if f": {key} must " in message]
-        return f"{place / named[0] if named else place}: {message}"
+        return f"{self.place_of(*named[:1])}: {message}"
+
+    def place_of(self, parameter: str = "") -> Place:
+        """Return the place of a parameter; if the request does not have it as a key, that of the plugin."""
+        if not isinstance(self.parameters, Mapping):
+            return self.place
+        place = self.place / (self.target or "")
+        return place / parameter if parameter in self.parameters else place
 
     @property
     def _spec(self) -> str:
@@ -132,11 +155,12 @@ class Request:
 
 
 def requested(item: object, place: Place, source: Source = "code") -> Request:
-    """Return what `item` asks for: a plugin, a spec string, a mapping, a pair `(name, one of these)`, or a request itself.
+    """Return the request of `item`: a plugin, a spec string, a mapping, a pair `(name, one of these)`, or a request.
 
     A spec string is `"early_stopping"` or `"early_stopping:patience=3,monitor=val_loss"`: values are converted to the type of the
-    factory's parameter, and one with a comma is put into double quotes. A mapping is `{"early_stopping": {"patience": 3}}`, and
-    may have a `name` for the plugin and the names of autoloaded plugins that it `replaces`. Raises `SpecError` for any other.
+    factory's parameter, and a value with a comma must be in double quotes. A mapping is `{"early_stopping": {"patience": 3}}`,
+    and may also have the plugin's `name`, and the names of autoloaded plugins that it `replaces`. Raises `SpecError` for a
+    malformed mapping.
     """
     if isinstance(item, Request):
         return item
@@ -147,6 +171,12 @@ def requested(item: object, place: Place, source: Source = "code") -> Request:
     if isinstance(item, str):
         target, _, text = (part.strip() for part in item.partition(":"))
         return Request(target, place, source, target=target, parameters=text)
+    if (unmade := _unmade(item)) is not None:
+        settings = "instantiate_subclass_spec_in_any=True, validate_subclass_spec_in_any=True"
+        raise SpecError(
+            f"{place}: class_path is for jsonargparse, which has not made {unmade!r}. "
+            f"With jsonargparse.set_parsing_settings({settings}) it makes it, or raises the reason."
+        )
     if isinstance(item, Mapping):
         return _of_mapping(item, place, source)
     return Request(discovery.name_of(item), place, source, plugin=item)
@@ -155,25 +185,35 @@ def requested(item: object, place: Place, source: Source = "code") -> Request:
 def _of_mapping(item: Mapping[Any, Any], place: Place, source: Source) -> Request:
     targets = [key for key in item if key not in OPTIONS]
     if len(targets) != 1 or not isinstance(targets[0], str):
-        expected = "{early_stopping: {patience: 3}}"
+        expected = place.written({"early_stopping": {"patience": 3}})
+        hints = [did_you_mean(str(key), OPTIONS) for key in targets] if len(targets) > 1 else []
+        groups = (discovery.CATALOGUE, discovery.AUTOLOAD)
+        if targets and not {entry.name for group in groups for entry in discovery.entry_points(group)}.intersection(targets):
+            hints = [" None of them is a plugin's name. If Hydra made this plugin, its engine or loop needs `_convert_: all`."]
         raise SpecError(
             f"{place}: a mapping must have one plugin's name with its parameters, such as {expected}, and may have "
-            f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}."
+            f"{' and '.join(OPTIONS)} beside it, got the keys {', '.join(map(repr, item)) or 'none'}.{''.join(hints)}"
         )
     (target,) = targets
     parameters = {} if item[target] is None else item[target]  # YAML's `console:`
     if not isinstance(parameters, Mapping):
-        raise SpecError(
-            f"{place / target}: expected a mapping of parameters, got {type(parameters).__name__}."
-        )  # it may be a secret
+        # Only the type, because the value may be a secret.
+        raise SpecError(f"{place / target}: expected a mapping of parameters, got {type(parameters).__name__}.")
     called = item.get("name", target)
     if not isinstance(called, str) or not called:
-        raise SpecError(f"{place / 'name'}: name must be a text, got {called!r}.")
+        raise SpecError(f"{place / 'name'}: name must be a non-empty string, got {called!r}.")
     replaces = item.get("replaces", ())
     replaces = (replaces,) if isinstance(replaces, str) else replaces
     if not isinstance(replaces, Sequence) or not all(isinstance(name, str) for name in replaces):
         raise SpecError(f"{place / 'replaces'}: replaces must be a name or a list of names, got {replaces!r}.")
     return Request(called, place, source, target=target, parameters=parameters, replaces=tuple(replaces))
+
+
+def _unmade(item: object) -> object:
+    """Return the path of the class of which jsonargparse should have made an object; None if `item` is not its description."""
+    if isinstance(item, Mapping):
+        return item.get("class_path")
+    return getattr(item, "class_path", None) if type(item).__name__ == "Namespace" else None
 
 
 def _origin(plugin: object) -> str:

@@ -1,4 +1,4 @@
-"""Read parameters as the types that a plugin's factory declares: of a spec string, `"name:key=value,key=value"`, or a mapping."""
+"""Convert the parameters in a spec string, `"name:key=value,key=value"`, or a mapping to the types that a factory declares."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dict[str, Any]:
     """Return the arguments in `text`, `key=value,key=value`, converted to the types of the parameters of `factory`.
 
-    Raises `SpecError`, which quotes the whole `spec` unless a parameter in it is secret, for an unknown or repeated parameter or
-    a value of the wrong type.
+    Raises `SpecError` for an unknown or repeated parameter, or a value of the wrong type. The error quotes the whole `spec`,
+    unless a parameter in it is secret.
     """
     lexer = shlex.shlex(text, posix=True, punctuation_chars="")
     lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = ",", True, "", ""
@@ -36,12 +36,12 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
     quoted = shown_spec(spec, factory)
     try:
         items = list(lexer)
-    except ValueError as error:  # a quotation that does not end
+    except ValueError as error:  # an unclosed quotation
         raise SpecError(f"Plugin spec {quoted}: {error}.") from None
     for item in items:
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            got = f", got {item!r}" if quoted == repr(spec) else ""  # else it may be a part of the secret
+            got = f", got {item!r}" if quoted == repr(spec) else ""  # otherwise it may be part of a secret
             raise SpecError(f"Plugin spec {quoted}: expected key=value{got}.")
         if key not in parameters:
             listed = ", ".join(parameters) or "none"
@@ -59,8 +59,8 @@ def parse_arguments(spec: str, text: str, factory: Callable[..., object]) -> dic
 def checked_arguments(place: Place, given: Mapping[Any, Any], factory: Callable[..., object]) -> dict[str, Any]:
     """Return the parameters in a mapping as plain values; a string is converted to the type of the parameter of `factory`.
 
-    So YAML's `1e-3`, which is a string there, is a number. Raises `SpecError` for unknown parameters and strings that do not
-    convert, with a line for each, which begins with the key's place.
+    So `1e-3`, which is a string in YAML, becomes a number. Raises `SpecError` for unknown parameters and for strings that do not
+    convert, with one line for each, which begins with the key's place.
     """
     parameters = parameters_of(factory)
     arguments: dict[str, Any] = {}
@@ -105,12 +105,12 @@ def parameters_of(factory: Any) -> dict[str, Any]:
 
 
 def _hint_of_first(converter: Any) -> Any:
-    # attrs copies the converter's annotation, which may use names that exist only in the converter's module.
+    # attrs copies the annotation of the converter, which may use names that exist only in the converter's module.
     return _hint(converter, next(iter(inspect.signature(converter).parameters)))
 
 
 def _hint(function: Any, parameter: str) -> Any:
-    # One at a time, so that a name that exists only for type checkers costs no other parameter its type.
+    # One parameter at a time, because a name that exists only for type checkers must not affect the other parameters.
     annotation = getattr(function, "__annotations__", {}).get(parameter, Any)
     alone = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
@@ -147,7 +147,7 @@ def _is_function(hint: Any) -> bool:
 
 
 def _imported(text: str) -> Any:
-    """Return the object that `"package.module:name"` names. Raises `ValueError` if that is impossible."""
+    """Return the object that `"package.module:name"` names. Raises `ValueError` if it cannot be imported or called."""
     module, colon, names = text.partition(":")
     if not module or not colon or not names:
         raise ValueError(text)
@@ -160,7 +160,7 @@ def _imported(text: str) -> Any:
             raise
         raise ValueError(text) from error
     if not callable(found):
-        raise ValueError(text)  # noqa: TRY004 - as for any text that does not convert
+        raise ValueError(text)  # noqa: TRY004 - raised for any text that does not convert
     return found
 
 
@@ -169,7 +169,7 @@ def _why(error: ValueError) -> str:
 
 
 def _convert_union(text: str, options: tuple[Any, ...]) -> Any:
-    # A string takes anything, so it comes last.
+    # `str` accepts anything, so it comes last.
     for option in sorted(options, key=lambda option: option is str):
         try:
             return _convert(text, option)

@@ -1,7 +1,7 @@
-"""The operations on the disk: whatever the store, its locks and the logs change there is changed by one of these.
+"""The operations on the disk: the store, its locks and the logs change the disk only through these.
 
-Each is one step that a loss of power may leave undone, or half done, until `sync`. Tests put another in its place, and so know
-each step in its order; `tests/power/test_one_module.py` sees to it that there is no other way.
+Each is one step, which a loss of power may leave undone or half done until `sync`. Tests replace them to record each step in
+order; `tests/power/test_one_module.py` checks that no other module changes the disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _unsynced: Final[set[Path]] = set()
-"""What was added to or created, and not synced since."""
+"""Files and directories that were created or appended to, and not synced since."""
 
 
 def mkdir(path: Path, *, exist_ok: bool = False) -> None:
@@ -36,7 +36,7 @@ def rmdir(path: Path) -> None:
 
 
 def rmtree(path: Path) -> None:
-    """Remove the directory `path` with all that is in it. Links in it are removed, and their targets are not."""
+    """Remove the directory `path` with everything in it. Links in it are removed, and their targets are not."""
     shutil.rmtree(path)
 
 
@@ -56,12 +56,12 @@ def replace(path: Path, target: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make `content` the content of the file `path`, which is made if it does not exist. Not to be used on what is relied on."""
+    """Write `content` to the file `path`, which is created or overwritten. Not durable: use it only for temporary files."""
     path.write_bytes(content)
 
 
 def write_parts(path: Path, parts: Iterable[memoryview]) -> None:
-    """Write `parts`, one after the other, into the new file `path`, of a directory that gets its name when it is synced."""
+    """Write `parts`, one after the other, into the new file `path`. Not durable: use it only for temporary files."""
     with io.FileIO(path, "x") as file:
         for part in parts:
             _write_all(file.fileno(), part)
@@ -73,14 +73,14 @@ def truncate(path: Path, length: int) -> None:
 
 
 def create(path: Path) -> int:
-    """Make the file `path`, which must not exist, and return a descriptor for `append`."""
+    """Create the file `path`, which must not exist, and return a descriptor for `append`."""
     _unsynced.update((path.absolute(), path.parent.absolute()))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
 def open_end(path: Path) -> int:
-    """Open the file `path` at its end, make it if it does not exist, and return a descriptor for `append`."""
-    # Without waiting for the reader of a pipe that took the file's name.
+    """Open the file `path` at its end, or create it, and return a descriptor for `append`."""
+    # Does not wait for the reader of a pipe that has taken the file's name.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     if not path.exists():
         _unsynced.update((path.absolute(), path.parent.absolute()))
@@ -100,19 +100,19 @@ def _write_all(descriptor: int, content: bytes | memoryview) -> None:
 
 
 def open_lock(path: Path, *, follows_links: bool) -> io.FileIO:
-    """Open the file `path` to lock it; it is made if it does not exist. A pipe is not waited for."""
+    """Open the file `path` to lock it, or create it. Does not wait for the other end of a pipe."""
     guards = os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | (0 if follows_links else getattr(os, "O_NOFOLLOW", 0))
     return io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | guards, 0o666))
 
 
 def overwrite(file: io.FileIO, content: bytes) -> None:
-    """Make `content` the content of a file that `open_lock` has opened."""
+    """Replace the content of a file that `open_lock` has opened."""
     os.ftruncate(file.fileno(), 0)
     os.write(file.fileno(), content)
 
 
 def sync(path: Path) -> None:
-    """Wait until what was written to the file `path`, or what was named in the directory `path`, is on the disk."""
+    """Wait until the content of the file `path`, or the names in the directory `path`, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -121,12 +121,12 @@ def sync(path: Path) -> None:
 
 
 def sync_appended(path: Path | None = None) -> None:
-    """Sync the files that were added to, and the names of those that were created, since they were synced: `path`, or all.
+    """Sync the files that were created or appended to since they were synced, and their names: `path`, or all by default.
 
-    What cannot be synced is named in the log.
+    The log names what cannot be synced.
     """
     named = None if path is None else (path.absolute(), path.parent.absolute())
-    # A copy, made in one step: another thread may add to the set meanwhile.
+    # A copy that is made in one step, because another thread may add to the set meanwhile.
     for one in sorted(one for one in tuple(_unsynced) if named is None or one in named):
         _unsynced.discard(one)  # first, so that what is added meanwhile is synced the next time
         try:
@@ -136,11 +136,11 @@ def sync_appended(path: Path | None = None) -> None:
             logger.warning("%s may lose its last lines if the power is lost: %s", one, error)
 
 
-# What changes nothing that outlives the process.
+# Operations that change nothing that outlives the process.
 
 
 def open_for_reading(path: Path, *, follows_links: bool) -> io.BufferedReader:
-    """Open the file `path`. A pipe is not waited for."""
+    """Open the file `path`. Does not wait for the other end of a pipe."""
     guards = getattr(os, "O_NONBLOCK", 0) | (0 if follows_links else getattr(os, "O_NOFOLLOW", 0))
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | guards))
 
@@ -150,7 +150,7 @@ def send(path: Path, content: bytes) -> None:
 
     Raises `OSError` for a pipe that no process reads, and for a disk.
     """
-    # Without waiting for a pipe's reader, which may never come; and without making the terminal that of this process.
+    # Does not wait for a pipe's reader, which may never come, and does not make a terminal the controlling one.
     descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
     try:
         if stat.S_ISBLK(os.fstat(descriptor).st_mode):
@@ -162,5 +162,5 @@ def send(path: Path, content: bytes) -> None:
 
 
 def scratch(prefix: str) -> tempfile.TemporaryDirectory[str]:
-    """Return a directory of the system's for temporary files, which is removed after the `with`."""
+    """Return a new directory in the system's place for temporary files. The end of its `with` block removes it."""
     return tempfile.TemporaryDirectory(prefix=prefix)

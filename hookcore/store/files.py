@@ -1,4 +1,4 @@
-"""Work on files: replace them whole, move them aside, and read untrusted ones."""
+"""Replace files atomically, move them aside, and read untrusted ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 TEMPORARY: Final = ".writing-"
-"""How the name of everything half-written begins."""
+"""The beginning of the name of everything that is half-written."""
 
 
 @contextlib.contextmanager
 def syncing(paths: Iterable[Path]) -> Iterator[None]:
-    """Sync the files `paths` on another thread while the block runs; all are on the disk when the block has ended."""
+    """Sync the files `paths` on another thread while the block runs. At the end of the block, all are on the disk."""
     errors: list[OSError] = []
 
     def work() -> None:
@@ -54,8 +54,8 @@ def syncing(paths: Iterable[Path]) -> Iterator[None]:
 def make_directory(path: Path) -> None:
     """Make the directory `path`, with its parents, durably, if it does not exist."""
     missing = [above for above in (path, *path.parents) if not above.exists()][::-1]
-    with contextlib.suppress(PermissionError):  # the one above may be unreadable, and then it is not ours
-        # Whoever made the one that exists may have been killed before this.
+    with contextlib.suppress(PermissionError):  # an unreadable parent belongs to another user
+        # A process that made the directory that exists may have been killed before this step.
         disk.sync((missing[0].parent if missing else path).parent)
     for directory in missing:
         disk.mkdir(directory, exist_ok=True)
@@ -65,7 +65,7 @@ def make_directory(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, or the directory with its contents, at `path`, if it exists. A link is removed, and its target is not."""
+    """Remove the file or directory at `path`, if it exists. A link is removed, and its target is not."""
     if path.is_dir() and not path.is_symlink():
         disk.rmtree(path)
     else:
@@ -74,18 +74,19 @@ def remove(path: Path) -> None:
 
 
 def try_to_remove(path: Path) -> None:
-    """Remove what is at `path`, if that can be done."""
-    with contextlib.suppress(OSError, RecursionError):  # the latter if directories are nested too deep
+    """Remove the file or directory at `path`, if possible."""
+    with contextlib.suppress(OSError, RecursionError):  # the latter for directories that are nested too deeply
         remove(path)
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Replace the file `path` by the file that `write` writes. `write` gets a path with the same name in a temporary directory.
 
-    At every moment the file is the old one or the new one, whole. If `path` is a symbolic link, its target is replaced. Makes the
-    file's directory. A pipe, a terminal or another device is not replaced: it gets what was written.
+    At every moment the file is the whole old one or the whole new one. If `path` is a symbolic link, its target is replaced. The
+    file's directory is made if it does not exist. A pipe, a terminal or another device is not replaced: the content is sent to
+    it.
 
-    Raises what `write` raises, and `OSError`; so it does for a pipe that no process reads, and for a disk.
+    Raises what `write` raises, and `OSError`, also for a pipe that no process reads, and for a block device.
     """
     if _is_special(path):
         with disk.scratch(TEMPORARY) as directory:
@@ -108,14 +109,14 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _temporary_name(name: str) -> str:
-    """Return the name of the temporary directory for the file `name`: its own, unless that would be too long."""
+    """Return the name of the temporary directory for the file `name`: a hash of it if the name is too long."""
     if len(os.fsencode(TEMPORARY + name)) <= LONGEST_NAME:
         return TEMPORARY + name
     return TEMPORARY + hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether there is something at `path`, or behind the link there, that is no file to be replaced."""
+    """Return whether `path`, or the target of the link there, exists and is not a file that can be replaced."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -124,7 +125,7 @@ def _is_special(path: Path) -> bool:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         return True
-    # `/dev/stdout` leads to a file that may have no name, or another file's.
+    # `/dev/stdout` leads to a file that may have no name, or whose name another file may have taken.
     resolved = path.resolve()
     return not (resolved.exists() and os.path.samestat(resolved.stat(), status))
 
@@ -144,7 +145,7 @@ def move_aside(root: Path, moves: Mapping[Path, str]) -> Path:
     disk.mkdir(aside)
     targets = dict.fromkeys((aside / name).parent for name in moves.values())
     for directory in targets:
-        make_directory(directory)  # durably, or else what is moved may be nowhere
+        make_directory(directory)  # durably, because what is moved into a directory that is lost is lost too
     for path, name in moves.items():
         disk.rename(path, aside / name)
     for directory in dict.fromkeys([*targets, aside, *(path.parent for path in moves), root]):
@@ -158,14 +159,14 @@ def move_file_aside(path: Path) -> Path:
     while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
     disk.rename(path, aside)
-    disk.sync(path.parent)  # or else a new file of the old name may replace it
+    disk.sync(path.parent)  # otherwise a new file of the old name may replace it after a loss of power
     return aside
 
 
 def contents(directory: Path) -> dict[str, int]:
-    """Return the size in bytes of each file below `directory`, by its path relative to it, with `/` as separator.
+    """Return the size in bytes of each file below `directory`, by its relative path, with `/` as separator.
 
-    Raises `ValueError` for a link or anything else that is not a plain file, and for two names that are one name on some file
+    Raises `ValueError` for a link or anything else that is not a plain file, and for two names that are the same on some file
     systems; `OSError` for a directory that cannot be listed.
     """
     sizes = {}
@@ -188,7 +189,7 @@ def size(path: Path) -> int:
     """Return the number of bytes in all plain files below `path`; 0 if it cannot be listed."""
     if path.is_symlink():
         return 0
-    with contextlib.suppress(OSError, RecursionError):  # the latter if directories are nested too deep
+    with contextlib.suppress(OSError, RecursionError):  # the latter for directories that are nested too deeply
         return sum(status.st_size for _, status in _walk(path) if stat.S_ISREG(status.st_mode))
     return 0
 
@@ -211,9 +212,10 @@ def _walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def read_file(path: Path, at_most: int = 2**30) -> bytes:
-    """Return the content of the plain file `path`, also if that is a link. It is not waited for a pipe, and no device is read.
+    """Return the content of the plain file `path`, or of the target of the link there.
 
-    Raises `OSError` if it is not a plain file, and if it has more than `at_most` bytes.
+    Raises `OSError` if it is not a plain file, without waiting for a pipe or reading a device, and if it has more than `at_most`
+    bytes.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
         raise OSError(errno.EINVAL, "It is not a plain file", str(path))
@@ -234,7 +236,7 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path, at_most: int) -> bytes:
-    """Return the content of the plain file `path`. Raises `ValueError`, before it reads, for more than `at_most` bytes."""
+    """Return the content of the plain file `path`. Raises `ValueError`, before reading, if it has more than `at_most` bytes."""
     with _open(path) as file:
         nbytes = os.fstat(file.fileno()).st_size
         if nbytes > at_most:
@@ -243,7 +245,8 @@ def read(path: Path, at_most: int) -> bytes:
 
 
 def _open(path: Path) -> BufferedReader:
-    # Opening a device can have effects, so it is checked first; the guards cover a file that is exchanged in between.
+    # Checked first, because opening a device can have effects. The flags of `open_for_reading` cover a file that is replaced
+    # then.
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"it holds {path.name}, which is a link or not a plain file")
     return disk.open_for_reading(path, follows_links=False)

@@ -1,6 +1,6 @@
 """Write a file and compute its SHA-256 at the same time, from memory.
 
-A file that is hashed after it was written takes the sum of both; the hash alone takes about as long as the rest.
+The hash takes about as long as everything else, so computing it after the file was written would double the time.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Hashed:
-    """The SHA-256 of a file, in hexadecimal, and which file that is."""
+    """The SHA-256 of a file, in hexadecimal, with the file's inode and size."""
 
     sha256: str
     _file: tuple[int, int]
 
     def is_of(self, path: Path) -> bool:
-        """Return whether the file at `path` is the one that was hashed: the same inode, of the same size."""
+        """Return whether the file at `path` is the one that was hashed: it has the same inode and size."""
         return self._file == _file_at(path)
 
 
 def hashes_in(returned: object) -> dict[str, Hashed]:
-    """Return the hashes by file that a trainee's `write` has returned: none if that is no mapping of them."""
+    """Return the hashes in what a trainee's `write` returned, by file; an empty dict if it is not a mapping of hashes."""
     if not isinstance(returned, Mapping):
         return {}
     return {name: hashed for name, hashed in returned.items() if isinstance(name, str) and isinstance(hashed, Hashed)}
 
 
 def write_hashed(directory: Path, files: Mapping[str, Sequence[memoryview]]) -> dict[str, Hashed]:
-    """Write each of the new `files` into `directory`, sync them, and return their hashes by their names.
+    """Write the new `files` into `directory`, sync them, and return their hashes by name.
 
     A file is given as its parts, which are written one after the other and must not change meanwhile. May run on any thread; each
-    file is hashed on a thread of its own. Raises `OSError`.
+    file is hashed on another thread. Raises `OSError`.
     """
     hashing = [_Hashing(parts) for parts in files.values()]
     try:
         for name, parts in files.items():
             disk.write_parts(directory / name, parts)
-            disk.sync(directory / name)  # while the hashes are computed: a sync later has less to do
+            disk.sync(directory / name)  # while the hashes are computed, so that a later sync has less to do
     finally:
         digests = [one.digest() for one in hashing]
     return {name: Hashed(digest, _file_at(directory / name)) for name, digest in zip(files, digests, strict=True)}

@@ -27,40 +27,40 @@ logger = logging.getLogger("hookcore")
 
 _NAME: Final = ".lock"
 
-# The locks held in this process: a forked child closes them, and who asks for one of them can ask its holder to yield. They are
-# held by their runs, and not by this.
+# The locks held in this process, so that a forked child can close them, and a run that wants one can ask its holder to yield.
+# Weak, because their runs own them.
 _held: Final[weakref.WeakValueDictionary[int, Lock]] = weakref.WeakValueDictionary()
 _acquiring = threading.RLock()
-"""Held until a lock has its holder's name and is in `_held`: another thread that asks meanwhile would find neither."""
+"""Held until a lock has its holder's name and is in `_held`, so that another thread that asks for it finds both."""
 
 
 @attrs.define(eq=False)
 class Lock:
-    """The lock of a directory or a file, which is held until `release`, or until this object or the process is gone."""
+    """The lock of a directory or a file, held until `release`, or until this object or the process ends."""
 
     _path: Path
     _file: io.FileIO | None = None
-    """Not a number: whatever is interrupted, it is closed once at the latest when nothing refers to it."""
+    """An object and not a descriptor, so that it is closed exactly once, at the latest when nothing refers to it."""
     _yields: Callable[[], bool] | None = None
     holder: str = ""
-    """Who holds it, for people; empty for a directory's."""
+    """The holder's name, for messages; empty for the lock of a directory."""
     _removes: bool = attrs.field(default=False, kw_only=True)
-    """Whether its file exists for the lock alone, and is removed with it."""
+    """Whether its file exists only for the lock, and is removed with it."""
     _free: Callable[[], object] = attrs.field(init=False)
-    """Also called if the run was dropped without its end, and at the end of the process."""
+    """Also called if the run is dropped before its end, and at the end of the process."""
 
     def __attrs_post_init__(self) -> None:
         self._free = weakref.finalize(self, _free, self._path, self._file, removes=self._removes)
 
     @property
     def holds(self) -> bool:
-        """Whether it keeps other runs out of what has that name, as far as the file system has locks."""
+        """Whether it keeps other runs from the path, as far as the file system has locks."""
         return self._file is None or (not self._file.closed and _names(self._path, self._file))
 
     def check(self) -> None:
         """Raise `CheckpointError` if the directory was removed, moved or replaced since it was locked.
 
-        Another run may have locked what has its name now, so nothing may be written there.
+        Another run may have locked the directory that has the name now, so nothing may be written there.
         """
         if not self.holds:
             raise CheckpointError(
@@ -69,27 +69,27 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Let other runs in. Does nothing a second time. A directory's lock file is removed, unless another has replaced it."""
+        """Free the lock; a second call does nothing. A directory's lock file is removed, unless another has replaced it."""
         self._free()
 
     def __reduce__(self) -> tuple[type[Lock], tuple[Path]]:
-        """Make of a copy a lock that holds nothing."""
+        """Make a copy that holds nothing."""
         return Lock, (self._path,)
 
     def close(self) -> None:
-        """Hold the lock no longer, and leave its file: another process holds it."""
+        """Stop holding the lock, and leave its file, because another process holds it."""
         if self._file is not None:
             self._file.close()
 
     def names(self, file: io.FileIO) -> bool:
-        """Return whether the locked file is open as `file` too."""
+        """Return whether `file` is the locked file, opened again."""
         try:
             return self._file is not None and os.path.sameopenfile(self._file.fileno(), file.fileno())
         except ValueError:  # released meanwhile, on another thread
             return False
 
     def is_yielded(self) -> bool:
-        """Return whether the holder gives the lock up, which is free then."""
+        """Return whether the holder gives up the lock, and free it if so."""
         if self._yields is None or not self._yields():
             return False
         self.release()
@@ -99,10 +99,10 @@ class Lock:
 def lock(root: Path, yields: Callable[[], bool] | None = None) -> Lock:
     """Lock the directory `root`, which is made if it does not exist, and return the lock.
 
-    `yields` is called if another run of this process asks for the lock. It returns whether the holder's run is over, after
-    waiting for what is still being written; it must not refer to the lock. A lock that nothing refers to is free, and so is that
-    of a process that died, however it died. If the platform or the file system has no locks, the directory is not locked, and
-    the log notes that at level DEBUG.
+    `yields` is called if another run of this process asks for the lock. It waits for what is still being written, and returns
+    whether the holder's run is over; it must not refer to the lock. A lock is freed when nothing refers to it, and when its
+    process dies, however it dies. If the platform or the file system has no locks, the directory is not locked, and the log has a
+    line at level DEBUG.
 
     Raises `CheckpointError` if the lock is held, with the id of the process that holds it, or if `root` cannot be written to.
     """
@@ -138,11 +138,12 @@ def _refuse_directory(path: Path, file: io.FileIO, mine: Lock | None) -> NoRetur
 def lock_file(path: Path, holder: str, yields: Callable[[], bool] | None = None, *, written: Path | None = None) -> Lock:
     """Lock the file `path`, which is made if it does not exist, for `holder`, a plugin's name, and return the lock.
 
-    The file itself is locked, and no other is made. `yields` is that of `lock`, and the lock is free likewise. If `written`,
-    another file, will replace it, that is locked, before it gets the name `path`. A pipe or a device is not locked.
+    The file itself is locked, without a lock file beside it. `yields` is that of `lock`, and the lock is freed in the same cases.
+    If another file, `written`, will replace `path`, that file is locked before it gets the name. A pipe or a device is not
+    locked.
 
-    Raises `HookcoreError` if the lock is held, with the holder if it is of this process, or else the process if that can be found
-    out; `OSError` if the file cannot be opened.
+    Raises `HookcoreError` if the lock is held; the error names the holder in this process, or the other process if it is known.
+    Raises `OSError` if the file cannot be opened.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -162,9 +163,9 @@ def lock_file(path: Path, holder: str, yields: Callable[[], bool] | None = None,
 
 
 def is_locked(path: Path) -> bool | None:
-    """Return whether a run holds the lock of the file `path`, of this process or another; None if that cannot be found out.
+    """Return whether a run of this or another process holds the lock of the file `path`; None if that is unknown.
 
-    Whoever asks holds no lock that a run would meet, unless the system does not list its locks.
+    If the system does not list its locks, the file is locked for a moment, which could refuse a run that asks then.
     """
     try:
         import fcntl
@@ -195,9 +196,10 @@ def _acquire(
     *,
     follows_links: bool = False,
 ) -> Lock | None:
-    """Return what `hold` makes of the file `path`, open and locked; None if there are no locks.
+    """Open and lock the file `path`, and return `hold(file)`; None if there are no locks.
 
-    If it is locked or no plain file, `refuse` is called with the open file, and the lock if it is of this process.
+    If the file is locked or is not a plain file, `refuse` is called with the open file, and with its lock if this process holds
+    it.
     """
     try:
         import fcntl
@@ -215,25 +217,25 @@ def _acquire(
                 except BlockingIOError:
                     is_here = _holder(file) is not None
                     if is_here:
-                        gc.collect()  # a run that was dropped without its end is in a cycle
+                        gc.collect()  # frees a run that was dropped before its end, because that is in a reference cycle
                     mine = _holder(file)
                 except OSError as error:
                     logger.debug("%s is not locked: %s", path, error)
                     return None
                 else:
                     if not _names(path, file):
-                        continue  # its holder removed the file after it was opened here: try again with the new one
+                        continue  # the holder removed the file after it was opened here: try again with the new one
                     lock = hold(file)
                     _held[id(lock)] = lock
                     closing.pop_all()
                     return lock
-            # No other thread waits for what this holder still writes.
+            # After `_acquiring` was released, so that other threads do not wait for what this holder still writes.
             if not is_here or (mine is not None and not mine.is_yielded()):
                 refuse(file, mine)
 
 
 def _process_that_locks(file: io.FileIO) -> str | None:
-    """Return the process that has locked `file`, for people; None if no lock is listed. Linux lists most of them."""
+    """Return the process that has locked `file`, for messages; None if no lock is listed. Linux lists most locks."""
     status = os.fstat(file.fileno())
     mark = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with contextlib.suppress(OSError):
@@ -245,7 +247,7 @@ def _process_that_locks(file: io.FileIO) -> str | None:
 
 
 def _holder(file: io.FileIO) -> Lock | None:
-    """Return the lock of this process whose file is open as `file` too, if any."""
+    """Return the lock of this process whose file is `file`, or None."""
     found = (reference() for reference in _held.valuerefs())
     return next((lock for lock in found if lock is not None and lock.names(file)), None)
 
@@ -259,7 +261,7 @@ def _names(path: Path, file: io.FileIO) -> bool:
 
 
 def _free(path: Path, file: io.FileIO | None, *, removes: bool) -> None:
-    """Free the lock that is open as `file`; first remove the lock file if it `removes` it, unless another has replaced it."""
+    """Free the lock whose open file is `file`. If `removes`, first remove its file at `path`, unless another has replaced it."""
     if file is not None and not file.closed:
         if removes and _names(path, file):
             with contextlib.suppress(OSError):
@@ -269,7 +271,7 @@ def _free(path: Path, file: io.FileIO | None, *, removes: bool) -> None:
 
 def _close_in_child() -> None:
     """Close the parent's locks in a forked child: they must be free when the parent dies, even if the child lives longer."""
-    global _acquiring  # noqa: PLW0603 - another thread of the parent may have held it
+    global _acquiring  # noqa: PLW0603 - a thread of the parent may have held it
     _acquiring = threading.RLock()
     for reference in _held.valuerefs():
         held = reference()

@@ -1,6 +1,6 @@
 """One checkpoint on disk: its manifest, and whether its files are those that the manifest lists.
 
-What is read here may be damaged or hostile. It is refused with a `CheckpointError`; nothing outside the checkpoint's directory is
+The files may be damaged or hostile. Then they are refused with a `CheckpointError`; nothing outside the checkpoint's directory is
 read, no read waits for another process, and nothing is unpickled.
 """
 
@@ -52,7 +52,7 @@ def seal(checkpoint: SavedCheckpoint, directory: Path, record: str, hashed: Mapp
 
 
 def read_unverified(path: Path) -> SavedCheckpoint:
-    """Return the checkpoint that the manifest in `path` describes, without a look at its files.
+    """Return the checkpoint that the manifest in `path` describes, without reading its files.
 
     Raises `CheckpointError` if the manifest cannot be read.
     """
@@ -63,7 +63,7 @@ def read_unverified(path: Path) -> SavedCheckpoint:
 def verify(path: Path, *, contents: bool = True) -> SavedCheckpoint:
     """Return the checkpoint in `path`, after comparing every file with the manifest. Raises `CheckpointError` if one differs.
 
-    Reads every file. Without `contents` it reads the manifest only, and compares the names and sizes of the files.
+    Reads every file. Without `contents`, it reads only the manifest, and compares only the names and sizes of the files.
     """
     path = local_path(path)
     with checkpoint_errors(path):

@@ -1,4 +1,4 @@
-"""Which checkpoints to keep, and why."""
+"""Decide which checkpoints to keep, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ranked(Protocol):
-    """A checkpoint as far as a retention looks at it."""
+    """What a retention reads of a checkpoint."""
 
     @property
     def path(self) -> Path:
@@ -69,7 +69,7 @@ class Retention:
     every: int | None = attrs.field(default=None, validator=integer(at_least=1, optional=True))
 
     def reasons(self, checkpoints: Iterable[Ranked]) -> dict[Path, tuple[str, ...]]:
-        """Return why each of `checkpoints` is kept, by its path, oldest first, without those that are not kept."""
+        """Return the reasons to keep each of `checkpoints`, by path, oldest first; those that are not kept are left out."""
         by_step = sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
         found: dict[Path, list[str]] = {checkpoint.path: [] for checkpoint in by_step}
         for checkpoint in by_step[-1:]:

@@ -1,4 +1,4 @@
-"""A checkpoint on disk as a value: its path, its step, what ranks it, and how to read its record."""
+"""A checkpoint on disk as a value: its path, its step, its metric, and its record."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from hookcore.trainee import Mode
 
 MANIFEST: Final = "manifest.json"
+"""The file of a checkpoint that lists the size and SHA-256 of every other one."""
 RECORD: Final = "run.json"
+"""The file of a checkpoint that holds the record of the run."""
 MAX_RECORD_BYTES: Final = 2**30
 NAME: Final = re.compile(r"step-(\d{8,})(?:\+([1-9]\d*))?", re.ASCII)
 """The name of a checkpoint's directory."""
-# LookupError and its like are for JSON that has another shape than a checkpoint's.
+# LookupError and the like are raised for JSON that does not have the structure of a checkpoint's.
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -39,7 +41,7 @@ def _number(instance: object, attribute: object, value: Any) -> None:
 
 @attrs.frozen
 class SavedCheckpoint:
-    """A checkpoint on disk, as its manifest describes it. `epoch` counts from zero; `step` is the optimizer updates before it."""
+    """A checkpoint on disk, as its manifest describes it. `epoch` counts from zero; `step` counts optimizer updates."""
 
     path: Path
     epoch: int = attrs.field(validator=[integer(at_least=0), attrs.validators.le(sys.maxsize)])
@@ -47,17 +49,17 @@ class SavedCheckpoint:
     metric: str | None = attrs.field(default=None, validator=text(optional=True))
     """The metric that ranks it, or None."""
     value: float | None = attrs.field(default=None, validator=attrs.validators.optional(_number))
-    """The metric's value, or None if there was no value to observe."""
+    """The metric's value, or None if it had no value."""
     mode: Mode | None = attrs.field(default=None, validator=attrs.validators.in_(("min", "max", None)))
     """The direction in which the metric gets better, or None."""
     retention: Retention | None = None
     """The retention of its directory when it was written, or None."""
     accumulated: int = attrs.field(default=0, validator=[integer(at_least=0), attrs.validators.le(sys.maxsize)])
-    """The batches trained since its step's update, whose gradients wait for the next one."""
+    """The number of batches since the latest update, whose gradients wait for the next one."""
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where it is in its run: a greater one is later, and no two have the same."""
+        """Its place in the run: a later checkpoint has a greater one, and no two are equal."""
         return self.step, self.accumulated
 
     def record_text(self) -> str:
@@ -81,7 +83,7 @@ def name_of(step: int, accumulated: int = 0) -> str:
 
 @contextlib.contextmanager
 def checkpoint_errors(path: Path, what: str = "cannot be read") -> Iterator[None]:
-    """Raise a `CheckpointError` about the checkpoint at `path` for any error in reading it."""
+    """Turn any error in reading the checkpoint at `path` into a `CheckpointError`."""
     try:
         yield
     except CheckpointError:
@@ -91,6 +93,6 @@ def checkpoint_errors(path: Path, what: str = "cannot be read") -> Iterator[None
 
 
 def refuse(path: Path, problem: str, cause: BaseException | None = None) -> NoReturn:
-    """Raise a `CheckpointError`: the checkpoint at `path`, then `problem`, which is the rest of the sentence."""
-    # The problem may quote text of an attacker, meant for the terminal.
+    """Raise a `CheckpointError` whose sentence begins with the checkpoint at `path` and ends with `problem`."""
+    # The problem may quote an attacker's text, which could control the terminal.
     raise CheckpointError(f"The checkpoint {path} {printable(problem)}.") from cause

@@ -1,4 +1,4 @@
-"""Tools for tests of plugins and adapters: test doubles, events as values, and a check of a plugin's contract.
+"""Tools for tests of plugins and adapters: test doubles, events as values, and checks of the contracts of both.
 
 Names that need Hypothesis are imported on first use: install `hookcore[testing]` for them.
 """
@@ -23,14 +23,16 @@ from hookcore.testing.adapters import (
     check_adapter,
     digest_of,
 )
+from hookcore.testing.contract import Clause
 from hookcore.testing.doubles import RecordingPlugin, ScriptedTrainee
 from hookcore.testing.events import Event, check_events
 from hookcore.testing.faults import Faults
 from hookcore.testing.playing import Stop, play
 
 if typing.TYPE_CHECKING:
-    from hookcore.testing.conformance import Clause, check_plugin, plugin_machine
-    from hookcore.testing.strategies import event_sequences, illegal_event_sequences, metric_series
+    from hookcore.testing.conformance import check_plugin, plugin_machine
+    from hookcore.testing.sequences import event_sequences, illegal_event_sequences
+    from hookcore.testing.series import metric_series
 
 __all__ = [
     "SEED",
@@ -61,11 +63,10 @@ __all__ = [
 ]
 
 _NEEDS_HYPOTHESIS = {
-    "Clause": "conformance",
     "check_plugin": "conformance",
-    "event_sequences": "strategies",
-    "illegal_event_sequences": "strategies",
-    "metric_series": "strategies",
+    "event_sequences": "sequences",
+    "illegal_event_sequences": "sequences",
+    "metric_series": "series",
     "plugin_machine": "conformance",
 }
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class WatchedTrainee:
     """A trainee that records the capabilities that a plugin uses and does not list in its `needs`.
 
-    A plugin that first asks `reason_lacking` need not list the capability. Neither need one that only reads the learning rate and
-    handles the `AttributeError` of a trainee without one.
+    A plugin that calls `reason_lacking` first need not list the capability. A plugin that only reads the learning rate, and
+    handles the `AttributeError` of a trainee without one, need not list that.
     """
 
     inner: ScriptedTrainee
@@ -82,19 +82,19 @@ class WatchedTrainee:
 
 @attrs.define(eq=False)
 class WatchingHost(NoHost):
-    """A loop that forgets what the trainee was used for when a run was restored: the plugin did not use it."""
+    """A host that clears the trainee's record when a run is restored: then the driver used the trainee, not the plugin."""
 
     trainee: WatchedTrainee = attrs.field(kw_only=True)
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Forget it."""
+        """Clear the trainee's record."""
         del state, position
         self.trainee.undeclared.clear()
 
 
 @attrs.define(eq=False)
 class Subject:
-    """One instance of the plugin, in an engine and with a trainee of its own."""
+    """One instance of the plugin, with its own engine and trainee."""
 
     plugin: Any
     engine: Engine
@@ -103,37 +103,52 @@ class Subject:
     own_decisions: int = 0
     """The number of its decisions before the comparison began."""
     others_decisions: int = 0
-    """The number of decisions at that time of the subject that it is compared with."""
+    """The number of decisions that the subject it is compared with had made at that time."""
 
     @property
     def run(self) -> Run:
         return self.player.run
 
-    def decided(self, since: int) -> dict[str, Any]:
-        """Return what it has done to the run, as comparable values. Leaves out the path of a checkpoint, which differs."""
+    def decided(self, since: int) -> dict[str, str]:
+        """Return what it has done to the run, as comparable texts, without its first `since` decisions.
+
+        The path of a checkpoint always differs, so it is left out.
+        """
+        decisions = [
+            f"{one.plugin}: {one.kind} (epoch={one.epoch}, step={one.step}, value={_number(one.value)})"
+            + ("" if one.kind == "checkpoint" else f": {one.message!r}")
+            for one in self.run.decisions[since:]
+        ]
+        votes = [
+            f"{vote.plugin} (epoch={vote.epoch}, step={vote.step}, metric={vote.metric!r}, value={_number(vote.value)}, "
+            f"best={_number(vote.best)}): {vote.message!r}"
+            for vote in self.run.stop_reasons
+        ]
         return {
-            "decisions": [
-                (
-                    decision.plugin,
-                    decision.kind,
-                    decision.epoch,
-                    decision.step,
-                    _number(decision.value),
-                    "" if decision.kind == "checkpoint" else decision.message,
-                )
-                for decision in self.run.decisions[since:]
-            ],
-            "votes to stop": [
-                (vote.plugin, vote.message, vote.epoch, vote.step, vote.metric, _number(vote.value), _number(vote.best))
-                for vote in self.run.stop_reasons
-            ],
+            "decisions": "; ".join(decisions) or "none",
+            "votes to stop": "; ".join(votes) or "none",
             "history": repr(self.run.history.state_dict()),  # with what it has logged
             "learning rate": _number(self.trainee.inner.learning_rate),
             "weights": repr(self.trainee.inner.weights),
-            "errors": [(failure.hook, type(failure.error).__name__) for failure in self.run.failures],
+            "errors": "; ".join(f"{type(one.error).__name__} in {one.hook}" for one in self.run.failures) or "none",
         }
 
 
+def unsaved(plugin: Any, new: Any) -> list[str]:
+    """Return the names of the attributes of `plugin` that differ from those of `new` and that its state does not have."""
+    state = plugin.state_dict() if hasattr(plugin, "state_dict") else {}
+    saved = {name: repr(value) for name, value in state.items()} if isinstance(state, dict) else {}
+    names = [field.name for field in attrs.fields(type(plugin))] if attrs.has(type(plugin)) else []
+    found = []
+    for name in dict.fromkeys([*names, *getattr(plugin, "__dict__", {})]):
+        value, key = getattr(plugin, name), name.lstrip("_")
+        is_changed = type(value).__module__ == "builtins" and repr(value) != repr(getattr(new, name, None))
+        is_saved = key in saved and (isinstance(value, list | set | dict | tuple) or saved[key] == repr(value))  # in some form
+        if is_changed and not is_saved:
+            found.append(name)
+    return found
+
+
 def _number(value: Any) -> str:
-    """Return a text that is equal for equal numbers, NaN included."""
+    """Return a text that is the same for equal numbers, NaN included."""
     return "None" if value is None else repr(float(value))

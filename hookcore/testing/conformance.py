@@ -1,33 +1,21 @@
-"""The contract of every plugin, as a state machine that looks for a sequence of events that breaks it."""
+"""`check_plugin`: a search for a sequence of events under which a plugin breaks its contract."""
 
 from __future__ import annotations
 
-import enum
-import inspect
-import json
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import hypothesis
-from hypothesis import strategies as st
 from hypothesis.errors import Flaky
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import run_state_machine_as_test
 
-from hookcore import Engine, HookcoreError, ParameterError, state
-from hookcore.testing._subject import Subject, WatchedTrainee, WatchingHost
-from hookcore.testing.doubles import ScriptedTrainee
-from hookcore.testing.events import Event
-from hookcore.testing.playing import NEIGHBOUR, Player, obeying
-from hookcore.testing.strategies import Epochs, between
-from hookcore.text import format_count
-from hookcore.trainee import Capability
+from hookcore import ParameterError
+from hookcore.testing.contract import BreachError, Clause, Contract
+from hookcore.testing.machine import machine_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from hookcore import Capture
-    from hookcore.testing.playing import Stop
-
+    from hypothesis.stateful import RuleBasedStateMachine
 
 SETTINGS: Final = hypothesis.settings(
     derandomize=True,
@@ -41,27 +29,6 @@ SETTINGS: Final = hypothesis.settings(
 """The settings of `check_plugin`: the same examples every time, in a few seconds."""
 
 
-class Clause(enum.StrEnum):
-    """The clauses of the contract."""
-
-    REGISTRATION = "it can be registered, and each one made is new"
-    NO_EXCEPTION = "no legal sequence of events makes it raise"
-    JSON_STATE = "its state is JSON"
-    ROUND_TRIP = "a new one that loads its state has that state"
-    VOTES = "a vote to stop has a message and its own name"
-    DETERMINISM = "the same events lead to the same decisions"
-    RESUME = "saved and resumed, it decides as if it had never been cut"
-    FRESH_STATE = "it begins each run like a new one"
-    PARAMETERS = "a run leaves its parameters as they were"
-    NEEDS = "it uses of the trainee only what its needs list"
-
-
-class BreachError(AssertionError):
-    """A breach of the contract, with the sequence of events that led to it, one on each line; none if it needs no run."""
-
-    sequence: tuple[str, ...] = ()
-
-
 def check_plugin(
     factory: Callable[[], Any],
     *,
@@ -73,18 +40,18 @@ def check_plugin(
 ) -> None:
     """Look for a legal sequence of events under which the plugin that `factory` makes breaks its contract.
 
-    * `factory`: returns a new plugin at each call, with the same parameters. A plugin that writes files gets a directory of its
-      own each time.
-    * `metrics`: the metrics of each observation. Batches and evaluations have those that do not begin with `val_`. The values
-      are those of `metric_series(**series)`, by default with NaN and infinities. In some runs there are observations by steps:
-      then those that begin with `val_` are missing at the end of an epoch that is observed without an evaluation.
+    * `factory`: returns a new plugin at each call, with the same parameters. If the plugin writes files, give each a new
+      directory.
+    * `metrics`: the names of the metrics in each observation. Batches and evaluations have those that do not begin with `val_`.
+      `metric_series(**series)` makes the values, by default with NaN and infinities. Some runs have observations by steps: if
+      such an epoch ends without a new evaluation, the observation at its end lacks the metrics that begin with `val_`.
     * `raises`: errors that the plugin is documented to raise, such as `MetricError` for a missing metric; none by default.
     * `tick`: is called before each event, to advance a clock that all plugins made by `factory` read.
     * `settings`: Hypothesis's settings. By default the examples are the same every time and take a few seconds.
 
-    Raises `AssertionError`, which names the plugin and the `Clause`. It ends with the shortest sequence of events that was found.
+    Raises `AssertionError`, which names the plugin and the `Clause`, and ends with the shortest sequence of events found.
     """
-    __tracebackhide__ = True  # pytest shows the test, and not how Hypothesis came here
+    __tracebackhide__ = True  # pytest then shows the test, and not the calls of Hypothesis
     contract = _contract(factory, metrics, raises, tick, series)
     try:
         _search(contract, settings or SETTINGS)
@@ -97,17 +64,17 @@ def check_plugin(
         raise AssertionError(text) from breach.__cause__
 
 
-def _search(contract: _Contract, settings: hypothesis.settings) -> None:
+def _search(contract: Contract, settings: hypothesis.settings) -> None:
     contract.check_registration()
-    # One breach is enough, and is raised as itself, not within a group.
+    # One breach is enough; it is raised by itself, not in an exception group.
     thorough = hypothesis.settings(settings, report_multiple_bugs=False)
-    # Short sequences first: a breach that one of them shows is cut down sooner.
+    # Short sequences first: if one of them shows a breach, Hypothesis has less to shrink.
     short = hypothesis.settings(thorough, stateful_step_count=1, max_examples=2 * thorough.max_examples)
     try:
-        run_state_machine_as_test(_machine(contract), settings=short)
-        run_state_machine_as_test(_machine(contract), settings=thorough)
+        run_state_machine_as_test(machine_of(contract), settings=short)
+        run_state_machine_as_test(machine_of(contract), settings=thorough)
     except Flaky as error:
-        contract.breach(Clause.DETERMINISM, f"a sequence of events did not have the same effect again: {error}", error)
+        contract.breach(Clause.DETERMINISM, f"the same events had another effect the second time: {error}", error)
 
 
 def plugin_machine(
@@ -118,14 +85,14 @@ def plugin_machine(
     tick: Callable[[], object] | None = None,
     **series: Any,
 ) -> type[RuleBasedStateMachine]:
-    """Return the state machine behind `check_plugin`, which takes the same arguments.
+    """Return the state machine behind `check_plugin`; the arguments are the same, without `settings`.
 
     Use it for settings of your own: `TestMine = plugin_machine(Mine).TestCase`. Raises `AssertionError` if the plugin cannot be
     registered.
     """
     contract = _contract(factory, metrics, raises, tick, series)
     contract.check_registration()
-    return _machine(contract)
+    return machine_of(contract)
 
 
 def _contract(
@@ -134,348 +101,11 @@ def _contract(
     raises: tuple[type[Exception], ...],
     tick: Callable[[], object] | None,
     series: Mapping[str, Any],
-) -> _Contract:
+) -> Contract:
     given: Any = factory
     if not callable(given):
         raise ParameterError(
             f"check_plugin needs a function that makes a new plugin at each call, got {given!r}. "
             f"Write check_plugin(lambda: {type(given).__name__}(...))."
         )
-    return _Contract(factory, tuple(metrics), raises, tick, {"nan": True, "infinity": True, **series})
-
-
-@attrs.frozen
-class _Contract:
-    """The plugin to check, the options, and the checks that need no run."""
-
-    factory: Callable[[], Any]
-    metrics: tuple[str, ...]
-    raises: tuple[type[Exception], ...]
-    tick: Callable[[], object] | None
-    series: Mapping[str, Any]
-
-    def breach(self, clause: Clause, detail: str, cause: BaseException | None = None) -> NoReturn:
-        """Raise the error that names the plugin and the clause."""
-        raise BreachError(f"{self._name()} breaks its contract: {clause}. {detail}") from cause
-
-    def _name(self) -> str:
-        plugin = self.factory()
-        try:
-            name = Engine([plugin], autoload=False).names[0]
-        except HookcoreError:
-            return type(plugin).__name__
-        return f"{type(plugin).__name__} ({name!r})"
-
-    def check_registration(self) -> None:
-        """Check that the engine takes the plugin, and that `factory` returns a new one each time."""
-        plugin = self.factory()
-        if plugin is self.factory():
-            self.breach(Clause.REGISTRATION, "The factory returned the same object twice.")
-        if hasattr(plugin, "state_dict"):
-            self._state_text(plugin)  # before the engine checks it too, so that the breach is of JSON_STATE
-        try:
-            Engine([plugin], autoload=False)
-        except HookcoreError as error:
-            self.breach(Clause.REGISTRATION, str(error), error)
-        self.check_state(plugin)
-
-    def check_state(self, plugin: Any) -> None:
-        """Check that the state is JSON, and that a new plugin that loads it has it."""
-        if not hasattr(plugin, "state_dict"):
-            return
-        saved = self._state_text(plugin)
-        loaded = self.factory()
-        try:
-            loaded.load_state_dict(state.loads(saved))
-        except Exception as error:  # noqa: BLE001 - whatever the plugin raises is the breach
-            self.breach(Clause.ROUND_TRIP, f"load_state_dict raised {error!r} for {saved}.", error)
-        again = self._state_text(loaded)
-        if saved != again:
-            self.breach(Clause.ROUND_TRIP, f"{saved} was saved and loaded; then it was {again}.")
-
-    def _state_text(self, plugin: Any) -> str:
-        try:
-            value = plugin.state_dict()
-        except Exception as error:  # noqa: BLE001 - whatever the plugin raises is the breach
-            self.breach(Clause.NO_EXCEPTION, f"state_dict raised {error!r}.", error)
-        try:
-            return json.dumps(json.loads(state.dumps(value)), sort_keys=True)
-        except (TypeError, ValueError, RecursionError) as error:
-            self.breach(Clause.JSON_STATE, f"{value!r}: {error}", error)
-
-
-def _parameters(plugin: Any) -> dict[str, Any]:
-    """Return a plugin's parameters by name: the `repr` of a built-in value, else the object itself."""
-    if attrs.has(type(plugin)):
-        names = [attribute.name for attribute in attrs.fields(type(plugin)) if attribute.init]
-    else:
-        names = [name for name in inspect.signature(type(plugin)).parameters if hasattr(plugin, name)]
-    values = {name: getattr(plugin, name) for name in names}
-    return {name: repr(value) if type(value).__module__ == "builtins" else value for name, value in values.items()}
-
-
-def _machine(contract: _Contract) -> type[_PluginMachine]:
-    name = f"{type(contract.factory()).__name__}Machine"
-    return type(name, (_PluginMachine,), {"contract": contract, "__doc__": _PluginMachine.__doc__})
-
-
-@attrs.frozen
-class _RunChoice:
-    """The form of a run. With `lacking`, its trainee has only what the plugin needs; `before` comes before the run."""
-
-    before: str
-    first: int
-    epochs: int | None
-    at_once: int
-    batches: int | None
-    by_steps: bool
-    same_engine: bool
-    lacking: bool
-
-
-_BETWEEN: Final = st.sampled_from(["", "", "", "evaluate", "predict"])
-_RUNS: Final = st.builds(
-    _RunChoice,
-    before=_BETWEEN,
-    first=st.sampled_from([0, 0, 2]),
-    epochs=st.sampled_from([None, None, 12, 3, 0]),
-    at_once=st.sampled_from([1, 1, 2]),
-    batches=st.sampled_from([None, None, 1, 2]),
-    by_steps=st.booleans(),
-    same_engine=st.booleans(),
-    lacking=st.booleans(),
-)
-
-
-class _PluginMachine(RuleBasedStateMachine):
-    """Drives several instances of a plugin through the same events; their decisions must be equal.
-
-    `used` is one object for all runs. `new` and `twin` are made for each run. `resumed` is made at the end of a batch or epoch,
-    after its observation, from the state of one of the others.
-    """
-
-    contract: ClassVar[_Contract]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = self.contract.factory()
-        self.parameters = _parameters(self.used)
-        self.engine: Engine | None = None
-        self.subjects: dict[str, Subject] = {}
-        self.runs = 0
-        self.epoch = 0
-        self.epochs: int | None = None
-        self.kind = Epochs(self.contract.metrics)
-        self.lacking = False
-        self.told: list[str] = []
-        """What happened so far, for whoever reads of a breach."""
-
-    def running(self) -> bool:
-        """Return whether a run is open."""
-        return bool(self.subjects)
-
-    def stopping(self) -> bool:
-        """Return whether there was a vote to stop."""
-        return self.subjects["used"].player.driver.stopping
-
-    def teardown(self) -> None:
-        """End an open run, so that a plugin releases its files and signal handlers."""
-        self._abort(*self.subjects)
-
-    # One rule only: of several, Hypothesis leaves some out of each example, and an example without epochs shows little.
-    @rule(
-        data=st.data(),
-        before=_BETWEEN,
-        count=st.integers(0, 6),
-        cuts=st.lists(st.sampled_from([False, False, True]), min_size=12, max_size=12),
-        stop=st.sampled_from(["batch", "epoch"]),
-    )
-    def train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
-        """Train some epochs, cut at some ends of batches and epochs, and perhaps end the run; begin a run if none is open."""
-        try:
-            self._train(data, before, count, cuts, stop)
-        except BreachError as breach:
-            breach.sequence = tuple(self.told)
-            raise
-
-    def _train(self, data: st.DataObject, before: str, count: int, cuts: list[bool], stop: Stop) -> None:
-        if not self.running() and not self._begin(data.draw(_RUNS)):
-            return
-        if self.epochs is not None:
-            count = min(count, self.epochs - self.epoch)
-        if self.stopping():
-            count = 0
-        endings = ["end", "exception"] + (["open"] * 5 + ["left"] if count else [])
-        cut = iter(cuts)
-        events = data.draw(self.kind.events(self.epoch, count, endings, self._between(before)))
-        for event, fresh in obeying(events, self.stopping, stop):
-            self._send_one(event, fresh)
-            if not self.running():
-                return
-            if event.hook == "on_epoch_end":
-                self.epoch = event.arguments[0] + 1
-            is_whole = event.hook in {"on_batch_end", "on_epoch_end", "on_metrics"} and fresh is None
-            if is_whole and next(cut, False) and not self.stopping():
-                self._cut(event)
-
-    def _begin(self, run: _RunChoice) -> bool:
-        self.epoch, self.epochs = run.first, None if run.epochs is None else run.first + run.epochs
-        self.kind = Epochs(
-            self.contract.metrics,
-            at_once=run.at_once,
-            batches=run.batches,
-            by_steps=run.by_steps,
-            series=self.contract.series,
-        )
-        self.lacking = run.lacking
-        if run.before:
-            self._open()
-            if self._send(*self._between(run.before)):
-                self._close()
-        if not run.same_engine:
-            self.engine = None
-        self._open()
-        self.told += [f"-- {line}" for line in self._about(run)]
-        return self._send(Event("on_train_begin"))
-
-    def _about(self, run: _RunChoice) -> Iterator[str]:
-        """Yield what is special of a run, in words."""
-        if self.runs:
-            yield f"another run, in {'the same' if run.same_engine else 'a new'} engine"
-        if self.epochs is not None:
-            yield f"a run of {format_count(self.epochs - self.epoch, 'epoch')}"
-        if run.at_once > 1:
-            yield f"{run.at_once} batches at a time"
-        if run.lacking:
-            yield "the trainee can do only what the plugin needs"
-
-    def _between(self, what: str) -> list[Event]:
-        return between(what, self.epoch, lambda: dict.fromkeys(self.kind.trained, 1.0))
-
-    def _open(self) -> None:
-        self.subjects = {
-            "used": self._subject(self.used, self.engine),
-            "new": self._subject(self.contract.factory()),
-            "twin": self._subject(self.contract.factory()),
-        }
-        self.engine = self.subjects["used"].engine
-
-    def _subject(self, plugin: Any, engine: Engine | None = None, saved: Capture | None = None) -> Subject:
-        engine = engine or Engine([plugin], autoload=False)
-        unneeded = set(get_args(Capability)).difference(getattr(plugin, "needs", ())) if self.lacking else ()
-        trainee = WatchedTrainee(ScriptedTrainee(cannot=dict.fromkeys(unneeded, "this one was made without")), plugin)
-        player = Player.of(
-            engine,
-            trainee,
-            saved,
-            first=self.epoch,
-            epochs=self.epochs,
-            steps_per_epoch=None if self.kind.batches is None else self.kind.batches * self.kind.at_once,
-            validation_freq=None if self.kind.by_steps else 1,  # a vote may come before the first of them
-            host=WatchingHost(trainee=trainee),
-        )
-        return Subject(plugin, engine, player, trainee)
-
-    def _send(self, *events: Event) -> bool:
-        """Deliver events to every instance, and compare the instances after each. Return whether the run is still open."""
-        for event in events:
-            self._send_one(event)
-            if not self.running():
-                return False
-        return True
-
-    def _send_one(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
-        self.told.append(str(event))
-        if self.contract.tick is not None:
-            self.contract.tick()
-        errors = [self._deliver(subject, event, fresh) for subject in self.subjects.values()]
-        error = next((error for error in errors if error is not None), None)
-        if error is not None:  # an actor's error that it is documented to raise: it ends the run
-            for subject in self.subjects.values():
-                subject.player.driver.end(error)
-        self._compare(event, failed=error is not None or event.hook == "on_exception")
-        if event.hook in {"on_batch_end", "on_epoch_end", "on_metrics", "on_exception"}:
-            self.contract.check_state(self.used)
-        if error is not None or event.hook in {"on_exception", "on_train_end"}:
-            self._close()
-
-    def _deliver(self, subject: Subject, event: Event, fresh: Mapping[str, Any] | None = None) -> Exception | None:
-        """Deliver an event to one instance; return the error, if it raises one that it may raise."""
-        if event.hook == "on_batch_end":
-            subject.trainee.inner.weights = [weight + 1 for weight in subject.trainee.inner.weights]
-        failed = len(subject.run.failures)
-        error: BaseException | None = None
-        try:
-            subject.player.deliver(event, fresh)
-        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever the plugin raises is looked at here
-            error = raised
-        # An observer's errors, and errors during on_exception, are not raised by the engine; they are in run.failures.
-        errors = [*([] if error is None else [error]), *(failure.error for failure in subject.run.failures[failed:])]
-        used = subject.trainee.undeclared + ["learning_rate" for error in errors if error in subject.trainee.refusals]
-        if used:
-            self.contract.breach(Clause.NEEDS, f"At {event} it used the trainee's {used[0]}, and its needs do not list it.")
-        for error in errors:
-            if not isinstance(error, self.contract.raises):
-                self.contract.breach(Clause.NO_EXCEPTION, f"At {event} it raised {error!r}.", error)
-        return error if isinstance(error, Exception) else None
-
-    def _compare(self, event: Event, *, failed: bool) -> None:
-        for subject in self.subjects.values():
-            self._check_votes(subject)
-        self._same(event, "new", "twin", Clause.DETERMINISM)
-        self._same(event, "used", "new", Clause.FRESH_STATE if self.runs else Clause.DETERMINISM)
-        if "resumed" in self.subjects:
-            # Weights may differ: a snapshot is not part of the state, and a plugin may put back one from before the cut. Whether
-            # a failing run is saved may differ: it depends on files, and the resumed plugin did not write those of before.
-            self._same(event, "used", "resumed", Clause.RESUME, "weights", *(["decisions"] if failed else []))
-
-    def _check_votes(self, subject: Subject) -> None:
-        (name,) = subject.engine.names
-        for vote in subject.run.stop_reasons:
-            if vote.plugin == NEIGHBOUR:
-                continue
-            if vote.plugin != name:
-                self.contract.breach(Clause.VOTES, f"It voted to stop under the name {vote.plugin!r}: {vote.message!r}.")
-            message: Any = vote.message
-            if not isinstance(message, str) or not message.strip():
-                self.contract.breach(Clause.VOTES, f"It voted to stop with the message {message!r}.")
-
-    def _same(self, event: Event, first: str, second: str, clause: Clause, *ignored: str) -> None:
-        reference, compared = self.subjects[first], self.subjects[second]
-        decided, expected = compared.decided(compared.own_decisions), reference.decided(compared.others_decisions)
-        for what in decided.keys() - ignored:
-            if decided[what] != expected[what]:
-                self.contract.breach(
-                    clause, f"At {event} the {what} of two differed: {expected[what]} ({first}) and {decided[what]} ({second})."
-                )
-
-    def _cut(self, event: Event) -> None:
-        """Save the run and add a new plugin that loads the state to the instances."""
-        source = self.subjects.get("resumed", self.subjects["used"])
-        if source.run.failures:  # it is disabled, and a new one is not
-            return
-        self.told.append("-- saved here, and resumed with a new plugin beside the others")
-        undeclared = list(source.trainee.undeclared)
-        saved = source.run.capture()
-        source.trainee.undeclared[:] = undeclared  # a save uses the trainee, not the plugin
-        resumed = self._subject(self.contract.factory(), saved=saved)
-        self._deliver(resumed, Event("on_train_begin"))
-        resumed.own_decisions = len(resumed.run.decisions)
-        resumed.others_decisions = len(self.subjects["used"].run.decisions)
-        self._abort("resumed")
-        self.subjects["resumed"] = resumed
-        self._same(event, "used", "resumed", Clause.RESUME, "weights")
-
-    def _abort(self, *names: str) -> None:
-        for name in names:
-            if name in self.subjects:
-                self.subjects[name].player.driver.end(KeyboardInterrupt())
-
-    def _close(self) -> None:
-        """Check that the run has not changed the parameters, and forget its instances."""
-        for name, value in _parameters(self.used).items():
-            before = self.parameters[name]
-            if before is not value and not (isinstance(value, str) and before == value):
-                self.contract.breach(Clause.PARAMETERS, f"{name} was {before} and is {value}.")
-        self.subjects = {}
-        self.runs += 1
+    return Contract(factory, tuple(metrics), raises, tick, {"nan": True, "infinity": True, **series})

@@ -31,8 +31,8 @@ _BEFORE_OBSERVATION: Final = {"on_checkpoint", "stop"}
 class Event:
     """A hook's name, and its arguments after `run` in the hook's order; metrics are a dict.
 
-    Two events are not hooks. `Event("resume", (epoch,))`, before `on_train_begin`, resumes the run from the end of `epoch` of the
-    run before it, after its observation. `Event("stop", (message,))` is a vote to stop by another plugin.
+    Two events are not hooks. `Event("resume", (epoch,))` comes before `on_train_begin`: the run resumes from the end of `epoch`
+    in the previous run, after that epoch's observation. `Event("stop", (message,))` is a vote to stop by another plugin.
     """
 
     hook: str
@@ -47,18 +47,18 @@ def check_events(events: Iterable[Event | tuple[Any, ...]]) -> None:
 
     Takes sequences of `event_sequences` and the events of a `RecordingPlugin`. The rules:
 
-    * A run begins, then its epochs, and `on_train_end` is its last event. Each epoch is one more than the one before it.
+    * A run begins with `on_train_begin` and ends with `on_train_end`. Its epochs count up by one, from any number.
     * The batches of an epoch, an evaluation or a prediction count from 0 without a gap. An `on_..._batch_end` may have a greater
-      number than the begin before it: the loop did several batches at a time.
-    * The last batch may have no end, if a loop finds only by asking for a batch that its data has ended. The last epoch may have
-      no end, if the loop is left in the middle of it.
-    * Evaluations and predictions may come anywhere, also outside of a run; there they may break off.
-    * `on_metrics` is an observation. An epoch's end has one, after `on_epoch_end` and before anything but checkpoints and votes.
-      If the epoch had one already, it may be left out, and never comes without metrics.
-    * Within an epoch `on_metrics` comes if a batch and then an evaluation have ended, and nothing is open but the epoch: at most
-      once before the next batch.
-    * `on_exception` may come anywhere in a run. Nothing but checkpoints and `on_train_end` follows it.
-    * A checkpoint comes within a run. After a vote to stop no epoch begins.
+      number than its begin, if the loop does several batches at a time.
+    * The last batch may lack an end, because some loops notice the end of their data only when they ask for another batch. The
+      last epoch may lack an end, if the loop is left in the middle of it.
+    * Evaluations and predictions may come anywhere. Outside a run they may break off.
+    * `on_metrics` is an observation. One follows each `on_epoch_end`, with only checkpoints and votes between them. If the epoch
+      has already had an observation, the one at its end may be omitted, and may not be empty.
+    * Within an epoch, `on_metrics` may come after a batch and then an evaluation have ended, while nothing but the epoch is open,
+      and at most once before the next batch.
+    * `on_exception` may come anywhere in a run. Only checkpoints and `on_train_end` may follow it.
+    * A checkpoint comes only within a run. No epoch begins after a vote to stop.
     """
     position = _Position()
     listed = [event if isinstance(event, Event) else Event(event[0], event[1:]) for event in events]
@@ -90,11 +90,11 @@ class _Position:
     """The number that the next epoch must have, or None before a run's first."""
     next_batch: dict[str, int] = attrs.field(factory=dict)
     observable: Literal["", "batch", "evaluated", "epoch"] = ""
-    """What ended last and had no observation: a batch, one that has been evaluated, or an epoch."""
+    """What ended last and has had no observation: a batch, a batch and then an evaluation, or an epoch."""
     observed: bool = False
     """Whether the latest epoch had an observation."""
     ended_epochs: set[int] = attrs.field(factory=set)
-    """The epochs that the latest run ended, from each of which the next run may be resumed."""
+    """The epochs that ended in the latest run: the next run may resume from any of them."""
     failed: bool = False
     stopped: bool = False
     resumed: bool = False
@@ -104,16 +104,16 @@ class _Position:
         return bool(self.open) and self.open[0][0] == "train"
 
     def take(self, event: Event) -> str | None:
-        """Move on by `event`; return the problem with it, or None."""
+        """Take the next event; return what is wrong with it, or None."""
         return self._misplaced(event.hook, event.arguments) or self._move(event.hook, event.arguments)
 
     def _misplaced(self, hook: str, arguments: tuple[Any, ...]) -> str | None:
         if self.resumed and hook != "on_train_begin":
-            return "a resumed run begins at once"
+            return "on_train_begin must follow resume"
         if hook not in {*HOOKS, "resume", "stop"}:
             return f"there is no such hook.{did_you_mean(hook, HOOKS)}"
         if len(arguments) < len(HOOKS.get(hook, ())) - 1:
-            return f"its arguments are {', '.join(HOOKS[hook][1:])}"
+            return f"its arguments must be {', '.join(HOOKS[hook][1:])}"
         if self.failed and hook not in {"on_checkpoint", "on_train_end"}:
             return "an exception has ended the run"
         if self.observable == "epoch" and not self.observed and hook not in {*_BEFORE_OBSERVATION, "on_metrics", "on_exception"}:
@@ -131,7 +131,7 @@ class _Position:
         if hook in {"stop", "on_checkpoint", "on_exception"}:
             self.stopped |= hook == "stop"
             self.failed |= hook == "on_exception"
-            return None if self.training else "no run has begun"
+            return None if self.training else "no run is open"
         what, _, end = hook.removeprefix("on_").rpartition("_")
         if end == "begin":
             return self._begin(what, number)
@@ -139,21 +139,21 @@ class _Position:
 
     def _observe(self, metrics: Any) -> str | None:
         if not self.training:
-            return "no run has begun"
+            return "no run is open"
         if self.open[-1][0] not in {"train", "epoch"}:
             return f"{self.open[-1][0]} is open"
         if self.observable not in {"epoch", "evaluated"}:
             return "neither has an epoch just ended, nor a batch and then an evaluation"
         if self.observable == "epoch" and self.observed and not metrics:
-            return "no metric is fresh, and the epoch had an observation"
+            return "it has no metrics, and the epoch has already had an observation"
         self.observable, self.observed = "", True
         return None
 
     def _resume(self, epoch: Any) -> str | None:
         if self.training:
-            return "a run is open already"
+            return "a run is already open"
         if epoch not in self.ended_epochs:
-            return f"epoch {epoch} did not end in the run before"
+            return f"epoch {epoch} did not end in the previous run"
         self.resumed, self.next_epoch = True, epoch + 1
         return None
 
@@ -168,7 +168,7 @@ class _Position:
             self.ended_epochs, self.resumed, self.stopped, self.observable = set(), False, False, ""
         elif what == "epoch":
             if self.stopped:
-                return "a vote to stop was given"
+                return "a plugin has voted to stop"
             if number < 0 or self.next_epoch not in {None, number}:
                 return f"epoch {self.next_epoch or 0} is next"
             self.next_epoch = number + 1
@@ -200,11 +200,11 @@ class _Position:
 
     def _end_run(self, arguments: tuple[Any, ...]) -> str | None:
         if not self.training:
-            return "no run has begun"
+            return "no run is open"
         if not self.failed and not {what for what, _ in self.open} <= {"train", "epoch", "batch"}:
             return f"{self.open[-1][0]} is open"
         if arguments and self.failed == (arguments[0] in {Outcome.COMPLETED, Outcome.STOPPED}):
-            return f"the run ended {'by an' if self.failed else 'without an'} exception"
+            return f"its outcome is {arguments[0]}, but the run ended {'with an' if self.failed else 'without an'} exception"
         self.open.clear()
         self.failed = False
         return None

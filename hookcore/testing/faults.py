@@ -1,4 +1,4 @@
-"""Make fail what may fail in a run: an operation on the disk, or another plugin."""
+"""Faults to inject into a run: a disk operation that fails, or a plugin that raises."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ OPERATIONS: Final = tuple(
         if inspect.isfunction(value) and value.__module__ == disk.__name__ and name[0] != "_"
     )
 )
-"""The operations on the disk that can fail."""
+"""The disk operations that can fail."""
 
 
 @attrs.define(eq=False)
 class Faults:
-    """The faults of one test. `clear` ends those of the disk, as the fixture `hookcore_faults` does when the test is over."""
+    """The faults of one test. `clear` ends those of the disk; the fixture `hookcore_faults` calls it when the test is over."""
 
     _working: dict[str, Callable[..., Any]] = attrs.field(factory=dict, init=False)
 
     def disk(self, operation: str, *, at: int = 1, times: int | None = 1, error: OSError | None = None) -> None:
-        """Make an operation on the disk fail, whoever of hookcore asks for it.
+        """Make a disk operation fail, wherever hookcore calls it.
 
         * `operation`: one of `OPERATIONS`, such as `"append"`, `"sync"` or `"rename"`.
-        * `at`: which call fails first, counted from 1, the default.
-        * `times`: how many fail, 1 by default; None for every one from then on, as on a disk that stays full.
-        * `error`: what is raised; by default that no space is left.
+        * `at`: the number of the first call that fails, 1 by default.
+        * `times`: how many calls fail, 1 by default; None for all from then on, as on a disk that stays full.
+        * `error`: what is raised, by default an `OSError` for a full disk.
 
         Raises `ParameterError` for an unknown operation, and for numbers below 1.
         """
@@ -64,12 +64,12 @@ class Faults:
         error: BaseException | None = None,
         role: Literal["actor", "observer"] = "actor",
     ) -> object:
-        """Return a plugin called `faulty` that raises in a hook, to see what becomes of those beside it.
+        """Return a plugin called `faulty` that raises in a hook, to test the plugins beside it.
 
         * `hook`: the hook's name, such as `"on_epoch_end"`.
         * `at`, `times`: which calls raise, as for `disk`.
         * `error`: what is raised, by default a `RuntimeError`.
-        * `role`: an actor's error ends the run, and an observer's costs the observer.
+        * `role`: an actor's error ends the run, and an observer's error disables only the observer.
 
         Raises `ParameterError` for an unknown hook, and for numbers below 1.
         """
@@ -97,9 +97,9 @@ def _check(what: str, name: str, known: tuple[str, ...]) -> None:
 
 
 def _counter(at: int, times: int | None) -> Callable[[], bool]:
-    """Return a function that counts its calls, and says of each whether it fails."""
+    """Return a function that counts its calls, and returns whether this call fails."""
     for name, value in (("at", at), ("times", times)):
         if value is not None and value < 1:
             raise ParameterError(f"Faults: {name} must be an integer of at least 1, got {value!r}.")
-    calls = itertools.count(1)  # also on the thread that writes checkpoints
+    calls = itertools.count(1)  # atomic, because the thread that writes checkpoints calls it too
     return lambda: (call := next(calls)) >= at and (times is None or call < at + times)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hookcore.host import Host
 
 Stop: TypeAlias = Literal["batch", "epoch"]
-"""When a loop obeys a vote to stop: before the next batch, or once its epoch is done."""
+"""When a loop obeys a vote to stop: before the next batch, or when its epoch has ended."""
 
 NEIGHBOUR: Final = "neighbour"
 """The plugin's name under which the events `stop` and `on_checkpoint` of a sequence are recorded."""
@@ -29,11 +29,11 @@ _ENDS: Final = frozenset({"on_exception", "on_train_end"})
 
 @attrs.define(eq=False)
 class Player:
-    """Tells a driver the facts of a legal sequence of events: of one run, or one evaluation or prediction by itself.
+    """Reports the facts of a legal sequence of events to a driver: one run, or one evaluation or prediction outside a run.
 
-    * `run`: the run that `on_train_begin` begins; what happens before is outside of a run.
+    * `run`: the run that `on_train_begin` begins; what happens before is outside the run.
     * `first`: the number of its first epoch.
-    * `saved`: the capture that it continues, or None.
+    * `saved`: the capture that it resumes from, or None.
     """
 
     driver: Driver
@@ -41,7 +41,7 @@ class Player:
     first: int = 0
     saved: Capture | None = None
     _begun: dict[str, int] = attrs.field(factory=dict)
-    """The number of what began last, by kind."""
+    """The number of the latest batch that began, by kind."""
 
     @classmethod
     def of(
@@ -56,7 +56,7 @@ class Player:
         validation_freq: int | None = 1,
         host: Host | None = None,
     ) -> Player:
-        """Return a player of `engine` for a new run, or for one that continues `saved`. No hook is called yet.
+        """Return a player of `engine` for a new run, or for one that resumes from `saved`. No hook is called yet.
 
         `validation_freq` is None for a run that is observed by steps.
         """
@@ -76,15 +76,15 @@ class Player:
     def deliver(self, event: Event, fresh: Mapping[str, Any] | None = None) -> None:
         """Deliver one event to the plugins. After `on_exception` the run has ended.
 
-        `fresh` is what `obeying` yields beside it: a driver must know at the end of a batch whether it is observed, and makes the
-        observation of an epoch as part of its end.
+        `fresh` is what `obeying` yields with the event: at the end of a batch the driver must know whether an observation
+        follows, and at the end of an epoch it makes the observation itself.
         """
         fact, arguments = event.hook.removeprefix("on_"), event.arguments
         match fact:
             case "train_begin":
                 self.driver.begin(self.run, initial_epoch=self.first, capture=self.saved)
             case "train_end":
-                if self.driver.is_running:  # an exception has not ended it
+                if self.driver.is_running:  # no exception has ended it
                     self.driver.leave()
                     self.driver.end()
             case "exception":
@@ -98,7 +98,7 @@ class Player:
             case "epoch_end":
                 self.driver.epoch_end(arguments[-1], fresh=fresh or {})
             case "metrics":
-                self.driver.settled(*arguments)  # which does nothing for an epoch's, as no batch is held
+                self.driver.settled(*arguments)  # which does nothing after an epoch: then no batch is held
             case _:
                 self._tell(fact, *arguments)
 
@@ -122,8 +122,8 @@ def obeying(
 ) -> Iterator[tuple[Event, Mapping[str, Any] | None]]:
     """Yield `events` without the batches and epochs that a vote to stop prevents.
 
-    Beside the end of a batch or an epoch that is observed, yield the metrics of its `on_metrics`; beside all else None. The
-    observations of prevented batches are left out too; an epoch that has no other is observed at its end.
+    With the end of a batch or an epoch that is observed, yield the metrics of its `on_metrics`; with every other event, None. The
+    observations of prevented batches are left out too; an epoch that would have no other is observed at its end.
     """
     prevented = {"on_epoch_begin": _ENDS}
     if stop == "batch":
@@ -166,15 +166,15 @@ def _with_observations(events: Sequence[Event]) -> list[tuple[Event, Mapping[str
 def play(
     events: Iterable[Event], plugins: Iterable[object] | Engine = (), *, trainee: Trainee | None = None, stop: Stop = "batch"
 ) -> list[Run]:
-    """Deliver `events`, a legal sequence, to `plugins` through an engine; return the runs, without evaluations outside of a run.
+    """Deliver a legal sequence of events to `plugins` through an engine; return its runs.
 
     * `trainee`: a new `ScriptedTrainee` by default.
-    * `stop`: how a vote to stop is obeyed. After it, `"batch"`, the default, begins no batch, and `"epoch"` finishes the epoch;
-      neither begins another epoch. A run that resumes from an epoch which was not reached for that reason is left out.
+    * `stop`: when a vote to stop takes effect. After it, `"batch"`, the default, begins no batch, and `"epoch"` finishes the
+      epoch; neither begins another epoch. A run that would resume from an epoch that a vote prevented is left out.
 
-    At an epoch's end `on_metrics` follows `on_epoch_end` at once: what the sequence has between them comes later. An exception in
-    the sequence ends its run. An exception of a plugin ends it too, and is raised. Raises `AssertionError` for an illegal
-    sequence.
+    `on_metrics` follows `on_epoch_end` at once: what the sequence has between them comes afterwards. Evaluations and predictions
+    outside a run are delivered too. An exception in the sequence ends its run. A plugin's exception also ends the run, and is
+    raised. Raises `AssertionError` for an illegal sequence.
     """
     events = list(events)
     check_events(events)
@@ -200,7 +200,7 @@ def play(
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Yield the events of each run, and of each evaluation or prediction outside of one."""
+    """Yield the events of each run, and of each evaluation or prediction outside a run."""
     part: list[Event] = []
     training = False
     for event in events:

@@ -1,4 +1,4 @@
-"""The tests of adapters: what comes of each case of the contract is what is recorded."""
+"""Shared fixtures of the tests of adapters."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def conforms(request: pytest.FixtureRequest) -> Callable[[AdapterCheck], None]:
-    """`conforms(check)`: run a case of the contract, and compare what comes of it with the record, or record it."""
+    """Return `conforms(check)`, which runs a case of the contract and compares its result with the record, or records it."""
     return recorded.record if request.config.getoption("--record-conformance", default=False) else recorded.compare

@@ -1,4 +1,4 @@
-"""The harness of `Loop`: a line that is fitted in plain Python, in a loop by hand."""
+"""The harness of `Loop`: a line that is fitted in plain Python, in a hand-written loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Line(ScriptedTrainee):
 
 
 class Rateless:
-    """A line, presented without its learning rate."""
+    """A line without a learning rate."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -55,15 +55,15 @@ class LoopHarness(Harness):
 
     name = "loop"
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.SANITY_CHECK: "what your own code evaluates before the loop, the loop does not see",
+        Feature.SANITY_CHECK: "the loop does not see evaluations before it",
         Feature.MIN_EPOCHS: "your own code decides whether it asks for another epoch",
-        Feature.OWN_STOP: "your own code ends the run by `break`, which leaves an epoch without its end",
+        Feature.OWN_STOP: "your own code stops with `break`, which leaves the last epoch without an end",
         Feature.RATE_GROUPS: "the trainee has one rate",
-        Feature.SCHEDULE: "the trainee that you give either has a rate or is without",
-        Feature.SCALAR_WEIGHTS: "weights are the trainee's: see TorchTrainee",
-        Feature.BFLOAT16: "weights are the trainee's: see TorchTrainee",
+        Feature.SCHEDULE: "your trainee decides whether it has a learning rate that plugins can set",
+        Feature.SCALAR_WEIGHTS: "the trainee decides which weights it has: see TorchTrainee",
+        Feature.BFLOAT16: "the trainee decides which weights it has: see TorchTrainee",
         Feature.OWN_CHECKPOINT: "a loop of your own writes no checkpoint",
-        Feature.OWN_LOADER: "what opens a checkpoint is the trainee's",
+        Feature.OWN_LOADER: "the trainee decides what opens a checkpoint",
         Feature.TWO_RUNS: "a Loop is one run; entering it again is an error",
     }
 
@@ -77,7 +77,7 @@ class LoopHarness(Harness):
         job, scenario = self.job, self.job.scenario
         with Loop(job.plugins, epochs=scenario.epochs, trainee=self.trainee, resume=job.resume) as loop:
             for epoch in loop.epochs():
-                numbers = random.Random(epoch)  # noqa: S311 - no secret
+                numbers = random.Random(epoch)  # noqa: S311 - not for security
                 data = [numbers.uniform(-0.5, 0.5) for _ in range(scenario.batches)]
                 for number, x in loop.batches(list(enumerate(data, 1)), accumulate=scenario.accumulate):
                     loop.log(loss=self.line.loss(x))

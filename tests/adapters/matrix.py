@@ -5,7 +5,6 @@ To add an adapter, add a line to `NETWORKS` or `OTHERS`, record the results of i
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ import attrs
 
 from hookcore.testing import Check, Feature, Votes
 from tests.adapters.recorded import Record
+from tests.generated import with_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -172,12 +172,7 @@ def blocks() -> dict[str, str]:
 
 def written(page: str) -> str:
     """Return `page` with its generated parts replaced by new ones."""
-    for name, block in blocks().items():
-        begin, end = f"<!-- {name}: python -m tests.adapters.matrix -->", "<!-- end -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        assert len(pattern.findall(page)) == 1, f"{PAGE} must have {begin!r} and {end!r} once."
-        page = pattern.sub(f"{begin}\n\n{block}\n\n{end}".replace("\\", r"\\"), page)
-    return page
+    return with_blocks(page, blocks(), "tests.adapters.matrix")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What `check_adapter` finds of each adapter, recorded in `conformance/`: the tests compare, and docs/adapters.md is made of it.
+"""The results of `check_adapter` for each adapter in `conformance/`, for the tests to compare and for docs/adapters.md.
 
-`pytest tests/adapters/<framework>/test_conformance.py --record-conformance` records it, in an environment that has the
-framework and what the shipped plugins need: `pip install 'hookcore[report,tensorboard]'`.
+`pytest tests/adapters/<framework>/test_conformance.py --record-conformance` records them, in an environment with the framework
+and `pip install 'hookcore[report,tensorboard]'` for the shipped plugins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hookcore.testing import AdapterCheck, Harness, Result
 
 DIRECTORY: Final = Path(__file__).parent / "conformance"
-"""A file for each harness, called by its name."""
+"""The directory with a file for each harness, named after it."""
 STALE: Final = (
     "This is not what tests/adapters/conformance/{}.json has. If it is right, run the test with --record-conformance, then "
     "python -m tests.adapters.matrix for docs/adapters.md."
@@ -29,15 +29,15 @@ STALE: Final = (
 
 @attrs.frozen
 class Record:
-    """What is known of one adapter: what its harness declares, and what came of each case, by the name of its check."""
+    """The record of one adapter: what its harness declares, and the result of each case, by the name of its check."""
 
     declares: Mapping[str, Any] = attrs.field(factory=dict)
     results: Mapping[str, str] = attrs.field(factory=dict)
-    """The verdict, as in `"works"`, or with a reason, as in `"refused: the rate comes from a schedule"`."""
+    """The result, as in `"works"`, or with a reason, as in `"refused: the rate comes from a schedule"`."""
 
     @classmethod
     def read(cls, name: str, directory: Path = DIRECTORY) -> Record:
-        """The record called `name`; an empty one if nothing is recorded."""
+        """Return the record called `name`, or an empty one if nothing is recorded."""
         try:
             return cls(**json.loads((directory / f"{name}.json").read_text()))
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Record:
 
 
 def declared(harness: type[Harness]) -> dict[str, Any]:
-    """What a harness says that its adapter does, as far as the documentation has it."""
+    """Return what a harness declares of its adapter and the documentation shows."""
     return {
         "lacks": {feature.value: reason for feature, reason in harness.lacks.items()},
         "refuses": {feature.value: reason for feature, reason in harness.refuses.items()},
@@ -64,14 +64,14 @@ def _told(result: Result) -> str:
 
 
 def compare(check: AdapterCheck, directory: Path = DIRECTORY) -> None:
-    """Run a case: what comes of it is what is recorded."""
+    """Run a case, and check that its result is the recorded one."""
     record, stale = Record.read(check.harness.name, directory), STALE.format(check.harness.name)
     assert declared(check.harness) == record.declares, stale
     assert _told(check()) == record.results.get(check.name), stale
 
 
 def record(check: AdapterCheck, directory: Path = DIRECTORY) -> None:
-    """Run a case, and write down what comes of it, without what is no longer checked."""
+    """Run a case and record its result, and remove cases that no longer exist."""
     name = check.harness.name
     results = {**Record.read(name, directory).results, check.name: _told(check())}
     known = [one.name for one in adapter_checks(check.harness) if one.name in results]

@@ -1,4 +1,4 @@
-"""The harness of `replay`: the metrics that a loop would have reported are all there before the run begins."""
+"""The harness of `replay`, which has all metrics that a loop would report before the run begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hookcore_adapters.replay import replay
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NO_MODEL = "a recorded run has metrics, and no model"
+NO_MODEL = "a recorded run has metrics, but no model"
 
 
 class ReplayHarness(Harness):
@@ -19,23 +19,23 @@ class ReplayHarness(Harness):
 
     name = "replay"
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.BATCHES: "the batches between two observations are told as one",
-        Feature.ACCUMULATION: "a log tells of updates",
-        Feature.EVALUATION_BY_STEPS: "as above; tests/adapters/torch/test_replay.py compares it with real runs",
-        Feature.SEVERAL_SETS: "a log tells of metrics, and not of which evaluation each is",
-        Feature.SANITY_CHECK: "a log tells of observations alone",
+        Feature.BATCHES: "the batches between two observations are reported as one",
+        Feature.ACCUMULATION: "a log counts updates, not batches",
+        Feature.EVALUATION_BY_STEPS: "not by this harness; tests/adapters/torch/test_replay.py compares replays with real runs",
+        Feature.SEVERAL_SETS: "a log has metrics, but not the evaluation that each comes from",
+        Feature.SANITY_CHECK: "a log has only observations",
         Feature.MIN_EPOCHS: "nothing is trained",
         Feature.OWN_STOP: "a recorded run ends where its log ends",
         Feature.RATE_GROUPS: "a log has one rate",
         Feature.SCHEDULE: "the rate of a log is the recorded one until a plugin sets it",
-        Feature.SNAPSHOT: "there are no weights: best weights are nothing to be put back",
+        Feature.SNAPSHOT: "a recorded run has no weights to restore",
         Feature.SCALAR_WEIGHTS: NO_MODEL,
         Feature.BFLOAT16: NO_MODEL,
-        Feature.RESUME: "a replay starts from the beginning: it takes no time",
-        Feature.STOPPED_WITHIN_EPOCH: "as above",
+        Feature.RESUME: "a replay always starts from the beginning, because it takes no time",
+        Feature.STOPPED_WITHIN_EPOCH: "a replay always starts from the beginning, because it takes no time",
         Feature.OWN_CHECKPOINT: NO_MODEL,
         Feature.OWN_LOADER: NO_MODEL,
-        Feature.INTERRUPTS: "there is no code of a loop's own to interrupt, and nothing to tear",
+        Feature.INTERRUPTS: "a replay has no loop of its own to interrupt, and writes nothing that could be incomplete",
         Feature.ZERO_EPOCHS: "a log without metrics is refused",
     }
 

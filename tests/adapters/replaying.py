@@ -1,4 +1,4 @@
-"""Random settings of early stopping, and whether a replay of a recorded run stops where the real run with a setting does."""
+"""Random settings of early stopping, and a check that a replay stops like a real run with the same setting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPOCHS = 14
 
 def settings(number: int, values: Sequence[float]) -> list[dict[str, Any]]:
     """Return random settings, with thresholds of the size of the changes in `values`."""
-    numbers = random.Random(7)  # noqa: S311 - no secret
+    numbers = random.Random(7)  # noqa: S311 - not for security
     changes = [abs(one - other) for one, other in pairwise(values)]
     return [
         {
@@ -37,7 +37,7 @@ def settings(number: int, values: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def check_same(recorded: Sequence[RecordedRun], setting: dict[str, Any], train: Callable[[list[object]], Run]) -> bool:
-    """Check that each record of one run leads to the stop of a real run with `setting`; return whether that stopped early."""
+    """Check that a replay of each log stops like a real run with `setting`; return whether that run stopped early."""
     real = train([EarlyStopping(**setting)])
     for one in recorded:
         again = replay(one, [EarlyStopping(**setting)])
@@ -48,5 +48,5 @@ def check_same(recorded: Sequence[RecordedRun], setting: dict[str, Any], train: 
 
 
 def told(vote: Any) -> tuple[Any, ...]:
-    """Return what a vote tells, without the step, which some logs lack."""
+    """Return the content of a vote, without the step, which some logs lack."""
     return vote.plugin, vote.message, vote.epoch, vote.metric, vote.value, vote.best, vote.best_epoch

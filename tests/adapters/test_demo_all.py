@@ -1,4 +1,4 @@
-"""`hookcore demo --all`, as a process, with frameworks that are missing, fail or hang; `torch/test_demo.py` has real ones."""
+"""`hookcore demo --all` as a process, with frameworks that are missing, fail or hang. `torch/test_demo.py` has real ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANGS = "import signal; print('begun', flush=True); signal.pause()"
 
 
 def start(tmp_path: Path, **sources: str) -> subprocess.Popen[str]:
-    """The demo, with frameworks that are not installed, except for those with a source, in a process group of its own."""
+    """Start the demo in a new process group. Only frameworks with a given source are installed."""
     for framework in FRAMEWORKS:
         missing = f"raise ImportError('No module named {framework}', name={framework!r})"
         (tmp_path / f"{framework}.py").write_text(sources.get(framework, missing))
@@ -36,7 +36,7 @@ def start(tmp_path: Path, **sources: str) -> subprocess.Popen[str]:
 
 
 def test_what_is_missing_is_named_with_its_extra(tmp_path: Path) -> None:
-    """If no framework is installed, a line for each says what to install, no table is printed, and the status is 1."""
+    """If no framework is installed, a line for each names what to install, no table is printed, and the status is 1."""
     with start(tmp_path) as process:
         text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
@@ -49,7 +49,7 @@ def test_what_is_missing_is_named_with_its_extra(tmp_path: Path) -> None:
 
 
 def test_what_fails_is_named_and_the_others_are_trained(tmp_path: Path) -> None:
-    """A framework that ends the process is named with the exit status, and the others have their turn."""
+    """A framework whose process fails is named with the exit status, and the others are still trained."""
     with start(tmp_path, keras="raise SystemExit(3)") as process:
         text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
@@ -61,26 +61,26 @@ def test_what_fails_is_named_and_the_others_are_trained(tmp_path: Path) -> None:
     ("number", "to_all", "status"), [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)], ids=["ctrl-c", "sigterm"]
 )
 def test_a_signal_ends_all(tmp_path: Path, number: signal.Signals, to_all: bool, status: int) -> None:  # noqa: FBT001
-    """Ctrl-C in the terminal and SIGTERM end the framework that trains, no other begins, and no process is left."""
+    """Ctrl-C in the terminal and SIGTERM end the current framework, no other begins, and no process is left."""
     with start(tmp_path, keras=HANGS) as process:
         assert process.stdout is not None
         before = list(iter(process.stdout.readline, "begun\n"))
         (os.killpg if to_all else os.kill)(process.pid, number)
-        text, _ = process.communicate(timeout=PATIENCE)  # to the end of all that write there
+        text, _ = process.communicate(timeout=PATIENCE)  # until all writers have ended
     assert process.returncode == status
     assert "Traceback" not in text
     assert "torch" not in "".join(before) + text
 
 
 def test_usage() -> None:
-    """--all names no framework and no other model."""
+    """`--all` is refused with `--framework`, and with another model."""
     for arguments in (["--framework", "torch"], ["--model", "imdb"]):
         called = CliRunner().invoke(main, ["demo", "--all", *arguments])
         assert called.exit_code == 2, called.output
 
 
 def test_table_on_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row of each framework fits into a line; one whose score differs has both values."""
+    """The row of each framework fits into 80 columns, and a differing score is shown with both values."""
     monkeypatch.setenv("COLUMNS", "80")
     equal = Result("transformers", 23, "early_stopping", "eval_loss", 1.234567, 19, 1.234567)
     result.show([equal, Result("torch", 1, "interrupted", "val_loss")])

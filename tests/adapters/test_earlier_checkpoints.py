@@ -1,7 +1,7 @@
-"""Checkpoints that were written before plugins moved: a run resumes from them as from its own.
+"""A run resumes from checkpoints that were written before plugins moved to other modules.
 
-`checkpoint_before_packages` was written when Checkpoint, Console, Report and TensorBoard were modules of their own, by the run
-of `train` with the plugins of `plugins`, in the fifth epoch.
+`checkpoint_before_packages` was written when Checkpoint, Console, Report and TensorBoard were single modules, in the fifth epoch
+of `train` with `plugins`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 EARLIER = Path(__file__).parent / "checkpoint_before_packages" / "step-00000009"
 VALUES = [1.0, 0.5, 0.6, 0.7, 0.55, 0.65, 0.8, 0.9]
 
-# The paths are relative, so that the parameters are those that the checkpoint has.
+# The paths are relative, so that the parameters equal those in the checkpoint.
 RUN = Path("run")
 
 
@@ -102,7 +102,7 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
 
 def assert_same_end(resumed: Trained, recorded: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
-    """Compare `resumed` with a run that was never cut; `names` maps the names of its plugins to those of the earlier run."""
+    """Compare `resumed` with an uninterrupted run; `names` maps the names of its plugins to those of the earlier run."""
     shutil.rmtree(RUN)
     uncut = train(plugins().values())
     assert uncut.run.outcome == "stopped"
@@ -114,16 +114,16 @@ def assert_same_end(resumed: Trained, recorded: Mapping[str, Any], names: Mappin
     assert later[0] == later[1] != []
     rows = len(recorded["history"]["epochs"])
     expected = uncut.run.history.state_dict()
-    expected["steps"][:rows] = [None] * rows  # which the earlier version did not record
+    expected["steps"][:rows] = [None] * rows  # the earlier version did not record steps
     assert resumed.run.history.state_dict() == expected
     assert resumed.rates == {step: rate for step, rate in uncut.rates.items() if step >= recorded["progress"]["step"]}
     assert resumed.trainee.snapshot() == uncut.trainee.snapshot()
 
 
-def test_a_run_resumed_from_an_earlier_checkpoint_ends_as_one_that_was_never_cut(
+def test_a_run_resumed_from_an_earlier_checkpoint_ends_as_an_uninterrupted_run(
     earlier: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the same plugins it takes the same decisions, and what was recorded before stays word for word."""
+    """The resumed run takes the same decisions, and earlier records are kept word for word."""
     recorded = store.verify(earlier).record()
     resumed = train(plugins().values(), resume="auto")
     assert resumed.run.resumed_from is not None
@@ -133,7 +133,7 @@ def test_a_run_resumed_from_an_earlier_checkpoint_ends_as_one_that_was_never_cut
 
 
 def test_plugins_under_other_names_are_recognised_by_their_class(earlier: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each keeps its state, also those whose class has moved since."""
+    """Plugins under other names are recognised by their class, also if it has moved, and keep their state."""
     recorded = store.verify(earlier).record()
     renamed = {f"our_{name}": plugin for name, plugin in plugins().items()}
     resumed = train(renamed.items(), resume=earlier)
@@ -144,7 +144,7 @@ def test_plugins_under_other_names_are_recognised_by_their_class(earlier: Path, 
 
 @attrs.define(eq=False)
 class Counting:
-    """What the plugins of a third party share: they count epochs."""
+    """The base of the third party's plugins, which count epochs."""
 
     epochs: int = 0
 
@@ -164,21 +164,21 @@ class Counter(Counting):
 
 
 class Moved(Counting):
-    """The class after it moved, with the name that it had."""
+    """The class after it moved, with its earlier name."""
 
     type_name: ClassVar[str] = f"{__name__}.Counter"
 
 
 class Undeclared(Counting):
-    """The class after it moved, without that name."""
+    """The class after it moved, without its earlier name."""
 
 
 class Special(Moved):
-    """A class that inherits from the one that moved."""
+    """A subclass of the moved class."""
 
 
 class Other(Counting):
-    """A class that calls something else `type_name`."""
+    """A class with an unrelated `type_name`."""
 
     @property
     def type_name(self) -> str:
@@ -189,7 +189,7 @@ class Other(Counting):
 def test_a_third_partys_class_that_moved_is_recognised_if_it_declares_its_name(
     kind: type[Counting], epochs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that does not declare it is new and has fresh state, and so is a subclass that does not declare its own."""
+    """A moved class keeps its state only if it declares its earlier name itself; otherwise it starts with fresh state."""
 
     def count(counter: Counting, name: str, *, until: int, resume: Resume = False) -> int:
         saving = Checkpoint("counts")

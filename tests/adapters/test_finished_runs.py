@@ -1,4 +1,4 @@
-"""A finished run is data: it pickles, it can be copied, and it holds no model and no session."""
+"""A finished run can be pickled and copied, and holds no model and no session."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PLUGINS: dict[str, Callable[[Path], Any]] = {
     "TimeLimit": lambda _: TimeLimit(hours=1),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {
-    "pickled": lambda used: pickle.loads(pickle.dumps(used)),  # noqa: S301 - what was just pickled
+    "pickled": lambda used: pickle.loads(pickle.dumps(used)),  # noqa: S301 - pickled here
     "copied": copy.deepcopy,
 }
 copies = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
@@ -91,18 +91,18 @@ def train(plugins: Any, *, trainee: Any = None, error: Exception | None = None) 
 
 
 def as_data(run: Run) -> dict[str, Any]:
-    """All of a run that does not depend on the time, as values that compare."""
+    """Return all parts of a run that do not depend on the time, as values to compare."""
     kept = {"outcome", "stop_reasons", "decisions", "epochs", "learning_rate", "parameters"}
     return {name: getattr(run, name) for name in kept} | {"history": run.history.state_dict(), "progress": run.progress}
 
 
 def decided(run: Run) -> list[Any]:
-    """What plugins did, without the paths that a message may have."""
+    """Return the decisions of plugins, without paths in messages."""
     return [(decision.plugin, decision.kind, decision.epoch, decision.step, decision.value) for decision in run.decisions]
 
 
 def test_every_plugin_is_here() -> None:
-    """The plugins above are all that the package has."""
+    """The plugins above are all of the package."""
     assert set(PLUGINS) == set(hookcore_plugins.__all__) - {"ReportError", "RunReport"}
 
 
@@ -111,7 +111,7 @@ def test_every_plugin_is_here() -> None:
 def test_a_plugin_that_served_a_run_can_be_copied_and_serves_another(
     name: str, copied: Callable[[Any], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The copy of a used plugin starts the next run from the start, and decides as a new one does."""
+    """A copy of a used plugin starts the next run with fresh state, and decides like a new one."""
     del capsys
     plugin = PLUGINS[name](tmp_path / "a")
     first = train([plugin])
@@ -122,7 +122,7 @@ def test_a_plugin_that_served_a_run_can_be_copied_and_serves_another(
 
 @copies
 def test_a_run_and_its_engine_can_be_copied_and_train_again(copied: Callable[[Any], Any], tmp_path: Path) -> None:
-    """With all plugins: the copy of the run has its history and decisions, and the copy of the engine trains as it did."""
+    """With all plugins, a copy of the run has its history and decisions, and a copy of the engine trains again."""
     engine = Engine([make(tmp_path) for make in PLUGINS.values() if make is not PLUGINS["Console"]], autoload=False)
     run = train(engine)
     assert as_data(copied(run)) == as_data(run)
@@ -136,7 +136,7 @@ def test_a_run_and_its_engine_can_be_copied_and_train_again(copied: Callable[[An
 
 
 def test_an_engine_with_a_module_and_a_renamed_method_is_pickled() -> None:
-    """A module is imported again, and a hook under another name than its function is found."""
+    """A pickled engine imports a module plugin again, and finds a hook whose function has another name."""
     seen: list[int] = []
     engine = COPIES["pickled"](Engine([module_plugin, Renamed(seen)], autoload=False))
     train(engine)
@@ -156,7 +156,7 @@ class Renamed:
 
 @pytest.mark.parametrize("role", [None, "observer", "actor"])
 def test_a_finished_run_holds_neither_model_nor_session(role: str | None, tmp_path: Path) -> None:
-    """Once it is dropped a model is freed, however its run ended: the run, its engine and every plugin live on without it."""
+    """The model is freed after any end of the run, while the run, the engine and plugins still exist."""
 
     def fail() -> None:
         raise ValueError("bad")
@@ -179,7 +179,7 @@ def test_a_finished_run_holds_neither_model_nor_session(role: str | None, tmp_pa
 
 
 def test_a_finished_run_has_its_last_learning_rate_and_no_model() -> None:
-    """What only a live run has is an error that names it; the rate is the last one, and cannot be set."""
+    """A finished run has its last learning rate, which cannot be set, and an error for what only a live run has."""
     run = train([LearningRateSchedule(halved)])
     assert run.learning_rate == 0.1 / 16
     for name in ("trainee", "model", "validation_data"):
@@ -196,7 +196,7 @@ def test_a_finished_run_has_its_last_learning_rate_and_no_model() -> None:
 
 
 def test_plugins_have_the_model_up_to_the_end_of_training() -> None:
-    """In `on_exception` and `on_train_end` a plugin has everything of a live run."""
+    """In `on_exception` and `on_train_end`, plugins still have everything of a live run."""
     seen: list[Any] = []
     plugin = SimpleNamespace(
         name="looking",
@@ -211,7 +211,7 @@ def test_plugins_have_the_model_up_to_the_end_of_training() -> None:
 
 @copies
 def test_a_run_is_not_copied_before_it_has_ended(copied: Callable[[Any], Any]) -> None:
-    """Neither the run, from inside or outside, nor its engine; the error tells why, and the run continues."""
+    """Copying a run or its engine before the end is an error that names the reason, and the run continues."""
     errors: list[str] = []
 
     def copy_it(run: Run) -> None:
@@ -257,7 +257,7 @@ class StreamError(Exception):
     ids=["plain", "two arguments", "stream"],
 )
 def test_an_error_in_failures_is_data_once_the_run_has_ended(error: Exception, kept: Exception) -> None:
-    """It is a copy without the traceback, with the same notes, or the text if it cannot be pickled. In the run it is itself."""
+    """After the run, an error in `failures` is a copy with its notes and no traceback, or its text if it cannot be pickled."""
     within: list[Exception] = []
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""A forked child has its parent's run in memory, and none of its plugins writes there."""
+"""A forked child has its parent's run in memory, but its plugins do not write."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ print(json.dumps([str(loop.run.outcome), loop.run.history.epochs]))
 
 @pytest.mark.parametrize("how", ["exit", "raises", "interrupted", "continues"])
 def test_the_end_of_a_forked_child_is_not_the_end_of_the_run(tmp_path: Path, how: str) -> None:
-    """However it leaves the loop: logs, report and checkpoints are those of the parent alone, which trains to its end."""
+    """However a forked child leaves the loop, logs, report and checkpoints are only the parent's, which trains to its end."""
     told: Any = in_a_process(SCRIPT, tmp_path, how)
     assert told == ["completed", [0, 1, 2]]
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -74,7 +74,7 @@ def test_the_end_of_a_forked_child_is_not_the_end_of_the_run(tmp_path: Path, how
     assert json.loads((tmp_path / "report" / "run.json").read_text())["outcome"] == "completed"
     assert store.newest(tmp_path / "runs").step == 6
     assert not (tmp_path / "runs" / "earlier-001").exists()
-    if how == "continues":  # which is an error in the child: its plugins would be called there
+    if how == "continues":  # an error in the child, where plugins would be called
         text = (tmp_path / "told").read_text()
         assert text.startswith("This run of loop is driven by the process that forked this one, and its plugins write there.")
 
@@ -155,12 +155,12 @@ HOOKS = ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "
 @pytest.mark.parametrize("end", ["", "last", "wrapped", "wrapped twice"])
 @pytest.mark.parametrize("hook", [*HOOKS, "on_checkpoint", "on_train_end"])
 def test_a_child_that_is_forked_in_a_hook_calls_no_plugin(tmp_path: Path, hook: str, end: str) -> None:
-    """Neither those after the one that forked, nor what wraps them, nor in a later event; its loop gets the error."""
+    """After a fork in a hook, the child calls no other plugin, wrapper or later event, and its loop raises an error."""
     assert in_a_process(IN_A_HOOK, tmp_path, hook, end) == "completed"
     forked, *told = (tmp_path / "told").read_text().splitlines()
     assert forked == "forks"
     assert len(told) == 1
-    if end != "last":  # else it may be the loop that notices, or the plugin that told of a checkpoint
+    if end != "last":  # otherwise the loop may raise it, or the plugin that announced a checkpoint
         assert told[0].startswith("This run of loop is driven by the process that forked this one, and its plugins write there.")
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("train_end") == 1

@@ -1,4 +1,4 @@
-"""Ctrl-C at any line, of the loop's own code and of hookcore's: a resumed run ends as one that was never interrupted."""
+"""After Ctrl-C at any line of the loop's code or of hookcore's, a resumed run ends as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 DATA = [1.0, -2.0, 3.0]
 CODE = (__file__, *(str(Path(str(package.__file__)).parent) for package in (hookcore, hookcore_adapters)))
 STRIDE = 61
-"""Ctrl-C comes at every N-th line: a prime, so that no loop is met at the same place each time."""
+"""Ctrl-C comes at every N-th line. N is a prime, so that loops are hit at different places."""
 
 
 def train(directory: Path, trainee: ScriptedTrainee) -> Run:
-    """Train two epochs of three batches, each update by two batches and a rest."""
+    """Train two epochs of three batches, with an update for every two batches and for the rest."""
     plugins = [RecordingPlugin(), EarlyStopping("val_loss", patience=5), Checkpoint(directory, asynchronous=False)]
     gradient = 0.0
     with Loop(plugins, epochs=2, trainee=trainee, resume="auto") as loop:
@@ -46,7 +46,7 @@ def train(directory: Path, trainee: ScriptedTrainee) -> Run:
 
 
 def train_by_epochs(directory: Path, trainee: ScriptedTrainee) -> Run:
-    """Train four epochs without batches, each update in two halves with an evaluation in between."""
+    """Train four epochs without batches, each in two halves with an evaluation between them."""
     plugins = [RecordingPlugin(), EarlyStopping("val_loss", patience=5), Checkpoint(directory, asynchronous=False)]
     with Loop(plugins, epochs=4, trainee=trainee, resume="auto") as loop:
         for epoch in loop.epochs():
@@ -67,7 +67,7 @@ def interrupted(
     train: Callable[[Path, ScriptedTrainee], Run] = train,
     code: tuple[str, ...] = CODE,
 ) -> int:
-    """Train, with Ctrl-C `times` times at the `at`-th line of `code`; returns how many lines there were until the end."""
+    """Train, with `times` Ctrl-C at the `at`-th line of `code`, and return the number of lines until the end."""
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -92,16 +92,16 @@ def interrupted(
     return lines
 
 
-# Between opening a file and the `with` that closes it, a Ctrl-C leaves that to the garbage collector.
+# After a Ctrl-C between opening a file and the `with` that closes it, the garbage collector closes it.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("train", [train, train_by_epochs])
 def test_ctrl_c_at_any_line_loses_and_tears_nothing(
     tmp_path: Path, train: Callable[[Path, ScriptedTrainee], Run], times: int
 ) -> None:
-    """However the run is interrupted, the run that resumes it has the weights, the steps and the history of an uncut one.
+    """A resumed run has the weights, steps and history of an uninterrupted one, wherever Ctrl-C came.
 
-    This holds also if Ctrl-C is pressed twice, which stops the run at once.
+    This also holds for a second Ctrl-C, which stops the run at once.
     """
     uncut = ScriptedTrainee()
     expected = train(tmp_path / "uncut", uncut)
@@ -111,7 +111,7 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
         directory = tmp_path / str(at)
         interrupted(directory, at, times, train)
         if times == 2 and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            gc.collect()  # the second one cut the end of the run itself: its handler goes with it
+            gc.collect()  # the second Ctrl-C interrupted the end of the run, so its handler is removed with the run
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         trainee = ScriptedTrainee()
         run = train(directory, trainee)
@@ -128,7 +128,7 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
 def test_ctrl_c_at_each_line_that_handles_it_leaves_no_handler(
     tmp_path: Path, train: Callable[[Path, ScriptedTrainee], Run]
 ) -> None:
-    """Whether it comes while the handler is put in place, is in place or is taken away: the program's own is there afterwards."""
+    """The program's own handler is restored if Ctrl-C comes while ours is set, is active, or is removed."""
     code = (str(Path(hookcore.interrupt.__file__)),)
     total = interrupted(tmp_path / "counted", 0, 1, train, code)
     assert total > 10
@@ -138,7 +138,7 @@ def test_ctrl_c_at_each_line_that_handles_it_leaves_no_handler(
 
 
 def test_a_second_ctrl_c_is_raised_at_once_and_saves_nothing_of_the_cut_batch(tmp_path: Path) -> None:
-    """The first waits for the end of the batch; the second does not, and the checkpoint before stays the newest."""
+    """A second Ctrl-C in a batch is raised at once, and the interrupted batch is not saved."""
     seen: list[str] = []
 
     class Telling:

@@ -1,4 +1,4 @@
-"""The loop adapter: which events a hand-written loop gives, however it ends."""
+"""The events of a hand-written loop, for each way in which it can end."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StopAt:
 
 
 def events_of(*plugins: object, **options: Any) -> list[str]:
-    """What a recording plugin sees of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` when a batch ends, `m`."""
+    """Return the events of two epochs of two batches, in short: `e0`, `b0` and so on, `/b0` for the end of a batch, `m`."""
     recording = RecordingPlugin()
     with Loop([*plugins, recording], **{"epochs": 2, **options}) as loop:
         for _ in loop.epochs():
@@ -86,18 +86,18 @@ def events_of(*plugins: object, **options: Any) -> list[str]:
 
 
 def test_the_events_of_a_normal_run() -> None:
-    """Every epoch and every batch begins and ends, numbered from zero, within the training."""
+    """Every epoch and every batch begins and ends within the training, numbered from zero."""
     assert " ".join(events_of()) == "train e0 b0 /b0 b1 /b1 /e0 m e1 b0 /b0 b1 /b1 /e1 m /train"
 
 
 def test_initial_epoch_begins_later() -> None:
-    """`initial_epoch` is the number of the first epoch; those before it are taken as done."""
+    """`initial_epoch` is the number of the first epoch; earlier ones count as done."""
     assert " ".join(events_of(initial_epoch=1)) == "train e1 b0 /b0 b1 /b1 /e1 m /train"
     assert " ".join(events_of(initial_epoch=2)) == "train /train"
 
 
 def test_a_loop_without_a_number_of_epochs_ends_by_a_vote() -> None:
-    """With `epochs=None` the loop continues until a plugin stops it."""
+    """With `epochs=None`, the loop continues until a plugin stops it."""
     seen = events_of(StopAt("on_epoch_end", 3), epochs=None)
     assert [event for event in seen if event.startswith("/e")] == ["/e0", "/e1", "/e2", "/e3"]
 
@@ -119,7 +119,7 @@ def test_plugins_see_what_the_loop_was_given() -> None:
 
 
 def test_an_engine_can_be_given_and_used_again() -> None:
-    """An engine in the place of the plugins serves one loop after the other."""
+    """An engine can be given instead of plugins, and used in one loop after the other."""
     recording = RecordingPlugin()
     engine = Engine([recording], autoload=False)
     for _ in range(2):
@@ -130,7 +130,7 @@ def test_an_engine_can_be_given_and_used_again() -> None:
 
 
 def test_progress_and_steps_are_counted() -> None:
-    """A step is counted for each batch that was trained, over the epochs."""
+    """Each trained batch counts as a step, over all epochs."""
     with Loop(epochs=2) as loop:
         steps = [loop.run.progress.step for _ in loop.epochs() for _ in loop.batches("abc")]
     assert steps == [0, 1, 2, 3, 4, 5]
@@ -138,7 +138,7 @@ def test_progress_and_steps_are_counted() -> None:
 
 
 def test_an_epoch_without_batches_is_one_step() -> None:
-    """A body that trains a whole epoch at once, and asks for no batches, counts one step per epoch; no data counts no step."""
+    """An epoch whose body does not call `batches` counts one step; one with empty data counts none."""
     with Loop(epochs=2) as loop:
         for epoch in loop.epochs():
             assert loop.run.progress.step == 3 * epoch
@@ -167,20 +167,20 @@ def test_an_epoch_without_batches_is_one_step() -> None:
     ],
 )
 def test_a_vote_stops_before_the_next_batch(hook: str, number: int, expected: str) -> None:
-    """After a vote no other batch begins; what has begun ends, the epoch too."""
+    """After a vote no other batch begins, and the open batch and epoch end."""
     assert " ".join(events_of(StopAt(hook, number))) == expected
 
 
 def test_a_vote_in_a_begin_hook_of_a_batch_leaves_that_batch_to_the_body() -> None:
-    """A vote given at the beginning of a batch lets the body train that batch, since it has begun."""
+    """After a vote at the beginning of a batch, the body still trains that batch."""
     with Loop([StopAt("on_batch_begin", 1)], epochs=2) as loop:
         trained = [batch for _ in loop.epochs() for batch in loop.batches(range(5))]
     assert trained == [0, 1]
 
 
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_batch_end", "on_epoch_end"])
-def test_a_stopped_run_says_so(hook: str) -> None:
-    """The outcome of a run that a plugin stopped is stopped, with the plugin's reason alone."""
+def test_a_stopped_run_has_the_outcome_stopped(hook: str) -> None:
+    """A run that a plugin stopped has the outcome stopped, with only the plugin's reason."""
     with Loop([StopAt(hook)], epochs=2) as loop:
         for _ in loop.epochs():
             list(loop.batches("ab"))
@@ -192,7 +192,7 @@ def test_a_stopped_run_says_so(hook: str) -> None:
 
 
 @pytest.mark.parametrize("logs", [True, False])
-def test_breaking_out_of_the_batches_ends_the_batch_and_goes_on(logs: bool) -> None:  # noqa: FBT001 - a parameter
+def test_breaking_out_of_the_batches_ends_the_batch_and_continues(logs: bool) -> None:  # noqa: FBT001 - a parameter
     """A `break` after training a batch ends that batch and then the epoch, and the run completes."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=2) as loop:
@@ -211,7 +211,7 @@ def test_breaking_out_of_the_batches_ends_the_batch_and_goes_on(logs: bool) -> N
 
 
 def test_breaking_out_of_the_epochs_is_a_stop_by_the_loop() -> None:
-    """A run left by `break` before its last epoch is stopped, with a reason of the loop's own; the broken epoch does not end."""
+    """A run that is left by `break` before its last epoch is stopped by the loop, and the open epoch does not end."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=3) as loop:
         for epoch in loop.epochs():
@@ -224,7 +224,7 @@ def test_breaking_out_of_the_epochs_is_a_stop_by_the_loop() -> None:
 
 
 def test_breaking_out_of_both_loops_ends_the_batch() -> None:
-    """A `break` out of batches and epochs ends the batch that was trained, and the run is stopped by the loop."""
+    """A `break` out of batches and epochs ends the trained batch, and the run is stopped by the loop."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=3) as loop:
         for _ in loop.epochs():
@@ -238,7 +238,7 @@ def test_breaking_out_of_both_loops_ends_the_batch() -> None:
 @pytest.mark.parametrize("epochs", [3, None])
 @pytest.mark.parametrize("within", [True, False])
 def test_epochs_is_refused_while_an_epoch_is_open(epochs: int | None, *, within: bool) -> None:
-    """A second loop over the epochs, in the first or after a `break` in it, fails with what to do, and begins no epoch."""
+    """A second loop over the epochs, in the first or after a `break` in it, is an error with advice, and begins no epoch."""
     recording = RecordingPlugin()
 
     def train() -> None:
@@ -256,7 +256,7 @@ def test_epochs_is_refused_while_an_epoch_is_open(epochs: int | None, *, within:
 
 
 def test_the_epochs_may_be_taken_from_one_iterator_in_turns() -> None:
-    """What continues the iterator that a `break` left has the next epoch; when all are done, a second one is empty."""
+    """An iterator over epochs that a `break` left continues with the next epoch; after the last, a second iterator is empty."""
     with Loop(epochs=3) as loop:
         epochs = loop.epochs()
         for epoch in epochs:
@@ -268,7 +268,7 @@ def test_the_epochs_may_be_taken_from_one_iterator_in_turns() -> None:
 
 
 def test_a_loop_without_a_number_of_epochs_may_be_left_by_break() -> None:
-    """With `epochs=None` leaving by `break` is how such a loop ends: it is completed."""
+    """With `epochs=None`, a run that is left by `break` is completed."""
     with Loop() as loop:
         for epoch in loop.epochs():
             if epoch == 2:
@@ -277,7 +277,7 @@ def test_a_loop_without_a_number_of_epochs_may_be_left_by_break() -> None:
 
 
 def test_a_loop_that_trains_nothing_is_completed() -> None:
-    """A `with` block that never asks for epochs begins and ends."""
+    """A `with` block that does not call `epochs` begins and completes a run."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=3) as loop:
         pass
@@ -296,7 +296,7 @@ class Failing:
 
 @pytest.mark.parametrize("how", ["goes on", "break", "break twice", "log", "evaluate"])
 def test_an_actors_error_is_raised_however_the_batch_is_left(how: str) -> None:
-    """An actor that raises at the end of a batch stops the run even if the body left the batch by `break`."""
+    """An actor's error at the end of a batch ends the run, also if the body left the batch by `break`."""
     recording = RecordingPlugin()
     loop = Loop([Failing(), recording], epochs=2)
 
@@ -329,7 +329,7 @@ def test_an_actors_error_is_raised_however_the_batch_is_left(how: str) -> None:
 )
 @pytest.mark.parametrize("batch", [0, 1])
 def test_an_exception_in_the_body_ends_the_run_where_it_is(error: BaseException, outcome: Outcome, batch: int) -> None:
-    """An exception ends neither batch nor epoch, counts no step, and propagates after on_exception and on_train_end."""
+    """After an exception in the body, batch and epoch do not end, and on_exception and on_train_end are called."""
     recording = RecordingPlugin()
     loop = Loop([recording], epochs=2)
 
@@ -351,7 +351,7 @@ def test_an_exception_in_the_body_ends_the_run_where_it_is(error: BaseException,
 
 
 def test_an_error_when_training_begins_ends_the_run() -> None:
-    """An actor that raises in on_train_begin ends the run before the body, and the others see the end."""
+    """An actor's error in on_train_begin ends the run before the body, and other plugins get the end."""
 
     class Refusing:
         @hookimpl
@@ -367,7 +367,7 @@ def test_an_error_when_training_begins_ends_the_run() -> None:
 
 
 def test_a_plugin_that_needs_a_trainee_is_refused_by_name() -> None:
-    """Without a trainee a plugin that needs one is refused before any event, and no event follows."""
+    """A plugin that needs a trainee is refused by name without one, before any event."""
 
     @attrs.define(eq=False)
     class Needy:
@@ -389,7 +389,7 @@ def test_a_plugin_that_needs_a_trainee_is_refused_by_name() -> None:
 
 
 def test_the_epochs_metrics_are_the_means_of_the_batches() -> None:
-    """What batches log is theirs, and its mean over those that logged it is the epoch's; the next epoch starts again."""
+    """An epoch's metric is the mean over the batches that logged it, and starts again in the next epoch."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=2) as loop:
         for epoch in loop.epochs():
@@ -405,7 +405,7 @@ def test_the_epochs_metrics_are_the_means_of_the_batches() -> None:
 
 
 def test_metrics_outside_the_batches_are_the_epochs() -> None:
-    """What is logged between batches is the epoch's own, the latest value counts, and it wins over a mean of the same name."""
+    """The latest value that is logged outside of batches is the epoch's, also if batches have a mean of that name."""
     with Loop(epochs=2) as loop:
         for epoch in loop.epochs():
             loop.log(rate=1.0)
@@ -418,7 +418,7 @@ def test_metrics_outside_the_batches_are_the_epochs() -> None:
 
 
 def test_an_epoch_without_metrics_has_none() -> None:
-    """An epoch in which nothing was logged has no metrics, and NaN in the history for those of other epochs."""
+    """An epoch without logs has no metrics, and NaN in the history for metrics of other epochs."""
     with Loop(epochs=2) as loop:
         for epoch in loop.epochs():
             if epoch:
@@ -428,7 +428,7 @@ def test_an_epoch_without_metrics_has_none() -> None:
 
 
 def test_logging_converts_nothing() -> None:
-    """A value is not converted when it is logged, and a batch's not before the end of the epoch, if no plugin reads it."""
+    """Logging converts no value; a batch's value is converted at the end of the epoch, or when a plugin reads it."""
 
     @attrs.define
     class Tensor:
@@ -459,8 +459,8 @@ def test_logging_converts_nothing() -> None:
 
 
 @pytest.mark.parametrize("method", ["log", "epochs", "batches", "evaluation"])
-def test_outside_its_with_block_a_loop_says_so(method: str) -> None:
-    """Every method of a loop that is not open, before and after, is an error that shows how to open it."""
+def test_a_loop_outside_its_with_block_raises_an_error(method: str) -> None:
+    """Every method of a loop before and after its `with` block is an error that shows how to open it."""
     calls: dict[str, Callable[[Loop], object]] = {
         "log": lambda loop: loop.log(loss=1.0),
         "epochs": lambda loop: list(loop.epochs()),
@@ -480,7 +480,7 @@ def test_outside_its_with_block_a_loop_says_so(method: str) -> None:
 
 
 def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
-    """Within an evaluation batches are evaluated, not trained; what is logged becomes the epoch's with the prefix."""
+    """Within an evaluation batches are evaluated, and logged values become the epoch's with the prefix."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -509,7 +509,7 @@ def test_an_evaluation_has_events_of_its_own_and_a_prefix() -> None:
 
 
 def test_an_evaluation_within_a_batch_ends_it_and_is_observed_when_the_body_is_over() -> None:
-    """The batch has what was logged before, the observation all of it, and so has the epoch: nothing is fresh at its end."""
+    """The batch has the logs before the evaluation, the observation and the epoch have all, and none is fresh at the end."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -528,7 +528,7 @@ def test_an_evaluation_within_a_batch_ends_it_and_is_observed_when_the_body_is_o
 
 
 def test_an_evaluation_that_raises_does_not_end() -> None:
-    """An exception within an evaluation ends the run; the evaluation has no end event."""
+    """After an exception within an evaluation, the run ends, without an end event of the evaluation."""
     recording = RecordingPlugin()
     loop = Loop([recording], epochs=1)
 
@@ -544,7 +544,7 @@ def test_an_evaluation_that_raises_does_not_end() -> None:
 
 
 def test_an_evaluations_batches_count_with_their_mean() -> None:
-    """As in training; what is logged outside of its batches is taken as it is, and each batch event has its own batch's."""
+    """Values logged in an evaluation's batches count with their mean, and others unchanged."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -558,7 +558,7 @@ def test_an_evaluations_batches_count_with_their_mean() -> None:
 
 
 def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
-    """The mean of a dict is nothing, and the error says which metric it was."""
+    """A metric of a batch that is not a number is an error that names it."""
     loop = Loop(epochs=1)
     with pytest.raises(MetricError, match=r"Metric 'loss' must be a number, got {'a': 1}\."), loop:  # noqa: PT012
         for _ in loop.epochs():
@@ -568,7 +568,7 @@ def test_a_metric_of_a_batch_that_is_no_number_is_named() -> None:
 
 @attrs.frozen
 class ComplexTensor:
-    """A tensor like PyTorch's, which loses its imaginary part when it is added up in real numbers."""
+    """A tensor like PyTorch's, which would lose its imaginary part in a sum of real numbers."""
 
     dtype: str = "torch.complex64"
 
@@ -594,7 +594,7 @@ class ComplexTensor:
     ],
 )
 def test_a_metric_that_no_log_could_hold_is_refused_at_once(within: str, metrics: Any, tmp_path: Path) -> None:
-    """What is no real number that fits a float, or has no name in one line, is an error, and the logs stay whole."""
+    """A metric that is not a real number in a float's range, or whose name is not one line, is an error when it is logged."""
     loop = Loop([CSVLog(tmp_path / "log.csv")], epochs=2)
     with pytest.raises(MetricError, match=r"'loss' must be a number|name of a metric must be"), loop:  # noqa: PT012
         for epoch in loop.epochs():
@@ -610,7 +610,7 @@ def test_a_metric_that_no_log_could_hold_is_refused_at_once(within: str, metrics
 
 
 def test_a_loop_is_one_run() -> None:
-    """Entering it again would call on_train_begin and then train nothing, so it is refused."""
+    """Entering a loop again is an error."""
     loop = Loop(epochs=1)
     with loop:
         pass
@@ -619,7 +619,7 @@ def test_a_loop_is_one_run() -> None:
 
 
 def test_state_is_fresh_when_the_run_begins_not_when_the_loop_is_made() -> None:
-    """Two loops made before either runs, with one engine, both train all of their epochs."""
+    """Two loops with one engine that are made before either runs both train all of their epochs."""
     engine = Engine([EarlyStopping("loss", patience=2)])
     loops = [Loop(engine, epochs=3), Loop(engine, epochs=3)]
     for first, loop in zip((1.0, 5.0), loops, strict=True):
@@ -630,7 +630,7 @@ def test_state_is_fresh_when_the_run_begins_not_when_the_loop_is_made() -> None:
 
 
 def test_a_break_in_an_evaluation_ends_its_batch() -> None:
-    """The batch that was left counts, with its event, and what is logged after it is the evaluation's own."""
+    """A batch of an evaluation that is left by `break` ends and counts, and later logs are the evaluation's."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -646,7 +646,7 @@ def test_a_break_in_an_evaluation_ends_its_batch() -> None:
 
 @pytest.mark.parametrize("method", ["log", "batches", "evaluation"])
 def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None:
-    """A metric logged before the first epoch or after the last would be lost silently: it is an error."""
+    """Logging before the first epoch or after the last, which would be lost, is an error."""
     calls: dict[str, Callable[[Loop], object]] = {
         "log": Loop.log,
         "batches": lambda loop: next(loop.batches([1])),
@@ -663,14 +663,14 @@ def test_what_belongs_to_an_epoch_is_refused_outside_of_one(method: str) -> None
     ("parameter", "value"),
     [("epochs", "5"), ("epochs", -1), ("epochs", True), ("initial_epoch", 0.5), ("initial_epoch", None), ("steps_per_epoch", -2)],
 )
-def test_a_number_that_is_none_is_refused(parameter: str, value: Any) -> None:
-    """The error names the parameter and the value, before anything runs."""
+def test_an_invalid_number_is_refused(parameter: str, value: Any) -> None:
+    """An invalid number is an error that names the parameter and the value, before the run begins."""
     with pytest.raises(ParameterError, match=f"Loop: {parameter} must be an integer of at least 0.*got {value!r}"):
         Loop(**{parameter: value})
 
 
 def test_numbers_may_be_numpys(tmp_path: Path) -> None:
-    """Epochs, steps and their like may be numbers of NumPy, and what the checkpoint records of them is Python's."""
+    """Numbers may be NumPy's, and checkpoints record them as Python's."""
     one: Any = np.int8(1)
     two: Any = np.int64(2)
     evaluated = []
@@ -687,7 +687,7 @@ def test_numbers_may_be_numpys(tmp_path: Path) -> None:
 
 
 def test_more_patience_continues_a_run_that_stopped(tmp_path: Path) -> None:
-    """A parameter of NumPy is recorded as its value: if it was changed, the vote is dropped, and else it stays."""
+    """If the patience of a stopped run is raised, also as a NumPy number, the vote is dropped; otherwise it is kept."""
 
     def trained(patience: Any) -> int:
         plugins = [EarlyStopping("loss", patience=patience), Checkpoint(tmp_path)]
@@ -700,7 +700,7 @@ def test_more_patience_continues_a_run_that_stopped(tmp_path: Path) -> None:
 
 
 class Module:
-    """A model of some framework, as is easily given for its trainee."""
+    """A framework's model, which might be given instead of a trainee."""
 
     weights: ClassVar[list[float]] = [0.0]
 
@@ -709,7 +709,7 @@ class Module:
 
 
 def test_a_model_is_no_trainee() -> None:
-    """What has nothing of a trainee is refused when the loop is made, and the error says what a trainee is."""
+    """An object without any part of a trainee is refused when the loop is made, with an explanation of a trainee."""
     model: Any = Module()
     with pytest.raises(ParameterError) as caught:
         Loop(trainee=model)
@@ -724,7 +724,7 @@ def test_any_part_of_a_trainee_is_enough(given: Any) -> None:
 
 
 def test_a_missing_trainee_is_explained(tmp_path: Path) -> None:
-    """A plugin that needs a trainee is refused, and the error says what to pass."""
+    """If a plugin needs a trainee and the loop has no trainee, the error says what to pass."""
     with pytest.raises(CapabilityError) as caught, Loop([Checkpoint(tmp_path)], epochs=1):
         pass
     for part in ("'checkpoint' needs", "was given no trainee", "pass trainee=", "KerasTrainee", "docs/writing-a-trainee.md"):
@@ -732,14 +732,14 @@ def test_a_missing_trainee_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_class_of_trainee_is_refused() -> None:
-    """Its instance was meant."""
+    """A class instead of an instance of a trainee is an error that shows how to make the instance."""
     with pytest.raises(ParameterError, match=r"trainee must be an instance, ScriptedTrainee\(\.\.\.\)"):
         Loop(trainee=ScriptedTrainee)  # type: ignore[arg-type]  # on purpose
 
 
 @attrs.define
 class Half:
-    """A number of some framework, in which one and a thousand are a thousand."""
+    """A framework's number with low precision: a thousand plus one is a thousand."""
 
     number: float
     detached: bool = False
@@ -775,7 +775,7 @@ class JaxLike(Half):
 
 @pytest.mark.parametrize("kind", [NumPyLike, TorchLike, JaxLike])
 def test_means_are_not_taken_in_half_precision(kind: type[Half]) -> None:
-    """A long epoch's sum would stand still; and a tensor is detached from its graph, which would keep every batch alive."""
+    """Means of half-precision values are computed in higher precision, and tensors are detached from their graphs."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             for _batch in loop.batches(range(1000)):
@@ -783,12 +783,12 @@ def test_means_are_not_taken_in_half_precision(kind: type[Half]) -> None:
     assert loop.run.history["loss"] == [0.5]
 
 
-# Bodies that do odd things.
+# Unusual bodies.
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_batches_of_one_epoch_are_numbered_on(accumulate: int) -> None:
-    """Two calls of `batches` in an epoch are one row of batches, and `run.progress` has its numbers."""
+    """Batches of two calls of `batches` in an epoch are numbered continuously, also in `run.progress`."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -799,7 +799,7 @@ def test_batches_of_one_epoch_are_numbered_on(accumulate: int) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_an_evaluation_that_raises_may_be_caught(accumulate: int) -> None:
-    """It ends without metrics, before whatever the body does next, be it between batches or in one."""
+    """An evaluation whose exception the body catches ends without metrics, before the body's next call."""
     recording = RecordingPlugin()
 
     def evaluate(loop: Loop) -> None:
@@ -822,16 +822,16 @@ def test_an_evaluation_that_raises_may_be_caught(accumulate: int) -> None:
 
 
 def test_batches_within_a_batch_are_refused() -> None:
-    """A second `batches` while a batch of the first is open would train two batches at once: the error tells what to do."""
+    """Calling `batches` within an open batch is an error with advice."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
-            with pytest.raises(HookcoreError, match=r"give it data that yield pairs\. zip\(a, b\) does, but"):
+            with pytest.raises(HookcoreError, match=r"pass data that yield pairs\. zip\(a, b\) does, but"):
                 list(zip(loop.batches("ab"), loop.batches("cd"), strict=True))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 def test_data_that_raise_lose_no_batch(accumulate: int) -> None:
-    """Every batch that the body trained has its end, and every update that it made is a step."""
+    """If the data raise an exception, every trained batch has ended and every update is a step."""
     recording = RecordingPlugin()
 
     def data() -> Iterator[int]:
@@ -849,13 +849,13 @@ def test_data_that_raise_lose_no_batch(accumulate: int) -> None:
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end"])
 def test_an_actors_error_ends_the_run_even_if_the_body_catches_it(hook: str, accumulate: int) -> None:
-    """Whatever the body does then is an error of its own, and the run has failed."""
+    """After an actor's error that the body catches, the run has failed, and every later call is an error."""
 
     def boom() -> None:
         raise ZeroDivisionError
 
     plugin = SimpleNamespace(name="boom", **{hook: hookimpl(boom)})
-    with pytest.raises(HookcoreError, match="The run has ended by an error"), Loop([plugin], epochs=2) as loop:  # noqa: PT012
+    with pytest.raises(HookcoreError, match="An error has ended the run"), Loop([plugin], epochs=2) as loop:  # noqa: PT012
         for _ in loop.epochs():
             with contextlib.suppress(ZeroDivisionError):
                 for _ in loop.batches("ab", accumulate=accumulate):
@@ -864,7 +864,7 @@ def test_an_actors_error_ends_the_run_even_if_the_body_catches_it(hook: str, acc
 
 
 def test_a_vote_before_the_cut_is_no_reason_to_miss_batches(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A resumed epoch skips its batches before it looks at votes: no warning of batches that the data lack."""
+    """A resumed epoch skips its trained batches also after a vote, without a warning of missing batches."""
 
     def train(*plugins: object, resume: Any = False) -> Run:
         saving = Checkpoint(tmp_path, every_n_steps=1, every_n_epochs=None, keep_last=None)
@@ -876,5 +876,5 @@ def test_a_vote_before_the_cut_is_no_reason_to_miss_batches(tmp_path: Path, capl
 
     train(StopAt("on_batch_end", 3))
     run = train(StopAt("on_batch_end", 3), resume=store.available(tmp_path)[-1].path)
-    assert "more when it was cut" not in caplog.text
+    assert "when it was interrupted" not in caplog.text
     assert run.outcome is Outcome.STOPPED

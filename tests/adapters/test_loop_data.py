@@ -1,4 +1,4 @@
-"""How `Loop` has data begin at the batch at which an epoch was cut, by what the trainee knows of them."""
+"""`Loop` starts the data of an interrupted epoch at the next batch, with the help of the trainee."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ EPOCHS = 2
 
 @attrs.define(eq=False)
 class Data:
-    """Some batches, which note those that are read; can begin at one if they are told to."""
+    """Batches that record which are read, and that may be able to start at a later one."""
 
     length: int
     passes: bool
-    """Whether they can begin elsewhere than at their first batch."""
+    """Whether they can start at a later batch."""
     begin: int = 0
     read: list[int] = attrs.field(factory=list)
 
@@ -46,7 +46,7 @@ class Data:
 
 @attrs.define(eq=False)
 class Knowing(ScriptedTrainee):
-    """A trainee that knows such data, and notes what it is asked."""
+    """A trainee that supports such data, and records its calls."""
 
     asked: list[Any] = attrs.field(factory=list)
     warning: str | None = None
@@ -63,7 +63,7 @@ class Knowing(ScriptedTrainee):
 def train(
     data: list[Data], directory: Path, *, accumulate: int = 1, resume: Resume = None, trainee: Any = None
 ) -> tuple[list[tuple[int, int]], list[str]]:
-    """Train; returns the number of the data and of the batch for each body, and the events."""
+    """Train, and return the data's and the batch's number for each body, and the events."""
     seen, recording = [], RecordingPlugin()
     plugins = [recording, Checkpoint(directory, every_n_epochs=None, every_n_steps=1, keep_last=None)]
     with Loop(plugins, epochs=EPOCHS, trainee=trainee or Knowing(), resume=resume) as loop:
@@ -79,8 +79,8 @@ def train(
     lengths=st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=3),
     accumulate=st.integers(1, 3),
 )
-def test_data_that_pass_over_batches_give_the_run_that_was_never_cut(lengths: list[tuple[int, bool]], accumulate: int) -> None:
-    """From each step, whether they can begin there or are read and dropped: the same batches and events; random numbers last."""
+def test_data_that_skip_batches_resume_exactly(lengths: list[tuple[int, bool]], accumulate: int) -> None:
+    """Resumed from each step, data that start there or are skipped give the same batches and events."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         whole, events = train([Data(*one) for one in lengths], directory / "whole", accumulate=accumulate)
@@ -94,8 +94,8 @@ def test_data_that_pass_over_batches_give_the_run_that_was_never_cut(lengths: li
             assert sum(len(one.read) for one in data if one.passes) == sum(data[one].passes for one, _ in again)
 
 
-def test_each_epoch_is_told_to_the_data(tmp_path: Path) -> None:
-    """So that they shuffle for it; from their first batch."""
+def test_the_data_get_each_epoch(tmp_path: Path) -> None:
+    """The data get the number of each epoch, for shuffling, and the first batch."""
     trainee = Knowing()
     train([Data(2, passes=True)], tmp_path, trainee=trainee)
     assert trainee.asked == [(0, 0), (1, 0)]
@@ -105,7 +105,7 @@ def test_each_epoch_is_told_to_the_data(tmp_path: Path) -> None:
 def test_a_warning_of_the_data_is_logged_once_in_a_run_that_saves(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, *, saves: bool
 ) -> None:
-    """A run that saves nothing cannot be resumed, so it is not told."""
+    """The warning of the data is logged once, and only in a run that saves."""
     trainee = Knowing(warning="the data are shuffled")
     plugins = [Checkpoint(tmp_path)] if saves else []
     with caplog.at_level(logging.WARNING), Loop(plugins, epochs=3, trainee=trainee) as loop:
@@ -115,7 +115,7 @@ def test_a_warning_of_the_data_is_logged_once_in_a_run_that_saves(
 
 
 def test_evaluations_are_read_from_the_beginning(tmp_path: Path) -> None:
-    """Only training is cut within its data."""
+    """Evaluations always read their data from the first batch."""
     trainee = Knowing()
     with Loop([Checkpoint(tmp_path)], epochs=1, trainee=trainee) as loop:
         for _ in loop.epochs():
@@ -125,6 +125,6 @@ def test_evaluations_are_read_from_the_beginning(tmp_path: Path) -> None:
 
 
 def test_a_trainee_that_knows_no_data_is_asked_nothing() -> None:
-    """Its data begin at their first batch, and no random numbers are put back."""
+    """With a trainee without `begin_data`, data start at their first batch, and no random state is restored."""
     assert begin_data(SimpleNamespace(), [], 0, 3) == DataBegin(0, None)
     restore_random(SimpleNamespace())

@@ -1,4 +1,4 @@
-"""docs/adapters.md has what is recorded of each adapter, and the record is what the contract asks."""
+"""docs/adapters.md shows the records of each adapter, and the records cover the contract."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ RECORDED = [name for column in matrix.COLUMNS for name in column.records]
 
 
 def test_the_page_has_what_is_recorded() -> None:
-    """The tables of docs/adapters.md are those that `python -m tests.adapters.matrix` makes of the records."""
+    """The tables of docs/adapters.md equal those that `python -m tests.adapters.matrix` makes from the records."""
     page = matrix.PAGE.read_text()
     assert page == matrix.written(page), "stale: run python -m tests.adapters.matrix"
 
 
 def test_every_record_is_in_the_tables() -> None:
-    """Each file in conformance/ is of a column."""
+    """Each file in conformance/ belongs to a column."""
     assert sorted(path.stem for path in recorded.DIRECTORY.iterdir()) == sorted(RECORDED)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_every_case_is_recorded(name: str) -> None:
-    """A record has each case of the contract, a new plugin's too, in order, and no other."""
+    """A record has exactly the cases of the contract in order, including those of new plugins."""
     assert list(recorded.Record.read(name).results) == [check.name for check in adapter_checks(LoopHarness)]
 
 
 def test_every_adapter_has_a_column() -> None:
-    """As many adapters are in the tables as this distribution has entry points for."""
+    """Each adapter with an entry point has a column."""
     shipped = [entry for entry in discovery.entry_points(GROUP) if entry.dist is not None and entry.dist.name == "hookcore"]
     assert len(matrix.COLUMNS) == len(shipped)
 
 
 def test_another_result_than_the_recorded_one_fails(tmp_path: Path) -> None:
-    """A case compares what comes of it with the record of its name, and so does what its harness declares."""
+    """A case, or a harness's declaration, that differs from the record fails."""
     (check,) = adapter_checks(LoopHarness, [Check.OWN_STOP])
     with pytest.raises(AssertionError, match="--record-conformance"):
         recorded.compare(check, tmp_path)
@@ -59,7 +59,7 @@ def test_another_result_than_the_recorded_one_fails(tmp_path: Path) -> None:
 
 
 def test_recording_drops_what_is_no_longer_checked(tmp_path: Path) -> None:
-    """A case whose name is gone leaves the record with the next case that is recorded."""
+    """Recording a case removes cases that no longer exist."""
     (check,) = adapter_checks(LoopHarness, [Check.OWN_STOP])
     recorded.Record({}, {"gone-with_the_wind": "works"}).write("loop", tmp_path)
     recorded.record(check, tmp_path)

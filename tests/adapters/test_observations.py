@@ -1,4 +1,4 @@
-"""Loops that evaluate by steps: one long epoch is observed, decided on, saved and logged as many short ones are."""
+"""In loops that evaluate by steps, one long epoch is observed, saved and logged like many short ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCORES = [1.0, 0.8, 0.9, 0.95, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
-"""Of ten evaluations: the second is the best when the fourth has come."""
+"""The scores of ten evaluations: after the fourth, the second is the best."""
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     epochs: int = 1,
     prefix: str | None = None,
 ) -> Run:
-    """A loop that trains `steps` batches in each epoch and evaluates every `every`, with the next of `scores`."""
+    """Train `steps` batches in each epoch, and evaluate every `every` steps, with the next of `scores`."""
     trainee = ScriptedTrainee()
     with Loop(plugins, epochs=epochs, trainee=trainee, resume=resume) as loop:
         for _ in loop.epochs():
@@ -47,7 +47,7 @@ def train(
 
 
 def plugins_of(directory: Path) -> list[Any]:
-    """What a user would list."""
+    """Return plugins that a user would list."""
     return [
         EarlyStopping(patience=2),
         ReduceLROnPlateau(patience=1, factor=0.5),
@@ -58,7 +58,7 @@ def plugins_of(directory: Path) -> list[Any]:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
+    """Return the rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -76,7 +76,7 @@ def test_one_epoch_stops_at_the_evaluation_at_which_the_patience_is_used_up(tmp_
     assert run.history.steps == [100, 200, 300, 400]
     assert run.history.by_steps == [True] * 4
     assert run.history["val_loss"] == SCORES[:4]
-    assert run.history["loss"] == [49.5, 149.5, 249.5, 349.5]  # the means since the observation before
+    assert run.history["loss"] == [49.5, 149.5, 249.5, 349.5]  # the means since the previous observation
     assert run.history.learning_rates == [0.1, 0.1, 0.1, 0.05]  # each before it was reduced
     assert [(row["epoch"], row["step"], row["learning_rate"], row["val_loss"]) for row in rows(tmp_path / "log.csv")] == [
         ("0", "100", "0.1", "1.0"),
@@ -88,7 +88,7 @@ def test_one_epoch_stops_at_the_evaluation_at_which_the_patience_is_used_up(tmp_
 
 @pytest.mark.parametrize("best_only", [True, False])
 def test_saves_and_evaluations_by_steps_that_meet_are_one_checkpoint_that_is_ranked(tmp_path: Path, *, best_only: bool) -> None:
-    """Saves every 7 steps and evaluations every 30: at step 210 the save holds the observation and its value."""
+    """With saves every 7 steps and evaluations every 30, the single checkpoint of step 210 has the evaluation's value."""
 
     def made(name: str) -> list[Any]:
         return [
@@ -113,7 +113,7 @@ def test_saves_and_evaluations_by_steps_that_meet_are_one_checkpoint_that_is_ran
 
 
 def test_an_epochs_end_that_shares_its_step_with_an_evaluation_keeps_its_value(tmp_path: Path) -> None:
-    """The last batch is observed; the epoch's end, which is no observation, replaces that checkpoint and stays ranked by it."""
+    """If the last batch is observed, the checkpoint of the epoch's end replaces the batch's, and keeps its value."""
     recording = RecordingPlugin()
     train([recording, Checkpoint(tmp_path, keep_last=None)], steps=200, scores=[0.5, 0.25], epochs=2)
     assert [hook for hook in recording.hooks if hook in {"on_metrics", "on_epoch_end"}] == [
@@ -127,10 +127,10 @@ def test_an_epochs_end_that_shares_its_step_with_an_evaluation_keeps_its_value(t
 
 
 def test_an_epochs_end_is_a_row_if_something_is_fresh_or_if_it_had_none() -> None:
-    """After the last evaluation come 50 steps whose loss is fresh; an epoch without an evaluation is a row in any case."""
+    """An epoch's end is an observation if a metric is fresh, or if the epoch had no other observation."""
     run = train([], steps=250, epochs=2)
     assert run.history.steps == [100, 200, 250, 300, 400, 500]
-    assert run.history.by_steps == [True, True, False, True, True, True]  # step 500 is the end of an epoch too
+    assert run.history.by_steps == [True, True, False, True, True, True]  # step 500 is also the end of an epoch
     assert run.history["loss"][2] == sum(range(200, 250)) / 50
     assert math.isnan(run.history["val_loss"][2])
     assert train([], steps=5).history.epochs == [0]
@@ -141,7 +141,7 @@ def test_an_epochs_end_is_a_row_if_something_is_fresh_or_if_it_had_none() -> Non
 
 
 def test_all_evaluations_of_one_batch_are_one_observation() -> None:
-    """Two validation sets, and what the body logs after them: a plugin that monitors any of it sees it at the step it is of."""
+    """Two evaluations in one batch, and later logs of its body, are one observation at that step."""
     recording = RecordingPlugin()
     monitoring = [("far", EarlyStopping("far_loss", mode="min")), ("score", EarlyStopping("score", mode="max"))]
     with Loop([recording, *monitoring], epochs=1) as loop:
@@ -160,7 +160,7 @@ def test_all_evaluations_of_one_batch_are_one_observation() -> None:
 
 
 def test_an_evaluation_ends_its_batch_first() -> None:
-    """The batch's metrics are those logged before it; what is logged after it belongs to the epoch and not to the batch."""
+    """An evaluation ends its batch first, so the batch has what was logged before, and the epoch what is logged after."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -184,7 +184,7 @@ def test_an_evaluation_ends_its_batch_first() -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_that_is_left_after_its_evaluation_is_observed(accumulate: int) -> None:
-    """A `break` after an evaluation ends the batches; the observation still comes, before the epoch's end."""
+    """After a `break` behind an evaluation, its observation still comes, before the epoch's end."""
     recording = RecordingPlugin()
     with Loop([recording], epochs=1) as loop:
         for _ in loop.epochs():
@@ -200,7 +200,7 @@ def test_a_batch_that_is_left_after_its_evaluation_is_observed(accumulate: int) 
 
 
 def test_every_counts_the_step_of_the_open_batch_once_also_after_its_evaluation() -> None:
-    """`every(n)` is true at each multiple of n steps and nowhere else, over epochs, however often the body asks."""
+    """`every(n)` is true exactly at each multiple of n steps over epochs, however often the body calls it."""
     asked: list[tuple[int, bool, bool]] = []
     with Loop(epochs=2) as loop:
         for _ in loop.epochs():
@@ -216,7 +216,7 @@ def test_every_counts_the_step_of_the_open_batch_once_also_after_its_evaluation(
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_under_accumulation_every_counts_updates_and_misses_none(tmp_path: Path, *, resume: bool) -> None:
-    """Seven batches by threes are three steps; the third, of a shorter rest, counts with the next one, also after a resume."""
+    """With seven batches by threes, the step of the rest counts with the next one, also in a resumed run."""
     due: list[tuple[int, int]] = []
 
     def body(plugins: list[Any], start: Any = None, epochs: int = 3) -> None:
@@ -229,12 +229,12 @@ def test_under_accumulation_every_counts_updates_and_misses_none(tmp_path: Path,
     if resume:
         assert due == []
         body([Checkpoint(tmp_path)], "auto")
-    assert due == [(2, 3), (2, 6)]  # the batches that complete steps 4 and 7
+    assert due == [(2, 3), (2, 6)]  # these batches complete steps 4 and 7
 
 
 @pytest.mark.parametrize("steps", [0, -1, True, 1.5, "100"])
 def test_every_refuses_what_is_no_number_of_steps(steps: Any) -> None:
-    """The error names the value and what was expected."""
+    """An invalid number of steps is an error that names it and what was expected."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             for _ in loop.batches([0]):
@@ -243,7 +243,7 @@ def test_every_refuses_what_is_no_number_of_steps(steps: Any) -> None:
 
 
 def test_every_is_refused_outside_of_a_batch_of_training() -> None:
-    """Before the batches, after them and within an evaluation it has no batch to count."""
+    """`every` before and after the batches and within an evaluation is an error."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             with pytest.raises(HookcoreError, match="only within a batch of training"):
@@ -256,7 +256,7 @@ def test_every_is_refused_outside_of_a_batch_of_training() -> None:
 
 
 def test_a_validation_metric_is_missing_only_from_an_observation_that_has_another() -> None:
-    """A misspelt one is an error at the first evaluation; an epoch's end before that need not have one."""
+    """A misspelt validation metric is an error at the first evaluation, not at an earlier end of an epoch."""
     with pytest.raises(MetricError, match=r"no metric 'val_los' at step 100; .* loss, val_loss\. Did you mean 'val_loss'"):
         train([EarlyStopping("val_los", mode="min")])
 
@@ -276,7 +276,7 @@ def test_a_validation_metric_is_missing_only_from_an_observation_that_has_anothe
 
 
 def test_a_loop_says_how_its_validation_metrics_are_called() -> None:
-    """`auto` finds the direction under the loop's own prefix, and NaNGuard looks at its metrics."""
+    """`mode="auto"` and NaNGuard support the loop's own prefix of validation metrics."""
     names = MetricNames(validation=("eval/",))
     with Loop([EarlyStopping("eval/accuracy"), NaNGuard()], epochs=3, metric_names=names, validation_freq=2) as loop:
         for epoch in loop.epochs():
@@ -289,20 +289,20 @@ def test_a_loop_says_how_its_validation_metrics_are_called() -> None:
 
 
 def test_what_is_observed_before_start_from_step_does_not_count() -> None:
-    """`start_from_step=300` begins with the third evaluation."""
+    """With `start_from_step=300`, observation begins with the third evaluation."""
     run = train([EarlyStopping(patience=2, start_from_step=300)], scores=[0.1, 0.1, 0.5, 0.6, 0.7, 0.1])
     assert run.progress.step == 500
     assert run.stop_reasons[0].best_step == 300
 
 
 def test_no_save_by_steps_is_made_without_saves_by_epochs(tmp_path: Path) -> None:
-    """With `every_n_epochs=None` neither an evaluation nor an epoch's end is saved."""
+    """With `every_n_epochs=None`, neither evaluations nor ends of epochs are saved."""
     train([Checkpoint(tmp_path, every_n_epochs=None, every_n_steps=400, keep_last=None)])
     assert [saved.step for saved in store.available(tmp_path)] == [400, 800]
 
 
 def test_evaluations_by_steps_are_saved_whatever_every_n_epochs_is(tmp_path: Path) -> None:
-    """`every_n_epochs=2` still means each second end of an epoch, with a reason of its own."""
+    """With `every_n_epochs=2`, each evaluation and each second end of an epoch is saved, with its reason."""
     run = train([Checkpoint(tmp_path, every_n_epochs=2)], steps=150, every=100, epochs=2)
     assert [decision.message for decision in run.decisions] == [
         "saving step-00000100: evaluation at step 100",
@@ -313,7 +313,7 @@ def test_evaluations_by_steps_are_saved_whatever_every_n_epochs_is(tmp_path: Pat
 
 
 def test_within_an_accumulation_the_value_ranks_no_other_weights(tmp_path: Path) -> None:
-    """A save that was asked for at an evaluation within an accumulation comes after the update, and is of other weights."""
+    """A save at an evaluation within an accumulation happens after the update, whose weights are not ranked by its value."""
     with Loop([Checkpoint(tmp_path, keep_last=None)], epochs=1, trainee=ScriptedTrainee()) as loop:
         for _ in loop.epochs():
             for batch in loop.batches(range(4), accumulate=2):
@@ -324,7 +324,7 @@ def test_within_an_accumulation_the_value_ranks_no_other_weights(tmp_path: Path)
 
 
 def test_json_log_has_a_line_for_each_evaluation_with_what_was_decided_on_it(tmp_path: Path) -> None:
-    """Lines by steps are `evaluation`, an epoch's end is `epoch`, and a decision comes after its observation."""
+    """JSONLog has an `evaluation` line for each evaluation, an `epoch` line for each end, and decisions after them."""
     import json
 
     train([ReduceLROnPlateau(patience=1, factor=0.5), JSONLog(tmp_path / "log.jsonl")], steps=350)
@@ -341,7 +341,7 @@ def test_json_log_has_a_line_for_each_evaluation_with_what_was_decided_on_it(tmp
 
 @pytest.mark.parametrize(("at", "belongs"), [("on_batch_end", 2), ("on_evaluate_end", 2), ("on_metrics", 2), ("on_epoch_end", 3)])
 def test_what_a_plugin_logs_belongs_to_its_observation_or_to_the_next(tmp_path: Path, at: str, belongs: int) -> None:
-    """In on_metrics and on_epoch_end to that one, elsewhere to the next; in logs, history and what others monitor."""
+    """What a plugin logs in on_metrics or on_epoch_end belongs to that observation, and elsewhere to the next."""
     count = itertools.count(1)
 
     @hookimpl
@@ -371,7 +371,7 @@ def test_what_a_plugin_logs_belongs_to_its_observation_or_to_the_next(tmp_path: 
 
 
 def test_a_plugin_may_make_the_only_metric_of_an_epochs_end() -> None:
-    """An end at which nothing was fresh is an observation if a plugin logs something at it."""
+    """An epoch's end without fresh metrics is an observation if a plugin logs a metric."""
 
     @hookimpl
     def log(run: Run, metrics: Any) -> None:
@@ -385,7 +385,7 @@ def test_a_plugin_may_make_the_only_metric_of_an_epochs_end() -> None:
 
 
 def test_a_save_under_accumulation_is_ranked_even_if_an_epoch_ends_with_a_rest(tmp_path: Path) -> None:
-    """`every` is due only in a batch that completes a step, whose weights the evaluation and the checkpoint are of."""
+    """With accumulation, `every` is true in a batch that completes a step, so its checkpoint is ranked."""
     scores = iter([0.9, 0.1, 0.8, 0.7])
     plugins = [Checkpoint(tmp_path, save_best_only=True)]
     with Loop(plugins, epochs=4, trainee=ScriptedTrainee(), validation_freq=None) as loop:
@@ -399,7 +399,7 @@ def test_a_save_under_accumulation_is_ranked_even_if_an_epoch_ends_with_a_rest(t
 
 
 def test_what_the_body_logs_before_its_batches_is_logged_once(tmp_path: Path) -> None:
-    """A resumed epoch runs the body again, but what it logs before the batches that are skipped was logged before the cut."""
+    """What the body logs before its batches is logged once, although a resumed epoch runs the body again."""
 
     def run(directory: Path, resume: Any = None) -> Run:
         plugins = [Checkpoint(directory, every_n_steps=1, keep_last=None)]
@@ -422,7 +422,7 @@ def test_what_the_body_logs_before_its_batches_is_logged_once(tmp_path: Path) ->
 
 
 def test_a_metric_of_batches_is_not_logged_after_the_evaluation_that_ends_its_batch() -> None:
-    """It would replace the mean silently: the error says to log it before."""
+    """Logging a batch's metric after the evaluation, which would replace the mean, is an error with advice."""
     with Loop(epochs=1) as loop:
         for _ in loop.epochs():
             for batch in loop.batches(range(4)):
@@ -437,7 +437,7 @@ def test_a_metric_of_batches_is_not_logged_after_the_evaluation_that_ends_its_ba
 
 
 def test_a_plugin_may_log_while_it_reads_the_metrics() -> None:
-    """The mapping that it iterates over stays as it is, and those called later see what it has added."""
+    """A plugin may log while it iterates over the metrics, and later plugins see the new value."""
 
     @hookimpl
     def smooth(run: Run, metrics: Any) -> None:
@@ -450,7 +450,7 @@ def test_a_plugin_may_log_while_it_reads_the_metrics() -> None:
 
 
 def test_what_is_logged_at_the_end_of_the_run_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No observation follows, whichever event a slow disk has put it in: the run is completed, and the log names the metric."""
+    """A metric that is logged after the last observation gives a warning that names it, and the run completes."""
 
     @hookimpl
     def log(run: Run) -> None:
@@ -458,12 +458,12 @@ def test_what_is_logged_at_the_end_of_the_run_is_a_warning(tmp_path: Path, caplo
 
     run = train([SimpleNamespace(name="late", on_train_end=log), Checkpoint(tmp_path)], steps=1)
     assert run.outcome is Outcome.COMPLETED
-    assert "late: saved=1 was logged after the run's last observation, and is in none" in caplog.messages
+    assert "late: saved=1 was logged after the last observation, so it is not in the history" in caplog.messages
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_every_log_has_what_the_last_plugin_logs(tmp_path: Path, *, first: bool) -> None:
-    """Logs are written after every other plugin, also one that asks to be called last, wherever they are listed."""
+    """Loggers write after every other plugin, also one that asks to be called last, in any order of the list."""
 
     @hookimpl(trylast=True)
     def log(run: Run) -> None:

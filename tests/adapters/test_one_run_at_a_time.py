@@ -1,4 +1,4 @@
-"""One engine is in one run at a time: a second one is refused by name, and an abandoned one blocks nothing."""
+"""One engine is in one run at a time: a second run is refused by name, and an abandoned run does not block the next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def loop_over(engine: Engine, epochs: int = 1) -> Run:
 
 
 def drive(driver: Driver) -> Run:
-    """A run that a framework tells of, batch by batch and evaluation by evaluation."""
+    """Drive a run like a framework, batch by batch and evaluation by evaluation."""
     run = Run.of(epochs=1)
     driver.begin(run)
     driver.epoch_begin()
@@ -66,7 +66,7 @@ def events(engine: Engine) -> list[Any]:
 
 
 def calling(function: Callable[[], object], hook: str, *, wrapper: bool) -> SimpleNamespace:
-    """A plugin that calls `function` in one hook, once, or around it."""
+    """Return a plugin that calls `function` in one hook, once, or around it."""
     called: list[bool] = []
 
     def once() -> None:
@@ -86,7 +86,7 @@ def calling(function: Callable[[], object], hook: str, *, wrapper: bool) -> Simp
 @pytest.mark.parametrize("outer", ["loop", "driver"])
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_that_trains_on_its_own_engine_is_refused(outer: str, inner: str, hook: str, *, wrapper: bool) -> None:
-    """Whatever drives the two runs, in every hook: the error names both loops and what to do, and the outer run continues."""
+    """In every hook, a second run on the same engine is an error that names both loops, and the outer run continues."""
     errors: list[str] = []
 
     def nest() -> None:
@@ -107,7 +107,7 @@ def test_a_hook_that_trains_on_its_own_engine_is_refused(outer: str, inner: str,
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_that_trains_on_another_engine_works(hook: str) -> None:
-    """As in a search for parameters: both runs are whole."""
+    """A hook may train on another engine, as in a parameter search, and both runs complete."""
     inner = engine_of()
     outer = engine_of(calling(lambda: loop_over(inner, epochs=2), hook, wrapper=False))
     assert loop_over(outer, epochs=2).outcome is Outcome.COMPLETED
@@ -119,7 +119,7 @@ def test_a_hook_that_trains_on_another_engine_works(hook: str) -> None:
 
 @pytest.mark.parametrize("inner", [loop_over, lambda engine: drive(Driver(engine, host=NoHost()))], ids=["loop", "driver"])
 def test_a_run_within_the_body_of_a_loop_is_refused(inner: Callable[[Engine], Run]) -> None:
-    """A loop ends every run that it begins, so another on its engine is refused between two events, and the loop continues."""
+    """A run on the engine of an open loop is refused in its body, and the loop continues."""
     engine = engine_of()
     with Loop(engine, epochs=1) as loop:
         for _ in loop.epochs():
@@ -134,7 +134,7 @@ def test_a_run_within_the_body_of_a_loop_is_refused(inner: Callable[[Engine], Ru
 
 
 def test_a_run_on_another_thread_is_refused() -> None:
-    """Within a hook of the first run, which lasts until the second was refused."""
+    """A run on another thread is refused while the first run is in a hook."""
     errors: list[str] = []
 
     def other() -> None:
@@ -155,7 +155,7 @@ def test_a_run_on_another_thread_is_refused() -> None:
 
 
 def test_an_abandoned_run_ends_when_another_adapter_begins(caplog: pytest.LogCaptureFixture) -> None:
-    """A framework that did not tell of its exception blocks nothing: its run ends as failed for all plugins, and is logged."""
+    """A run whose framework did not report its exception ends as failed when another run begins, and the log names it."""
     engine = engine_of()
     abandoned = Driver(engine, host=NoHost("tiny"))
     first = Run.of(epochs=1)
@@ -163,14 +163,14 @@ def test_an_abandoned_run_ends_when_another_adapter_begins(caplog: pytest.LogCap
     abandoned.batch_begin()
     assert loop_over(engine).outcome is Outcome.COMPLETED
     assert first.outcome is Outcome.FAILED
-    assert "An earlier run of tiny ended by an exception that it did not tell of. It ends now, as loop begins" in caplog.text
+    assert "An earlier run of tiny ended with an exception that was not reported. It ends now, as loop begins" in caplog.text
     check_events(events(engine))
     assert [event[0] for event in events(engine)][3:5] == ["on_exception", "on_train_end"]
 
 
 @pytest.mark.parametrize("fact", ["batch_end", "epoch_end", "evaluate_begin", "log", "end", "shortest begin", "shortest end"])
-def test_a_run_that_was_taken_for_abandoned_and_is_not_hears_why(fact: str) -> None:
-    """Its next fact is one clear error, and no plugin hears anything of it."""
+def test_a_run_that_was_wrongly_regarded_as_abandoned_raises_an_error(fact: str) -> None:
+    """The next event of a run that was wrongly ended as abandoned is an error, and calls no plugin."""
     engine = engine_of()
     driver = Driver(engine, host=NoHost("tiny"))
     driver.begin(Run.of(epochs=1))
@@ -200,7 +200,7 @@ def test_a_run_that_was_taken_for_abandoned_and_is_not_hears_why(fact: str) -> N
 
 
 def test_a_loop_that_was_dropped_without_its_end_blocks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Its run has failed, and the log tells of it."""
+    """A loop that was deleted before its end does not block the next run: its run has failed, and the log names it."""
     engine = engine_of()
     gc.disable()
     try:

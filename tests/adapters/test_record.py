@@ -1,4 +1,4 @@
-"""The record alone: a framework whose own checkpoint has the weights resumes as if its run had never been cut."""
+"""A framework whose own checkpoint has the weights resumes exactly from the record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ counted: Counter[str] = Counter()
 
 @attrs.frozen
 class Script:
-    """A run: how many batches an epoch has, how it is trained, what validation gives, and what plugins do."""
+    """A run: its number of batches, how it is trained, the validation results, and the plugins' parameters."""
 
     batches: int
     series: list[float | None]
@@ -44,7 +44,7 @@ class Script:
     votes_after: int | None
 
     def plugins(self) -> list[object]:
-        """New plugin objects, as a new process makes them."""
+        """Return new plugin objects, as in a new process."""
         options: dict[str, Any] = {"mode": "max", "missing": "skip"}
         schedule = [LearningRateSchedule(lambda epoch, rate: rate * (0.9 if epoch % 2 else 1.0))] if self.schedule else []
         return [
@@ -72,7 +72,7 @@ def scripts(draw: DrawFn) -> Script:
 
 @attrs.define(eq=False)
 class Votes:
-    """Votes to stop after some batches, counted after every other plugin had its turn."""
+    """Votes to stop after some batches, counted after all other plugins."""
 
     after: int | None
     batches: int = attrs.field(init=False, default=0)
@@ -92,7 +92,7 @@ class Votes:
 
 @attrs.define(eq=False)
 class Weights(ScriptedTrainee):
-    """What the framework trains, and saves itself: a snapshot that a plugin or hookcore takes is an error."""
+    """Weights that the framework saves itself: a snapshot by a plugin or hookcore is an error."""
 
     def snapshot(self, *, optimizer: bool = True) -> Any:
         del optimizer
@@ -104,14 +104,14 @@ class Weights(ScriptedTrainee):
 
 @attrs.define(eq=False)
 class Framework:
-    """A framework with checkpoints of its own: after each thing that it tells, it saves, if the driver has a record."""
+    """A framework with its own checkpoints, which it saves after each event if the driver has a record."""
 
     script: Script
     trainee: Weights = attrs.field(factory=Weights)
     saved: list[tuple[str, Weights, float]] = attrs.field(factory=list)
     refused: int = 0
     seen: float = 0.0
-    """What the framework keeps beside the weights: the running sum of the losses."""
+    """The framework's state beside the weights: the running sum of the losses."""
     first: tuple[int, int] = (0, 0)
     stopping: bool = False
 
@@ -182,7 +182,7 @@ class Framework:
 
 
 def outcome(run: Run, framework: Framework) -> str:
-    """All that a run leaves, in a form in which NaN equals NaN."""
+    """Return all results of a run, in a form in which NaN equals NaN."""
     return repr(
         {
             "outcome": run.outcome,
@@ -198,14 +198,14 @@ def outcome(run: Run, framework: Framework) -> str:
 
 
 def events(engine: Engine) -> list[str]:
-    """What plugins got between the two ends of training."""
+    """Return the events between the beginning and the end of training."""
     return [repr(event) for event in engine["recording"].events if event[0] not in {"on_train_begin", "on_train_end"}]
 
 
 @hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_resumed_from_any_record_ends_as_the_run_that_was_never_cut(script: Script) -> None:
-    """From the record of every moment that has one, with the weights kept by the framework: same events and decisions."""
+def test_a_run_resumed_from_any_record_ends_as_an_uninterrupted_run(script: Script) -> None:
+    """Resumed from any record, with the framework's weights, a run has the same events and decisions."""
     whole, engine = Framework(script), Engine(script.plugins(), autoload=False)
     run = whole.train(Driver(engine, host=whole))
     expected, heard = outcome(run, whole), events(engine)
@@ -228,7 +228,7 @@ def test_a_run_resumed_from_any_record_ends_as_the_run_that_was_never_cut(script
 
 
 def test_records_were_taken_everywhere() -> None:
-    """The test above has resumed from many records, also within epochs, and many moments were refused."""
+    """The test above resumed from many records, also within epochs, and many moments were refused."""
     if counted:  # it ran in this process
         assert min(counted["records"], counted["within an epoch"], counted["refused"]) > 300, counted
 
@@ -251,7 +251,7 @@ MOMENTS: dict[str, tuple[Callable[[Driver], object], str]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_moment_that_is_not_settled_has_no_record(moment: str) -> None:
-    """The error names what to wait for, and the run continues; when the moment is settled there is a record."""
+    """Asking for a record at an unsettled moment is an error that names what to wait for, and the run continues."""
     tell, waits_for = MOMENTS[moment]
     driver = Driver(Engine(autoload=False))
     driver.begin(Run.of(epochs=1))
@@ -267,7 +267,7 @@ def test_a_moment_that_is_not_settled_has_no_record(moment: str) -> None:
 
 
 def test_a_batch_that_is_held_has_the_record_of_one_that_is_settled() -> None:
-    """If the framework leaves its evaluations out when it resumes; but not within an accumulation, nor after an evaluation."""
+    """A held batch has the record of a settled one, except within an accumulation or after an evaluation."""
     driver = Driver(Engine(autoload=False))
     driver.begin(Run.of(epochs=1))
     driver.batch_held(updates=0)
@@ -286,7 +286,7 @@ def test_a_batch_that_is_held_has_the_record_of_one_that_is_settled() -> None:
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"])
 @pytest.mark.parametrize("shortest", [False, True], ids=["facts", "shortest way"])
 def test_a_hook_gets_no_record(hook: str, *, shortest: bool) -> None:
-    """Plugins after it have not had the event yet."""
+    """A hook cannot take a record, because later plugins have not had the event."""
     errors: list[str] = []
 
     def ask() -> None:
@@ -312,7 +312,7 @@ def test_a_hook_gets_no_record(hook: str, *, shortest: bool) -> None:
 
 
 def test_there_is_no_record_outside_of_a_run() -> None:
-    """Before it begins, after it ended, and in an evaluation by itself."""
+    """There is no record before a run, after it, or in an evaluation outside of one."""
     driver = Driver(Engine(autoload=False))
     prepare: list[Callable[[], None]] = [lambda: None, lambda: driver.outside(ScriptedTrainee())]
     for prepared in prepare:
@@ -322,7 +322,7 @@ def test_there_is_no_record_outside_of_a_run() -> None:
 
 
 def test_a_record_has_no_snapshots_and_the_log_names_who_held_one(caplog: pytest.LogCaptureFixture) -> None:
-    """When it is taken, once, and when it is restored: the plugin decides as before, and has no best weights to put back."""
+    """The log names a plugin whose snapshot a record lacks, once, when it is taken and restored; the plugin decides as before."""
 
     def plugins() -> Engine:
         return Engine([EarlyStopping("loss", patience=2, restore_best_weights=True)], autoload=False)
@@ -351,7 +351,7 @@ def test_a_record_has_no_snapshots_and_the_log_names_who_held_one(caplog: pytest
 
 
 def test_a_trainee_that_cannot_be_saved_has_a_record() -> None:
-    """The framework saves: a run without snapshots, or without a trainee, is recorded and resumed."""
+    """A run whose trainee cannot be saved, or without a trainee, is recorded and resumed."""
     driver, resumed = Driver(Engine(autoload=False)), Driver(Engine(autoload=False), resume="auto")
     driver.begin(Run.of())
     driver.batch_end()
@@ -362,7 +362,7 @@ def test_a_trainee_that_cannot_be_saved_has_a_record() -> None:
 
 
 def test_plugins_know_what_is_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`run.resumed_from` has the step and the framework's path, so a log is continued and not set aside."""
+    """`run.resumed_from` has the step and the framework's path, so logs are continued."""
     caplog.set_level(logging.INFO, "hookcore")
     place = tmp_path / "log.csv"
 
@@ -405,7 +405,7 @@ def test_plugins_know_what_is_resumed(tmp_path: Path, caplog: pytest.LogCaptureF
     ids=["cut", "step", "format", "plugins", "list"],
 )
 def test_a_record_that_cannot_be_read_is_refused(spoil: Callable[[str], str]) -> None:
-    """Before anything is restored: no plugin hears of the run, and the next run begins."""
+    """An unreadable record is refused before anything is restored or any plugin is called, and the next run begins."""
     driver, recording = Driver(Engine(autoload=False)), RecordingPlugin()
     driver.begin(Run.of())
     driver.batch_end()

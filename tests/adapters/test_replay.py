@@ -1,4 +1,4 @@
-"""The adapter of recorded runs: plugins decide over a log as they do in training."""
+"""In a replay, plugins decide on a log as in training."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def deciding(setting: Mapping[str, Any], plateau: Mapping[str, Any]) -> list[obj
 
 
 def train(rows: list[dict[str, float]], plugins: list[object], rate: float = 0.125) -> Run:
-    """Train a loop that reports `rows`, of three batches an epoch."""
+    """Train a loop that reports `rows`, with three batches per epoch."""
     with Loop(plugins, epochs=len(rows), trainee=ScriptedTrainee(learning_rate=rate)) as loop:
         for epoch in loop.epochs():
             for _ in loop.batches(range(3)):
@@ -80,7 +80,7 @@ def train(rows: list[dict[str, float]], plugins: list[object], rate: float = 0.1
 def test_a_replay_decides_as_the_run_did(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, float]], setting: dict[str, Any], plateau: dict[str, Any]
 ) -> None:
-    """The same metrics lead the same plugins to the same votes, decisions and rates, whichever log they are read from."""
+    """From every kind of log, the same plugins make the same votes, decisions and rates as in training."""
     directory = tmp_path_factory.mktemp("run")
     train(rows, [CSVLog(directory / "a.csv"), JSONLog(directory / "a.jsonl"), Report(directory, summary=False)])
     real = train(rows, deciding(setting, plateau))
@@ -99,7 +99,7 @@ def test_a_replay_decides_as_the_run_did(
     st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.booleans()), min_size=1, max_size=10), st.none() | st.integers(0, 9)
 )
 def test_the_events_are_legal_whatever_the_log_tells(steps: list[tuple[int, bool, bool]], stops: int | None) -> None:
-    """Epochs that the log lacks come too, each that began has ended unless it was cut, and a plugin may vote in any of them."""
+    """The events of a replay are legal for every log, also with missing epochs, and votes in any of them."""
     from hookcore import History
 
     history = History()
@@ -127,14 +127,14 @@ def test_the_events_are_legal_whatever_the_log_tells(steps: list[tuple[int, bool
     assert run.outcome == ("stopped" if stops is not None and stops <= history.epochs[-1] else "completed")
     if stops is None:
         assert [step for step, row in zip(run.history.steps, run.history.rows(), strict=True) if row] == history.steps
-        # Without a plugin that hears of batches, they are left out: what is left is the same.
+        # Without a plugin with batch hooks, batches are left out, and the other events are the same.
         plain = replay(history, [Votes()])
         assert repr(plain.history.state_dict()["metrics"]) == repr(run.history.state_dict()["metrics"])
         assert plain.progress.step == run.progress.step
 
 
 def test_the_rate_is_the_recorded_one_until_a_plugin_sets_it() -> None:
-    """From then on it is what plugins set; what is recorded of it no longer counts."""
+    """The rate is the recorded one until a plugin sets it, and then the plugin's."""
     columns = {"loss": [1.0, 2.0, 3.0, 4.0], "learning_rate": [0.5, 0.25, 0.125, 0.125]}
     assert replay(columns).history.learning_rates == [0.5, 0.25, 0.125, 0.125]
     run = replay(columns, [ReduceLROnPlateau("loss", patience=1, factor=0.5)])
@@ -143,9 +143,9 @@ def test_the_rate_is_the_recorded_one_until_a_plugin_sets_it() -> None:
 
 
 def test_a_log_without_a_learning_rate_needs_one_for_plugins_that_set_it() -> None:
-    """They are refused by name, with what to do; with a rate to begin with they decide."""
+    """Without a rate in the log, plugins that set it are refused by name with advice, unless an initial rate is given."""
     columns = {"loss": [1.0, 2.0, 3.0]}
-    with pytest.raises(CapabilityError, match=r"'reduce_lr_on_plateau' needs .* the log does not tell it: give learning_rate="):
+    with pytest.raises(CapabilityError, match=r"'reduce_lr_on_plateau' needs .* it is not in the log: give learning_rate="):
         replay(columns, [ReduceLROnPlateau("loss", patience=1)])
     run = replay(columns, [ReduceLROnPlateau("loss", patience=1)], learning_rate=0.5)
     assert [decision.value for decision in run.decisions] == [0.05, pytest.approx(0.005)]
@@ -156,13 +156,13 @@ def test_a_log_without_a_learning_rate_needs_one_for_plugins_that_set_it() -> No
 
 
 def test_a_plugin_that_needs_a_model_or_the_time_is_refused_by_name(tmp_path: Path) -> None:
-    """Before the first epoch: a replay has neither. With a clock of its own it decides."""
+    """Plugins that need a model or the time are refused by name before the first epoch, unless they have their own clock."""
     columns = {"loss": [1.0, 2.0, 3.0], "val_loss": [1.0, 2.0, 3.0]}
     recording = RecordingPlugin()
     for plugin, message in [
         (Checkpoint(tmp_path), "'checkpoint' needs the trainee's checkpoint, but a recorded run has metrics, and no model"),
         (Activations(tmp_path), "'activations' needs the trainee's activations, but a recorded run has metrics, and no model"),
-        (TimeLimit(1), "'time_limit' decides by the time, and a replay takes none"),
+        (TimeLimit(1), "'time_limit' decides by the time, and a replay has no duration"),
         (TimeLimit(1, clock=time.time), "'time_limit' decides by the time"),
     ]:
         with pytest.raises(CapabilityError, match=message):
@@ -174,7 +174,7 @@ def test_a_plugin_that_needs_a_model_or_the_time_is_refused_by_name(tmp_path: Pa
 
 
 def test_what_takes_part_in_every_run_takes_no_part_in_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tracker that a team installs must not hear of it, unless an engine was given."""
+    """Plugins that are installed for every run, such as trackers, are left out of a replay, unless an engine is given."""
     from hookcore.registry import discovery
 
     monkeypatch.setattr(discovery, "read_entry_points", lambda _: pytest.fail("the autoload group was read"))
@@ -184,7 +184,7 @@ def test_what_takes_part_in_every_run_takes_no_part_in_a_replay(monkeypatch: pyt
 
 
 def test_a_metric_that_is_missing_is_an_error_as_in_training() -> None:
-    """But validation is due only in the epochs that have it."""
+    """A missing metric is an error as in training, but validation is due only in epochs that have it."""
     columns = {"loss": [1.0, 2.0, 3.0], "val_loss": [None, 2.0, None]}
     assert len(replay(columns, [EarlyStopping()]).history) == 3
     with pytest.raises(MetricError, match=r"no metric 'val_los' .* Did you mean 'val_loss'"):
@@ -194,7 +194,7 @@ def test_a_metric_that_is_missing_is_an_error_as_in_training() -> None:
 
 
 def test_an_error_of_a_plugin_ends_the_replay() -> None:
-    """As it ends a run: it reaches the caller, after every plugin had `on_exception` and `on_train_end`."""
+    """An error of a plugin reaches the caller, after `on_exception` and `on_train_end` of every plugin."""
     recording = RecordingPlugin()
     with pytest.raises(MetricError, match="loss is nan"):
         replay({"loss": [1.0, math.nan]}, [recording, NaNGuard(action="raise")])
@@ -202,7 +202,7 @@ def test_an_error_of_a_plugin_ends_the_replay() -> None:
 
 
 def test_what_a_plugin_logs_is_of_its_own_replay() -> None:
-    """It is in the history of that run, and the recording stays as it was for the next."""
+    """What a plugin logs is in the history of its replay, and does not change the recording."""
 
     class Logs:
         @hookimpl

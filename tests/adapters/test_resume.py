@@ -1,4 +1,4 @@
-"""The law of resuming, in the reference adapter: a run that is cut and resumed is the run that was never cut."""
+"""In the reference adapter, a run that is interrupted and resumed equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn
 
-# Hypothesis draws from the constants of all modules that are imported so far, so the runs, and how many checkpoints they have,
-# depend on what was tested before in the same process.
+# Hypothesis draws from the constants of all imported modules, so the runs, and the number of their checkpoints, depend on the
+# tests that ran before in the same process.
 EXAMPLES = 2 * hypothesis.settings().max_examples
 CASES = 5 * hypothesis.settings().max_examples
 counted: Counter[str] = Counter()
@@ -34,7 +34,7 @@ counted: Counter[str] = Counter()
 
 @attrs.define(eq=False)
 class Trylast:
-    """Votes to stop after nine batches, counted after every other plugin had its turn."""
+    """Votes to stop after nine batches, counted after all other plugins."""
 
     batches: int = attrs.field(init=False, default=0)
 
@@ -55,19 +55,19 @@ class Trylast:
 
 
 class Wrapper(Trylast):
-    """The same, around all others."""
+    """Votes in the same way, around all other plugins."""
 
     @hookimpl(wrapper=True, specname="on_batch_end")
     def around(self, run: Run) -> Iterator[None]:
         yield
         self.count(run)
 
-    on_batch_end = None  # type: ignore[assignment]  # not the other one too
+    on_batch_end = None  # type: ignore[assignment]  # only the wrapper
 
 
 @attrs.define(eq=False)
 class Logging:
-    """Logs a metric of its own at one kind of event: of the observation that it is, or of the next one."""
+    """Logs a metric at one kind of event, for that observation or the next."""
 
     at: str
     count: int = attrs.field(init=False, default=0)
@@ -114,16 +114,16 @@ class Script:
     checkpoint: dict[str, Any]
     accumulate: int
     by_steps: int | None
-    """Every how many steps the body evaluates, or None if it does so once an epoch."""
+    """The number of steps between evaluations, or None for one at the end of each epoch."""
     logging: str | None
-    """At which event a plugin logs a metric of its own, or None."""
+    """The event at which a plugin logs a metric, or None."""
     late: str | None
-    """How a plugin that counts batches, listed before `Checkpoint`, is called after it: `"trylast"`, `"wrapper"` or not."""
+    """How a plugin that is listed before `Checkpoint` is called after it: `"trylast"`, `"wrapper"` or not at all."""
     cut: tuple[str, int]
-    """The event at which the run is cut, and which one of its kind."""
+    """The kind of event at which the run is interrupted, and its number."""
 
     def plugins(self, directory: Path) -> list[object]:
-        """New plugin objects, as a new process makes them."""
+        """Return new plugin objects, as in a new process."""
         schedule = [LearningRateSchedule(lambda epoch, rate: rate * (0.9 if epoch % 2 else 1.0))] if self.schedule else []
         return [
             RecordingPlugin(),
@@ -139,7 +139,7 @@ class Script:
 
 @st.composite
 def scripts(draw: DrawFn) -> Script:
-    """Runs of up to five epochs of up to four batches."""
+    """Draw runs of up to five epochs of up to four batches."""
     value = st.sampled_from([-2.0, -0.5, 0.0, 0.1, 1.0, 3.0])
     loss = value | st.just(math.nan) if draw(st.integers(0, 9)) == 0 else value
     return Script(
@@ -181,15 +181,15 @@ def scripts(draw: DrawFn) -> Script:
 
 @attrs.define(eq=False)
 class Learner(ScriptedTrainee):
-    """A trainee in which every update depends on all before it, and on the learning rate."""
+    """A trainee whose updates depend on all earlier ones, and on the learning rate."""
 
     rates: list[float] = attrs.field(factory=list)
 
     gradient: float = 0.0
-    """What was accumulated since the latest update: no snapshot has it."""
+    """The gradient since the latest update, which is in no snapshot."""
 
     def train(self, value: float, *, update: bool) -> float:
-        """Add up one batch's gradient, and make the update if it is time; returns the loss."""
+        """Add a batch's gradient, make the update if it is due, and return the loss."""
         self.gradient += self.weights[0] - value
         if update:
             self.rates.append(self.learning_rate)
@@ -201,7 +201,7 @@ class Learner(ScriptedTrainee):
 
 
 def cutting(event: str, number: int) -> SimpleNamespace:
-    """A plugin that ends the run as Ctrl-C does, at the `number`-th event of a kind."""
+    """Return a plugin that ends the run like Ctrl-C, at the `number`-th event of a kind."""
     seen = itertools.count()
 
     def count(run: Run) -> None:
@@ -212,7 +212,7 @@ def cutting(event: str, number: int) -> SimpleNamespace:
 
 
 def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Run, list[Any], Learner]:
-    """Run the script to its end, or to its cut: the run, the events, the trainee."""
+    """Run the script to its end or interruption, and return the run, the events and the trainee."""
     learner = Learner()
     engine = Engine(plugins, autoload=False)
     loop = Loop(engine, epochs=len(script.series), trainee=learner, resume=resume)
@@ -226,12 +226,12 @@ def train(script: Script, plugins: list[object], resume: Any = None) -> tuple[Ru
             if script.by_steps is None:
                 evaluate(script, loop, learner, epoch)
             elif epoch % 2:
-                loop.log(seen=len(learner.weights))  # else nothing may be fresh at the epoch's end
+                loop.log(seen=len(learner.weights))  # otherwise no metric may be fresh at the epoch's end
     return loop.run, engine["recording"].events, learner
 
 
 def evaluate(script: Script, loop: Loop, learner: Learner, number: int) -> None:
-    """Evaluate the learner, and log the score that the script gives for an evaluation of this number."""
+    """Evaluate the learner, and log the script's score for the evaluation of this number."""
     with loop.evaluation():
         for value in loop.batches(script.validation):
             loop.log(loss=(learner.weights[0] - value) ** 2)
@@ -242,7 +242,7 @@ def evaluate(script: Script, loop: Loop, learner: Learner, number: int) -> None:
 
 
 def outcome(run: Run, learner: Learner) -> str:
-    """All that a run leaves, in a form in which NaN equals NaN."""
+    """Return all results of a run, in a form in which NaN equals NaN."""
     return repr(
         {
             "outcome": run.outcome,
@@ -258,15 +258,15 @@ def outcome(run: Run, learner: Learner) -> str:
 
 
 def within(events: list[Any]) -> list[Any]:
-    """The events between the beginning and the end of training, less those that tell when a write was done."""
+    """Return the events between the beginning and the end of training, except those of completed writes."""
     left_out = {"on_train_begin", "on_train_end", "on_exception", "on_checkpoint"}
     return [repr(event) for event in events if event[0] not in left_out]
 
 
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(script: Script) -> None:
-    """From each checkpoint of a run, of an epoch's end or of a step: same events, decisions, rates, history and weights."""
+def test_a_run_resumed_from_any_checkpoint_ends_as_an_uninterrupted_run(script: Script) -> None:
+    """Resumed from any checkpoint of a step or an epoch, a run has the same events, decisions, rates, history and weights."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         run, events, learner = train(script, script.plugins(directory / "whole"))
@@ -281,8 +281,8 @@ def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_cut(sc
 
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @hypothesis.given(script=scripts())
-def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(script: Script) -> None:
-    """Cut at any event, resumed by `"auto"` with new plugin objects: the events of both cover it, and it leaves the same."""
+def test_a_run_that_is_interrupted_anywhere_and_resumed_equals_an_uninterrupted_run(script: Script) -> None:
+    """A run that is interrupted at any event and resumed by `"auto"` has the same results, and the events of both cover it."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         run, events, learner = train(script, script.plugins(directory / "whole"))
@@ -303,5 +303,5 @@ def test_a_run_that_is_cut_anywhere_and_resumed_is_the_run_that_was_never_cut(sc
 
 
 def test_the_law_was_tried_often_enough() -> None:
-    """The two properties above compared at least a thousand resumed runs with the run that was never cut."""
+    """The two properties above compared at least a thousand resumed runs."""
     assert counted["checkpoint"] + counted["cut"] >= CASES, counted

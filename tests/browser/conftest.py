@@ -1,4 +1,4 @@
-"""One small Keras run with every view of it, a TensorBoard server that shows it, and a Chromium that looks."""
+"""A small Keras run with every view of it, a TensorBoard server that shows it, and Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(directory: Path) -> Run:
-    """A run of the book chapter's network, in small, on made reviews; it ends by a vote to stop."""
+    """Train a small convolutional network on made-up reviews, until a plugin votes to stop."""
     import keras
 
     from hookcore_adapters.keras import fit
@@ -74,7 +74,7 @@ def run(directory: Path) -> Run:
         embeddings_metadata=WORDS,
         steps_per_second=True,
     )
-    # No epoch is better by so much: each cuts the rate, and the sixth stops the run, on any machine.
+    # No epoch improves by `min_delta`: each reduces the learning rate, and the sixth stops the run, on any machine.
     plugins = [
         ReduceLROnPlateau(factor=0.5, patience=1, min_delta=10.0),
         EarlyStopping(patience=5, min_delta=10.0),
@@ -88,7 +88,7 @@ def run(directory: Path) -> Run:
 
 
 def _reviews(seed: int, number: int) -> tuple[Any, Any]:
-    """Texts as indices into `WORDS`: mostly neutral, and otherwise of one kind, which is the class."""
+    """Return texts as indices into `WORDS`, and their classes; most words are neutral, and the others are of the class."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -100,7 +100,7 @@ def _reviews(seed: int, number: int) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def tensorboard(run: Run, directory: Path) -> Iterator[str]:
-    """The address of a TensorBoard server that has read all of the run: pages show what it had read when they were opened."""
+    """Yield the address of a TensorBoard server that has read the whole run: a page shows what was read when it was opened."""
     from tests.browser.looking import fetch, wait
 
     del run
@@ -115,7 +115,7 @@ def tensorboard(run: Run, directory: Path) -> Iterator[str]:
                 found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
                 return found and found[0]
 
-            url = wait(address, "TensorBoard says where it is")
+            url = wait(address, "TensorBoard prints its address")
             points = written(directory / "logs")
             wait(
                 lambda: {part: len(fetch(f"{url}data/plugin/{part}")) for part in points} == points,
@@ -131,7 +131,7 @@ def tensorboard(run: Run, directory: Path) -> Iterator[str]:
 
 
 def written(logs: Path) -> dict[str, int]:
-    """How many points of each tag of each run are in the event files, by where a server shows them."""
+    """Return the number of points of each tag of each run in the event files, by the path at which a server shows them."""
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
     found = {}
@@ -146,7 +146,7 @@ def written(logs: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: SCREENSHOTS, if that is set."""
+    """Return the directory for screenshots: the variable SCREENSHOTS, or a temporary directory."""
     directory = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     directory.mkdir(parents=True, exist_ok=True)
     return directory
@@ -154,7 +154,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(screenshots: Path) -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """Yield one Chromium for all tests."""
     from tests.browser.looking import Browser
 
     with Browser.started(screenshots) as browser:
@@ -163,7 +163,7 @@ def browser(screenshots: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser, tensorboard: str) -> Callable[[str], Browser]:
-    """`tab("scalars&tagFilter=loss")`: the browser, with that tab of TensorBoard open."""
+    """Return a function that opens a tab of TensorBoard, such as `"scalars&tagFilter=loss"`, and returns the browser."""
 
     def show(tab: str) -> Browser:
         browser.open(f"{tensorboard}?darkMode=false#{tab}")

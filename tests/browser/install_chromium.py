@@ -1,4 +1,4 @@
-"""Find Chromium and its driver or, as root on Debian and what is made of it, install them: `python install_chromium.py`."""
+"""Find Chromium and its driver or, as root on Debian and its derivatives, install them: `python install_chromium.py`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ HINT = (
 
 
 def programs() -> tuple[str, str] | None:
-    """The paths of the browser and of its driver; None where one of them is missing."""
+    """Return the paths of the browser and of its driver, or None if one of them is missing."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     return None if browser is None or driver is None else (browser, driver)
 
 
 def main() -> None:
-    """Install them where they are missing and that can be done; else end with what to do."""
+    """Install them if one is missing; exit with a hint if that is not possible."""
     if programs() is None and shutil.which("apt-get") and os.geteuid() == 0:
         for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-            # Unchecked: an update that one source fails may do, and what matters is looked at below.
-            subprocess.run(["apt-get", *command], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=False)  # noqa: S607 - where apt-get lies is the system's matter
+            # The status is not checked: an update may succeed although one source fails, and the result is checked below.
+            subprocess.run(["apt-get", *command], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=False)  # noqa: S607 - PATH has apt-get
     if programs() is None:
         sys.exit(HINT)
 

@@ -1,4 +1,4 @@
-"""Chromium, and how to find things in pages that are made of web components."""
+"""Chromium, and searches in pages that are made of web components."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ function deep(path, from = document) {
 
 
 def wait(condition: Callable[[], Found | None], what: str, deadline: float = PATIENCE) -> Found:
-    """What `condition` returns once that is true. While a page is built, its elements come and go: that is no error."""
-    nobody: Any = None
-    waiting = WebDriverWait(nobody, deadline, poll_frequency=0.1, ignored_exceptions=(WebDriverException, OSError))
+    """Return what `condition` returns once it is true. Errors are ignored, because elements come and go while a page is built."""
+    no_driver: Any = None
+    waiting = WebDriverWait(no_driver, deadline, poll_frequency=0.1, ignored_exceptions=(WebDriverException, OSError))
     found: Any = waiting.until(lambda _: condition(), f"never came true in {deadline:g} s: {what}")
     return cast("Found", found)
 
 
 def fetch(url: str) -> Any:
-    """The JSON at `url`, on this machine."""
+    """Return the JSON at `url`, on this machine."""
     with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the test's own server
         return json.load(answer)
 
@@ -90,12 +90,12 @@ class Browser:
             chrome.quit()
 
     def open(self, url: str) -> None:
-        """Load the page anew, also where only what is after the # differs."""
+        """Load the page from the start, even if only the part after the # differs."""
         self.driver.get("about:blank")
         self.driver.get(url)
 
     def ask(self, selector: str, expression: str = "e.innerText") -> list[Any]:
-        """The JavaScript `expression` of each element `e` that `selector` finds at any depth; `a >> b` finds b within a.
+        """Return the JavaScript `expression` for each element `e` that `selector` finds at any depth; `a >> b` finds b within a.
 
         Within `expression`, `deep(selector, e)` finds elements in the same way.
         """
@@ -104,9 +104,9 @@ class Browser:
         return found
 
     def wait_for(self, selector: str, expected: Callable[[list[Any]], object], expression: str = "e.innerText") -> list[Any]:
-        """What `ask` finds once it is as `expected`; the error says what it was at last.
+        """Return what `ask` finds once it is as `expected`; the error of a timeout has what it found last.
 
-        Pages keep changing: wait for all that you compare, and ask for nothing afterwards.
+        Pages keep changing: wait for everything that you compare, and ask for nothing afterwards.
         """
         last: list[Any] = []
 
@@ -122,11 +122,11 @@ class Browser:
         return last
 
     def type_into(self, selector: str, text: str) -> None:
-        """Type into the input that `selector` finds at any depth, once that takes it."""
+        """Type into the input that `selector` finds at any depth, once it accepts text."""
         wait(lambda: [found.send_keys(text) for found in self.ask(selector, "e")[:1]], f"{selector} can be typed into")
 
     def enter_frames(self) -> None:
-        """Go into the page within the page, as deep as it goes."""
+        """Enter the frame within the page's frame."""
 
         def entered() -> bool:
             self.driver.switch_to.default_content()
@@ -137,7 +137,7 @@ class Browser:
         wait(entered, "there is a frame within a frame")
 
     def screenshot(self, name: str) -> None:
-        """Save what is to be seen, once nothing moves any more."""
+        """Save a picture of the page, once nothing moves."""
         before = b""
 
         def still() -> bool:
@@ -145,6 +145,6 @@ class Browser:
             last, before = before, bytes(self.driver.get_screenshot_as_png())
             return last == before
 
-        with contextlib.suppress(TimeoutException):  # a picture, no proof
+        with contextlib.suppress(TimeoutException):  # a picture of a moving page is still useful
             wait(still, "nothing moves", 5)
         (self.screenshots / f"{name}.png").write_bytes(before)

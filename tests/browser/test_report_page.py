@@ -1,4 +1,4 @@
-"""The report's page in a real browser, from a file, without a network."""
+"""The report's page in a real browser, opened from a file without a network."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LOSSES = [{"loss": 1.0 / (i + 1), "val_loss": abs(i - 4) + 0.5} for i in range(9
 
 @pytest.fixture
 def browser(browser: Browser) -> Any:
-    """Chromium's driver, with nothing noted so far of what it loads and complains of."""
+    """Return Chromium's driver with empty logs of requests and errors."""
     driver = browser.driver
-    driver.get("about:blank")  # whose own notes end
+    driver.get("about:blank")  # no other page adds to the logs
     driver.set_window_size(*WINDOW)
     for log in ("browser", "performance"):
         driver.get_log(log)
@@ -37,20 +37,20 @@ def browser(browser: Browser) -> Any:
 
 
 def opened(browser: Any, report: RunReport, path: Path, **media: str) -> Any:
-    """The browser with the report's page, as the user's settings for `media` have it."""
+    """Open the report's page, with the user's settings for `media`; return the browser."""
     prefer(browser, **media)
     browser.get(report.save(path / "page.html").as_uri())
     return browser
 
 
 def prefer(browser: Any, **media: str) -> None:
-    """Have the user like pages so."""
+    """Set the user's preferences for `media`, such as a colour scheme."""
     features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def test_nothing_from_the_run_does_anything(browser: Any, tmp_path: Path) -> None:
-    """Whatever metrics, plugins and reasons are called: no script runs, no element appears, nothing is loaded."""
+def test_no_text_of_the_run_is_executed(browser: Any, tmp_path: Path) -> None:
+    """Whatever the names of metrics and plugins are, no script runs, no element appears, and nothing is loaded."""
     plugins = [(f"{one}.", Stops(at=1, message=one)) for one in HOSTILE]
     report = recorded(tmp_path / HOSTILE[5], ODD["names"], plugins, config={one: {"value": one} for one in HOSTILE})
     page = opened(browser, report, tmp_path)
@@ -64,7 +64,7 @@ def test_nothing_from_the_run_does_anything(browser: Any, tmp_path: Path) -> Non
 
 
 def test_charts_are_seen(browser: Any, tmp_path: Path) -> None:
-    """Each is as wide as its card, with both curves within it; nothing makes the page wider than the window."""
+    """Each chart is as wide as its card and has both curves, and the page is not wider than the window."""
     plugins = [EarlyStopping(patience=4), ReduceLROnPlateau(patience=2)]
     page = opened(browser, recorded(tmp_path, LOSSES, plugins), tmp_path)
     for width in (360, 800, 1600):

@@ -67,7 +67,7 @@ def colours_of(png: bytes) -> set[Any]:
 
 
 def curves(browser: Browser, tags: set[str], points: dict[str, int]) -> None:
-    """Wait until the charts of `tags` are there and show the runs in `points`, each with its number of points."""
+    """Wait until the charts of `tags` show the runs in `points`, each with its number of points."""
 
     def drawn(cards: list[Any]) -> bool:
         browser.ask("#ignore-y-outlier", "e.checked && e.click()")  # points outside are not drawn

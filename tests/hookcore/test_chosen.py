@@ -45,7 +45,7 @@ class Plugin:
     ],
 )
 def test_what_differs_from_its_default(given: dict[str, Any], chosen: list[str]) -> None:
-    """A value counts, however it was given. A function that makes a default is not called for it: it may do anything."""
+    """A parameter was chosen if its value differs from the default. A default's own function is not called to find out."""
     plugin = Plugin(1, **given)
     before = len(CALLS)
     with Loop([plugin], epochs=1):

@@ -1,4 +1,4 @@
-"""The compiled call against pluggy's own, and what it does where pluggy would give up."""
+"""The compiled call equals pluggy's own, and an error in one plugin does not end it for the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VALUES = {"epoch": 7, "batch": 3, "metrics": {"loss": 0.5}, "checkpoint": "saved
 
 @attrs.frozen
 class Plan:
-    """One implementation: the arguments that it names, in order, the last of them with defaults, and its options."""
+    """One implementation: the arguments that it names, in order, how many of the last have defaults, and its options."""
 
     arguments: tuple[str, ...]
     defaults: int
@@ -42,7 +42,7 @@ class Plan:
     wrapper: bool
 
     def plugin(self, hook: str, record: Callable[..., None]) -> object:
-        """A plugin whose one method reports its arguments to `record`."""
+        """Return a plugin whose one method reports its arguments to `record`."""
         positional = self.arguments[: len(self.arguments) - self.defaults]
         with_default = self.arguments[len(positional) :]
         parameters = [
@@ -60,7 +60,7 @@ class Plan:
 
 @st.composite
 def plans(draw: st.DrawFn, hook: str) -> Plan:
-    """Any implementation of `hook` that pluggy accepts."""
+    """Draw any implementation of `hook` that pluggy accepts."""
     arguments = tuple(draw(st.permutations(HOOKS[hook]))[: draw(st.integers(0, len(HOOKS[hook])))])
     defaults = draw(st.integers(0, len(arguments))) if PLUGGY_GIVES_DEFAULTS else 0
     first, last = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
@@ -71,7 +71,7 @@ Calls = list[tuple[Any, ...]]
 
 
 def pluggys(hook: str, planned: Sequence[Plan]) -> Calls:
-    """What pluggy calls, by itself, with the first of `planned` called first."""
+    """Return the calls that pluggy itself makes, in order; the first of `planned` is called first."""
     calls: Calls = []
     manager = pluggy.PluginManager("hookcore")
     manager.add_hookspecs(specs)
@@ -80,14 +80,14 @@ def pluggys(hook: str, planned: Sequence[Plan]) -> Calls:
         def record(phase: str, *, i: int = i, **arguments: object) -> None:
             calls.append((i, phase, arguments))
 
-        # The handle is the plugin's own in hookcore: here it is what stands for it.
+        # hookcore gives the plugin's own handle, for which a string stands here.
         manager.register(plan.plugin(hook, record), f"p{i}")
     getattr(manager.hook, hook)(**{name: VALUES.get(name, "the run") for name in HOOKS[hook]})
     return calls
 
 
 def ours(hook: str, planned: Sequence[Plan]) -> Calls:
-    """What the compiled call calls. A run handle that is its plugin's own is written down as pluggy's stand-in."""
+    """Return the calls that the compiled function makes. A plugin's own handle is written as pluggy's stand-in for it."""
     calls: Calls = []
 
     def recorder(i: int) -> Callable[..., None]:
@@ -117,19 +117,19 @@ def test_compiled_call_equals_pluggys(data: st.DataObject, hook: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_gives_every_argument(hook: str) -> None:
-    """Each hook calls an implementation that names all its arguments with all of them."""
+    """An implementation that names every argument of its hook gets all of them."""
     everything = attrs.evolve(WANTS_ALL, arguments=HOOKS[hook])
     assert ours(hook, [everything]) == [(0, "call", {name: VALUES.get(name, "the run") for name in HOOKS[hook]})]
 
 
 def test_argument_with_default_is_given() -> None:
-    """An argument that has a default in the implementation is given all the same, whichever pluggy is installed."""
+    """An argument that has a default in the implementation is still given, whichever pluggy is installed."""
     with_defaults = attrs.evolve(WANTS_ALL, defaults=2)
     assert ours("on_epoch_end", [with_defaults]) == ours("on_epoch_end", [WANTS_ALL])
 
 
 def test_argument_with_default_that_no_hook_gives_keeps_its_default() -> None:
-    """An argument with a default that the hook does not have keeps it, and takes no other argument's value."""
+    """An argument that the hook does not have keeps its default, and never gets the value of another argument."""
     ((_, _, given),) = ours("on_epoch_end", [attrs.evolve(WANTS_ALL, defaults=1, unknown=True)])
     assert (given["absent"], given["metrics"]) == ("default", VALUES["metrics"])
 
@@ -138,13 +138,13 @@ def test_argument_with_default_that_no_hook_gives_keeps_its_default() -> None:
 
 
 def session_of(*plugins: object, observers: Sequence[str] = ()) -> Session:
-    """A session over `plugins`, called p0, p1 and so on; those in `observers` are disabled when they raise."""
+    """Return a session over `plugins`, called p0, p1 and so on; those in `observers` are disabled if they raise."""
     named = [(f"p{i}", plugin) for i, plugin in enumerate(plugins)]
     return Engine(named, on_error=dict.fromkeys(observers, "disable"), autoload=False).start(Run())
 
 
 def raising(error: BaseException) -> object:
-    """A plugin that raises `error` at each epoch begin."""
+    """Return a plugin that raises `error` in `on_epoch_begin`."""
 
     @hookimpl
     def on_epoch_begin() -> None:
@@ -169,7 +169,7 @@ class Counting:
     [("raises", False, False), ("quiet", False, False), ("raises", False, True), ("raises", True, False), ("quiet", True, True)]
 )
 def test_an_error_reaches_no_other_plugin(planned: list[tuple[str, bool, bool]]) -> None:
-    """Whatever subset raises, each plugin is called once, then the first actor's error raised; observers are called no more."""
+    """If several plugins raise, all are still called once, the first actor's error is raised, and observers are disabled."""
     calls: Counter[int] = Counter()
     errors = {i: RuntimeError(f"of p{i}") for i, (kind, _, _) in enumerate(planned) if kind == "raises"}
 
@@ -201,7 +201,7 @@ def test_an_error_reaches_no_other_plugin(planned: list[tuple[str, bool, bool]])
 
 
 def test_a_raised_error_names_plugin_and_hook() -> None:
-    """An actor's error carries a note with the plugin's name, where it came from, and the hook."""
+    """An actor's error has a note with the plugin's name, its module, and the hook."""
     with pytest.raises(ValueError, match="broken") as caught:
         session_of(Counting(), raising(ValueError("broken"))).hooks.on_epoch_begin(0)
     (note,) = caught.value.__notes__
@@ -211,7 +211,7 @@ def test_a_raised_error_names_plugin_and_hook() -> None:
 
 
 def test_a_traceback_holds_the_plugins_line() -> None:
-    """The traceback of an error, raised or recorded, goes down to the line in the plugin."""
+    """The traceback of an error, whether raised or recorded, reaches the line in the plugin."""
     session = session_of(raising(ValueError("raised")), raising(KeyError("recorded")), observers=["p1"])
     with pytest.raises(ValueError, match="raised") as caught:
         session.hooks.on_epoch_begin(0)
@@ -221,7 +221,7 @@ def test_a_traceback_holds_the_plugins_line() -> None:
 
 @pytest.mark.parametrize("plugins", [[raising(StopIteration(3))], [Counting(), raising(StopIteration(3)), Counting()]])
 def test_stop_iteration_becomes_a_plugin_error(plugins: list[object]) -> None:
-    """A StopIteration never leaves an event, since a training loop would take it for the end of its data."""
+    """A StopIteration never leaves an event, because a training loop would take it for the end of its data."""
     with pytest.raises(PluginError, match="StopIteration in on_epoch_begin") as caught:
         session_of(*plugins).hooks.on_epoch_begin(0)
     assert isinstance(caught.value.__cause__, StopIteration)
@@ -230,7 +230,7 @@ def test_stop_iteration_becomes_a_plugin_error(plugins: list[object]) -> None:
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), Preempted("SIGTERM", 143)])
 @pytest.mark.parametrize("before", [[], [raising(ValueError("earlier"))]])
 def test_an_interrupt_goes_straight_through(interrupt: BaseException, before: list[object]) -> None:
-    """Ctrl-C or a preemption in a plugin, as an observer too, ends the event at once, also after another plugin's error."""
+    """Ctrl-C or a preemption in any plugin ends the event at once, even after another plugin's error."""
     counting = Counting()
     observers = [f"p{i}" for i in range(len(before) + 1)]
     session = session_of(*before, raising(interrupt), counting, observers=observers)
@@ -241,7 +241,7 @@ def test_an_interrupt_goes_straight_through(interrupt: BaseException, before: li
 
 @pytest.mark.parametrize("where", ["plain", "wrapper, before", "wrapper, after"])
 def test_every_plugin_has_the_end_of_training_whatever_cuts_one(where: str) -> None:
-    """Ctrl-C in one `on_train_end` is raised when all plugins had theirs: in it files are closed, and locks released."""
+    """Ctrl-C in one `on_train_end` is raised after all plugins had theirs, because there they close files and release locks."""
     ended = []
 
     def cut() -> None:
@@ -310,12 +310,12 @@ def behaves() -> Iterator[None]:
 
 
 def wrapper(function: Callable[[], Iterator[None]]) -> object:
-    """A plugin that wraps the begin of an epoch in `function`."""
+    """Return a plugin that wraps `on_epoch_begin` in `function`."""
     return SimpleNamespace(on_epoch_begin=hookimpl(wrapper=True)(function_copy(function)))
 
 
 def function_copy(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
-    """A new function with the same body, since `hookimpl` marks the function itself."""
+    """Return a new function with the same body, because `hookimpl` marks the function itself."""
 
     def copy() -> Iterator[None]:
         return (yield from function())
@@ -335,7 +335,7 @@ MISBEHAVING: dict[Callable[[], Iterator[None]], tuple[type[Exception], str]] = {
 @pytest.mark.parametrize("function", MISBEHAVING, ids=lambda function: function.__name__)
 @pytest.mark.parametrize("position", [0, 1])
 def test_a_misbehaving_wrapper_as_observer_is_disabled(function: Callable[[], Iterator[None]], position: int) -> None:
-    """A wrapper that does not yield, yields twice or raises is reported and disabled, and what it wraps is called."""
+    """An observer whose wrapper does not yield, yields twice or raises is disabled, and the wrapped plugins are called."""
     expected, message = MISBEHAVING[function]
     counting, plugins = Counting(), [wrapper(behaves)]
     plugins.insert(position, wrapper(function))
@@ -351,7 +351,7 @@ def test_a_misbehaving_wrapper_as_observer_is_disabled(function: Callable[[], It
 
 @pytest.mark.parametrize("function", MISBEHAVING, ids=lambda function: function.__name__)
 def test_a_misbehaving_wrapper_as_actor_stops_the_run(function: Callable[[], Iterator[None]]) -> None:
-    """The same wrappers as actors raise, after what they wrap was called."""
+    """An actor with such a wrapper stops the run, after the wrapped plugins were called."""
     expected, message = MISBEHAVING[function]
     counting = Counting()
     with pytest.raises(expected, match=message):
@@ -360,7 +360,7 @@ def test_a_misbehaving_wrapper_as_actor_stops_the_run(function: Callable[[], Ite
 
 
 def test_a_wrapper_may_swallow_the_inner_error() -> None:
-    """A wrapper that catches what it wraps ends the error there, as in pluggy; it is still recorded."""
+    """A wrapper that catches the error of a wrapped plugin ends it there, as in pluggy; the error is still recorded."""
     session = session_of(wrapper(swallows), raising(ValueError("inner")))
     session.hooks.on_epoch_begin(0)
     assert [failure.plugin for failure in session.run.failures] == ["p1"]
@@ -368,7 +368,7 @@ def test_a_wrapper_may_swallow_the_inner_error() -> None:
 
 @pytest.mark.parametrize("function", [behaves, raises_after, yields_twice, replaces], ids=lambda function: function.__name__)
 def test_the_inner_error_survives_other_wrappers(function: Callable[[], Iterator[None]]) -> None:
-    """The error of what is wrapped is raised, whatever a wrapper does but catch it; the wrapper's own is in its notes."""
+    """The error of a wrapped plugin is raised unless a wrapper catches it; the wrappers' own errors become notes."""
     inner = ValueError("inner")
     session = session_of(wrapper(function), raising(inner))
     with pytest.raises(ValueError, match="inner") as caught:
@@ -381,7 +381,7 @@ def test_the_inner_error_survives_other_wrappers(function: Callable[[], Iterator
 
 @pytest.mark.parametrize("where", ["before", "after", "inner"])
 def test_an_interrupt_passes_wrappers(where: str) -> None:
-    """A KeyboardInterrupt in a wrapper, or in what it wraps, goes through the wrappers around it."""
+    """A KeyboardInterrupt in a wrapper, or in what it wraps, passes through the wrappers around it."""
     left = []
 
     def interrupting() -> Iterator[None]:
@@ -420,7 +420,7 @@ def test_wrappers_nest_in_the_order_listed() -> None:
 
 
 def test_hook_without_plugins_does_nothing() -> None:
-    """Each compiled hook of an engine without plugins takes its arguments and returns None."""
+    """Without plugins, each compiled hook takes its arguments and returns None."""
     hooks = Engine(autoload=False).start(Run()).hooks
     for hook, parameters in HOOKS.items():
         call = getattr(hooks, hook)

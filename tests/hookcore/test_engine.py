@@ -1,22 +1,20 @@
-"""Registration, order, roles and the error policy, and one run after another."""
+"""The engine: order, roles, the error policy, and several runs of one engine."""
 
 from __future__ import annotations
 
-import gc
+import functools
 import logging
-import re
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-import pluggy
 import pytest
 
 from hookcore import (
     HOOKS,
     CapabilityError,
     Engine,
-    Metrics,
+    HookcoreError,
     Outcome,
     ParameterError,
     RegistrationError,
@@ -25,223 +23,43 @@ from hookcore import (
     hookimpl,
     state,
 )
-from hookcore.markers import PROJECT
 from hookcore.testing import RecordingPlugin, ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint
+from tests.hookcore.small_plugins import Plain, bad, engine, generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from hookcore import Session
 
 
-@attrs.define(eq=False)
-class Plain:
-    """The least plugin."""
-
-    @hookimpl
-    def on_train_begin(self) -> None:
-        pass
-
-
-def engine(*plugins: object, **options: Any) -> Engine:
-    return Engine(plugins, autoload=False, **options)
-
-
-def bad(name: str, function: Callable[..., object], **options: Any) -> object:
-    """A plugin called bad, whose one method is `function`, marked."""
-    return SimpleNamespace(name="bad", **{name: hookimpl(**options)(function)})
-
-
-def generator() -> Callable[[], Iterator[None]]:
-    """A generator function, new each time since `hookimpl` marks the function itself."""
-
-    def function() -> Iterator[None]:
-        yield
-
-    return function
-
-
-async def coroutine() -> None: ...
-
-
-def describe(self: object) -> None:
-    repr(self)
-
-
-def namesake(self: object) -> None:
-    repr(self)
-
-
-# Registration errors: each names the plugin, and what was meant.
-
-
-@pytest.mark.parametrize(
-    ("plugin", "message"),
-    [
-        (bad("on_epoch_ende", lambda: None), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
-        (type("Bad", (), {"on_epoch_ende": hookimpl(namesake)})(), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
-        (bad("log", lambda: None), "no hook 'log'. There are: on_train_begin, .*on_train_end"),
-        (bad("log", lambda: None, specname="on_epoch_ende"), r"no hook 'on_epoch_ende'\. Did you mean 'on_epoch_end'"),
-        (bad("on_epoch_end", lambda metric: metric), r"on_epoch_end has an argument 'metric', .*Did you mean 'metrics'"),
-        (bad("on_batch_end", lambda epoch: epoch), r"argument 'epoch', which on_batch_end\(run, batch, metrics\)"),
-        (bad("on_epoch_end", lambda metric, /: metric), "an argument 'metric', .*Did you mean 'metrics'"),
-        (bad("on_epoch_end", lambda *, epoch: epoch), r"keyword-only argument 'epoch'.* drop the '\*'"),
-        (bad("on_epoch_end", generator(), hookwrapper=True), "hookwrapper=True, pluggy's old style; use wrapper=True"),
-        (bad("on_epoch_end", lambda: None, wrapper=True), "wrapper=True .*not a generator"),
-        (bad("on_epoch_end", generator()), "a generator or a coroutine.*wrapper=True"),
-        (bad("on_epoch_end", coroutine), "a generator or a coroutine"),
-        (SimpleNamespace(name="bad", on_epoch_end=print), "on_epoch_end is not marked with @hookimpl"),
-        (SimpleNamespace(name="bad", on_epoch_ende=print), "on_epoch_ende is not marked .*Did you mean 'on_epoch_end'"),
-        (type("Bad", (), {"on_epoch_end": describe})(), "on_epoch_end is not marked with @hookimpl"),
-        (type("Bad", (), {"on_epoch_end": staticmethod(print)})(), "on_epoch_end is not marked with @hookimpl"),
-        (type("Bad", (), {})(), "has no method marked with @hookimpl"),
-        (type("Bad", (Plain,), {}), r"is a class; pass an instance: Bad\(\.\.\.\)"),
-        (type("Bad", (Plain,), {"state_dict": dict})(), "both state_dict and load_state_dict"),
-        (type("Bad", (Plain,), {"load_state_dict": dict})(), "both state_dict and load_state_dict"),
-    ],
-)
-def test_a_mistake_in_a_plugin_is_refused_at_registration(plugin: object, message: str) -> None:
-    """What would never be called, or not as meant, is an error that names the plugin and the nearest right name."""
-    with pytest.raises(RegistrationError, match=f"(?s)Plugin 'bad'.*{message}"):
-        engine(Plain(), plugin)
-
-
 def test_the_same_name_twice_is_refused() -> None:
-    """Two plugins of one name are an error that says how to name one of them."""
+    """Two plugins of one name are an error that tells how to name one of them."""
     with pytest.raises(RegistrationError, match=r"Two plugins are called 'plain'.*\('plain_2', Plain\(\.\.\.\)\)"):
         engine(Plain(), Plain())
 
 
 def test_a_refused_plugin_leaves_the_engine_as_it_was() -> None:
-    """After a refused registration the engine has the plugins that it had."""
+    """After a refused registration the engine has the plugins that it had before."""
     one = engine(Plain())
     with pytest.raises(RegistrationError):
         one.register(Plain())
     assert one.names == ["plain"]
 
 
-# What may be a plugin, and its name.
-
-
-def test_plugins_are_named_by_themselves_their_class_or_a_pair() -> None:
-    """A plugin's name is the pair's, else its own, else its class's in snake case, else its module's without the package."""
-    module = ModuleType("acme.alerts")
-    vars(module)["on_train_end"] = hookimpl(lambda: None)
-    classes = [type(name, (Plain,), {}) for name in ("NaNGuard", "HTTPLog", "CSVLog", "L2Norm")]
-    names = engine(
-        ("mine", Plain()),
-        Plain(),
-        RecordingPlugin(name="own"),
-        module,
-        *(made() for made in classes),
-        SimpleNamespace(name="bare", on_train_end=hookimpl(lambda: None)),
-    ).names
-    assert names == ["mine", "plain", "own", "alerts", "na_n_guard", "http_log", "csv_log", "l2_norm", "bare"]
-
-
-def test_module_and_namespace_plugins_are_called() -> None:
-    """A module's functions and a namespace's are hook implementations like methods."""
-    called = []
-    module = ModuleType("alerts")
-    vars(module).update(on_train_begin=hookimpl(lambda run: called.append(run.plugin)), helper=lambda: None)
-    namespace = SimpleNamespace(on_train_begin=hookimpl(lambda run: called.append(run.plugin)), on_time=True)
-    engine(module, ("bare", namespace)).start(Run()).train_begin()
-    assert called == ["alerts", "bare"]
-
-
-def test_equal_plugins_are_two_plugins() -> None:
-    """Plugins whose methods are equal, such as static ones or the same object under two names, are each called."""
-    called = []
-
-    class Static:
-        @staticmethod
-        @hookimpl
-        def on_train_begin(run: Run) -> None:
-            called.append(run.plugin)
-
-    one = Static()
-    engine(("a", one), ("b", one), ("c", Static())).start(Run()).train_begin()
-    assert called == ["a", "b", "c"]
-
-
-def test_a_method_may_take_another_name_and_two_may_share_a_hook() -> None:
-    """`specname` says which hook a method of another name implements."""
-    called = []
-
-    class Renamed:
-        @hookimpl(specname="on_epoch_begin")
-        def first(self, epoch: int) -> None:
-            called.append(("first", epoch))
-
-        @hookimpl(specname="on_epoch_begin")
-        def second(self) -> None:
-            called.append(("second", 0))
-
-    engine(Renamed()).start(Run()).epoch_begin(4)
-    assert sorted(called) == [("first", 4), ("second", 0)]
-
-
-def test_registration_evaluates_no_property() -> None:
-    """A plugin's properties, whatever they are called, are not read when it is registered."""
-
-    class Lazy(Plain):
-        @property
-        def on_device(self) -> bool:
-            raise AssertionError("read")
-
-        @property
-        def expensive(self) -> bool:
-            raise AssertionError("read")
-
-    assert engine(Lazy()).names == ["lazy"]
-
-
-def test_a_plugin_of_a_plain_class_keeps_its_attributes_inline() -> None:
-    """A plain object, whose attributes CPython keeps without a dict until somebody asks for it, has still none after a run.
-
-    pluggy asks when it registers one, and the object's attributes are slower for the rest of its life.
-    """
-
-    class Plainer:
-        def __init__(self) -> None:
-            self.attribute = [0]
-
-        @hookimpl
-        def on_batch_end(self) -> None:
-            self.attribute = [*self.attribute, 1]
-
-    def has_dict(plugin: Plainer) -> bool:
-        # Not by gc.get_referents(plugin): it shows the attributes in place of their dict since CPython 3.13.
-        dicts = (one for one in gc.get_objects() if type(one) is dict)
-        return any(one.get("attribute") is plugin.attribute for one in dicts)
-
-    pluggys, plugin = Plainer(), Plainer()
-    pluggy.PluginManager(PROJECT).register(pluggys)
-    session = engine(plugin).start(Run())
-    session.train_begin()
-    session.epoch_begin(0)
-    session.batch_end(0, Metrics())
-    session.epoch_end(0, Metrics(), {})
-    session.end()
-    assert plugin.attribute == [0, 1]
-    assert has_dict(pluggys)
-    assert not has_dict(plugin)
-
-
 # The engine as a collection.
 
 
 def test_plugins_are_called_as_listed() -> None:
-    """Without marks the order is the one listed, and `order` tells it."""
+    """Without marks, plugins are called in the order in which they are listed, and `order` returns it."""
     plugins = [(name, Plain()) for name in "dbca"]
     assert engine(*plugins).order("on_train_begin") == list("dbca")
 
 
 def test_order_puts_wrappers_tryfirst_and_trylast_where_pluggy_does() -> None:
-    """Wrappers come before tryfirst, tryfirst before the rest, trylast after; a plugin without the hook is not in the order."""
+    """`order` has wrappers, then tryfirst, then the rest, then trylast; plugins without the hook are left out."""
     plugins = [
         ("last", bad("on_epoch_end", lambda: None, trylast=True)),
         ("listed", bad("on_epoch_end", lambda: None)),
@@ -252,11 +70,11 @@ def test_order_puts_wrappers_tryfirst_and_trylast_where_pluggy_does() -> None:
 
 
 def test_plugins_are_found_by_name_and_taken_out() -> None:
-    """An engine gives a plugin by its name; one that was unregistered is gone, and its error policy with it."""
+    """An engine returns a plugin by its name; unregistering it removes it and its error policy."""
     plugin = Plain()
     one = engine(("mine", plugin), on_error={"mine": "raise"})
     assert one["mine"] is plugin
-    assert [registered.origin for registered in one.plugins] == [__name__]
+    assert [registered.origin for registered in one.plugins] == [Plain.__module__]
     one.unregister("mine")
     assert (one.names, one.on_error) == ([], {})
     with pytest.raises(RegistrationError, match="No plugin is called 'mine'; there are: none"):
@@ -267,12 +85,12 @@ def test_plugins_are_found_by_name_and_taken_out() -> None:
 
 
 def test_one_string_is_one_plugin() -> None:
-    """A string in the place of the list is one spec, and not a list of letters."""
+    """A string in place of the list is one spec string, not a list of letters."""
     assert Engine("early_stopping:patience=3", autoload=False).names == ["early_stopping"]
 
 
 def test_a_blocked_plugin_cannot_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`register` says that the environment blocks the name, where a list leaves it out."""
+    """`register` raises for a name that the environment blocks, while a list leaves it out."""
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "plain, other")
     assert engine(Plain(), ("other", RecordingPlugin()), RecordingPlugin()).names == ["recording"]
     with pytest.raises(RegistrationError, match=r"blocked by HOOKCORE_DISABLE_PLUGINS"):
@@ -298,7 +116,7 @@ CHECKPOINT: Any = SimpleNamespace(path="step-00000001", value=None)
 
 
 class BodyError(Exception):
-    """What ends the training in `drive`."""
+    """The error that ends the training in `drive`."""
 
 
 def end_of_the_body() -> None:
@@ -306,7 +124,7 @@ def end_of_the_body() -> None:
 
 
 def drive(session: Session) -> BaseException:
-    """Drive every hook, as an adapter would, to an end by an exception; returns the exception."""
+    """Call every hook, as an adapter would, up to an end by an exception, and return the exception."""
     hooks = session.hooks
     events: list[Callable[[], None]] = [
         session.train_begin,
@@ -342,7 +160,7 @@ ALL_EVENTS = list(HOOKS)
 
 
 def failing(hook: str, role: str) -> tuple[object, list[str]]:
-    """A plugin that implements every hook and raises in `hook`, and the list of what it was called for."""
+    """Return a plugin that implements every hook and raises in `hook`, and the list of hooks that it was called for."""
     called: list[str] = []
 
     def implement(name: str) -> Callable[[], None]:
@@ -358,7 +176,7 @@ def failing(hook: str, role: str) -> tuple[object, list[str]]:
 
 
 def test_drive_emits_every_hook_in_the_order_of_hooks() -> None:
-    """The driver of these tests emits each hook once, in the order of HOOKS."""
+    """The function `drive` of these tests calls each hook once, in the order of HOOKS."""
     recording = RecordingPlugin()
     assert isinstance(drive(engine(recording).start(Run())), BodyError)
     assert recording.hooks == ALL_EVENTS
@@ -366,7 +184,7 @@ def test_drive_emits_every_hook_in_the_order_of_hooks() -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_observer_that_raises_is_disabled_and_nothing_else_changes(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever hook an observer raises in, the others see every event, the run ends as without it, and it is called no more."""
+    """If an observer raises in any hook, it is not called again; the others get every event, and the run ends as without it."""
     plugin, called = failing(hook, "observer")
     before, after = RecordingPlugin("before"), RecordingPlugin("after")
     session = engine(before, plugin, after).start(Run())
@@ -389,7 +207,7 @@ def test_an_observer_that_raises_is_disabled_and_nothing_else_changes(hook: str,
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_actor_that_raises_ends_the_run_and_hides_no_event(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever hook an actor raises in, the others see that event, then the end; the error goes on, or into another's notes."""
+    """If an actor raises in any hook, the others get that event and the end; the error is raised, or is a note on another."""
     plugin, called = failing(hook, "actor")
     before, after = RecordingPlugin("before"), RecordingPlugin("after")
     session = engine(before, plugin, after).start(Run())
@@ -422,7 +240,7 @@ def test_on_error_overrides_the_role(role: str | None, policy: Any, disabled: bo
 
 
 def test_an_actor_that_raises_at_the_end_fails_the_run() -> None:
-    """An error in on_train_end of a run that went well is raised to the caller, and the outcome is failed."""
+    """An actor's error in `on_train_end` of a completed run is raised to the caller, and the outcome is failed."""
     plugin, _ = failing("on_train_end", "actor")
     recording = RecordingPlugin()
     session = engine(plugin, recording).start(Run())
@@ -434,7 +252,7 @@ def test_an_actor_that_raises_at_the_end_fails_the_run() -> None:
 
 
 def test_a_disabled_plugin_is_back_in_the_next_run() -> None:
-    """Disabling lasts for the run: the next one begins with every plugin."""
+    """A plugin is disabled only for the run: the next one begins with every plugin."""
     plugin, called = failing("on_train_begin", "observer")
     one = engine(plugin)
     for _ in range(2):
@@ -457,7 +275,7 @@ def test_a_disabled_plugin_is_back_in_the_next_run() -> None:
     ],
 )
 def test_outcomes(exception: BaseException | None, vote: bool, outcome: Outcome) -> None:  # noqa: FBT001 - a parameter
-    """The outcome says how the run ended, on_train_end sees it, and on_exception comes before it where there is an exception."""
+    """The outcome tells how the run ended, and `on_train_end` sees it; if there is an exception, `on_exception` comes first."""
     recording = RecordingPlugin()
     session = engine(recording).start(Run())
     session.train_begin()
@@ -471,7 +289,7 @@ def test_outcomes(exception: BaseException | None, vote: bool, outcome: Outcome)
 
 
 def test_progress_counts_epochs_batches_and_steps() -> None:
-    """The session keeps the progress: a new epoch begins with batch 0, and a step is counted before on_batch_end."""
+    """The session keeps the progress: a new epoch begins with batch 0, and a step is counted before `on_batch_end`."""
     seen = []
 
     class Looking:
@@ -490,7 +308,7 @@ def test_progress_counts_epochs_batches_and_steps() -> None:
 
 
 def test_history_holds_the_epoch_before_on_epoch_end() -> None:
-    """A plugin finds what is fresh at the end of the epoch in the history already."""
+    """In `on_epoch_end` the history already has the metrics that are fresh at the end of the epoch."""
     seen = []
 
     class Looking:
@@ -505,7 +323,7 @@ def test_history_holds_the_epoch_before_on_epoch_end() -> None:
 
 
 def test_each_plugin_has_a_handle_of_its_own_on_one_run() -> None:
-    """Votes and decisions are recorded under the plugin that gave them, and everybody sees all of them."""
+    """Votes and decisions are recorded under the plugin that made them, and every plugin sees all of them."""
 
     class Voting:
         @hookimpl
@@ -523,7 +341,7 @@ def test_each_plugin_has_a_handle_of_its_own_on_one_run() -> None:
 
 
 def test_a_missing_capability_is_refused_before_anything_is_called() -> None:
-    """A plugin that needs what the trainee lacks is refused by name with the reason; no plugin is called, not even at the end."""
+    """A plugin that needs a missing capability is refused by name with the reason, and no plugin is called."""
 
     class Needy(Plain):
         needs: ClassVar = ("snapshot", "learning_rate")
@@ -555,7 +373,7 @@ class Counter:
 
 
 def test_each_run_starts_from_the_state_at_registration() -> None:
-    """One engine serves many runs: each starts from the plugin state of the beginning, whatever the runs before did."""
+    """One engine serves many runs, and each starts from the plugins' first state, whatever earlier runs did."""
     counter = Counter([100])
     one = engine(counter)
     for epoch in range(3):
@@ -567,7 +385,7 @@ def test_each_run_starts_from_the_state_at_registration() -> None:
 
 
 def test_a_plugin_that_served_another_engine_starts_afresh() -> None:
-    """A plugin object given to a second engine begins there as it began in the first."""
+    """A plugin object in a second engine starts from the same state as in the first."""
     counter = Counter()
     engine(counter).start(Run()).epoch_begin(1)
     engine(counter).start(Run()).epoch_begin(2)
@@ -575,7 +393,7 @@ def test_a_plugin_that_served_another_engine_starts_afresh() -> None:
 
 
 def test_state_of_a_plugin_that_cannot_be_remembered_is_what_it_is_now() -> None:
-    """A plugin without a hash, which no table can hold, starts from its state at registration."""
+    """A plugin that cannot be hashed starts each run from its state at registration."""
 
     class Unhashable(Counter):
         __hash__ = None  # type: ignore[assignment]  # what it is about
@@ -599,7 +417,7 @@ def test_two_engines_never_meet() -> None:
 
 
 def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
-    """Registering and unregistering do not touch the run that goes on: its events, its error policy and its state."""
+    """Registering and unregistering plugins does not change the run in progress: its events, its error policy and its state."""
     late, failing_plugin = RecordingPlugin("late"), failing("on_epoch_end", "observer")[0]
     one = engine(Counter(), failing_plugin)
     session = one.start(Run())
@@ -618,7 +436,7 @@ def test_plugins_changed_during_a_run_count_from_the_next_one() -> None:
 
 
 def test_a_saved_checkpoint_is_announced_to_every_plugin(tmp_path: Path) -> None:
-    """`checkpoint_saved` calls on_checkpoint."""
+    """`checkpoint_saved` calls `on_checkpoint` of every plugin."""
     recording = RecordingPlugin()
     session = engine(recording).start(Run())
     saved = SavedCheckpoint(tmp_path, epoch=0, step=1)
@@ -627,7 +445,7 @@ def test_a_saved_checkpoint_is_announced_to_every_plugin(tmp_path: Path) -> None
 
 
 def test_an_actors_error_in_an_event_within_an_event_is_reported_once(tmp_path: Path) -> None:
-    """What an actor raises in on_checkpoint passes through the plugin that saved, which is not blamed for it."""
+    """An actor's error in `on_checkpoint` propagates through the plugin that saved, which is not blamed for it."""
 
     class Uploader:
         @hookimpl
@@ -642,7 +460,7 @@ def test_an_actors_error_in_an_event_within_an_event_is_reported_once(tmp_path: 
 
 
 def test_a_second_interrupt_in_on_exception_still_lets_training_end() -> None:
-    """on_train_end is always called, and the first exception is the one that reaches the caller."""
+    """`on_train_end` is always called, and the caller gets the first exception."""
 
     class Impatient:
         @hookimpl
@@ -656,59 +474,13 @@ def test_a_second_interrupt_in_on_exception_still_lets_training_end() -> None:
 
 
 def test_a_policy_for_a_blocked_plugin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocking a plugin from outside does not break a script that has a policy for it."""
+    """A script with a policy for a plugin still works if the environment blocks the plugin."""
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "recording")
     assert Engine([RecordingPlugin()], on_error={"recording": "raise"}).names == []
 
 
-@pytest.mark.parametrize(
-    ("attribute", "value", "message"),
-    [
-        ("role", "observr", "role must be 'observer' or 'actor', got 'observr'. Did you mean 'observer'?"),
-        (
-            "needs",
-            ("chekpoint",),
-            "graph, embeddings, picture, got ('chekpoint',).",
-        ),
-        ("needs", "checkpoint", "got 'checkpoint'."),
-    ],
-)
-def test_a_misspelt_role_or_need_is_refused(attribute: str, value: Any, message: str) -> None:
-    """A misspelt role would make an actor of a logger, and a misspelt need would be no need."""
-    plugin = SimpleNamespace(name="odd", on_train_end=hookimpl(lambda: None), **{attribute: value})
-    with pytest.raises(RegistrationError, match=re.escape(message)):
-        Engine([plugin])
-
-
-def test_state_that_cannot_be_saved_is_refused_by_name() -> None:
-    """At registration where it shows there, else when it is saved; the plugin that has it is named, not the one that saves."""
-
-    class Keeps:
-        kept: object = None
-
-        @hookimpl
-        def on_epoch_end(self) -> None:
-            self.kept = {1, 2}
-
-        def state_dict(self) -> Any:
-            return {"kept": self.kept}
-
-        def load_state_dict(self, state: Any) -> None:
-            self.kept = state["kept"]
-
-    late = Keeps()
-    session = Engine([("late", late)]).start(Run())
-    session.epoch_end(0, {}, {})
-    with pytest.raises(RegistrationError, match="Plugin 'late': state_dict returned a value that cannot be saved"):
-        session.capture()
-    early = Keeps()
-    early.kept = {1}
-    with pytest.raises(RegistrationError, match="Plugin 'early': state_dict returned a value that cannot be saved"):
-        Engine([("early", early)])
-
-
 def test_a_plugin_that_cannot_be_hashed_starts_fresh_too() -> None:
-    """An attrs class with the default equality serves one engine after another, each from the state before the first."""
+    """A plugin of an attrs class with the default equality starts each engine from its first state."""
 
     @attrs.define
     class Counts:
@@ -732,13 +504,13 @@ def test_a_plugin_that_cannot_be_hashed_starts_fresh_too() -> None:
 
 
 def test_one_plugin_where_a_list_is_expected_is_refused() -> None:
-    """The error says what to do."""
+    """A plugin in place of a list of plugins is an error that tells what to do."""
     with pytest.raises(RegistrationError, match=r"plugins must be a list of plugins, got .*\[\.\.\.\]"):
         Engine(RecordingPlugin())  # type: ignore[arg-type]  # on purpose
 
 
 def test_two_plugins_errors_in_one_event_have_nothing_to_do_with_each_other() -> None:
-    """The traceback of the second does not say that it happened during the handling of the first."""
+    """The traceback of a second plugin's error does not claim that it happened while the first was handled."""
 
     def fail() -> None:
         raise ValueError
@@ -750,8 +522,19 @@ def test_two_plugins_errors_in_one_event_have_nothing_to_do_with_each_other() ->
     assert not any("During handling" in failure.traceback for failure in session.run.failures)
 
 
+def test_a_copy_in_a_forked_child_refuses_batches_that_no_plugin_gets() -> None:
+    """After a fork the child's session refuses a batch even if no plugin has a hook for it."""
+    session = engine(Plain()).start(Run())
+    session.train_begin()
+    session.epoch_begin(0)
+    session.leave_to_parent()
+    for batch in (session.batch_begin, functools.partial(session.batch_end, 0, {})):
+        with pytest.raises(HookcoreError, match="is driven by the process that forked this one"):
+            batch()
+
+
 def test_batches_that_nobody_hears_of_are_counted() -> None:
-    """Steps, the batch and the position are kept, an interruption is raised, and metrics are held until the next batch begins."""
+    """Without plugins for batches, steps, position and latest metrics are kept, and an interruption is raised."""
     session = engine(bad("on_epoch_end", lambda: None)).start(Run.of(steps_per_epoch=6))
     session.train_begin()
     session.epoch_begin(2)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class BoomError(Exception):
-    """What the plugins here raise."""
+    """The error that the plugins here raise."""
 
 
 def boom(*_: object) -> Any:
@@ -39,7 +39,7 @@ def train(plugins: list[Any], epochs: int = 3, *, resume: Any = False) -> Run:
 
 
 class Asked:
-    """A plugin that is asked for everything: its answers are attributes, which a test replaces after the registration."""
+    """A plugin that is asked for everything. Its answers are attributes, which a test replaces after the registration."""
 
     name = "asked"
     needs: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def exit_by(reason: str) -> Any:
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_an_observer_that_cannot_be_captured_costs_no_checkpoint(case: str, tmp_path: Path) -> None:
-    """It is recorded once and disabled; every checkpoint is whole, the others have every hook, and the run can be resumed."""
+    """An observer whose state cannot be saved is disabled; every checkpoint is whole, and the run can be resumed."""
     asked, last = Asked("observer"), RecordingPlugin("last")
     engine = [asked, Checkpoint(tmp_path, keep_last=None), last]
     attribute, answer = ANSWERS[case]
@@ -118,7 +118,7 @@ def test_an_observer_that_cannot_be_captured_costs_no_checkpoint(case: str, tmp_
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_an_actor_that_cannot_be_captured_stops_the_run_by_its_own_name(case: str, tmp_path: Path) -> None:
-    """The actor is recorded, not the plugin that asked for a capture; what is raised names it, and the others have the end."""
+    """An actor whose state cannot be saved stops the run; the error names it, and not the plugin that asked for a capture."""
     asked, last = Asked("actor"), RecordingPlugin("last")
     attribute, answer = ANSWERS[case]
     plugins = [SimpleNamespace(name="spoils", on_epoch_end=hookimpl(lambda: setattr(asked, attribute, answer)))]
@@ -133,7 +133,7 @@ def test_an_actor_that_cannot_be_captured_stops_the_run_by_its_own_name(case: st
 
 
 def test_an_observer_that_cannot_begin_afresh_is_disabled() -> None:
-    """If `load_state_dict` raises at the start of a run, no hook of the observer is called, and an actor is refused."""
+    """If `load_state_dict` raises at the start of a run, an observer is disabled before its first hook; an actor is refused."""
     asked, last = Asked("observer"), RecordingPlugin("last")
     asked.take = boom
     run = train([asked, last])
@@ -151,7 +151,7 @@ def test_an_observer_that_cannot_begin_afresh_is_disabled() -> None:
 
 @pytest.mark.parametrize("attribute", ["take", "take_held"])
 def test_an_observer_that_cannot_be_resumed_at_all_is_disabled(attribute: str, tmp_path: Path) -> None:
-    """One whose saved state and fresh state both raise is disabled, and the run is resumed as without it."""
+    """An observer that can load neither its saved nor its fresh state is disabled, and the run resumes without it."""
     asked = Asked("observer")
     asked.held = lambda: {"best": {"weights": [7.0]}}
     train([asked, Checkpoint(tmp_path)])
@@ -172,7 +172,7 @@ def test_an_observer_that_cannot_be_resumed_at_all_is_disabled(attribute: str, t
 def test_an_observer_that_cannot_tell_its_checkpoints_is_not_resumed(
     answer: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`resume="auto"` takes the other plugins' checkpoints and logs the error; that of an actor is raised with its name."""
+    """If an observer raises in `resumable`, its checkpoints are left out and the error is logged; an actor's error is raised."""
     train([Checkpoint(tmp_path)])
     asked = Asked("observer")
     asked.newest = answer
@@ -188,7 +188,7 @@ def test_an_observer_that_cannot_tell_its_checkpoints_is_not_resumed(
 
 
 def test_what_a_plugin_declares_is_read_once() -> None:
-    """`role`, `needs` and `shows_progress` count as they were at the registration, and are asked for no more."""
+    """`role`, `needs` and `shows_progress` are read at registration, and not again."""
 
     class Once:
         role = "observer"
@@ -211,7 +211,7 @@ def test_what_a_plugin_declares_is_read_once() -> None:
 
 @pytest.mark.parametrize("attribute", ["role", "needs", "shows_progress", "resumable", "snapshots", "on_epoch_end", "name"])
 def test_a_declaration_that_raises_is_refused_before_training(attribute: str) -> None:
-    """The error names the plugin and the attribute."""
+    """If `role`, `needs` or `shows_progress` raises, the error names the plugin and the attribute."""
 
     class Raises:
         def __get__(self, instance: object, owner: object) -> Any:
@@ -224,7 +224,7 @@ def test_a_declaration_that_raises_is_refused_before_training(attribute: str) ->
 
 @pytest.mark.parametrize(("attribute", "value"), [("role", ["observer"]), ("needs", 5), ("needs", (["weights"],))])
 def test_a_declaration_of_another_type_is_refused(attribute: str, value: object) -> None:
-    """A role or need that cannot be compared with the known ones is an error that shows it."""
+    """A role or need of a type that cannot be compared is an error that shows its value."""
     plugin = SimpleNamespace(name="odd", on_train_end=hookimpl(lambda: None), **{attribute: value})
     with pytest.raises(RegistrationError, match=f"Plugin 'odd': {attribute} must be"):
         Engine([plugin], autoload=False)
@@ -235,13 +235,13 @@ def test_a_declaration_of_another_type_is_refused(attribute: str, value: object)
 
 @dataclasses.dataclass(frozen=True)
 class FrozenError(Exception):
-    """Refuses to be assigned to."""
+    """Refuses assignment to its attributes."""
 
     why: str = "frozen"
 
 
 class MuteError(Exception):
-    """Tells nothing about itself."""
+    """Raises whenever it is asked for a text."""
 
     def __repr__(self) -> str:
         raise BoomError
@@ -260,14 +260,14 @@ class MuteError(Exception):
 
 
 class ExitsError(Exception):
-    """Ends the process if it is shown."""
+    """Ends the process if it is formatted."""
 
     def __str__(self) -> str:
         raise SystemExit
 
 
 class OwnBase(BaseException):
-    """Not even an `Exception`, as those of pytest."""
+    """Inherits from `BaseException` only, like the exceptions of pytest."""
 
 
 ERRORS: list[Callable[[], BaseException]] = [
@@ -282,7 +282,7 @@ ERRORS: list[Callable[[], BaseException]] = [
 
 
 def plugin_of(role: str, hook: str, error: Callable[[], BaseException], *, wrapper: bool) -> Any:
-    """A plugin that raises `error()` in `hook`."""
+    """Return a plugin that raises `error()` in `hook`."""
 
     def raises() -> None:
         raise error()
@@ -299,7 +299,7 @@ def plugin_of(role: str, hook: str, error: Callable[[], BaseException], *, wrapp
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end", "on_train_end"])
 @pytest.mark.parametrize("wrapper", [False, True])
 def test_no_error_of_an_observer_breaks_a_run(error: Callable[[], BaseException], hook: str, wrapper: bool) -> None:  # noqa: FBT001
-    """Whatever an observer raises is recorded with a traceback, and the plugins after it have every hook."""
+    """Whatever an observer raises is recorded with a traceback, and the plugins after it get every hook."""
     last = RecordingPlugin("last")
     run = train([plugin_of("observer", hook, error, wrapper=wrapper), last])
     (failure,) = run.failures
@@ -313,7 +313,7 @@ def test_no_error_of_an_observer_breaks_a_run(error: Callable[[], BaseException]
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end", "on_train_end"])
 @pytest.mark.parametrize("wrapper", [False, True])
 def test_any_error_of_an_actor_ends_the_run_for_all(error: Callable[[], BaseException], hook: str, wrapper: bool) -> None:  # noqa: FBT001
-    """The error itself is raised, with a note that names the plugin, once the plugins after it have had the event and the end."""
+    """An actor's error is raised itself, with a note that names the plugin, after the other plugins had the event and the end."""
     last = RecordingPlugin("last")
     engine = Engine([plugin_of("actor", hook, error, wrapper=wrapper), last], autoload=False)
     with pytest.raises(type(error())) as caught, Loop(engine, epochs=2) as loop:  # noqa: PT012
@@ -326,7 +326,7 @@ def test_any_error_of_an_actor_ends_the_run_for_all(error: Callable[[], BaseExce
 
 
 def test_one_error_of_two_observers_disables_both() -> None:
-    """An error object that was raised before, by another observer, is this one's error too."""
+    """If two observers raise the same error object, both are disabled."""
     error = BoomError()
     plugins = [SimpleNamespace(name=name, role="observer", on_epoch_end=hookimpl(lambda: raise_(error))) for name in ("a", "b")]
     run = train(plugins)
@@ -338,7 +338,7 @@ def raise_(error: BaseException) -> None:
 
 
 def test_a_signal_s_exit_is_no_error_of_the_plugin_that_it_cuts() -> None:
-    """`sys.exit` in a script's handler of SIGTERM ends the run, though an observer was being called."""
+    """`sys.exit` in a script's SIGTERM handler ends the run, even while an observer is called."""
     before = signal.signal(signal.SIGTERM, lambda *_: exit_by("asked to"))
     observer = SimpleNamespace(role="observer", on_epoch_end=hookimpl(lambda: signal.raise_signal(signal.SIGTERM)))
     engine = Engine([observer], autoload=False)
@@ -353,7 +353,7 @@ def test_a_signal_s_exit_is_no_error_of_the_plugin_that_it_cuts() -> None:
 
 
 def test_each_run_begins_with_a_state_of_its_own(tmp_path: Path) -> None:
-    """A plugin that changes the state which it was given changes no later run's, also after one that it could not resume."""
+    """A plugin that changes the state that it was given does not change the state of later runs, even after a failed resume."""
     begun: list[list[int]] = []
 
     class Grows:
@@ -390,7 +390,7 @@ def test_each_run_begins_with_a_state_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_message_of_megabytes_is_in_no_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What is recorded of an observer's error, logged and reported is bounded, and tells how much was left out."""
+    """What is recorded, logged and reported of an observer's error is bounded, and tells how much was left out."""
 
     def fail() -> None:
         raise BoomError("A" * 10_000_000)
@@ -414,7 +414,7 @@ def test_a_message_of_megabytes_is_in_no_checkpoint(tmp_path: Path, caplog: pyte
     ],
 )
 def test_what_cannot_be_recorded_is_the_error_of_the_plugin_that_tells_it(tell: Callable[[Any], None], tmp_path: Path) -> None:
-    """An observer that tells the run something odd is disabled at once: no checkpoint fails later, and no vote counts."""
+    """An observer that records an invalid vote or decision is disabled at once: no later checkpoint fails, and no vote counts."""
     odd = SimpleNamespace(name="odd", role="observer", on_batch_end=hookimpl(lambda run, tell=tell: tell(run)))
     run = train([odd, Checkpoint(tmp_path)])
     assert [(failure.plugin, type(failure.error)) for failure in run.failures] == [("odd", ParameterError)]

@@ -1,4 +1,4 @@
-"""Means over batches, and how they are continued when a run is resumed."""
+"""Means over batches, and how a resumed run continues them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SINGLES = st.lists(
 
 
 class Tensor:
-    """A number of 32 bits that computes as a framework's tensor does, and is not NumPy's."""
+    """A 32-bit number that computes like a framework's tensor, and is not NumPy's."""
 
     dtype = "float32"
 
@@ -54,7 +54,7 @@ def trained(means: Means, values: list[float], *, observed_at: int | None) -> No
 def test_the_mean_of_a_cut_epoch_is_that_of_an_uncut_one(
     before: list[float], after: list[float], *, observed: bool, cut_again: bool
 ) -> None:
-    """With more batches after the cut or none, with an observation in between, and if it is cut twice: to the last bit."""
+    """The mean of a cut epoch equals that of an uncut one to the last bit, wherever and however often it was cut."""
     at = len(before) // 2 if observed else None
     whole, cut = Means(), Means()
     trained(whole, before, observed_at=at)
@@ -69,5 +69,5 @@ def test_the_mean_of_a_cut_epoch_is_that_of_an_uncut_one(
 
 
 def test_sums_of_earlier_checkpoints_are_read() -> None:
-    """A sum without its type, as earlier versions wrote it, is Python's number."""
+    """A sum without a type, as earlier versions wrote it, is read as Python's number."""
     assert Means.of({"own": {}, "sums": {"loss": [0.3, 3]}}).metrics() == {"loss": pytest.approx(0.1)}

@@ -1,4 +1,4 @@
-"""Metrics are converted once and late; the history keeps them in line; a metric is found or its absence explained."""
+"""Metrics are converted once and late, the history keeps them in rows, and a missing metric is explained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Tensor:
-    """A framework's value: counts how often it is converted."""
+    """A framework's value that counts how often it is converted."""
 
     value: Any
     shape: tuple[int, ...] = ()
@@ -37,7 +37,7 @@ class Tensor:
 
 
 class Item(Tensor):
-    """A value of one element that prefers `item`, as NumPy's do."""
+    """A value with one element that prefers `item`, as NumPy's values do."""
 
     def item(self) -> float:
         self.conversions += 1
@@ -61,12 +61,12 @@ READS: list[tuple[Callable[[Metrics], object], set[str]]] = [
     (repr, ALL),
     (lambda metrics: metrics == {}, ALL),
 ]
-"""Ways to read metrics, and what they read: a number by itself, or all, where another answer takes all of them."""
+"""Ways to read metrics, and what they read: one number, or all if the answer depends on all."""
 
 
 @given(st.lists(st.sampled_from(READS), max_size=6))
 def test_a_value_is_converted_once_and_only_when_it_is_read(reads: list[tuple[Callable[[Metrics], object], set[str]]]) -> None:
-    """However often and in whichever way metrics are read, each value is converted once, and never where it is not read."""
+    """However metrics are read, and however often, a value is converted once, and only if it is read."""
     values = {"loss": Tensor(0.5), "acc": Tensor(0.25), "one": Item([0.75], (1,))}
     metrics = Metrics(values)
     for read, _ in reads:
@@ -77,7 +77,7 @@ def test_a_value_is_converted_once_and_only_when_it_is_read(reads: list[tuple[Ca
 
 @given(st.permutations(["loss", "inner"]), st.booleans())
 def test_a_name_outside_of_a_nested_mapping_counts(order: list[str], alone: bool) -> None:  # noqa: FBT001 - Hypothesis's
-    """Whether a metric is read by itself or with all of them, and whichever comes first."""
+    """If a name is also in a nested mapping, the value outside counts, in whatever order they come and are read."""
     values = {"loss": Tensor(1.0), "inner": {"loss": Tensor(2.0), "acc": Tensor(0.5)}}
     metrics = Metrics({name: values[name] for name in order})
     if alone:
@@ -87,7 +87,7 @@ def test_a_name_outside_of_a_nested_mapping_counts(order: list[str], alone: bool
 
 @pytest.mark.parametrize("number", [0.5, 1, Tensor(2.0)])
 def test_a_number_is_read_whatever_the_others_are(number: Any) -> None:
-    """Who reads one number neither converts the others nor fails for one that is none."""
+    """Reading one number neither converts the other values nor fails if one of them is not a number."""
     other = Tensor(0.25)
     metrics = Metrics({"loss": number, "acc": other, "grade": "high"})
     assert metrics["loss"] == float(getattr(number, "value", number))
@@ -97,7 +97,7 @@ def test_a_number_is_read_whatever_the_others_are(number: Any) -> None:
 
 
 def test_plugins_that_read_nothing_convert_nothing() -> None:
-    """Through the compiled hooks a value is converted once for all plugins that read it, and not for those that do not."""
+    """The compiled hooks convert a value once for all plugins that read it, and not at all if no plugin reads it."""
 
     class Reading:
         @hookimpl
@@ -129,12 +129,12 @@ def test_metrics_are_a_read_only_mapping_of_floats() -> None:
 
 
 def test_nested_metrics_are_flattened_without_a_prefix() -> None:
-    """A mapping within the metrics gives its own names."""
+    """The names in a nested mapping become names of metrics, without a prefix."""
     assert dict(Metrics({"loss": 1.0, "metrics": {"acc": 0.5, "deep": {"auc": 0.25}}})) == {"loss": 1.0, "acc": 0.5, "auc": 0.25}
 
 
 def test_a_value_with_several_elements_gets_a_name_for_each() -> None:
-    """A metric per class appears under numbered names, rows within rows; an empty one does not appear."""
+    """The elements of a value appear under numbered names, also in several dimensions; an empty value does not appear."""
     matrix = Tensor([Tensor([1, 2], shape=(2,)), Tensor([3, 4], shape=(2,))], shape=(2, 2))
     assert dict(Metrics({"recall": Tensor([0.5, 1.0], shape=(2,)), "none": Tensor([], shape=(0,)), "m": matrix})) == {
         "recall_0": 0.5,
@@ -148,7 +148,7 @@ def test_a_value_with_several_elements_gets_a_name_for_each() -> None:
 
 @pytest.mark.parametrize("value", ["high", "0.5", None, [1.0], object(), 1j, 10**400, np.complex64(1j), np.array([1j])])
 def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None:
-    """A value that is no number is refused by name when it is read, each time."""
+    """A value that is not a number raises an error with the metric's name, each time that it is read."""
     metrics = Metrics({"loss": 1.0, "grade": value})
     for _ in range(2):
         with pytest.raises(MetricError, match="'grade' must be a number, got"):
@@ -159,7 +159,7 @@ def test_what_is_no_number_is_an_error_that_names_the_metric(value: Any) -> None
 
 @attrs.frozen
 class Complex:
-    """A complex tensor whose `float` drops the imaginary part with no more than a warning, as TensorFlow's does."""
+    """A complex tensor whose `float` drops the imaginary part with only a warning, like TensorFlow's."""
 
     value: complex
     shape: tuple[int, ...] = ()
@@ -170,7 +170,7 @@ class Complex:
 
 
 def test_no_imaginary_part_is_lost() -> None:
-    """A complex tensor that a plugin logs is refused by name, also if its framework would convert it to a float."""
+    """A complex tensor that a plugin logs is refused by name, even if its framework would convert it to a float."""
 
     class Logs:
         @hookimpl
@@ -185,7 +185,7 @@ def test_no_imaginary_part_is_lost() -> None:
 
 
 def test_a_message_about_a_value_is_short() -> None:
-    """However large the value is, the error is one line that can be read."""
+    """However large the value is, the error is one readable line."""
     for value in (10**400, 10**5000, np.full((1, 1), 1j)):
         with pytest.raises(MetricError) as caught:
             dict(Metrics({"loss": value}))
@@ -195,14 +195,14 @@ def test_a_message_about_a_value_is_short() -> None:
 
 @pytest.mark.parametrize("name", ["\r", "a\nb", "a\x00", "\x1b[31mloss", "a\u2028b", 3, None, ("a",)])
 def test_a_name_that_no_log_can_write_is_refused(name: Any) -> None:
-    """A name that is not a string, or that has a control character or an end of a line, is an error when metrics are read."""
+    """A name that is not a string, or has a control character or a line end, is an error when metrics are read."""
     with pytest.raises(MetricError, match="name of a metric must be a string in one line, without control characters, got "):
         dict(Metrics({name: 1.0}))
     assert dict(Metrics({"a b, \N{GREEK SMALL LETTER MU}\xa0é": 1.0})) == {"a b, \N{GREEK SMALL LETTER MU}\xa0é": 1.0}
 
 
 def test_an_array_of_very_many_elements_is_refused() -> None:
-    """A metric per class is several metrics; an array of predictions is a mistake, and named before it is a million columns."""
+    """An array with very many elements, such as predictions, is refused before it becomes as many columns."""
     assert len(Metrics({"recall": np.zeros(MAX_ELEMENTS)})) == MAX_ELEMENTS
     with pytest.raises(MetricError, match=r"'scores' has 1000000 elements.*at most 10000"):
         dict(Metrics({"loss": 1.0, "scores": np.zeros((1000, 1000))}))
@@ -215,7 +215,7 @@ epochs = st.lists(st.dictionaries(st.sampled_from(["loss", "acc", "val_loss"]), 
 
 @given(epochs, st.integers(0, 5))
 def test_history_has_one_value_an_epoch_for_every_metric(logged: list[dict[str, float]], first: int) -> None:
-    """A metric's list has one entry an epoch, NaN where it was not produced; names stay in their order of appearance."""
+    """A metric's list has one value per epoch, NaN if it was not produced; names stay in their order of appearance."""
     history = History()
     for epoch, metrics in enumerate(logged, start=first):
         history.append(epoch, Metrics(metrics))
@@ -230,7 +230,7 @@ def test_history_has_one_value_an_epoch_for_every_metric(logged: list[dict[str, 
 
 @given(epochs)
 def test_history_round_trips_through_json(logged: list[dict[str, float]]) -> None:
-    """A history loaded from its state is the same, and goes on the same."""
+    """A history that is loaded from its state equals the original, and continues in the same way."""
     history, loaded = History(), History()
     for epoch, metrics in enumerate(logged):
         history.append(epoch, metrics)
@@ -242,7 +242,7 @@ def test_history_round_trips_through_json(logged: list[dict[str, float]]) -> Non
 
 @given(epochs, st.dictionaries(st.sampled_from(["loss", "extra"]), st.floats()))
 def test_a_row_has_the_metrics_that_were_produced(logged: list[dict[str, float]], put: dict[str, float]) -> None:
-    """One that was NaN is there, and one that was not produced is not, also in a history that was loaded from its state."""
+    """A row has a metric that was NaN, and lacks one that was not produced, also after the history was saved and loaded."""
     history, loaded = History(), History()
     for epoch, metrics in enumerate(logged):
         history.append(epoch, metrics)
@@ -255,7 +255,7 @@ def test_a_row_has_the_metrics_that_were_produced(logged: list[dict[str, float]]
 
 
 def test_in_a_history_of_an_earlier_version_nan_is_not_produced() -> None:
-    """It did not tell the two apart; what a later one says of a row that has a number does not count."""
+    """In a history of an earlier version NaN means not produced; in a later one a row's number counts, whatever is declared."""
     loaded = History()
     loaded.load_state_dict({"epochs": [0, 1], "metrics": {"loss": [1.0, math.nan]}})
     assert list(loaded.rows()) == [{"loss": 1.0}, {}]
@@ -264,7 +264,7 @@ def test_in_a_history_of_an_earlier_version_nan_is_not_produced() -> None:
 
 
 def test_history_gives_copies() -> None:
-    """Changing a list that the history gave changes nothing in it."""
+    """Changing a list that the history returned does not change the history."""
     history = History()
     history.append(0, {"loss": 1.0})
     history["loss"].append(2.0)
@@ -273,7 +273,7 @@ def test_history_gives_copies() -> None:
 
 
 def test_an_unknown_metric_in_the_history_is_an_error_with_the_nearest() -> None:
-    """Asking for what was never logged lists what was."""
+    """Asking for a metric that was never logged is an error that lists those that were."""
     history = History()
     history.append(0, {"val_loss": 1.0, "acc": 0.5})
     with pytest.raises(MetricError, match=r"No metric 'vall_loss' .*\['acc', 'val_loss'\]. Did you mean 'val_loss'"):
@@ -312,7 +312,7 @@ def test_a_direction_is_never_guessed_from_a_part_of_the_name(metric: str) -> No
 
 
 def test_the_table_knows_both_directions_and_no_name_twice() -> None:
-    """The table has the best-known names of either direction, each in lower case and without `val_`."""
+    """The table has the best-known names of both directions, each in lower case and without `val_`."""
     assert set(DIRECTIONS.values()) == {"min", "max"}
     assert all(name == name.lower().removeprefix("val_") for name in DIRECTIONS)
 
@@ -327,21 +327,21 @@ def run_at(epoch: int, **fields: Any) -> Run:
 
 
 def test_a_metric_that_is_there_is_observed() -> None:
-    """A metric that the epoch produced is returned, NaN included."""
+    """The value of a metric that the epoch produced is returned, NaN included."""
     assert observe(run_at(0), {"loss": 0.5}, "loss") == 0.5
     assert math.isnan(observe(run_at(0), {"loss": math.nan}, "loss") or 0)
 
 
 def test_a_missing_metric_is_an_error_that_lists_what_is_there() -> None:
-    """By default an absent metric is an error with the plugin, the epoch, what is there and the nearest name."""
+    """By default a missing metric is an error with the plugin, the epoch, the metrics that exist and the nearest name."""
     with pytest.raises(
-        MetricError, match=r"watcher: no metric 'los' at the end of epoch 4; there are: acc, loss. Did you mean 'loss'\?$"
+        MetricError, match=r"(?m)watcher: no metric 'los' at the end of epoch 4; there are: acc, loss. Did you mean 'loss'\?$"
     ):
         observe(run_at(3), {"loss": 1.0, "acc": 1.0}, "los")
 
 
 def test_a_missing_validation_metric_asks_for_validation() -> None:
-    """Where no `val_` metric is there at all, the error asks whether anything was validated; where one is, it does not."""
+    """If there is no `val_` metric at all, the error asks for validation data; if there is one, it does not."""
     with pytest.raises(MetricError, match=r"there are: none\. Nothing was validated"):
         observe(run_at(0), {}, "val_loss")
     with pytest.raises(MetricError) as caught:
@@ -350,7 +350,7 @@ def test_a_missing_validation_metric_asks_for_validation() -> None:
 
 
 def test_missing_may_warn_or_be_skipped() -> None:
-    """With "warn" an absent metric is a warning and no observation, with "skip" no observation and no word."""
+    """With "warn" a missing metric is a warning and not observed, and with "skip" it is not observed, without a message."""
     with pytest.warns(HookcoreWarning, match="no metric 'loss'"):
         assert observe(run_at(0), {}, "loss", "warn") is None
     assert observe(run_at(0), {}, "loss", "skip") is None
@@ -360,7 +360,7 @@ def test_missing_may_warn_or_be_skipped() -> None:
     ("freq", "epoch", "expected"), [(2, 0, False), (2, 1, True), ([3], 1, False), ([3], 2, True), (1, 0, True)]
 )
 def test_a_validation_metric_is_not_missing_where_no_validation_was_due(freq: Any, epoch: int, expected: bool) -> None:  # noqa: FBT001 - a parameter
-    """In an epoch without validation a `val_` metric is not observed and not missed; in one with it, it is missed."""
+    """A `val_` metric is missing only in an epoch with validation; in one without, it is not observed."""
     run = run_at(epoch, validation_freq=freq)
     assert run.validates(epoch) == expected
     if expected:
@@ -373,7 +373,7 @@ def test_a_validation_metric_is_not_missing_where_no_validation_was_due(freq: An
 
 
 def test_a_metric_of_an_earlier_epoch_is_not_missing() -> None:
-    """A metric that was produced before and is not now was not produced this time: no observation, no error."""
+    """A metric that an earlier epoch had is not missing, but not observed in this one."""
     run = run_at(1)
     run.history.append(0, {"val_loss": 1.0})
     assert observe(run, {}, "val_loss") is None

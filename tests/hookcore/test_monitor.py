@@ -27,14 +27,14 @@ dyadic_deltas = st.integers(0, 100).map(lambda n: n / 8)
 
 
 def after(monitor: Monitor, values: Sequence[float]) -> Monitor:
-    """The monitor after all of `values`."""
+    """Return the monitor after all of `values`."""
     for epoch, value in enumerate(values):
         monitor = monitor.observe(value, epoch)
     return monitor
 
 
 def verdicts(monitor: Monitor, values: Sequence[float]) -> list[bool]:
-    """For each of `values`, whether it improved."""
+    """Return for each of `values` whether it improved."""
     improved = []
     for epoch, value in enumerate(values):
         improved.append(monitor.improves(value))
@@ -71,7 +71,7 @@ def test_better_is_strict_and_by_more_than_min_delta(
     value: float,
     better: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """A value is better where it lies beyond the best by more than `min_delta`, and the first number always is."""
+    """A value is better if it is beyond the best by more than `min_delta`, and the first number always is."""
     assert Monitor(mode, min_delta=min_delta, best=best).improves(value) == better
 
 
@@ -85,7 +85,7 @@ def test_nan_never_improves_and_never_becomes_best(mode: Any, min_delta: float, 
 
 @given(modes, series)
 def test_best_is_the_extremum_without_min_delta(mode: Any, values: list[float]) -> None:
-    """With `min_delta` 0 the best is the smallest (largest) number seen, at the first epoch that had it."""
+    """With `min_delta` 0 the best is the smallest (largest) number so far, at the first epoch that had it."""
     numbers = [value for value in values if not math.isnan(value)]
     monitor = after(Monitor(mode), values)
     assert monitor.best == ((min if mode == "min" else max)(numbers) if numbers else None)
@@ -94,7 +94,7 @@ def test_best_is_the_extremum_without_min_delta(mode: Any, values: list[float]) 
 
 @given(modes, min_deltas, series)
 def test_best_is_within_min_delta_of_the_extremum(mode: Any, min_delta: float, values: list[float]) -> None:
-    """With any `min_delta` the best was seen, at its epoch, and no number seen is better than it by more than `min_delta`."""
+    """With any `min_delta` the best is a value of the series, at its epoch, and no value is better by more than `min_delta`."""
     monitor = after(Monitor(mode, min_delta=min_delta), values)
     numbers = [value for value in values if not math.isnan(value)]
     if monitor.best is None or monitor.best_epoch is None:
@@ -106,7 +106,7 @@ def test_best_is_within_min_delta_of_the_extremum(mode: Any, min_delta: float, v
 
 @given(modes, min_deltas, series)
 def test_each_best_beats_the_one_before_by_more_than_min_delta(mode: Any, min_delta: float, values: list[float]) -> None:
-    """The values that improved form a series in which each is beyond its predecessor by more than `min_delta`."""
+    """Each value that improved is beyond the previous such value by more than `min_delta`."""
     improved = [
         value for value, better in zip(values, verdicts(Monitor(mode, min_delta=min_delta), values), strict=True) if better
     ]
@@ -116,7 +116,7 @@ def test_each_best_beats_the_one_before_by_more_than_min_delta(mode: Any, min_de
 
 @given(modes, min_deltas, series)
 def test_waited_is_the_number_of_observations_since_the_best(mode: Any, min_delta: float, values: list[float]) -> None:
-    """`waited` counts the observations after the best one, or all of them where there is no best."""
+    """`waited` counts the observations after the best one, or all of them if there is no best."""
     monitor = after(Monitor(mode, min_delta=min_delta), values)
     since = -1 if monitor.best_epoch is None else monitor.best_epoch
     assert monitor.waited == len(values) - 1 - since
@@ -124,7 +124,7 @@ def test_waited_is_the_number_of_observations_since_the_best(mode: Any, min_delt
 
 @given(modes, min_deltas, series)
 def test_negated_series_in_the_other_mode_has_the_same_verdicts(mode: Any, min_delta: float, values: list[float]) -> None:
-    """Direction is a matter of sign alone."""
+    """Negated values have the same verdicts in the other mode."""
     other: Any = opposite(mode)
     negated = [-value for value in values]
     assert verdicts(Monitor(other, min_delta=min_delta), negated) == verdicts(Monitor(mode, min_delta=min_delta), values)
@@ -132,7 +132,7 @@ def test_negated_series_in_the_other_mode_has_the_same_verdicts(mode: Any, min_d
 
 @given(modes, dyadic_deltas, dyadic_series, st.integers(-20, 20))
 def test_scaling_keeps_the_verdicts(mode: Any, min_delta: float, values: list[float], exponent: int) -> None:
-    """Another unit, with `min_delta` in it too, changes no verdict."""
+    """Scaling the values and `min_delta` changes no verdict."""
     scale = 2.0**exponent
     scaled = verdicts(Monitor(mode, min_delta=min_delta * scale), [value * scale for value in values])
     assert scaled == verdicts(Monitor(mode, min_delta=min_delta), values)
@@ -140,14 +140,14 @@ def test_scaling_keeps_the_verdicts(mode: Any, min_delta: float, values: list[fl
 
 @given(modes, dyadic_deltas, dyadic_series, dyadics)
 def test_shifting_keeps_the_verdicts(mode: Any, min_delta: float, values: list[float], shift: float) -> None:
-    """An offset on every value changes no verdict."""
+    """Adding an offset to every value changes no verdict."""
     shifted = verdicts(Monitor(mode, min_delta=min_delta), [value + shift for value in values])
     assert shifted == verdicts(Monitor(mode, min_delta=min_delta), values)
 
 
 @given(modes, min_deltas, series, st.data())
 def test_splitting_a_series_changes_nothing(mode: Any, min_delta: float, values: list[float], data: st.DataObject) -> None:
-    """At any point the state can go through JSON into a new monitor, and the rest of the series has the same verdicts."""
+    """At any point the state can be saved as JSON and loaded into a new monitor, and the later verdicts are the same."""
     cut = data.draw(st.integers(0, len(values)))
     first = after(Monitor(mode, min_delta=min_delta), values[:cut])
     resumed = Monitor(mode, min_delta=min_delta).load_state_dict(state.loads(state.dumps(first.state_dict())))
@@ -156,18 +156,18 @@ def test_splitting_a_series_changes_nothing(mode: Any, min_delta: float, values:
 
 
 def test_the_parameters_are_no_part_of_the_state() -> None:
-    """A resumed monitor has the parameters that it was made with now."""
+    """A monitor that loads a state keeps its own parameters."""
     resumed = Monitor("max", min_delta=0.5).load_state_dict(Monitor("min", best=1.0, best_epoch=2, waited=3).state_dict())
     assert resumed == Monitor("max", min_delta=0.5, best=1.0, best_epoch=2, waited=3)
 
 
 def test_rest_waits_from_now_on_and_keeps_the_best() -> None:
-    """After `rest` the waiting begins again, against the same best."""
+    """`rest` sets `waited` to 0 and keeps the best."""
     assert Monitor("min", best=1.0, best_epoch=2, waited=3).rest() == Monitor("min", best=1.0, best_epoch=2)
 
 
 def test_a_monitor_is_a_frozen_value() -> None:
-    """A monitor cannot be changed; observing gives another one."""
+    """A monitor cannot be changed; `observe` returns another one."""
     monitor = Monitor("min")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         monitor.waited = 1  # type: ignore[misc]  # what it is about
@@ -186,13 +186,13 @@ def test_a_monitor_is_a_frozen_value() -> None:
     ],
 )
 def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
-    """A mode that is no direction, a negative `min_delta` and a negative count are refused."""
+    """An unknown mode, a negative `min_delta` and a negative count are refused."""
     with pytest.raises(ParameterError, match="Monitor: "):
         Monitor(**parameters)
 
 
 def test_what_is_observed_is_kept_as_pythons_number() -> None:
-    """A value of NumPy is kept as a float, so that the state is data."""
+    """A value of NumPy is kept as Python's float, so that the state is JSON-able."""
     value: Any = np.float32(0.5)
     assert repr(Monitor("min").observe(value, 0).best) == "0.5"
 
@@ -210,7 +210,7 @@ def test_what_is_observed_is_kept_as_pythons_number() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, value: object) -> None:
-    """When it is loaded, and not at the next observation."""
+    """A state that does not fit is refused when it is loaded, and not at the next observation."""
     monitor = Monitor("min").observe(1.0, 0)
     with pytest.raises(ParameterError, match=f"{name} must be"):
         monitor.load_state_dict({**monitor.state_dict(), name: value})

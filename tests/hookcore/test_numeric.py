@@ -1,4 +1,4 @@
-"""Numbers are known by what they do, and become Python's."""
+"""Numbers are recognised by their behaviour, and become Python's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hookcore.numeric import integer_of, number_of
 
 @attrs.frozen
 class Tensor:
-    """A framework's tensor: like TensorFlow's it has no `item`, and its `__index__` does not look at its shape."""
+    """A framework's tensor: like TensorFlow's it has no `item`, and its `__index__` ignores its shape."""
 
     value: Any
     shape: tuple[int, ...] = ()
@@ -27,7 +27,7 @@ class Tensor:
 
 
 class Unknown(Tensor):
-    """A tensor whose value is not known yet, as while a function is traced."""
+    """A tensor whose value is not computed yet, as while a function is traced."""
 
     def numpy(self) -> Any:
         raise NotImplementedError
@@ -54,7 +54,7 @@ class Unknown(Tensor):
     ],
 )
 def test_a_number_becomes_pythons(given: Any, expected: float) -> None:
-    """An integer of any library becomes an int, any other real number a float; an array or a tensor needs no dimension."""
+    """An integer of any library becomes an int, any other real number a float, also in an array or tensor without dimensions."""
     number = number_of(given)
     assert (type(number), number) == (type(expected), expected)
     assert integer_of(given) == (expected if isinstance(expected, int) else None)
@@ -84,6 +84,6 @@ def test_a_number_becomes_pythons(given: Any, expected: float) -> None:
     ],
 )
 def test_what_is_no_real_number_is_none(given: Any) -> None:
-    """A bool, a string, a complex number and an array with dimensions are no numbers, even if they convert to one."""
+    """A bool, a string, a complex number and an array with dimensions are not numbers, even if they convert to one."""
     assert number_of(given) is None
     assert integer_of(given) is None

@@ -1,4 +1,4 @@
-"""How a plugin looks at one metric: what it is told of a name, of a direction, and when something is due every N steps."""
+"""How a plugin observes one metric: its name, its direction, and when something is due every N steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hookcore.testing import ScriptedTrainee
 
 @given(st.integers(1, 10), st.lists(st.integers(1, 7), max_size=30))
 def test_due_once_for_each_jump_over_a_multiple(every: int, jumps: list[int]) -> None:
-    """However the steps come, it is due exactly where a multiple lies after the last step and up to this one."""
+    """However the steps come, it is due if and only if a multiple lies after the last step and up to this one."""
     step = 0
     for jump in jumps:
         last, step = step, step + jump
@@ -27,7 +27,7 @@ def test_due_once_for_each_jump_over_a_multiple(every: int, jumps: list[int]) ->
     ("monitor", "nearest"), [("val_los", "val_loss"), ("val_acuracy", "val_accuracy"), ("los", "loss"), ("val_my_metric", None)]
 )
 def test_a_name_without_a_direction_is_answered_with_the_nearest(monitor: str, nearest: str | None) -> None:
-    """The nearest well-known name has the prefix that was typed, which does not make it any nearer."""
+    """The suggested name has the prefix that was typed, which does not count for similarity."""
     with pytest.raises(MetricError) as caught:
         direction_of(Run.of().as_plugin("watcher"), monitor, "auto")
     assert (f"Did you mean {nearest!r}?" in str(caught.value)) == (nearest is not None)
@@ -52,7 +52,7 @@ def test_a_metric_that_the_run_had_is_spelled_right() -> None:
 
 
 def test_the_usual_prefix_is_known_in_every_loop() -> None:
-    """`val_loss`, which plugins monitor by default, is to be small, also if a loop calls its validation metrics otherwise."""
+    """The direction of `val_loss`, a plugin's default, is known even if a loop names its validation metrics otherwise."""
     run = Run.of(metric_names=MetricNames(("valid-",))).as_plugin("watcher")
     assert direction_of(run, "val_loss", "auto") == direction_of(run, "valid-loss", "auto") == "min"
 
@@ -69,7 +69,7 @@ def test_the_usual_prefix_is_known_in_every_loop() -> None:
     ],
 )
 def test_a_missing_metric_is_answered_with_the_nearest(monitor: str, there: set[str], nearest: str | None) -> None:
-    """If nothing was validated, the nearest name may be the one that validation would add."""
+    """If nothing was validated, the suggestion may be a name that validation would add."""
     run = Run.of().as_plugin("watcher")
     with pytest.raises(MetricError) as caught:
         observe(run, dict.fromkeys(there, 0.5), monitor)
@@ -91,7 +91,7 @@ def test_a_missing_metric_is_answered_with_the_nearest(monitor: str, there: set[
 def test_a_mode_that_contradicts_a_known_direction_is_logged_once(
     monitor: str, mode: Any, declared: dict[str, Any], *, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The given mode counts, and the log names the plugin, the mode and the metric, once for each plugin of a run."""
+    """The given mode counts, and the log names the plugin, the mode and the metric, once per plugin and run."""
     run = Run.of(ScriptedTrainee(directions=declared))
     with caplog.at_level(logging.WARNING, "hookcore"):
         for name in ("one", "other", "one"):

@@ -1,4 +1,4 @@
-"""A path that a person gives is one of this machine, wherever it is given; what it cannot be is refused by name."""
+"""A path that a person gives is a local one, wherever it is given, and anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ URLS = ["gs://bucket/run", "s3://bucket/run", "hdfs:///run", "file:///tmp/run", 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home directory, which is not the current one."""
+    """Return a home directory that is not the current directory."""
     for name in ("home", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_plugin_refuses_a_url(plugin: Callable[[Any], Any], url: Any) -> None:
-    """It would become a directory called `gs:`, lost with the machine. The error has the URL, and says what works."""
+    """A URL, which would become a directory called `gs:`, is an error that shows the URL and tells what works."""
     with pytest.raises(ParameterError) as caught:
         plugin(url)
     assert f"must be a local path, not a URL, got {str(url)!r}. Give a local path and copy" in str(caught.value)
@@ -61,7 +61,7 @@ def test_a_plugin_refuses_a_url(plugin: Callable[[Any], Any], url: Any) -> None:
     ],
 )
 def test_a_url_is_refused_wherever_a_path_is_given(home: Path, use: Callable[[str], Any]) -> None:
-    """To resume, to look for checkpoints, and to show a report."""
+    """A URL is refused as what to resume, as a directory of checkpoints, and as the place of a report."""
     with pytest.raises(ParameterError, match=r"must be a local path, not a URL, got 'gs://bucket/run'\."):
         use("gs://bucket/run")
     assert set(home.parent.rglob("*")) == {home, home.parent / "here"}
@@ -69,14 +69,14 @@ def test_a_url_is_refused_wherever_a_path_is_given(home: Path, use: Callable[[st
 
 @pytest.mark.parametrize("command", [("checkpoints", "ls"), ("checkpoints", "verify"), ("report",)])
 def test_a_command_refuses_a_url(command: tuple[str, ...]) -> None:
-    """With the reason, instead of a directory that does not exist."""
+    """A command refuses a URL with the reason, and does not call it a directory that does not exist."""
     done = CliRunner().invoke(main, [*command, "s3://bucket/run"])
     assert done.exit_code
     assert "must be a local path, not a URL" in " ".join(done.output.split())
 
 
 def test_the_home_directory_is_meant_by_its_sign(home: Path) -> None:
-    """By every plugin, to resume, in the store and in the commands; nothing called `~` is made."""
+    """Plugins, `resume`, the store and the commands take `~` for the home directory, and make nothing with that name."""
     plugins = [plugin(f"~/{plugin.__name__}") for plugin in PLUGINS]
     assert [getattr(made, "directory", None) or getattr(made, "path", None) or made.log_dir for made in plugins] == [
         home / plugin.__name__ for plugin in PLUGINS
@@ -94,7 +94,7 @@ def test_the_home_directory_is_meant_by_its_sign(home: Path) -> None:
 
 
 def test_a_name_that_begins_with_the_sign_can_be_given(home: Path) -> None:
-    """As `./~name`, in a plugin and in what it calls with its own path."""
+    """`./~name` is a file called `~name`, in a plugin and in what it calls with its path."""
     train([Checkpoint("./~root")], [1])
     assert (home.parent / "here" / "~root" / "step-00000001").is_dir()
     assert local_path(local_path("./~root")) == home.parent / "here" / "~root"
@@ -112,7 +112,7 @@ def test_a_name_that_begins_with_the_sign_can_be_given(home: Path) -> None:
 )
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_what_no_file_can_be_called_is_refused(plugin: Callable[[Any], Any], path: str, expected: str) -> None:
-    """When the plugin is made, by its name, with what was expected: not by an error of the system in the run."""
+    """A path that no file can have is refused when the plugin is made, with its name and what was expected."""
     with pytest.raises(ParameterError, match=rf"^{plugin.__name__}: \w+ must be a path ") as caught:
         plugin(path)
     assert expected in str(caught.value)
@@ -120,14 +120,14 @@ def test_what_no_file_can_be_called_is_refused(plugin: Callable[[Any], Any], pat
 
 @pytest.mark.parametrize("name", ["with spaces", "日本", "a:b", "C:\\run", "2026-01-01T10:00", "{1}", "x" * 255])
 def test_other_names_are_names(tmp_path: Path, name: str) -> None:
-    """What looks a little like something else is still a name."""
+    """A path that only resembles a URL or a home directory is accepted."""
     train([Checkpoint(tmp_path / name), CSVLog(tmp_path / "log" / name)], [1])
     assert store.newest(tmp_path / name).step == 1
     assert (tmp_path / "log" / name).is_file()
 
 
 def test_a_path_beneath_a_directory_that_may_not_be_searched_is_refused(tmp_path: Path) -> None:
-    """An ordinary user is told which directory it is and why, by each plugin, and reading says the same."""
+    """A path below a directory that may not be searched is an error that names the directory and the reason."""
     locked = tmp_path / "locked"
     save(locked / "runs", 1, 1.0, small)
     locked.chmod(0o700)
@@ -171,5 +171,5 @@ def test_a_path_beneath_a_directory_that_may_not_be_searched_is_refused(tmp_path
 
 
 def test_a_plugin_by_name_gets_the_same_path(home: Path) -> None:
-    """A spec string too."""
+    """A spec string gives a plugin the same path as code does."""
     assert Engine(["checkpoint:directory=~/runs"], autoload=False)["checkpoint"].directory == home / "runs"

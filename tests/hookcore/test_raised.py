@@ -1,4 +1,4 @@
-"""Exceptions that others raised are told of without their help."""
+"""Exceptions that others raised are described even if their classes do not cooperate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def caught(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 @given(st.text(), st.integers(8, 60))
 def test_a_long_text_loses_its_middle(text: str, at_most: int) -> None:
-    """What is left has the text's beginning and end, and as many characters as were asked for besides the note."""
+    """A shortened text has the beginning and the end of the text, and as many characters as asked for, besides the note."""
     short = shortened(text, at_most)
     if len(text) <= at_most:
         assert short == text
@@ -40,12 +40,12 @@ def test_a_message_of_megabytes_is_told_in_a_few_lines() -> None:
 
 @pytest.mark.parametrize(("error", "text"), [(ValueError(), "ValueError"), (ValueError("a\nb\x1b"), "ValueError: a b")])
 def test_a_description_is_one_line(error: BaseException, text: str) -> None:
-    """It has the type, and the message if there is one, in printable characters."""
+    """A description has the type, and the message if there is one, in printable characters."""
     assert describe(error) == text
 
 
 def test_every_chain_ends() -> None:
-    """An error that is its own cause, two that are each other's, and a group are followed once."""
+    """An error that is its own cause, two errors that cause each other, and a group are each followed once."""
     own = ValueError()
     own = caught(own, own)  # type: ignore[assignment]  # the same
     assert list(chain(own)) == [own]
@@ -60,7 +60,7 @@ def test_every_chain_ends() -> None:
 
 
 def test_frames_are_dropped_from_a_whole_chain() -> None:
-    """No error of the chain holds a frame afterwards, and the text of its traceback is a note."""
+    """Afterwards no error of the chain has a frame, and the text of its traceback is a note."""
     cause = caught(OSError("full"))
     error = caught(ValueError("no"), cause)
     drop_frames(error)
@@ -69,7 +69,7 @@ def test_frames_are_dropped_from_a_whole_chain() -> None:
 
 
 def test_notes_are_added_to_notes() -> None:
-    """Earlier notes stay."""
+    """A new note is added after the earlier ones."""
     error = ValueError()
     error.add_note("first")
     note(error, "second")

@@ -1,4 +1,4 @@
-"""A record that does not fit is refused by its field, before anything is restored."""
+"""A record that does not fit is refused with the name of the field, before anything is restored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def session() -> Session:
 
 @functools.cache
 def captured() -> Capture:
-    """A run that was cut in its fourth epoch, with everything that a record can hold."""
+    """Return the capture of a run that was cut in its fourth epoch, with everything that a record can hold."""
     one = session()
     one.train_begin()
     for epoch, value in enumerate([1.0, 2.0, math.nan]):
@@ -52,7 +52,7 @@ ODD: list[Any] = [
 
 
 def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The places in a record, all of which can be changed."""
+    """Yield the places in a record, all of which can be changed."""
     if path:
         yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -68,7 +68,7 @@ def at(value: Any, path: tuple[str | int, ...]) -> Any:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """The record, changed in one place or a few: a value replaced, removed, added, or copied from another place."""
+    """Draw a record that is changed in one or more places: a value replaced, removed, added, or copied from another place."""
     record = json.loads(captured().record)
     for _ in range(draw(st.integers(1, 3))):
         places = list(paths(record))
@@ -110,7 +110,7 @@ def types_are_right(one: Session) -> bool:
 @settings(max_examples=10 * settings().max_examples)
 @given(mutated())
 def test_a_record_that_does_not_fit_leaves_everything_as_it_was(record: str) -> None:
-    """It is a `CheckpointError`, and the trainee is untouched; or else the run has values of the right types."""
+    """A changed record is refused with a `CheckpointError` and changes nothing, or gives values of the right types."""
     one = session()
     trainee: Any = one.run.trainee
     trainee.weights = [5.0]
@@ -125,7 +125,7 @@ def test_a_record_that_does_not_fit_leaves_everything_as_it_was(record: str) -> 
 
 
 def test_a_real_record_fits() -> None:
-    """What was written is read, with the places of the values."""
+    """A record that was written is read, with all of its values."""
     one = session()
     one.restore(captured())
     assert types_are_right(one)
@@ -148,7 +148,7 @@ def test_a_real_record_fits() -> None:
     ],
 )
 def test_the_error_names_the_field(place: tuple[str | int, ...], value: Any, message: str) -> None:
-    """With its value, and with what was expected."""
+    """The error names the field, its value, and what was expected."""
     record = json.loads(captured().record)
     at(record, place[:-1])[place[-1]] = value
     with pytest.raises(CheckpointError, match=message):
@@ -156,18 +156,18 @@ def test_the_error_names_the_field(place: tuple[str | int, ...], value: Any, mes
 
 
 def test_a_field_that_is_missing_is_named() -> None:
-    """An earlier version's may be missing if there is a value that stands for it."""
+    """A missing field is named, unless an earlier version did not write it and it has a default."""
     record = json.loads(captured().record)
     for name in ("fresh", "logged", "validation_prefixes", "metrics"):
         del record[name]
     assert record_schema.read(json.dumps(record))["fresh"] == {}
     del record["decisions"]
-    with pytest.raises(ValueError, match="its record is damaged: decisions must be there"):
+    with pytest.raises(ValueError, match="its record is damaged: decisions must be present"):
         record_schema.read(json.dumps(record))
 
 
 def test_a_loop_s_own_state_that_does_not_fit_is_named() -> None:
-    """What the loop keeps in the record is the loop's to read; the error names the loop and the field."""
+    """If a loop refuses its state in the record, the error names the loop and the field."""
 
     class Odd(NoHost):
         def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:

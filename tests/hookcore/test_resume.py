@@ -1,4 +1,4 @@
-"""What a run is resumed from, and what is said about plugins that have changed."""
+"""What a run resumes from, and what the log tells about plugins that have changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Counts:
-    """Keeps state, has a parameter, and votes when told to."""
+    """Keeps state, has a parameter, and votes to stop when it is told to."""
 
     limit: int = 3
     seen: int = attrs.field(default=0, init=False)
@@ -66,7 +66,7 @@ def session(*plugins: object, trainee: ScriptedTrainee | None = None) -> Session
 
 
 def captured(*plugins: object, batches: int = 2) -> Capture:
-    """What a run of some batches would save."""
+    """Return the capture of a run of some batches."""
     one = session(*plugins)
     one.train_begin()
     one.epoch_begin(0)
@@ -76,7 +76,7 @@ def captured(*plugins: object, batches: int = 2) -> Capture:
 
 
 def saved(root: Path, step: int = 2, **changes: Any) -> SavedCheckpoint:
-    """A checkpoint on disk, its record changed."""
+    """Return a checkpoint on disk whose record was changed."""
     capture = captured(("counts", Counts()))
     record = json.dumps({**json.loads(capture.record), **changes})
     return store.write(root, epoch=0, step=step, metric=None, value=None, record=record, files=capture.write)
@@ -89,7 +89,7 @@ def resumed(capture: Capture, *plugins: object) -> Session:
 
 
 def test_state_progress_history_and_snapshots_come_back(tmp_path: Path) -> None:
-    """A checkpoint holds the trainee, the state and the snapshots of each plugin, the progress, and the place to go on at."""
+    """A checkpoint restores the trainee, each plugin's state and snapshots, the progress, and the position."""
     checkpoint = saved(tmp_path)
     trainee, plugin = ScriptedTrainee(weights=[5.0]), Counts()
     engine = Engine([("counts", plugin)], autoload=False)
@@ -100,7 +100,7 @@ def test_state_progress_history_and_snapshots_come_back(tmp_path: Path) -> None:
 
 
 def test_a_cut_epoch_goes_on_without_a_second_beginning() -> None:
-    """`on_epoch_begin` is called once for an epoch, however often the run is cut in it; and for the next one as ever."""
+    """`on_epoch_begin` is called once per epoch, however often the run is cut in it, and once for the next one."""
     begun: list[int] = []
 
     class Begins:
@@ -119,7 +119,7 @@ def test_a_cut_epoch_goes_on_without_a_second_beginning() -> None:
 
 
 def test_a_loops_own_state_comes_back() -> None:
-    """What a host's `state_dict` returns is there after a resume as `resumed_loop_state`."""
+    """After a resume, `resumed_loop_state` is what the host's `state_dict` returned."""
 
     class Summing(NoHost):
         def state_dict(self) -> dict[str, float]:
@@ -130,7 +130,7 @@ def test_a_loops_own_state_comes_back() -> None:
 
 
 def test_a_new_plugin_begins_fresh_and_a_missing_one_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """A changed plugin set is reported, and the run goes on."""
+    """If the set of plugins has changed, the log names the difference, and the run continues."""
     plugin = Counts()
     with caplog.at_level(logging.WARNING, "hookcore"):
         one = resumed(captured(("gone", Other())), ("counts", plugin))
@@ -143,7 +143,7 @@ def test_a_new_plugin_begins_fresh_and_a_missing_one_is_named(caplog: pytest.Log
 
 
 def test_a_renamed_plugin_keeps_its_state(caplog: pytest.LogCaptureFixture) -> None:
-    """The only new plugin of the class of the only missing one is that one under another name, votes and snapshots included."""
+    """If one new and one missing plugin share a class, the new one gets the other's state, votes and snapshots."""
     plugin = Counts()
     with caplog.at_level(logging.WARNING, "hookcore"):
         one = resumed(captured(("before", Counts()), batches=3), ("after", plugin))
@@ -153,14 +153,14 @@ def test_a_renamed_plugin_keeps_its_state(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_of_two_alike_none_is_taken_for_the_other() -> None:
-    """Where it is not clear which plugin was renamed, each begins with fresh state."""
+    """If it is unclear which plugin was renamed, each begins with fresh state."""
     plugins = [Counts(), Counts()]
     resumed(captured(("a", Counts())), ("b", plugins[0]), ("c", plugins[1]))
     assert [plugin.seen for plugin in plugins] == [0, 0]
 
 
 def test_a_vote_to_stop_stays(caplog: pytest.LogCaptureFixture) -> None:
-    """A run that was stopped stays stopped, and says by whom."""
+    """A run that was stopped stays stopped, and the log names the plugin."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         one = resumed(captured(("counts", Counts()), batches=3), ("counts", Counts()))
     assert one.stopping
@@ -169,7 +169,7 @@ def test_a_vote_to_stop_stays(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_vote_of_a_plugin_that_has_changed_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """With other parameters the plugin decides anew, and the parameters that changed are named."""
+    """With other parameters a plugin decides again, and the log names the parameters that changed."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         one = resumed(captured(("counts", Counts(limit=3)), batches=3), ("counts", Counts(limit=9)))
     assert not one.stopping
@@ -178,12 +178,12 @@ def test_a_vote_of_a_plugin_that_has_changed_is_dropped(caplog: pytest.LogCaptur
 
 
 def test_a_vote_of_a_plugin_that_is_gone_is_dropped() -> None:
-    """A run goes on where the plugin that stopped it is not there any more."""
+    """If the plugin that stopped the run is missing now, the run continues."""
     assert not resumed(captured(("counts", Counts()), batches=3), Other()).stopping
 
 
 def test_a_plugin_that_cannot_go_on_from_its_state() -> None:
-    """An actor's error is the resume's, with its name and the state; an observer begins with fresh state."""
+    """An actor that cannot load its state is an error with its name and the state; an observer begins with fresh state."""
     capture, refusing = captured(("counts", Counts())), Counts()
     refusing.refuses = True
     with pytest.raises(CheckpointError, match=r"Plugin 'counts' could not load its saved state: ValueError.*State: .*'seen': 2"):
@@ -195,32 +195,32 @@ def test_a_plugin_that_cannot_go_on_from_its_state() -> None:
 
 
 def test_nothing_to_resume_is_a_run_from_the_beginning() -> None:
-    """False and None ask for nothing, whatever the plugins and the trainee."""
+    """With False or None the run starts from the beginning, whatever the plugins and the trainee."""
     for nothing in (False, None):
         assert find(nothing, (), NoTrainee()) is None
 
 
 @pytest.mark.parametrize("given", [True, "", 3])
 def test_what_is_nothing_to_resume_from_is_refused(given: Any) -> None:
-    """The error says what can be given."""
+    """Another value of `resume` is an error that tells what can be given."""
     with pytest.raises(ParameterError, match="resume must be 'auto', the path of a checkpoint"):
         find(given, (), ScriptedTrainee())
 
 
 def test_auto_needs_a_plugin_that_saves() -> None:
-    """`"auto"` without such a plugin is an error, not a run from the beginning."""
+    """`"auto"` without a plugin that saves is an error, and not a run from the beginning."""
     with pytest.raises(ParameterError, match="needs a plugin that saves checkpoints, such as Checkpoint"):
         find("auto", Engine([Other()], autoload=False).plugins, ScriptedTrainee())
 
 
 def test_a_trainee_that_cannot_be_restored_is_refused(tmp_path: Path) -> None:
-    """Without a trainee there is nothing that could go on, and the error says so before anything is read."""
+    """Without a trainee that can be restored, `resume` is an error before anything is read."""
     with pytest.raises(CapabilityError, match="that can be saved and restored, but this loop was given no trainee"):
         find(tmp_path / "none", (), NoTrainee())
 
 
 def test_a_path_is_a_checkpoint_or_a_directory_of_them(tmp_path: Path) -> None:
-    """A checkpoint's own path is that one; a directory's is the newest in it that verifies; anything else is an error."""
+    """The path of a checkpoint is that one, and a directory is the newest that verifies; anything else is an error."""
     first, second = saved(tmp_path, 1), saved(tmp_path, 2)
     assert find(first.path, (), ScriptedTrainee()) == first
     assert find(str(tmp_path), (), ScriptedTrainee()) == second
@@ -232,7 +232,7 @@ def test_a_path_is_a_checkpoint_or_a_directory_of_them(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_checkpoint_with_the_most_steps(tmp_path: Path) -> None:
-    """Of several plugins that save, the one that got furthest; a plugin that has none yet does not count."""
+    """`"auto"` takes the checkpoint with the most steps of all plugins; those that have no checkpoint yet do not count."""
 
     class Saves:
         def __init__(self, found: SavedCheckpoint | None) -> None:
@@ -269,7 +269,7 @@ def test_auto_takes_the_checkpoint_with_the_most_steps(tmp_path: Path) -> None:
     ],
 )
 def test_a_record_that_does_not_hold_what_it_should_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A record with a good digest and a bad content is a CheckpointError, and nothing else."""
+    """A record with a right digest and a wrong content is a CheckpointError, and nothing else."""
     trainee = ScriptedTrainee(weights=[5.0])
     checkpoint = saved(tmp_path, **changes)
     one = Engine([("counts", Counts())], autoload=False).start(Run.of(trainee, resumed_from=checkpoint))
@@ -281,7 +281,7 @@ def test_a_record_that_does_not_hold_what_it_should_is_refused(tmp_path: Path, c
 
 
 def test_parameters_are_recorded_as_plain_values() -> None:
-    """What an attrs plugin was made with is in the record; what is no plain value, by its type."""
+    """The record has the parameters of an attrs plugin, and the type of each value that is not JSON-able."""
 
     @attrs.define(eq=False)
     class Configured(Other):

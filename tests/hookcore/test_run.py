@@ -1,4 +1,4 @@
-"""The run's verbs, as plugins use them."""
+"""What plugins ask of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_a_run_of_its_own_knows_nothing_yet() -> None:
-    """A run that no engine drives is running, at the beginning, with no vote, decision, failure, state or length."""
+    """A run without an engine is running, at the beginning, without votes, decisions, failures, state or length."""
     run = Run()
     assert (run.outcome, run.epochs, run.steps_per_epoch, run.resumed_from) == (Outcome.RUNNING, None, None, None)
     assert (run.stop_reasons, run.decisions, run.failures) == ([], [], [])
@@ -30,7 +30,7 @@ def test_a_run_of_its_own_knows_nothing_yet() -> None:
 
 
 def test_the_learning_rate_is_the_trainees() -> None:
-    """Reading and setting the learning rate goes to the trainee, as a float."""
+    """The run's learning rate is the trainee's, read and set as a float."""
     trainee = ScriptedTrainee(learning_rate=0.5)
     run = Run.of(trainee)
     assert run.learning_rate == 0.5
@@ -40,7 +40,7 @@ def test_the_learning_rate_is_the_trainees() -> None:
 
 @pytest.mark.parametrize("value", [np.float32(0.25), np.array(0.25)])
 def test_a_learning_rate_of_numpy_becomes_pythons(value: Any) -> None:
-    """A rate is set, recorded and read as Python's float, also if the trainee itself has another."""
+    """A learning rate is set, recorded and read as Python's float, even if the trainee has another type."""
     trainee = ScriptedTrainee(learning_rate=np.float64(0.5))
     run = Run.of(trainee)
     assert type(run.learning_rate) is float
@@ -50,7 +50,7 @@ def test_a_learning_rate_of_numpy_becomes_pythons(value: Any) -> None:
 
 
 def test_numbers_of_a_vote_become_pythons() -> None:
-    """What a plugin gives with a vote is recorded as Python's numbers; what is no number is refused."""
+    """The numbers that a plugin gives with a vote are recorded as Python's; a value that is not a number is refused."""
     run = Run.of(ScriptedTrainee())
     run.stop("why", metric="loss", value=np.float32(1), best=np.array(0.5), best_epoch=np.int64(0), best_step=np.int64(3))  # type: ignore[arg-type]  # NumPy's
     vote = run.stop_reasons[0]
@@ -63,7 +63,7 @@ def test_numbers_of_a_vote_become_pythons() -> None:
 
 
 def test_the_lengths_of_a_run_become_pythons() -> None:
-    """Epochs, steps and the frequency of validation are Python's numbers, whatever the loop was given."""
+    """Epochs, steps and the frequency of validation become Python's ints, whatever the loop was given."""
     given: Any = np.int64(2)
     run = Run.of(epochs=given, steps_per_epoch=given, validation_freq=given)
     assert repr((run.epochs, run.steps_per_epoch, run.validation_freq)) == "(2, 2, 2)"
@@ -72,7 +72,7 @@ def test_the_lengths_of_a_run_become_pythons() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, 10**400, "0.1", None, True])
 def test_a_learning_rate_out_of_range_is_refused(value: Any) -> None:
-    """A learning rate that is negative, not finite or no number is refused with the plugin's name, and nothing is set."""
+    """A learning rate that is negative, not finite or not a number is refused with the plugin's name, and is not set."""
     run = Run.of(ScriptedTrainee(learning_rate=0.5)).as_plugin("schedule")
     with pytest.raises(ParameterError, match="schedule: the learning rate must be"):
         run.learning_rate = value
@@ -98,7 +98,7 @@ def test_every_decision_is_recorded_and_logged(caplog: pytest.LogCaptureFixture)
 
 
 def test_without_a_trainee_every_capability_is_missing_with_a_reason() -> None:
-    """A run without a trainee has no learning rate and says so; the rest does nothing, as no plugin that needs it gets so far."""
+    """Without a trainee the learning rate is an error with the reason, and the other methods do nothing."""
     run = Run()
     assert isinstance(run.trainee, NoTrainee)
     for capability in ("learning_rate", "snapshot", "checkpoint"):
@@ -110,7 +110,7 @@ def test_without_a_trainee_every_capability_is_missing_with_a_reason() -> None:
 
 
 def test_no_trainee_touches_nothing(tmp_path: Path) -> None:
-    """The trainee that is none takes no snapshot, writes no file and declares no direction."""
+    """`NoTrainee` takes no snapshot, writes no file and declares no direction."""
     trainee = NoTrainee()
     trainee.restore(trainee.snapshot())
     trainee.write(None, tmp_path)
@@ -120,7 +120,7 @@ def test_no_trainee_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path) -> None:
-    """The double does what the protocol says: a snapshot is a copy, and restoring or reading puts it back, optimizer or not."""
+    """The double follows the protocol: a snapshot is a copy, and restoring or reading it puts the trainee back."""
     trainee = ScriptedTrainee(learning_rate=0.5, weights=[1.0], optimizer_state=[2.0])
     whole, weights = trainee.snapshot(), trainee.snapshot(optimizer=False)
     trainee.write(whole, tmp_path)
@@ -138,7 +138,7 @@ def test_the_scripted_trainee_is_put_back_by_snapshot_and_by_file(tmp_path: Path
 
 @pytest.mark.parametrize("validation_freq", [0, -1, False, 1.5, "12"])
 def test_a_validation_freq_that_is_never_due_is_refused(validation_freq: Any) -> None:
-    """A frequency is a number of epochs of at least 1, a collection of epochs, or None for validation by steps."""
+    """`validation_freq` must be a number of epochs of at least 1, a collection of epochs, or None for validation by steps."""
     with pytest.raises(ParameterError, match=f"validation_freq must be a number of epochs.*got {validation_freq!r}"):
         Run(validation_freq=validation_freq)
     assert not Run(validation_freq=None).validates(0)

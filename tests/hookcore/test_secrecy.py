@@ -47,18 +47,18 @@ class Posts:
     "name", ["token", "api_key", "apiKey", "aws_secret_access_key", "PASSWORD", "credentials", "auth", "key", "db_passwd"]
 )
 def test_a_name_tells_a_secret(name: str) -> None:
-    """In snake case and in camel case, and whatever is around it."""
+    """A secret word in a parameter's name makes it secret, in snake case and in camel case."""
     assert is_secret(name)
 
 
 @pytest.mark.parametrize("name", ["monitor", "tokenizer", "keyboard", "author", "monkey", "patience", "secretary"])
 def test_a_name_that_only_contains_one_is_none(name: str) -> None:
-    """A word counts, and not a part of a word."""
+    """A secret word counts only as a whole word of the name."""
     assert not is_secret(name)
 
 
 def test_no_file_of_a_run_has_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the checkpoints, the log and the report, nor what is logged of a resumed run in which the secret has changed."""
+    """The checkpoints, the log and the report have no secret, and neither has the log of a resumed run with another secret."""
     with caplog.at_level(logging.DEBUG):
         for epochs, posts in ((2, Posts()), (3, Posts("https://example.com", SECRET + "new", "lobby"))):
             plugins = [posts, Checkpoint(tmp_path / "c"), JSONLog(tmp_path / "log.jsonl"), Report(tmp_path / "r", summary=False)]
@@ -81,7 +81,7 @@ def train(plugins: list[Any], epochs: int) -> Run:
 
 
 def test_a_secret_of_an_earlier_record_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Earlier versions recorded the value; it is no reason to drop a vote, either."""
+    """A secret in a record of an earlier version is not shown, and its change is no reason to drop a vote."""
     first = Engine([Posts()], autoload=False).start(Run.of(ScriptedTrainee()))
     first.run.as_plugin("posts").stop("enough")
     capture = first.capture()
@@ -96,7 +96,7 @@ def test_a_secret_of_an_earlier_record_is_not_told(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("wrong", [{"api_token": 7_000_001}, {"room": "7000001"}])
 def test_a_refused_secret_is_not_shown(wrong: dict[str, Any]) -> None:
-    """The message has what was expected."""
+    """If the value of a secret parameter is refused, the message has what was expected, and not the value."""
     with pytest.raises(ParameterError, match=r"Posts: .* must be .*, got \(secret\)") as caught:
         Posts(**wrong)
     assert "7000001" not in str(caught.value)
@@ -106,14 +106,14 @@ def test_a_refused_secret_is_not_shown(wrong: dict[str, Any]) -> None:
     "text", [f"api_token={SECRET},x=1", f"api_token={SECRET},{SECRET}", f"room={SECRET},x=1", f'room="{SECRET}']
 )
 def test_a_spec_with_a_secret_is_not_quoted(text: str) -> None:
-    """Whatever is wrong with it."""
+    """An error in a spec string with a secret does not quote the string, whatever the mistake."""
     with pytest.raises(SpecError, match=r"Plugin spec 'posts:\(secret\)'") as caught:
         parse_arguments(f"posts:{text}", text, Posts)
     assert SECRET not in str(caught.value)
 
 
 def test_a_blocked_spec_with_a_secret_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the plugin's name."""
+    """If a spec string with a secret is blocked, the error has only the plugin's name."""
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "posts")
     with pytest.raises(HookcoreError, match="Plugin 'posts' is blocked") as caught:
         Engine(autoload=False).register(f"posts:token={SECRET}")
@@ -121,7 +121,7 @@ def test_a_blocked_spec_with_a_secret_is_not_quoted(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_page_of_a_plugin_has_no_secret() -> None:
-    """`hookcore plugins NAME` shows that a secret has a default, and not which."""
+    """`hookcore plugins NAME` shows that a secret has a default, and not its value."""
     table = _parameters(InstalledPlugin("posts", "catalogue", "here", "posts:Posts", plugin=Posts, methods=Posts))
     shown = [str(cell) for column in table.columns for cell in column.cells]
     assert "(secret)" in shown

@@ -1,4 +1,4 @@
-"""Facts in, legal events out: over every state that can be reached, and every fact in it."""
+"""Facts in, legal events out: checked in every state that can be reached, with every fact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def begun_elsewhere(sequence: Sequence) -> Iterator[tuple[Any, ...]]:
-    """What a loop does that begins its batches by the short way and holds one: allowed in an epoch in which nothing is open."""
+    """Yield the events of a held batch that was begun by `Driver.batches`, which is allowed if only an epoch is open."""
     if sequence.open == ["epoch"] and sequence.held is None and not sequence.continues:
         yield ("batch_begin",)
         yield from sequence.batch_held(begun=True)
@@ -57,7 +57,7 @@ FACTS: Final[dict[str, Fact]] = {
 
 @attrs.define
 class Told:
-    """The events of a run as plugins get them, and where its batches are."""
+    """The events of a run as plugins get them, and the places of its batches."""
 
     sequence: Sequence
     events: list[tuple[Any, ...]] = attrs.field(factory=lambda: [("on_train_begin",)])
@@ -91,7 +91,7 @@ class Told:
 
 
 def state(sequence: Sequence) -> tuple[Any, ...]:
-    """What tells two sequences apart, except how far they have counted."""
+    """Return what distinguishes two sequences, without their counters."""
     return (
         tuple(sequence.open),
         sequence.held,
@@ -106,7 +106,7 @@ def state(sequence: Sequence) -> tuple[Any, ...]:
 
 
 def reachable() -> dict[tuple[Any, ...], Told]:
-    """Every state that a run can get into, new or resumed within an epoch, with the shortest series of facts that leads there."""
+    """Return every state that a run can reach, new or resumed within an epoch, with the shortest series of facts to it."""
     resumed = Told(Sequence(epoch=2, is_new=False, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
     observed = resumed.copy()
     for name in ("batch_held", "evaluate_end", "settled"):
@@ -130,7 +130,7 @@ STATES: Final = reachable()
 
 @pytest.mark.parametrize("first", FACTS)
 def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
-    """Whatever has happened, and whatever two facts come next, the events of the run are legal and its epochs have all ended."""
+    """After any facts, and whatever two facts follow, the events of the run are legal and its epochs have all ended."""
     for told in STATES.values():
         for second in FACTS.values():
             run = told.copy()
@@ -147,7 +147,7 @@ def test_no_fact_in_any_state_makes_an_illegal_sequence(first: str) -> None:
 
 
 def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:
-    """In any state, the beginning of an epoch begins one, except the first that is told to a run resumed within an epoch."""
+    """In any state `epoch_begin` begins an epoch, except the first one in a run that was resumed within an epoch."""
     for told in STATES.values():
         run = told.copy()
         continues, epoch = run.sequence.continues, run.sequence.epoch
@@ -157,7 +157,7 @@ def test_of_two_beginnings_of_an_epoch_the_second_is_always_heard() -> None:
 
 
 def test_metrics_belong_to_the_open_epoch_and_to_no_other() -> None:
-    """In any state, what is told before an epoch begins, or after its end, is in no epoch's metrics."""
+    """In any state, metrics that are told before an epoch begins or after its end are not the epoch's."""
     for told in STATES.values():
         run = told.copy()
         run.tell(Sequence.finish)
@@ -171,7 +171,7 @@ def test_metrics_belong_to_the_open_epoch_and_to_no_other() -> None:
 
 
 def test_what_is_fresh_is_observed_once() -> None:
-    """In any state, the evaluations of a held batch are one observation with all that was told since the one before."""
+    """In any state, the evaluations of a held batch are one observation, with everything since the previous one."""
     for told in STATES.values():
         run = told.copy()
         run.tell(Sequence.epoch_begin)
@@ -201,7 +201,7 @@ def test_what_is_fresh_is_observed_once() -> None:
     ],
 )
 def test_an_evaluation_that_is_of_no_held_batch_belongs_to_its_epoch(facts: list[str]) -> None:
-    """Only evaluations after a batch that is still held are an observation by steps."""
+    """Only an evaluation after a batch that is still held is an observation by steps."""
     run = Told(Sequence())
     for fact in [*facts, "settled, with metrics", "epoch_end, with none that is fresh"]:
         run.tell(FACTS[fact])
@@ -211,7 +211,7 @@ def test_an_evaluation_that_is_of_no_held_batch_belongs_to_its_epoch(facts: list
 
 @pytest.mark.parametrize("settles", ["settled", "batch_begin", "batch_end", "epoch_begin", "epoch_end", "leave"])
 def test_whatever_settles_a_batch_observes_it(settles: str) -> None:
-    """A loop that tells nothing of it, because its next batch or its end comes, has the same observation."""
+    """Whether `settled`, the next batch or the end settles a held batch, the observation is the same."""
     run = Told(Sequence())
     for fact in ["batch_held", "evaluate_end", settles]:
         run.tell(FACTS[fact])
@@ -221,7 +221,7 @@ def test_whatever_settles_a_batch_observes_it(settles: str) -> None:
 
 
 def test_a_held_epoch_ends_when_it_is_settled() -> None:
-    """A loop that cannot say how many evaluations are to come holds the end for many, and says when they are done."""
+    """A loop that does not know the number of evaluations holds the end for many, and `settled` ends the epoch."""
     run = Told(Sequence())
     run.tell(FACTS["batch_end"])
     run.tell(lambda sequence: sequence.epoch_end(hold=9))
@@ -233,7 +233,7 @@ def test_a_held_epoch_ends_when_it_is_settled() -> None:
 @pytest.mark.parametrize("evaluates", [False, True])
 @pytest.mark.parametrize("hold", [0, 1])
 def test_what_a_held_last_batch_leads_to_goes_on_in_its_held_epoch(hold: int, *, evaluates: bool) -> None:
-    """The moment of a held batch is over before its epoch's end unless that is held; an evaluation of it is observed before."""
+    """A held last batch is settled before its epoch's end, unless that is held; its evaluation is observed before."""
     sequence = Sequence()
     list(sequence.batch_held())
     if evaluates:
@@ -243,7 +243,7 @@ def test_what_a_held_last_batch_leads_to_goes_on_in_its_held_epoch(hold: int, *,
 
 
 def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
-    """The loop's last word counts: after `leave`, another epoch ends the one that was left, and its own end is heard."""
+    """After `leave`, another epoch ends the one that was left, and `epoch_end` still counts."""
     for following, events in {
         "epoch_begin": ["on_epoch_end", "on_metrics", "on_epoch_begin", "on_epoch_end", "on_metrics"],
         "epoch_end": ["on_epoch_end", "on_metrics"],
@@ -259,7 +259,7 @@ def test_an_epoch_that_was_left_ends_if_training_continues() -> None:
 
 
 def test_an_epoch_that_the_loop_never_entered_has_no_end() -> None:
-    """A run that is resumed within an epoch, and ends without it, leaves it as it was: it may be continued another time."""
+    """If a run that was resumed within an epoch ends without entering it, the epoch has no end, and can be resumed again."""
     for facts in [[], ["log"], ["evaluate_begin"], ["evaluate_begin", "evaluate_batch_end"], ["predict_end"]]:
         run = Told(Sequence(epoch=2, continues=True, open=["epoch"]), [("on_train_begin",), ("on_epoch_begin", 2)])
         for fact in facts:
@@ -270,6 +270,6 @@ def test_an_epoch_that_the_loop_never_entered_has_no_end() -> None:
 
 
 def test_the_states_are_many() -> None:
-    """The search reaches every nesting of scopes, held or not: none of the tests here looks at a handful."""
+    """The search reaches every nesting of scopes, held or not, so that the tests here check many states."""
     assert len({tuple(told.sequence.open) for told in STATES.values()}) == 15
     assert len(STATES) >= 500

@@ -1,4 +1,4 @@
-"""Nested state, taken apart into JSON and arrays and put together again."""
+"""Nested state is taken apart into JSON and arrays, and put together again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATES = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of the same types, and with the same arrays."""
+    """Return whether both are equal, with the same types and the same arrays."""
     if is_array(one) or is_array(other):
         return one is other
     if type(one) is not type(other):
@@ -43,13 +43,13 @@ def same(one: Any, other: Any) -> bool:
 
 @given(STATES)
 def test_what_was_split_is_joined_again(given_state: Any) -> None:
-    """Through JSON, any state comes back: the same types, keys in order, and the arrays themselves."""
+    """Any state survives JSON: the same types, keys in order, and the arrays themselves."""
     parts, arrays = skeleton.split(given_state, is_array)
     assert same(skeleton.join(state.loads(state.dumps(parts)), arrays), given_state)
 
 
 def test_an_array_in_several_places_is_there_once() -> None:
-    """What was shared is shared again."""
+    """An array in several places is listed once, and is shared again afterwards."""
     shared = np.zeros(3)
     parts, arrays = skeleton.split({"a": shared, "b": [shared, math.inf], 3: np.ones(3)}, is_array)
     assert len(arrays) == 2
@@ -58,13 +58,13 @@ def test_an_array_in_several_places_is_there_once() -> None:
 
 
 def test_an_ordered_dict_becomes_a_dict() -> None:
-    """PyTorch's state has them."""
+    """An `OrderedDict`, as in PyTorch's state, becomes a dict."""
     parts, arrays = skeleton.split(collections.OrderedDict(b=1, a=2), is_array)
     assert list(skeleton.join(parts, arrays)) == ["b", "a"]
 
 
 class Widget(dict[str, int]):
-    """A dict with more to it."""
+    """A subclass of dict with an attribute."""
 
 
 def loop() -> list[Any]:
@@ -86,7 +86,7 @@ def loop() -> list[Any]:
     ],
 )
 def test_what_cannot_be_saved_is_an_error_with_its_place(unsuitable: Any, message: str) -> None:
-    """Nothing is left out, and nothing becomes something else."""
+    """A value that cannot be saved is an error with its place: nothing is left out or converted."""
     with pytest.raises((TypeError, ValueError), match=message):
         skeleton.split(unsuitable, is_array)
 
@@ -110,6 +110,6 @@ def test_what_cannot_be_saved_is_an_error_with_its_place(unsuitable: Any, messag
     ],
 )
 def test_a_damaged_skeleton_is_refused(damaged: Any) -> None:
-    """Whatever a file holds, the error is a `ValueError`, and an array that nothing refers to is one too."""
+    """A damaged skeleton is a `ValueError`, whatever a file holds, and so is an array to which nothing refers."""
     with pytest.raises(ValueError, match=r"skeleton|not a key"):
         skeleton.join(damaged, [np.zeros(1)])

@@ -1,4 +1,4 @@
-"""State goes through standard JSON and comes back the same."""
+"""State survives the round trip through standard JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ states = st.recursive(
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, of the same types, and NaN equal to NaN; -0.0 is not 0.0."""
+    """Return whether both are equal, with the same types; NaN equals NaN, and -0.0 does not equal 0.0."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -47,14 +47,14 @@ def refuse(constant: str) -> None:
 @example({"float": {"float": math.nan}})
 @example({"float": [math.inf]})
 def test_state_round_trips_through_standard_json(value: Any) -> None:
-    """Any state comes back, NaN, infinities and dicts that look like our way to write them included; a strict parser reads it."""
+    """Any state comes back, including NaN, infinities and dicts that look like their encoding; a strict parser reads it."""
     text = state.dumps(value)
     json.loads(text, parse_constant=refuse)
     assert same(state.loads(text), value)
 
 
 def test_float_subclasses_are_floats() -> None:
-    """A subclass of float with a repr of its own, as NumPy's are, is written as the number that it is."""
+    """A subclass of float with another repr, like NumPy's, is written as its number."""
 
     class Odd(float):
         def __repr__(self) -> str:
@@ -65,19 +65,19 @@ def test_float_subclasses_are_floats() -> None:
 
 
 def test_numbers_of_numpy_are_pythons() -> None:
-    """A number or a bool of NumPy, by itself or in an array without dimensions, is written and comes back as Python's."""
+    """A number or bool of NumPy, also in an array without dimensions, is written and comes back as Python's."""
     given = [np.float32(0.5), np.int64(2), np.array(3), np.True_, np.float64("nan"), np.float32("-inf")]
     assert same(state.loads(state.dumps(given)), [0.5, 2, 3, True, math.nan, -math.inf])
 
 
 def test_tuples_and_other_dicts_become_lists_and_dicts() -> None:
-    """What JSON writes alike comes back as the plain type."""
+    """Tuples and subclasses of dict come back as lists and dicts."""
     assert state.loads(state.dumps(OrderedDict(a=(1, (2, math.inf))))) == {"a": [1, [2, math.inf]]}
 
 
 @pytest.mark.parametrize("indent", [None, 1])
 def test_indent_is_for_the_eye_alone(indent: int | None) -> None:
-    """The text may be indented."""
+    """An indented text is read as the same state."""
     text = state.dumps({"a": [1]}, indent=indent)
     assert ("\n" in text) == (indent is not None)
     assert state.loads(text) == {"a": [1]}
@@ -87,13 +87,13 @@ def test_indent_is_for_the_eye_alone(indent: int | None) -> None:
     "value", [object(), {1, 2}, b"x", [1j], np.complex64(1), np.array([1]), {"a": {"b": object()}}, {1: 2}, {"a": {None: 1}}]
 )
 def test_what_is_no_state_is_refused(value: Any) -> None:
-    """Anything but numbers, strings, booleans, None, lists and dicts with strings as keys is an error, at any depth."""
+    """Anything but numbers, strings, booleans, None, lists and dicts with string keys is an error, at any depth."""
     with pytest.raises(TypeError, match="State must"):
         state.dumps(value)
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "b": 2, "a": 3}}]', '{"float": "nan", "float": "inf"}'])
 def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
-    """Of two values of a key one reader takes the first and another the second, so neither is taken."""
+    """A key that an object has twice is an error, because readers differ in which of the two values they take."""
     with pytest.raises(ValueError, match="a key twice"):
         state.loads(text)

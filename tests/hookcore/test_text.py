@@ -30,7 +30,7 @@ def test_bytes_are_readable(nbytes: int, expected: str) -> None:
 
 @given(st.text() | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Zl"])), st.integers(1, 50))
 def test_any_text_is_one_printable_line(text: str, at_most: int) -> None:
-    """Whatever the text, what is shown is printable and no longer than asked for, and printable text is shown as it is."""
+    """Any text becomes printable and no longer than asked for, and printable text does not change."""
     shown = printable(text, at_most)
     assert shown.isprintable()
     assert len(shown) == min(len(text), at_most)

@@ -1,4 +1,4 @@
-"""What each plugin takes of a run's time, by a clock that moves only where a test says so."""
+"""How much of a run's time each plugin takes, by a clock that moves only when a test moves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = SLOW / 10
 
 @attrs.define
 class Clock:
-    """Shows how long the plugins have said that they work."""
+    """Returns the sum of the times that the plugins claim to work."""
 
     now: float = 0.0
 
@@ -33,7 +33,7 @@ def session_of(clock: Clock, **plugins: object) -> Session:
 
 
 def train(session: Session, batches: int) -> Mapping[str, float]:
-    """One epoch of `batches` batches."""
+    """Train one epoch of `batches` batches."""
     session.train_begin()
     session.epoch_begin(0)
     for batch in range(batches):
@@ -46,7 +46,7 @@ def train(session: Session, batches: int) -> Mapping[str, float]:
 
 @attrs.define(eq=False)
 class Works:
-    """Works for so long at each moment that has a duration."""
+    """Works for a given time at each moment that has a duration."""
 
     clock: Clock
     epoch: float = 0.0
@@ -69,20 +69,20 @@ class Works:
 
 
 def test_hooks_that_are_rare_are_timed_at_each_call() -> None:
-    """A plugin's seconds are those that its hooks took, and nobody else's; all plugins are listed."""
+    """A plugin's seconds are those of its own hooks, and all plugins are listed."""
     clock = Clock()
     assert train(session_of(clock, one=Works(clock, epoch=2.0), two=Works(clock, epoch=0.5)), 0) == {"one": 2.0, "two": 0.5}
 
 
 def test_the_first_batches_are_timed_exactly() -> None:
-    """Over a run of few batches nothing is estimated."""
+    """In a run of few batches no time is estimated."""
     clock = Clock()
     found = train(session_of(clock, one=Works(clock, begin=QUICK, end=lambda batch: QUICK * (batch % 7))), FIRST_WINDOW)
     assert found["one"] == pytest.approx(clock.now)
 
 
 def test_quick_work_is_estimated_from_one_batch_in_many() -> None:
-    """Long runs are timed at few batches, and the seconds of all of them are estimated; every batch reaches the plugin."""
+    """In a long run few batches are timed and the total is estimated, and every batch reaches the plugin."""
     clock, looked = Clock(), 0
 
     def counted() -> float:
@@ -95,20 +95,20 @@ def test_quick_work_is_estimated_from_one_batch_in_many() -> None:
     session = Session(Run(), Engine([("one", works)], autoload=False).plugins, {}, clock=counted)
     assert train(session, batches)["one"] == pytest.approx(clock.now)
     assert works.calls == batches
-    # Two looks a call, for two hooks of the batches that are timed, and for one of the epoch.
+    # Two readings per call: of two hooks for each timed batch, and of one for the epoch.
     assert looked == 2 * (2 * (FIRST_WINDOW + 100) + 1)
 
 
 @pytest.mark.parametrize("period", [10, 64, 500, 1000])
 def test_slow_work_every_so_many_batches_is_not_missed(period: int) -> None:
-    """What takes a second every n-th batch is seen in the first batches, and then every time."""
+    """Work that takes a second at every Nth batch is timed in the first batches, and then every time."""
     clock = Clock()
     works = Works(clock, end=lambda batch: 1.0 if (batch + 1) % period == 0 else 0.0)
     assert train(session_of(clock, one=works), 20 * 1000)["one"] == pytest.approx(clock.now)
 
 
 def test_slow_work_that_begins_late_is_not_multiplied() -> None:
-    """Where a sample meets a slow call, that counts once, and the batches that follow are all timed, each for itself."""
+    """If a sample meets a slow call, that counts once, and each of the batches that follow is timed."""
     clock, first = Clock(), FIRST_WINDOW + SAMPLED - 1
     works = Works(clock, end=lambda batch: 1.0 if batch in {first, first + 10} else QUICK)
     found = train(session_of(clock, one=works), first + 100)
@@ -117,7 +117,7 @@ def test_slow_work_that_begins_late_is_not_multiplied() -> None:
 
 
 def test_epochs_are_no_sample() -> None:
-    """What is done for an epoch counts once, however few batches are timed by then."""
+    """Work that is done once per epoch counts once, however few batches are timed by then."""
     clock = Clock()
     session = session_of(clock, one=Works(clock, epoch=2.0))
     train(session, FIRST_WINDOW + 10 * SAMPLED)
@@ -126,7 +126,7 @@ def test_epochs_are_no_sample() -> None:
 
 
 def test_estimates_go_on_when_slow_work_is_over() -> None:
-    """After a while without anything slow few batches are timed again."""
+    """After a while without slow work, few batches are timed again."""
     clock, looked = Clock(), 0
 
     def counted() -> float:
@@ -141,7 +141,7 @@ def test_estimates_go_on_when_slow_work_is_over() -> None:
 
 
 def test_time_in_another_plugin_is_its_own() -> None:
-    """What a plugin does when another announces a checkpoint is not the other's time."""
+    """Time that a plugin takes in `on_checkpoint` does not count as that of the plugin that saved."""
 
     class Saves:
         @hookimpl
@@ -155,12 +155,12 @@ def test_time_in_another_plugin_is_its_own() -> None:
         def on_checkpoint(self) -> None:
             clock.work(10.0)
 
-    clock, checkpoint = Clock(), SavedCheckpoint(path=None, epoch=0, step=0)  # type: ignore[arg-type]  # nobody looks
+    clock, checkpoint = Clock(), SavedCheckpoint(path=None, epoch=0, step=0)  # type: ignore[arg-type]  # no plugin looks
     assert train(session_of(clock, saves=Saves(), hears=Hears()), 1) == {"saves": 3.0, "hears": 10.0}
 
 
 def test_a_wrapper_is_timed_without_what_it_wraps() -> None:
-    """Both halves count, and not what lies between them; what it is sent and thrown arrives."""
+    """Both halves of a wrapper count, but not what it wraps; values and errors that are sent into it arrive."""
 
     class Wraps:
         seen: ClassVar[list[object]] = []
@@ -194,7 +194,7 @@ def test_a_wrapper_is_timed_without_what_it_wraps() -> None:
 
 
 def test_a_plugin_that_is_disabled_takes_no_more() -> None:
-    """The others are timed as before, also where one is disabled while batches are timed."""
+    """The time of a disabled plugin stops, and the others are timed as before, even if it happens in a timed batch."""
 
     class Broken:
         role: ClassVar[str] = "observer"
@@ -211,7 +211,7 @@ def test_a_plugin_that_is_disabled_takes_no_more() -> None:
 
 
 def test_evaluation_batches_are_part_of_the_sample() -> None:
-    """They count among the batches, at both ends, whether the loop trains at all or not."""
+    """Batches of evaluations count in the sample, whether the loop trains or not."""
 
     class Watches:
         calls = 0
@@ -236,7 +236,7 @@ def test_evaluation_batches_are_part_of_the_sample() -> None:
 
 
 def test_a_run_tells_the_parameters_of_its_plugins() -> None:
-    """By name, as JSON-able values, to whoever holds the run; and whether one of them shows progress."""
+    """A run has its plugins' parameters by name, as JSON-able values, and whether one of them shows progress."""
 
     class Progress(Works):
         shows_progress: ClassVar[bool] = True
@@ -250,7 +250,7 @@ def test_a_run_tells_the_parameters_of_its_plugins() -> None:
 
 
 def test_a_slow_sample_counts_no_more_than_there_was_time() -> None:
-    """If the one call that is timed happens to take longer than the others, the plugins together took no longer than the run."""
+    """If the one timed call takes longer than the others, the estimate of all plugins is at most the run's time."""
     clock = Clock()
     sampled = FIRST_WINDOW + SAMPLED - 1
     plugins = [Works(clock, end=lambda call: 5 * QUICK if call == sampled else QUICK / 100) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What a trainee need not say: what it does not define, it lacks."""
+"""A trainee lacks what it does not define."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ bases = pytest.mark.parametrize("base", BASES, ids=["alone", "inheriting"])
 
 
 def saving(base: type) -> Any:
-    """A trainee of four methods, which has one weight."""
+    """Return a trainee of four methods, which has one weight."""
 
     class Saving(base):  # type: ignore[misc]  # it is given
         def __init__(self) -> None:
@@ -45,7 +45,7 @@ def saving(base: type) -> Any:
 
 
 def rated(base: type) -> Any:
-    """A trainee that has a learning rate and nothing else."""
+    """Return a trainee that has only a learning rate."""
 
     class Rated(base):  # type: ignore[misc]  # it is given
         framework = "tiny"
@@ -57,7 +57,7 @@ def rated(base: type) -> Any:
 
 
 def bare(base: type) -> Any:
-    """A trainee that can do nothing. It says what it is of: an object without any part of a trainee is taken for a mistake."""
+    """Return a trainee that can do nothing; it names a framework, because an object without any member is taken for a mistake."""
     return type("Bare", (base,), {"framework": "custom"})()
 
 
@@ -72,7 +72,7 @@ def train(trainee: Any, *plugins: object, losses: tuple[float, ...] = (2.0, 3.0,
 
 @bases
 def test_a_trainee_of_four_methods_is_saved_and_restored(base: type, tmp_path: Path) -> None:
-    """Snapshots and checkpoints need four methods: the best weights come back, and a second run resumes."""
+    """With four methods a trainee has snapshots and checkpoints: the best weights come back, and a second run resumes."""
     trainee = saving(base)
     run = train(trainee, EarlyStopping("loss", patience=1, restore_best_weights=True), Checkpoint(tmp_path))
     assert (run.outcome, trainee.weight) == (Outcome.STOPPED, 2.0)
@@ -83,7 +83,7 @@ def test_a_trainee_of_four_methods_is_saved_and_restored(base: type, tmp_path: P
 
 @bases
 def test_a_trainee_without_a_learning_rate_lacks_it(base: type) -> None:
-    """A plugin that sets the rate is refused by name, and setting it makes no attribute of that name."""
+    """A plugin that sets a missing learning rate is refused by name, and setting it adds no attribute."""
     trainee = saving(base)
     with pytest.raises(
         CapabilityError, match=r"'reduce_lr_on_plateau' needs .* learning rate, but a custom trainee does not provide"
@@ -99,7 +99,7 @@ def test_a_trainee_without_a_learning_rate_lacks_it(base: type) -> None:
 
 @bases
 def test_a_trainee_that_has_only_a_learning_rate_lacks_the_rest(base: type, tmp_path: Path) -> None:
-    """Its rate is set, and plugins that copy or save it are refused by name, with the methods that it needs."""
+    """Its rate can be set, and plugins that copy or save it are refused by name, with the missing methods."""
     trainee = rated(base)
     train(trainee, ReduceLROnPlateau("loss", patience=1, factor=0.1))
     assert trainee.learning_rate == pytest.approx(0.005)
@@ -113,7 +113,7 @@ def test_a_trainee_that_has_only_a_learning_rate_lacks_the_rest(base: type, tmp_
 
 @bases
 def test_plugins_that_need_nothing_work_with_a_trainee_that_has_nothing(base: type, tmp_path: Path) -> None:
-    """Loggers leave out what they cannot know; no direction is declared, so the table decides."""
+    """Loggers leave out what the trainee lacks, and the table decides on directions."""
     trainee = bare(base)
     plugins = [CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "b.jsonl"), Report(tmp_path / "c"), TensorBoard(tmp_path / "d")]
     run = train(trainee, *plugins, EarlyStopping("loss", patience=1))
@@ -125,7 +125,7 @@ def test_plugins_that_need_nothing_work_with_a_trainee_that_has_nothing(base: ty
 @bases
 @pytest.mark.parametrize("capability", ["learning_rate", "snapshot", "checkpoint", "weights", "graph"])
 def test_a_capability_that_is_not_defined_is_lacking(base: type, capability: Capability) -> None:
-    """The reason names what is missing, and is the same whether the trainee inherits or not."""
+    """The reason names the missing members, and is the same whether the trainee inherits from `Trainee` or not."""
     trainee = bare(base)
     first = "snapshot" if capability == "checkpoint" else capability
     assert str(reason_lacking(trainee, capability)).startswith(f"a custom trainee does not provide {first}")
@@ -135,7 +135,7 @@ def test_a_capability_that_is_not_defined_is_lacking(base: type, capability: Cap
 
 @bases
 def test_a_trainee_that_forgets_a_method_lacks_the_capability(base: type) -> None:
-    """Without `restore` it has no snapshots, whatever `lacks` answers: no checkpoint is saved that could not be resumed."""
+    """Without `restore` a trainee has no snapshots, whatever `lacks` returns, so no useless checkpoint is saved."""
 
     class Forgetful(base):  # type: ignore[misc]  # it is given
         def snapshot(self, *, optimizer: bool = True) -> None:
@@ -149,7 +149,7 @@ def test_a_trainee_that_forgets_a_method_lacks_the_capability(base: type) -> Non
 
 
 def test_what_an_inherited_method_cannot_do_is_an_error(tmp_path: Path) -> None:
-    """A method that the class does not define raises, naming the class: it saves no empty checkpoint."""
+    """A method that the class does not define raises an error that names the class, and saves no empty checkpoint."""
     trainee = bare(Trainee)
     uses = [
         trainee.snapshot,

@@ -1,4 +1,4 @@
-"""Parameters out of range are refused where they are given, with the class, the parameter, the value and what was expected."""
+"""A parameter out of range is refused when it is given, with the class, the parameter, the value and what was expected."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REFUSED: list[tuple[Any, str, list[Any]]] = [
 
 
 def made_with(validator: Any, value: object) -> Any:
-    """An instance of a class with one parameter, which is private and so given without its underscore."""
+    """Return an instance of a class whose one parameter is private, and so given without its underscore."""
 
     @attrs.define
     class Plugin:
@@ -58,7 +58,7 @@ def made_with(validator: Any, value: object) -> Any:
 
 @pytest.mark.parametrize(("validator", "value"), [(validator, value) for validator, values in ACCEPTED for value in values])
 def test_what_fits_is_accepted(validator: Any, value: object) -> None:
-    """A value within its range is kept as it is."""
+    """A value within its range is stored unchanged."""
     assert made_with(validator, value)._parameter is value
 
 
@@ -75,7 +75,7 @@ def test_what_fits_is_accepted(validator: Any, value: object) -> None:
 )
 @pytest.mark.parametrize("define", [attrs.define, attrs.frozen, attrs.define(slots=False)])
 def test_a_number_of_another_library_is_stored_as_pythons(validator: Any, value: object, stored: float, define: Any) -> None:
-    """Whoever uses the validator needs no converter: the instance holds Python's own number, whatever kind of class it is."""
+    """Without a converter, an instance stores Python's own number for one of another library, in any kind of class."""
 
     class Plugin:
         _parameter: Any = attrs.field(validator=validator)
@@ -85,7 +85,7 @@ def test_a_number_of_another_library_is_stored_as_pythons(validator: Any, value:
 
 
 def test_an_assignment_converts_validates_and_stores_pythons_numbers() -> None:
-    """As attrs does by default, and what the validator makes of the value is stored."""
+    """An assignment converts and validates as in attrs, and stores the number that the validator returns."""
 
     @attrs.define(on_setattr=validators.convert_and_validate)
     class Plugin:
@@ -105,7 +105,7 @@ def test_an_assignment_converts_validates_and_stores_pythons_numbers() -> None:
 
 
 def test_an_element_is_not_stored_for_the_whole() -> None:
-    """A validator of elements leaves the collection as it was given."""
+    """A validator of elements does not change the collection."""
     given = [np.int64(2), np.int64(3)]
     made = made_with(attrs.validators.deep_iterable(validators.integer(at_least=1)), given)
     assert made._parameter is given
@@ -116,13 +116,13 @@ def test_an_element_is_not_stored_for_the_whole() -> None:
     [(validator, expected, value) for validator, expected, values in REFUSED for value in values],
 )
 def test_what_does_not_fit_is_refused(validator: Any, expected: str, value: object) -> None:
-    """Another value is refused, at construction, in a sentence that has everything one needs to know."""
+    """A value that does not fit is refused at construction, in one sentence with everything that one needs to know."""
     with pytest.raises(ParameterError) as caught:
         made_with(validator, value)
     assert str(caught.value) == f"Plugin: parameter must be {expected}, got {value!r}."
 
 
 def test_the_nearest_option_is_named() -> None:
-    """A misspelt option is answered with the nearest."""
+    """The error for a misspelt option suggests the nearest one."""
     with pytest.raises(ParameterError, match=r"one of 'auto', 'min', 'max', got 'mni'\. Did you mean 'min'\?"):
         made_with(validators.one_of("auto", "min", "max"), "mni")

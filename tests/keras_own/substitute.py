@@ -1,7 +1,7 @@
-"""A pytest plugin: Keras's own callback tests, run against the drop-ins.
+"""A pytest plugin that runs Keras's own callback tests against the drop-ins.
 
-The tests ship in the keras wheel. Before they are collected, each drop-in takes the place of Keras's class wherever a test
-may find it. How often each was built is counted and printed, and a run in which one never was has failed: it tested Keras.
+The tests are in the keras wheel. Before they are collected, each drop-in replaces Keras's class wherever a test may find it. The
+number of instances of each is printed, and a run without instances of one fails, because it tested Keras.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SUBSTITUTES: Final = {
     "tensorboard": callbacks.TensorBoard,
     "terminate_on_nan": callbacks.TerminateOnNaN,
 }
-"""The module in keras.src.callbacks, which has its test beside it, and what stands in for its class."""
+"""The drop-in for each module in keras.src.callbacks, which has its test beside it."""
 if importlib.util.find_spec("tensorflow") is None:
-    del SUBSTITUTES["tensorboard"]  # whose test reads by TensorFlow
+    del SUBSTITUTES["tensorboard"]  # its test needs TensorFlow
 
 IMPORTS_TENSORFLOW: Final = frozenset({"swap_ema_weights"})
-"""The modules whose tests, in Keras, import TensorFlow, whatever the backend."""
+"""The modules whose tests in Keras import TensorFlow on every backend."""
 TESTED: Final = [name for name in SUBSTITUTES if name not in IMPORTS_TENSORFLOW or keras.backend.backend() == "tensorflow"]
 
 PACKAGES: Final = ("keras.src.callbacks", "keras.callbacks", "keras._tf_keras.keras.callbacks")
@@ -39,7 +39,7 @@ PACKAGES: Final = ("keras.src.callbacks", "keras.callbacks", "keras._tf_keras.ke
 DIFFERENT: Final = {
     "test_best_case_step": "the two batches that were trained before the interruption are not trained again: 15 updates, not 17",
 }
-"""The tests that must fail, by name, and the deliberate difference that makes them."""
+"""The tests that must fail, by name, with the deliberate difference that causes it."""
 
 built: Counter[str] = Counter()
 
@@ -56,7 +56,7 @@ def _counted(substitute: type[Any]) -> type[Any]:
 
 
 def pytest_configure() -> None:
-    """Put the drop-ins in place before anything is collected."""
+    """Replace Keras's classes by the drop-ins before collection."""
     for module, substitute in SUBSTITUTES.items():
         name = _counted(substitute).__name__
         for package in (*PACKAGES, f"keras.src.callbacks.{module}"):
@@ -64,7 +64,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A deliberate difference is expected to show: a test of the list that passes has lost its reason."""
+    """Mark the tests of deliberate differences as expected failures: one that passes must be removed from the list."""
     for item in items:
         reason = DIFFERENT.get(item.name)
         if reason is not None:
@@ -72,13 +72,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail if a substitute was never built."""
+    """Fail if a drop-in was never instantiated."""
     if any(not built[SUBSTITUTES[name].__name__] for name in TESTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how often each substitute was built."""
+    """Print the number of instances of each drop-in."""
     terminalreporter.section(f"substitutes built, on Keras {keras.__version__}")
     for substitute in SUBSTITUTES.values():
         terminalreporter.line(f"{built[substitute.__name__]:4} {substitute.__name__}")

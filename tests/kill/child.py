@@ -1,9 +1,9 @@
-"""A training that is to be killed: small, the same every time, and saved all the time.
+"""A training for the tests to kill: small, the same every time, and saved often.
 
     python child.py descent|keras [--traced]
 
-works in the current directory and says on standard output, a line each: `begun STEP`, `checkpoint STEP` for every checkpoint
-announced, and `result JSON` at its end.
+trains in the current directory, and prints lines on standard output: `begun STEP`, `checkpoint STEP` for every checkpoint that is
+announced, and `result JSON` at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TARGET = [1.0, -2.0, 3.0]
 
 @attrs.frozen
 class Snapshot:
-    """What a `Descent` held; no velocity and rate where the optimizer was left out."""
+    """The state of a `Descent`, without velocity and learning rate if the optimizer was left out."""
 
     weights: list[float]
     velocity: list[float] | None
@@ -42,7 +42,7 @@ class Snapshot:
 
 @attrs.define(eq=False)
 class Descent:
-    """A noisy descent with momentum. It writes two files, one of them in a directory of its own and piece by piece."""
+    """A noisy descent with momentum. It writes two files, one of them piece by piece in a subdirectory."""
 
     weights: list[float] = attrs.field(factory=lambda: [0.0] * len(TARGET))
     velocity: list[float] = attrs.field(factory=lambda: [0.0] * len(TARGET))
@@ -88,7 +88,7 @@ class Descent:
 
 
 class Announce:
-    """Says what was announced."""
+    """Prints the beginning of the run and the checkpoints that are announced."""
 
     @hookimpl
     def on_train_begin(self, run: Run) -> None:
@@ -100,7 +100,7 @@ class Announce:
 
 
 def say(line: str) -> None:
-    """One write: it is said whole or not at all, however the process ends."""
+    """Print a line in one write, so that it is whole or absent however the process ends."""
     os.write(1, f"{line}\n".encode())
 
 
@@ -127,7 +127,7 @@ def descent() -> tuple[Run, str]:
 
 
 def keras() -> tuple[Run, str]:
-    """Dropout, and shuffled data, so that the random numbers must go on as well."""
+    """Train with dropout and on shuffled data, so that random numbers must be restored too."""
     import keras
     import numpy as np
 
@@ -146,7 +146,7 @@ def keras() -> tuple[Run, str]:
 
 
 def ask_to_be_traced() -> None:
-    """Stop until the parent follows; the threads that this process starts from then on are followed too."""
+    """Stop until the parent traces this process, and the threads that it starts afterwards."""
     if ctypes.CDLL(None, use_errno=True).ptrace(0, 0, None, None) == -1:
         sys.exit(f"ptrace is not permitted here, and these tests need it: {os.strerror(ctypes.get_errno())}.")
     os.kill(os.getpid(), signal.SIGSTOP)

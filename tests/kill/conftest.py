@@ -1,4 +1,4 @@
-"""The kill tests say how often they killed."""
+"""The kill tests print how many processes they killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if importlib.util.find_spec("keras") is None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many kills there were, by the kind of moment."""
+    """Print the number of kills for each kind of moment."""
     lives: Any = sys.modules.get("tests.kill.lives")
     if lives is not None:
         listed = ", ".join(f"{number} {moment}" for moment, number in sorted(lives.kills.items()) if number)

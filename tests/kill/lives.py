@@ -1,4 +1,4 @@
-"""One training in several lives: each is a process that is killed, and the next one resumes."""
+"""A training in several lives: each life is a process that is killed, and the next one resumes."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from tests.kill import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Waits for the moment and kills the process, or lets it end; returns what it read of the standard output meanwhile.
+    # Waits for the moment and kills the process, or lets it end; returns what it has read from the standard output.
     Fate = Callable[[subprocess.Popen[str]], str]
 
 LONG: Final = settings.get_current_profile_name() == "long"
 kills: Final[Counter[str]] = Counter()
-"""How many processes were killed, by the kind of moment."""
+"""The number of processes killed, by the kind of moment."""
 
 
 @attrs.define
 class Life:
-    """What one process said before it ended."""
+    """What one process printed before it ended."""
 
     announced: list[int] = attrs.field(factory=list)
     """The steps of the checkpoints that it announced."""
     result: str | None = None
-    """Its result as JSON; None where it was killed before it had one."""
+    """Its result as JSON, or None if it was killed before it had a result."""
 
 
 @attrs.define
 class Training:
-    """A training of `what` (see child.py) in `directory`, from one life to the next. What each leaves on disk is checked."""
+    """A training of `what` (see child.py) in `directory`. The files on disk are checked after each life."""
 
     what: str
     directory: Path
@@ -47,7 +47,7 @@ class Training:
     """The step of the newest checkpoint announced so far."""
 
     def live(self, fate: Fate, *arguments: str, moment: str = "none") -> Life:
-        """One more life, which resumes from the newest checkpoint. A kill counts for that kind of moment."""
+        """Run one more life, which resumes from the newest checkpoint. Count a kill for this kind of moment."""
         self.directory.mkdir(exist_ok=True)
         newest, life = self.newest(), Life()
         command = [sys.executable, str(Path(__file__).with_name("child.py")), self.what, *arguments]
@@ -65,17 +65,17 @@ class Training:
         for line in said.splitlines():
             word, rest = line.split(" ", 1)
             if word == "begun":
-                assert int(rest) == newest, f"it began at step {rest}, and the newest checkpoint was of step {newest}"
+                assert int(rest) == newest, f"it began at step {rest}, but the newest checkpoint was of step {newest}"
             elif word == "checkpoint":
                 life.announced.append(int(rest))
             else:
                 life.result = rest
         self.announced = max([self.announced, *life.announced])
-        assert self.newest() >= self.announced, f"step {self.announced} was announced, and the newest is of {self.newest()}"
+        assert self.newest() >= self.announced, f"step {self.announced} was announced, but the newest is {self.newest()}"
         return life
 
     def newest(self) -> int:
-        """The step of the newest checkpoint, 0 where there is none. Whatever has a checkpoint's name must verify."""
+        """Verify every directory with a checkpoint's name; return the newest one's step, or 0 without a checkpoint."""
         root = self.directory / "checkpoints"
         for path in root.glob("step-*"):
             store.verify(path)
@@ -83,13 +83,13 @@ class Training:
 
 
 def to_the_end(process: subprocess.Popen[str]) -> str:
-    """No kill."""
+    """Let the process end by itself."""
     del process
     return ""
 
 
 def seconds_after(lines: int, seconds: float) -> Fate:
-    """Killed so long after it said so many lines; the first one says that it has begun, the others are checkpoints."""
+    """Return a kill `seconds` after the process has printed `lines`: the first is its beginning, the others are checkpoints."""
 
     def fate(process: subprocess.Popen[str]) -> str:
         assert process.stdout is not None
@@ -104,9 +104,9 @@ def seconds_after(lines: int, seconds: float) -> Fate:
 
 
 def before_call(number: int, directory: Path, wanted: str | None = None) -> Fate:
-    """Killed before the `number`th call, counted from zero, in `directory`, or of those of the kind `wanted`.
+    """Return a kill before call `number`, counted from zero, of the calls in `directory`, or only of those of kind `wanted`.
 
-    The child must be told `--traced`.
+    The child needs the option `--traced`.
     """
     left, kinds_here = number, Kinds(directory)
 
@@ -125,16 +125,16 @@ def before_call(number: int, directory: Path, wanted: str | None = None) -> Fate
 
 @attrs.define
 class Kinds:
-    """Sorts calls into kinds by name and by path in `directory`, but for digits and for how deep in a checkpoint it is.
+    """Sorts calls into kinds by name and by path in `directory`, without digits and without the depth in a checkpoint.
 
-    Renames are told apart by the thread's call before, too: replacing a checkpoint is another moment than writing a new one.
+    The kind of a rename includes the thread's previous call, because replacing a checkpoint differs from writing a new one.
     """
 
     directory: Path
     _before: dict[int, str] = attrs.field(factory=dict)
 
     def __call__(self, call: tracing.Call) -> str | None:
-        """The kind of the thread's next call; None for one that is not in `directory`."""
+        """Return the kind of the thread's next call, or None if it is not in `directory`."""
         inside = call.path.removeprefix(str(self.directory))
         if inside == call.path:
             return None

@@ -1,4 +1,4 @@
-"""The same with a Keras model."""
+"""The kill tests with a Keras model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 KILLS: Final = 12 if LONG else 2
 
 
-def test_a_keras_model_comes_to_the_same_end(tmp_path: Path) -> None:
-    """A model that is killed at random moments is loadable each time, and ends bit for bit as one that was never killed."""
+def test_a_keras_model_ends_the_same(tmp_path: Path) -> None:
+    """A run that is killed at random moments leaves a model that loads, and ends bit for bit like one that was never killed."""
     wanted = Training("keras", tmp_path / "unharmed").live(to_the_end).result
     chance = random.Random(0)  # noqa: S311 - the same every time
     killed = 0

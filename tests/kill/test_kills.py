@@ -1,7 +1,7 @@
-"""A process that trains, and saves all the time, is killed, and another goes on in its place.
+"""A process that trains and saves often is killed, and another one resumes.
 
-Whatever the moment, the newest checkpoint is whole and no older than the last one announced, nothing under a checkpoint's name
-is damaged, and the training comes to the very end of one that was never killed: weights, history, decisions and log.
+Whatever the moment, the newest checkpoint is whole and no older than the last one announced, no checkpoint is damaged, and the
+training ends like one that was never killed, with the same weights, history, decisions and log.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)  # shown with a failure
 
 KILLS: Final = 300 if LONG else 50
-"""How many there must be before calls that write, or the test fails: it finds fewer calls than there were."""
+"""The test fails with fewer kills before calls that write, because then it does not find all calls."""
 RANDOM_KILLS: Final = 100 if LONG else 15
 
 
 @attrs.frozen
 class Unharmed:
-    """A training that was never killed: its calls, in order, and its end."""
+    """A training that was never killed: its directory, its calls in order, and its end."""
 
     directory: Path
     calls: list[Call]
@@ -58,7 +58,7 @@ def log_of(training: Training) -> str:
 
 
 def test_killed_before_each_system_call_that_writes(unharmed: Unharmed, tmp_path: Path) -> None:
-    """A training comes to the same end when it is killed before any call that changes files, and killed again on resuming."""
+    """A training ends the same if it is killed before any call that changes files, and killed again after it has resumed."""
     kinds = Counter(kind for kind in map(Kinds(unharmed.directory), unharmed.calls) if kind)
     chance, before = random.Random(0), kills.total()  # noqa: S311 - the same every time
     for case, (wanted, count) in enumerate(kinds.items()):
@@ -75,7 +75,7 @@ def test_killed_before_each_system_call_that_writes(unharmed: Unharmed, tmp_path
 
 
 def test_killed_at_random_moments(unharmed: Unharmed, tmp_path: Path) -> None:
-    """A training comes to the same end however often it is killed, at whatever moments."""
+    """A training ends the same if it is killed several times at random moments."""
     chance, killed = random.Random(0), 0  # noqa: S311 - the same every time
     for case in itertools.count():
         training = Training("descent", tmp_path / str(case))
@@ -106,8 +106,8 @@ def test_what_is_announced_is_durable(unharmed: Unharmed) -> None:
             assert not named, f"{call} before the newest checkpoint's name was synced"
         elif call.path.startswith("pipe:"):
             lines += 1
-            checkpoints = min(lines - 1, saves)  # the first line is none, and neither is the last
-            assert checkpoints <= durable, f"{checkpoints} were announced when {durable} were durable"
+            checkpoints = min(lines - 1, saves)  # the first and the last line are not checkpoints
+            assert checkpoints <= durable, f"{checkpoints} were announced, but only {durable} were durable"
         elif call.path.startswith(root):
             changed |= {call.path, str(Path(call.path).parent)}
     assert (durable, lines) == (saves, saves + 2)

@@ -1,7 +1,7 @@
-"""Watch a process, with all its threads, at the system calls that change files, and kill it before one: ptrace through ctypes.
+"""Trace the system calls of a process that change files, in all its threads, and kill it before one: ptrace through ctypes.
 
-There is nothing to install or to compile, and no call is missed, whoever makes it: Python, or a library in C. A process may
-always trace its own children, unless a container's policy or a hardened kernel forbids it.
+This needs nothing to install or compile, and misses no call of Python or of a C library. A process may trace its own children,
+unless a container's policy or a hardened kernel forbids it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _ALL_THREADS: Final = 0x40000000  # __WALL
 _AT_FDCWD: Final = -100
 _OPEN_FLAGS: Final = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR
 
-# Number on x86-64: name, where its path is, and where a second one is. "fd 0": an open file in argument 0; "path 0": a path
-# in argument 0; "at 0": a path in argument 1, relative to the directory in argument 0.
+# By number on x86-64: the call's name, the place of its path, and the place of a second path. "fd 0" is an open file in
+# argument 0, "path 0" a path in argument 0, and "at 0" a path in argument 1, relative to the directory in argument 0.
 _CALLS: Final = {
     1: ("write", "fd 0", ""),
     2: ("open", "path 0", ""),
@@ -61,7 +61,7 @@ _CALLS: Final = {
 
 
 class _Info(ctypes.Structure):
-    """`struct ptrace_syscall_info`, as far as the arguments of a call."""
+    """The beginning of `struct ptrace_syscall_info`, up to the arguments of a call."""
 
     _fields_ = (
         ("op", ctypes.c_uint8),
@@ -75,7 +75,7 @@ class _Info(ctypes.Structure):
 
 @attrs.frozen
 class Call:
-    """A system call that is about to be made, with the absolute path that it changes, and the one that a rename makes of it."""
+    """A system call that is about to be made, with the absolute path that it changes, and the new path if it is a rename."""
 
     thread: int
     name: str
@@ -84,9 +84,9 @@ class Call:
 
 
 def follow(process: subprocess.Popen[str], kill_at: Callable[[Call], bool | None]) -> None:
-    """Follow a child that asked to be traced and stopped itself, to its end; kill it before the call where `kill_at` says so.
+    """Trace a child that asked for it and stopped itself, until its end; kill it before a call for which `kill_at` is true.
 
-    Sets its `returncode`. Raises `RuntimeError`, with what the child said, where it could not be traced.
+    Set its `returncode`. Raise `RuntimeError`, with the child's standard error, if it cannot be traced.
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise RuntimeError(
@@ -107,7 +107,7 @@ def follow(process: subprocess.Popen[str], kill_at: Callable[[Call], bool | None
                 process.returncode = os.waitstatus_to_exitcode(status)
                 return
             continue
-        # Calls, the birth of a thread and its first stop are the tracer's business; any other signal is the child's own.
+        # Stops at calls, at the birth of a thread and at its start are for the tracer; any other signal is the child's own.
         number = os.WSTOPSIG(status)
         passed_on = 0 if number & 0x7F == signal.SIGTRAP or (number == signal.SIGSTOP and thread not in known) else number
         known.add(thread)
@@ -118,11 +118,11 @@ def follow(process: subprocess.Popen[str], kill_at: Callable[[Call], bool | None
                     os.kill(process.pid, signal.SIGKILL)
             _ptrace(_SYSCALL, thread, 0, passed_on)
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it is dead by now, and waitpid will say so
+            continue  # it has died, which waitpid will report
 
 
 def _entered(thread: int) -> Call | None:
-    """The call in which `thread` was stopped, where it begins and is one that changes files."""
+    """Return the call at which `thread` was stopped, if the call is about to begin and changes files; else None."""
     info = _Info()
     _ptrace(_GET_SYSCALL_INFO, thread, ctypes.sizeof(info), ctypes.addressof(info))
     if info.op != _ENTRY or info.number not in _CALLS:
@@ -139,7 +139,7 @@ def _path(thread: int, info: _Info, where: str) -> str:
     held = ctypes.c_int(info.arguments[at] & 0xFFFFFFFF).value
     if kind == "fd":
         return str(Path(f"/proc/{thread}/fd/{held}").readlink())
-    with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - the address is no offset that Path knows
+    with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - unbuffered
         memory.seek(info.arguments[at + (kind == "at")])
         path = os.fsdecode(memory.read(4096).split(b"\0")[0])
     base = "cwd" if kind == "path" or held == _AT_FDCWD else f"fd/{held}"

@@ -1,4 +1,4 @@
-"""In a real kernel: progress that stays in its place, and the notebook of the documentation."""
+"""The console and the documentation's notebook in a real kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with Loop([Console({verbose!r}, clock=lambda: float(next(ticks)))], epochs=2, st
 
 
 def messages(code: str) -> list[dict[str, Any]]:
-    """What a cell with `code` shows, message by message."""
+    """Run a cell with `code` in a new kernel; return the messages that it shows."""
     found: list[dict[str, Any]] = []
     manager, client = start_new_kernel(startup_timeout=PATIENCE)
     try:
@@ -48,10 +48,10 @@ def text(found: list[dict[str, Any]]) -> str:
     return "".join(message["content"]["text"] for message in found if message["msg_type"] == "stream")
 
 
-def test_the_bar_moves_in_its_place() -> None:
-    """It is one output that is updated, and empty in the end; the lines of the epochs stand there once, beneath their header.
+def test_the_bar_stays_in_its_place() -> None:
+    """The progress bar is one output that is updated, and empty at the end; each epoch has one line below the header.
 
-    A notebook shows their colours, and needs no other control characters.
+    The lines have colours, which a notebook shows, and no other control characters.
     """
     found = messages(TRAIN.format(verbose="auto"))
     shown = [one["content"] for one in found if one["msg_type"] in {"display_data", "update_display_data"}]
@@ -69,7 +69,7 @@ def test_the_bar_moves_in_its_place() -> None:
 
 
 def test_lines_alone() -> None:
-    """If they are asked for there is no bar, and no colour."""
+    """With `verbose="lines"` there is no bar and no colour."""
     found = messages(TRAIN.format(verbose="lines"))
     assert not [one for one in found if "display_data" in one["msg_type"]]
     assert text(found).startswith("epoch    loss    time\n  1/2  0.5000 ")
@@ -77,7 +77,7 @@ def test_lines_alone() -> None:
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The document, run from top to bottom but for the cells with the tag `skip-execution`, and where."""
+    """Run the document's cells, except those with the tag `skip-execution`; return it with the directory in which it ran."""
     notebook, directory = _read(DOCUMENT, as_version=4), tmp_path_factory.mktemp("notebook")
     patient: Any = {"timeout": PATIENCE, "startup_timeout": PATIENCE}
     NotebookClient(notebook, **patient, resources={"metadata": {"path": str(directory)}}).execute()
@@ -85,17 +85,17 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 
 
 def test_the_document_runs(executed: tuple[Any, Path]) -> None:
-    """It trains, and leaves the report, its page, the checkpoints and TensorBoard's logs."""
+    """The notebook trains, and leaves the report, its page, the checkpoints and TensorBoard's logs."""
     _, directory = executed
     for name in ("run.json", "report.html", "checkpoints", "tensorboard"):
         assert (directory / "runs" / "notebook" / name).exists()
 
 
 def test_the_document_is_as_it_runs(executed: tuple[Any, Path]) -> None:
-    """What it shows has the kinds of output that it has when it is run, and no traceback; it is small."""
+    """The outputs in the document are of the same kinds as when it is run, and the document is small."""
 
     def kinds(notebook: Any) -> list[list[str]]:
-        """The kinds of output of each cell; what native libraries write to standard error depends on the machine."""
+        """Return the kinds of output of each cell, without standard error, which depends on the machine."""
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         return [
             sorted({kind for one in cell.outputs if one.get("name") != "stderr" for kind in one.get("data", ["text"])})

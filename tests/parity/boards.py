@@ -1,4 +1,4 @@
-"""What TensorBoard's files hold, event by event."""
+"""The content of TensorBoard's files, event by event."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Points: TypeAlias = dict[tuple[str, str], list[tuple[int, str, Any]]]
 
 
 def points(directory: Path) -> Points:
-    """By directory and tag, the step, the kind and the value of each event in the order of the files; no times or speeds.
+    """Return the step, kind and value of each event, by directory and tag, in the order of the files, without times and speeds.
 
-    Unlike TensorBoard's own readers this converts nothing: a scalar is not the same as a tensor with the scalar in it.
+    Unlike TensorBoard's readers, this converts nothing: a scalar differs from a tensor that contains it.
     """
     found: Points = defaultdict(list)
     for path in sorted(directory.rglob("*tfevents*")):
@@ -41,5 +41,5 @@ def points(directory: Path) -> Points:
 
 
 def steps(directory: Path, tag: str, run: str = "train") -> list[int]:
-    """The steps of the points of one tag."""
+    """Return the steps of the points of one tag."""
     return [step for step, *_ in points(directory).get((run, tag), [])]

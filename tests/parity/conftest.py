@@ -1,4 +1,4 @@
-"""The parity tests need Keras. They say how much they compared, and fail if that was less than they promise."""
+"""Skip the parity tests without Keras, print the number of comparisons, and fail if there were too few."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if importlib.util.find_spec("keras") is None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail if a property ran fewer examples than it must."""
+    """Fail if a property ran too few examples."""
     protocol: Any = sys.modules.get("tests.parity.protocol")
     if protocol is not None and any(count < protocol.EXAMPLES for count in protocol.ran.values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how often each drop-in was built, and how many examples were compared with Keras's own callback."""
+    """Print the numbers of instances of each drop-in, and of examples compared with Keras's callback."""
     protocol: Any = sys.modules.get("tests.parity.protocol")
     if protocol is None:
         return

@@ -1,4 +1,4 @@
-"""Tiny real models, and trainings that break off."""
+"""Tiny real models, and trainings that an exception ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Y: Final = X.sum(axis=1, keepdims=True)
 
 
 def tiny(**more: Any) -> Any:
-    """A real model, whose optimizer counts the batches that it was trained on."""
+    """Return a real model, whose optimizer counts its batches."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(**{"optimizer": "sgd", "loss": "mse", "run_eagerly": True} | more)
@@ -21,7 +21,7 @@ def tiny(**more: Any) -> Any:
 
 
 class Breaks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Ends training by an exception, as a crash does, once it has seen a number of batches or before an epoch."""
+    """Ends training by an exception, like a crash, after a number of batches or before an epoch."""
 
     def __init__(self, *, batches: int | None = None, epoch: int | None = None) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Breaks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
 
 
 def trained(model: Any, callbacks: list[Any], *, epochs: int = 4, **more: Any) -> list[tuple[int, int]]:
-    """The epochs and batches that `model.fit` went through, unless it was broken off."""
+    """Train, and return the epochs and batches of `model.fit`, up to an exception."""
     seen: list[tuple[int, int]] = []
     place = {"epoch": -1}
     see = keras.callbacks.LambdaCallback(

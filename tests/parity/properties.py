@@ -1,4 +1,4 @@
-"""What both sides must do alike: for each callback, the examples and the comparison."""
+"""For each callback, the examples and the comparison of Keras's with the drop-in."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _MOST_REDUCTIONS: Final = 3 * 8
 
 @attrs.frozen
 class Example:
-    """A callback's parameters, and fits in a row with the one object."""
+    """A callback's parameters, and successive fits with one object."""
 
     parameters: dict[str, Any]
     fits: list[list[Epoch]]
     first: int = 0
     """The number of each fit's first epoch."""
     steps: int | None = None
-    """Batches in each epoch, if Keras knows; else they may be of any length."""
+    """The number of batches in each epoch, or None if it is unknown to Keras and varies."""
     rate: float = 0.1
 
 
 class DifferentError(AssertionError):
-    """The drop-in did not do what Keras's callback did."""
+    """Raised if the drop-in differs from Keras's callback."""
 
 
 def compared(ours: Any, keras_own: Any) -> None:
-    """Fail where the two differ."""
+    """Raise `DifferentError` if the two differ."""
     if ours != keras_own:
         raise DifferentError(f"\nours:  {ours}\nKeras: {keras_own}")
 
@@ -54,7 +54,7 @@ def compared(ours: Any, keras_own: Any) -> None:
 
 @st.composite
 def early_stopping_examples(draw: DrawFn) -> Example:
-    """Any parameters that Keras takes."""
+    """Draw any parameters that Keras accepts."""
     metric = draw(monitored())
     start = draw(st.sampled_from([0, 0, 0, -1, 1, 3]))
     first = draw(st.sampled_from([0, 0, 2]))
@@ -72,7 +72,7 @@ def early_stopping_examples(draw: DrawFn) -> Example:
 
 
 def _nan_later(values: list[float | None], ignored: int = 0) -> list[float | None]:
-    """`values`, from the first one that is observed and not NaN on."""
+    """Return `values` without NaN up to the first observed number."""
     kept, observed = values[: max(ignored, 0)], values[max(ignored, 0) :]
     while begins_with_nan(observed):
         observed = observed[1:]
@@ -81,7 +81,7 @@ def _nan_later(values: list[float | None], ignored: int = 0) -> list[float | Non
 
 @counted("EarlyStopping")
 def check_early_stopping(example: Example) -> None:
-    """The epoch of the stop, best, best_epoch, wait, stopped_epoch, the weights at the end, and the messages."""
+    """Compare the epoch of the stop, best, best_epoch, wait, stopped_epoch, the final weights, and the messages."""
 
     def look(callback: Any) -> Any:
         return callback.best, callback.best_epoch, callback.wait, callback.stopped_epoch, callback.best_weights
@@ -106,7 +106,7 @@ _optimizers: Final[list[Any]] = []
 
 
 def _models(rate: float) -> tuple[StandIn, StandIn]:
-    # Made once: each has a variable of TensorFlow's.
+    # Made once, because each has TensorFlow variables.
     if not _optimizers:
         _optimizers.extend(keras.optimizers.SGD() for _ in range(2))
     for optimizer in _optimizers:
@@ -116,7 +116,7 @@ def _models(rate: float) -> tuple[StandIn, StandIn]:
 
 @st.composite
 def reduce_lr_examples(draw: DrawFn) -> Example:
-    """Any parameters that Keras takes, except a factor of 0 or less: test_parameters_out_of_range_are_refused."""
+    """Draw any parameters that Keras accepts, except a factor of 0 or less: test_parameters_out_of_range_are_refused."""
     metric = draw(monitored())
     rate = draw(st.sampled_from([1.0, 0.1, 1e-3, 0.0]) | st.floats(2**-20, 8, width=32))
     factor = draw(st.sampled_from([0.1, 0.5]) | st.floats(1e-3, 0.99999))
@@ -135,9 +135,9 @@ def reduce_lr_examples(draw: DrawFn) -> Example:
 
 
 def _reduces_by_nothing(rate: float, factor: float, min_lr: float) -> bool:
-    """Whether Keras reduces a rate by a rounding error, or 0 to 0: test_a_reduction_by_nothing_is_none."""
+    """Return whether Keras reduces a rate by a rounding error, or 0 to 0: test_a_reduction_by_nothing_is_none."""
     if min_lr < 0:
-        return rate == 0 or factor < 0.1  # for which a rate in float32 soon is 0
+        return rate == 0 or factor < 0.1  # with these a rate in float32 soon is 0
     for _ in range(_MOST_REDUCTIONS):
         if rate != min_lr and math.isclose(rate, min_lr, rel_tol=1e-5):
             return True
@@ -147,7 +147,7 @@ def _reduces_by_nothing(rate: float, factor: float, min_lr: float) -> bool:
 
 @counted("ReduceLROnPlateau")
 def check_reduce_lr(example: Example) -> None:
-    """The learning rate after every epoch and in its logs, best, wait, the cooldown's counter, and the messages."""
+    """Compare the learning rate after every epoch and in its logs, best, wait, the cooldown counter, and the messages."""
     _rates("ReduceLROnPlateau", example, lambda callback: (callback.best, callback.wait, callback.cooldown_counter))
 
 
@@ -164,7 +164,7 @@ def _rates(name: str, example: Example, look: Callable[[Any], Any]) -> None:
 
 @st.composite
 def scheduler_examples(draw: DrawFn) -> Example:
-    """Schedules of the epoch, or of the epoch and the rate, with and without defaults."""
+    """Draw schedules of the epoch, or of the epoch and the rate, with and without defaults."""
     rates = draw(st.lists(st.floats(0, 100) | st.floats(0, 1, width=32), min_size=1, max_size=6))
     change = draw(st.floats(0, 2))
     schedules: list[Callable[..., float]] = [
@@ -182,7 +182,7 @@ def scheduler_examples(draw: DrawFn) -> Example:
 
 @counted("LearningRateScheduler")
 def check_scheduler(example: Example) -> None:
-    """The learning rate after every epoch and in its logs, and the messages."""
+    """Compare the learning rate after every epoch and in its logs, and the messages."""
     _rates("LearningRateScheduler", example, lambda _: None)
 
 
@@ -193,7 +193,7 @@ TEMPLATES: Final = ("best", "{epoch}", "{epoch:02d}-{loss:.3f}", "new/{epoch}/he
 
 @st.composite
 def checkpoint_examples(draw: DrawFn) -> Example:
-    """Any parameters that Keras takes: at the ends of epochs, and after every N batches."""
+    """Draw any parameters that Keras accepts, for saves at the ends of epochs and every N batches."""
     metric = draw(monitored(fits=2, epochs=5, deltas=False))
     weights_only, by_batch = draw(st.booleans()), draw(st.booleans())
     templates = (*TEMPLATES, "{epoch}-{batch}") if by_batch else TEMPLATES
@@ -210,7 +210,7 @@ def checkpoint_examples(draw: DrawFn) -> Example:
     }
     steps = draw(st.none() | st.integers(1, 5))
     if by_batch:
-        # The metric comes with each batch, so that the values are those of batches in epochs of random length.
+        # The metric is logged with each batch, so the values belong to batches in epochs of random length.
         fits = [_cut(draw, metric, values, steps) for values in _first_is_a_number(metric, by_batch=True)]
     else:
         fits = [epochs_of(metric.monitor, values) for values in _first_is_a_number(metric, by_batch=False)]
@@ -219,13 +219,13 @@ def checkpoint_examples(draw: DrawFn) -> Example:
 
 
 def _first_is_a_number(metric: Monitored, *, by_batch: bool) -> list[list[float | None]]:
-    """The fits without a NaN that would be Keras's first best: without a threshold, the first value that it looks at."""
+    """Return the fits without a NaN that would become Keras's first best."""
     if metric.baseline is not None:
         return metric.fits
-    if by_batch:  # any of them may be the first
+    if by_batch:  # any value may be the first
         return [[value for value in values if value is None or not math.isnan(value)] for values in metric.fits]
     kept = [list(values) for values in metric.fits]
-    # `best` stays from fit to fit, in Keras too.
+    # `best` is kept between fits, in Keras too.
     for values in kept:
         values[:] = _nan_later(values)
         if any(value is not None for value in values):
@@ -247,7 +247,7 @@ def _cut(draw: DrawFn, metric: Monitored, values: list[float | None], steps: int
 
 @counted("ModelCheckpoint")
 def check_checkpoint(example: Example) -> None:
-    """The paths saved, in their order with the number of batches trained by then; the files at the end; best; the messages."""
+    """Compare the saved paths in order, each with the number of trained batches, the final files, best, and the messages."""
     template = example.parameters["filepath"]
     with tempfile.TemporaryDirectory() as directory:
         roots = Path(directory, "stock"), Path(directory, "ours")
@@ -282,7 +282,7 @@ def _tree(root: Path) -> list[tuple[str, str]]:
 
 @st.composite
 def nan_examples(draw: DrawFn) -> Example:
-    """Losses of batches, mostly finite, and batches without any."""
+    """Draw losses of batches, mostly finite, and batches without a loss."""
     loss = st.sampled_from([1.0] * 12 + [None, 0.0, 3e38, -3e38, math.nan, math.inf, -math.inf])
     batch = loss.map(lambda value: {"mae": math.nan} if value is None else {"loss": value, "mae": 1.0})
     epoch = st.lists(batch, min_size=1, max_size=6)
@@ -292,7 +292,7 @@ def nan_examples(draw: DrawFn) -> Example:
 
 @counted("TerminateOnNaN")
 def check_nan(example: Example) -> None:
-    """The batch at which it stops, or the error that it raises there, and the message."""
+    """Compare the batch of the stop, or the error, and the message."""
     theirs, ours = stock("TerminateOnNaN", **example.parameters), drop_in("TerminateOnNaN", **example.parameters)
     models = StandIn(), StandIn()
     for epochs in example.fits:
@@ -310,7 +310,7 @@ def check_nan(example: Example) -> None:
 
 @st.composite
 def csv_examples(draw: DrawFn) -> Example:
-    """Metrics of any value, each in every epoch or in some, with validation in each, in some or never."""
+    """Draw metrics of any value, in every epoch or in some, with validation in each, in some or never."""
     some = st.sampled_from(["loss", "acc", "learning_rate", "step", "a,b", 'quo"ted', "a_ü"])
     names = draw(st.lists(some, min_size=1, unique=True))
     validates_every = draw(st.sampled_from([0, 1, 2, 3]))
@@ -332,7 +332,7 @@ def csv_examples(draw: DrawFn) -> Example:
 
 @counted("CSVLogger")
 def check_csv(example: Example) -> None:
-    """The rows, read back. Keras's has columns besides, always empty: test_no_phantom_validation_columns."""
+    """Compare the rows of the files. Keras's has additional empty columns: test_no_phantom_validation_columns."""
     directory = Path(tempfile.mkdtemp())
     try:
         parameters = {name: example.parameters[name] for name in ("separator", "append")}

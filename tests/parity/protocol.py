@@ -1,4 +1,4 @@
-"""Keras's callback protocol, driven by hand: the same fit for Keras's callback and the drop-in, and what each was seen to do."""
+"""Drive Keras's callback protocol by hand: the same fit for Keras's callback and the drop-in, with the effects of each."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 EXAMPLES: Final = 20_000 if settings.get_current_profile_name() == "long" else 2_000 if BACKEND == "tensorflow" else 500
 
 built: Final[Counter[str]] = Counter()
-"""How often each drop-in was built."""
+"""The number of instances of each drop-in."""
 ran: Final[Counter[str]] = Counter()
-"""How many examples were compared to their end."""
+"""The number of examples that were compared completely."""
 
 
 def counted(name: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """The comparison of one example, which counts for the callback of that name."""
+    """Return a decorator for the comparison of one example, which counts it for the callback of that name."""
 
     def decorate(check: Callable[[Any], None]) -> Callable[[Any], None]:
         @functools.wraps(check)
@@ -42,18 +42,18 @@ def counted(name: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None
 
 
 def stock(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Keras's own callback of that name."""
+    """Return Keras's callback of that name."""
     return getattr(keras.callbacks, name)(*args, **kwargs)
 
 
 def drop_in(name: str, *args: Any, **kwargs: Any) -> Any:
-    """The drop-in of that name."""
+    """Return the drop-in of that name."""
     built[name] += 1
     return getattr(callbacks, name)(*args, **kwargs)
 
 
 class StandIn:
-    """As much of a model as a callback asks for. Its one weight is the number of batches that it was trained on."""
+    """The parts of a model that callbacks use. Its only weight is the number of trained batches."""
 
     metrics: Final[list[Any]] = []
 
@@ -94,9 +94,9 @@ def fit(
     first: int = 0,
     steps: int | None = None,
 ) -> list[str]:
-    """One fit as Keras's trainer drives a callback, and what was seen of it after every epoch and at the end.
+    """Call a callback like Keras's trainer in one fit, and return its effects after every epoch and at the end.
 
-    That is whether training stopped, where, with which weights, the logs, what `look` sees in the callback, and the messages.
+    These are the stop, the weights, the logs, the result of `look` for the callback, and the messages.
     """
     seen = []
     logs: dict[str, Any] = {}
@@ -124,16 +124,16 @@ def fit(
 
 @contextlib.contextmanager
 def said() -> Iterator[list[str]]:
-    """What is printed within the context, and the warnings, when it ends."""
+    """Collect the printed text and the warnings in this `with` block."""
     messages: list[str] = []
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()) as printed:
         warnings.simplefilter("always")
         yield messages
-    # NumPy 2 deprecates how Keras's TensorFlow backend converts a tensor.
+    # NumPy 2 deprecates the conversion of tensors in Keras's TensorFlow backend.
     messages += [str(warning.message) for warning in caught if warning.category is not DeprecationWarning]
     messages += printed.getvalue().splitlines()
 
 
 def epochs_of(monitor: str, values: Iterable[float | None]) -> list[Epoch]:
-    """Epochs of one batch, with one metric."""
+    """Return epochs of one batch with one metric."""
     return [Epoch({"lonely": 1.0} | ({} if value is None else {monitor: value})) for value in values]

@@ -1,4 +1,4 @@
-"""Series of a metric on which Keras, which compares in float32, must decide as we do, who compare in float64."""
+"""Series of a metric on which Keras, which compares in float32, must decide like the drop-ins, which compare in float64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 EIGHTHS: Final = st.integers(-24, 24).map(lambda k: k / 8)
-"""Few numbers, exact in float32 however they are added: ties, and gains of exactly `min_delta`, are common."""
+"""A few numbers whose sums are exact in float32, so that ties and gains of exactly `min_delta` are common."""
 
 _ODD: Final = st.sampled_from([math.nan, math.inf, -math.inf, None])
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
@@ -26,7 +26,7 @@ _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 
 @attrs.frozen
 class Monitored:
-    """A metric, what it is compared by, and its values: those of several fits in a row, None where it is missing."""
+    """A metric with its parameters and its values in several fits; None if it is missing."""
 
     monitor: str
     mode: str
@@ -37,8 +37,8 @@ class Monitored:
 
 @st.composite
 def monitored(draw: DrawFn, *, fits: int = 3, epochs: int = 8, deltas: bool = True) -> Monitored:
-    """A metric with finite values only, or with NaN, infinities and missing ones among them."""
-    # Keras knows the direction of no other name if nothing is compiled.
+    """Draw a metric with only finite values, or also with NaN, infinities and missing values."""
+    # Keras knows no direction of other names without a compiled model.
     modes = [("val_loss", "auto"), ("loss", "auto"), ("val_loss", "max"), ("accuracy", "max"), ("score", "min")]
     monitor, mode = draw(st.sampled_from(modes))
     min_delta = draw(st.sampled_from([0.0, 0.0, 0.125, 0.5, 2.0])) if deltas else 0.0
@@ -56,9 +56,9 @@ def monitored(draw: DrawFn, *, fits: int = 3, epochs: int = 8, deltas: bool = Tr
 
 
 def _float32_decides_alike(values: Iterable[float | None], baseline: float | None, min_delta: float) -> bool:
-    """Whether a comparison of any two of the values comes out as Keras computes it, in float32, as it does in float64.
+    """Return whether all comparisons of two values have the same result in float32, as in Keras, and in float64.
 
-    The exception is a deliberate difference: test_comparisons_are_in_float64.
+    Others are a deliberate difference: test_comparisons_are_in_float64.
     """
     finite = [value for value in {*values, baseline} if value is not None and math.isfinite(value)]
     with np.errstate(over="ignore"):
@@ -70,11 +70,11 @@ def _float32_decides_alike(values: Iterable[float | None], baseline: float | Non
 
 
 def _normal(value: float | None) -> float | None:
-    # TensorFlow takes a subnormal number for 0, which is a part of the same difference.
+    # TensorFlow treats a subnormal number as 0, which is part of the same difference.
     return 0.0 if value is not None and 0 < abs(value) < _SMALLEST else value
 
 
 def begins_with_nan(values: Sequence[float | None]) -> bool:
-    """Whether the first value that there is is NaN, which becomes Keras's best: test_nan_never_becomes_best."""
+    """Return whether the first value is NaN, which becomes Keras's best: test_nan_never_becomes_best."""
     first = next((value for value in values if value is not None), None)
     return first is not None and math.isnan(first)

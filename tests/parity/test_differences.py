@@ -1,4 +1,4 @@
-"""Every deliberate difference: what Keras does and what we do, side by side. docs/differences-from-keras.md lists them."""
+"""Every deliberate difference between Keras and hookcore, listed in docs/differences-from-keras.md."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ NEEDS_TENSORFLOW: Final = only_on("tensorflow", what="Keras's own TensorBoard")
 
 
 def stopped_at(callback: Any, values: Iterable[float | None], monitor: str = "loss") -> int | None:
-    """The epoch in which the fit over `values` was stopped, or None."""
+    """Return the epoch in which the fit over `values` was stopped, or None."""
     model = StandIn()
     fit(callback, model, epochs_of(monitor, values))
     return model.batches - 1 if model.stop_training else None
 
 
 def looped(plugin: object, values: Iterable[float | None], monitor: str = "loss", **directions: Mode) -> tuple[Run, list[float]]:
-    """A run of the plugin in a hand-written loop over the values, and the learning rate after each epoch."""
+    """Run the plugin in a hand-written loop over the values, and return the run and the learning rate after each epoch."""
     series = list(values)
     trainee = ScriptedTrainee(learning_rate=1.0, directions=directions)
     rates = []
@@ -54,7 +54,7 @@ def looped(plugin: object, values: Iterable[float | None], monitor: str = "loss"
 
 
 def rates_of(callback: Any, values: Iterable[float | None], rate: float = 1.0) -> list[float]:
-    """The learning rate after each epoch."""
+    """Return the learning rate after each epoch."""
     model = StandIn(keras.optimizers.SGD(rate))
     rates: list[float] = []
     fit(callback, model, epochs_of("loss", values), lambda _: rates.append(float(model.optimizer.learning_rate)))
@@ -62,7 +62,7 @@ def rates_of(callback: Any, values: Iterable[float | None], rate: float = 1.0) -
 
 
 def saved_by(callback: Any, values: Iterable[float | None]) -> list[str]:
-    """The names of the files that a ModelCheckpoint saved, in their order."""
+    """Return the names of the files that a ModelCheckpoint saved, in order."""
     names: list[str] = []
     fit(callback, StandIn(save=lambda path: write(path, names)), epochs_of("loss", values))
     return names
@@ -77,7 +77,7 @@ def write(path: Any, names: list[str]) -> None:
 
 
 def test_nan_never_becomes_best(tmp_path: Path) -> None:
-    """After a NaN at first, nothing is better for Keras; here the first number is."""
+    """After an initial NaN, no value is better for Keras; here the first number is."""
     values = [NAN, 3.0, 2.0, 1.0]
     theirs, ours = (make("EarlyStopping", "loss", patience=2) for make in (stock, drop_in))
     assert stopped_at(theirs, values) == 2
@@ -92,7 +92,7 @@ def test_nan_never_becomes_best(tmp_path: Path) -> None:
 
 
 def test_comparisons_are_in_float64() -> None:
-    """A gain of 1e-9 is lost in Keras's float32, and counts here."""
+    """A gain of 1e-9 is lost in Keras's float32, but counts here."""
     values = [0.1, 0.1 - 1e-9, 0.1 - 2e-9]
     theirs, ours = (make("EarlyStopping", "loss", patience=1) for make in (stock, drop_in))
     assert stopped_at(theirs, values) == 1
@@ -109,7 +109,7 @@ def test_comparisons_are_in_float64() -> None:
     ],
 )
 def test_an_unknown_direction_is_an_error_before_training(name: str, parameters: dict[str, Any]) -> None:
-    """Keras trains an epoch before it says that it cannot tell a metric's direction."""
+    """Keras trains an epoch before it refuses a metric of unknown direction; here it is an error before training."""
     trained_before = []
     for make in (stock, drop_in):
         model = StandIn(keras.optimizers.SGD())
@@ -122,7 +122,7 @@ def test_an_unknown_direction_is_an_error_before_training(name: str, parameters:
 
 
 def test_the_direction_of_an_outputs_metric_is_known() -> None:
-    """Keras does not know the metrics of a model with several outputs by the names that its logs have."""
+    """Keras does not know the directions of the metrics of several outputs by their names in the logs; here they are known."""
     entry = keras.Input((3,))
     model = keras.Model(entry, {name: keras.layers.Dense(1, name=name)(entry) for name in ("a", "b")})
     model.compile(loss="mse", metrics={"a": ["mae"], "b": ["r2_score"]})
@@ -134,7 +134,7 @@ def test_the_direction_of_an_outputs_metric_is_known() -> None:
 
 
 def model_of(model: Any) -> Any:
-    """`model`, with what the protocol driven by hand needs besides."""
+    """Return `model` with the attributes that the protocol needs."""
     model.batches = 0
     return model
 
@@ -178,21 +178,21 @@ def test_a_missing_metric(tmp_path: Path) -> None:
     ],
 )
 def test_parameters_out_of_range_are_refused(name: str, parameters: dict[str, Any]) -> None:
-    """Keras takes them, and learning rates become NaN or negative, or every batch is saved."""
+    """Keras accepts parameters that make learning rates NaN or negative, or save every batch; here they are refused."""
     stock(name, **parameters)
     with pytest.raises(ValueError, match=rf"{list(parameters)[-1]}"):
         drop_in(name, **parameters)
 
 
 def test_unknown_keywords_are_refused() -> None:
-    """Keras's ReduceLROnPlateau swallows any keyword, such as one that was misspelt."""
+    """Keras's ReduceLROnPlateau ignores unknown keywords, such as misspelt ones; here they are refused."""
     stock("ReduceLROnPlateau", patince=3)
     with pytest.raises(TypeError, match="patince"):
         drop_in("ReduceLROnPlateau", patince=3)
 
 
 def test_min_delta_keeps_its_sign() -> None:
-    """Keras turns the attribute `min_delta` into a negative number in training if smaller is better."""
+    """In training, Keras makes the attribute `min_delta` negative if smaller is better; here it keeps its sign."""
     theirs, ours = (make("EarlyStopping", "loss", min_delta=0.5) for make in (stock, drop_in))
     for callback in (theirs, ours):
         fit(callback, StandIn(), epochs_of("loss", [1.0]))
@@ -209,7 +209,7 @@ def test_min_delta_keeps_its_sign() -> None:
     ],
 )
 def test_addresses_are_refused(name: str, path: str) -> None:
-    """Keras writes to what TensorFlow can write to; here files must be local, since each is whole or not there."""
+    """Keras writes to any address that TensorFlow supports; here files must be local, because each is replaced atomically."""
     stock(name, path)
     with pytest.raises(ValueError, match="is not a local path"):
         drop_in(name, path)
@@ -219,7 +219,7 @@ def test_addresses_are_refused(name: str, path: str) -> None:
 
 
 def test_cooldown_counts_what_it_says() -> None:
-    """After a reduction Keras, and the drop-in, let one observation fewer pass than `cooldown` says; the plugin as many."""
+    """After a reduction, Keras and the drop-in skip one observation less than `cooldown`; the plugin skips as many."""
     values, parameters = [1.0] * 7, cast("dict[str, Any]", {"patience": 1, "factor": 0.5, "cooldown": 2})
     theirs, ours = (make("ReduceLROnPlateau", "loss", **parameters) for make in (stock, drop_in))
     assert rates_of(theirs, values) == rates_of(ours, values) == [1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
@@ -228,7 +228,7 @@ def test_cooldown_counts_what_it_says() -> None:
 
 
 def test_a_reduction_by_nothing_is_none() -> None:
-    """Keras says that it reduces, and begins to cool down, if the rate changes by less than one in a million."""
+    """Keras reports a reduction, and begins the cooldown, if the rate changes by less than a millionth; here not."""
     said_so = []
     for make in (stock, drop_in):
         callback = make("ReduceLROnPlateau", "loss", patience=1, factor=1 - 1e-9, verbose=1)
@@ -239,7 +239,7 @@ def test_a_reduction_by_nothing_is_none() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), [("ReduceLROnPlateau", "loss"), ("LearningRateScheduler", lambda _: 1.0)])
 def test_a_schedule_is_refused_before_training(name: str, argument: Any) -> None:
-    """If the optimizer has a schedule, Keras fails once it wants to set the rate, however long that takes."""
+    """If the optimizer has a schedule, Keras fails at the first change of the rate; here it is refused before training."""
     trained_before = []
     for make in (stock, drop_in):
         callback = make(name, argument, **({"patience": 2} if name == "ReduceLROnPlateau" else {}))
@@ -261,7 +261,7 @@ def test_several_optimizers_are_refused() -> None:
 
 
 def test_a_type_error_in_a_schedule_is_not_masked() -> None:
-    """Keras takes any TypeError for a schedule without a rate, and reports that the second call lacked an argument."""
+    """Keras treats any TypeError as a schedule without a rate, and reports a missing argument; here the error is raised."""
 
     def schedule(epoch: int, rate: Any) -> Any:
         return rate + "0" * epoch
@@ -273,7 +273,7 @@ def test_a_type_error_in_a_schedule_is_not_masked() -> None:
 
 @pytest.mark.parametrize("returned", [2, np.float16(2), keras.ops.convert_to_tensor(2.0)])
 def test_a_schedule_may_return_any_number(returned: Any) -> None:
-    """Keras takes floats only, so no integer and no tensor, which its own documentation returns."""
+    """Keras accepts only floats, not integers or the tensor in its own documentation; here any number is accepted."""
     with pytest.raises(ValueError, match="should be a float"):
         rates_of(stock("LearningRateScheduler", lambda _: returned), [1.0])
     assert rates_of(drop_in("LearningRateScheduler", lambda _: returned), [1.0]) == [2.0]
@@ -281,14 +281,14 @@ def test_a_schedule_may_return_any_number(returned: Any) -> None:
 
 @pytest.mark.parametrize("returned", [NAN, math.inf, -1.0])
 def test_a_schedule_must_return_a_possible_rate(returned: float) -> None:
-    """Keras sets a learning rate that is negative or no number."""
+    """Keras sets a learning rate that is negative or NaN; here it is an error."""
     assert repr(rates_of(stock("LearningRateScheduler", lambda _: returned), [1.0])) == repr([returned])
     with pytest.raises(ValueError, match="finite number of at least 0"):
         rates_of(drop_in("LearningRateScheduler", lambda _: returned), [1.0])
 
 
 def test_a_schedules_second_argument_with_a_default() -> None:
-    """Keras, and the drop-in, give the rate to a schedule that can take it; the plugin to one that asks for it."""
+    """Keras and the drop-in pass the rate to a schedule that accepts it; the plugin only to one that requires it."""
 
     def schedule(epoch: int, rate: float = 8.0) -> float:
         return rate / (2 + 2 * epoch)
@@ -305,7 +305,7 @@ def test_a_schedules_second_argument_with_a_default() -> None:
 
 @pytest.mark.parametrize("kind", [{"filepath": "a.keras"}, {"filepath": "a.weights.h5", "save_weights_only": True}])
 def test_a_checkpoint_is_atomic(tmp_path: Path, kind: dict[str, Any]) -> None:
-    """A save that fails in the middle has destroyed Keras's file; here the earlier file stays, and nothing else."""
+    """A save that fails destroys Keras's earlier file; here the earlier file is kept."""
 
     def save(path: Any) -> None:
         with Path(path).open("w") as file:
@@ -326,7 +326,7 @@ def test_a_checkpoint_is_atomic(tmp_path: Path, kind: dict[str, Any]) -> None:
 
 
 def test_integer_save_freq_works_with_save_best_only(tmp_path: Path) -> None:
-    """Keras calls a comparison that it has not chosen yet, and ends the first epoch with a TypeError."""
+    """Keras ends the first epoch with a TypeError, because it has not chosen its comparison; here it works."""
     values = [3.0, 4.0, 2.0, 2.0, 1.0, 5.0]
     epoch = [Epoch({"loss": 1.0}, [{"loss": value} for value in values])]
     parameters = {"monitor": "loss", "save_best_only": True, "save_freq": 2}
@@ -351,7 +351,7 @@ def test_integer_save_freq_works_with_save_best_only(tmp_path: Path) -> None:
 def test_executions_of_several_batches_are_counted(
     tmp_path: Path, at_once: int, steps: int | None, save_freq: int, expected: list[list[str]]
 ) -> None:
-    """Twelve batches, several at a time: Keras counts past their end, and after each save forgets what was over."""
+    """With several batches per execution, Keras counts past the end of the data, and loses the remainder after each save."""
     saved = []
     for make in (stock, drop_in):
         names: list[str] = []
@@ -369,14 +369,14 @@ def test_executions_of_several_batches_are_counted(
 
 
 def test_a_monitor_that_is_not_used_is_not_checked(tmp_path: Path) -> None:
-    """Keras wants to know the direction of `monitor` even if every epoch is saved."""
+    """Keras checks the direction of `monitor` even if every epoch is saved; here only if it is used."""
     with pytest.raises(ValueError, match="mode='min'"):
         saved_by(stock("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0])
     assert saved_by(drop_in("ModelCheckpoint", tmp_path / "{epoch}.keras", "score"), [1.0, 2.0]) == ["1.keras", "2.keras"]
 
 
 def test_which_checkpoints_are_kept(tmp_path: Path) -> None:
-    """ModelCheckpoint writes files of the names that you give; the plugin directories, and keeps the last and the best."""
+    """ModelCheckpoint writes files with your names; the plugin writes directories, and keeps the last and the best."""
     values = [5.0, 1.0, 4.0, 3.0, 2.0]
     for make in (stock, drop_in):
         directory = tmp_path / make.__name__
@@ -391,7 +391,7 @@ def test_which_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def test_state_survives_a_restart(tmp_path: Path) -> None:
-    """An EarlyStopping that had waited waits from the start in Keras; here it continues to count."""
+    """After a restart, Keras's EarlyStopping starts to wait again; here it continues to count."""
     waited = []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -404,7 +404,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_best_value_survives_a_restart(tmp_path: Path) -> None:
-    """After a restart Keras's ModelCheckpoint takes the first that it sees for the best; here it knows what was best."""
+    """After a restart, Keras's ModelCheckpoint treats the first value as the best; here the best value is restored."""
     saved = []
     for make in (stock, drop_in):
         backup, path = tmp_path / f"{make.__name__}-backup", str(tmp_path / make.__name__ / "{epoch}.weights.h5")
@@ -417,7 +417,7 @@ def test_the_best_value_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_which_weights_are_in_the_model_survives_a_restart(tmp_path: Path) -> None:
-    """After a restart Keras trains the averaged weights that were swapped in; here they are swapped out first."""
+    """After a restart, Keras trains the averaged weights that were swapped in; here they are swapped out first."""
     as_uncut = []
     for make in (stock, drop_in):
         ends = []
@@ -432,7 +432,7 @@ def test_which_weights_are_in_the_model_survives_a_restart(tmp_path: Path) -> No
 
 @NEEDS_TENSORFLOW
 def test_the_steps_of_tensorboard_survive_a_restart(tmp_path: Path) -> None:
-    """After a restart Keras counts batches from 1 again, beside points from after the backup; here each step has one."""
+    """After a restart, Keras counts batches from 1 again, beside points after the backup; here each step has one point."""
     found = []
     for make in (stock, drop_in):
         directory = tmp_path / make.__name__
@@ -449,7 +449,7 @@ def test_the_steps_of_tensorboard_survive_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_restart_leaves_no_initial_epoch_behind(tmp_path: Path) -> None:
-    """After a fit that was taken up again, Keras begins the model's later fits in that epoch too."""
+    """After a resumed fit, Keras begins the model's later fits in that epoch too; here they begin with their own."""
     epochs = []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -461,7 +461,7 @@ def test_a_restart_leaves_no_initial_epoch_behind(tmp_path: Path) -> None:
 
 
 def test_a_restart_goes_on_with_the_next_batch(tmp_path: Path) -> None:
-    """Keras writes down the batch and never reads it: it trains the epoch's first batches twice."""
+    """Keras saves the batch but does not read it, and trains the epoch's first batches twice; here it continues with the next."""
     batches, updates = [], []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -474,7 +474,7 @@ def test_a_restart_goes_on_with_the_next_batch(tmp_path: Path) -> None:
 
 
 def test_save_freq_false_saves_nothing_by_count(tmp_path: Path) -> None:
-    """Keras documents False and takes it for 0, which saves after every batch."""
+    """Keras documents False, but reads it as 0, and saves after every batch; here it saves nothing by count."""
     saved = []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -484,7 +484,7 @@ def test_save_freq_false_saves_nothing_by_count(tmp_path: Path) -> None:
 
 
 def test_only_backups_are_removed(tmp_path: Path) -> None:
-    """At the end Keras removes the whole directory, with whatever else is in it."""
+    """At the end, Keras removes the whole directory with other files in it; here only backups are removed."""
     left = []
     for make in (stock, drop_in):
         backup = tmp_path / make.__name__
@@ -496,7 +496,7 @@ def test_only_backups_are_removed(tmp_path: Path) -> None:
 
 
 def test_backups_stay_when_the_loss_is_nan(tmp_path: Path) -> None:
-    """TerminateOnNaN ends training in good order, and Keras removes the backup that one would go back to."""
+    """After TerminateOnNaN, Keras removes the backup that is still needed; here it is kept."""
 
     class Spoils(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -514,7 +514,7 @@ def test_backups_stay_when_the_loss_is_nan(tmp_path: Path) -> None:
 
 
 def test_a_backup_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a backup that failed in the middle Keras cannot restart; here the last whole one is used."""
+    """After a backup that failed, Keras cannot restart; here the last complete one is used."""
 
     def tear(self: Any, filepath: Any, **kwargs: Any) -> None:
         del self, kwargs
@@ -527,7 +527,7 @@ def test_a_backup_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             if epoch == 2:
                 monkeypatch.setattr(keras.Model, "save", tear)
                 monkeypatch.setattr(keras.Model, "save_weights", tear)
-                # Ours writes what Keras's walk finds, and not by the model.
+                # Ours does not save by the model.
                 monkeypatch.setattr(KerasTrainee, "write", lambda self, _, directory: tear(self, directory / "model.keras"))
 
     for make in (stock, drop_in):
@@ -539,7 +539,7 @@ def test_a_backup_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_backup_of_the_other_kind_is_not_read(tmp_path: Path) -> None:
-    """Backups are hookcore checkpoints, and the drop-in says that it leaves one of Keras's alone."""
+    """Backups are hookcore checkpoints, and the drop-in warns that it does not read one of Keras's."""
     trained(tiny(), [stock("BackupAndRestore", tmp_path), Breaks(epoch=2)])
     with pytest.warns(UserWarning, match="holds a backup of keras.callbacks.BackupAndRestore, which is not read"):
         assert trained(tiny(), [drop_in("BackupAndRestore", tmp_path)])[0] == (0, 0)
@@ -547,7 +547,7 @@ def test_a_backup_of_the_other_kind_is_not_read(tmp_path: Path) -> None:
 
 
 def test_two_live_fits_do_not_share_backups(tmp_path: Path) -> None:
-    """Each would overwrite the other's backups, and remove them at its end; else the second is refused."""
+    """In Keras, two live fits overwrite and remove each other's backups; here the second is refused."""
 
     def with_callback(make: Any, *others: Any) -> None:
         trained(tiny(), [make("BackupAndRestore", tmp_path / make.__name__), *others], epochs=1)
@@ -568,7 +568,7 @@ def test_two_live_fits_do_not_share_backups(tmp_path: Path) -> None:
 
 
 def test_stop_iteration_is_not_the_end_of_the_data() -> None:
-    """Keras takes a StopIteration in a callback for the end of the data, but on PyTorch, and continues as if all were well."""
+    """Except on PyTorch, Keras treats a StopIteration in a callback as the end of the data; here it is an error."""
 
     class Stops:
         @hookimpl
@@ -590,7 +590,7 @@ def test_stop_iteration_is_not_the_end_of_the_data() -> None:
 
 
 def test_nan_in_validation() -> None:
-    """TerminateOnNaN, Keras's and the drop-in, looks at the loss of batches; the plugin at epochs and at validation too."""
+    """TerminateOnNaN, Keras's and the drop-in, checks the loss of batches; the plugin also checks epochs and validation."""
     epochs = [Epoch({"loss": 1.0, "val_loss": NAN}, [{"loss": 1.0}])]
     for make in (stock, drop_in):
         model = StandIn()
@@ -613,21 +613,21 @@ def logged(make: Callable[..., Any], path: Path, *fits: list[Epoch], **parameter
 
 
 def test_no_phantom_validation_columns(tmp_path: Path) -> None:
-    """If nothing is validated, Keras writes a `val_` column for each metric, always empty."""
+    """Without validation, Keras writes an empty `val_` column for each metric; here it does not exist."""
     epochs = [Epoch({"loss": 1.5, "mae": 0.5})]
     assert logged(stock, tmp_path / "a.csv", epochs) == "epoch,loss,mae,val_loss,val_mae\n0,1.5,0.5,NA,NA\n"
     assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,loss,mae\n0,1.5,0.5\n"
 
 
 def test_late_columns_are_kept(tmp_path: Path) -> None:
-    """Keras drops a metric that comes later than the first epoch."""
+    """Keras drops a metric that first appears after the first epoch; here it gets a column."""
     epochs = [Epoch({"loss": 1.5, "val_loss": 2.0}), Epoch({"late": 7.0, "loss": 0.5, "val_loss": 1.0})]
     assert logged(stock, tmp_path / "a.csv", epochs) == "epoch,loss,val_loss\n0,1.5,2.0\n1,0.5,1.0\n"
     assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,late,loss,val_loss\n0,NA,1.5,2.0\n1,7.0,0.5,1.0\n"
 
 
 def test_an_earlier_log_is_moved_aside(tmp_path: Path) -> None:
-    """Keras overwrites the log of an earlier run."""
+    """Keras overwrites the log of an earlier run; here it is moved aside."""
     for make, kept in ((stock, []), (drop_in, ["drop_in.1.csv"])):
         path = tmp_path / f"{make.__name__}.csv"
         logged(make, path, [Epoch({"loss": 1.0, "val_loss": 1.0})], [Epoch({"loss": 2.0, "val_loss": 2.0})])
@@ -636,21 +636,21 @@ def test_an_earlier_log_is_moved_aside(tmp_path: Path) -> None:
 
 
 def test_appending_other_columns(tmp_path: Path) -> None:
-    """Keras appends other columns under the header of the file; here each value stands under its name."""
+    """Keras appends other columns under the header of the file; here each value is in its column."""
     fits = [[Epoch({"loss": 1.0, "val_loss": 2.0})], [Epoch({"acc": 0.5, "loss": 3.0, "val_loss": 4.0})]]
     assert logged(stock, tmp_path / "a.csv", *fits, append=True) == "epoch,loss,val_loss\n0,1.0,2.0\n0,0.5,3.0,4.0\n"
     assert logged(drop_in, tmp_path / "b.csv", *fits, append=True) == "epoch,acc,loss,val_loss\n0,NA,1.0,2.0\n0,0.5,3.0,4.0\n"
 
 
 def test_what_a_cell_holds(tmp_path: Path) -> None:
-    """Keras writes an array into one cell, and text; here an array has a column for each element, and text is left out."""
+    """Keras writes arrays and text into cells; here an array has a column for each element, and text is left out."""
     epochs = [Epoch({"f1": np.array([0.5, 0.25]), "note": "warm", "val_loss": 1.0})]
     assert logged(stock, tmp_path / "a.csv", epochs) == 'epoch,f1,note,val_loss\n0,"""[0.5, 0.25]""",warm,1.0\n'
     assert logged(drop_in, tmp_path / "b.csv", epochs) == "epoch,f1_0,f1_1,val_loss\n0,0.5,0.25,1.0\n"
 
 
 def test_line_ends(tmp_path: Path) -> None:
-    """Keras ends lines as Excel does, hookcore as Python reads them."""
+    """Keras ends lines with CR LF like Excel, and hookcore with LF."""
     ends = []
     for make in (stock, drop_in):
         logged(make, tmp_path / "log.csv", [Epoch({"loss": 1.0})])
@@ -659,14 +659,14 @@ def test_line_ends(tmp_path: Path) -> None:
 
 
 def test_a_log_makes_its_directory(tmp_path: Path) -> None:
-    """Keras wants the directory of a log to be there."""
+    """Keras requires that the directory of a log exists; here it is made."""
     with pytest.raises(FileNotFoundError):
         logged(stock, tmp_path / "new" / "a.csv", [Epoch({"loss": 1.0})])
     assert logged(drop_in, tmp_path / "new" / "a.csv", [Epoch({"loss": 1.0})])
 
 
 def test_a_log_that_fails_does_not_end_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An error in writing a log ends training in Keras; here the log is reported and given up."""
+    """An error in writing a log ends training in Keras; here it is logged, and the logger is disabled."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         fit(stock("CSVLogger", tmp_path / "file" / "a.csv"), StandIn(), epochs_of("loss", [1.0]))
@@ -678,7 +678,7 @@ def test_a_log_that_fails_does_not_end_training(tmp_path: Path, caplog: pytest.L
 
 
 def test_columns_of_the_plugin(tmp_path: Path) -> None:
-    """The plugin also writes the step and the learning rate, and leaves a cell empty where there is no value."""
+    """The plugin also writes the step and the learning rate, and leaves cells without a value empty."""
     with Loop([plugins.CSVLog(tmp_path / "a.csv")], epochs=2, trainee=ScriptedTrainee()) as loop:
         for epoch in loop.epochs():
             loop.log({"loss": 1.5} if epoch else {"loss": 1.5, "val_loss": 2.5})
@@ -702,7 +702,7 @@ def test_tensorboard_without_tensorflow(tmp_path: Path, monkeypatch: pytest.Monk
 
 @NEEDS_TENSORFLOW
 def test_two_boards_are_not_mixed_up(tmp_path: Path) -> None:
-    """With metrics of batches, Keras writes those of the first of two callbacks to the files of the second."""
+    """With metrics of batches, Keras writes those of the first of two callbacks to the second's files; here they are separate."""
     found = []
     for make in (stock, drop_in):
         boards = [tmp_path / f"{make.__name__}-{name}" for name in "ab"]
@@ -713,7 +713,7 @@ def test_two_boards_are_not_mixed_up(tmp_path: Path) -> None:
 
 @NEEDS_TENSORFLOW
 def test_values_that_are_not_finite_are_left_out_of_histograms(tmp_path: Path) -> None:
-    """A NaN among the weights makes every bucket of Keras's histogram NaN."""
+    """A NaN in the weights makes every bucket of Keras's histogram NaN; here it is left out."""
     found = []
     for make in (stock, drop_in):
         model = tiny()
@@ -740,19 +740,19 @@ def test_text_in_the_logs_of_tensorboard(tmp_path: Path) -> None:
 
 @NEEDS_TENSORFLOW
 def test_tensorboard_that_fails_does_not_end_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If the log directory cannot be written, Keras ends training; here that is reported, and no more is written."""
+    """If the log directory cannot be written, Keras ends training; here the error is logged, and writing stops."""
     (tmp_path / "file").touch()
     with pytest.raises(Exception, match=r"(?i)not a directory"):
         fit(stock("TensorBoard", tmp_path / "file", write_graph=False), StandIn(), epochs_of("loss", [1.0]))
     model = StandIn()
     fit(drop_in("TensorBoard", tmp_path / "file", write_graph=False, update_freq=1), model, epochs_of("loss", [1.0, 1.0]))
     assert model.batches == 2
-    assert caplog.text.count("it writes no more in this run") == 1
+    assert caplog.text.count("writing has stopped for this run") == 1
 
 
 @NEEDS_TENSORFLOW
 def test_labels_are_left_as_they_were_given(tmp_path: Path) -> None:
-    """Keras empties the mapping that it is given, and needs the log directory to be there."""
+    """Keras empties the given mapping, and requires that the log directory exists; here neither holds."""
     left = []
     for make in (stock, drop_in):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Embedding(3, 2, name="words")])

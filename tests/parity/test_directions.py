@@ -1,4 +1,4 @@
-"""`mode="auto"`: what Keras knows after the first epoch, the drop-ins know before it."""
+"""With `mode="auto"`, the drop-ins know before training the directions that Keras knows after the first epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Y = np.ones((2, 3), "float32")
 
 
 def _known() -> Iterator[Any]:
-    """Each metric of Keras's that needs no arguments: by name, and as an object."""
+    """Return each Keras metric that needs no arguments, by name and as an object."""
     for name in sorted(dir(keras.metrics)):
         metric = getattr(keras.metrics, name)
         if isinstance(metric, type) and issubclass(metric, keras.metrics.Metric):
@@ -33,7 +33,7 @@ def _known() -> Iterator[Any]:
 
 @pytest.mark.parametrize("metric", list(_known()))
 def test_a_known_direction_is_the_same(metric: Any) -> None:
-    """The drop-in knows before training every direction that Keras finds in the built metrics, and it is the same."""
+    """Every direction that Keras finds in the built metrics is known to the drop-in before training."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile(loss="mse", metrics=[metric])
     ours = drop_in("EarlyStopping", "unknown")
@@ -46,7 +46,7 @@ def test_a_known_direction_is_the_same(metric: Any) -> None:
         theirs._set_monitor_op()
     except ValueError:
         pytest.skip("Keras does not know")
-    model.compile(loss="mse", metrics=[metric])  # as it is before the first batch
+    model.compile(loss="mse", metrics=[metric])  # as before the first batch
     ours.monitor = monitor
     ours.on_train_begin()
     assert ours.monitor_op is theirs.monitor_op

@@ -1,4 +1,4 @@
-"""The list of differences and their tests are in step."""
+"""The list of differences matches their tests."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_every_difference_is_listed_and_every_row_has_its_test() -> None:
 
 
 def test_no_cell_is_empty() -> None:
-    """Every row says what Keras, the plugin and the drop-in do."""
+    """Every row describes Keras, the plugin and the drop-in."""
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if line.startswith("| ") and "**" not in line and "shown by" not in line:
             assert all(cell.strip(" |") for cell in line.split(" | ")), line
 
 
 def test_comments_name_tests_that_are_there() -> None:
-    """If a property leaves a difference out, its comment names a test of test_differences.py."""
+    """Every test that a comment in the properties names exists in test_differences.py."""
     text = TESTS.read_text(encoding="utf-8")
     for file in TESTS.parent.glob("*.py"):
         for name in re.findall(r": (test_\w+)", file.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""What scripts do with Keras's callbacks besides training with them works with the drop-ins too."""
+"""Other uses of Keras's callbacks in scripts also work with the drop-ins."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOTH: Final = pytest.mark.parametrize("make", [stock, drop_in])
 
 
 class Waits(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Writes down how long an EarlyStopping had waited at the beginning of each epoch."""
+    """Records the wait of an EarlyStopping at the beginning of each epoch."""
 
     def __init__(self, stopper: Any) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Waits(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no t
 
 
 def patient() -> Any:
-    """One that waits and waits, since the loss falls."""
+    """Return an EarlyStopping that only waits, because the loss falls."""
     return drop_in("EarlyStopping", "loss", mode="max", patience=50)
 
 
@@ -60,7 +60,7 @@ def test_which_callbacks_there_are() -> None:
 
 @pytest.mark.parametrize("name", callbacks.__all__)
 def test_the_signature_is_keras_own(name: str) -> None:
-    """Same parameters in the same order with the same defaults, except the keywords that Keras would swallow."""
+    """The signature has the same parameters, order and defaults, except for arbitrary keywords."""
 
     def parameters(callback: Any) -> list[tuple[str, Any]]:
         return [
@@ -74,7 +74,7 @@ def test_the_signature_is_keras_own(name: str) -> None:
 
 @BOTH
 def test_a_model_is_freed(make: Callable[..., Any], tmp_path: Path) -> None:
-    """No callback keeps a model alive."""
+    """No callback keeps a model in memory."""
     model = tiny()
     trained(model, [make("EarlyStopping", "loss"), make("BackupAndRestore", tmp_path / "backup")], epochs=1)
     gone = weakref.ref(model)
@@ -85,7 +85,7 @@ def test_a_model_is_freed(make: Callable[..., Any], tmp_path: Path) -> None:
 
 @BOTH
 def test_other_callbacks_may_log_anything(make: Callable[..., Any], tmp_path: Path) -> None:
-    """Text, None and lists in the logs disturb no callback that does not watch them."""
+    """Text, None and lists in the logs do not affect callbacks that do not monitor them."""
     notes = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda _, logs: logs.update(note="warm", nothing=None, several=[1, 2]),
         on_train_batch_end=lambda _, logs: logs.update(note="warm"),
@@ -101,7 +101,7 @@ def test_other_callbacks_may_log_anything(make: Callable[..., Any], tmp_path: Pa
 
 @BOTH
 def test_an_evaluation_leaves_the_attributes(make: Callable[..., Any]) -> None:
-    """What was best in training is still to be seen after an evaluation with the same callbacks."""
+    """Attributes of the training, such as the best value, are kept in an evaluation with the same callbacks."""
     callback, model = make("EarlyStopping", "loss"), tiny()
     trained(model, [callback], epochs=1)
     best = callback.best
@@ -111,7 +111,7 @@ def test_an_evaluation_leaves_the_attributes(make: Callable[..., Any]) -> None:
 
 @BOTH
 def test_the_best_weights_can_be_read_after_training(make: Callable[..., Any]) -> None:
-    """`best_weights` is what the model was given back."""
+    """After training, `best_weights` has the restored weights."""
     callback, model = make("EarlyStopping", "loss", mode="max", restore_best_weights=True), tiny()
     trained(model, [callback])
     for best, weight in zip(callback.best_weights, model.get_weights(), strict=True):
@@ -120,7 +120,7 @@ def test_the_best_weights_can_be_read_after_training(make: Callable[..., Any]) -
 
 @BOTH
 def test_parameters_may_be_numpys_or_floats(make: Callable[..., Any]) -> None:
-    """Counts and numbers may be NumPy's, counts may be floats, and a patience may be infinite."""
+    """Numbers may be NumPy's, counts may be floats, and a patience may be infinite."""
     values = [1.0, 2.0, 3.0, 4.0]
     for parameters in (
         {"patience": np.int64(2), "min_delta": np.float32(0.5), "baseline": np.float32(5)},
@@ -140,7 +140,7 @@ def test_parameters_may_be_numpys_or_floats(make: Callable[..., Any]) -> None:
 
 @BOTH
 def test_callbacks_can_be_copied(make: Callable[..., Any]) -> None:
-    """Tuners copy the callbacks for each trial; the copies know nothing of one another."""
+    """Copies of callbacks, as made by tuners for each trial, are independent."""
     original = make("EarlyStopping", "loss", patience=2)
     copied = copy.deepcopy(original)
     fit(copied, StandIn(), epochs_of("loss", [1.0, 2.0, 3.0]))
@@ -150,7 +150,7 @@ def test_callbacks_can_be_copied(make: Callable[..., Any]) -> None:
 
 @BOTH
 def test_a_parameter_can_be_changed_between_fits(make: Callable[..., Any]) -> None:
-    """Parameters are attributes, and a new value counts from the next fit on."""
+    """Parameters are attributes, whose new values apply from the next fit on."""
     callback = make("EarlyStopping", "loss", patience=1)
     callback.patience, callback.monitor = 3, "val_loss"
     fit(callback, StandIn(), epochs_of("val_loss", [1.0] * 6))
@@ -158,7 +158,7 @@ def test_a_parameter_can_be_changed_between_fits(make: Callable[..., Any]) -> No
 
 
 def in_order(stopper: Any, directory: Path, *, first: bool) -> list[Any]:
-    """The stopper and a BackupAndRestore, which is the first of them or the last."""
+    """Return an EarlyStopping and a BackupAndRestore, which is first or last."""
     backup = drop_in("BackupAndRestore", directory)
     return [backup, stopper] if first else [stopper, backup]
 
@@ -166,10 +166,10 @@ def in_order(stopper: Any, directory: Path, *, first: bool) -> list[Any]:
 @pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
 @pytest.mark.parametrize("again", ["nothing", "model", "model and callback"])
 def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path, first: bool, again: str) -> None:  # noqa: FBT001 - parameters
-    """The state is that of the end of the epoch, whether BackupAndRestore is called before the others or after."""
+    """A restart restores the state at the end of the epoch, whether BackupAndRestore is listed before others or after."""
     model, before = tiny(), patient()
     trained(model, [*in_order(before, tmp_path, first=first), Breaks(epoch=3)])
-    # In a notebook the objects from before still exist.
+    # In a notebook the earlier objects still exist.
     model = tiny() if again == "nothing" else model
     stopper = before if again == "model and callback" else patient()
     waits = Waits(stopper)
@@ -179,7 +179,7 @@ def test_a_restart_finds_the_state_wherever_the_backup_is_listed(tmp_path: Path,
 
 
 def test_states_are_not_mixed_up(tmp_path: Path) -> None:
-    """Two callbacks of a class keep their places in the list, even if one of them served an earlier fit."""
+    """Two callbacks of one class keep their own states, also if one of them was used in an earlier fit."""
     model, falling = tiny(), drop_in("EarlyStopping", "loss", patience=50)
     trained(model, [falling], epochs=1)
     trained(model, [patient(), falling, drop_in("BackupAndRestore", tmp_path), Breaks(epoch=3)])
@@ -191,7 +191,7 @@ def test_states_are_not_mixed_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
 def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path, first: bool) -> None:  # noqa: FBT001 - a parameter
-    """The state that was brought back counts in that fit, and the next one starts again."""
+    """Restored state applies to that fit, and the next fit starts again."""
     trained(tiny(), [*in_order(patient(), tmp_path, first=first), Breaks(epoch=2)])
     model, stopper = tiny(), patient()
     trained(model, in_order(stopper, tmp_path, first=first))
@@ -201,7 +201,7 @@ def test_a_restart_does_not_reach_into_the_fit_after_it(tmp_path: Path, first: b
 
 
 def test_nan_is_noticed_right_after_a_restart(tmp_path: Path) -> None:
-    """The first batch after a restart is looked at like any other."""
+    """A NaN in the first batch after a restart is noticed."""
 
     def guards() -> list[Any]:
         return [drop_in("TerminateOnNaN"), drop_in("BackupAndRestore", tmp_path)]
@@ -214,7 +214,7 @@ def test_nan_is_noticed_right_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_batches_passed_over_are_not_saved_again(tmp_path: Path) -> None:
-    """A ModelCheckpoint that counts batches saves the same files as if training had not been broken off."""
+    """A ModelCheckpoint that counts batches saves the same files as in an uninterrupted training."""
     saved = []
     for broken in (True, False):
         directory = tmp_path / str(broken)
@@ -227,7 +227,7 @@ def test_batches_passed_over_are_not_saved_again(tmp_path: Path) -> None:
 
 
 def test_a_restart_that_is_broken_off_again_leaves_the_model_whole(tmp_path: Path) -> None:
-    """An exception while batches are skipped does not make the model's next fit skip any."""
+    """After an exception while batches are skipped, the model's next fit skips none."""
     trained(tiny(), [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=3)], batch_size=2)
     model = tiny()
     trained(model, [drop_in("BackupAndRestore", tmp_path, save_freq=3), Breaks(batches=1)], batch_size=2)
@@ -235,7 +235,7 @@ def test_a_restart_that_is_broken_off_again_leaves_the_model_whole(tmp_path: Pat
 
 
 def test_parameters_may_be_numbers_of_numpy(tmp_path: Path) -> None:
-    """Given at first or assigned later, a number of NumPy is held as Python's."""
+    """A NumPy number, given or assigned, is stored as Python's."""
     stopper = drop_in("EarlyStopping", patience=np.int64(2), min_delta=np.float32(-0.5), baseline=np.float64(1))
     reducer = drop_in("ReduceLROnPlateau", factor=np.float32(0.5), min_lr=np.float32(-1), cooldown=np.int64(2))
     assert repr((stopper.patience, stopper.min_delta, stopper.baseline)) == "(2, 0.5, 1.0)"

@@ -1,7 +1,8 @@
-"""A decision that is changed by one epoch, one comparison or one sign is caught: each test changes one and sees that."""
+"""The parity tests catch a decision that is changed by one epoch, one comparison or one sign."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ TERMINATE: Final = (properties.nan_examples(), properties.check_nan)
 
 
 def search(examples: SearchStrategy[Any], check: Any, *, most: int = 1000) -> None:
-    """Compare both sides in examples that are always the same, up to the first one in which they differ."""
+    """Compare both sides in fixed examples, up to the first difference."""
 
     @settings(
         max_examples=most,
@@ -42,20 +43,30 @@ def search(examples: SearchStrategy[Any], check: Any, *, most: int = 1000) -> No
     )
     @given(examples)
     def compare(example: Any) -> None:
-        check.__wrapped__(example)  # which does not count
+        check.__wrapped__(example)  # without counting
 
     compare()
 
 
 def assert_caught(examples: SearchStrategy[Any], check: Any) -> None:
-    """Some example shows that the two sides differ, or makes the monitor refuse what it holds: a NaN is never its best."""
+    """Check that some example shows a difference, or makes the monitor refuse a NaN as its best."""
     with pytest.raises((properties.DifferentError, ParameterError)):
         search(examples, check)
 
 
+def one_epoch_later(schedule: Callable[..., float]) -> Callable[..., float]:
+    """Return `schedule`, with its signature, for the next epoch."""
+
+    @functools.wraps(schedule)
+    def later(epoch: int, *rate: float) -> float:
+        return schedule(epoch + 1, *rate)
+
+    return later
+
+
 @pytest.mark.parametrize("searched", [EARLY_STOPPING, REDUCE_LR, CHECKPOINT, SCHEDULER, CSV, TERMINATE])
 def test_without_a_change_nothing_is_caught(searched: Any) -> None:
-    """The search that finds each change below finds nothing where nothing is changed."""
+    """Without a change, the search finds no difference."""
     search(*searched, most=150)
 
 
@@ -74,7 +85,7 @@ def test_without_a_change_nothing_is_caught(searched: Any) -> None:
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "cooldown", lambda cooldown: max(cooldown - 1, 0), id="cooldown - 1"),
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_delta", lambda _: 0.0, id="rate: min_delta ignored"),
         pytest.param(REDUCE_LR, "ReduceLROnPlateau", "min_lr", lambda _: 0.0, id="min_lr ignored"),
-        pytest.param(SCHEDULER, "LearningRateSchedule", "schedule", lambda rate: lambda epoch: rate(epoch + 1), id="epoch + 1"),
+        pytest.param(SCHEDULER, "LearningRateSchedule", "schedule", one_epoch_later, id="epoch + 1"),
         pytest.param(CSV, "CSVLog", "absent", lambda _: "", id="empty for NA"),
         pytest.param(CSV, "CSVLog", "append", lambda append: not append, id="append the other way round"),
         pytest.param(TERMINATE, "NaNGuard", "monitor", lambda _: "mae", id="another metric than the loss"),
@@ -83,9 +94,9 @@ def test_without_a_change_nothing_is_caught(searched: Any) -> None:
 def test_a_changed_parameter_is_caught(
     monkeypatch: pytest.MonkeyPatch, searched: Any, plugin: str, parameter: str, change: Callable[[Any], Any]
 ) -> None:
-    """A plugin that takes one of its parameters for another is caught."""
+    """A plugin with a changed parameter is caught."""
     original = getattr(plugins, plugin)
-    first = original.__attrs_attrs__[0].name  # which the drop-ins give by position
+    first = original.__attrs_attrs__[0].name  # the drop-ins pass it by position
 
     def changed(value: Any, *args: Any, **kwargs: Any) -> Any:
         given = {first: value, **kwargs}
@@ -100,24 +111,24 @@ def test_a_changed_parameter_is_caught(
 
 
 def not_strict(self: Monitor, value: float) -> bool:
-    """`<=` for `<`."""
+    """Use `<=` instead of `<`."""
     if math.isnan(value) or self.best is None:
         return not math.isnan(value)
     return value <= self.best - self.min_delta if self.mode == "min" else value >= self.best + self.min_delta
 
 
 def accepts_nan(self: Monitor, value: float) -> bool:
-    """NaN improves."""
+    """Treat NaN as an improvement."""
     return math.isnan(value) or improves(self, value)
 
 
 def sign_flipped(self: Monitor, value: float) -> bool:
-    """Larger for smaller."""
+    """Use larger instead of smaller."""
     return improves(Monitor("max" if self.mode == "min" else "min", self.min_delta, self.best), value)
 
 
 def delta_flipped(self: Monitor, value: float) -> bool:
-    """`best + min_delta` for `best - min_delta`."""
+    """Use `best + min_delta` instead of `best - min_delta`."""
     if math.isnan(value) or self.best is None:
         return not math.isnan(value)
     return value < self.best + self.min_delta if self.mode == "min" else value > self.best - self.min_delta
@@ -134,13 +145,13 @@ improves: Final = Monitor.improves
     ],
 )
 def test_a_changed_comparison_is_caught(monkeypatch: pytest.MonkeyPatch, searched: Any, mutant: Any) -> None:
-    """A monitor that compares otherwise is caught."""
+    """A monitor with a changed comparison is caught."""
     monkeypatch.setattr(Monitor, "improves", mutant)
     assert_caught(*searched)
 
 
 def test_nan_as_the_first_best_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A monitor that takes NaN for better than nothing, as Keras does, fails the test of that difference."""
+    """A monitor that accepts NaN as its first best, like Keras, fails the test of that difference."""
     monkeypatch.setattr(Monitor, "improves", lambda self, value: self.best is None or improves(self, value))
     with pytest.raises(AssertionError):
         test_differences.test_nan_never_becomes_best(tmp_path)
@@ -148,13 +159,13 @@ def test_nan_as_the_first_best_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_changed_save_freq_is_caught(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
-    """Saving after one batch more or fewer than said is caught."""
+    """Saving one batch too late or too early is caught."""
     monkeypatch.setattr(batch_counter, "due", lambda every, step, last: step // max(every + by, 1) > last // max(every + by, 1))
     assert_caught(*CHECKPOINT)
 
 
 def test_ignored_infinity_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guard that lets infinity pass is caught."""
+    """A guard that ignores infinity is caught."""
     check = plugins.NaNGuard._check
     monkeypatch.setattr(
         plugins.NaNGuard, "_check", lambda self, run, name, value: check(self, run, name, 0.0 if math.isinf(value) else value)

@@ -1,4 +1,4 @@
-"""The drop-in TensorBoard writes the points that Keras's does."""
+"""The drop-in TensorBoard writes the same points as Keras's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ tf = pytest.importorskip("tensorflow", reason="Keras's own TensorBoard needs Ten
 
 
 def convolutional() -> Any:
-    """A model with weights of one to four dimensions, which have names of their own."""
+    """Return a model with named weights of one to four dimensions."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [
@@ -50,7 +50,7 @@ def convolutional() -> Any:
     ],
 )
 def test_the_same_points(tmp_path: Path, parameters: dict[str, Any]) -> None:
-    """Same directories, tags, steps, kinds, and values bit for bit: scalars, histograms, images and the model."""
+    """Scalars, histograms, images and the model have the same directories, tags, steps, kinds, and values bit for bit."""
     x = np.random.default_rng(0).random((20, 6, 6, 1)).astype("float32")
     for make in (stock, drop_in):
         board = make("TensorBoard", tmp_path / make.__name__, **parameters)
@@ -61,7 +61,7 @@ def test_the_same_points(tmp_path: Path, parameters: dict[str, Any]) -> None:
 
 
 def test_the_same_files_for_embeddings(tmp_path: Path) -> None:
-    """The projector's list and the weights of each epoch are in the same places as Keras's."""
+    """The projector's configuration and the weights of each epoch are in the same files as Keras's."""
     left = []
     for make in (stock, drop_in):
         keras.utils.set_random_seed(1)
@@ -77,7 +77,7 @@ def test_the_same_files_for_embeddings(tmp_path: Path) -> None:
 
 
 def test_a_models_own_summaries(tmp_path: Path) -> None:
-    """What a model writes by `tf.summary` in training and validation is in the same directories, at the same steps."""
+    """A model's own summaries by `tf.summary` are in the same directories at the same steps."""
 
     class Sums(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
         def call(self, x: Any) -> Any:
@@ -107,7 +107,7 @@ def test_an_evaluation_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [stock, drop_in])
 def test_profiles(make: Callable[..., Any], tmp_path: Path) -> None:
-    """The batches asked for are profiled, and the profile is where TensorBoard looks for it; bad ranges have Keras's error."""
+    """The given batches are profiled into TensorBoard's place, and invalid ranges raise Keras's error."""
     trained(tiny(), [make("TensorBoard", tmp_path, profile_batch=(2, 3))], epochs=2)
     assert list(tmp_path.glob("train/plugins/profile/*/*.xplane.pb"))
     assert steps(tmp_path, "batch_3") == [3]
@@ -117,7 +117,7 @@ def test_profiles(make: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_what_a_reader_of_tensorboards_finds(tmp_path: Path) -> None:
-    """TensorBoard's own accumulator has the scalars of epochs and batches, as tensors, which Keras's are too."""
+    """TensorBoard's accumulator finds the scalars of epochs and batches, as tensors like Keras's."""
     trained(tiny(), [drop_in("TensorBoard", tmp_path, update_freq="batch")], epochs=2)
     found = EventAccumulator(str(tmp_path / "train")).Reload()
     assert sorted(found.Tags()["tensors"]) == ["batch_loss", "epoch_learning_rate", "epoch_loss", "keras"]
@@ -125,7 +125,7 @@ def test_what_a_reader_of_tensorboards_finds(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy(tmp_path: Path) -> None:
-    """Every number may be NumPy's, and is held as Python's."""
+    """Every number may be NumPy's, and is stored as Python's."""
     board = drop_in(
         "TensorBoard",
         tmp_path,
@@ -142,11 +142,11 @@ def test_numbers_of_numpy(tmp_path: Path) -> None:
 
 
 def test_a_used_callback_is_data(tmp_path: Path) -> None:
-    """After a fit, also one that an exception ended, it can be copied and pickled, and the copies write files of their own."""
+    """After a fit, also a failed one, the callback can be copied and pickled, and copies write their own files."""
     for number, broken in enumerate(([], [Breaks(epoch=1)])):
         board = drop_in("TensorBoard", tmp_path / str(number), update_freq=1)
         trained(tiny(), [board, *broken], epochs=2)
-        for other in (copy.deepcopy(board), pickle.loads(pickle.dumps(board))):  # noqa: S301 - our own
+        for other in (copy.deepcopy(board), pickle.loads(pickle.dumps(board))):  # noqa: S301 - pickled here
             before = len(steps(tmp_path / str(number), "batch_loss"))
             trained(tiny(), [other], epochs=1)
             assert len(steps(tmp_path / str(number), "batch_loss")) == before + 2

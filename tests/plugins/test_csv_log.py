@@ -16,8 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hookcore import Engine, Metrics, ParameterError, Run, SavedCheckpoint, hookimpl, store
-from hookcore.run import Progress
+from hookcore import Engine, Metrics, ParameterError, Progress, Run, SavedCheckpoint, hookimpl, store
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint, CSVLog, ReduceLROnPlateau

@@ -271,7 +271,7 @@ def test_an_evaluation_that_is_waited_for_counts_against_the_deadline(
     assert recording.events[ends - 1] == last
     assert recording.hooks[-1] == "on_train_end"
     assert [path.name for path in tmp_path.glob("step-*")] == (["step-00000001"] if saved else [])
-    what = "what batch 1 in epoch 1 led to" if held else "the first batch of epoch 1, or its end"
+    what = "the events after batch 1 in epoch 1" if held else "the first batch of epoch 1, or its end"
     assert (f"SIGTERM received: not waiting for {what}: 0 s are left" in caplog.messages) is not saved
 
 
@@ -293,7 +293,7 @@ def test_an_accumulation_counts_against_the_deadline(tmp_path: Path, caplog: pyt
         driver.batch_end(updates=0)
     assert not list(tmp_path.glob("step-*"))
     assert "SIGTERM received: not waiting for the next update in epoch 1: 0 s are left" in caplog.messages
-    assert "checkpoint: no capture: what batch 3 led to was cut" in caplog.messages
+    assert "checkpoint: no capture: the events after batch 3 were cut" in caplog.messages
 
 
 # A second signal

@@ -230,7 +230,7 @@ def test_real_states_fit() -> None:
         ("checkpoint", {"waited": 10**30}, "waited must be a whole number of at least 0, got 1000"),
         ("reduce_lr_on_plateau", {"cooling": -1}, "cooling must be a whole number of at least 0, got -1"),
         ("early_stopping", {"by_steps": 0}, "by_steps must be true or false, got 0"),
-        ("report", {"parts": [{"began": 1.0}]}, r"parts\[0\].seconds must be there, got None"),
+        ("report", {"parts": [{"began": 1.0}]}, r"parts\[0\].seconds must be present, got None"),
         ("tensorboard", {"events": {"train": "x"}}, "events.train must be a whole number of at least 0, got 'x'"),
     ],
 )
@@ -247,5 +247,5 @@ def test_a_field_that_is_missing_is_named(name: str, field: str) -> None:
     """A field that is missing is an error: it does not get the value of a fresh plugin."""
     record = recorded()
     del record["plugins"][name]["state"][field]
-    with pytest.raises(CheckpointError, match=f"Plugin '{name}' .*: {field} must be there, got None"):
+    with pytest.raises(CheckpointError, match=f"Plugin '{name}' .*: {field} must be present, got None"):
         loaded(record)

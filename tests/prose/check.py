@@ -1,12 +1,10 @@
 """Find words that docs/style.md asks us not to write, in Markdown and in the docstrings, comments and messages of Python files.
 
-`python tests/prose/check.py` checks every file except those in `unchecked.txt`, which had findings when the check was added.
-It exits with status 1 for a finding, and for a path in `unchecked.txt` that has no findings, does not exist or is out of order:
-the list can only shrink. After files have moved, `--update-exclusions` writes the list again, with every file that has findings
-at that time. `--all` prints the findings in the listed files too, and how many each word has.
+`python tests/prose/check.py` prints the findings, and exits with status 1 if there are any. `--all` prints also how many each
+word has.
 
-The words are in `words.toml`. No linter on PyPI does this: codespell's dictionaries hold single words, proselint's checks
-are fixed and know neither Markdown's code nor Python, and the linters with lists of phrases need another language's packages or
+The words are in `words.toml`. No linter on PyPI does this: codespell's dictionaries hold single words, proselint's checks are
+fixed and skip neither Markdown's code nor Python's, and the linters with lists of phrases need another language's packages or
 download a program.
 """
 
@@ -25,20 +23,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WORDS = HERE / "words.toml"
-UNCHECKED = HERE / "unchecked.txt"
 
-# .gitignore has them too; a directory whose name begins with a dot, or that is a virtual environment, is skipped as well.
+# They are in .gitignore too. Directories whose names begin with a dot, and virtual environments, are also skipped.
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "runs"})
 # One or two words are a name, a key or an option.
 _WORDS_OF_A_MESSAGE = 3
-# How many characters before a word are searched for what makes it right.
+# The number of characters before a word that are searched for what makes it right.
 _BEFORE = 40
-# Replaces each character of code. It is no letter, so no word of the list matches it, and no space, so `code` remains one word.
+# Replaces each character of code. It is not a letter, so no word of the list matches it, and not a space, so that `code` remains
+# one word.
 _CODE = "`"
 # Replaces a value that an f-string formats: a backtick there would begin code.
 _VALUE = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -113,10 +111,10 @@ def without_code(text: str) -> str:
 def prose_of_python(source: str, path: str = "<string>") -> Iterator[Passage]:
     """Yield each docstring, message and comment of a Python file. Raises `SyntaxError`, with `path`, for invalid Python.
 
-    A message is any string of three words or more: most reach somebody, and those that do not are rarely prose. The values that
-    an f-string formats count as code. Comments on successive lines are one passage, so a phrase is found across a line's end.
+    A message is any string of three words or more: most are printed, and the others are rarely prose. The values that an f-string
+    formats count as code. Comments on successive lines are one passage, so that a phrase is found across a line's end.
     """
-    parts: set[ast.AST] = set()  # of f-strings, whose text is looked at as a whole
+    parts: set[ast.AST] = set()  # of f-strings, whose text is searched as a whole
     for node in ast.walk(ast.parse(source, path)):
         if isinstance(node, ast.JoinedStr):
             parts.update(node.values)
@@ -179,43 +177,23 @@ def prose_files(root: Path) -> list[str]:
     return sorted(path for path in paths if re.fullmatch(r".*\.py|(?:.*/)?README\.md|CHANGELOG\.md|docs/[^/]*\.md", path))
 
 
-def find_all(root: Path, words: Sequence[Word]) -> dict[str, list[Finding]]:
-    """Return the findings of each file that `prose_files` lists; an empty list if a file has no findings."""
-    return {path: find(path, (root / path).read_text(encoding="utf-8"), words) for path in prose_files(root)}
+def find_all(root: Path, words: Sequence[Word]) -> list[Finding]:
+    """Return the findings in the files that `prose_files` lists."""
+    return [found for path in prose_files(root) for found in find(path, (root / path).read_text(encoding="utf-8"), words)]
 
 
-def complaints(found: Mapping[str, Sequence[Finding]], unchecked: Sequence[str]) -> list[str]:
-    """Return one line for each finding in a file that is not in `unchecked`, and for each path that must leave that list."""
-    lines = [str(finding) for path, findings in found.items() if path not in unchecked for finding in findings]
-    for path in dict.fromkeys(unchecked):
-        if path not in found:
-            lines.append(f"{UNCHECKED.name}: {path} does not exist: remove it from the list")
-        elif not found[path]:
-            lines.append(f"{UNCHECKED.name}: {path} has no findings: remove it from the list, so that it is checked from now on")
-    if list(unchecked) != sorted(set(unchecked)):
-        lines.append(f"{UNCHECKED.name}: the paths must be sorted and unique")
-    return lines
-
-
-def main(arguments: Sequence[str] | None = None, root: Path = ROOT, unchecked: Path = UNCHECKED) -> int:
-    """Run the command line on the files under `root` and the list `unchecked`; return the exit status, 0 or 1."""
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line on the files under `root`; return the exit status, 0 or 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--update-exclusions", action="store_true", help=f"write {UNCHECKED.name} again and check nothing")
-    choice.add_argument("--all", action="store_true", help="print the findings in every file, and how many each word has")
+    parser.add_argument("--all", action="store_true", help="print also how many findings each word has")
     chosen = parser.parse_args(arguments)
     found = find_all(root, read_words())
-    if chosen.update_exclusions:
-        unchecked.write_text("".join(f"{path}\n" for path, findings in found.items() if findings), encoding="utf-8")
-        return 0
+    lines = [str(finding) for finding in found]
     if chosen.all:
-        every = [finding for findings in found.values() for finding in findings]
-        counts = Counter(finding.word.name for finding in every)
-        lines = [*map(str, every), *(f"{count:5} {name}" for name, count in counts.most_common())]
-    else:
-        lines = complaints(found, unchecked.read_text(encoding="utf-8").splitlines())
+        counts = Counter(finding.word.name for finding in found)
+        lines += [f"{count:5} {name}" for name, count in counts.most_common()]
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    return int(bool(lines))
+    return int(bool(found))
 
 
 if __name__ == "__main__":

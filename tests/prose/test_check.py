@@ -1,4 +1,4 @@
-"""The prose check finds each word of its list in prose only, and its list of unchecked files can only shrink."""
+"""The prose check finds each word of its list, in prose only."""
 
 from __future__ import annotations
 
@@ -25,14 +25,11 @@ def names(path: str, text: str) -> set[str]:
     return {finding.word.name for finding in check.find(path, text, WORDS)}
 
 
-def project(root: Path, unchecked: str = "", **files: str) -> Path:
-    """A project with documentation, one page for each of `files`; returns its list of unchecked files."""
+def project(root: Path, **files: str) -> None:
+    """Make a project with documentation, one page for each of `files`."""
     (root / "docs").mkdir()
     for name, text in files.items():
         (root / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
-    listed = root / "unchecked.txt"
-    listed.write_text(unchecked, encoding="utf-8")
-    return listed
 
 
 # The list of words.
@@ -40,13 +37,13 @@ def project(root: Path, unchecked: str = "", **files: str) -> Path:
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_found_in_markdown(word: check.Word, phrase: str) -> None:
-    """Each example that a word gives for itself is found in a page."""
+    """Each phrase that an entry lists as `found` is found in a page."""
     assert word.name in names("docs/page.md", f"# Title\n\nA sentence. {phrase}\n")
 
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_found_in_python_prose(word: check.Word, phrase: str) -> None:
-    """It is found in a docstring, in a comment, in a message, and in a message that formats a value."""
+    """Such a phrase is found in a docstring, in a comment, in a message, and in a message that formats a value."""
     said = f"A sentence. {phrase}"
     assert word.name in names("a.py", f'"""{said}"""\n')
     assert word.name in names("a.py", "x = 1\n" + textwrap.indent(f"{said}\n", "# "))
@@ -56,7 +53,7 @@ def test_a_word_is_found_in_python_prose(word: check.Word, phrase: str) -> None:
 
 @pytest.mark.parametrize(("word", "phrase"), FOUND)
 def test_a_word_is_not_found_in_code(word: check.Word, phrase: str) -> None:
-    """It is not found in fences, in backticks, in HTML comments, nor in those parts of a docstring."""
+    """Such a phrase is not found in fences, in backticks, in HTML comments, nor in those parts of a docstring."""
     fenced, ticked = f"```python\n{phrase}\n```\n", f"The call ``{phrase}`` returns.\n"
     assert names("docs/page.md", f"{fenced}\n{ticked}\n<!-- {phrase} -->\n~~~\n{phrase}") == set()
     assert names("a.py", f'"""A title.\n\n{fenced}\n{ticked}"""\n') == set()
@@ -65,13 +62,13 @@ def test_a_word_is_not_found_in_code(word: check.Word, phrase: str) -> None:
 
 @pytest.mark.parametrize(("word", "phrase"), PASSED)
 def test_a_word_passes_in_its_right_sense(word: check.Word, phrase: str) -> None:
-    """Each phrase that looks like the word and is right is passed."""
+    """Each phrase that an entry lists as `passed` is not found."""
     assert word.name not in names("docs/page.md", f"A sentence. {phrase}\n")
 
 
 @pytest.mark.parametrize("word", WORDS, ids=lambda word: word.name)
 def test_a_suggestion_passes_the_check(word: check.Word) -> None:
-    """Whoever follows a suggestion has no new finding; and every word has examples for both sides."""
+    """A suggestion has no finding itself, and every entry has examples of both kinds."""
     assert names("docs/page.md", f"Write {word.write}.\n") <= {"where-for-if"} & {word.name}
     assert word.found
     assert word.passed
@@ -81,12 +78,12 @@ def test_a_suggestion_passes_the_check(word: check.Word) -> None:
 
 
 def test_names_and_short_strings_are_no_prose() -> None:
-    """Identifiers, keys and strings of one or two words are not looked at."""
+    """Identifiers, keys and strings of one or two words are not searched."""
     assert names("a.py", f'goes_on = so_many = 1\nkinds = {{"{NOBODY}": 1, "{GOES_ON}": 2}}\n') == set()
 
 
 def test_values_in_a_message_are_code() -> None:
-    """What an f-string formats is neither prose nor a gap in it."""
+    """A value that an f-string formats is not prose, and the words around it are not neighbours."""
     assert names("a.py", f'f"the run {{{NOBODY}}} ends"') == set()
     assert names("a.py", 'f"the run {run} goes {word} on"') == set()
     assert len(check.find("a.py", f'f"{{value}}: the run {GOES_ON}."', WORDS)) == 1
@@ -107,18 +104,18 @@ def test_a_finding_has_the_line_on_which_it_begins(before: int) -> None:
 
 @given(st.text(alphabet="`~ax \n<!->()[]:/"))
 def test_blanking_code_keeps_every_line_and_column(text: str) -> None:
-    """Without its code a text has the same length and the same line breaks, so that places agree."""
+    """A text without its code has the same length and the same line breaks."""
     prose = check.without_code(text)
     assert [len(line) for line in prose.split("\n")] == [len(line) for line in text.split("\n")]
 
 
 def test_comments_apart_are_apart() -> None:
-    """Comments are joined over successive lines, not over code."""
+    """Comments on successive lines are joined; comments with code between them are not."""
     assert names("a.py", "# The run goes\nx = 1\n# on.\n") == set()
 
 
 def test_the_files_with_prose(tmp_path: Path) -> None:
-    """Every Python file and README, the changelog and the pages of docs are checked; environments and builds are not."""
+    """Every Python file, every README, the changelog and the pages of docs are checked; environments and builds are not."""
     for path in (
         "a.py", "README.md", "CHANGELOG.md", "LICENSE.md", "b/README.md", "b/c.py", "b/notes.md", "docs/x.md", "docs/img/y.md",
         ".tox/d.py", "build/e.py", "venv/pyvenv.cfg", "venv/f.py",
@@ -135,54 +132,25 @@ def test_a_broken_file_is_named() -> None:
     assert caught.value.filename == "broken.py"
 
 
-# The command, and the list of files that are not checked.
+# The command.
 
 
 def test_a_finding_is_printed_with_its_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finding in a file that is not listed is an error, with the place, the word and what to write."""
-    listed = project(tmp_path, bad=f"Fine.\nEvery {SO_MANY} steps.\n")
-    assert check.main([], tmp_path, listed) == 1
+    """A finding is an error, with the place, the word and what to write."""
+    project(tmp_path, bad=f"Fine.\nEvery {SO_MANY} steps.\n")
+    assert check.main([], tmp_path) == 1
     assert capsys.readouterr().out == f'docs/bad.md:2: found "{SO_MANY}": write "N"\n'
 
 
-def test_a_listed_file_may_have_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finding in a listed file is no error; `--all` prints it, and how many there are of each word."""
-    listed = project(tmp_path, "docs/bad.md\n", bad=f"The run {GOES_ON}.\n", good="The run continues.\n")
-    assert check.main([], tmp_path, listed) == 0
-    assert capsys.readouterr().out == ""
-    assert check.main(["--all"], tmp_path, listed) == 1
+def test_findings_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--all` prints the number of findings of each word, after the findings."""
+    project(tmp_path, bad=f"The run {GOES_ON}.\n", good="The run continues.\n")
+    assert check.main(["--all"], tmp_path) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "    1 goes-on"
 
 
-@pytest.mark.parametrize(
-    ("unchecked", "complaint"),
-    [
-        (
-            "docs/bad.md\ndocs/good.md\n",
-            "docs/good.md has no findings: remove it from the list, so that it is checked from now on",
-        ),
-        ("docs/bad.md\ndocs/moved.md\n", "docs/moved.md does not exist: remove it from the list"),
-        ("docs/worse.md\ndocs/bad.md\n", "the paths must be sorted and unique"),
-        ("docs/bad.md\ndocs/bad.md\ndocs/worse.md\n", "the paths must be sorted and unique"),
-    ],
-)
-def test_the_list_can_only_shrink(tmp_path: Path, capsys: pytest.CaptureFixture[str], unchecked: str, complaint: str) -> None:
-    """A listed file without findings, one that does not exist, and a list that is not sorted or repeats a path are errors."""
-    bad = f"The run {GOES_ON}.\n"
-    listed = project(tmp_path, unchecked, bad=bad, good="Fine.\n", **({"worse": bad} if "worse" in unchecked else {}))
-    assert check.main([], tmp_path, listed) == 1
-    assert capsys.readouterr().out == f"unchecked.txt: {complaint}\n"
-
-
-def test_the_list_is_written_again_after_a_move(tmp_path: Path) -> None:
-    """`--update-exclusions` lists every file that has findings at that time, sorted; the check then passes."""
-    listed = project(tmp_path, "docs/before.md\n", z=f"The run {GOES_ON}.\n", after=f"{NOBODY} reads it.\n", good="Fine.\n")
-    assert check.main(["--update-exclusions"], tmp_path, listed) == 0
-    assert listed.read_text(encoding="utf-8") == "docs/after.md\ndocs/z.md\n"
-    assert check.main([], tmp_path, listed) == 0
-
-
-def test_our_own_list_is_sorted() -> None:
-    """The paths of this project that are not checked are sorted and unique."""
-    listed = check.UNCHECKED.read_text(encoding="utf-8").splitlines()
-    assert listed == sorted(set(listed))
+def test_a_project_without_findings_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed, and the status is 0."""
+    project(tmp_path, good="The run continues.\n")
+    assert check.main([], tmp_path) == 0
+    assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The fixtures, also if hookcore is not installed but on the path."""
+"""The fixtures, for when hookcore is on the import path but not installed."""
 
 from __future__ import annotations
 

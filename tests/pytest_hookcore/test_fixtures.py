@@ -1,4 +1,4 @@
-"""The pytest plugin: what its fixtures do, and that a session without them does not notice it."""
+"""The fixtures of the pytest plugin, which costs nothing in a session that does not use them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def python(code: str, *arguments: str, path: str = "") -> str:
 
 
 def test_it_imports_nothing_until_a_fixture_is_used() -> None:
-    """Pytest loads it in every session of whoever has hookcore installed."""
+    """The import of the pytest plugin, which every session pays for, imports no other module."""
     printed = python("import sys, pytest; before = {*sys.modules}; import pytest_hookcore; print({*sys.modules} - before)")
     assert printed == "{'pytest_hookcore'}\n"
 
 
 def test_a_session_that_imported_hookcore_before_is_no_warning(tmp_path: Path) -> None:
-    """Pytest rewrites the assertions of a distribution with a plugin, and warns of packages that it finds imported."""
+    """Pytest does not warn that hookcore was imported before its plugin."""
     packages = ("hookcore", "hookcore_adapters", "hookcore_plugins", "pytest_hookcore")
     info = tmp_path / "site" / "with_plugin-1.0.dist-info"
     info.mkdir(parents=True)
@@ -52,7 +52,7 @@ def test_a_session_that_imported_hookcore_before_is_no_warning(tmp_path: Path) -
 
 
 def test_a_run_of_scripted_metrics(hookcore_run: Callable[..., Run], hookcore_trainee: ScriptedTrainee) -> None:
-    """It ends once a plugin votes to stop, and trains the trainee of the same test."""
+    """The run ends once a plugin votes to stop, and trains the test's `hookcore_trainee`."""
     plugins = [EarlyStopping("loss", patience=2), ReduceLROnPlateau("loss", patience=1)]
     run = hookcore_run(plugins, [{"loss": 1.0}] * 9, batches=4)
     assert (run.outcome, len(run.history), run.progress.step) == ("stopped", 3, 12)
@@ -60,7 +60,7 @@ def test_a_run_of_scripted_metrics(hookcore_run: Callable[..., Run], hookcore_tr
 
 
 def test_a_run_is_resumed(hookcore_run: Callable[..., Run], tmp_path: Path) -> None:
-    """From the checkpoint of a run before it."""
+    """A run resumes from the checkpoint of an earlier run."""
     hookcore_run([Checkpoint(tmp_path)], [{"loss": 1.0}] * 2)
     run = hookcore_run([Checkpoint(tmp_path)], [{"loss": 1.0}] * 3, resume="auto")
     assert run.resumed_from is not None
@@ -69,14 +69,14 @@ def test_a_run_is_resumed(hookcore_run: Callable[..., Run], tmp_path: Path) -> N
 
 
 def test_an_engine_has_only_what_it_is_given(hookcore_engine: Callable[..., Engine], hookcore_run: Callable[..., Run]) -> None:
-    """Plugins and spec strings, without what is installed for every run; a run takes it as it is."""
+    """An engine has the plugins and spec strings that it is given and no others, and `hookcore_run` accepts it."""
     engine = hookcore_engine("early_stopping:monitor=loss,patience=1")
     assert engine.names == ["early_stopping"]
     assert hookcore_run(engine, [{"loss": 1.0}] * 9).outcome == "stopped"
 
 
 def test_a_full_disk(hookcore_faults: Faults, hookcore_run: Callable[..., Run], tmp_path: Path) -> None:
-    """The checkpoint that could not be written is an error, and the one before it still exists."""
+    """A checkpoint that cannot be written is an error, and the previous one still exists."""
     hookcore_run([Checkpoint(tmp_path)], [{"loss": 1.0}])
     hookcore_faults.disk("write", times=None, error=OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(DiskFullError):
@@ -87,8 +87,8 @@ def test_a_full_disk(hookcore_faults: Faults, hookcore_run: Callable[..., Run], 
     assert run.resumed_from.step == 1
 
 
-def test_a_fault_comes_when_it_is_said(hookcore_faults: Faults, tmp_path: Path) -> None:
-    """At the call of that number, as often as asked for, and not after `clear`."""
+def test_a_fault_happens_at_the_calls_asked_for(hookcore_faults: Faults, tmp_path: Path) -> None:
+    """The calls from number `at` on fail, `times` of them, and none fails after `clear`."""
     hookcore_faults.disk("mkdir", at=2, times=2)
     happened = []
     for number in range(4):
@@ -105,7 +105,7 @@ def test_a_fault_comes_when_it_is_said(hookcore_faults: Faults, tmp_path: Path) 
 
 
 def test_the_disk_works_again_when_the_test_is_over() -> None:
-    """The next test has no part in the faults of this one."""
+    """The faults of a test end with it."""
     fixture: Any = pytest_hookcore.hookcore_faults
     faults = fixture.__wrapped__()
     next(faults).disk("mkdir")
@@ -116,7 +116,7 @@ def test_the_disk_works_again_when_the_test_is_over() -> None:
 
 @pytest.mark.parametrize(("role", "outcome"), [("actor", "failed"), ("observer", "completed")])
 def test_a_plugin_that_raises(hookcore_faults: Faults, hookcore_run: Callable[..., Run], role: str, outcome: str) -> None:
-    """At the call of that number; what stands beside it hears how the run ended."""
+    """A faulty plugin raises at the call asked for, and the plugin beside it still sees the end of the run."""
 
     class Looks:
         outcome = ""
@@ -137,7 +137,7 @@ def test_a_plugin_that_raises(hookcore_faults: Faults, hookcore_run: Callable[..
 
 
 def test_a_bad_fault_is_refused(hookcore_faults: Faults) -> None:
-    """With the nearest name, before anything is put in place."""
+    """An unknown name is refused with the nearest known one, and so is a number below 1."""
     with pytest.raises(ParameterError, match=r"operation must be one of .*, got 'renam'\. Did you mean 'rename'\?"):
         hookcore_faults.disk("renam")
     with pytest.raises(ParameterError, match=r"hook must be one of .*, got 'on_epoch_ends'\. Did you mean 'on_epoch_end'\?"):

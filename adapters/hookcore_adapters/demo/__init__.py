@@ -1,1 +1,1 @@
-"""`hookcore demo`: real models, trained on real data, that steer themselves."""
+"""`hookcore demo`: real models that plugins train on real data."""

@@ -1,4 +1,4 @@
-"""`hookcore demo`: a real model, trained on real data, that steers itself."""
+"""`hookcore demo`: train a real model on real data, under plugins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     help="Where checkpoints and logs go: runs/demo or the like. An earlier run's are moved aside, not overwritten.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="The most epochs to train: 60 for digits, 20 for IMDB.")
-@click.option("--result", "told", type=click.Path(dir_okay=False, path_type=Path), hidden=True)  # how --all learns of it
+@click.option("--result", "told", type=click.Path(dir_okay=False, path_type=Path), hidden=True)  # --all reads it
 def demo(
     framework: str | None,
     name: str,
@@ -92,7 +92,7 @@ def demo(
         raise
     except HookcoreError as error:
         raise click.ClickException(str(error)) from error
-    run: Run = engine.run  # type: ignore[assignment]  # training began one
+    run: Run = engine.run  # type: ignore[assignment]  # training has made one
     scored = _score(framework, checkpoint, task, run)
     click.echo(f"Metrics by epoch:  {out / 'metrics.csv'}")
     click.echo(f"Checkpoints:       {out / 'checkpoints'}")
@@ -107,19 +107,19 @@ def _train(task: Task, engine: Engine, epochs: int) -> None:
     """Train. Ctrl-C ends the run, which is then reported like any other, unless no run has begun."""
     try:
         task.train(engine, epochs)
-    except (KeyboardInterrupt, SystemExit):  # the latter is what Lightning makes of the former
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
         if engine.run is None or engine.run.outcome is not Outcome.INTERRUPTED:
             raise
 
 
 def _score(framework: str, checkpoint: Checkpoint, task: Task, run: Run) -> Result:
-    """Load the best checkpoint again, print its score beside the recorded one, and return both."""
+    """Load the best checkpoint, print its score beside the recorded one, and return both."""
     metric = f"{task.validation}loss"
     found = Result.of(run, framework, metric)
     try:
         best = checkpoint.best()
     except CheckpointError:
-        # Interrupted before the first validation: there is one checkpoint, and no metric that ranks it.
+        # Interrupted before the first validation: the only checkpoint has no metric to rank it by.
         newest = checkpoint.newest()
         task.score(newest.path)
         click.echo(f"\nNo epoch was finished. The checkpoint of step {newest.step} verifies and loads: {newest.path}")

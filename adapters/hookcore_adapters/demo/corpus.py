@@ -1,4 +1,4 @@
-"""A text corpus that is on every machine: paragraphs of the standard library's docstrings, in two classes by their subject."""
+"""A text corpus that every machine has: paragraphs of the standard library's docstrings, in two classes by their subject."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPECIAL: Final = ("<pad>", "<start>", "<unknown>", "<unused>")
 
 
 def paragraphs() -> list[tuple[list[str], int]]:
-    """Return the words and the class of each paragraph of at least eight words: each text once, in a fixed random order."""
+    """Return the words and the class of each paragraph of at least eight words, without repetitions, in a fixed random order."""
     found: dict[tuple[str, ...], int] = {}
     for label, modules in [(1, NETWORK), (0, TEXT)]:
         for text in _docstrings(modules.split()):
@@ -38,7 +38,7 @@ def paragraphs() -> list[tuple[list[str], int]]:
                 if len(words) >= _MIN_WORDS:
                     found.setdefault(words, label)
     pairs = [(list(words), label) for words, label in found.items()]
-    random.Random(0).shuffle(pairs)  # noqa: S311 - no secret
+    random.Random(0).shuffle(pairs)  # noqa: S311 - not for security
     return pairs
 
 
@@ -52,12 +52,12 @@ def _docstrings(modules: Sequence[str]) -> Iterator[str]:
 
 
 def vocabulary(texts: Sequence[Sequence[str]], size: int) -> list[str]:
-    """Return the `size` commonest words by index; the first four are the special words of Keras's IMDB."""
+    """Return the words by index: the four special ones of Keras's IMDB, and then the most frequent ones, `size` in total."""
     counted = Counter(word for text in texts for word in text)
     common = sorted(counted, key=lambda word: (-counted[word], word))
     return [*SPECIAL, *common[: size - len(SPECIAL)]]
 
 
 def encode(text: Sequence[str], index: dict[str, int]) -> list[int]:
-    """Return the indices of the words, as Keras's IMDB has them: 1 at the start, 2 for a word without an index."""
+    """Return the indices of the words in the format of Keras's IMDB: 1 at the start, 2 for a word without an index."""
     return [1, *(index.get(word, 2) for word in text)]

@@ -1,4 +1,4 @@
-"""The digits that the demo trains on, whatever the framework, and the plugins that steer it."""
+"""The digits and the plugins of the demo, the same for each framework."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DESCRIBED: Final = "the digits (1,797 images of 8 x 8 pixels, from scikit-learn)
 
 @attrs.frozen
 class Digits:
-    """Handwritten digits, as NumPy's arrays: `images` of 8 x 8 pixels between 0 and 1, and the `labels` 0 to 9."""
+    """Handwritten digits, as NumPy arrays: `images` of 8 x 8 pixels from 0 to 1, and the `labels` 0 to 9."""
 
     images: Any
     labels: Any
 
 
 def load() -> tuple[Digits, Digits]:
-    """Return the digits to train on, four fifths of scikit-learn's 1,797, and those to validate on."""
+    """Return the digits for training, four fifths of scikit-learn's 1,797, and those for validation."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -35,7 +35,7 @@ def load() -> tuple[Digits, Digits]:
 
 
 def plugins(monitor: str = "val_loss") -> Sequence[object]:
-    """Return the plugins that find the learning rate and the end."""
+    """Return the plugins that set the learning rate and end the training."""
     return [
         EarlyStopping(monitor, patience=4),
         ReduceLROnPlateau(monitor, factor=0.3, patience=2, min_delta=0.0),

@@ -1,4 +1,4 @@
-"""`hookcore demo --all`: the digits in each framework that is installed, one after the other, and one table."""
+"""`hookcore demo --all`: train the digits with each installed framework, and print a table."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COMMAND: Final = "from hookcore.cli.main import main; main(prog_name='hookcore'
 
 
 def train(out: Path | None, epochs: int | None) -> int:
-    """Train with each framework, and return the exit status: 0 if each that is installed scored the same once loaded again.
+    """Train with each framework, and return the exit status: 0 if every loaded checkpoint has its recorded score.
 
-    Each is a process of its own, as frameworks do not get along in one. Checkpoints and logs go where they go without `--all`, or
-    into a directory for each in `out`. Ctrl-C ends the run that is being trained, and no other begins.
+    Each framework runs in a separate process, because they conflict in one. Checkpoints and logs go to the same places as without
+    `--all`, or into a directory for each framework in `out`. Ctrl-C ends the current run, and no other begins.
     """
     results: list[Result] = []
     untrained: list[str] = []
@@ -45,7 +45,7 @@ def train(out: Path | None, epochs: int | None) -> int:
                 untrained.append(f"{framework} failed with exit status {status}: see above.")
             if status == INTERRUPTED:
                 break
-    except KeyboardInterrupt:  # between two of them
+    except KeyboardInterrupt:  # between two runs
         status = INTERRUPTED
     if results:
         result.show(results)
@@ -57,7 +57,7 @@ def train(out: Path | None, epochs: int | None) -> int:
 
 
 def _train_one(framework: str, out: Path | None, epochs: int | None) -> tuple[int, Result | None]:
-    """Train with one framework, and return the exit status and what came of it, if it came to that."""
+    """Train with one framework, and return the exit status and the result, or None if there is no result."""
     with tempfile.TemporaryDirectory() as directory:
         told = Path(directory, "result.json")
         arguments = ["--framework", framework, "--result", str(told)]
@@ -67,9 +67,9 @@ def _train_one(framework: str, out: Path | None, epochs: int | None) -> tuple[in
 
 
 def _run(command: list[str]) -> int:
-    """Run a process to its end, and return its exit status; `INTERRUPTED` if Ctrl-C was pressed meanwhile.
+    """Run a process to its end, and return its exit status, or `INTERRUPTED` if Ctrl-C was pressed.
 
-    Ctrl-C in a terminal reaches that process too, which ends its run and tells of it: so it is waited for.
+    Ctrl-C in a terminal also reaches that process, so this waits until it has ended its run and reported it.
     """
     interrupted = False
     with _raised_sigterm(), subprocess.Popen(command) as process:  # noqa: S603 - the command is ours
@@ -82,12 +82,12 @@ def _run(command: list[str]) -> int:
                 else:
                     return INTERRUPTED if interrupted else status
         finally:
-            process.terminate()  # for what else is raised here: it does nothing to a process that has ended
+            process.terminate()  # for other exceptions; has no effect if the process has ended
 
 
 @contextlib.contextmanager
 def _raised_sigterm() -> Iterator[None]:
-    """Raise `SystemExit` for SIGTERM, so that no process is left behind."""
+    """Raise `SystemExit` for SIGTERM, so that no process is left running."""
 
     def leave(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)

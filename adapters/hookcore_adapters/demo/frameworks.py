@@ -12,7 +12,7 @@ FRAMEWORKS: Final = ("keras", "torch", "lightning", "transformers", "sklearn", "
 
 
 def prepare(framework: str) -> Task:
-    """Return the digits task of `framework`. Raises a `click.ClickException` that names what to install if that is missing."""
+    """Return the digits task of `framework`. Raises `MissingError` that names what to install if a library is missing."""
     module: Any = importlib.import_module(f"hookcore_adapters.demo.{framework}_digits")
     task: Task = module.prepare()
     return task

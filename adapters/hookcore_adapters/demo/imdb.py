@@ -1,4 +1,4 @@
-"""The IMDB demo: the convolutional network over words that overfits while TensorBoard shows it."""
+"""The IMDB demo: a convolutional network over words that overfits, with TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FEATURES: Final = 2000
-"""How many words have a vector: the commonest."""
+"""How many words have a vector: the most frequent ones."""
 MAX_LENGTH: Final = 500
-"""How many words of a text the model sees: the last."""
+"""How many words of a text the model reads: the last ones."""
 _TIMEOUT: Final = 5.0
-"""Seconds that a download may wait for data."""
+"""How many seconds a download may wait for data."""
 
 
 @attrs.frozen
 class Texts:
-    """Texts as indices of words, each with a class of 0 or 1, and what each index stands for."""
+    """Texts as indices of words, each with a class of 0 or 1, and the word of each index."""
 
     encoded: Sequence[Sequence[int]]
     labels: Any
@@ -41,7 +41,7 @@ class Texts:
 
 
 def prepare(out: Path, data: Path | None) -> KerasTask:
-    """Return the task: IMDB's reviews from `data` or as Keras downloads them, or else texts that are on this machine."""
+    """Return the task with IMDB's reviews, from `data` or downloaded by Keras, or with texts on this machine if that fails."""
     click.echo("Loading Keras ...")
     with loading():
         import keras
@@ -57,7 +57,7 @@ def prepare(out: Path, data: Path | None) -> KerasTask:
         (padded[split:], texts.labels[split:]),
         batch_size=texts.batch_size,
         epochs=texts.epochs,
-        # No early stopping: the charts are to show where overfitting begins.
+        # No early stopping, because the charts should show where overfitting begins.
         plugins=[TensorBoard(log_dir, histogram_freq=1, embeddings_freq=1, embeddings_metadata=texts.words)],
     )
 
@@ -74,7 +74,7 @@ def _model() -> Any:
             layers.MaxPooling1D(5),
             layers.Conv1D(32, 7, activation="relu"),
             layers.GlobalMaxPooling1D(),
-            # A sigmoid, as binary_crossentropy compares probabilities.
+            # A sigmoid, because binary_crossentropy expects probabilities.
             layers.Dense(1, activation="sigmoid"),
         ]
     )
@@ -83,7 +83,7 @@ def _model() -> Any:
 
 
 def _downloaded() -> Texts | None:
-    """Return IMDB's reviews as `keras.datasets.imdb` downloads them, or None if it cannot."""
+    """Return IMDB's reviews, downloaded by `keras.datasets.imdb`, or None if the download fails."""
     import keras
 
     try:
@@ -104,8 +104,8 @@ def _from_file(path: Path) -> Texts:
     try:
         reviews, labels = _array(path, "x_train"), _array(path, "y_train")
         fits = len(reviews) == len(labels) > 1 and set(np.unique(labels)) == {0, 1}
-        order = np.random.RandomState(113).permutation(len(reviews))  # as Keras's load_data
-        # Also as there: 1 at the start, 2 for a word that has no vector, and room for three special indices.
+        order = np.random.RandomState(113).permutation(len(reviews))  # as in Keras's load_data
+        # Also as in load_data: 1 at the start, 2 for a word without a vector, and three reserved indices.
         encoded = [[1, *(int(word) + 3 if 0 <= word + 3 < MAX_FEATURES else 2 for word in reviews[number])] for number in order]
     except (OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise click.ClickException(f"{path} cannot be read as Keras's imdb.npz: {error}") from error
@@ -116,7 +116,7 @@ def _from_file(path: Path) -> Texts:
 
 
 def _array(path: Path, name: str) -> Any:
-    """Return one array of an `.npz` file. IMDB's texts are a pickle of lists, so nothing but lists is unpickled."""
+    """Return one array of an `.npz` file. IMDB's texts are pickled lists, so only lists are unpickled."""
     from numpy.lib import format as npy
 
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
@@ -129,10 +129,10 @@ def _array(path: Path, name: str) -> Any:
 
 
 class _ListUnpickler(pickle.Unpickler):
-    """Reads the pickle of an array of lists of numbers. It refuses any other: a pickle can call whatever it names."""
+    """Reads the pickle of an array of lists of numbers, and refuses all others, because a pickle can call any function."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what makes NumPy's arrays. Raises `UnpicklingError` for any other name."""
+        """Return a constructor of NumPy's arrays. Raises `UnpicklingError` for any other name."""
         import numpy as np
 
         constructors = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
@@ -142,7 +142,7 @@ class _ListUnpickler(pickle.Unpickler):
 
 
 def _words_for(path: Path) -> list[str]:
-    """Return the words by index, or numbers for names if there is no word index."""
+    """Return the words by index, or numbers instead of words if there is no word index."""
     import keras
 
     beside = path.with_name("imdb_word_index.json")
@@ -151,7 +151,7 @@ def _words_for(path: Path) -> list[str]:
             index = json.loads(beside.read_text()) if beside.exists() else keras.datasets.imdb.get_word_index()
         return _labels(index)
     except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception without a network
-        click.echo(f"The words have numbers for names, as there is no {beside}, and Keras cannot get it: {error}")
+        click.echo(f"Words are shown as numbers, because {beside} does not exist and Keras cannot download it: {error}")
         return _labels({})
 
 
@@ -183,6 +183,6 @@ def _standard_library() -> Texts:
         f"The data instead: {len(found):,} paragraphs of docstrings of Python's standard library. Class 1 is about networks, "
         "processes and concurrency (asyncio, http, socket, ...), class 0 about text and data (email, json, xml, ...)."
     )
-    # These are short and few: smaller batches than IMDB's, and fewer epochs until it overfits.
+    # The texts are short and few, so they need smaller batches than IMDB, and overfit in fewer epochs.
     labels = np.array([label for _, label in found])
     return Texts([encode(text, index) for text, _ in found], labels, words, batch_size=32, epochs=10)

@@ -1,4 +1,4 @@
-"""The digits demo with JAX: a loop of one's own, functions and a pytree, with optax."""
+"""The digits demo with JAX and optax, in `Loop`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def parameters(key: Any) -> dict[str, Any]:
-    """Return those of the same network as that of Keras's demo, drawn as Keras draws them."""
+    """Return the parameters of the network in Keras's demo, with Keras's initialization."""
     import jax
 
     draw, keys = jax.nn.initializers.glorot_uniform(), jax.random.split(key, 3)
@@ -30,7 +30,7 @@ def parameters(key: Any) -> dict[str, Any]:
 
 
 def scores(params: Any, images: Any, dropout: Any = None) -> Any:
-    """Return the network's output for images of one channel; in training, `dropout` is a key."""
+    """Return the network's output for images of one channel. `dropout` is a random key in training, and None otherwise."""
     import jax
 
     def convolved(x: Any, layer: Any) -> Any:
@@ -48,7 +48,7 @@ def scores(params: Any, images: Any, dropout: Any = None) -> Any:
 
 
 def metrics(params: Any, images: Any, labels: Any, dropout: Any = None) -> tuple[Any, dict[str, Any]]:
-    """Return the loss, and it with the accuracy by name."""
+    """Return the loss, and a dict with the loss and the accuracy."""
     import optax
 
     found = scores(params, images, dropout)
@@ -58,13 +58,13 @@ def metrics(params: Any, images: Any, labels: Any, dropout: Any = None) -> tuple
 
 @attrs.frozen
 class JaxTask:
-    """A state, the step that trains it, and data."""
+    """A state, the functions that train and evaluate it, and data."""
 
     state: Any
     step: Callable[[Any, Any, Any], Any]
-    """Returns the next state and the metrics of a batch."""
+    """A function that returns the next state and the metrics of a batch."""
     evaluate: Callable[[Any, Any, Any], Any]
-    """Returns the metrics of parameters."""
+    """A function that returns the metrics for parameters and data."""
     data: digits.Digits
     validation_data: digits.Digits
     epochs: int
@@ -74,7 +74,7 @@ class JaxTask:
     loader: str = "safetensors.flax.load_file"
 
     def train(self, engine: Engine, epochs: int) -> None:
-        """Train in a loop of one's own."""
+        """Train in `Loop`."""
         import numpy as np
 
         from hookcore_adapters.jax import JaxTrainee
@@ -84,7 +84,7 @@ class JaxTask:
         with Loop(engine, epochs=epochs, steps_per_epoch=batches, trainee=trainee) as loop:
             for epoch in loop.epochs():
                 order = np.random.default_rng([1, epoch]).permutation(len(self.data.labels))
-                # Whole batches: for each shape, JAX compiles the step again.
+                # Only full batches, because JAX compiles the step again for each shape.
                 for rows in loop.batches(order[: batches * digits.BATCH_SIZE].reshape(batches, -1)):
                     trainee.state, found = self.step(trainee.state, self.data.images[rows, :, :, None], self.data.labels[rows])
                     loop.log(found)
@@ -92,7 +92,7 @@ class JaxTask:
                     loop.log(self._evaluate(trainee.state["params"]))
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         from safetensors.flax import load_file
 
         params: dict[str, dict[str, Any]] = {}
@@ -113,7 +113,7 @@ def prepare() -> JaxTask:
         import jax
         import optax
 
-        import hookcore_adapters.jax  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.jax  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=digits.LEARNING_RATE)

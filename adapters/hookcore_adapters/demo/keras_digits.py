@@ -1,4 +1,4 @@
-"""The digits demo with Keras: a small convolutional network that finds its own learning rate and its own end."""
+"""The digits demo with Keras: a small convolutional network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo trains with Keras."""
+"""The task of the demos with Keras."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class KerasTask:
         )
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         import keras
 
         loaded = keras.models.load_model(checkpoint / self.file)
-        # In the batches of the training: another order of the sums gives another last digit.
+        # In batches of the same size as in training, because another order of sums changes the last digit.
         scores: Mapping[str, float] = loaded.evaluate(
             *self.validation_data, batch_size=self.batch_size, verbose=0, return_dict=True
         )

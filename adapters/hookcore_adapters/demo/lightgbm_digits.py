@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hookcore import Engine
 
-LEARNING_RATE = 0.2  # of each tree, which is no step of an optimizer
+LEARNING_RATE = 0.2  # the weight of a tree, so not comparable with that of an optimizer
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ class LightGBMTask:
         )
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         import lightgbm
 
         loaded = lightgbm.Booster(model_file=checkpoint / self.file)
@@ -57,7 +57,7 @@ class LightGBMTask:
 
 
 def _loss(predicted: Any, data: Any) -> tuple[str, float, bool]:
-    """Return the cross-entropy, under the name that it has in every demo."""
+    """Return the cross-entropy, by its name in every demo, and False because lower is better."""
     import numpy as np
 
     labels = data.get_label().astype(int)
@@ -78,7 +78,7 @@ def prepare() -> LightGBMTask:
     with loading("'hookcore[lightgbm]' scikit-learn"):
         import lightgbm
 
-        import hookcore_adapters.lightgbm  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.lightgbm  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     data = lightgbm.Dataset(_features(train), train.labels)
@@ -86,7 +86,7 @@ def prepare() -> LightGBMTask:
         {
             "objective": "multiclass",
             "num_class": 10,
-            "metric": "none",  # those of the demo alone
+            "metric": "none",  # only the demo's
             "learning_rate": LEARNING_RATE,
             "num_leaves": 15,
             "num_threads": 1,

@@ -34,14 +34,14 @@ class LightningTask:
     loader: str = "safetensors.torch.load_file"
 
     def train(self, engine: Engine, epochs: int) -> None:
-        """Train by `Trainer.fit`, with the adapter for its only callback."""
+        """Train by `Trainer.fit`, with the adapter as its only callback."""
         from hookcore_adapters.lightning import LightningAdapter
 
         with _quiet():
             _trainer(max_epochs=epochs, callbacks=[LightningAdapter(engine)]).fit(self.module, self.data, self.validation_data)
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and validate."""
+        """Load `checkpoint` and validate it."""
         from safetensors.torch import load_file
 
         loaded = type(self.module)()
@@ -53,7 +53,7 @@ class LightningTask:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide Lightning's advice on this: more workers, which images in memory do not need, and what it calls of a newer PyTorch."""
+    """Hide Lightning's advice to use more workers, which data in memory does not need, and its deprecated calls of PyTorch."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -63,7 +63,7 @@ def _quiet() -> Iterator[None]:
 def _trainer(**arguments: Any) -> Any:
     import lightning
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # hides advertisements
     return lightning.Trainer(
         accelerator="cpu",
         logger=False,
@@ -81,7 +81,7 @@ def _module() -> Any:
     from hookcore_adapters.demo.torch_digits import network
 
     class LitDigits(lightning.LightningModule):  # type: ignore[misc]  # mypy skips Lightning
-        """The network, and how it is trained."""
+        """The network with its training."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -117,7 +117,7 @@ def prepare() -> LightningTask:
         import lightning
         import torch
 
-        import hookcore_adapters.lightning  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.lightning  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     from hookcore_adapters.demo.torch_digits import dataset

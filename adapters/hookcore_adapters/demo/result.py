@@ -1,4 +1,4 @@
-"""What came of a demo: one row of the table that it ends with, and the table."""
+"""The result of a demo, and the table of results at its end."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ if TYPE_CHECKING:
     from hookcore import Run
 
 INTERRUPTED: Final = 130
-"""The exit status that shells give to a program ended by Ctrl-C."""
+"""The exit status of a program that Ctrl-C ended, by the convention of shells."""
 
 
 @attrs.frozen
 class Result:
-    """How a framework trained, and whether the best checkpoint scores the same once it is loaded again."""
+    """How a framework trained, and whether its best checkpoint has the recorded score when it is loaded."""
 
     framework: str
     epochs: int = 0
     stopped_by: str = ""
     """The plugins that voted to stop, or how the run ended otherwise."""
     metric: str = ""
-    """What checkpoints are ranked by, as in `"val_loss"`."""
+    """The metric that ranks checkpoints, as in `"val_loss"`."""
     best: float | None = None
-    """Its recorded best value; None if no epoch was finished."""
+    """The best recorded value; None if no epoch was finished."""
     best_epoch: int = 0
-    """The epoch that it is of, counted from one."""
+    """The epoch of the best value, counted from one."""
     again: float | None = None
-    """The value once the checkpoint was loaded by the framework's own loader."""
+    """The value of the checkpoint, loaded with the framework's own loader."""
     missing: str = ""
-    """What to install, if the framework is not here: there is no more to tell then."""
+    """What to install if the framework is missing; then all other fields are empty."""
 
     @property
     def is_verified(self) -> bool:
-        """Whether the score of the loaded checkpoint is the recorded one, to the last bit; or there was no epoch to score."""
+        """Whether the loaded checkpoint has the recorded score, to the last bit, or there was no epoch to score."""
         return not self.missing and self.best == self.again
 
     @classmethod
     def of(cls, run: Run, framework: str, metric: str) -> Result:
-        """Return what there is to tell of a run before its checkpoint is scored."""
+        """Return the result of a run before its checkpoint is scored."""
         plugins = ", ".join(dict.fromkeys(reason.plugin for reason in run.stop_reasons))
         ended = "no plugin" if run.outcome == "completed" else str(run.outcome)
         return cls(framework, len(run.history.epochs), plugins or ended, metric)
 
     def write(self, path: Path) -> None:
-        """Write it for the process that has started this one."""
+        """Write it for the process that started this one."""
         path.write_text(json.dumps(attrs.asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Result | None:
-        """Return what another process has written; None if that did not come to it."""
+        """Return the result that another process wrote, or None if it did not write one."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The digits demo with scikit-learn: a network, trained by `fit` over its `partial_fit`."""
+"""The digits demo with scikit-learn: a network that the adapter's `fit` trains by `partial_fit`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def loss(estimator: Any, x: Any, y: Any) -> float:
-    """Return the mean cross entropy of what `estimator` predicts for the samples `x` with labels `y`."""
+    """Return the mean cross-entropy of the predictions of `estimator` for the samples `x` with labels `y`."""
     from sklearn.metrics import log_loss
 
     return float(log_loss(y, estimator.predict_proba(x), labels=estimator.classes_))
@@ -26,7 +26,7 @@ def loss(estimator: Any, x: Any, y: Any) -> float:
 
 @attrs.frozen
 class SklearnTask:
-    """A network of scikit-learn's with its data, an image a row."""
+    """A network of scikit-learn with its data: each row is an image."""
 
     estimator: Any
     data: tuple[Any, Any]
@@ -53,7 +53,7 @@ class SklearnTask:
         )
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         import skops.io
 
         loaded = skops.io.load(checkpoint / self.file)
@@ -67,7 +67,7 @@ def prepare() -> SklearnTask:
     with loading("'hookcore[sklearn]'"):
         from sklearn.neural_network import MLPClassifier
 
-        import hookcore_adapters.sklearn  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.sklearn  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     data, validation_data = ((of.images.reshape(len(of.images), -1), of.labels) for of in (train, held_out))

@@ -1,4 +1,4 @@
-"""What a demo trains, and how its libraries are loaded."""
+"""The protocol of a demo's task, and the loading of its libraries."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ class Task(Protocol):
 
     @property
     def epochs(self) -> int:
-        """The most epochs, unless the command is given a number."""
+        """The most epochs to train; `--epochs` overrides it."""
         ...
 
     @property
     def plugins(self) -> Sequence[object]:
-        """Those of this demo, beside the ones that every demo has."""
+        """The plugins of this demo, in addition to those of every demo."""
         ...
 
     @property
     def validation(self) -> str:
-        """How the names of validation metrics begin, as in `val_`."""
+        """The prefix of validation metrics, as in `val_`."""
         ...
 
     @property
     def file(self) -> str:
-        """The file in a checkpoint that the framework's own loader opens; the directory itself if this is empty."""
+        """The file in a checkpoint for the framework's own loader; empty if the loader opens the directory."""
         ...
 
     @property
     def loader(self) -> str:
-        """That loader, for people."""
+        """The name of that loader, for the output."""
         ...
 
     def train(self, engine: Engine, epochs: int) -> None:
         """Train, with the framework's own loop if it has one."""
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load the model in `checkpoint`, with nothing of hookcore's, and return its validation metrics by their plain names."""
+        """Load the model in `checkpoint` without hookcore, and return its validation metrics by their names without a prefix."""
         ...
 
 
 class MissingError(click.ClickException):
-    """A library that a demo needs is not installed; the message names what to install."""
+    """Raised if a library that a demo needs is missing; the message names what to install."""
 
 
 @contextlib.contextmanager
 def loading(install: str = "'hookcore[demo]'") -> Iterator[None]:
-    """Import a demo's libraries within this: quietly, and with an error that names what to install if a library is missing."""
+    """Import a demo's libraries in this `with` block. Hides their output, and raises `MissingError` if a library is missing."""
     try:
         with _quiet_libraries():
             yield
     except ImportError as error:
-        if error.name in {"jax", "torch"}:  # which KERAS_BACKEND has chosen
+        if error.name in {"jax", "torch"}:  # the backend that KERAS_BACKEND has chosen
             install = install.replace("[demo]", f"[demo,{error.name}]")
         raise MissingError(f"The demo needs {error.name}: pip install {install}") from error
 
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Hide what TensorFlow's native libraries write to standard error while they load, whatever its log level."""
+    """Hide what TensorFlow's native libraries write to standard error while they load, which its log level does not prevent."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)

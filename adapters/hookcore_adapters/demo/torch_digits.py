@@ -1,4 +1,4 @@
-"""The digits demo with PyTorch: a loop of one's own."""
+"""The digits demo with PyTorch, in `Loop`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def network() -> Any:
-    """Return the same network as that of Keras's demo, without its last activation, which is in the loss."""
+    """Return the network of Keras's demo, without its last activation, which is part of the loss."""
     from torch import nn
 
     return nn.Sequential(
@@ -35,7 +35,7 @@ def network() -> Any:
 
 
 def dataset(of: digits.Digits) -> Any:
-    """Return `of` as PyTorch's data set of images with one channel and labels."""
+    """Return `of` as a PyTorch data set of images with one channel, and labels."""
     import torch
 
     return torch.utils.data.TensorDataset(torch.as_tensor(of.images[:, None]), torch.as_tensor(of.labels))
@@ -56,7 +56,7 @@ class TorchTask:
     loader: str = "safetensors.torch.load_file"
 
     def train(self, engine: Engine, epochs: int) -> None:
-        """Train in a loop of one's own."""
+        """Train in `Loop`."""
         from torch.nn.functional import cross_entropy
 
         from hookcore_adapters.loop import Loop
@@ -77,7 +77,7 @@ class TorchTask:
                     loop.log(self._evaluate(self.model))
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         from safetensors.torch import load_file
 
         loaded = network()
@@ -101,7 +101,7 @@ def prepare() -> TorchTask:
     with loading("'hookcore[torch]' scikit-learn"):
         import torch
 
-        import hookcore_adapters.torch  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.torch  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     from hookcore_adapters.torch import ResumableSampler

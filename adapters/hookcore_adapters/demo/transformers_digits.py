@@ -1,4 +1,4 @@
-"""The digits demo with Transformers: a vision transformer, from its configuration alone."""
+"""The digits demo with Transformers: a vision transformer, not pretrained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class TransformersTask:
-    """A model of Transformers' with its data sets."""
+    """A model of Transformers with its data sets."""
 
     model: Any
     data: Any
@@ -32,7 +32,7 @@ class TransformersTask:
     loader: str = "ViTForImageClassification.from_pretrained"
 
     def train(self, engine: Engine, epochs: int) -> None:
-        """Train by `Trainer.train`, with the adapter for its only callback of one's own."""
+        """Train by `Trainer.train`, with the adapter as its only added callback."""
         from hookcore_adapters.transformers import TransformersAdapter
 
         adapter = TransformersAdapter(engine)
@@ -40,7 +40,7 @@ class TransformersTask:
             self._trainer(self.model, directory, num_train_epochs=epochs, callbacks=[adapter]).train()
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         loaded = type(self.model).from_pretrained(checkpoint)
         with tempfile.TemporaryDirectory() as directory:
             found = self._trainer(loaded, directory).evaluate()
@@ -72,7 +72,7 @@ class TransformersTask:
             compute_metrics=_accuracy,
             callbacks=callbacks,
         )
-        trainer.remove_callback(transformers.PrinterCallback)  # the console tells of the epochs
+        trainer.remove_callback(transformers.PrinterCallback)  # the console shows the epochs
         return trainer
 
 
@@ -86,7 +86,7 @@ def prepare() -> TransformersTask:
     with loading("'hookcore[transformers]' scikit-learn"):
         import transformers
 
-        import hookcore_adapters.transformers  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.transformers  # noqa: F401 - raises an error if a library is missing
 
         train, held_out = digits.load()
     transformers.utils.logging.disable_progress_bar()

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 PARAMETERS: Final = {
     "objective": "multi:softprob",
     "num_class": 10,
-    "learning_rate": 0.3,  # of each tree, which is no step of an optimizer
+    "learning_rate": 0.3,  # the weight of a tree, so not comparable with that of an optimizer
     "max_depth": 4,
     "nthread": 1,
-    "disable_default_eval_metric": True,  # the metrics are those of every demo
+    "disable_default_eval_metric": True,  # only the demo's
 }
 
 
 @attrs.frozen
 class XGBoostTask:
-    """Data to train on and to validate on."""
+    """Data for training and for validation."""
 
     data: Any
     validation_data: Any
@@ -55,11 +55,11 @@ class XGBoostTask:
         )
 
     def score(self, checkpoint: Path) -> Mapping[str, float]:
-        """Load and evaluate."""
+        """Load `checkpoint` and evaluate it."""
         import xgboost
 
         predicted = xgboost.Booster(model_file=checkpoint / self.file).predict(self.validation_data)
-        # XGBoost hands what a metric returns on as text of six decimals.
+        # XGBoost passes the result of a metric on as text with six decimals.
         return {name: float(f"{value:f}") for name, value in _metrics(predicted, self.validation_data)}
 
 
@@ -77,7 +77,7 @@ def prepare() -> XGBoostTask:
     with loading("'hookcore[xgboost]' scikit-learn"):
         import xgboost
 
-        import hookcore_adapters.xgboost  # noqa: F401 - it may need more than is installed
+        import hookcore_adapters.xgboost  # noqa: F401 - raises an error if a library is missing
 
         both = digits.load()
     data, validation_data = (xgboost.DMatrix(of.images.reshape(len(of.images), -1), of.labels) for of in both)

@@ -1,4 +1,4 @@
-"""hookcore as one Keras callback, for any script that calls `model.fit` itself."""
+"""hookcore as one Keras callback, for any script that calls `model.fit`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from hookcore import Engine, Metrics, Plugins, Resume
 from hookcore_adapters.keras.callback_states import calling_list
-from hookcore_adapters.keras.events import KerasEvents, numeric_logs
+from hookcore_adapters.keras.events import KerasEvents
 from hookcore_adapters.keras.light_callback import LightCallback
 from hookcore_adapters.keras.mistakes import refuse_callbacks
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hookcore import Run
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 P = ParamSpec("P")
 
@@ -24,7 +25,7 @@ P = ParamSpec("P")
 def _reporting_errors(
     method: Callable[Concatenate[KerasAdapter, P], None],
 ) -> Callable[Concatenate[KerasAdapter, P], None]:
-    """End the run for every plugin if `method` raises an error: Keras calls no callback after it."""
+    """End the run for every plugin if `method` raises an error, because Keras calls no callback afterwards."""
 
     def guarded(self: KerasAdapter, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -41,15 +42,17 @@ class KerasAdapter(LightCallback):
     """Runs plugins in `model.fit`, `evaluate` and `predict`: `callbacks=[KerasAdapter(plugins)]`.
 
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
-    * `validation_data` and `validation_freq`: those of `fit`, for plugins that look at them. Keras does not tell a callback.
-    * `resume`: that of `hookcore_adapters.keras.fit`. The model must be built, and nothing is known of the order of its data.
+    * `validation_data` and `validation_freq`: those of `fit`, for plugins that use them, because Keras does not pass them to
+      callbacks.
+    * `resume`: as in `hookcore_adapters.keras.fit`. The model must be built, and there is no warning if the data have another
+      order.
 
-    Other callbacks beside it work as before. List those before it that change the model or add to the logs: what they add at an
-    epoch's end are metrics, and what they do is in the checkpoint.
+    Other callbacks work as before. List callbacks that change the model or add to the logs before this one: then what they add at
+    the end of an epoch becomes metrics, and checkpoints contain their changes.
 
-    Keras converts the metrics of every batch before it calls any callback, and tells no callback of an exception:
-    `hookcore_adapters.keras.fit` does better in both. Here a run that an exception ended ends for the plugins when the next run
-    begins, unless a plugin raised the exception.
+    Keras converts the metrics of every batch before it calls any callback, and does not report exceptions to callbacks.
+    `hookcore_adapters.keras.fit` has neither limit. With this adapter, a run that ends by an exception ends for plugins when the
+    next run begins, or at once if a plugin raised the exception.
     """
 
     def __init__(
@@ -81,14 +84,14 @@ class KerasAdapter(LightCallback):
         self.events.start()
 
     def prepared(self) -> None:
-        """Called once a run is restored, and before it begins for plugins."""
+        """Do nothing; a subclass may act here on a restored run, before it begins for plugins."""
 
     @_reporting_errors
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         del logs
         self.events.epoch_begin(epoch)
 
-    # Not `_reporting_errors` for batches: one more call costs as much as a plugin.
+    # Batches do not use `_reporting_errors`, because one more call costs as much as a plugin.
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         del logs
         try:

@@ -1,4 +1,4 @@
-"""Data whose batches can be had by number, arrays and `PyDataset`, read from a later batch on: those before it are not read."""
+"""Start arrays and a `PyDataset`, whose batches have numbers, at a later batch, without reading the batches before it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _REPLACED = (
     internal_data.ENDLESS_BATCHES.name,
     internal_data.ENQUEUED_BATCHES.name,
 )
-"""The methods of a data adapter that TensorFlow calls only when a batch is asked for."""
+"""The methods of a data adapter that TensorFlow calls only when a batch is read."""
 
 
 @contextlib.contextmanager
 def reading_from(data: Any, batches: int) -> Iterator[bool]:
-    """Have `data`, an epoch iterator of Keras's that begins within, leave out its first `batches` batches; yield whether it does.
+    """Make `data`, a Keras epoch iterator that starts in this `with` block, skip `batches` batches; yield whether it can.
 
-    The order of the batches and what is drawn for it are the same as if all were read, and drawn when this is left. At the end
-    of the epoch, call `all_read`.
+    The order of the batches and the random numbers drawn for it are the same as if all were read, and they are drawn by the end
+    of the block. At the end of the epoch, call `all_read`.
     """
     adapter = data.data_adapter
     backend = keras.backend.backend() if isinstance(adapter, internal_data.ARRAYS.value) else None
@@ -55,19 +55,19 @@ def reading_from(data: Any, batches: int) -> Iterator[bool]:
 
 
 def all_read(data: Any) -> None:
-    """Have the next epoch of `data` read all its batches, if this one came to none of those that `reading_from` has left."""
+    """Make the next epoch of `data` read all its batches, also if this epoch read none after those that were skipped."""
     for name in _REPLACED:
         vars(data.data_adapter).pop(name, None)
 
 
 @contextlib.contextmanager
 def _once(adapter: Any, name: str, make: Callable[[], Any]) -> Iterator[None]:
-    """Have the next call of the method `name` return what `make` returns, which is called before this is left."""
+    """Replace the next result of the method `name` by that of `make`, which is called before the `with` block ends."""
     lock = threading.Lock()
     made: list[Any] = []
 
     def ensure_made() -> None:
-        with lock:  # Keras may ask on another thread
+        with lock:  # Keras may call it on another thread
             if not made:
                 made.append(make())
 
@@ -87,7 +87,7 @@ def _once(adapter: Any, name: str, make: Callable[[], Any]) -> Iterator[None]:
 
 @attrs.frozen
 class _Unread:
-    """Stands in for a `PyDataset` of which no batch is read."""
+    """Stands in for a `PyDataset` while batches are skipped, so that none is read."""
 
     num_batches: int | None
 
@@ -124,7 +124,7 @@ def _arrays_from(adapter: Any, batches: int) -> Iterator[Any]:
 
 def _loader_from(adapter: Any, batches: int) -> Iterator[Any]:
     loader = internal_data.ARRAYS.value.get_torch_dataloader(adapter)
-    loader.dataset.__getitems__ = lambda indices: None  # noqa: ARG005 - what the loader calls
+    loader.dataset.__getitems__ = lambda indices: None  # noqa: ARG005 - the loader passes indices
     try:
         return _advanced(iter(loader), batches)
     finally:
@@ -133,7 +133,7 @@ def _loader_from(adapter: Any, batches: int) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _tensors_from(data: Any, batches: int) -> Iterator[bool]:
-    """Do that for arrays on TensorFlow: leave out numbers of samples, before the samples are gathered by them."""
+    """Skip batches of arrays on TensorFlow: drop the indices of samples before the samples are gathered."""
     distributed = internal_data.READ.of(data)
     dataset = gathering = internal_data.ORIGINAL.of(distributed, distributed)
     while (gather := internal_data.MAPPED_BY.of(gathering, None)) is None:
@@ -152,12 +152,12 @@ def _tensors_from(data: Any, batches: int) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _enqueued_from(adapter: Any, batches: int) -> Iterator[None]:
-    """Do that for a `PyDataset` whose batches workers read ahead, in the order that another thread draws."""
+    """Skip batches of a `PyDataset` that workers read ahead, in an order that another thread draws."""
     enqueuer, length = adapter.enqueuer, adapter.num_batches
     is_drawn = threading.Event()
 
     class FromIndex(type(enqueuer)):  # type: ignore[misc]
-        """The same, which begins its next order at a later index."""
+        """An enqueuer whose next order starts at a later index."""
 
         @property
         def indices(self) -> Iterator[int]:
@@ -169,7 +169,7 @@ def _enqueued_from(adapter: Any, batches: int) -> Iterator[None]:
             is_drawn.set()
 
     with contextlib.suppress(queue.Empty):
-        while True:  # what was read to build the model, which the epoch would begin with
+        while True:  # drop what was read to build the model, or the epoch would start with it
             enqueuer.ready_queue.get_nowait()
     vars(enqueuer).pop("indices", None)
     enqueuer.__class__ = FromIndex
@@ -184,7 +184,7 @@ def _enqueued_from(adapter: Any, batches: int) -> Iterator[None]:
 
 
 def _enqueued(adapter: Any, batches: int) -> Iterator[Any]:
-    """Yield as many batches as are left, as Keras's own method does for all, and end the reading ahead with the last."""
+    """Yield the `batches` that are left, as Keras's own method does for all, and stop reading ahead after the last."""
     for number, batch in enumerate(adapter.enqueuer.get() if batches > 0 else (), 1):
         yield internal_data.STANDARDIZE.of(adapter)(batch)
         if number == batches:

@@ -1,4 +1,4 @@
-"""The files that layers save beside their variables, such as vocabularies, as bytes in memory."""
+"""The files that layers save beside their variables, such as vocabularies, held in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Assets:
-    """Asks layers for their files; one of Keras's lookup layers only once for each vocabulary, as that takes long."""
+    """Collects the files of layers. Those of a lookup layer are kept until its vocabulary changes, because saving takes long."""
 
     _known: dict[int, tuple[Any, dict[str, bytes]]] = attrs.field(factory=dict, repr=False)
     """The table of each lookup layer, which a new vocabulary replaces, and its files."""
@@ -49,7 +49,7 @@ def write_files(files: Mapping[str, bytes], directory: Path) -> None:
 
 
 def load_assets(owner: Any, files: Mapping[str, bytes]) -> None:
-    """Have `owner` load `files`."""
+    """Load `files` into `owner`."""
     with tempfile.TemporaryDirectory() as name:
         write_files(files, Path(name))
         owner.load_assets(name)

@@ -1,4 +1,4 @@
-"""The list of callbacks that Keras's trainer calls, which calls plugins after all of them."""
+"""Keras's list of callbacks, changed so that it calls plugins after all of them."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ import keras
 
 from hookcore import HookcoreError, Metrics
 from hookcore_adapters.keras.callback_states import calling_list
-from hookcore_adapters.keras.events import KerasEvents, numeric_logs
 from hookcore_adapters.keras.light_callback import LightCallback
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.events import KerasEvents
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class LastCallback(LightCallback):
-    """Has the list that Keras makes of its callbacks call plugins after them, wherever in that list it is itself.
+    """Makes Keras's list of callbacks call plugins after all callbacks, whatever its own position in the list.
 
-    Tools that patch `Model.fit` iterate over the callbacks, and copy and extend their list. So `fit` gives Keras a plain list, in
-    which this one stands for the plugins, and Keras makes its own list of it, with what others have added.
+    Tools that patch `Model.fit` iterate over the callbacks, and copy and extend their list. So `fit` passes a plain list, in
+    which this callback stands for the plugins, and Keras makes its own list, including what others have added.
     """
 
     def __init__(self, events: KerasEvents) -> None:
         super().__init__()
         self.events = events
         self.is_in_use = False
-        """Whether Keras has made its list."""
+        """Whether Keras has made its list, which now calls plugins."""
         self._logs: Mapping[str, Any] = {}
 
     def set_model(self, model: Any) -> None:
-        """Come last in the list that is calling this, and have it call the plugins."""
+        """Move to the end of the list that is calling this method, and make it call plugins."""
         super().set_model(model)
         called_by = calling_list()
         if called_by is None:
             raise HookcoreError(
-                "fit: no keras.callbacks.CallbackList called set_model of the callbacks, and without one no plugin is called."
+                "fit: set_model of the callbacks was not called by a keras.callbacks.CallbackList, without which no plugin runs."
             )
         self.events.states.called_by(called_by)
-        # Another list, as the trainer's is iterated over now.
+        # A new list, because the trainer is iterating over the present one.
         called_by.callbacks = [callback for callback in called_by.callbacks if callback is not self] + [self]
         if not isinstance(called_by, HookedCallbackList):
             kind = type(called_by)
@@ -49,23 +50,24 @@ class LastCallback(LightCallback):
         self.is_in_use = True
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Keep the logs, to which the callbacks before this one have added."""
+        """Keep the logs, which the callbacks before this one may have extended."""
         del epoch
         self._logs = logs or {}
 
     def logs_in_order_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the logs of the latest epoch's end, in the order of `logs`, which Keras sorts."""
+        """Return the logs of the latest end of an epoch, in the order of `logs`, because Keras sorts them."""
         return {name: self._logs[name] for name in (*logs, *self._logs) if name in self._logs}
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: a copy of the list of callbacks stands for the same plugins."""
+        """Return itself, because a copy of the list of callbacks runs the same plugins."""
         return self
 
 
 class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  # Keras ships no types
-    """What `LastCallback` makes of Keras's list: callbacks, then plugins, except at the end of training.
+    """Keras's list, changed by `LastCallback` to call plugins after callbacks, or before them at the end of training.
 
-    Keras converts the metrics of every batch even if no callback reads them, which is nearly all that its callbacks cost.
+    Keras converts the metrics of every batch even if no callback reads them, which is most of the cost of its callbacks. Without
+    callbacks, that conversion is left out.
     """
 
     last: LastCallback
@@ -81,9 +83,9 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
         events.before_epoch()
         super().on_epoch_begin(epoch, logs)
         events.epoch_begin(epoch)
-        # Keras always adds a History, which looks at epochs only.
+        # Keras always adds a History, which needs only epochs.
         self._has_callbacks = any(type(one) not in {keras.callbacks.History, LastCallback} for one in self.callbacks)
-        # If no callback listens to batches, the session's own methods suffice, whose arguments are all that Keras's loop gives.
+        # Without other callbacks, Keras's loop calls the session's methods directly: they take the same arguments.
         if not self._has_callbacks and type(self._model).fit is keras.Model.fit:
             self.__dict__.update(on_train_batch_begin=events.batch_begin, on_train_batch_end=events.batch_end)
 
@@ -103,15 +105,15 @@ class HookedCallbackList(keras.callbacks.CallbackList):  # type: ignore[misc]  #
             self.last.events.epoch_ends()
             super().on_epoch_end(epoch, logs)
             metrics = Metrics(numeric_logs(self.last.logs_in_order_of(logs or {})))
-        elif metrics.keys() != (logs or {}).keys():  # Keras does not flatten what has several elements
+        elif metrics.keys() != (logs or {}).keys():  # values with several elements, which Keras does not flatten
             super().on_epoch_end(epoch, logs)
-        else:  # converted once, for plugins too, and in the order that Keras's conversion has
+        else:  # converted once, for plugins too, and in the same order as by Keras
             for history in self.callbacks:
                 history.on_epoch_end(epoch, dict(sorted(metrics.items())))
         self.last.events.epoch_end(epoch, metrics)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.last.events.train_end()  # first: a plugin may put the best weights back
+        self.last.events.train_end()  # first, because a plugin may restore the best weights
         super().on_train_end(logs)
 
     def on_test_begin(self, logs: Logs = None) -> None:

@@ -1,4 +1,4 @@
-"""The state of Keras callbacks, beside plugins or hosted as one, that goes into a run's checkpoints."""
+"""The state of Keras callbacks in checkpoints, for callbacks beside plugins and those hosted as plugins."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ EMA_STATE: Final = schema.fields({"ema_weights_in_model": schema.truth})
 
 
 def calling_list() -> Any:
-    """Return the `CallbackList` that is calling a method of a callback now, or None if something else is."""
-    calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - Keras does not tell it
+    """Return the `CallbackList` that is calling a method of a callback now, or None without one."""
+    calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - the only way to find the caller
     return next((found for found in calling if isinstance(found, keras.callbacks.CallbackList)), None)
 
 
 def state_of(callback: Any) -> Mapping[str, Any] | None:
-    """Return the state that `callback` offers by `state_dict`, or None; of Keras's own, `SwapEMAWeights` alone has any."""
+    """Return the state of `callback`, or None if it has no `state_dict`.
+
+    Of Keras's callbacks, only `SwapEMAWeights` has state.
+    """
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
         return callback.state_dict()  # type: ignore[no-any-return]
     if isinstance(callback, keras.callbacks.SwapEMAWeights):
@@ -42,7 +45,7 @@ def state_of(callback: Any) -> Mapping[str, Any] | None:
 
 
 def restore_state(callback: Any, state: Mapping[str, Any], held: Mapping[str, Any]) -> None:
-    """Have `callback` take over what `state_of` returned, and the weights that it `held`, by its own keys."""
+    """Restore in `callback` the state that `state_of` returned, and the weights that it `held`, by its own keys."""
     if hasattr(callback, "load_state_dict"):
         callback.load_state_dict(state)
         if held:
@@ -52,7 +55,7 @@ def restore_state(callback: Any, state: Mapping[str, Any], held: Mapping[str, An
 
 
 def named(callbacks: Iterable[Any]) -> dict[str, Any]:
-    """Return the callbacks that offer state, by names that are the same in a restarted process."""
+    """Return the callbacks that have state, by names that are the same in a restarted process."""
     numbers: Counter[str] = Counter()
     found = {}
     for callback in callbacks:
@@ -72,12 +75,12 @@ def have_stopped(callbacks: Iterable[Any]) -> bool:
 
 
 class CallbackStates:
-    """The states of the callbacks that Keras calls beside plugins. What it refers to is not pickled or copied with it."""
+    """The states of the callbacks that Keras calls beside plugins. Pickles and copies do not contain the callbacks."""
 
     _list: weakref.ref[Any] | None = None
 
     def called_by(self, callback_list: Any) -> None:
-        """Take note of the `CallbackList` that has the callbacks, or None if something else calls them."""
+        """Set the `CallbackList` that has the callbacks, or None if something else calls them."""
         self._list = None if callback_list is None else weakref.ref(callback_list)
 
     def _named(self) -> dict[str, Any]:
@@ -85,7 +88,7 @@ class CallbackStates:
         return {} if callback_list is None else named(callback_list.callbacks)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of each callback that offers it, by name."""
+        """Return the state of each callback that has one, by name."""
         return {name: state_of(callback) for name, callback in self._named().items()}
 
     def held_weights(self) -> HeldWeights:

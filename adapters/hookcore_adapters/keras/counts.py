@@ -1,4 +1,4 @@
-"""How many batches and updates one execution of Keras's train function was."""
+"""Count the batches and updates of each execution of Keras's train function."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PATIENCE: Final = 100
-"""After how many batches without an update an optimizer is taken for one that the model does not train with."""
+"""The number of batches without an update after which the model is assumed to train with another optimizer."""
 
 
 @attrs.define(eq=False)
 class Counts:
-    """Asks the optimizer of a model that trains several batches in one execution, or a batch by none or several updates.
+    """Reads the optimizer of a model that trains several batches in one execution, or with none or several updates per batch.
 
-    A step is an update of the model's optimizer. If there is no optimizer, or several, or the one that trains is hidden in the
-    code of a `train_step`, each batch is a step.
+    A step is an update of the model's optimizer. Each batch is a step if the model has no optimizer or several, or if
+    `train_step` uses one that is not found in the model.
     """
 
     _trainee: KerasTrainee
@@ -34,15 +34,15 @@ class Counts:
     _accumulates: bool
     """Whether the optimizer adds up the gradients of several batches."""
     _unmoved: int = 0
-    """The batches so far, as long as the optimizer has done nothing."""
+    """The number of batches so far, until the optimizer makes its first update."""
     _has_moved: bool = False
     _before: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, model: Any) -> Counts | None:
-        """Return what counts for `model`, or None if each execution is one batch and one step."""
+        """Return the counter for `model`, or None if each execution is one batch and one step."""
         if not isinstance(model, keras.Model):
-            return None  # something else that calls callbacks as `fit` does, and has no executions
+            return None  # something else that calls callbacks as `fit` does, without executions
         is_plain = all(
             getattr(type(model), name, None) is getattr(keras.Model, name) and name not in vars(model)
             for name in ("train_step", "make_train_function")
@@ -52,7 +52,8 @@ class Counts:
         accumulates = bool(getattr(optimizer, "gradient_accumulation_steps", None))
         asks = optimizer is not None and (is_plain or not _has_others(model, optimizer))
         if is_plain and not accumulates and optimizer is not given:
-            # A LossScaleOptimizer skips an update after an overflow. It counts: to ask each time would wait for the device.
+            # A LossScaleOptimizer skips an update after an overflow. It is counted anyway, because reading the optimizer would
+            # wait for the device.
             asks = False
         executes_one = int(getattr(model, "steps_per_execution", 1) or 1) == 1
         if executes_one and (not asks or (is_plain and not accumulates)):
@@ -60,13 +61,16 @@ class Counts:
         return cls(KerasTrainee(model), asks, is_plain, accumulates)
 
     def begin(self) -> None:
-        """Note where the optimizer is before an execution, after hooks in which a plugin may have put back an older state."""
-        # What the trainer on JAX holds, no plugin has touched, and to read it waits for the device.
+        """Record the optimizer's counts before an execution, after hooks in which a plugin may have restored an older state."""
+        # State that the JAX trainer holds was not changed by plugins, and reading it would wait for the device.
         if self._asks and not (self._has_moved and jax_state.is_held(self._trainee.model)):
             self._before = self._trainee.counts
 
     def end(self, batches: int) -> tuple[int, int]:
-        """Return the updates and the batches of an execution. Keras tells of `batches`: too many, if the data ended within it."""
+        """Return the updates and the batches of an execution.
+
+        `batches` is Keras's number, which is too high if the data ended in it.
+        """
         if not self._asks:
             return batches, batches
         now = self._trainee.counts
@@ -78,29 +82,29 @@ class Counts:
             self._unmoved += batches
             if self._is_plain or self._unmoved >= _PATIENCE:
                 return self.give_up(), batches
-        # An optimizer within a LossScaleOptimizer is not called for a batch with an overflow.
+        # The optimizer inside of a LossScaleOptimizer is not called for a batch with an overflow.
         tells = self._is_plain and calls and self._trainee.model.optimizer is innermost(self._trainee.model.optimizer)
         return updates, min(calls, batches) if tells else batches
 
     def give_up(self) -> int:
-        """Take the batches for the steps, if the optimizer has done nothing so far; return how many there were."""
+        """Count batches as steps from now on, if the optimizer has made no update; return the number of batches so far."""
         if self._has_moved or self._accumulates or not self._asks:
             return 0
         self._asks = False
         return self._unmoved
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run must know: whether the updates of the optimizer are the steps."""
+        """Return whether the updates of the optimizer are the steps."""
         return {"asks": self._asks, "has_moved": self._has_moved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned. An earlier checkpoint has nothing of it."""
+        """Restore what `state_dict` returned. Checkpoints of earlier versions lack it."""
         self._asks = self._asks and bool(state.get("asks", True))
         self._has_moved = bool(state.get("has_moved", False))
 
 
 def _has_others(model: Any, optimizer: Any) -> bool:
-    """Return whether another optimizer is in the model, wherever Keras finds it to save it."""
+    """Return whether the model has another optimizer, in any place where Keras finds it to save it."""
     saved = Saveables(model)
     saved.find()
     optimizers = (one for one in saved.found.values() if isinstance(one, keras.optimizers.Optimizer))

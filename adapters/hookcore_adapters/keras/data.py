@@ -1,4 +1,4 @@
-"""The data of `fit`: their shapes and sizes, the part to validate on, and the generators that they draw from."""
+"""The data of `fit`: their shapes and sizes, the validation split, and their random generators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def validation_data(arguments: Mapping[str, Any]) -> Any:
-    """Return the validation data given, or the part that `validation_split` takes off the end of the training data."""
+    """Return `validation_data`, or the end of the training data that `validation_split` splits off."""
     data, fraction = arguments["validation_data"], arguments["validation_split"]
     samples = sample_count(arguments["x"])
     if data is not None or not fraction or samples is None:
@@ -23,16 +23,16 @@ def validation_data(arguments: Mapping[str, Any]) -> Any:
     start = _split_index(samples, fraction)
 
     def tail(part: Any) -> Any:
-        return None if part is None else getattr(part, "iloc", part)[start:]  # iloc: pandas takes numbers for labels
+        return None if part is None else getattr(part, "iloc", part)[start:]  # iloc, because pandas would read numbers as labels
 
     try:
         return keras.tree.map_structure(tail, _training_data(arguments))
-    except TypeError:  # Keras can split sparse tensors, which have no slices of their own
+    except TypeError:  # sparse tensors, which Keras can split, but which do not support slices
         return None
 
 
 def build_model(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Make the variables of an unbuilt model, as Keras does at the first batch, if the data tell their shapes."""
+    """Build the variables of an unbuilt model, as Keras does at the first batch, if the shapes of the data are known."""
     data = arguments["x"]
     if sample_count(data) is not None:
         arrays = _training_data(arguments)
@@ -47,16 +47,16 @@ def build_model(model: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def build_metrics(model: Any, data: Any, batch: Any) -> None:
-    """Make the metrics that TensorFlow's trainer makes at the first batch: of `batch`, or if it is None of what `data` tells.
+    """Build the metrics that TensorFlow's trainer makes at the first batch, from `batch` or, if it is None, from `data`.
 
-    `data` is an epoch iterator of Keras's.
+    `data` is a Keras epoch iterator.
     """
     if keras.backend.backend() == "tensorflow":
         build_from_batch(model, internal_data.READ.of(data).element_spec if batch is None else batch)
 
 
 def build_from_batch(model: Any, batch: Any) -> None:
-    """Make what the model and its metrics lack of what Keras makes at the first batch."""
+    """Build the variables of the model and its metrics that Keras builds at the first batch."""
 
     def symbolic(part: Any) -> Any:
         if part is None:
@@ -64,17 +64,17 @@ def build_from_batch(model: Any, batch: Any) -> None:
         part = one_replica(part)
         return keras.KerasTensor((None, *part.shape[1:]), keras.backend.standardize_dtype(part.dtype))
 
-    # The other backends' trainers call this, and TensorFlow's only for a distribution strategy.
+    # The trainers of other backends call this, and TensorFlow's does so only for a distribution strategy.
     internals.symbolic_build(model, keras.tree.map_structure(symbolic, batch))
 
 
 def one_replica(part: Any) -> Any:
-    """Return the first replica's share of a tensor of a batch that a distribution strategy has split, or else the tensor."""
+    """Return a tensor, or the part of the first replica if a distribution strategy has split it."""
     return part if hasattr(part, "shape") else getattr(part, "values", (part,))[0]
 
 
 def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of training samples and of samples in a batch, if the data are arrays."""
+    """Return the number of training samples and the batch size, or an empty dict if the data are not arrays."""
     samples = sample_count(arguments["x"])
     if samples is None:
         return {}
@@ -84,14 +84,14 @@ def sizes(arguments: Mapping[str, Any]) -> dict[str, int]:
 
 
 def generators_of_fit(validation_data: Any = None) -> list[Any]:
-    """Return PyTorch's generators that belong to the data of the `fit` that is being executed, or to those for validation."""
+    """Return the PyTorch generators of the training data in the `fit` that is being executed, and of the validation data."""
     data = epoch_data()
     loader = None if data is None else internal_data.LOADER.of(data.data_adapter, None)
     return generators_of(loader, validation_data)
 
 
 def generators_of(*loaders: Any) -> list[Any]:
-    """Return the generators of PyTorch's that belong to those of `loaders` that are a DataLoader."""
+    """Return the PyTorch generators of each DataLoader in `loaders`. Other objects are ignored."""
     holders = [
         holder
         for loader in loaders
@@ -109,7 +109,7 @@ def _training_data(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def sample_count(data: Any) -> int | None:
-    """Return the number of samples in arrays, or None if `data` has no arrays."""
+    """Return the number of samples in `data`, or None if it does not begin with an array."""
     leaves: Sequence[Any] = keras.tree.flatten(data) if data is not None else []
     shape = getattr(leaves[0], "shape", None) if leaves else None
     return int(shape[0]) if shape is not None and len(shape) else None

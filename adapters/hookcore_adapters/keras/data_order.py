@@ -1,4 +1,4 @@
-"""Whether the batches of `fit` come in the same order if a run is resumed, as far as that can be known."""
+"""Find whether the batches of `fit` come in the same order in a resumed run, as far as that can be known."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hookcore_adapters.keras.skip_batches import epoch_data
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hookcore.run import Position
+    from hookcore import Position
 
 _REPEATABLE: Final = "a keras.utils.PyDataset, or a tf.data pipeline whose order repeats"
 _SAMPLERS: Final = {"RandomSampler", "SequentialSampler", "SubsetRandomSampler", "WeightedRandomSampler"}
-"""Those of PyTorch's that draw from its global generator or one of their own: a checkpoint has the states of both."""
+"""PyTorch's samplers, which draw from the global generator or one of their own: a checkpoint has the states of both."""
 
 
 def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> Iterator[str]:
-    """Yield each known reason why a run that is resumed at `position` may get other batches than the run that was cut."""
+    """Yield each known reason why a run that is resumed at `position` may get other batches than an uninterrupted run."""
     if arguments is None:
         return
     if continues(arguments, position) and not _begins_again(arguments["steps_per_epoch"], position):
-        yield "with steps_per_epoch the data may continue from epoch to epoch, and now they begin again with their first batch"
+        yield "with steps_per_epoch the data may continue from epoch to epoch, but now they start again with their first batch"
     doubt = _doubt(arguments["x"], first=position.epoch == arguments["initial_epoch"]) if position.batch else None
     if doubt is not None:
         yield (
@@ -35,15 +35,15 @@ def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> I
         )
     if getattr(arguments["x"], "persistent_workers", False):
         yield (
-            "the workers of the DataLoader persist, so that what they draw for a sample, if they do, is other than it would have "
-            "been; without persistent_workers it is the same"
+            "the workers of the DataLoader persist, so random numbers that they draw for samples differ from those of an "
+            "uninterrupted run; without persistent_workers they are the same"
         )
     if keras.backend.backend() != "tensorflow" and _reads_ahead(arguments["x"]):
         yield (
-            "workers read the PyDataset ahead, and on this backend Keras begins an epoch with what they read in the one before: "
-            "the run that was cut would have had other batches; without workers they are the same"
+            "workers read the PyDataset ahead, and on this backend Keras begins an epoch with what they read in the epoch "
+            "before, so an uninterrupted run would have had other batches; without workers they are the same"
         )
-    # The other backends draw the order from generators whose states a checkpoint has.
+    # Other backends draw the order from generators whose states are in the checkpoint.
     shuffled = arguments["shuffle"] and sample_count(arguments["x"]) is not None and keras.backend.backend() == "tensorflow"
     if shuffled and position.batch and internals.random_seed() is None:
         yield (
@@ -53,30 +53,30 @@ def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> I
 
 
 def continues(arguments: Mapping[str, Any] | None, position: Position) -> bool:
-    """Return whether the data may have been begun in an epoch before that of `position`, and continue in it."""
+    """Return whether the epoch at `position` may continue an iteration over the data that an earlier epoch began."""
     return arguments is not None and bool(arguments["steps_per_epoch"]) and position.epoch > arguments["initial_epoch"]
 
 
 def _begins_again(steps: int, position: Position) -> bool:
-    """Return whether an epoch of `steps` batches is all of the data, so that they begin again with each epoch."""
+    """Return whether an epoch of `steps` batches uses all data, so that each epoch starts with the first batch."""
     data = epoch_data()
     length = None if data is None else data.data_adapter.num_batches
-    # On PyTorch they have drawn once before the epoch begins, which changes the order of the batches to skip.
+    # On PyTorch the data draw random numbers before the epoch begins, which changes the order of the batches to skip.
     return length is not None and steps >= length and not (position.batch and keras.backend.backend() == "torch")
 
 
 def _reads_ahead(data: Any) -> bool:
-    """Return whether Keras has workers read the data."""
+    """Return whether Keras reads the data with workers."""
     if not isinstance(data, keras.utils.PyDataset):
         return False
     return bool(data.workers > 1 or (data.workers and data.use_multiprocessing))
 
 
 def _doubt(data: Any, *, first: bool) -> tuple[str, str] | None:
-    """Return why another process may get the batches of `data` in another order, in its `first` epoch or a later one, and advice.
+    """Return why a resumed run may get the batches of `data` in another order, in the `first` epoch or a later one, and advice.
 
-    None if the order repeats, as far as can be known, and for arrays, whose order is Keras's. Data of grain are not in doubt: it
-    draws an order from seeds that it demands.
+    Return None if the order is repeated, as far as is known, and for arrays, which Keras orders. Data of grain are not in doubt,
+    because grain requires seeds.
     """
     if isinstance(data, types.GeneratorType):
         return "the data come from a generator, whose order cannot be known", f"give {_REPEATABLE}"
@@ -92,13 +92,13 @@ def _doubt(data: Any, *, first: bool) -> tuple[str, str] | None:
         if first or own is None:
             return None
         what = f"the {own} of {type(data).__name__} was called for each earlier epoch, and is not called for them again"
-        return what, "let nothing but the index decide what a batch is"
+        return what, "make each batch depend only on its index"
     return _doubt_of_pipeline(data, first=first) if internal_data.IS_TF_DATASET.value(data) else None
 
 
 def _doubt_of_pipeline(data: Any, *, first: bool) -> tuple[str, str] | None:
-    """Return the same for a `tf.data` pipeline."""
-    data = internal_data.ORIGINAL.of(data, data)  # of a distributed one
+    """Return the same as `_doubt` for a `tf.data` pipeline."""
+    data = internal_data.ORIGINAL.of(data, data)  # unwraps a distributed dataset
     if internal_data.INPUTS.of(data, None) is None:
         return "the dataset is made by a function on each replica, so its order cannot be known", f"give {_REPEATABLE}"
     if data.options().deterministic is False:
@@ -107,18 +107,18 @@ def _doubt_of_pipeline(data: Any, *, first: bool) -> tuple[str, str] | None:
 
 
 def _doubt_of_part(part: Any, *, first: bool) -> tuple[str, str] | None:
-    """Return the same for one part of a pipeline."""
+    """Return the same as `_doubt` for one part of a pipeline."""
     called = _operations(part)
     shuffles = any(operation.startswith("Shuffle") for operation in called)
     if type(part).__name__ in {"_ShuffleDataset", "_RandomDataset"}:
         is_seeded = any(int(seed.of(part)) for seed in (internal_data.SEED, internal_data.SEED_2))
-        # A shuffle makes another order in each epoch unless told otherwise, and random numbers if told so.
+        # By default, a shuffle makes a new order in each epoch; a random dataset does so only on request.
         otherwise = internal_data.RERANDOMIZES.of(part, None) or False
         renewed = internal_data.RESHUFFLES.of(part, otherwise) is not False
         shuffles = not is_seeded or (renewed and not first)
     if shuffles:
         advice = "shuffle(..., seed=..., reshuffle_each_iteration=False) makes the order the same"
-        return "the dataset shuffles, and its order cannot be made again", advice
+        return "the dataset shuffles, and its order cannot be repeated", advice
     if "GeneratorDataset" in called:
         return "the dataset is made from a generator, whose order cannot be known", f"give {_REPEATABLE}"
     if internal_data.ORDERED.of(part, None) == "false":
@@ -133,7 +133,7 @@ def _parts(data: Any) -> Iterator[Any]:
 
 
 def _operations(part: Any) -> set[str]:
-    """Return the names of the operations in the functions of a part of a pipeline, such as those that make others within it."""
+    """Return the names of the operations in the functions of a part of a pipeline, including those in nested datasets."""
     graphs = [function.function.graph.as_graph_def() for function in internal_data.FUNCTIONS.of(part)()]
     nodes = [node for graph in graphs for node in graph.node]
     nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]

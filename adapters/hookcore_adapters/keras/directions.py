@@ -1,4 +1,4 @@
-"""In which direction a metric of a Keras model gets better, as Keras declares it."""
+"""The direction in which a metric of a Keras model improves, as Keras declares it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def direction_in(model: Any, metric: str) -> Mode | None:
-    """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
+    """Return `min` for a loss, the direction that Keras declares for a compiled metric, and None for any other name."""
     wanted = metric.removeprefix("val_")
     prefixes = ["", *(f"{output}_" for output in outputs(model))]
     if wanted in {f"{prefix}loss" for prefix in prefixes}:
@@ -29,7 +29,7 @@ def direction_in(model: Any, metric: str) -> Mode | None:
 
 
 def outputs(model: Any) -> set[str]:
-    """Return the outputs' names, as far as they are known before the first batch."""
+    """Return the names of the outputs, as far as they are known before the first batch."""
     names = set(getattr(model, "output_names", None) or [])
     for by_output in internals.losses_and_metrics_given(model):
         names |= set(by_output) if isinstance(by_output, dict) else set()
@@ -39,7 +39,7 @@ def outputs(model: Any) -> set[str]:
 def directions(metrics: Iterable[Any]) -> Iterator[tuple[str, Mode | None]]:
     """Yield the name of each compiled metric and the direction that Keras declares for it."""
     for metric in metrics:
-        # Keras makes compiled metrics at the first batch; until then it has what was given to `compile`.
+        # Keras makes compiled metrics at the first batch. Until then it has the arguments of `compile`.
         given = keras.tree.flatten(internals.metrics_given(metric))
         inner = getattr(metric, "metrics", None) or [leaf for leaf in given if leaf is not None]
         if inner:

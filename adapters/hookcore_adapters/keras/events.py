@@ -1,14 +1,12 @@
-"""Keras's callback protocol translated into facts for a driver: what `KerasAdapter` and `fit` have in common."""
+"""Translates Keras's callback protocol for the driver; the common part of `KerasAdapter` and `fit`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
-import keras
-import numpy as np
 
 from hookcore import Engine, HookcoreError, Metrics, Position, Run
 from hookcore.driver import Driver
@@ -20,28 +18,16 @@ from hookcore_adapters.keras.data import build_model, generators_of_fit
 from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, read_held_weights
 from hookcore_adapters.keras.monitors import warn_of_misspelt
+from hookcore_adapters.keras.numeric_logs import Logs
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import KerasTrainee
-
-Logs: TypeAlias = Mapping[str, Any] | None
-
-
-def numeric_logs(logs: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return the numbers in `logs`, and the arrays of numbers. Callbacks may add anything else, which Keras ignores."""
-    return {name: value for name, value in (logs or {}).items() if isinstance(name, str) and _is_numeric(value)}
-
-
-def _is_numeric(value: Any) -> bool:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "biuf"
-    return isinstance(value, int | float) or keras.ops.is_tensor(value)
 
 
 @attrs.define(eq=False)
 class KerasEvents:
-    """Receives what Keras calls and tells a driver of it, and is the driver's host.
+    """Receives Keras's events and reports them to a driver, whose host it is.
 
-    `validation_data` and `validation_freq` are for plugins that look at them: Keras 3 does not tell a callback.
+    `validation_data` and `validation_freq` are for plugins that use them, because Keras 3 does not pass them to callbacks.
     """
 
     engine: Engine
@@ -51,13 +37,13 @@ class KerasEvents:
     arguments: Mapping[str, Any] | None = None
     """The arguments of `fit`, or None if they are unknown."""
     states: CallbackStates = attrs.field(init=False, factory=CallbackStates)
-    """Of the callbacks that Keras calls beside plugins."""
+    """The states of the callbacks that Keras calls beside plugins."""
     _driver: Driver = attrs.field(init=False)
     _model: Any = None
     _resuming: Resuming = attrs.field(factory=Resuming)
     _given: Given = attrs.field(factory=Given)
     _generators: Sequence[Any] = ()
-    """PyTorch's that the data draw from, besides the global one."""
+    """The PyTorch generators from which the data draw, except the global one."""
     _counts: Counts | None = None
     """Counts the batches and updates of each execution; None if each is one batch and one update."""
     _stopped_early: bool | None = None
@@ -66,19 +52,26 @@ class KerasEvents:
     """The exception that the next run raises, between two batches."""
     batch_begin: Callable[[int], None] = attrs.field(init=False)
     batch_end: Callable[[int, Logs], None] = attrs.field(init=False)
-    """Called when a batch begins, and when it ends: the session's own methods, if they suffice. During training nothing is in the
-    processor's caches, and each call in between costs as much as a plugin."""
+    """Called when a batch begins and ends: directly the session's methods, if they suffice.
+
+    During training the processor's caches are cold, so each call in between would cost as much as a plugin.
+    """
 
     def __attrs_post_init__(self) -> None:
         self._driver = Driver(self.engine, resume=self.resume, host=self, always_ends=self.arguments is not None)
         self._choose_batches()
 
+    def train_begin(self, model: Any, params: Mapping[str, Any]) -> None:
+        """Begin or resume a run, after ending an earlier run that an exception has interrupted."""
+        self.prepare(model, params)
+        self.start()
+
     def prepare(self, model: Any, params: Mapping[str, Any]) -> None:
-        """Make the run ready and restore it, before callbacks see the model."""
+        """Prepare and restore the run, before callbacks see the model."""
         self._driver.end_abandoned(
             HookcoreError(
-                "An earlier fit ended by an exception, which Keras does not tell its callbacks. "
-                "hookcore_adapters.keras.fit tells plugins of it when it happens."
+                "An earlier fit ended by an exception, which Keras does not report to callbacks. hookcore_adapters.keras.fit "
+                "reports it to plugins when it happens."
             )
         )
         self.engine.check_free(self.name)
@@ -101,29 +94,28 @@ class KerasEvents:
         )
         self._counts = Counts.of(model)
         warn_of_misspelt(self.engine, model)
-        # Keras tells of no exception, so that a Ctrl-C may come when its `fit` is over.
-        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
-        self._driver.prepare(
-            run, loop=next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
-        )
+        # Keras does not report exceptions, so a Ctrl-C may arrive after its `fit` has ended.
+        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to find the caller
+        loop = next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
+        self._driver.begin(run, loop=loop, start=False)
 
     def start(self) -> None:
-        """Have the run that was prepared begin for plugins."""
+        """Begin the prepared run for plugins."""
         self._driver.start()
         if self._interruption is not None:
             self._run.interrupt(self._interruption)
 
     def epoch_ends(self) -> None:
-        """Hear that callbacks are told of an epoch's end, after which they may have changed the learning rate."""
+        """Prepare for the callbacks at the end of an epoch, which may change the learning rate."""
         if self._driver.is_running:
             self._driver.epoch_ends()
 
     def before_epoch(self) -> None:
-        """Put back what a resumed run begins its first epoch with, before any callback uses it."""
+        """Restore the state with which a resumed run begins its first epoch, before callbacks use it."""
         self._resuming.begin_epoch()
 
     def epoch_begin(self, epoch: int) -> None:
-        """Begin an epoch, and skip its batches that were trained before the run was cut."""
+        """Begin an epoch, and skip its batches that were trained before the interruption."""
         self._check_runs()
         self.before_epoch()
         self._driver.epoch_begin(epoch)
@@ -140,7 +132,7 @@ class KerasEvents:
 
     @property
     def is_skipping(self) -> bool:
-        """Whether Keras is at an execution that was trained before the run was cut."""
+        """Whether the present execution was trained before the interruption, and is skipped."""
         return self._resuming.is_skipping
 
     def _resuming_at(self, position: Position | None = None) -> Resuming:
@@ -155,7 +147,7 @@ class KerasEvents:
     def _execution_begin(self, batch: int) -> None:
         """Begin an execution.
 
-        If the length of the data is unknown, Keras begins one execution too many in each epoch, and never ends it.
+        If the length of the data is unknown, Keras begins an additional execution in each epoch, and never ends it.
         """
         del batch
         self._check_runs()
@@ -167,7 +159,7 @@ class KerasEvents:
             self._counts.begin()
 
     def _execution_end(self, batch: int, logs: Logs) -> None:
-        """End an execution. `batch` is its last batch, or would be if the data were longer."""
+        """End an execution. `batch` is its last batch, or a higher number if the data ended in it."""
         self._check_runs()
         if self._resuming.is_skipping:
             self._resuming.end_skipping()
@@ -176,7 +168,7 @@ class KerasEvents:
         elif self._counts is None:
             self._driver.batch_end(logs)
         else:
-            # The last execution of an epoch goes past the end of finite data, and past `steps_per_epoch` if they are infinite.
+            # Keras counts the last execution of an epoch as full: past the end of finite data, and past `steps_per_epoch`.
             known = self._run.steps_per_epoch
             last = batch + 1 + self._resuming.shift
             last = last if known is None else min(last, known)
@@ -186,7 +178,7 @@ class KerasEvents:
     def epoch_end(self, epoch: int, metrics: Metrics) -> None:
         """End an epoch. `metrics` are its own and, with the prefix `val_`, those of its validation."""
         self._check_runs()
-        if epoch > self._driver.epoch:  # a script that calls callbacks itself may leave out the beginning
+        if epoch > self._driver.epoch:  # a script that calls callbacks itself may omit on_epoch_begin
             self.epoch_begin(epoch)
         self._resuming.end_epoch()
         if self._counts is not None:
@@ -217,8 +209,8 @@ class KerasEvents:
     def evaluate_begin(self, model: Any) -> None:
         """Begin a validation within training, or an evaluation outside of it."""
         if self._driver.is_running:
-            self._driver.batch_dropped()  # if the length of the data is unknown, Keras has begun one too many
-            self._stopped_early = bool(model.stop_training)  # and not by a vote during or after validation
+            self._driver.batch_dropped()  # if the length of the data is unknown, Keras has begun an additional batch
+            self._stopped_early = bool(model.stop_training)  # read now, before a vote during or after validation
             self._resuming.hold_metrics(has_logs=self._driver.latest is not None)
         self._prepare(model)
         self._driver.evaluate_begin()
@@ -259,7 +251,7 @@ class KerasEvents:
         self._leave()
 
     def interrupt(self, exception: BaseException) -> BaseException:
-        """Have `exception` raised between two batches, if no run has begun, of the next one; return what will be raised."""
+        """Raise `exception` between two batches of the run, or of the next run if none has begun; return what will be raised."""
         if self._driver.is_running:
             return self._run.interrupt(exception)
         self._interruption = exception
@@ -268,14 +260,14 @@ class KerasEvents:
     @property
     def _run(self) -> Run:
         run = self._driver.run
-        assert run is not None  # noqa: S101 - only asked for within one
+        assert run is not None  # noqa: S101 - only used within a run
         return run
 
     def _check_runs(self) -> None:
         if not self._driver.is_running:
             raise HookcoreError(
-                "Keras called a hook outside of fit, evaluate and predict. "
-                "If one fit runs within another, give each its own adapter."
+                "Keras called a callback's method outside of fit, evaluate and predict. If one fit runs within another, give "
+                "each its own adapter."
             )
 
     def _prepare(self, model: Any) -> None:
@@ -287,29 +279,29 @@ class KerasEvents:
             self._driver.end()
 
     def _pass_votes_on(self) -> None:
-        """Have Keras stop if a plugin has voted: the vote may have come while batches were skipped."""
+        """Stop Keras if a plugin has voted, possibly while batches were skipped."""
         if self._driver.stopping:
             self.stop()
 
-    # What the driver asks of its host
+    # The methods that the driver calls on its host
 
     name = "keras"
-    ends_of_data = ("OutOfRangeError",)  # of tensorflow.errors, which other backends do not have
+    ends_of_data = ("OutOfRangeError",)  # in tensorflow.errors, which only that backend has
 
     def stop(self) -> None:
-        """Have Keras stop after this batch, but not before the trained batches of an epoch that was cut are skipped."""
+        """Ask Keras to stop after this batch, unless trained batches of an interrupted epoch must still be skipped."""
         if not self._resuming.is_waiting:
             self._model.stop_training = True
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return what a checkpoint holds of Keras itself."""
+        """Return the state of Keras for a checkpoint."""
         counts = {} if self._counts is None else self._counts.state_dict()
         states = self.states.state_dict()
         counts |= {"given": self._given.state_dict(self._run)} | ({"callbacks": states} if states else {})
         return counts | self._resuming.state_dict(self._driver.latest, within=self._driver.position.batch > 0)
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Take over the running metrics of an epoch that was cut, and have Keras begin with it."""
+        """Restore the running metrics of an interrupted epoch, and make Keras begin with that epoch."""
         if self._counts is not None:
             self._counts.load_state_dict(state)
         self._resuming = self._resuming_at(position)

@@ -1,4 +1,4 @@
-"""The end of a `fit` on JAX that an exception ends: Keras puts averages in place of the trained weights, and then tells of it."""
+"""Report an exception that ends `fit` on JAX before Keras replaces the trained weights by averages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _METHOD: Final = "finalize_variable_values"
 
 @contextlib.contextmanager
 def told_before(model: Any, failed: Callable[[BaseException], None]) -> Iterator[None]:
-    """Within, call `failed` with an exception that ends Keras's `fit` before the optimizer overwrites the weights.
+    """Call `failed` with an exception that ends `fit` in this `with` block, before the optimizer overwrites the weights.
 
-    Only Keras's trainer on JAX finalizes the weights after an exception too. A checkpoint of then would hold the averages of an
-    optimizer with `use_ema=True` as the weights, and the run that is resumed from it would be another.
+    Only Keras's trainer on JAX finalizes the weights after an exception too. With `use_ema=True`, a checkpoint taken afterwards
+    would contain the averages as weights, and a run that is resumed from it would differ.
     """
     optimizer: Any = getattr(model, "optimizer", None)
     if keras.backend.backend() != "jax" or not hasattr(optimizer, _METHOD):
         yield
         return
     before = sys.exc_info()[1]  # `fit` may be called in an `except`
-    found = vars(optimizer).get(_METHOD)  # of an outer `fit` of the same model, or of a user's
+    found = vars(optimizer).get(_METHOD)  # set by an outer `fit` of the same model, or by the user
     own = getattr(found, "own", found) or functools.partial(type(optimizer).finalize_variable_values, optimizer)
 
     def finalize(variables: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a resumed run may be given otherwise than the run that was cut: the compiled learning rate, and the sizes of the data."""
+"""Compare what a resumed run is given with the run before: the compiled learning rate, and the sizes of the data."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ logger = logging.getLogger("hookcore")
 
 @attrs.define(eq=False)
 class Given:
-    """What `fit` and `compile` were given, before a checkpoint overrides it."""
+    """Arguments of `fit` and `compile`, before a checkpoint overrides them."""
 
     _rate: float | None = None
-    """The learning rate that the model came with, or None if a schedule has it."""
+    """The learning rate with which the model was compiled; None for a schedule."""
     _sizes: Mapping[str, int] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, trainee: KerasTrainee, arguments: Mapping[str, Any] | None) -> Self:
-        """Return what is known of `trainee`, which is not restored yet, and of the arguments of `fit`."""
+        """Return the learning rate of `trainee`, which is not restored yet, and the sizes in the arguments of `fit`."""
         is_set = trainee.lacks("learning_rate") is None
         return cls(learning_rate_in(trainee) if is_set else None, {} if arguments is None else sizes(arguments))
 
     def state_dict(self, run: Run) -> dict[str, Any]:
-        """Return what a resumed run is compared with."""
+        """Return the values with which a resumed run is compared."""
         return {"learning_rate": self._rate, **self._all_sizes(run)}
 
     def _all_sizes(self, run: Run) -> dict[str, int]:
@@ -44,14 +44,14 @@ class Given:
         return {**self._sizes} if steps is None else {**self._sizes, "steps_per_epoch": steps}
 
     def compare(self, state: Mapping[str, Any], run: Run) -> None:
-        """Warn of each difference from `state`, which `state_dict` returned. An earlier checkpoint has nothing of it."""
+        """Warn of each difference from `state`, which `state_dict` returned. Checkpoints of earlier versions lack it."""
         used = learning_rate_in(run.trainee)
         rate: float | None = state.get("learning_rate")
-        # One model may be trained again, with the rate that a plugin has set.
+        # The same model object may be trained again, with the rate that a plugin has set.
         if None not in {self._rate, rate, used} and not any(math.isclose(self._rate or 0, one or 0) for one in (rate, used)):
             logger.warning(
-                "resumed: the model was compiled with learning_rate=%g, and before with %g; the run continues with %g, as the "
-                "checkpoint has it. LearningRateSchedule sets another",
+                "resumed: the model was compiled with learning_rate=%g, and before with %g; the run continues with %g from the "
+                "checkpoint. To set another rate, use LearningRateSchedule",
                 self._rate,
                 rate,
                 used,

@@ -1,4 +1,4 @@
-"""An existing Keras callback as a plugin, in any loop."""
+"""Run an existing Keras callback as a plugin, in any loop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hookcore import Outcome, ParameterError, Run, hookimpl
 from hookcore.registry.discovery import name_of
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.callback_states import restore_state, state_of
-from hookcore_adapters.keras.events import numeric_logs
 from hookcore_adapters.keras.held_weights import held_weights_of
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,18 +33,17 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_predict_end": ("on_predict_begin", "on_predict_batch_begin", "on_predict_batch_end", "on_predict_end"),
     "on_train_end": (),
 }
-"""For each hook, the methods of a Keras callback that decide whether it is used: if any is overridden, or if none is listed."""
+"""The methods of a Keras callback for each hook. The plugin has the hook if the callback overrides one, or if none is listed."""
 
 
 def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespace:
     """Return a plugin that runs `callback`, a `keras.callbacks.Callback`, in any loop.
 
-    It implements just the hooks that the callback does, and gives it converted metrics in a dict of its own, but no outputs of
-    predictions. The numbers that it adds to the logs at an epoch's end are metrics of the run, as in Keras. If the callback sets
-    `model.stop_training`, the plugin votes to stop. What the callback's `state_dict` returns, if it has that and
-    `load_state_dict`, is in checkpoints. As in Keras, `on_train_end` is not called after an exception. `name` is by
-    default the name of the callback's class in snake case.
-    Raises `ParameterError` if `callback` is not a Keras callback.
+    The plugin has only the hooks that the callback implements, and passes it converted metrics in a new dict, but no outputs of
+    predictions. Numbers that the callback adds to the logs at the end of an epoch become metrics, as in Keras. If it sets
+    `model.stop_training`, the plugin votes to stop. Checkpoints contain its state if it has `state_dict` and `load_state_dict`.
+    As in Keras, `on_train_end` is not called after an exception. `name` is by default the name of the callback's class in snake
+    case. Raises `ParameterError` if `callback` is not a Keras callback.
     """
     if not isinstance(callback, keras.callbacks.Callback):
         raise ParameterError(f"from_keras: expected an instance of keras.callbacks.Callback, got {callback!r}.")
@@ -65,12 +64,12 @@ class _Hosted:
         self._model: Any = None
         self._trains = False
         self._restored: Mapping[str, Any] | None = None
-        """The state that the callback takes over once it has begun: what it does then would overwrite it."""
+        """The state to restore after the callback's `on_train_begin`, which would overwrite it."""
         self._held: Mapping[str, Any] = {}
-        """The weights that it takes over with that."""
+        """The weights to restore with it."""
         self._resumes_epoch = False
-        """Whether a restored callback has not seen an epoch begin: a plugin is not told again of one that was cut, and Keras
-        tells its callbacks."""
+        """Whether a restored callback has not seen its epoch begin. An interrupted epoch begins again for Keras's callbacks, but
+        not for plugins."""
 
     def state_dict(self) -> Mapping[str, Any]:
         return state_of(self.callback) or {}
@@ -89,16 +88,16 @@ class _Hosted:
 
     def _begin(self, run: Run) -> None:
         self._run = run
-        # A loop without a Keras model still lets a callback stop it.
+        # A callback can also stop a loop without a Keras model.
         self._model = types.SimpleNamespace(stop_training=False) if run.model is None else run.model
         self.callback.set_params({"verbose": 0, "epochs": run.epochs, "steps": run.steps_per_epoch})
         self.callback.set_model(self._model)
 
     def _call(self, run: Run, method: str, *args: Any) -> None:
-        if run is not self._run:  # an evaluation outside of a run has no on_train_begin
+        if run is not self._run:  # an evaluation outside of training has no on_train_begin
             self._begin(run)
         model = self._model
-        # Others set it too, and an earlier fit leaves it set: it is this callback's vote only if this call sets it.
+        # Others may have set it, and an earlier fit leaves it set. It is this callback's vote only if this call sets it.
         before, model.stop_training = getattr(model, "stop_training", False), False
         try:
             getattr(self.callback, method)(*args)
@@ -108,7 +107,7 @@ class _Hosted:
             model.stop_training = model.stop_training or before
 
     def _release(self) -> None:
-        """Drop the model, unless training continues: a callback that has been used is data."""
+        """Drop the model, unless training continues, so that the callback does not keep it in memory."""
         if not self._trains:
             self._run = self._model = None
             internals.drop_model(self.callback)
@@ -182,7 +181,7 @@ class _Hosted:
 
     @hookimpl
     def on_train_end(self, run: Run) -> None:
-        # Keras calls it at no other end, and callbacks count on that: BackupAndRestore removes its backup.
+        # Keras calls it only then, and callbacks rely on it: BackupAndRestore deletes its backup.
         if run.outcome in {Outcome.COMPLETED, Outcome.STOPPED}:
             self._call(run, "on_train_end", dict(run.history.last()))
         self._trains = False

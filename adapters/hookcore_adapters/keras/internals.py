@@ -1,87 +1,33 @@
-"""The private parts of Keras that this package uses: it uses them here, those of data by `internal_data`, and nowhere else.
+"""The private parts of Keras that this package uses. Those of data are in `internal_data`, and no other file uses any.
 
-Nothing public gives what they give, and each release of Keras may change them. Each is declared once, as an `Internal`, and the
-functions below read it from there.
+There is no public replacement, and each release of Keras may change them. Each is declared once, as a `PrivatePart`, which the
+functions below use.
 """
 
 from __future__ import annotations
 
-import functools
-import pkgutil
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-import keras
-
-from hookcore import HookcoreError
+from hookcore_adapters.keras.private_part import PrivatePart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from io import BytesIO
     from pathlib import Path
 
-_REQUIRED: Final = object()
+# Saving.
 
-
-@attrs.frozen
-class Internal:
-    """A private part: where it is, and what it is used for."""
-
-    path: str
-    """The path of a module's part, or of an attribute of a class's objects."""
-    purpose: str
-
-    @property
-    def owner(self) -> str:
-        """The path of the module or the class that has it."""
-        return self.path.rpartition(".")[0]
-
-    @functools.cached_property
-    def name(self) -> str:
-        """Its name in the module or the class."""
-        return self.path.rpartition(".")[2]
-
-    @functools.cached_property
-    def value(self) -> Any:
-        """The part of a module. Raises `HookcoreError` if it is gone."""
-        try:
-            return pkgutil.resolve_name(self.path)
-        except (ImportError, AttributeError) as error:
-            raise self._gone() from error
-
-    def of(self, owner: Any, default: Any = _REQUIRED) -> Any:
-        """Return the attribute of `owner`, or `default` if that is missing. Raises `HookcoreError` without a default."""
-        try:
-            return getattr(owner, self.name)
-        except AttributeError as error:
-            if default is _REQUIRED:
-                raise self._gone() from error
-            return default
-
-    def set(self, owner: Any, value: Any) -> None:
-        """Set the attribute of `owner`."""
-        setattr(owner, self.name, value)
-
-    def _gone(self) -> HookcoreError:
-        return HookcoreError(
-            f"{self.path} is gone, which tells hookcore {self.purpose}, in Keras {keras.__version__} or its backend. "
-            "Use an earlier one, or a newer hookcore."
-        )
-
-
-# What Keras saves.
-
-_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable", "which objects Keras saves")
-_KIND_OF_SAVEABLE = Internal("keras.src.saving.keras_saveable.KerasSaveable._obj_type", "what kind of object Keras saves")
-_WALK = Internal("keras.src.saving.saving_lib._walk_saveable", "the objects in an object that Keras saves")
-_SKIPPED = Internal("keras.src.saving.saving_lib.get_attr_skipset", "which attributes Keras does not save")
-_AS_JSON = Internal("keras.src.saving.saving_lib._serialize_model_as_json", "a model's configuration without its weights")
-_STORE = Internal("keras.src.saving.saving_lib.H5IOStore", "how Keras lays out a file of weights")
-_SNAKE_CASE = Internal("keras.src.utils.naming.to_snake_case", "the names of objects in lists in a file of weights")
-_SOURCE = Internal("keras.src", "which methods are Keras's own")
-_PREPROCESSING = Internal("keras.src.layers.preprocessing", "which layers of Keras's own do more than assign when they load")
-_GLOBAL = Internal("keras.src.backend.common.global_state.get_global_attribute", "what Keras keeps for the whole process")
-_SET_GLOBAL = Internal(
+_SAVEABLE = PrivatePart("keras.src.saving.keras_saveable.KerasSaveable", "which objects Keras saves")
+_KIND_OF_SAVEABLE = PrivatePart("keras.src.saving.keras_saveable.KerasSaveable._obj_type", "what kind of object Keras saves")
+_WALK = PrivatePart("keras.src.saving.saving_lib._walk_saveable", "the objects in an object that Keras saves")
+_SKIPPED = PrivatePart("keras.src.saving.saving_lib.get_attr_skipset", "which attributes Keras does not save")
+_AS_JSON = PrivatePart("keras.src.saving.saving_lib._serialize_model_as_json", "a model's configuration without its weights")
+_STORE = PrivatePart("keras.src.saving.saving_lib.H5IOStore", "how Keras lays out a file of weights")
+_SNAKE_CASE = PrivatePart("keras.src.utils.naming.to_snake_case", "the names of objects in lists in a file of weights")
+_SOURCE = PrivatePart("keras.src", "which methods are Keras's own")
+_PREPROCESSING = PrivatePart("keras.src.layers.preprocessing", "which layers of Keras's own do more than assign when they load")
+_GLOBAL = PrivatePart("keras.src.backend.common.global_state.get_global_attribute", "what Keras keeps for the whole process")
+_SET_GLOBAL = PrivatePart(
     "keras.src.backend.common.global_state.set_global_attribute", "where Keras keeps which attributes it does not save"
 )
 
@@ -93,8 +39,8 @@ def saveable() -> Any:
 
 def walk_saveable(value: Any) -> Iterable[tuple[str, Any]]:
     """Return the name and the value of each attribute of `value` in which Keras looks for objects to save."""
-    # Keras makes an object of each kind to see what attributes it has, and again at each call: it keeps what it found under
-    # another key than it looks under. Each thread has its own keys.
+    # Keras makes an object of each kind to find its attributes. It makes one for each call, because it stores the result under
+    # another key than it reads. Each thread has its own keys.
     kind = _KIND_OF_SAVEABLE.of(value)()
     key = f"saving_attr_skiplist_{kind}"
     if _GLOBAL.value(key) is None:
@@ -108,12 +54,12 @@ def name_in_list(value: Any) -> str:
 
 
 def is_of_keras(owner: Any, method: str) -> bool:
-    """Return whether the class of `owner` has a `method` of Keras's own."""
+    """Return whether the class of `owner` has `method` from Keras, and does not override it."""
     return _module_of(owner, method).startswith(f"{_SOURCE.path}.")
 
 
 def is_of_preprocessing(owner: Any, method: str) -> bool:
-    """Return whether `owner` has a `method` of Keras's own layers of preprocessing."""
+    """Return whether the class of `owner` has `method` from one of Keras's preprocessing layers."""
     return _module_of(owner, method).startswith(f"{_PREPROCESSING.path}.")
 
 
@@ -127,21 +73,21 @@ def model_as_json(model: Any) -> Iterable[str]:
 
 
 def weights_store(file: Path | BytesIO, mode: str) -> Any:
-    """Open a file of weights, which has groups in Keras's layout."""
+    """Open a file of weights, with groups in Keras's layout."""
     return _STORE.value(file, mode=mode)
 
 
 # Random numbers.
 
-_MAKE_GLOBAL_SEED = Internal("keras.src.random.seed_generator.global_seed_generator", "the generator without a seed")
-_SEED_DTYPE = Internal("keras.src.backend.random_seed_dtype", "the type of a generator's state")
-_RANDOM_SEED = Internal("keras.src.utils.rng_utils.get_random_seed", "whether keras.utils.set_random_seed was called")
+_MAKE_GLOBAL_SEED = PrivatePart("keras.src.random.seed_generator.global_seed_generator", "the generator without a seed")
+_SEED_DTYPE = PrivatePart("keras.src.backend.random_seed_dtype", "the type of a generator's state")
+_RANDOM_SEED = PrivatePart("keras.src.utils.rng_utils.get_random_seed", "whether keras.utils.set_random_seed was called")
 _GLOBAL_SEED: Final = "global_seed_generator"
-"""The name by which Keras keeps the generator; the constant that has it came with Keras 3.13."""
+"""Keras's name of the generator, which has been a constant in Keras only since 3.13."""
 
 
 def global_seed() -> Any | None:
-    """Return the variable of the generator from which `keras.random` draws without a seed, or None if nothing has drawn."""
+    """Return the state variable of the generator from which `keras.random` draws without a seed, or None before its first use."""
     generator = _GLOBAL.value(_GLOBAL_SEED)
     return None if generator is None else generator.state
 
@@ -163,36 +109,36 @@ def random_seed() -> int | None:
 
 # Layers and optimizers.
 
-_FLATTEN_LAYERS = Internal("keras.Layer._flatten_layers", "the layers within a layer that is no model")
-_TRAINED_WEIGHTS = Internal("keras.Layer._trainable_variables", "a layer's own weights, without those of layers within")
-_OTHER_WEIGHTS = Internal("keras.Layer._non_trainable_variables", "a layer's own weights, without those of layers within")
-_SEEDS = Internal("keras.Layer._seed_generators", "a layer's own generators, without those of layers within")
-_FUNCTIONAL = Internal("keras.Sequential._functional", "the graph of a Sequential")
-_NODES = Internal("keras.Function._nodes_by_depth", "the order in which a model calls its layers")
-_LOOKUP_LAYER = Internal("keras.layers.TextVectorization._lookup_layer", "whether a vocabulary has changed")
-_OPTIMIZED = Internal("keras.optimizers.Optimizer._trainable_variables", "the variables that an optimizer was built for")
-_RATE = Internal("keras.optimizers.Optimizer._learning_rate", "the schedule of an optimizer's learning rate")
-_CALLS = Internal("keras.optimizers.Optimizer._iterations", "how often an optimizer that adds up gradients was called")
+_FLATTEN_LAYERS = PrivatePart("keras.Layer._flatten_layers", "the layers within a layer that is not a model")
+_TRAINED_WEIGHTS = PrivatePart("keras.Layer._trainable_variables", "a layer's own weights, without those of layers within")
+_OTHER_WEIGHTS = PrivatePart("keras.Layer._non_trainable_variables", "a layer's own weights, without those of layers within")
+_SEEDS = PrivatePart("keras.Layer._seed_generators", "a layer's own generators, without those of layers within")
+_FUNCTIONAL = PrivatePart("keras.Sequential._functional", "the graph of a Sequential")
+_NODES = PrivatePart("keras.Function._nodes_by_depth", "the order in which a model calls its layers")
+_LOOKUP_LAYER = PrivatePart("keras.layers.TextVectorization._lookup_layer", "whether a vocabulary has changed")
+_OPTIMIZED = PrivatePart("keras.optimizers.Optimizer._trainable_variables", "the variables that an optimizer was built for")
+_RATE = PrivatePart("keras.optimizers.Optimizer._learning_rate", "the schedule of an optimizer's learning rate")
+_CALLS = PrivatePart("keras.optimizers.Optimizer._iterations", "how often an optimizer that adds up gradients was called")
 
 
 def flatten_layers(layer: Any, *, include_self: bool = True, recursive: bool = True) -> list[Any]:
-    """Return the layers within `layer`, a model or not: all of them, or those directly within."""
+    """Return the layers within `layer`, which need not be a model: all of them if `recursive`, or only those directly within."""
     return list(_FLATTEN_LAYERS.of(layer)(include_self=include_self, recursive=recursive))
 
 
 def own_variables(layer: Any) -> list[Any]:
-    """Return the variables of `layer` without those of layers within; the states of its seed generators are among them."""
+    """Return the variables of `layer`, including the states of its seed generators, without those of layers within."""
     seeds = [generator.state for generator in _SEEDS.of(layer)]
     return [*_TRAINED_WEIGHTS.of(layer), *_OTHER_WEIGHTS.of(layer), *seeds]
 
 
 def functional_of_sequential(model: Any) -> Any | None:
-    """Return the model with the graph of a Sequential's layers, or None if it is not built."""
+    """Return the inner model with the graph of a Sequential, or None if it is not built."""
     return _FUNCTIONAL.of(model)
 
 
 def nodes_by_depth(functional: Any) -> Mapping[int, list[Any]]:
-    """Return each call of a layer or an operation in a model's graph, by its distance from the output."""
+    """Return the calls of layers and operations in a model's graph, by their distance from the output."""
     return _NODES.of(functional)  # type: ignore[no-any-return]
 
 
@@ -207,7 +153,7 @@ def trainable_variables_of(optimizer: Any) -> list[Any]:
 
 
 def rate_or_schedule(optimizer: Any) -> Any | None:
-    """Return what `optimizer` has for a learning rate: a variable or a schedule; None if it has another kind of rate."""
+    """Return the learning rate of `optimizer`, a variable or a schedule, or None if it has neither."""
     return _RATE.of(optimizer, None)
 
 
@@ -216,87 +162,89 @@ def calls_of(optimizer: Any, updates: Any) -> Any:
     return _CALLS.of(optimizer, updates)
 
 
-# What `compile` was given.
+# Arguments of `compile`.
 
-_LOSS = Internal("keras.Model._compile_loss", "the compiled losses")
-_METRICS = Internal("keras.Model._compile_metrics", "the compiled metrics")
-_LOSS_TRACKER = Internal("keras.Model._loss_tracker", "the metric of the loss, which model.metrics may hide")
-_GIVEN_LOSS = Internal("keras.src.trainers.compile_utils.CompileLoss._user_loss", "the names of outputs with losses")
-_GIVEN_METRICS = Internal("keras.src.trainers.compile_utils.CompileMetrics._user_metrics", "metrics before the first batch")
-_GIVEN_WEIGHTED = Internal(
+_LOSS = PrivatePart("keras.Model._compile_loss", "the compiled losses")
+_METRICS = PrivatePart("keras.Model._compile_metrics", "the compiled metrics")
+_LOSS_TRACKER = PrivatePart("keras.Model._loss_tracker", "the metric of the loss, which model.metrics may hide")
+_GIVEN_LOSS = PrivatePart("keras.src.trainers.compile_utils.CompileLoss._user_loss", "the names of outputs with losses")
+_GIVEN_METRICS = PrivatePart("keras.src.trainers.compile_utils.CompileMetrics._user_metrics", "metrics before the first batch")
+_GIVEN_WEIGHTED = PrivatePart(
     "keras.src.trainers.compile_utils.CompileMetrics._user_weighted_metrics", "weighted metrics before the first batch"
 )
-_DIRECTION = Internal("keras.metrics.MeanMetricWrapper._direction", "whether a metric gets better upwards or downwards")
+_DIRECTION = PrivatePart("keras.metrics.MeanMetricWrapper._direction", "whether a metric gets better upwards or downwards")
 
 
 def hidden_metrics(model: Any) -> list[Any]:
-    """Return the metrics that training uses, and that a `metrics` of the model's own may leave out."""
+    """Return the metrics of training that a model's own `metrics` property may leave out."""
     hidden = [_LOSS_TRACKER.of(model, None), _METRICS.of(model, None), *getattr(_LOSS.of(model, None), "metrics", ())]
     return [metric for metric in hidden if metric is not None]
 
 
 def losses_and_metrics_given(model: Any) -> list[Any]:
-    """Return the losses and the metrics as they were given to `compile`: each anything that it takes, or None."""
+    """Return the losses and the metrics that were given to `compile`, in any of the forms that it accepts, or None."""
     return [_GIVEN_LOSS.of(_LOSS.of(model, None), None), _GIVEN_METRICS.of(_METRICS.of(model, None), None)]
 
 
 def metrics_given(metric: Any) -> list[Any]:
-    """Return the metrics and the weighted metrics that were given to `compile`, if `metric` stands for all of them."""
+    """Return the metrics and the weighted metrics that were given to `compile`, if `metric` is Keras's container of them."""
     return [_GIVEN_METRICS.of(metric, None), _GIVEN_WEIGHTED.of(metric, None)]
 
 
 def direction_of(metric: Any) -> str | None:
-    """Return `"up"` or `"down"` for the direction in which Keras declares that `metric` gets better, or None."""
+    """Return `"up"` or `"down"`, the direction in which `metric` improves by Keras's declaration, or None."""
     return _DIRECTION.of(metric, None)  # type: ignore[no-any-return]
 
 
 # Training.
 
-_TRAINER = Internal("keras.src.trainers.trainer.Trainer", "the signature of Keras's own fit, whatever patches Model.fit")
-_INITIAL_EPOCH = Internal("keras.Model._initial_epoch", "the epoch with which fit begins, whatever it was given")
-_BUILD = Internal("keras.Model._symbolic_build", "what Keras makes at the first batch")
-_COMPUTE_LOSS = Internal("keras.Model._compute_loss", "the loss, even if an overridden compute_loss lacks an argument")
-_MODEL = Internal("keras.callbacks.Callback._model", "in which attribute a callback keeps its model")
-_EMA_IN_MODEL = Internal("keras.callbacks.SwapEMAWeights._ema_weights_in_model", "which weights are in the model")
-_JAX_STATE = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state", "the values that JAX's trainer keeps to itself")
-_JAX_SYNCED = Internal("keras.src.backend.jax.trainer.JAXTrainer._jax_state_synced", "whether the model has them too")
+_TRAINER = PrivatePart(
+    "keras.src.trainers.trainer.Trainer", "the signature of Keras's own fit, which a patched Model.fit may hide"
+)
+_INITIAL_EPOCH = PrivatePart("keras.Model._initial_epoch", "the epoch with which fit begins")
+_BUILD = PrivatePart("keras.Model._symbolic_build", "what Keras makes at the first batch")
+_COMPUTE_LOSS = PrivatePart("keras.Model._compute_loss", "the loss, even if an overridden compute_loss lacks an argument")
+_MODEL = PrivatePart("keras.callbacks.Callback._model", "in which attribute a callback keeps its model")
+_EMA_IN_MODEL = PrivatePart("keras.callbacks.SwapEMAWeights._ema_weights_in_model", "which weights are in the model")
+_JAX_STATE = PrivatePart("keras.src.backend.jax.trainer.JAXTrainer._jax_state", "the values that JAX's trainer keeps to itself")
+_JAX_SYNCED = PrivatePart("keras.src.backend.jax.trainer.JAXTrainer._jax_state_synced", "whether the model has them too")
 
 
 def jax_state(model: Any) -> Mapping[str, Any] | None:
     """Return the values that Keras's trainer on JAX holds, by the kind of variable, or None if the variables have them."""
-    state = _JAX_STATE.of(model, None)  # no other backend's model has it
+    state = _JAX_STATE.of(model, None)  # models on other backends lack it
     return None if not state or _JAX_SYNCED.of(model) else state
 
 
 class _Epoch(int):
-    """An epoch that is true even if it is 0: Keras takes `_initial_epoch or initial_epoch`."""
+    """An epoch that is true even if it is 0, because Keras uses `_initial_epoch or initial_epoch`."""
 
     def __bool__(self) -> bool:
         return True
 
 
 def trainer_fit() -> Callable[..., Any]:
-    """Return Keras's own `fit`: tools that patch `Model.fit` may hide its signature."""
+    """Return Keras's own `fit`, whose signature tools that patch `Model.fit` may hide."""
     return _TRAINER.value.fit  # type: ignore[no-any-return]
 
 
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
-    """Have the `fit` of `model` begin with `epoch`, counted from 0; None leaves it to the argument of `fit` again."""
+    """Make the `fit` of `model` begin with `epoch`, counted from 0, or with its argument again for None."""
     _INITIAL_EPOCH.set(model, None if epoch is None else _Epoch(epoch))
 
 
 def symbolic_build(model: Any, batch: Any) -> None:
-    """Make what `model` and its metrics lack of what Keras makes at the first batch. `batch` has Keras's symbolic tensors."""
+    """Build what Keras builds of `model` and its metrics at the first batch. `batch` consists of Keras's symbolic tensors."""
     _BUILD.of(model)(data_batch=batch)
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, *, training: bool) -> Any:
-    """Return the compiled loss. An overridden `compute_loss` is called as Keras calls it."""
+    """Return the compiled loss. Calls an overridden `compute_loss` in the same way as Keras."""
     return _COMPUTE_LOSS.of(model)(x, y, y_pred, sample_weight, training=training)
 
 
 def drop_model(callback: Any) -> None:
-    """Have `callback` hold no model: its `set_model` may not take None."""
+    """Remove the model from `callback`, without its `set_model`, which may not accept None."""
     _MODEL.set(callback, None)
 
 
@@ -306,5 +254,5 @@ def has_ema_weights(callback: Any) -> bool:
 
 
 def set_has_ema_weights(callback: Any, *, value: Any) -> None:
-    """Tell a `SwapEMAWeights` whether the averaged weights are in the model."""
+    """Set in a `SwapEMAWeights` whether the averaged weights are in the model."""
     _EMA_IN_MODEL.set(callback, bool(value))

@@ -1,4 +1,4 @@
-"""What Keras's trainer on JAX keeps to itself within an epoch: the values of all variables, which the model's have not then."""
+"""The values of all variables that Keras's trainer on JAX holds during an epoch, while the model's variables are outdated."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def is_held(model: Any) -> bool:
-    """Return whether the trainer holds the values, and the model's variables do not."""
+    """Return whether the trainer holds newer values than the model's variables."""
     return internals.jax_state(model) is not None
 
 
 def sync(model: Any) -> None:
-    """Put the values into the model's variables. Its trainer takes them from there for the next batch, which takes time."""
+    """Copy the values into the model's variables. The trainer reads them back for the next batch, which takes time."""
     if is_held(model):
         model.jax_state_sync()
 
 
 @contextlib.contextmanager
 def reading(models: Iterable[Any], *variables: Any) -> Iterator[None]:
-    """Have `variables`, of the models' optimizers, give the values that they have now, without `sync`."""
+    """Give `variables` of the models' optimizers their newest values in this `with` block, without `sync`."""
     wanted = {id(variable) for variable in variables}
     held = [
         (variable, value)

@@ -1,4 +1,4 @@
-"""The layers of a Keras model: their names, and which layer reads which."""
+"""The layers of a Keras model: their names, and the graph between them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def functional_of(layer: Any) -> Any:
-    """Return the model with the graph of `layer`'s layers: itself, or a Sequential's inner model; None if it has no graph."""
+    """Return the model with the graph of `layer`: itself, or the inner model of a Sequential. None if it has no graph."""
     if isinstance(layer, keras.Sequential):
         return internals.functional_of_sequential(layer)
     return layer if isinstance(layer, keras.Function) and isinstance(layer, keras.Model) else None
 
 
 def named_nodes(functional: Any) -> list[tuple[str, Any]]:
-    """Return each use of a layer or an operation with its name, in the order of the computation."""
+    """Return each use of a layer or an operation with its name, in the order of computation."""
     depths = internals.nodes_by_depth(functional)
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
     names = [node.operation.name for node in nodes]
@@ -34,12 +34,12 @@ def named_nodes(functional: Any) -> list[tuple[str, Any]]:
 
 
 def _direct_layers(layer: Any) -> list[Any]:
-    """Return the layers directly within `layer`, a model or not."""
+    """Return the layers directly within `layer`, which need not be a model."""
     return internals.flatten_layers(layer, include_self=False, recursive=False)
 
 
 def layers_of(layer: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield every layer within `layer`, nested ones too, with its path; a layer that is in several places with the first."""
+    """Yield every layer within `layer`, including nested ones, with its path. A layer in several places has the first path."""
     seen = {id(layer)} if seen is None else seen
     for inner in _direct_layers(layer):
         if id(inner) not in seen:
@@ -49,7 +49,7 @@ def layers_of(layer: Any, prefix: str = "", seen: set[int] | None = None) -> Ite
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """Return every weight's variable by layer and name, each once."""
+    """Return the variable of every weight by layer and name, each variable once."""
     found: dict[str, Any] = {}
     for path, layer in [("", model), *layers_of(model)]:
         within = {id(variable) for inner in _direct_layers(layer) for variable in inner.weights}
@@ -70,7 +70,7 @@ def embeddings_of(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def unique_name(name: str, taken: Container[str]) -> str:
-    """Return `name`, with a number if it is taken: Keras does not check the names of layers in subclassed models."""
+    """Return `name`, with a number if it is taken, because names of layers in subclassed models may repeat."""
     candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
     return next(candidate for candidate in candidates if candidate not in taken)
 
@@ -81,10 +81,10 @@ class GraphBuilder:
 
     nodes: list[Node] = attrs.field(factory=list)
     _counted: set[int] = attrs.field(factory=set)
-    """The layers whose parameters are counted already: those of a shared layer count once."""
+    """The layers whose parameters are counted already, because those of a shared layer count once."""
 
     def add_graph(self, functional: Any, prefix: str, sources: Mapping[int, str]) -> dict[int, str]:
-        """Add a model's nodes, and return the name of the node of each tensor, by its id. `sources` has those of the inputs."""
+        """Add a model's nodes, and return the node's name for each tensor's id. `sources` has the names for the inputs."""
         origins: dict[int, str] = {}
         for name, node in named_nodes(functional):
             read, origins_of_read = (node.output_tensors, sources) if node.is_input else (node.input_tensors, origins)
@@ -102,7 +102,7 @@ class GraphBuilder:
         return origins
 
     def add_layers(self, model: Any) -> None:
-        """Add the nodes of a model without a known graph. An unbuilt Sequential is a chain; of another, no edges are known."""
+        """Add the nodes of a model without a known graph. An unbuilt Sequential is a chain; other models have no edges."""
         taken: set[str] = set()
         previous: tuple[str, ...] = ()
         for layer in model.layers:

@@ -1,4 +1,4 @@
-"""A Keras callback that is data once it has been used."""
+"""A Keras callback that does not keep its model in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LightCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras sh
         return None if self._reference is None else self._reference()
 
     @_model.setter
-    def _model(self, model: Any) -> None:  # what Keras's own `set_model` assigns to
+    def _model(self, model: Any) -> None:  # Keras's `set_model` assigns to it
         self._reference = None if model is None else weakref.ref(model)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Mistakes in what people give to the Keras adapter, refused with what to do instead."""
+"""Refuse common mistakes in arguments of the Keras adapter, with what to do instead."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class KeywordError(ParameterError, TypeError):
-    """A keyword that a function does not have: a `TypeError`, as Python's own."""
+    """Raised for an unknown keyword argument; a `TypeError`, as in Python."""
 
 
 def refuse_callbacks(plugins: Plugins) -> Plugins:
-    """Return `plugins`, for `Engine.of`. Raises `RegistrationError` for a Keras callback among them, with what to do instead."""
+    """Return `plugins`, for `Engine.of`. Raises `RegistrationError` that says what to do if one is a Keras callback."""
     given: Any = plugins
     if isinstance(given, str | Engine | Mapping) or not isinstance(given, Iterable | keras.callbacks.Callback):
         return plugins
@@ -37,7 +37,7 @@ def refuse_callbacks(plugins: Plugins) -> Plugins:
 
 
 def listed_callbacks(callbacks: Any) -> list[Any]:
-    """Return the callbacks given to `fit`, flattened as Keras does. Raises a `HookcoreError` for what is no callback."""
+    """Return the callbacks given to `fit`, flattened as by Keras. Raises `HookcoreError` for a `CallbackList` or a plugin."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         raise ParameterError("fit: callbacks must be a list of callbacks, got a CallbackList: Keras makes its own.")
     listed: list[Any] = keras.tree.flatten(callbacks) if callbacks else []
@@ -56,26 +56,26 @@ def _has_hooks(plugin: Any) -> bool:
 
 
 _NOT_MODELS: Final = {
-    "builtins": "which is no model",
+    "builtins": "which is not a model",
     "flax": "a module of Flax",
-    "numpy": "which is no model",
+    "numpy": "which is not a model",
     "sklearn": "an estimator of scikit-learn",
     "tf_keras": "a model of tf_keras, which is Keras 2",
     "torch": "a module of PyTorch",
 }
-"""What an object is whose class, or one from which that inherits, is of this package."""
-_PART: Final = "which is a part of Keras, but no model: put a layer into one, keras.Sequential([...])"
+"""What an object is, by the package of its class or of a base class."""
+_PART: Final = "which is a part of Keras, but not a model: put a layer into one, keras.Sequential([...])"
 
 
 def refuse_other_models(model: Any, *, accept_stand_ins: bool = True) -> None:
-    """Raise `ParameterError`, with what to do instead, if `model` is no model of Keras 3.
+    """Raise `ParameterError` that says what to do if `model` is not a model of Keras 3.
 
-    With `accept_stand_ins`, an object of none of the known kinds is accepted: it may have as much of a model as is asked of it.
+    With `accept_stand_ins`, an object of an unknown kind is accepted, because it may have all that is used of a model.
     """
     if isinstance(model, keras.Model):
         return
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__ if kind is not object]
-    is_part = isinstance(model, internals.saveable())  # first: on PyTorch a layer is a module
+    is_part = isinstance(model, internals.saveable())  # tried first, because on PyTorch a layer is also a torch module
     known = _PART if is_part else next((_NOT_MODELS[package] for package in packages if package in _NOT_MODELS), None)
     if known is None and accept_stand_ins:
         return
@@ -90,7 +90,7 @@ def refuse_other_models(model: Any, *, accept_stand_ins: bool = True) -> None:
 
 
 def refuse_unknown(name: str, given: Mapping[str, Any], signature: inspect.Signature) -> None:
-    """Raise `KeywordError`, a `TypeError`, for a keyword that is not in `signature`, with the nearest one that is."""
+    """Raise `KeywordError`, a `TypeError`, that suggests the nearest keyword if one in `given` is not in `signature`."""
     known = signature.parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return

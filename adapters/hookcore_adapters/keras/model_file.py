@@ -1,4 +1,4 @@
-"""A model's files in a checkpoint: written from copies of the model's values, and read without trust in the file."""
+"""A model's files in a checkpoint: written from copies of the model's values, and checked before they are read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _CHUNK_SIZE: Final = 1 << 18
 
 
 def configuration(model: Any) -> dict[str, bytes]:
-    """Return the files from which `keras.models.load_model` makes `model` again. Raises whatever a layer without them raises."""
+    """Return the files from which `keras.models.load_model` makes `model`. Raises any error of a layer's `get_config`."""
     texts = internals.model_as_json(model)
     return {name: text.encode() for name, text in zip(_CONFIGURATION, texts, strict=True)}
 
 
 def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], file: Path | io.BytesIO) -> set[int]:
-    """Write what `saved` puts into `file` as Keras lays it out, with these `values` of its variables, by their identity.
+    """Write the content of `saved` into `file` in Keras's layout, with these `values` of the variables, by identity.
 
-    Return the identities of the variables whose values the file holds as they are.
+    Return the identities of the variables whose values are in the file unchanged.
 
-    Must be called within a `keras.StatelessScope` with the values: Keras's code makes some of the content of them.
+    Call it within a `keras.StatelessScope` with the values, because Keras's code computes some of the content from them.
     """
     written = set()
     with contextlib.closing(internals.weights_store(file, "w")) as store:
@@ -50,17 +50,17 @@ def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], file: Path 
             for key, value in (stored_by(one.owner) if one.own is None else one.own).items():
                 if isinstance(value, keras.Variable):
                     written.add(id(value))
-                    value = values[id(value)]  # noqa: PLW2901 - of the snapshot, not of now
+                    value = values[id(value)]  # noqa: PLW2901 - the snapshot's value, not the present one
                 entry[key] = value
     return written
 
 
 def pack(files: Mapping[str, bytes], path: Path, write: Callable[[io.BytesIO], set[int]] | None = None) -> set[int]:
-    """Write `files` into one archive, and the weights that `write` writes into the file that it gets; return what it returns.
+    """Write `files` and the weights into one archive. `write` writes the weights into the file that it gets; return its result.
 
-    The weights are written once, in their place: the archive only reads them, for its checksum.
+    The weights are written once, directly in their place. The archive then only reads them for its checksum.
     """
-    with _Archive(path) as file, zipfile.ZipFile(file, "w") as archive:  # stored: weights do not compress
+    with _Archive(path) as file, zipfile.ZipFile(file, "w") as archive:  # not compressed, because weights hardly compress
         for name, content in files.items():
             archive.writestr(name, content)
         if write is None:
@@ -75,14 +75,14 @@ def pack(files: Mapping[str, bytes], path: Path, write: Callable[[io.BytesIO], s
 
 
 class _Archive(io.FileIO):
-    """The file of an archive. Something else has already put the bytes `written` in their places."""
+    """The file of an archive, in which the bytes in the range `written` are already in their places."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self.written = range(0)
 
     def write(self, content: Any) -> int:
-        """Write `content`, or skip it if it was `written`."""
+        """Write `content`, or skip it if it is already `written`."""
         if self.tell() not in self.written:
             return super().write(content)
         length = memoryview(content).nbytes
@@ -91,7 +91,10 @@ class _Archive(io.FileIO):
 
 
 class _Within(io.BytesIO):
-    """The rest of a file, as a file: what Keras writes into it is in its place at once. Keras takes a path or a `io.BytesIO`."""
+    """The rest of a file as a file of its own, so that Keras writes directly into place.
+
+    Keras accepts a path or an `io.BytesIO`.
+    """
 
     def __init__(self, path: Path, start: int) -> None:
         super().__init__()
@@ -100,7 +103,7 @@ class _Within(io.BytesIO):
 
     @property
     def end(self) -> int:
-        """Where the file ends."""
+        """The position of the end of the file."""
         return self._file.seek(0, os.SEEK_END)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -125,11 +128,11 @@ class _Within(io.BytesIO):
 
 @contextlib.contextmanager
 def unpacked(path: Path) -> Iterator[tuple[Path, dict[str, bytes]]]:
-    """Yield the file of weights in the archive at `path`, which that of assets alone lacks, and its assets.
+    """Yield the assets in the archive at `path`, and its file of weights, which does not exist in an archive of only assets.
 
     Raises `CheckpointError` for an archive that `pack` could not have written.
     """
-    # Out of the archive, in which a read at another place starts again from the beginning.
+    # Unpacked, because each seek in an archive reads it again from the beginning.
     with tempfile.TemporaryDirectory() as directory:
         with errors_of(path), zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -150,7 +153,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
         parts = member.filename.split("/")
         asset = len(parts) > 1 and parts[0] == "assets" and ".." not in parts and "\\" not in member.filename
         if not (member.filename in {*_CONFIGURATION, _WEIGHTS} or asset):
-            refuse(path, f"holds {member.filename!r}, which is no part of a model")
+            refuse(path, f"holds {member.filename!r}, which is not part of a model")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size or member.flag_bits & 1:
             refuse(path, f"holds {member.filename!r} compressed or encrypted, which is not how it was written")
     if sum(member.file_size for member in members) > path.stat().st_size:
@@ -158,13 +161,13 @@ def _check_members(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
 
 
 class WeightsFile:
-    """The weights in a file of Keras's, which `open_weights` has compared with a model."""
+    """The weights in a Keras file that `open_weights` has compared with a model."""
 
     def __init__(self, store: Any, names: Iterable[str]) -> None:
         self._store, self._names = store, list(names)
 
     def read(self, path: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return what the object at `path` has stored under `keys`, or under all keys."""
+        """Return what the object at `path` has stored under `keys`, or under all keys for None."""
         if keys is None:
             start = dataset_name(path, "")
             keys = [name.removeprefix(start) for name in self._names if name.startswith(start)]
@@ -176,9 +179,9 @@ class WeightsFile:
 def open_weights(
     file: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]], free: tuple[str, ...], path: Path
 ) -> Iterator[WeightsFile]:
-    """Open the weights in `file`, which is or was in `path`.
+    """Open the weights in `file`, which is `path` or unpacked from it.
 
-    Raises `CheckpointError` for other datasets than `compare` allows.
+    Raises `CheckpointError` for datasets that `compare` refuses.
     """
     with errors_of(path):
         found = plain_shapes(file, path)
@@ -188,7 +191,7 @@ def open_weights(
 
 
 def dataset_name(path: str, key: str) -> str:
-    """Return the name in a file of what the object at `path` stores under `key`."""
+    """Return the name of the dataset in which the object at `path` stores `key`."""
     return f"{PurePosixPath(path, 'vars')}/{key}"
 
 
@@ -202,7 +205,7 @@ def write_arrays(groups: Mapping[str, Iterable[Any]], path: Path) -> None:
 
 
 def read_arrays(groups: Mapping[str, Sequence[Any]], path: Path, *, optional: str = "") -> dict[str, list[Any]]:
-    """Return the values that `write_arrays` wrote, for the variables, or arrays of their shapes, of each group.
+    """Return the values that `write_arrays` wrote. `groups` has variables, or arrays, of the expected shapes.
 
     The group `optional` may be missing from the file, and is then missing from the result. Raises `CheckpointError`.
     """
@@ -226,5 +229,5 @@ def read_arrays(groups: Mapping[str, Sequence[Any]], path: Path, *, optional: st
 
 
 def path_and_shape(name: str, value: Any) -> tuple[str, tuple[int, ...]]:
-    """Return what `compare` expects of a variable, or of an array called `name`."""
+    """Return the path and shape that `compare` expects for a variable, or for an array called `name`."""
     return getattr(value, "path", name), tuple(value.shape)

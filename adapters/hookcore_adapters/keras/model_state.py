@@ -1,4 +1,4 @@
-"""All that training of Keras models continues with: found by Keras's own walk, taken, written, read and put back as one."""
+"""The full state that training of Keras models needs to continue: find, take, write, read and restore it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ARRAYS_FILE: Final = "arrays.h5"
 RANDOM_FILE: Final = "random.json"
 _OPTIMIZERS_FILE: Final = "optimizers.json"
 _MAX_RANDOM_FILE_SIZE: Final = 1_000_000
-"""In bytes: the states of the generators take a few hundredths of it."""
+"""In bytes; the states of the generators take a few per cent of it."""
 _MAX_OPTIMIZERS_FILE_SIZE: Final = 100_000_000
 _OTHERS: Final = "others"
 
 
 @attrs.define(eq=False)
 class ModelState:
-    """The state of models, and of optimizers that are no model's: each a `Part`, with its file in a checkpoint."""
+    """The state of models, and of optimizers outside of models: each is a `Part` with a file in a checkpoint."""
 
     parts: list[Part]
 
@@ -44,16 +44,16 @@ class ModelState:
 
     @property
     def has_optimizer(self) -> bool:
-        """Whether there is an optimizer in it."""
+        """Whether it contains an optimizer."""
         return bool(self._optimizers())
 
     def find(self) -> None:
-        """Find the objects that have state now: what follows asks only these."""
+        """Find the objects that have state now. The other methods use only these."""
         for part in self.parts:
             part.owners.find()
 
     def take(self) -> KerasSnapshot:
-        """Return all of it, as it is now."""
+        """Return a snapshot of the present state."""
         self.find()
         self._build_optimizers({})
         variables = self.variables()
@@ -69,9 +69,9 @@ class ModelState:
         )
 
     def put_back(self, snapshot: KerasSnapshot) -> None:
-        """Put `snapshot` back. Raises `CheckpointError` if a layer's own code refuses what it has stored.
+        """Restore `snapshot`. Raises `CheckpointError` if a layer's own code refuses what it has stored.
 
-        Raises `HookcoreError` if it is of another model.
+        Raises `HookcoreError` if it is a snapshot of another model. After an error, the state before is restored.
         """
         before = self.take()
         check_fits(self.variables(), snapshot)
@@ -88,13 +88,13 @@ class ModelState:
         for part in self.parts:
             part.put_back(snapshot.saved.get(part.stem, ()), snapshot.by_variable | now)
         for variable, value in zip(variables, snapshot.values, strict=False):
-            if value is not None:  # exactly, whatever a layer's own code has made of it
+            if value is not None:  # the exact value, even if a layer's own code has changed it
                 variable.assign(value)
         if snapshot.random is not None:
             snapshot.random.restore()
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot`, from any thread: nothing but what is in it, except for the configuration of the model."""
+        """Write `snapshot`. May run on any thread, because it reads only the configuration of the live model."""
         values = snapshot.by_variable
         adapted = self._adapted()
         written = {id(variable) for variable in adapted}
@@ -105,11 +105,11 @@ class ModelState:
         write_arrays({name: [values[id(one)] for one in group] for name, group in groups.items()}, directory / ARRAYS_FILE)
         if snapshot.built_for:
             (directory / _OPTIMIZERS_FILE).write_text(json.dumps(snapshot.built_for))
-        assert snapshot.random is not None  # noqa: S101 - `take` gives it
+        assert snapshot.random is not None  # noqa: S101 - set by `take`
         (directory / RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict()))
 
     def read(self, directory: Path) -> KerasSnapshot:
-        """Return the snapshot that `write` wrote. Makes what optimizers lack of their variables, and changes nothing else."""
+        """Return the snapshot that `write` wrote. Builds missing variables of optimizers, and changes nothing else."""
         try:
             state = json.loads(files.read(directory / RANDOM_FILE, _MAX_RANDOM_FILE_SIZE))
             random = KerasRandom.from_state_dict(state)
@@ -130,14 +130,14 @@ class ModelState:
         values |= {id(variable): value for variable, value in zip(adapted, arrays["arrays"], strict=True)}
         if _OTHERS in arrays:
             values |= {id(variable): value for variable, value in zip(others, arrays[_OTHERS], strict=True)}
-        else:  # an earlier checkpoint: these are left to the code of their layers
+        else:  # a checkpoint of an earlier version, whose layers restore these by their own code
             self._refuse_lost([variable for variable in others if id(variable) not in values], directory)
         return KerasSnapshot([values.get(id(variable)) for variable in variables], random, 0, variables, saved)
 
     def variables(self) -> list[Any]:
-        """Return all that training continues with: weights, seeds, the optimizers' variables, and whatever else has state.
+        """Return all variables that training needs to continue: weights, seeds, optimizer state, and those of other objects.
 
-        Not those of the metrics, which begin with each epoch.
+        Variables of metrics are left out, because each epoch resets them.
         """
         found: dict[int, Any] = {}
         for model in self.models:
@@ -157,7 +157,7 @@ class ModelState:
             yield from part.owners.found.values()
 
     def _optimizers(self) -> dict[str, Any]:
-        """Return the optimizers by the names that a checkpoint has for them."""
+        """Return the optimizers by their names in a checkpoint."""
         return {
             f"{part.stem}:{path}": owner
             for part in self.parts
@@ -166,12 +166,12 @@ class ModelState:
         }
 
     def _trained(self) -> list[Any]:
-        """Return the variables that an optimizer may be built for, in order."""
+        """Return the variables for which an optimizer may be built, in order."""
         own = {id(variable) for optimizer in self._optimizers().values() for variable in optimizer.variables}
         return [variable for variable in self.variables() if id(variable) not in own]
 
     def _compiled(self) -> dict[int, Any]:
-        """Return the models that were compiled with an optimizer, by its identity."""
+        """Return the models that were compiled with an optimizer, by the optimizer's identity."""
         return {id(model.optimizer): model for model in self.models if getattr(model, "optimizer", None) is not None}
 
     def _built_for(self) -> dict[str, list[int]]:
@@ -183,7 +183,7 @@ class ModelState:
             variables = [id(variable) for variable in internals.trainable_variables_of(optimizer)]
             model = compiled.get(id(optimizer))
             if not optimizer.built or (model and variables == [id(variable) for variable in model.trainable_variables]):
-                continue  # as a new one would be
+                continue  # a new optimizer would be built in the same way
             numbers = numbers or {id(variable): number for number, variable in enumerate(self._trained())}
             if all(variable in numbers for variable in variables):
                 found[name] = [numbers[variable] for variable in variables]
@@ -202,8 +202,8 @@ class ModelState:
             ) from error
 
     def _build_optimizers(self, built_for: Mapping[str, Sequence[Any]]) -> None:
-        """Build the optimizers that are to be `built_for` variables, and those with which models were compiled."""
-        # An optimizer makes most variables at the first update. Without them Keras loads none of its state, and only warns.
+        """Build the optimizers in `built_for` for their variables, and those with which models were compiled."""
+        # An optimizer makes most variables at the first update. If they are missing, Keras only warns, and loads no state.
         compiled = self._compiled()
         for name, optimizer in self._optimizers().items():
             if optimizer.built:
@@ -215,7 +215,7 @@ class ModelState:
                 optimizer.build(model.trainable_variables)
 
     def _adapted(self) -> list[Any]:
-        """Return the seeds, and the variables of layers with low-rank updates, which Keras adds to the weights that it saves."""
+        """Return the seeds, and the variables of layers with low-rank updates, which Keras merges into the saved weights."""
         found: dict[int, Any] = {}
         for model in self.models:
             weights = {id(variable) for variable in model.weights}
@@ -230,7 +230,8 @@ class ModelState:
         lost = [variable.path for variable in variables if id(variable) not in loading]
         if lost:
             raise CheckpointError(
-                f"{directory} gives no value for {', '.join(lost)}. It is of another model, or of an earlier one."
+                f"{directory} has no value for {', '.join(lost)}. It is a checkpoint of another model, or of an earlier version "
+                "of it."
             )
 
 
@@ -248,5 +249,5 @@ def check_fits(variables: Sequence[Any], snapshot: KerasSnapshot) -> None:
 
 
 def _of_metrics(model: Any) -> list[Any]:
-    """Return the variables of the metrics that begin with each epoch, also of those that `model.metrics` hides."""
+    """Return the variables of the metrics that each epoch resets, also of those that `model.metrics` hides."""
     return [variable for metric in [*model.metrics, *internals.hidden_metrics(model)] for variable in metric.variables]

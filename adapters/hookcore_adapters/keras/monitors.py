@@ -1,4 +1,4 @@
-"""Plugins that monitor a metric that the model does not have, told of before the first epoch."""
+"""Warn before the first epoch of plugins that monitor a metric that the model lacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("hookcore")
 
 
 def warn_of_misspelt(engine: Engine, model: Any) -> None:
-    """Warn of each plugin whose `monitor` is no metric of the model, but near to one. A callback may still log it."""
+    """Warn of each plugin whose `monitor` is similar to a metric of the model, but not equal to one."""
     names = _metrics_of(model)
     for registered in engine.plugins if names else ():
         monitor = getattr(registered.plugin, "monitor", None)
@@ -25,7 +25,7 @@ def warn_of_misspelt(engine: Engine, model: Any) -> None:
         hint = did_you_mean(monitor.removeprefix(prefix), names)
         if hint and monitor.removeprefix(prefix).lower() not in {name.lower() for name in names}:
             logger.warning(
-                "%s: monitor=%r is not one of the model's metrics, which are %s.%s If a callback or plugin logs it, all is well",
+                "%s: monitor=%r is not one of the model's metrics, which are %s.%s If a callback or plugin logs it, ignore this",
                 registered.name,
                 monitor,
                 ", ".join(f"{prefix}{name}" for name in names),
@@ -34,7 +34,7 @@ def warn_of_misspelt(engine: Engine, model: Any) -> None:
 
 
 def _metrics_of(model: Any) -> list[str]:
-    """Return the names of the model's metrics, without a prefix for validation; none if they are not all known yet."""
+    """Return the names of the model's metrics, without a prefix for validation; empty if not all are known yet."""
     if not (getattr(model, "built", False) and getattr(model, "compiled", False)):
         return []
     names = [name for name, _ in directions(model.metrics)]

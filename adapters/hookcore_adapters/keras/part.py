@@ -1,4 +1,4 @@
-"""One model, or one optimizer of no model, with its file in a checkpoint."""
+"""One model, or one optimizer outside of models, with its file in a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Part:
-    """Takes what `root` saves, writes it as `stem` and an ending, reads it, and puts it back.
+    """Takes, writes, reads and restores the state of `root`, in files named `stem` with a suffix.
 
-    A model is written as a `.keras` file. If Keras cannot make its configuration, its weights are written alone, as Keras's
-    `save_weights` does, and its assets into a `.zip`; so is an optimizer.
+    A model is written as a `.keras` file. An optimizer, or a model whose configuration Keras cannot make, is written as a file of
+    weights, as by `save_weights`, and a `.zip` of assets.
     """
 
     root: Any
@@ -53,11 +53,11 @@ class Part:
         return Saveables(self.root)
 
     def record(self, known: Collection[int]) -> list[Saved]:
-        """Return what each object puts into the file; for most, Keras's code finds that later, from the variables alone.
+        """Return what each object stores in the file. For most objects, Keras's code computes it later from the variables.
 
-        `known` are the identities of the variables whose values a snapshot holds.
+        `known` has the identities of the variables whose values are in the snapshot.
 
-        Raises `CheckpointError` if an object's own code refuses, or stores what Keras's files cannot hold.
+        Raises `CheckpointError` if an object's own code fails, or stores values that Keras's files cannot hold.
         """
         recorded = []
         for path, owner in self.owners.found.items():
@@ -67,20 +67,20 @@ class Part:
         return recorded
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> set[int]:
-        """Write what it has in `snapshot`, from any thread. The model stays as it is.
+        """Write its part of `snapshot`. May run on any thread, and does not change the model.
 
-        Return the identities of the variables whose values the file holds as they are.
+        Return the identities of the variables whose values are in the file unchanged.
         """
         saved, values = snapshot.saved[self.stem], snapshot.by_variable
         write = functools.partial(write_weights, saved, values)
         files = {f"{PurePosixPath('assets', one.path, name)}": content for one in saved for name, content in one.assets.items()}
         described: dict[str, bytes] = {}
-        # The CPU, as another copy of the values may be more than a GPU has room for.
+        # On the CPU, because another copy of the values may not fit on a GPU.
         with keras.device("cpu"), keras.StatelessScope([(one, values[id(one)]) for one in snapshot.variables]):
             if self.is_model:
-                with contextlib.suppress(Exception):  # the trainee has told of it
+                with contextlib.suppress(Exception):  # the trainee has warned of it
                     described = configuration(self.root)
-            # Absolute: Keras makes a path relative to where the process is by then.
+            # Absolute, because the process may change its directory while Keras writes.
             path = directory.absolute()
             if described:
                 return pack(described | files, path / f"{self.stem}.keras", write)
@@ -89,20 +89,20 @@ class Part:
             return write(path / f"{self.stem}.weights.h5")
 
     def reason_without_model_file(self) -> str | None:
-        """Return why Keras cannot write the model into a `.keras` file, in a line, or None if it can."""
+        """Return in one line why Keras cannot write the model into a `.keras` file, or None if it can."""
         if not self.is_model:
             return None
         try:
             configuration(self.root)
-        except Exception as error:  # noqa: BLE001 - whatever a layer raises, its weights can be saved
+        except Exception as error:  # noqa: BLE001 - the weights can be saved, whatever a layer raises
             return f"{type(error).__name__}: {' '.join(str(error).split('.')[0].split())}"
         return None
 
     def read(self, directory: Path) -> tuple[dict[int, Any], list[Saved]]:
-        """Return the values of the variables that the file holds as they are, and what objects with code of their own stored.
+        """Return the values of the variables in the file, and what objects that override Keras's saving have stored.
 
-        Nothing is put back, and a configuration in the file is not read. Raises `CheckpointError` for a file of another model, or
-        one that holds what `write` does not write.
+        Nothing is restored, and a configuration in the file is not read. Raises `CheckpointError` for a file of another model, or
+        one that `write` could not have written.
         """
         with contextlib.ExitStack() as stack:
             path = directory / f"{self.stem}.keras"
@@ -135,14 +135,14 @@ class Part:
             return values, saved
 
     def _is_free(self, path: str, own: Mapping[str, Any] | None) -> bool:
-        """Return whether the file may hold what `own`, the object's content now, does not tell."""
+        """Return whether the file may have entries that `own`, the object's present content, does not predict."""
         owner = self.owners.found[path]
         return own is None or not internals.is_of_keras(owner, "save_own_variables") or len(variables_in(own)) < len(own)
 
     def put_back(self, saved: Sequence[Saved], values: Mapping[int, Any]) -> None:
-        """Have objects with code of their own load what they stored. `values` are those of the variables in it.
+        """Restore in objects that override Keras's loading what they stored, with `values` for the variables in it.
 
-        Raises `CheckpointError` if one refuses.
+        Raises `CheckpointError` if the code of an object fails.
         """
         owners = self.owners.found
         for one in saved:
@@ -158,27 +158,27 @@ class Part:
 
 
 def loads_itself(owner: Any) -> bool:
-    """Return whether `owner` does more to load its content than to assign it to its variables."""
+    """Return whether loading `owner` does more than assign to its variables."""
     if not hasattr(owner, "load_own_variables"):
         return False
-    # Keras's own layers only assign, except those of preprocessing, which make something of it.
+    # Keras's own layers only assign, except preprocessing layers, which compute from the content.
     return not internals.is_of_keras(owner, "load_own_variables") or internals.is_of_preprocessing(owner, "load_own_variables")
 
 
 def variables_in(own: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what is stored of `own` as the value of a variable."""
+    """Return the entries of `own` that are variables."""
     return {key: value for key, value in (own or {}).items() if isinstance(value, keras.Variable)}
 
 
 def _stored_or_none(owner: Any) -> dict[str, Any] | None:
     try:
         return stored_by(owner)
-    except Exception:  # noqa: BLE001 - a layer that was not adapted has nothing to store, but may have something to load
+    except Exception:  # noqa: BLE001 - a layer that was not adapted may fail to save, and still load
         return None
 
 
 def _as_stored(own: Mapping[str, Any], known: Collection[int]) -> dict[str, Any]:
-    """Return `own` with copies of what is no `known` variable, as Keras's files hold it."""
+    """Return `own` with copies of the entries that are not `known` variables, as arrays for Keras's files."""
     return {key: value if id(value) in known else _plain(key, value) for key, value in own.items()}
 
 
@@ -204,12 +204,12 @@ def _current(assets: Assets, owner: Any) -> Mapping[str, bytes] | None:
 
 @contextlib.contextmanager
 def _names_owner(owner: Any, what: str) -> Iterator[None]:
-    """Turn what an object's own code raises into a `CheckpointError` that names it."""
+    """Raise `CheckpointError` that names an object instead of any error of the object's own code."""
     try:
         yield
     except Exception as error:
         name = f"{type(owner).__name__} {getattr(owner, 'name', '')!r}"
         raise CheckpointError(
             f"{name} cannot be {'saved' if what == 'save' else 'restored'}: its {what}_own_variables or {what}_assets raised "
-            f"{error!r}. Mend them, or leave them out: Keras saves all variables of a layer by itself."
+            f"{error!r}. Correct these methods, or remove them: Keras saves all variables of a layer by itself."
         ) from error

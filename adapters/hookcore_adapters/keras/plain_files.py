@@ -1,4 +1,4 @@
-"""HDF5 files and archives that are read without trust: what they may hold, and the errors if they hold anything else."""
+"""Check HDF5 files before they are read: they may contain only plain numbers of the expected shapes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MAX_DIFFERENCES: Final = 5
 
 
 def plain_shapes(file: Path, path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each dataset in `file`, unread. Refuses what is not plain numbers, all of them in the file itself.
+    """Return the shape of each dataset in `file`, without reading data. Refuses all but plain numbers within the file.
 
-    Messages name `path`, which is or has been the place of the file.
+    Messages name `path`, which is `file` or the archive from which it was unpacked.
     """
     size = file.stat().st_size
     with h5py.File(file, "r") as opened:
@@ -33,9 +33,9 @@ def plain_shapes(file: Path, path: Path) -> dict[str, tuple[int, ...]]:
 def compare(
     found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[str, tuple[int, ...]]], free: tuple[str, ...], path: Path
 ) -> None:
-    """Refuse datasets that are not those `expected`, each the path and the shape of a variable.
+    """Refuse datasets that differ from those `expected`, which has the path and the shape of each variable.
 
-    Names that begin with one of `free` may be there or not: the layer that stored them knows them.
+    Names that begin with one of `free` may exist or not, because their layer's own code reads them.
     """
     differences = [
         f"{variable} has shape {found[name]} in the file and {shape} in the model"
@@ -64,7 +64,7 @@ def compare(
 
 
 def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield every dataset in an HDF5 file with its name, unread. Refuses links, and a group that contains itself."""
+    """Yield every dataset in an HDF5 file with its name, without reading it. Refuses links, and a group in itself."""
     waiting, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
     while waiting:
         prefix, group = waiting.pop()
@@ -84,7 +84,7 @@ def _datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _plain_shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
-    """Return the shape of a dataset. Refuses one that is not plain numbers, all of them in the file itself, of `size` bytes."""
+    """Return the shape of a dataset. Refuses all but plain numbers within the file, which has `size` bytes."""
     properties = dataset.id.get_create_plist()
     shape = dataset.shape
     plain = (
@@ -92,7 +92,7 @@ def _plain_shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
         and properties.get_layout() in _PLAIN_LAYOUTS
         and not properties.get_external_count()
         and not properties.get_nfilters()
-        # bfloat16 and its like are raw bytes to HDF5.
+        # HDF5 stores types such as bfloat16 as raw bytes.
         and (dataset.dtype.kind in "biufc" or dataset.dtype.str in {"|V1", "|V2"})
     )
     if not plain:
@@ -105,7 +105,7 @@ def _plain_shape(dataset: Any, size: int, path: Path) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def errors_of(path: Path) -> Iterator[None]:
-    """Turn what the libraries raise for a file that they cannot read into a `CheckpointError`."""
+    """Raise `CheckpointError` instead of the libraries' errors for a file that they cannot read."""
     try:
         yield
     except CheckpointError:
@@ -115,5 +115,5 @@ def errors_of(path: Path) -> Iterator[None]:
 
 
 def refuse(path: Path, problem: str) -> NoReturn:
-    """Raise `CheckpointError`: the file at `path` has this `problem`."""
+    """Raise `CheckpointError` with this `problem` of the file at `path`."""
     raise CheckpointError(f"{path} {problem}.")

@@ -1,4 +1,4 @@
-"""How Keras continues with the epoch, and the batch, at which a run was cut."""
+"""Make Keras continue at the epoch and the batch at which a run was interrupted."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ logger = logging.getLogger("hookcore")
 
 @attrs.define(eq=False)
 class Resuming:
-    """What one epoch keeps for a checkpoint within it, and how it is put back when `model` resumes at `position`."""
+    """The state of one epoch for checkpoints within it, and its restoration if `model` resumes at `position`."""
 
     _model: Any = None
     _position: Position = attrs.field(factory=Position)
     _generators: Sequence[Any] = ()
-    """PyTorch's that the data draw from, besides the global one."""
+    """The PyTorch generators from which the data draw, except the global one."""
     _epoch_state: EpochState = attrs.field(init=False)
     _random: KerasRandom | None = None
-    """The random numbers of the checkpoint, until the first epoch begins."""
+    """The random state in the checkpoint, until the first epoch begins."""
     _before_validation: KerasRandom | None = None
-    """The random numbers with which this epoch's validation began, or will begin if the run was cut in it; else None."""
+    """The random state at the beginning of this epoch's validation, also if an interrupted validation will begin again.
+
+    None before the first.
+    """
     _resumes_validation: bool = False
-    """Whether the run was cut in a validation, and has not come to it again."""
+    """Whether a validation was interrupted, and has not begun again."""
     _skipper: BatchSkipper | None = None
-    """Skips the batches of the epoch that were trained before the run was cut."""
+    """Skips the batches of the epoch that were trained before the interruption."""
     _to_skip: bool = False
-    """Whether batches must be skipped, and Keras is not at the first of them yet."""
+    """Whether batches must be skipped, before Keras has reached the first of them."""
     _continues: bool = False
-    """Whether the data may continue from one epoch to the next, and were begun in an earlier one."""
+    """Whether the epoch may continue an iteration over the data that an earlier epoch began."""
 
     @_epoch_state.default
     def _begin(self) -> EpochState:
@@ -52,23 +55,23 @@ class Resuming:
 
     @property
     def is_skipping(self) -> bool:
-        """Whether Keras is at an execution that was trained before the run was cut."""
+        """Whether the present execution was trained before the interruption, and is skipped."""
         return self._skipper is not None and not self._skipper.is_over
 
     @property
     def shift(self) -> int:
-        """How many batches this epoch is ahead of Keras's numbers, if executions have another length than before the cut."""
+        """How many batches this epoch is ahead of Keras's numbers, if executions had another length before the interruption."""
         return 0 if self._skipper is None else self._skipper.shift
 
     @property
     def is_waiting(self) -> bool:
-        """Whether Keras has not reached the batch at which the run was cut, so that it must not stop yet."""
+        """Whether Keras must not stop yet, because it has not reached the batch at which the run was interrupted."""
         return self._random is not None or self._to_skip or self.is_skipping
 
     def choose_first_epoch(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None, *, nothing_left: bool) -> None:
-        """Have Keras begin with the epoch in which the run is resumed, or with none if `nothing_left`.
+        """Make Keras begin with the epoch in which the run is resumed, or train no epoch if `nothing_left`.
 
-        `state` is what `state_dict` returned. Raises `CheckpointError` if it is something else.
+        `state` is a result of `state_dict`. Raises `CheckpointError` if it is invalid.
         """
         self._to_skip = self._position.batch > 0
         self._resumes_validation = self._to_skip and "validation" in state
@@ -83,27 +86,27 @@ class Resuming:
             logger.warning("resumed: %s", warning)
 
     def begin_epoch(self) -> None:
-        """Put the random numbers of the checkpoint back, before the first epoch's hooks draw."""
+        """Restore the random state of the checkpoint, before hooks of the first epoch draw."""
         if self._random is not None:
-            internals.set_initial_epoch(self._model, None)  # the next fit begins with its own
-            self._random.restore(self._generators)  # whatever was drawn since it was read
+            internals.set_initial_epoch(self._model, None)  # not for the next fit
+            self._random.restore(self._generators)  # undoes what was drawn since the checkpoint was read
             self._random = None
             if self._continues and not self._to_skip:
                 begin_data_again(self._generators)
 
     def skip_trained_batches(self, steps_per_epoch: int | None, *, each: Callable[[], None], stops: Callable[[], bool]) -> bool:
-        """Skip the batches that were trained before; return False, with a warning, if that cannot be done.
+        """Skip the batches that were trained. Log a warning and return False if they cannot be skipped.
 
-        `each` is called after each batch that must be read, and once after all. `stops` tells then whether Keras must train no
-        more. The random numbers after them are those of now, in them those with which the epoch began.
+        `each` is called after each batch that must be read, and once after all. `stops` then returns whether Keras must stop. The
+        batches are read with the random state from the beginning of the epoch, and the present state is restored afterwards.
         """
         self._to_skip = False
         position, model, state = self._position, self._model, self._epoch_state
         data = epoch_data()
         if data is None:
             logger.warning(
-                "resumed: epoch %d begins again with its first batch, although %d were trained: %s has a fit of its own, in "
-                "which they cannot be skipped",
+                "resumed: epoch %d begins again with its first batch, although %d were trained, because they cannot be skipped "
+                "in the overridden fit of %s",
                 position.epoch + 1,
                 position.batch,
                 type(model).__name__,
@@ -124,7 +127,7 @@ class Resuming:
 
     @contextlib.contextmanager
     def _as_the_epoch_began(self) -> Iterator[None]:
-        """Within, draw what the epoch drew from its beginning on; afterwards what would have been drawn without that."""
+        """Use the random state from the beginning of the epoch in this `with` block, and restore the present state afterwards."""
         now = KerasRandom.now(self._generators)
         self._epoch_state.random.restore(self._generators)
         try:
@@ -133,12 +136,12 @@ class Resuming:
             now.restore(self._generators)
 
     def begin_skipping(self) -> None:
-        """Begin the execution that stands for all that were skipped."""
+        """Begin the execution that replaces the skipped ones."""
         if self._skipper is not None and self.is_skipping:
             self._skipper.start()
 
     def end_skipping(self) -> None:
-        """End the execution that stands for all that were skipped."""
+        """End the execution that replaces the skipped ones."""
         if self._skipper is not None:
             self._skipper.is_over = True
 
@@ -150,7 +153,7 @@ class Resuming:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove from the model what resuming has put there."""
+        """Remove from the model what resuming has added to it."""
         if self._random is not None:
             internals.set_initial_epoch(self._model, None)
             self._random = None
@@ -159,19 +162,22 @@ class Resuming:
             self._skipper = None
 
     def hold_metrics(self, *, has_logs: bool) -> None:
-        """Keep the running metrics before a validation overwrites them, and the random numbers: if it is cut, it comes again.
+        """Keep the running metrics before a validation overwrites them, and the random state to repeat it if it is interrupted.
 
-        `has_logs` tells whether the logs of the epoch's latest batch are known.
+        `has_logs` is whether the logs of the epoch's latest batch are known.
         """
         self._epoch_state.hold_metrics(self._model, has_logs=has_logs)
         if self._resumes_validation and self._before_validation is not None:
-            self._before_validation.restore(self._generators)  # the end of the training data has drawn once more
+            self._before_validation.restore(self._generators)  # the end of the training data has drawn random numbers
         else:
             self._before_validation = KerasRandom.now(self._generators)
         self._resumes_validation = False
 
     def state_dict(self, logs: Mapping[str, Any] | None, *, within: bool) -> dict[str, Any]:
-        """Return what a checkpoint, perhaps `within` an epoch, needs besides the model. `logs` are those of the latest batch."""
+        """Return the state for a checkpoint, `within` an epoch or at its end, besides the model.
+
+        `logs` are the latest batch's.
+        """
         held: dict[str, Any] = {}
         if self._generators:
             held["random"] = KerasRandom.now(self._generators).state_dict()
@@ -186,8 +192,8 @@ def _state_of_all(state: Mapping[str, Any]) -> KerasRandom:
     try:
         return KerasRandom.from_state_dict(state)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise CheckpointError(f"The checkpoint has a state of random numbers that does not fit: {error!r}.") from error
+        raise CheckpointError(f"The checkpoint has an invalid random state: {error!r}.") from error
 
 
 def _warn_of_missing(batches: int, epoch: int) -> None:
-    logger.warning("epoch %d had %d batches more when it was cut than its data have now", epoch + 1, batches)
+    logger.warning("epoch %d had %d more batches when it was interrupted than its data have now", epoch + 1, batches)

@@ -1,4 +1,4 @@
-"""The first samples of whatever `fit` takes to validate on."""
+"""The first samples of validation data of `fit`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def first_samples(data: Any, samples: int) -> tuple[Any, Any, Any]:
     """Return the first samples of validation data in NumPy arrays: inputs, targets and sample weights.
 
-    `data` is anything that `fit` takes. Raises `HookcoreError` for None and for data that reading would use up.
+    `data` is anything that `fit` accepts. Raises `HookcoreError` for None, and for an iterator, which reading would use up.
     """
     if data is None:
         raise HookcoreError(
@@ -48,8 +48,8 @@ def first_samples(data: Any, samples: int) -> tuple[Any, Any, Any]:
         )
     except ValueError as error:
         raise HookcoreError(
-            f"The batches of the validation data differ in shape, so {samples} samples out of {len(batches)} of them are no "
-            f"one batch: {error}. Ask for fewer samples."
+            f"The batches of the validation data differ in shape, so {samples} samples from {len(batches)} of them cannot be "
+            f"joined: {error}. Ask for fewer samples."
         ) from error
 
 
@@ -61,13 +61,13 @@ def _batches(data: Any) -> Iterator[Any]:
 
 
 def _first_rows(parts: Any, samples: int) -> tuple[Any, Any, Any]:
-    """Return the first samples of each array, in the types in which Keras gives them to a model."""
+    """Return the first samples of each array, in the types in which Keras passes them to a model."""
 
     def head(part: Any) -> Any:
         if part is None:
             return None
         try:
-            rows = getattr(part, "iloc", part)[:samples]  # iloc: pandas takes numbers for labels
+            rows = getattr(part, "iloc", part)[:samples]  # iloc, because pandas would read numbers as labels
         except TypeError as error:
             raise HookcoreError(
                 f"No samples can be taken from validation data of type {type(part).__name__}, which has no slices."

@@ -1,4 +1,4 @@
-"""The objects in a model that have state, found by the walk by which Keras saves them."""
+"""The objects in a model that have state, found in the same way as by Keras for saving."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Saveables:
-    """Every layer, optimizer, metric and loss in `root`, a model or a dict of optimizers, with its path in a file of Keras's."""
+    """Every layer, optimizer, metric and loss in `root`, a model or a dict of optimizers, with its path in Keras's file."""
 
     root: Any
     found: Mapping[str, Any] = attrs.field(init=False, factory=dict)
-    """The objects by their paths, in the order in which Keras saves them, as of the latest `find`."""
+    """The objects by their paths, in the order in which Keras saves them, at the latest `find`."""
     _marks: list[int] = attrs.field(init=False, factory=list)
-    """What `_marks_of` found at the latest walk."""
+    """The result of `_marks_of` at the latest walk."""
 
     def find(self) -> None:
-        """Find the objects that are there now."""
-        # Keras looks at every name in `dir`, which takes a quarter of a millisecond for each layer: too long for each snapshot.
+        """Find the present objects."""
+        # Keras reads every name in `dir`, which takes a quarter of a millisecond per layer: too long for each snapshot.
         marks = list(_marks_of(self.root, set()))
         if not self.found or marks != self._marks:
             self.found, self._marks = dict(_walk(self.root, "", set())), marks
@@ -62,7 +62,7 @@ def _numbered(name: str, used: dict[str, int]) -> str:
 
 
 def _marks_of(value: Any, seen: set[int]) -> Iterator[int]:
-    """Yield the identity of each object that is found without properties: another walk finds the same if these are the same."""
+    """Yield the identity of each object found without properties. If they are unchanged, another walk would find the same."""
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -78,7 +78,7 @@ def _marks_of(value: Any, seen: set[int]) -> Iterator[int]:
 
 
 def variables_of(owner: Any) -> list[Any]:
-    """Return the variables of `owner` itself, the states of its seed generators included."""
+    """Return the variables of `owner` itself, including the states of its seed generators."""
     if isinstance(owner, keras.Layer):
         return internals.own_variables(owner)
     if isinstance(owner, keras.optimizers.Optimizer | keras.metrics.Metric):
@@ -88,11 +88,11 @@ def variables_of(owner: Any) -> list[Any]:
 
 
 def stored_by(owner: Any) -> dict[str, Any]:
-    """Return what `owner` puts into a file, by name: a variable if its value is stored as it is, and else a value."""
+    """Return what `owner` stores in a file, by name: a variable if its value is stored unchanged, and otherwise a value."""
     if not hasattr(owner, "save_own_variables"):
         return {}
     if type(owner).save_own_variables is keras.optimizers.Optimizer.save_own_variables:
-        return {str(number): variable for number, variable in enumerate(owner.variables)}  # Keras's own copies every value
+        return {str(number): variable for number, variable in enumerate(owner.variables)}  # Keras's own method copies every value
     store: dict[str, Any] = {}
     owner.save_own_variables(store)
     return store

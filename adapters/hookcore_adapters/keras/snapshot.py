@@ -1,4 +1,4 @@
-"""What a snapshot of a Keras model holds, in memory."""
+"""A snapshot of a Keras model, in memory."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Saved:
-    """What one object of a model puts into its file besides its variables: a layer, an optimizer, a metric or a loss."""
+    """What one object of a model, such as a layer or an optimizer, stores in its file besides variables."""
 
     path: str
-    """Its place in the file, by Keras's rules."""
+    """Its path in the file, by Keras's rules."""
     owner: Any
     own: Mapping[str, Any] | None = None
-    """What its own code stores, or None if Keras's code makes that of the variables alone: then the values are enough."""
+    """What its own code stores, or None if Keras's code computes it from the values of the variables."""
     assets: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
-    """Its files, such as a vocabulary, by their paths."""
+    """Its files, such as a vocabulary, by path."""
 
 
 @attrs.frozen(eq=False)
 class KerasSnapshot:
-    """Values of a model's variables, in its own order: of its weights alone, or of all that training continues with."""
+    """Values of a model's variables, in the model's order: only weights, or all that training needs to continue."""
 
     values: list[Any] = attrs.field(repr=False)
-    """None for a variable whose layer takes it out of what it stored itself."""
+    """None for a variable that its layer restores by its own code."""
     random: KerasRandom | None = attrs.field(default=None, repr=False)
-    """The state of the random numbers; None in a snapshot of the weights alone."""
+    """The state of the random generators; None if the snapshot holds only weights."""
     nbytes: int = 0
-    """The disk space that writing it takes."""
+    """The disk space that it takes, in bytes."""
     variables: Sequence[Any] = attrs.field(default=(), repr=False)
-    """The variables that had the values."""
+    """The variables of the values."""
     saved: Mapping[str, Sequence[Saved]] = attrs.field(factory=dict, repr=False)
-    """What the objects of each file put into it."""
+    """What the objects of each file store in it."""
     built_for: Mapping[str, Sequence[int]] = attrs.field(factory=dict, repr=False)
-    """The numbers of the variables that an optimizer was built for, if a new model does not tell."""
+    """The numbers of the variables for which an optimizer was built, if they do not follow from the model."""
     held: Mapping[str, Mapping[str, KerasSnapshot]] = attrs.field(factory=dict, repr=False)
     """The weights that callbacks hold, by the callback's name and a key of its choice."""
 
     @property
     def weights_only(self) -> bool:
-        """Whether it holds the weights alone."""
+        """Whether it holds only weights, without what training needs to continue."""
         return self.random is None
 
     @property
@@ -61,11 +61,11 @@ class KerasSnapshot:
 
 
 def value_of(variable: Any) -> Any:
-    """Return a variable's value now, which stays as it is when training continues."""
+    """Return a variable's present value, which does not change when training continues."""
     if keras.backend.backend() != "tensorflow":
-        # PyTorch trains in place, and JAX gives away the memory.
+        # PyTorch trains in place, and JAX reuses the memory.
         return np.array(keras.ops.convert_to_numpy(variable.value))
-    # TensorFlow copies on write, so a value that was read does not change. On an accelerator the copy would take its memory.
+    # TensorFlow copies on write, so a value that was read does not change. On an accelerator, that copy would take its memory.
     return variable.value.read_value() if "CPU" in variable.value.device else variable.numpy()
 
 

@@ -1,4 +1,4 @@
-"""Keras models as plugins see them: learning rate, snapshots, saving, metric directions, and the views inside."""
+"""The trainee for Keras models: learning rate, snapshots, checkpoints, metric directions and views."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class KerasTrainee:
     """`hookcore.Trainee` and its `Views` for Keras models, on any backend.
 
     * `model`: a model, or a mapping of names to models that are trained together.
-    * `optimizer`: an optimizer that a loop of your own applies, or a mapping of names to several. Leave it out if the model was
-      compiled with it, or has it as an attribute.
+    * `optimizer`: an optimizer that your own loop applies, or a mapping of names to several. Not needed if the model was compiled
+      with it, or has it as an attribute.
 
-    Several models have no views, and several optimizers have no learning rate that a plugin could set.
+    With several models there are no views, and with several optimizers no learning rate that a plugin could set.
     """
 
     model: Any
@@ -59,9 +59,9 @@ class KerasTrainee:
     def _make_state(self) -> ModelState:
         for model in _named(self.model, "model").values():
             refuse_other_models(model)
-        # Sorted, as another script may name them in another order.
+        # Sorted, because the script that resumes may list them in another order.
         parts = [Part(model, name, is_model=True) for name, model in sorted(_named(self.model, "model").items())]
-        # A name has no dot, so that no model's file is called like that of an optimizer.
+        # Names have no dots, so a model's file cannot have the name of an optimizer's.
         optimizers = sorted(self._given_optimizers().items())
         parts += [Part(optimizer, f"{name}.optimizer", is_model=False) for name, optimizer in optimizers]
         return ModelState(parts)
@@ -81,7 +81,7 @@ class KerasTrainee:
         return {} if self.optimizer is None else _named(self.optimizer, "model")
 
     def lacks(self, capability: Capability) -> str | None:
-        """Return why a learning rate cannot be set, something not be saved, or a view not be had; None if it can."""
+        """Return why the learning rate, saving or a view is not available, or None if it is."""
         if capability == "checkpoint":
             return self._reason_not_saved()
         if capability != "learning_rate":
@@ -95,7 +95,7 @@ class KerasTrainee:
         try:
             if isinstance(optimizer.learning_rate, keras.Variable):
                 return None
-        except AttributeError as error:  # a MultiOptimizer has several
+        except AttributeError as error:  # a MultiOptimizer has several rates
             return f"{type(optimizer).__name__} has no learning rate to set: {error}".removesuffix(".")
         schedule = internals.rate_or_schedule(optimizer)
         name = getattr(schedule, "__name__", type(schedule).__name__)
@@ -105,7 +105,7 @@ class KerasTrainee:
         )
 
     def _reason_not_saved(self) -> str | None:
-        """Return what keeps the state from being saved, as far as that is known yet; tell once what it will lack."""
+        """Return why the state cannot be saved, or None as far as is known. Warn once about what checkpoints would lack."""
         first, self._is_checked = not self._is_checked, True
         if first:
             for part in self._state.parts:
@@ -134,7 +134,7 @@ class KerasTrainee:
 
     @property
     def learning_rate(self) -> float:
-        """The optimizer's rate, or a schedule's rate at this step."""
+        """The optimizer's rate, or the rate of its schedule at this step."""
         optimizer = self._one_optimizer()
         with self._reading(optimizer):
             return _number(optimizer.learning_rate)
@@ -146,7 +146,7 @@ class KerasTrainee:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """The updates that the optimizer has done and the calls that it has had, which are more if it accumulates gradients."""
+        """The numbers of updates and of calls of the optimizer. There are more calls than updates if it accumulates gradients."""
         optimizer = innermost(self._one_optimizer())
         with self._reading(optimizer):
             updates = optimizer.iterations
@@ -155,13 +155,13 @@ class KerasTrainee:
             return done if updates is calls else int(_number(updates)), done
 
     def _reading(self, optimizer: Any) -> AbstractContextManager[None]:
-        """Return a context in which the counters and the rate of `optimizer` give their values, wherever these are."""
+        """Return a context in which the counters and the rate of `optimizer` have their newest values."""
         inner = innermost(optimizer)
         own = [internals.calls_of(inner, None), internals.rate_or_schedule(inner)]
         return jax_state.reading(self._state.models, *own)
 
     def _all_optimizers(self) -> list[Any]:
-        """Return the optimizers that it was given, or else those with which the models were compiled."""
+        """Return the given optimizers, or by default those with which the models were compiled."""
         compiled = (getattr(model, "optimizer", None) for model in self._state.models)
         return list(self._given_optimizers().values()) or [optimizer for optimizer in compiled if optimizer is not None]
 
@@ -172,14 +172,14 @@ class KerasTrainee:
         return optimizers[0]
 
     def sync(self) -> None:
-        """Put into the models' variables what Keras's trainer on JAX holds elsewhere within an epoch."""
+        """Copy into the models' variables the values that Keras's trainer on JAX holds during an epoch."""
         for model in self._state.models:
             jax_state.sync(model)
 
     def snapshot(self, *, optimizer: bool = True) -> KerasSnapshot:
-        """Return the models' weights and, if `optimizer`, all other state too: of optimizers, layers and random numbers.
+        """Return the models' weights and, if `optimizer`, also the state of optimizers, layers and random generators.
 
-        Raises `CheckpointError` if a layer's own code cannot save what it has.
+        Raises `CheckpointError` if a layer's own code fails to save.
         """
         self.sync()
         if optimizer:
@@ -190,7 +190,7 @@ class KerasTrainee:
         return KerasSnapshot([value_of(variable) for variable in weights], nbytes=nbytes_of(weights))
 
     def restore(self, snapshot: KerasSnapshot) -> None:
-        """Put the values back. Raises `HookcoreError` if they are of another model, or of this one before it was built."""
+        """Restore `snapshot`. Raises `HookcoreError` if it is of another model, or of this one before it was built."""
         self.sync()
         if not snapshot.weights_only:
             self._state.put_back(snapshot)
@@ -202,17 +202,17 @@ class KerasTrainee:
                 variable.assign(value)
 
     def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot`: the weights alone, or a `.keras` file of each model and what that does not hold."""
+        """Write `snapshot`: only weights, or a `.keras` file of each model and the rest beside."""
         if snapshot.weights_only:
             write_arrays({"arrays": snapshot.values}, directory / ARRAYS_FILE)
         else:
             self._state.write(snapshot, directory)
 
     def read(self, directory: Path) -> KerasSnapshot:
-        """Return the snapshot that `write` wrote. The models stay as they are, and no configuration in a file is read.
+        """Return the snapshot that `write` wrote. The models are not changed, and no configuration in a file is read.
 
-        Raises `CheckpointError`, which names the differences, for a checkpoint of another model, and for one that holds anything
-        that `write` does not write.
+        Raises `CheckpointError` that names the differences for a checkpoint of another model, or one that `write` could not have
+        written.
         """
         for model in self._state.models:
             if not model.built:
@@ -227,7 +227,7 @@ class KerasTrainee:
         return KerasSnapshot(read_arrays({"arrays": weights}, directory / ARRAYS_FILE)["arrays"])
 
     def direction(self, metric: str) -> Mode | None:
-        """Return `min` for losses, for a compiled metric what Keras declares of it, and None for any other name."""
+        """Return `min` for a loss, the direction that Keras declares for a compiled metric, and None for any other name."""
         found = (direction_in(model, metric) for model in self._state.models)
         return next((direction for direction in found if direction is not None), None)
 
@@ -278,18 +278,18 @@ def _fits(named: dict[str, Any], kind: type) -> bool:
 
 
 def _has_own_weights(model: Any) -> bool:
-    """Return whether the model overrides `get_weights`, which Keras's own callbacks call to keep its weights."""
+    """Return whether the model overrides `get_weights`, which Keras's own callbacks call to keep weights."""
     return not isinstance(model, dict) and getattr(type(model), "get_weights", None) is not keras.Model.get_weights
 
 
 def _number(value: Any) -> float:
     """Return the value of a variable or a tensor without dimensions."""
     try:
-        return float(value)  # several times as fast as what follows
+        return float(value)  # several times faster than the conversion below
     except (TypeError, ValueError):  # a variable that a distribution strategy mirrors
         return float(keras.ops.convert_to_numpy(value))
 
 
 def innermost(optimizer: Any) -> Any:
-    """Return the optimizer that has the rate and makes the updates: a `LossScaleOptimizer` wraps it."""
+    """Return the optimizer that makes the updates, which a `LossScaleOptimizer` may wrap."""
     return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,4 +1,4 @@
-"""What plugins see inside a Keras model: weights, activations, gradients, the graph, embeddings, a picture."""
+"""Views of a Keras model: weights, activations, gradients, graph, embeddings and a picture."""
 
 from __future__ import annotations
 
@@ -32,50 +32,50 @@ PICTURE_DPI: Final = 96
 
 @attrs.define(eq=False)
 class KerasViews:
-    """The `hookcore.trainee.Views` of a Keras model, on any backend. Looking changes no weight, metric or random number.
+    """The `hookcore.trainee.Views` of a Keras model, on any backend. A view changes no weight, metric or random state.
 
-    A layer is named as in the model, with slashes if it is nested in another. If a layer is called several times, or has several
-    outputs, they are numbered: `lstm/0`, `lstm/1`.
+    A layer has its name in the model, with slashes if it is nested in another. If it is called several times or has several
+    outputs, the outputs are numbered: `lstm/0`, `lstm/1`.
     """
 
     model: Any
     _data: Any = attrs.field(init=False, default=None, repr=False)
     _samples: dict[int, tuple[Any, Any, Any]] = attrs.field(init=False, factory=dict, repr=False)
-    """The first samples of `_data`, by their number: shuffled data begin with other samples each time."""
+    """The first samples of `_data`, by how many there are. They are kept because shuffled data begin differently each time."""
 
     def lacks(self, capability: Capability) -> str | None:
-        """Return why this model lacks a view; None if it has it, or will have it once its first batch has built it."""
+        """Return why this model lacks a view, or None if it has the view, or will have it after its first batch."""
         model = self.model
         if capability == "activations" and not isinstance(model, keras.Sequential) and functional_of(model) is None:
             return (
-                f"{model.name} is a subclassed model: what its layers return is known to its own call method alone. A model that "
-                "is built of layers, keras.Model(inputs, outputs) or keras.Sequential, has them"
+                f"{model.name} is a subclassed model, so only its own call method knows what its layers return. A model that is "
+                "built of layers, keras.Model(inputs, outputs) or keras.Sequential, has them"
             )
         if capability == "gradients" and keras.backend.backend() != "tensorflow":
             return f"the Keras adapter takes gradients on TensorFlow, and not on {keras.backend.backend()}"
         if capability == "gradients" and not model.compiled:
             return f"{model.name} is not compiled, so it has no loss"
         if capability == "embeddings":
-            known = model.built or isinstance(model, keras.Sequential)  # a subclassed one may make layers at the first batch
+            known = model.built or isinstance(model, keras.Sequential)  # a subclassed model may make layers at the first batch
             if known and not any(embeddings_of(model)):
                 return f"{model.name} has no Embedding layer"
         return None
 
     def weights(self) -> dict[str, Any]:
-        """Return a copy of every weight by layer and name; no weights if the model is not built yet."""
+        """Return a copy of every weight by layer and name; empty if the model is not built yet."""
         return {name: _host_copy(variable) for name, variable in weights_of(self.model).items()}
 
     def activations(self, data: Any, samples: int = 1) -> dict[str, Any]:
-        """Return the output of each layer for the first samples of `data`, as float32; layers of nested models one by one.
+        """Return the output of each layer, also within nested models, for the first samples of `data`, as float32.
 
-        Computed as in validation, with `training=False`. Layers that only take the input, and outputs that are no numbers, are
-        left out. `data` is read once, so shuffled data give the same samples each time. Raises `HookcoreError` if `data` is None
-        or cannot be read without using it up, or if the model has no graph.
+        Computed as in validation, with `training=False`. Input layers, and outputs that are not numbers, are left out. `data` is
+        read once, so shuffled data give the same samples each time. Raises `HookcoreError` if `data` is None or cannot be read
+        without using it up, or if the model has no graph.
         """
         inputs, _, _ = self._first_samples(data, samples)
         model = functional_of(self.model)
         if model is None:
-            reason = self.lacks("activations") or f"{self.model.name} is not built yet, or its layers do not tell their shapes"
+            reason = self.lacks("activations") or f"{self.model.name} is not built yet, or the shapes of its layers are unknown"
             raise HookcoreError(f"There are no activations: {reason}.")
         with _random_numbers_kept(), _without_warnings(), keras.StatelessScope():
             outputs = _layer_outputs(model, inputs, "", training=False)
@@ -105,9 +105,9 @@ class KerasViews:
         return {name: _host_copy(gradient) for name, gradient in zip(variables, gradients, strict=True)}
 
     def graph(self) -> list[Node]:
-        """Return the layers, each after those that it reads; a nested model is replaced by its layers.
+        """Return the layers, each after its inputs. A nested model is replaced by its layers.
 
-        A subclassed model has its direct layers without edges between them: only its own call method knows those.
+        A subclassed model has its direct layers without edges, which only its own call method knows.
         """
         builder = GraphBuilder()
         functional = functional_of(self.model)
@@ -143,7 +143,7 @@ class KerasViews:
             with contextlib.suppress(IndexError):  # Keras draws some nested models only as a box
                 return self._draw(expand_nested=True)
             return self._draw(expand_nested=False)
-        except Exception as error:  # pydot raises what it likes
+        except Exception as error:  # pydot may raise anything
             raise HookcoreError(f"pydot and Graphviz could not draw {self.model.name}: {error}") from error
 
     def _draw(self, *, expand_nested: bool) -> bytes:
@@ -166,7 +166,7 @@ class KerasViews:
 
 @contextlib.contextmanager
 def _random_numbers_kept(*data: Any) -> Iterator[None]:
-    """Restore the state of the random numbers at the end, those of the `data` too."""
+    """Restore the random state at the end, including that of `data`."""
     generators = generators_of(*data)
     random = KerasRandom.now(generators)
     try:
@@ -176,21 +176,21 @@ def _random_numbers_kept(*data: Any) -> Iterator[None]:
 
 
 def _without_warnings() -> contextlib.AbstractContextManager[Any]:
-    """Hide what Keras warns of when a model is called: it has warned when the model was trained."""
+    """Hide Keras's warnings about calling the model, which it has given in training."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)
 
 
 def _host_copy(value: Any) -> Any:
-    """Return a copy in host memory, in a type that NumPy itself has."""
+    """Return a copy in host memory, as a type that NumPy supports."""
     array = np.array(keras.ops.convert_to_numpy(value))
-    return array.astype("float32") if array.dtype.kind == "V" else array  # bfloat16 and its like
+    return array.astype("float32") if array.dtype.kind == "V" else array  # such as bfloat16
 
 
 def _layer_outputs(functional: Any, inputs: Any, prefix: str, *, training: bool) -> dict[str, Any]:
     """Return the outputs of all layers of a model, by name."""
     uses = [(name, node) for name, node in named_nodes(functional) if not node.is_input]
     tensors = [*functional.inputs, *(tensor for _, node in uses for tensor in node.output_tensors)]
-    # Named, as an automatic name would take the number of a model that is made later.
+    # Named, because an automatic name would change the names of models that are made later.
     all_outputs = keras.Model(functional.input, tensors, name="activations")
     values = dict(zip(map(id, tensors), keras.tree.flatten(all_outputs(inputs, training=training)), strict=True))
     found: dict[str, Any] = {}

@@ -65,7 +65,7 @@ def train(  # noqa: PLR0917 - the signature is LightGBM's
     run = Run.of(trainee, validation_data=valid_sets, metric_names=metrics.names(names, trains_on or metrics.TRAINING))
     driver = Driver(plugins, resume=resume, host=NoHost(ADAPTER), always_ends=True)
     stops = stops_by(beside, params)
-    driver.prepare(run, stops_by=stops)
+    driver.begin(run, stops_by=stops, start=False)
     training = _Training(driver, trainee, run, stops, bool(beside))
     try:
         if beside and run.resumed_from is not None:

@@ -1,4 +1,4 @@
-"""hookcore as one Lightning callback, for any script that calls `trainer.fit` itself."""
+"""hookcore as one Lightning callback, for any script that calls `trainer.fit`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from hookcore import CapabilityError, HookcoreError, Plugins, Preempted, Resume, Run
+from hookcore import CapabilityError, HookcoreError, Plugins, Preempted, Progress, Resume, Run
 from hookcore.driver import Driver
-from hookcore.host import NoHost
-from hookcore.run import Progress
 from hookcore.trainee import NoTrainee
+from hookcore_adapters.lightning.host import LightningHost
 from hookcore_adapters.lightning.metrics import NAMES, BatchMetrics, Fresh
 from hookcore_adapters.lightning.resuming import Resuming
 from hookcore_adapters.lightning.trainee import ADAPTER, LightningTrainee
@@ -30,43 +28,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 
-@attrs.define(eq=False)
-class LightningHost(NoHost):
-    """Has a trainer stop, and knows whether the iterator of its data has drawn what it draws at the beginning of an epoch."""
-
-    name: str = "lightning"
-    trainer: Any = None
-    has_drawn: bool = False
-    """Whether the iterator that gives the next batch exists: a trainer makes that of its first epoch before it begins."""
-    had_drawn: bool = False
-    """The same when the run was cut that this one resumes."""
-
-    def stop(self) -> None:
-        """Have Lightning stop after this batch."""
-        self.trainer.should_stop = True
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return whether the iterator has drawn."""
-        return {"has_drawn": self.has_drawn}
-
-    def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Note whether it had."""
-        del position
-        self.had_drawn = bool(state.get("has_drawn"))
-
-
-class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a checker, with or without Lightning
+class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # Any, also if Lightning is installed
     """Runs plugins in Lightning: `Trainer(callbacks=[LightningAdapter(plugins)])`.
 
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
-    * `resume`: what `trainer.fit` resumes if it is given no `ckpt_path`: `"auto"` for the newest whole checkpoint of a plugin
-      such as `Checkpoint`, if there is one yet, or the path of one, or of a directory of them.
+    * `resume`: what `trainer.fit` resumes if its `ckpt_path` is None: `"auto"` for the newest complete checkpoint of a plugin
+      such as `Checkpoint`, if there is one; or the path of a checkpoint, or of a directory of checkpoints.
 
-    A checkpoint that Lightning writes has the record of the run, and `trainer.fit(ckpt_path=...)` resumes the plugins with it.
+    Checkpoints that Lightning writes contain the record of the run, so `trainer.fit(ckpt_path=...)` also resumes the plugins.
 
-    It inherits from `EarlyStopping` for its place alone: Lightning calls that class and `Checkpoint` after the module's own
-    `on_train_epoch_end`, so that what the module logs there is in its epoch, and this one before `ModelCheckpoint`, so that a
-    checkpoint holds what plugins have decided. Nothing else of it is used.
+    It inherits from `EarlyStopping` only for its place in the order of callbacks. Lightning calls that class after the module's
+    own `on_train_epoch_end`, so the epoch contains what the module logs there, and before `ModelCheckpoint`, so a checkpoint
+    contains the decisions of plugins.
     """
 
     state_key = ADAPTER
@@ -75,17 +48,17 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         self._host = LightningHost()
         self._driver = Driver(plugins, resume=resume, host=self._host)
         self._saved: Mapping[str, Any] = {}
-        """What a checkpoint of Lightning's holds between two runs: of the one to resume, or of the latest."""
+        """The adapter's state in Lightning's checkpoints outside of a run: that of the run to resume, or of the latest run."""
         self._trainee: LightningTrainee | None = None
         self._resuming = Resuming()
         self._fresh = Fresh()
         self._updates = 0
-        """As many as Lightning has counted."""
+        """The number of updates that Lightning has counted."""
         self._by_steps = False
         """Whether Lightning validates within an epoch."""
         self._progress = Progress()
         self._batch = 0
-        """The batch that is open, or next."""
+        """The number of the open batch, or of the next."""
         self._batch_begin: Callable[[int], None] = _ignore
         self._batch_end: Callable[[int, Mapping[str, Any] | None], None] = _ignore
 
@@ -96,7 +69,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
 
     @property
     def _live(self) -> Run:
-        assert self.run is not None  # noqa: S101 - only asked for within one
+        assert self.run is not None  # noqa: S101 - only used within a run
         return self.run
 
     # A run begins and ends
@@ -105,11 +78,11 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         del pl_module
         self._driver.end_abandoned()
         self._host.trainer, self._trainee, self._fresh = trainer, None, Fresh()
-        if stage == "fit":  # else the trainer's loop is still where the latest run ended
+        if stage == "fit":  # otherwise the trainer's loop remains where the latest run ended
             self._saved = {}
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        # The optimizers are there now, and the data's iterator is not.
+        # At this point the optimizers exist, and the data's iterator does not.
         _check(trainer)
         self._trainee = LightningTrainee.of(trainer, pl_module)
         if trainer.ckpt_path is None:
@@ -122,16 +95,16 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         position = self._begin(trainer, pl_module)
         self._resuming.warn_of_workers(trainer)
         if position.begun:
-            self._driver.epoch_begin()  # which it continues
+            self._driver.epoch_begin()  # the interrupted epoch
             self._resuming.warn_of_left_out(trainer, self._live, position)
-            if trainer.current_epoch > position.epoch:  # Lightning takes the epoch for over
+            if trainer.current_epoch > position.epoch:  # Lightning regards the epoch as finished
                 self._driver.epoch_end()
             elif self._trainee is not None:
                 self._resuming.continue_data(trainer, self._trainee, position)
         self._batch_begin, self._resuming = self._first_batch, Resuming()
 
     def _begin(self, trainer: Any, module: Any) -> Position:
-        # Not before Lightning has installed its handlers of signals: in the end it puts back those that it found.
+        # Called after Lightning has installed its signal handlers, because at the end it restores those that it found.
         resuming, drawn, length = self._resuming, RandomState.now(), trainer.num_training_batches
         self._by_steps = is_by_steps(trainer)
         self._updates, self._host.has_drawn = trainer.global_step, True
@@ -171,35 +144,35 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         del trainer, pl_module
-        if isinstance(exception, SIGTERMException):  # which Lightning raises between two batches
+        if isinstance(exception, SIGTERMException):  # Lightning raises it between two batches
             exception = Preempted("SIGTERM received", 128 + signal.SIGTERM)
         self._end(exception)
 
     def _end(self, error: BaseException | None = None, *, by: str | None = None) -> None:
         """End the run, and keep its record for checkpoints that Lightning saves from now on."""
-        with contextlib.suppress(HookcoreError):  # its moment was cut
+        with contextlib.suppress(HookcoreError):  # interrupted at a moment that has no record
             self._saved = self._own_state(quiet=True)
         self._batch_begin = self._batch_end = _ignore
         try:
             self._driver.end(error, by=by)
-        finally:  # what has ended holds no model
+        finally:  # release the model
             self._host.trainer, self._trainee, self._resuming, self._fresh = None, None, Resuming(), Fresh()
 
     # Epochs and batches
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         del pl_module
-        if trainer.current_epoch > self._driver.epoch:  # else it began before the run was cut
+        if trainer.current_epoch > self._driver.epoch:  # otherwise it began before the interruption
             self._driver.epoch_begin(trainer.current_epoch)
         self._batch_begin = self._first_batch
 
     def _first_batch(self, _: int) -> None:
         trainer, driver = self._host.trainer, self._driver
-        if trainer.current_epoch > driver.epoch:  # resumed in it, and Lightning does not tell that it begins
+        if trainer.current_epoch > driver.epoch:  # resumed in mid-epoch, for which Lightning does not call on_train_epoch_start
             driver.epoch_begin(trainer.current_epoch)
         self._batch_begin, self._batch_end = driver.batches()
         self._host.has_drawn = True
-        self._batch = driver.position.batch  # Lightning's is another if there is no record of the epoch, or a batch was None
+        self._batch = driver.position.batch  # differs from Lightning's if the epoch has no record, or a batch was None
         self._batch_begin(self._batch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -213,8 +186,9 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         if updates > 1 and len(trainer.optimizers) > 1:
             updates = 1
         is_last = trainer.is_last_batch
-        # A validation within the epoch is awaited. After the last batch it belongs to the epoch; without one the batch is settled
-        # with the epoch's end: a trainer that resumes in between would leave that out.
+        # A batch is held if a validation within the epoch follows. After the last batch, the validation belongs to the epoch. A
+        # last batch without validation is held until the end of the epoch, which a trainer that resumes in between would leave
+        # out.
         is_held = (is_last or self._by_steps) and is_due(trainer, batch_idx) != is_last
         if is_last and not is_held and self._trainee is not None:
             self._trainee.awaits_validation()
@@ -229,7 +203,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         del pl_module
-        self._driver.log(self._fresh.take(trainer))  # before a batch that is held is settled, and captured
+        self._driver.log(self._fresh.take(trainer))  # before the held batch is completed and captured
         self._host.has_drawn = False
         self._driver.epoch_end(exhausted=trainer.is_last_batch)
 
@@ -239,7 +213,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         if trainer.sanity_checking:
             return
         if self._driver.is_running:
-            self._driver.log(self._fresh.take(trainer))  # of training: what is new after this is of validation
+            self._driver.log(self._fresh.take(trainer))  # metrics of training: those that are new later are of validation
         else:
             self._driver.outside(NoTrainee("lightning"), pl_module)
         self._driver.evaluate_begin()
@@ -283,7 +257,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         self._driver.predict_end()
         self._driver.end()
 
-    # What a checkpoint of Lightning's holds
+    # The adapter's state in Lightning's checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record of the run and the state of the random generators, which Lightning does not save."""
@@ -292,7 +266,7 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         try:
             return self._own_state()
         except HookcoreError as error:
-            logger.warning("a checkpoint of Lightning's has no record of plugins: %s", error)
+            logger.warning("a checkpoint of Lightning has no record of plugins: %s", error)
             return {}
 
     def _own_state(self, *, quiet: bool = False) -> dict[str, Any]:
@@ -303,32 +277,32 @@ class LightningAdapter(EarlyStopping):  # type: ignore[misc]  # it is Any to a c
         mend(checkpoint["loops"]["fit_loop"], trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep what a checkpoint holds until the run begins. One that gives weights for a test leaves the loop where it is."""
+        """Keep the state until the run begins. Ignore a checkpoint that is loaded only for its weights, as for a test."""
         if self._host.trainer is None or self._host.trainer.state.fn == "fit":
             self._saved = state_dict
 
 
 def _steps(trainer: Any, updates: int) -> int:
-    """Return how many steps `updates` are, as Lightning counts them: those of each optimizer, and a step is one of all."""
+    """Return the number of steps in `updates`, which Lightning counts for each optimizer: a step updates all optimizers."""
     return -(-updates // max(len(trainer.optimizers), 1))
 
 
 def _check(trainer: Any) -> None:
-    """Raise `CapabilityError` for what plugins cannot work with."""
+    """Raise `CapabilityError` if plugins do not support the trainer."""
     if trainer.world_size > 1:
         raise CapabilityError(
-            f"LightningAdapter: the trainer has {trainer.world_size} processes, and plugins would decide in each of them. "
-            "Train in one: Trainer(devices=1)."
+            f"LightningAdapter: the trainer has {trainer.world_size} processes, and each would run every plugin. Train in one: "
+            "Trainer(devices=1)."
         )
     if not hasattr(trainer, "val_check_interval"):
         raise CapabilityError(
-            "LightningAdapter: val_check_interval is a time, and Lightning does not tell after which batch it validates. "
-            "Give a number of batches, or a part of an epoch."
+            "LightningAdapter: val_check_interval is a time, so it is not known after which batch Lightning validates. Give a "
+            "number of batches, or a part of an epoch."
         )
 
 
 def _who_stopped(trainer: Any) -> str | None:
-    """Return why a run is over before all of its epochs, if no plugin has voted."""
+    """Return why a run ended before its last epoch without a plugin's vote, or None if it did not."""
     if trainer.should_stop:
         return "trainer.should_stop was set by something else than a plugin"
     if trainer.max_epochs != -1 and trainer.current_epoch < trainer.max_epochs:

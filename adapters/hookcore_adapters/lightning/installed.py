@@ -1,18 +1,18 @@
-"""What must be installed for the Lightning adapter, and what its import says if that is missing. Imports no Lightning."""
+"""Check on import that the adapter's libraries are installed, and Lightning is new enough."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from hookcore_adapters.catalogue import LIGHTNING
+from hookcore_adapters.versions import require
+
 FLOOR: Final = "2.6"
 """The oldest Lightning that the adapter works with."""
 
-
-def explain(error: ImportError) -> None:
-    """Raise an `ImportError` that says what to install if Lightning is what `error` misses."""
-    if (error.name or "").partition(".")[0] == "lightning":
-        raise ImportError(
-            "hookcore_adapters.lightning needs Lightning: pip install 'hookcore[lightning]'. The package pytorch_lightning has "
-            "classes of its own, which this adapter does not know: import lightning.pytorch instead.",
-            name=error.name,
-        ) from error
+require(
+    LIGHTNING,
+    FLOOR,
+    "lightning.pytorch",
+    advice="Classes of the package pytorch_lightning do not work with it: import lightning.pytorch instead.",
+)

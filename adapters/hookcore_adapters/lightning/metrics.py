@@ -1,4 +1,4 @@
-"""Which of the metrics that Lightning keeps are new, and what a batch gives."""
+"""The metrics of a batch, and the new ones among those that Lightning keeps."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import torch
 from hookcore import MetricNames
 
 NAMES: Final = MetricNames(validation=tuple(f"{name}{end}" for name in ("val", "valid", "validation", "eval") for end in "_/"))
-"""How the names of validation metrics begin, which the module chooses."""
+"""The usual beginnings of the names of validation metrics, which the module chooses."""
 _ADDED: Final = re.compile(r"(_step|_epoch)?(/dataloader_idx_\d+)?$")
 
 
 def as_logged(name: str) -> str:
-    """Return a metric's name as the module gave it: Lightning adds `_epoch` or `_step`, and the number of the data loader."""
+    """Return a metric's name in the module, without Lightning's `_epoch` or `_step` and the number of the data loader."""
     return _ADDED.sub("", name)
 
 
 @attrs.define(eq=False)
 class Fresh:
-    """Tells which of `trainer.callback_metrics` are new since it was last asked.
+    """Finds the metrics in `trainer.callback_metrics` that are new since the last call of `take`.
 
-    Lightning keeps what was logged before, and makes another tensor of each value whenever a callback looks: a value is new if
-    its memory is. What was seen is kept, so that no other value gets its memory.
+    Lightning keeps what was logged before, and makes a new tensor object of each value for each access. So a value is new if its
+    memory is. Seen values are kept, so that their memory is not used again.
     """
 
     _seen: dict[str, torch.Tensor] = attrs.field(factory=dict)
 
     def take(self, trainer: Any) -> dict[str, torch.Tensor]:
-        """Return the new ones, and take them for seen from now on."""
+        """Return the new metrics, and mark them as seen."""
         found = self.look(trainer)
         self._seen |= found
         return found
 
     def look(self, trainer: Any) -> dict[str, torch.Tensor]:
-        """Return the new ones."""
+        """Return the new metrics."""
         return {name: value for name, value in trainer.callback_metrics.items() if not self._has_seen(name, value)}
 
     def _has_seen(self, name: str, value: torch.Tensor) -> bool:
@@ -47,7 +47,7 @@ class Fresh:
 
 
 class BatchMetrics(Mapping[str, Any]):
-    """The metrics of one batch: the numbers that the training step returned, and what it logged. Collected when one is read."""
+    """The metrics of one batch: the numbers that the training step returned and logged. They are collected when one is read."""
 
     __slots__ = ("_fresh", "_outputs", "_read", "_trainer")
 

@@ -1,4 +1,4 @@
-"""What Lightning trains, as plugins see it: PyTorch's modules and optimizers, and the trainer's own state."""
+"""The trainee of Lightning's `Trainer`: its module and optimizers, and the trainer's own state."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from hookcore_adapters.torch.snapshot import TorchSnapshot
 
 ADAPTER: Final = "hookcore"
-"""The name under which the adapter's own state is in a checkpoint of Lightning's."""
+"""The name of the adapter's state in Lightning's checkpoints."""
 
 
 @attrs.define(eq=False)
 class LightningTrainee(TorchTrainee):
-    """`hookcore.Trainee` for what a `Trainer` trains: see `of`.
+    """`hookcore.Trainee` for a `Trainer`, made by `of`.
 
-    A snapshot has what Lightning's own checkpoints have, besides hyperparameters: the state of the optimizers, the schedulers and
-    the gradient scaler, of the loops, the data module and the other callbacks, and what hooks of the module add; and the state of
-    the random generators.
+    A snapshot has what Lightning's checkpoints have, except hyperparameters: the state of the optimizers, the schedulers and the
+    gradient scaler, of the loops, the data module and the other callbacks, and what hooks of the module add. It also has the
+    random state.
     """
 
     trainer: Any = attrs.field(default=None, kw_only=True)
@@ -45,10 +45,10 @@ class LightningTrainee(TorchTrainee):
 
     @classmethod
     def of(cls, trainer: Any, module: Any) -> Self:
-        """Return the trainee of a `trainer` that has its optimizers, for `module`."""
+        """Return the trainee for `module` in `trainer`, whose optimizers must exist."""
         return cls(
             module,
-            # If `configure_optimizers` returns None, Lightning makes one that has no parameters, and does nothing.
+            # If `configure_optimizers` returns None, Lightning makes a placeholder without parameters, which is left out.
             _one_or_named("optimizer", [optimizer for optimizer in trainer.optimizers if optimizer.param_groups]),
             _one_or_named("scheduler", [config.scheduler for config in trainer.lr_scheduler_configs]),
             getattr(trainer.precision_plugin, "scaler", None),
@@ -59,7 +59,7 @@ class LightningTrainee(TorchTrainee):
     def _reason_not_saved(self) -> str | None:
         try:
             return super()._reason_not_saved()
-        except CheckpointError as error:  # of a hook
+        except CheckpointError as error:  # raised by a hook
             return str(error).removesuffix(".")
 
     def _rest(self, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class LightningTrainee(TorchTrainee):
     def _as_lightnings(
         self, rest: Mapping[str, Any], weights: dict[str, Any], loops: dict[str, Any], callbacks: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return what hooks find in a checkpoint of Lightning's, if the trainer is at the same place."""
+        """Return the checkpoint that Lightning would make at this position, for hooks to read and change."""
         trainer, module = self.trainer, self.model
         checkpoint = {
             "epoch": trainer.current_epoch,
@@ -102,18 +102,18 @@ class LightningTrainee(TorchTrainee):
         return checkpoint
 
     def awaits_validation(self) -> None:
-        """Note the random state before the validation at the end of an epoch: one that is cut is done again."""
+        """Keep the random state before the validation at the end of an epoch, which is repeated if it is interrupted."""
         self._before_validation = RandomState.now()
 
     def snapshot(self, *, optimizer: bool = True) -> TorchSnapshot:
-        """Return what `TorchTrainee` does; within a validation, with the random state before it."""
+        """Return the snapshot of `TorchTrainee`; within a validation at the end of an epoch, with the random state before it."""
         taken = super().snapshot(optimizer=optimizer)
         if optimizer and is_to_come(self.trainer, self.trainer.fit_loop.state_dict()):
             return attrs.evolve(taken, random=self._before_validation)
         return taken
 
     def restore_trainer(self, snapshot: TorchSnapshot) -> None:
-        """Put back what `snapshot` holds of the trainer, before it makes the iterator of its data: `restore` comes later."""
+        """Restore the trainer's part of `snapshot`, before it makes the iterator of its data. `restore` follows later."""
         trainer, module = self.trainer, self.model
         rest = snapshot.rest.copy()
         own = rest["lightning"]
@@ -129,31 +129,31 @@ class LightningTrainee(TorchTrainee):
             _call(trainer.datamodule, "load_state_dict", own["datamodule"])
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction of a well-known name, to which Lightning has added `_epoch` or the number of a data loader."""
+        """Return the direction of a well-known metric, also if Lightning has added `_epoch` or the number of a data loader."""
         return DIRECTIONS.get(NAMES.plain(as_logged(metric)))
 
 
 def _one_or_named(kind: str, found: list[Any]) -> Any:
-    """Return what one alone is, or several by name; None for none."""
+    """Return a single object itself, several by name, and None for an empty list."""
     if len(found) > 1:
         return {f"{kind}_{number}": one for number, one in enumerate(found)}
     return found[0] if found else None
 
 
 def _in_order(saved: Mapping[str, Mapping[str, Any]]) -> list[Any]:
-    """Return the states of optimizers or schedulers that `_one_or_named` named, as Lightning lists them."""
+    """Return the states of optimizers or schedulers in the order before `_one_or_named` named them."""
     return [saved[name]["state"] for name in sorted(saved, key=lambda name: (len(name), name))]
 
 
 def _is_same(value: Any, before: Any) -> bool:
-    """Return whether a hook left what it found in a checkpoint; one that changed names or tensors in a dict did not."""
+    """Return whether a hook left an entry unchanged. The keys and values of a dict are compared too."""
     if not isinstance(value, dict) or not isinstance(before, dict):
         return value is before
     return value.keys() == before.keys() and all(value[name] is before[name] for name in value)
 
 
 def _call(owner: Any, hook: str, *arguments: Any) -> None:
-    """Call a hook that saves or loads. Raises `CheckpointError`, which names it, for whatever it raises."""
+    """Call a hook that saves or loads. Raises `CheckpointError` that names the hook for any exception."""
     try:
         getattr(owner, hook)(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""When Lightning validates, and the state from which it makes up for a validation that was to come."""
+"""Find when Lightning validates, and mend its saved state so that a pending validation is not left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def is_by_steps(trainer: Any) -> bool:
-    """Return whether it validates within epochs. An integer is a number of batches, 1 too."""
+    """Return whether it validates within epochs. An integer, also 1, is a number of batches."""
     every = trainer.val_check_interval
     return trainer.check_val_every_n_epoch is None or not (isinstance(every, float) and every == 1.0)
 
@@ -26,7 +26,10 @@ def is_due(trainer: Any, batch: int) -> bool:
 
 
 def is_to_come(trainer: Any, loops: Mapping[str, Any]) -> bool:
-    """Return whether the last batch of an epoch is trained, and its validation not done. `loops` is the state of the fit loop."""
+    """Return whether the last batch of an epoch is trained and its validation is not finished.
+
+    `loops` is the fit loop's state.
+    """
     if not trainer.is_last_batch or not is_due(trainer, trainer.fit_loop.batch_idx):
         return False
     trained, validated = (loops[f"epoch_loop.{loop}batch_progress"]["current"] for loop in ("", "val_loop."))
@@ -36,10 +39,11 @@ def is_to_come(trainer: Any, loops: Mapping[str, Any]) -> bool:
 
 
 def mend(loops: dict[str, Any], trainer: Any) -> None:
-    """Change the state of the fit loop so that a trainer resumes where it was cut, in two moments at which Lightning would not.
+    """Change the state of the fit loop so that a trainer resumes exactly at two positions where Lightning would not.
 
-    After the last batch of an epoch it would leave out the validation and the epoch's end, or validate on what is left: it gets
-    the state of a validation in its first batch. When an epoch begins it would leave out its batches: it begins it again.
+    After the last batch of an epoch, Lightning would leave out the validation and the end of the epoch, or validate only on the
+    rest: the state becomes that of a validation in its first batch. At the beginning of an epoch, Lightning would leave out its
+    batches: the state becomes that of an epoch that has not begun.
     """
     if is_to_come(trainer, loops):
         trained, validated = (loops[f"epoch_loop.{loop}batch_progress"] for loop in ("", "val_loop."))

@@ -1,9 +1,9 @@
-"""What plugins would have done in a run that is recorded, without training again.
+"""Find what plugins would have done in a recorded run, without training again.
 
     run = replay("runs/first/metrics.csv", [EarlyStopping(patience=3)])
     print(run.outcome, run.stop_reasons)
 
-`hookcore replay` does it for many settings and many runs at once.
+`hookcore replay` does this for many settings and many runs at once.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The adapter of a recorded run: its log is what the driver is told, and plugins decide as they would have.
+"""The adapter for recorded runs: it feeds a log to the driver, and plugins decide as they would have in training.
 
-What stands for what was not recorded:
+What was not recorded is replaced as follows:
 
-* All updates between two observations are one batch, without metrics. If the log does not tell steps, an epoch is one.
-* An epoch that is missing from the log is one without metrics. Validation is due in the epochs that have validation metrics.
-* The learning rate is the recorded one until a plugin sets it, and from then on what plugins set.
+* All updates between two observations are one batch, without metrics. If the log has no steps, an epoch is one update.
+* An epoch that is missing from the log has no metrics. Validation is due in the epochs that have validation metrics.
+* The learning rate is the recorded one until a plugin sets it, and from then on the rate that plugins set.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from hookcore import Position
     from hookcore.authoring import Capability, Snapshot
-    from hookcore.run import Position
     from hookcore_plugins.report.recorded import RecordedRun
 
 _CLOCKS: Final = (time.monotonic, time.perf_counter, time.time)
@@ -36,36 +36,34 @@ _WITHIN_EPOCHS: Final = [hook for hook in HOOKS if hook.startswith(("on_batch", 
 
 @attrs.frozen
 class _Fact:
-    """An observation as the driver is told of it."""
+    """One recorded observation, in the parts that the driver needs."""
 
     epoch: int
     updates: int
-    """The updates since the observation before."""
+    """The number of updates since the previous observation."""
     by_steps: bool
     metrics: dict[str, float]
-    """All of them, in the order in which the driver would put them together."""
+    """All metrics, in the order in which the driver would join them."""
     validation: Mapping[str, float]
-    """Those of validation."""
+    """The metrics of validation."""
     plain: Mapping[str, float]
-    """The same, without the name of their data."""
+    """The metrics of validation by their names without the prefix."""
     others: Mapping[str, float]
     learning_rate: float | None
 
 
 def replay(metrics: Any, plugins: Iterable[object] | Engine = (), *, learning_rate: float | None = None) -> Run:
-    """Let `plugins` decide over recorded metrics, and return the run that they make of them.
+    """Let `plugins` decide on recorded metrics, and return the resulting run.
 
     * `metrics`: a path, a `RecordedRun`, a `History`, columns, or rows: see `hookcore_plugins.report.recorded.run_of`.
-    * `plugins`: what `Engine` takes, or an `Engine`. Those that are installed to take part in every run do not take part in a
-      list's.
-    * `learning_rate`: the rate at the beginning, if the log does not tell; by default plugins that set the rate are refused then.
+    * `plugins`: what `Engine` takes, or an `Engine`. For a list, plugins that are installed for every run are left out.
+    * `learning_rate`: the initial rate, if the log lacks it. By default, plugins that set the rate are then refused.
 
-    The run ends when a plugin votes to stop, as a real one does, and else at the end of the log. `run.stop_reasons` and
-    `run.decisions` tell what plugins would have asked for, and why. What would have come of a learning rate that they set, no log
-    knows: the curve stays the recorded one.
+    The run ends when a plugin votes to stop, or at the end of the log. `run.stop_reasons` and `run.decisions` hold what plugins
+    would have asked for, and why. The effect of a learning rate that they set is unknown: the metrics remain the recorded ones.
 
-    What puts weights back does nothing. A plugin that needs a model, or decides by the time, is refused by name before the
-    first epoch. Raises what `run_of` raises, `ParameterError` for `learning_rate`, and what plugins raise.
+    Restoring weights does nothing. A plugin that needs a model, or that decides by the time, is refused by name before the first
+    epoch. Raises the errors of `run_of`, `ParameterError` for `learning_rate`, and the errors of plugins.
     """
     engine = plugins if isinstance(plugins, Engine) else Engine(plugins, autoload=False)
     return Recording(run_of(metrics), learning_rate).replay(engine)[0]
@@ -89,34 +87,33 @@ class Recording:
         self._knows_steps = None not in recorded.history.steps
         self._epochs = max(recorded.epochs or 0, self._facts[-1].epoch + 1)
 
-    # What the driver asks of its host
+    # The methods that the driver calls on its host
 
     def stop(self) -> None:
-        """Do nothing: votes are looked at after each observation."""
+        """Do nothing: votes are checked after each observation."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return nothing: no run is resumed."""
+        """Return an empty state: a replay is not resumed."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Take nothing over."""
+        """Do nothing: a replay is not resumed."""
 
     def replay(self, engine: Engine) -> tuple[Run, int]:
-        """Return the run that the plugins of `engine` make of the recording, and how many of its observations they had.
+        """Return the run that results from the plugins of `engine`, and how many observations of the recording it used.
 
-        Raises as `replay` does.
+        Raises the errors of `replay`.
         """
-        trainee = Replayed(self.recorded.directions, self._rate)
+        rate = self.recorded.learning_rate
+        trainee = Replayed(self.recorded.directions, self._rate if rate is None else rate)
         for registered in engine.plugins:
             clock = getattr(registered.plugin, "clock", None)
             decides = not registered.is_observer and not any(map(trainee.lacks, registered.needs))
             if decides and any(clock is known for known in _CLOCKS):
                 raise CapabilityError(
-                    f"Plugin {registered.name!r} decides by the time, and a replay takes none. Leave it out, or give it a clock= "
-                    "that tells the time of the recorded run."
+                    f"Plugin {registered.name!r} decides by the time, and a replay has no duration. Leave it out, or give it a "
+                    "clock= that returns the time of the recorded run."
                 )
-        # It is known before the run begins, so that a plugin that needs a rate is not refused.
-        trainee.tell(next((one.learning_rate for one in self._facts if one.learning_rate is not None), None))
         names = self.recorded.metric_names
         run = Run.of(trainee, epochs=self._epochs, validation_freq=self._validation_freq, metric_names=names)
         driver = Driver(engine, host=self, always_ends=True)
@@ -131,9 +128,10 @@ class Recording:
         return run, told
 
     def _tell(self, driver: Driver, trainee: Replayed, *, within_epochs: bool) -> int:
-        """Tell the driver of each observation, until a plugin votes to stop, and return of how many.
+        """Report each observation to the driver until a plugin votes to stop, and return how many were reported.
 
-        Of batches and evaluations at the ends of epochs only if some plugin hears of them: they take half of the time.
+        Batches and evaluations at the ends of epochs are reported only if a plugin has hooks for them, because they take half of
+        the time.
         """
         votes = driver.run.stop_reasons if driver.run is not None else []
         is_open, is_lean, told = False, not within_epochs, 0
@@ -142,7 +140,7 @@ class Recording:
                 break
             trainee.tell(one.learning_rate)
             if one.epoch != driver.epoch:
-                if is_open:  # the end of that epoch brought nothing new
+                if is_open:  # that epoch has no observation at its end
                     driver.epoch_end()
                 _begin_epoch(driver, one.epoch, knows_steps=self._knows_steps)
                 is_open, is_lean = True, not within_epochs
@@ -163,11 +161,11 @@ class Recording:
 
 
 def _begin_epoch(driver: Driver, epoch: int, *, knows_steps: bool) -> None:
-    """Begin `epoch`, after those before it that are not in the log."""
+    """Begin `epoch`, after the epochs before it that are missing from the log."""
     while driver.epoch < epoch - 1 and not driver.stopping:
         driver.epoch_begin()
         if knows_steps:
-            driver.batches()  # its batches count at the next observation: without this it would be a step
+            driver.batches()  # otherwise the epoch would count as a step; its steps count at the next observation
         driver.epoch_end()
     if not driver.stopping:
         driver.epoch_begin()
@@ -176,7 +174,7 @@ def _begin_epoch(driver: Driver, epoch: int, *, knows_steps: bool) -> None:
 def _end_epoch(driver: Driver, one: _Fact, *, is_lean: bool) -> None:
     if is_lean:
         if one.updates > 1:
-            driver.update(one.updates - 1)  # an epoch without batches is one
+            driver.update(one.updates - 1)  # an epoch without batches counts as one
         driver.epoch_end(of_floats(one.metrics))
         return
     if one.updates:
@@ -204,23 +202,23 @@ def _facts(recorded: RecordedRun) -> Iterator[_Fact]:
 
 @attrs.define(eq=False)
 class Replayed:
-    """What was trained in a recorded run, as far as its log tells: a learning rate."""
+    """The trainee of a recorded run, which has only a learning rate."""
 
     _directions: Mapping[str, Mode]
     _recorded: float | None
-    """The learning rate of the log, up to now."""
+    """The latest learning rate in the log."""
     _set: float | None = attrs.field(init=False, default=None)
-    """What a plugin has set."""
+    """The rate that a plugin has set."""
     framework: str = "replay"
 
     def tell(self, rate: float | None) -> None:
-        """Take the recorded `rate` for the one in use; None if it is not known."""
+        """Set the recorded rate; None, if it is not known, changes nothing."""
         if rate is not None:
             self._recorded = rate
 
     @property
     def learning_rate(self) -> float:
-        """The rate that a plugin has set, or else the recorded one."""
+        """The rate that a plugin has set, or the recorded one if none has."""
         rate = self._recorded if self._set is None else self._set
         if rate is None:
             raise AttributeError("the log has no learning rate")
@@ -231,12 +229,12 @@ class Replayed:
         self._set = value
 
     def lacks(self, capability: Capability) -> str | None:
-        """Return the reason for all but the learning rate and the best weights."""
+        """Return why a capability is missing; None for snapshots, and for the learning rate if it is known."""
         if capability == "snapshot":
             return None
         if capability == "learning_rate":
             known = self._set is not None or self._recorded is not None
-            return None if known else "the log does not tell it: give learning_rate=, or --learning-rate on the command line"
+            return None if known else "it is not in the log: give learning_rate=, or --learning-rate on the command line"
         return "a recorded run has metrics, and no model"
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
@@ -247,11 +245,11 @@ class Replayed:
         """Do nothing: there are no weights."""
 
     def write(self, snapshot: Snapshot, directory: Path) -> None:
-        """Do nothing; never called, as each plugin that saves is refused."""
+        """Do nothing: never called, because each plugin that saves is refused."""
 
     def read(self, directory: Path) -> Snapshot:
-        """Return None; never called either."""
+        """Return None: never called, because a replay is not resumed."""
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction that the log tells."""
+        """Return the direction that the log declares."""
         return self._directions.get(metric)

@@ -8,30 +8,32 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from hookcore import HookcoreError
+from hookcore.authoring import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from hookcore_plugins.report.recorded import RecordedError
+    from hookcore_plugins.report.recorded import RecordedError, RecordedRun
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class _InOrder(click.Command):
-    """Remembers the order of options: a `--vary` belongs to the `--plugin` before it."""
+    """Keeps the order of options, because a `--vary` belongs to the `--plugin` before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, after a look at the order."""
+        """Record the order of the options, and parse as click does."""
         if args and not ctx.resilient_parsing:
-            with contextlib.suppress(click.UsageError):  # click tells of it below
+            with contextlib.suppress(click.UsageError):  # click reports it below
                 ctx.meta[__name__] = [option.name for option in self.make_parser(ctx).parse_args(args=list(args))[2]]
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_InOrder)
+@click.command(cls=_InOrder, short_help="Show what plugins would have done in recorded runs.")
 @click.argument("metrics", metavar="METRICS...", nargs=-1, required=True)
 @click.option("--plugin", "plugins", metavar="SPEC", multiple=True, required=True, help="A plugin, as early_stopping:patience=3.")
 @click.option("--vary", metavar="KEY=VALUES", multiple=True, help="Values of a parameter of that plugin: 1..10, or 0,0.001.")
@@ -68,8 +70,8 @@ def replay(
     grid. The best setting saves most of those with which no run loses more than --lose-at-most, by default nothing.
 
     --svg and --png need what `pip install 'hookcore[report]'` installs.
-    """  # noqa: D301 - \b keeps the lines of the examples
-    # Only this command needs them: `hookcore --help` imports every command.
+    """  # noqa: D301 - click keeps the lines after \b
+    # Imported here, because `hookcore --help` imports every command.
     from hookcore.cli.console import open_console
     from hookcore_adapters.replay import table
     from hookcore_adapters.replay.settings import paired, settings_of
@@ -82,11 +84,14 @@ def replay(
     try:
         settings = settings_of(paired(ctx.meta[__name__], plugins, vary))
         with _each_warning_once():
-            swept = sweep(read_runs(metrics, on_error=left_out), settings, metric=metric, learning_rate=learning_rate)
+            runs = [_ended(run) for run in read_runs(metrics, on_error=left_out)]
+            swept = sweep(runs, settings, metric=metric, learning_rate=learning_rate)
         if as_json:
             click.echo(json.dumps(table.as_json(swept, lose_at_most), indent=1, allow_nan=False))
         else:
             table.show(open_console(), swept, lose_at_most)
+        if learning_rate is not None:
+            click.echo(_use_of_rate(runs), err=as_json)
         for kind, path in (("svg", svg), ("png", png)):
             if path is not None:
                 from hookcore_adapters.replay.picture import save
@@ -94,12 +99,36 @@ def replay(
                 save(path, swept, lose_at_most, kind)
                 click.echo(f"written: {path}", err=as_json)
     except HookcoreError as error:
-        raise click.ClickException(" ".join([str(error), *getattr(error, "__notes__", ())])) from error
+        raise click.ClickException(str(error)) from error
+
+
+def _use_of_rate(runs: Sequence[RecordedRun]) -> str:
+    """Say for which runs --learning-rate counts."""
+    lacking = [run.name for run in runs if run.learning_rate is None]
+    if len(lacking) == len(runs):
+        return "Note: --learning-rate is used for every run: no log has a learning rate."
+    used = f"used only for {', '.join(lacking)}" if lacking else "not used"
+    return printable(f"Note: --learning-rate is {used}: the {'other ' if lacking else ''}logs have their own.", 400)
+
+
+def _ended(run: RecordedRun) -> RecordedRun:
+    """Return `run` with its end, as the run.json beside its log records it, if its own log does not."""
+    from hookcore_plugins.report.record import FILE
+    from hookcore_plugins.report.recorded import RecordedError, read_runs
+
+    beside = run.path.parent / FILE
+    if run.outcome is not None or not beside.is_file():
+        return run
+    with contextlib.suppress(RecordedError):
+        found = read_runs([run.path, beside])
+        if len(found) == 1:
+            return attrs.evolve(run, outcome=found[0].outcome, stop_reasons=found[0].stop_reasons)
+    return run
 
 
 @contextlib.contextmanager
 def _each_warning_once() -> Iterator[None]:
-    """Let the log have each warning once: every setting gives it for every run."""
+    """Log each warning once, although every setting gives it for every run."""
     seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:

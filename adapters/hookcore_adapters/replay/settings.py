@@ -1,4 +1,4 @@
-"""The settings that `--plugin` and `--vary` ask for: every combination of the values, as plugins of an engine."""
+"""Parse `--plugin` and `--vary` into settings: every combination of the values, as plugins of an engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 MOST: Final = 10_000
-"""The most settings of one grid."""
+"""The most settings in one grid."""
 _RANGE: Final = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?")
 _PARTS: Final = re.compile(r"""(?:[^,"']|"[^"]*"|'[^']*')+""")
 """The parts of a spec string, between commas that are not quoted."""
@@ -35,15 +35,18 @@ class Asked:
 
 @attrs.frozen
 class Setting:
-    """One combination of values."""
+    """One combination of values of the varied parameters."""
 
     plugins: tuple[tuple[str, str], ...]
     """The name and the spec string of each plugin."""
     varied: tuple[tuple[str, str], ...]
-    """What is varied, with its value here; with the plugin's name before it if several plugins vary a parameter of that name."""
+    """Each varied parameter with its value; with the plugin's name before it if several plugins vary a parameter of that name."""
 
     def engine(self, catalogue: Sequence[EntryPoint]) -> Engine:
-        """Return an engine with new plugins, of `discovery.entry_points(CATALOGUE)`. Raises what a spec string raises."""
+        """Return an engine with new plugins from `catalogue`, which is `discovery.entry_points(CATALOGUE)`.
+
+        Raises the errors of spec strings.
+        """
         plugins = [(name, requested(spec, Place()).make(catalogue).plugin) for name, spec in self.plugins]
         return Engine(plugins, autoload=False)
 
@@ -52,7 +55,7 @@ class Setting:
 
 
 def settings_of(asked: Sequence[Asked]) -> list[Setting]:
-    """Return every combination of what is varied, the last varied fastest. Raises `SpecError` for what cannot be read."""
+    """Return every combination of the varied parameters; the last one changes fastest. Raises `SpecError` for invalid options."""
     keys = [key for one in asked for key, _ in _varied(one)]
     names: list[str] = []
     grids: list[list[_Choice]] = []
@@ -97,7 +100,7 @@ def _name(one: Asked) -> str:
 
 
 def _fixed(one: Asked) -> list[str]:
-    """Return the parameters in the spec string that are no ranges."""
+    """Return the parameters in the spec string that are not ranges."""
     return [part.strip() for part in _PARTS.findall(one.spec.partition(":")[2]) if not _is_range(part)]
 
 
@@ -106,7 +109,7 @@ def _is_range(part: str) -> bool:
 
 
 def _varied(one: Asked) -> list[tuple[str, list[str]]]:
-    """Return each parameter that is varied with its values: a range in the spec string, or a `--vary`."""
+    """Return each varied parameter with its values, from a range in the spec string or a `--vary`."""
     given = [part for part in _PARTS.findall(one.spec.partition(":")[2]) if _is_range(part)]
     found: list[tuple[str, list[str]]] = []
     fixed = {part.partition("=")[0].strip() for part in _fixed(one)}
@@ -141,7 +144,7 @@ def _values(text: str, listed: str) -> Iterator[str]:
 
 
 def paired(order: Iterable[str], plugins: Sequence[str], varies: Sequence[str]) -> list[Asked]:
-    """Give each `--vary` to the `--plugin` before it. `order` names the options as they were given."""
+    """Assign each `--vary` to the `--plugin` before it. `order` has the names of the options in the order of the command line."""
     found: list[Asked] = []
     given = {"plugins": iter(plugins), "vary": iter(varies)}
     for name in order:

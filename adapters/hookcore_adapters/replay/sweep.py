@@ -1,10 +1,10 @@
-"""What each setting would have done in each recorded run, and which single setting does best over all runs.
+"""Find what each setting would have done in each recorded run, and the setting that does best over all runs.
 
-* A run is replayed with a setting until a plugin votes to stop, or to its end. What is *kept* is the best value until then, and
-  what is *lost* is by how much the best value of the whole run is better. What is *saved* are the epochs that would not have been
-  trained; the steps, if some run was evaluated by steps.
-* The best setting saves most of those with which no run loses more than is allowed, by default nothing. If each loses more in
-  some run, it is the one that loses least where it loses most. Of equal ones it is the first.
+* A run is replayed with a setting until a plugin votes to stop, or to its end. *Kept* is the best value until then, and *lost* is
+  by how much the best value of the whole run is better. *Saved* is the number of epochs that would not have been trained, or of
+  steps if some run was evaluated by steps.
+* The best setting saves most among the settings with which no run loses more than is allowed, by default nothing. If every
+  setting loses more in some run, the best is the one with the smallest largest loss. Of equal settings, the first is best.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.recorded import RecordedRun
 
 _USUAL: Final = ("val_loss", "eval_loss", "loss")
-"""What counts if no plugin monitors a metric."""
+"""The metrics that are tried in this order if no plugin monitors one."""
 
 
 @attrs.frozen(eq=False)
@@ -37,17 +37,17 @@ class Result:
 
     setting: Setting
     votes: tuple[StopReason, ...]
-    """Why it would have stopped; empty if it would not have."""
+    """Why it would have stopped; empty if it would not have stopped."""
     kept: Best | None
     """The best value until then; None if there was no number."""
     lost: float | None
-    """By how much the best of the whole run is better, in the metric's unit: 0 or more; None if one of them is no number."""
+    """By how much the best value of the whole run is better, in the metric's unit; 0 or more, or None if either is unknown."""
     trained: int
-    """The epochs that would have been trained, or the steps."""
+    """The number of epochs or steps that would have been trained."""
     saved: int
-    """Those that would not."""
+    """The number of epochs or steps that would not have been trained."""
     cuts: tuple[Decision, ...]
-    """Each learning rate that would have been set."""
+    """Each change of the learning rate."""
 
     @property
     def share(self) -> float:
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def place(self) -> int | None:
-        """The epoch, counted from one, or the step at which it would have stopped; None if it would not have."""
+        """The epoch, counted from one, or the step at which it would have stopped; None if it would not have stopped."""
         return self.trained if self.votes else None
 
 
@@ -68,9 +68,9 @@ class Swept:
     metric: str
     mode: Mode
     unit: str
-    """`"epoch"`, or `"step"` if some run was evaluated by steps, and each tells its steps."""
+    """`"step"` if some run was evaluated by steps and all logs have steps, otherwise `"epoch"`."""
     full: Best | None
-    """The best of the whole run."""
+    """The best value of the whole run."""
     results: tuple[Result, ...]
 
 
@@ -84,7 +84,7 @@ class Overall:
 
     @property
     def stops(self) -> int:
-        """In how many runs it would have stopped."""
+        """The number of runs in which it would have stopped."""
         return sum(bool(result.votes) for result in self.results)
 
     @property
@@ -94,7 +94,7 @@ class Overall:
 
     @property
     def worst(self) -> float | None:
-        """What is lost in the run that loses most; None if that is not known of one."""
+        """The largest loss in any run; None if the loss in some run is unknown."""
         lost = [result.lost for result in self.results]
         return None if None in lost else max(one for one in lost if one is not None)
 
@@ -102,9 +102,10 @@ class Overall:
 def sweep(
     runs: Iterable[RecordedRun], settings: Sequence[Setting], *, metric: str | None = None, learning_rate: float | None = None
 ) -> list[Swept]:
-    """Replay each run with each setting. `metric` is by default the one that the first plugin monitors.
+    """Replay each run with each setting. `metric` is by default what the first plugin monitors.
 
-    Raises `ParameterError` if that is not one metric, and what plugins raise, with the run and the setting in the message.
+    Raises `ParameterError` if the settings monitor several metrics, and the errors of plugins, with the run and the setting as a
+    note.
     """
     catalogue = discovery.entry_points(discovery.CATALOGUE)
     engines = [setting.engine(catalogue) for setting in settings]
@@ -112,7 +113,7 @@ def sweep(
     unit = "step" if any(any(run.history.by_steps) for run in recorded) else "epoch"
     if any(None in run.history.steps for run in recorded):
         unit = "epoch"
-    return [_sweep(run, settings, engines, metric or _monitored(run, engines), unit=unit, rate=learning_rate) for run in recorded]
+    return [_sweep(run, settings, engines, _counting(run, engines, metric), unit=unit, rate=learning_rate) for run in recorded]
 
 
 def _sweep(
@@ -127,7 +128,7 @@ def _sweep(
         try:
             run, told = recording.replay(engine)
         except HookcoreError as error:
-            error.add_note(f"That was in {recorded.name}, with {setting}.")
+            error.add_note(f"That was in {recorded.name}{f', with {setting}' if setting.varied else ''}.")
             raise
         trained = _place(recorded, told - 1, unit)
         kept = bests[told - 1] if told else None
@@ -150,20 +151,25 @@ def overall(swept: Sequence[Swept]) -> list[Overall]:
     return [Overall(results[0].setting, results) for results in zip(*(one.results for one in swept), strict=True)]
 
 
-def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall:
-    """Return the best setting: see the module. `at_most` is what a run may lose, in the metric's unit."""
+def best_of(settings: Sequence[Overall], at_most: float = 0.0) -> Overall | None:
+    """Return the best setting: see the module. `at_most` is what a run may lose, in the metric's unit.
+
+    None if no setting stops a run, because then all settings save and lose the same; and if it is not known what is lost.
+    """
+    if not any(one.stops for one in settings):
+        return None
     known = [(one, one.worst) for one in settings if one.worst is not None]
     allowed = [one for one, worst in known if worst <= at_most]
     if allowed:
-        return max(allowed, key=lambda one: one.share)  # the first of equal ones
+        return max(allowed, key=lambda one: one.share)  # max returns the first of equal settings
     if known:
         least = min(worst for _, worst in known)
         return max((one for one, worst in known if worst == least), key=lambda one: one.share)
-    return settings[0]
+    return None
 
 
 def frontier(settings: Sequence[Overall]) -> list[Overall]:
-    """Return the settings that no other beats: none saves more and loses no more, or loses less and saves no less."""
+    """Return the settings that no other beats by saving more without losing more, or losing less without saving less."""
     found: list[Overall] = []
     known = [one for one in settings if one.worst is not None]
     for one in sorted(known, key=lambda one: (-one.share, one.worst)):
@@ -172,8 +178,13 @@ def frontier(settings: Sequence[Overall]) -> list[Overall]:
     return found
 
 
+def _counting(recorded: RecordedRun, engines: Sequence[Engine], metric: str | None) -> str:
+    """Return the run's name for the metric that counts."""
+    return _monitored(recorded, engines) if metric is None else recorded.name_of(metric) or metric
+
+
 def _monitored(recorded: RecordedRun, engines: Sequence[Engine]) -> str:
-    """Return the metric that the first plugin that monitors one monitors, in every setting."""
+    """Return the metric that is monitored by the first plugin with a monitor, which must be the same in every setting."""
     found = {
         next((name for one in engine.plugins if isinstance(name := getattr(one.plugin, "monitor", None), str)), None)
         for engine in engines
@@ -181,7 +192,7 @@ def _monitored(recorded: RecordedRun, engines: Sequence[Engine]) -> str:
     monitored = sorted(name for name in found if name is not None)
     if len(monitored) > 1:
         raise ParameterError(
-            f"The settings monitor {', '.join(monitored)}, and what is lost is told of one metric: choose it by --metric."
+            f"The settings monitor {', '.join(monitored)}, and losses are compared by one metric: choose it by --metric."
         )
     usual = next((name for name in (recorded.monitor, *_USUAL) if name in recorded.history), None)
     metric = monitored[0] if monitored else usual
@@ -191,12 +202,12 @@ def _monitored(recorded: RecordedRun, engines: Sequence[Engine]) -> str:
 
 
 def _mode(recorded: RecordedRun, engines: Sequence[Engine], metric: str) -> Mode:
-    """Return the direction of `metric`: that of a plugin that monitors it and was given one, or the known one."""
+    """Return the direction of `metric`: that of a plugin that monitors it with a mode, or the known one."""
     for engine in engines:
         for one in engine.plugins:
             if getattr(one.plugin, "monitor", None) == metric and (mode := getattr(one.plugin, "mode", "auto")) in {"min", "max"}:
                 return "min" if mode == "min" else "max"
-    recorded.best(metric)  # for the error if there is no such metric
+    recorded.best(metric)  # raises an error if there is no such metric
     mode = recorded.direction(metric)
     if mode is None:
         raise ParameterError(f"{metric!r} has no known direction: add mode=min or mode=max to the --plugin that monitors it.")
@@ -204,10 +215,10 @@ def _mode(recorded: RecordedRun, engines: Sequence[Engine], metric: str) -> Mode
 
 
 def _bests(recorded: RecordedRun, metric: str, mode: Mode) -> list[Best | None]:
-    """Return the best after each row of the history."""
+    """Return the best value after each row of the history."""
     history, monitor, best = recorded.history, Monitor(mode), None
     found: list[Best | None] = []
-    recorded.best(metric, mode)  # for the error if there is no such metric
+    recorded.best(metric, mode)  # raises an error if there is no such metric
     for value, epoch, step, by_steps in zip(history[metric], history.epochs, history.steps, history.by_steps, strict=True):
         monitor = monitor.observe(value, epoch, step, by_steps=by_steps)
         if monitor.waited == 0 and monitor.best is not None:
@@ -219,11 +230,11 @@ def _bests(recorded: RecordedRun, metric: str, mode: Mode) -> list[Best | None]:
 def _lost(full: Best | None, kept: Best | None) -> float | None:
     if full is None or kept is None:
         return None
-    return 0.0 if full.value == kept.value else abs(full.value - kept.value)  # equal infinities have no difference
+    return 0.0 if full.value == kept.value else abs(full.value - kept.value)  # the difference of equal infinities is NaN
 
 
 def _place(recorded: RecordedRun, row: int, unit: str) -> int:
-    """Return the epoch of a row of the history, counted from one, or its step; 0 before the first."""
+    """Return the epoch of a row of the history, counted from one, or its step; 0 before the first row."""
     if row < 0:
         return 0
     step = recorded.history.steps[row]

@@ -1,4 +1,4 @@
-"""Show what settings would have done: a table for people, and an object for JSON."""
+"""Show what settings would have done, as a table or as values for JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from hookcore import Outcome
 from hookcore.authoring import format_count, format_value, printable
 from hookcore_adapters.replay.sweep import best_of, frontier, overall
 
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.items import Best
 
 _WIDE: Final = 120
-"""The columns of a terminal from which a table says why each setting would have stopped."""
+"""The width of a terminal, in columns, from which a table has the reasons for stops."""
 _MOST_NOTES: Final = 5
+_MOST_CHANGES: Final = 3
+"""The most changes of the learning rate that a cell names; the number of the others follows."""
 _HEADER: Final = 11
 """The most letters in a line of a header."""
 
 
 def show(console: Console, swept: Sequence[Swept], at_most: float) -> None:
-    """Print the table, which setting does best, and what a replay cannot know."""
+    """Print the table, the best setting, and what a replay cannot know."""
     settings = overall(swept)
     best = best_of(settings, at_most)
     runs = format_count(len(swept), "run")
@@ -43,22 +46,26 @@ def show(console: Console, swept: Sequence[Swept], at_most: float) -> None:
 
 
 def conclusion(swept: Sequence[Swept], at_most: float) -> list[str]:
-    """Say which setting does best and what that means."""
+    """Return lines that name the best setting and why it is best; empty if there is only one setting."""
     settings = overall(swept)
     best, first = best_of(settings, at_most), swept[0]
     if len(settings) < 2:  # noqa: PLR2004 - there is no choice
         return []
-    of = "the run's" if len(swept) == 1 else "any run's"
-    if best.worst is None:
+    if not any(one.stops for one in settings):
+        return ["No setting stops a run before its end."]
+    if best is None or best.worst is None:
         return [f"No setting is best: {first.metric} has no number."]
+    of = "the run's" if len(swept) == 1 else "any run's"
     loss = "nothing" if at_most == 0 else f"at most {at_most:g}"
+    least = format_value(best.worst)
     if best.worst <= at_most:
         why = f"it saves the most {first.unit}s of the settings that lose {loss} of {of} best {first.metric}"
+    elif len(swept) == 1:
+        why = f"every setting loses more than {at_most:g} of the run's best {first.metric}, and it loses the least, {least}"
     else:
-        where = "" if len(swept) == 1 else ", where it loses most,"
         why = (
-            f"every setting loses more than {at_most:g} of {of} best {first.metric}; this one{where} loses least, "
-            f"{format_value(best.worst)}"
+            f"every setting loses more than {at_most:g} of some run's best {first.metric}, and its greatest loss, {least}, is "
+            "the smallest"
         )
     spread = f"{best.share:.0%} of the {first.unit}s saved"
     if len(swept) > 1:
@@ -69,7 +76,7 @@ def conclusion(swept: Sequence[Swept], at_most: float) -> list[str]:
 
 
 def notes(swept: Sequence[Swept]) -> list[str]:
-    """Say what the logs do not tell, and what no replay can know."""
+    """Return lines with what the logs lack, and what a replay cannot know."""
     found = [f"Note: {one.recorded.name}: {note}" for one in swept for note in one.recorded.notes]
     more = len(found) - _MOST_NOTES
     found = found[:_MOST_NOTES] + ([f"Note: and {more} more, which --json lists."] if more > 0 else [])
@@ -78,9 +85,17 @@ def notes(swept: Sequence[Swept]) -> list[str]:
             "Not known: what would have followed a change of the learning rate. After the first, the recorded curve no longer "
             "shows it, and later changes, stops and best values are decided on that curve."
         )
+    unknown = [one.recorded.name for one in swept if one.recorded.outcome in {None, Outcome.RUNNING}]
+    if unknown:
+        run = "the run was" if len(swept) == 1 else f"{len(unknown)} of the runs {'was' if len(unknown) == 1 else 'were'}"
+        lack = "its log does not record how it" if len(unknown) == 1 else "their logs do not record how they"
+        found.append(
+            f"Not known: whether {run} stopped early: {lack} ended. If so, a setting that waits longer would have trained beyond "
+            "the log."
+        )
     stopped = [one for one in swept if one.recorded.stop_reasons]
     if stopped:
-        which = "The run was" if len(swept) == 1 else f"{len(stopped)} of the runs were"
+        which = "The run was" if len(swept) == 1 else f"{len(stopped)} of the runs {'was' if len(stopped) == 1 else 'were'}"
         found.append(
             f"Not known: what would have come later. {which} stopped early, and a setting that waits longer would have trained "
             "beyond the log."
@@ -88,11 +103,11 @@ def notes(swept: Sequence[Swept]) -> list[str]:
     return found
 
 
-def _of_one(swept: Swept, best: Overall, *, wide: bool) -> Table:
+def _of_one(swept: Swept, best: Overall | None, *, wide: bool) -> Table:
     rows, unit = swept.results, swept.unit
     has_changes = any(result.cuts for result in rows)
     columns = [*_keys(rows), f"stops at {unit}", "saved", "best", f"of {unit}", "lost"]
-    table = _table([*columns, *(["rate changes"] if has_changes else []), *(["why"] if wide else [])])
+    table = _table([*columns, *([f"rate changes at {unit}"] if has_changes else []), *(["why"] if wide else [])])
     for result in rows:
         kept = result.kept
         cells = [
@@ -105,15 +120,22 @@ def _of_one(swept: Swept, best: Overall, *, wide: bool) -> Table:
         ]
         cells += [_changes(result, unit)] if has_changes else []
         cells += ["; ".join(f"{vote.plugin}: {vote.message}" for vote in result.votes)] if wide else []
-        _add(table, cells, is_best=result.setting == best.setting and len(rows) > 1)
+        _add(table, cells, is_best=best is not None and result.setting == best.setting and len(rows) > 1)
     return table
 
 
-def _of_several(settings: Sequence[Overall], best: Overall) -> Table:
+def _of_several(settings: Sequence[Overall], best: Overall | None) -> Table:
     first = settings[0].results
-    table = _table(
-        [*_keys([one.results[0] for one in settings]), "stops", "saved, mean", "saved, from to", "lost, median", "lost, at most"]
-    )
+    has_changes = any(result.cuts for one in settings for result in one.results)
+    columns = [
+        *_keys([one.results[0] for one in settings]),
+        "runs stopped",
+        "mean saved",
+        "range saved",
+        "median lost",
+        "most lost",
+    ]
+    table = _table([*columns, *(["rate changes per run"] if has_changes else [])])
     for one in settings:
         shares = [result.share for result in one.results]
         lost = [result.lost for result in one.results if result.lost is not None]
@@ -125,7 +147,9 @@ def _of_several(settings: Sequence[Overall], best: Overall) -> Table:
             _lost(statistics.median(lost) if lost else None),
             _lost(one.worst),
         ]
-        _add(table, cells, is_best=one.setting == best.setting and len(settings) > 1)
+        counts = [len(result.cuts) for result in one.results]
+        cells += [f"{min(counts)} - {max(counts)}"] if has_changes else []
+        _add(table, cells, is_best=best is not None and one.setting == best.setting and len(settings) > 1)
     return table
 
 
@@ -141,7 +165,7 @@ def _table(columns: Sequence[str]) -> Table:
 
 
 def _in_lines(header: str) -> str:
-    """Break a header so that it is hardly wider than what stands below it."""
+    """Break a header into lines, so that it does not widen its column."""
     lines = [""]
     for part in re.findall(r"[^ ._]*[ ._]?", header):
         if lines[-1] and len(lines[-1] + part.rstrip()) > _HEADER:
@@ -151,7 +175,7 @@ def _in_lines(header: str) -> str:
 
 
 def _add(table: Table, cells: Sequence[str], *, is_best: bool) -> None:
-    # Marked by a word too: what is piped has no style.
+    # The best row is also marked by a character, because piped output has no style.
     marked = f"{cells[0]} *" if is_best else cells[0]
     table.add_row(*(Text(printable(cell, 300)) for cell in (marked, *cells[1:])), style="bold green" if is_best else "")
 
@@ -176,12 +200,11 @@ def _changes(result: Result, unit: str) -> str:
     if not result.cuts:
         return "-"
     places = [str(made.step if unit == "step" else made.epoch + 1) for made in result.cuts]
-    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")  # noqa: PLR2004 - as many as there is room for
-    return f"{len(places)}: {shown}"
+    return ", ".join(places[:_MOST_CHANGES]) + (f" and {more} more" if (more := len(places) - _MOST_CHANGES) > 0 else "")
 
 
 def as_json(swept: Sequence[Swept], at_most: float) -> dict[str, Any]:
-    """Return all of it as JSON-able values. Epochs count from zero, as in code; what is no finite number is None."""
+    """Return everything as values for JSON. Epochs count from zero, as in code; values that are not finite become None."""
     settings = overall(swept)
     best, efficient = best_of(settings, at_most), {id(one) for one in frontier(settings)}
     return {
@@ -189,7 +212,7 @@ def as_json(swept: Sequence[Swept], at_most: float) -> dict[str, Any]:
         "mode": swept[0].mode,
         "unit": swept[0].unit,
         "lose_at_most": at_most,
-        "best": {"setting": _setting(best), "why": conclusion(swept, at_most)},
+        "best": {**({"setting": None, "plugins": None} if best is None else _setting(best)), "why": conclusion(swept, at_most)},
         "notes": [*notes(swept), *(note for one in swept for note in one.recorded.notes)],
         "settings": [
             {

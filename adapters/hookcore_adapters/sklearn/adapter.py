@@ -12,12 +12,11 @@ import attrs
 from hookcore import HookcoreError, Plugins, RegistrationError, Run
 from hookcore.driver import Driver
 from hookcore.trainee import Trainee
-from hookcore_adapters.sklearn.scoring import Scoring
+from hookcore_adapters.sklearn.scoring import Scorer, Scoring
 
 if TYPE_CHECKING:
     from hookcore import Position
     from hookcore.trainee import Mode
-    from hookcore_adapters.sklearn.scoring import Scorer
 
 logger = logging.getLogger("hookcore")
 

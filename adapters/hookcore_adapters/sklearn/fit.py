@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping  # noqa: TC003 - tools such as jsonargparse read the types of the arguments
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,16 +12,13 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.utils import _safe_indexing, indexable  # the first is documented too
 from sklearn.utils.multiclass import unique_labels
 
-from hookcore import ParameterError, Plugins, Resume
+from hookcore import ParameterError, Plugins, Resume, Run
 from hookcore.numeric import integer_of
 from hookcore_adapters.loop import Loop
 from hookcore_adapters.sklearn.batches import Batches
 from hookcore_adapters.sklearn.networks import is_network
+from hookcore_adapters.sklearn.scoring import Scorer  # noqa: TC001 - tools such as jsonargparse read the types of the arguments
 from hookcore_adapters.sklearn.trainee import SklearnTrainee
-
-if TYPE_CHECKING:
-    from hookcore import Run
-    from hookcore_adapters.sklearn.scoring import Scorer
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,11 +13,11 @@ from hookcore import MetricNames, ParameterError
 from hookcore.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from hookcore.trainee import Mode
 
-Scorer: TypeAlias = "str | Callable[[Any, Any, Any], float]"
+Scorer: TypeAlias = str | Callable[[Any, Any, Any], float]
 """A name that `sklearn.metrics.get_scorer` takes, a result of `make_scorer`, or a function `f(estimator, x, y)`."""
 NAMES: Final = MetricNames()
 _MADE: Final = type(make_scorer(max))

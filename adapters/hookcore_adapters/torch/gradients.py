@@ -1,4 +1,4 @@
-"""Gradients that were accumulated and not applied yet: what a snapshot between two updates needs."""
+"""Gradients that are accumulated and not yet applied, for a snapshot between two updates."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ import torch
 
 @attrs.define(eq=False)
 class Accumulated:
-    """Tells which gradients wait for an update: those that were made or added to since `optimizer` made its latest one.
+    """Finds the gradients that wait for an update: those that were written since the latest update by `optimizer`.
 
-    The others are left over: the loop sets them to zero before it uses them again, so a snapshot leaves them out.
+    A snapshot leaves out the others, because the loop sets them to zero before it uses them again.
     """
 
     optimizer: Any
     _applied: list[tuple[weakref.ref[torch.Tensor], int]] = attrs.field(init=False, factory=list, repr=False)
-    """The gradients of the latest update, and how often each had been written to."""
+    """The gradients of the latest update, each with the number of times it had been written."""
 
     def __attrs_post_init__(self) -> None:
         hook = self.optimizer.register_step_post_hook(functools.partial(_note, weakref.ref(self)))
         weakref.finalize(self, hook.remove)
 
     def waiting(self) -> dict[int, Any]:
-        """Return the gradients that wait, not copied, by the number of their parameter in the optimizer, for `put_back`."""
+        """Return the gradients that wait, by the number of their parameter in the optimizer, for `put_back`.
+
+        They are not copied.
+        """
         applied = {id(gradient): version for reference, version in self._applied if (gradient := reference()) is not None}
         return {
             number: _parts(parameter.grad)
@@ -35,16 +38,16 @@ class Accumulated:
         }
 
     def put_back(self, gradients: dict[int, Any]) -> None:
-        """Have `gradients` wait, and no others."""
+        """Make `gradients` the only ones that wait."""
         for number, parameter in enumerate(parameters_of(self.optimizer)):
             parameter.grad = _joined(gradients[number], parameter) if number in gradients else None
         self._applied = []
 
     def note(self) -> None:
-        """Note the gradients that the optimizer has applied."""
-        # In one go, and each gradient fetched once: this is all that a step costs.
+        """Record that the optimizer has applied the gradients."""
+        # One expression that fetches each gradient once, because it runs in every step.
         self._applied = [
-            (weakref.ref(gradient), gradient._version)  # noqa: SLF001 - torch has no other
+            (weakref.ref(gradient), gradient._version)  # noqa: SLF001 - PyTorch has no public counter
             for group in self.optimizer.param_groups
             for parameter in group["params"]
             if (gradient := parameter.grad) is not None
@@ -57,7 +60,7 @@ def parameters_of(optimizer: Any) -> list[torch.Tensor]:
 
 
 def _parts(gradient: torch.Tensor) -> Any:
-    """Return `gradient`, or the tensors that a sparse one is made of."""
+    """Return `gradient`, or the indices and values of a sparse one."""
     if gradient.layout != torch.sparse_coo:
         return gradient
     gradient = gradient.coalesce()
@@ -68,7 +71,7 @@ def _joined(parts: Any, parameter: torch.Tensor) -> torch.Tensor:
     if isinstance(parts, tuple):
         indices, values = (part.to(parameter.device) for part in parts)
         return torch.sparse_coo_tensor(indices, values, parameter.shape, is_coalesced=True, check_invariants=True)
-    gradient = torch.empty_like(parameter, dtype=parts.dtype, requires_grad=False)  # in the parameter's own order of memory
+    gradient = torch.empty_like(parameter, dtype=parts.dtype, requires_grad=False)  # in the parameter's memory format
     return gradient.copy_(parts)
 
 

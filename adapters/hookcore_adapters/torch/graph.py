@@ -14,13 +14,14 @@ from hookcore_adapters.torch.layers import layers_of, path_of, unique_name
 
 
 def graph_of(model: Any) -> list[Node]:
-    """Return the layers and functions of `model`, each after those that it reads; layers alone if it cannot be traced."""
+    """Return the layers and functions of `model`, each after its inputs, or only the layers if the model cannot be traced."""
     try:
-        # A copy, as tracing calls `forward`, which may keep what it computes. The parameters are the same: they may be large.
+        # A copy, because tracing calls `forward`, which may store results in the model. It shares the parameters, which may be
+        # large.
         traced = torch.fx.Tracer()
         with warnings.catch_warnings(action="ignore"):
             graph = traced.trace(copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()}))
-    except Exception:  # noqa: BLE001 - whatever the model's code raises for what is no tensor
+    except Exception:  # noqa: BLE001 - the model's code may raise anything when it is given proxies
         return _layers_alone(model)
     nodes: list[Node] = []
     names: dict[Any, str] = {}
@@ -36,7 +37,7 @@ def graph_of(model: Any) -> list[Node]:
 
 
 def _described(node: Any, model: Any, counted: set[int]) -> tuple[str, str, int]:
-    """Return the name and the kind of a node of the graph, and how many parameters it has that are not `counted` yet."""
+    """Return the name and the kind of a node of the graph, and the number of its parameters that are not `counted` yet."""
     if node.op == "call_module":
         module = model.get_submodule(node.target)
         return path_of(node.target), type(module).__name__, _count(module, counted)
@@ -58,7 +59,7 @@ def _layers_alone(model: Any) -> list[Node]:
 
 
 def _count(module: Any, counted: set[int]) -> int:
-    """Return the number of parameters of `module`; those of a shared layer count once."""
+    """Return the number of parameters of `module` that are not `counted` yet, and add them to `counted`."""
     new = [parameter for parameter in module.parameters() if id(parameter) not in counted and not is_lazy(parameter)]
     counted |= {id(parameter) for parameter in new}
     return sum(parameter.numel() for parameter in new)

@@ -1,4 +1,4 @@
-"""Copies of tensors in host memory: all that a snapshot costs training."""
+"""Copies of tensors in host memory, the only part of a snapshot for which training waits."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALIGNMENT: Final = 64
-"""Of each copy in bytes: a line of the cache."""
+"""In bytes: each copy starts at a cache line."""
 _KEPT: Final = 2
-"""How many pieces of memory wait for their next use: the sizes of a snapshot with and without the optimizer."""
+"""How many free pieces of memory are kept: one for snapshots with the optimizer, and one for those without."""
 
 
 @attrs.define(eq=False)
 class HostMemory:
-    """Host memory for the copies that snapshots hold, which is used again when its snapshot is gone.
+    """Host memory for the copies in snapshots. The memory of a snapshot that was deleted is used for the next.
 
-    The system clears new memory when it is first touched, which takes as long as the copy. So what a snapshot took stays, at
-    most one piece of each of two sizes. Copies of what is on CUDA are in pinned memory, which PyTorch keeps itself.
+    The system clears new memory at its first use, which takes as long as the copy. So at most one piece of each of two sizes is
+    kept. Tensors on CUDA are copied into pinned memory, which PyTorch reuses by itself.
     """
 
     _free: dict[int, Any] = attrs.field(init=False, factory=dict, repr=False)
-    """The memory that waits, by its size in bytes."""
+    """The free pieces, by their size in bytes."""
 
     def copies(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """Return a contiguous copy of each tensor, in order. Tied tensors, which are the same memory, share one.
+        """Return a contiguous copy of each tensor, in order. Tied tensors, which share memory, share a copy.
 
-        What is on an accelerator is copied all at once, and waited for at the end.
+        Copies from an accelerator are all started first, and then awaited together.
         """
         tensors = [tensor.detach() for tensor in tensors]
         places = [_place(tensor) for tensor in tensors]
@@ -46,7 +46,7 @@ class HostMemory:
         return [buffers[place] for place in places]
 
     def _buffers(self, tensors: dict[Any, torch.Tensor]) -> dict[Any, torch.Tensor]:
-        """Return memory for a copy of each."""
+        """Return memory for a copy of each tensor."""
         starts, end = {}, 0
         for place, tensor in tensors.items():
             if tensor.device.type == "cpu":
@@ -61,7 +61,7 @@ class HostMemory:
         }
 
     def _borrow(self, size: int) -> Any:
-        """Return `size` bytes of memory, which come back when nothing refers to the array or to a tensor made of it."""
+        """Return `size` bytes of memory, which become free when nothing refers to the array or to a tensor made of it."""
         piece = self._free.pop(size, None)
         if piece is None:
             piece = np.empty(size, "uint8")  # NumPy asks for huge pages
@@ -76,19 +76,19 @@ class HostMemory:
 
 
 def nbytes_of(tensors: Iterable[torch.Tensor]) -> int:
-    """Return the number of bytes that the values of `tensors` take, one by one."""
+    """Return the number of bytes of the values of `tensors`. Tied tensors count each."""
     return sum(_size(tensor) for tensor in tensors)
 
 
 def _give_back(memory: weakref.ref[HostMemory], piece: Any) -> None:
-    """Have `memory` use `piece` again, if it still lives. Runs on any thread."""
+    """Return `piece` to `memory`, if that still exists. Runs on any thread."""
     living = memory()
     if living is not None:
-        living._take_back(piece)  # noqa: SLF001 - the function of a finalizer must not hold the object
+        living._take_back(piece)  # noqa: SLF001 - a function, because a finalizer must not refer to its object
 
 
 def _place(tensor: torch.Tensor) -> Any:
-    """Return what two tensors have in common if they are tied."""
+    """Return a key that is equal for two tensors if they are tied."""
     if tensor.numel() == 0:
         return id(tensor)
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()

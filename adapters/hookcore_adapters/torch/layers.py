@@ -1,4 +1,4 @@
-"""The layers of a module, by the names that plugins see."""
+"""The layers of a module and their names for plugins."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def layers_of(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each layer of `model` with its path: the modules without others within, and those with weights of their own."""
+    """Yield each layer of `model` with its path: modules that contain no others, and modules that hold parameters directly."""
     for name, module in model.named_modules():
         if not any(True for _ in module.children()) or any(True for _ in module.parameters(recurse=False)):
             yield path_of(name) or type(module).__name__, module
 
 
 def path_of(name: str) -> str:
-    """Return PyTorch's name of a module or a parameter as plugins see it, with slashes."""
+    """Return the path, with slashes, for PyTorch's name of a module or parameter."""
     return plain_name(name).replace(".", "/")
 
 
 def unique_name(name: str, taken: Container[str]) -> str:
-    """Return `name`, with a number if it is taken."""
+    """Return `name`, with the first free number from 2 appended if it is taken."""
     candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,7 +1,7 @@
-"""Nested state of PyTorch's objects, such as an optimizer's: taken apart without pickle, and put together again.
+"""Split nested state, such as that of an optimizer, into tensors and values for JSON, and join it again. Pickle is not used.
 
-`hookcore.skeleton` does the work. PyTorch's schedulers have besides a `Counter` and NumPy's numbers: they become a dict and
-Python's numbers, and `alike` makes of a dict what the object had.
+`hookcore.skeleton` does the work. The `Counter` and the NumPy numbers in PyTorch's schedulers become a dict and Python numbers,
+and `alike` converts a dict back to the type that the object uses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Nested:
-    """A nested state at one moment: its skeleton, which is JSON-able, and copies of its tensors in host memory."""
+    """A nested state at one moment: its skeleton, which JSON can hold, and copies of its tensors in host memory."""
 
     skeleton: Any = attrs.field(repr=False)
     tensors: Sequence[torch.Tensor] = attrs.field(repr=False)
@@ -36,7 +36,10 @@ class Nested:
 
 
 def split(state: Any) -> tuple[Any, list[torch.Tensor]]:
-    """Return the skeleton of `state` and its tensors, not copied. Raises `TypeError`, with the place, for any other value."""
+    """Return the skeleton of `state`, and its tensors, not copied.
+
+    Raises `TypeError` that names the place of an unsupported value.
+    """
     return skeleton.split(_plain(state), torch.is_tensor)
 
 
@@ -51,7 +54,7 @@ def _plain(value: Any) -> Any:
 
 
 def alike(saved: Any, live: Any) -> Any:
-    """Return `saved` with the containers that `live` has, which a `load_state_dict` may need, and tensors on its devices."""
+    """Return `saved` with the container types and the devices of `live`, which a `load_state_dict` may need."""
     if isinstance(saved, dict) and isinstance(live, Mapping):
         items = {key: alike(value, live.get(key)) for key, value in saved.items()}
         return items if type(live) is dict else type(live)(items)  # type: ignore[call-arg]  # such as a Counter

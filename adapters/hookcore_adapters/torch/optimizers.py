@@ -1,4 +1,4 @@
-"""The state of optimizers, schedulers and gradient scalers: taken by their own `state_dict`, compared, and put back."""
+"""Take, compare and restore the state of optimizers, schedulers and gradient scalers, by their own `state_dict`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def innermost(wrapped: Any, inner: str) -> Any:
-    """Return the object that does the work: Accelerate wraps optimizers and schedulers, and has them in the attribute `inner`."""
+    """Return the object inside of Accelerate's wrappers, which hold the wrapped object in the attribute `inner`."""
     while hasattr(own := getattr(wrapped, inner, None), "state_dict"):
         wrapped = own
     return wrapped
@@ -27,11 +27,11 @@ def innermost(wrapped: Any, inner: str) -> Any:
 
 @attrs.define(eq=False)
 class OptimizerState:
-    """All state of one optimizer: its own, the ratios of its rates, and the gradients that wait for its next update."""
+    """The full state of one optimizer: its own, the ratios of its rates, and the gradients that wait for its next update."""
 
     optimizer: Any
     may_wait: bool = True
-    """Whether gradients may wait for an update when a snapshot is taken. To know which do costs time in each update."""
+    """Whether gradients may wait for an update when a snapshot is taken. Tracking them costs time in each update."""
     rates: GroupRates = attrs.field(init=False)
     _gradients: Accumulated | None = attrs.field(init=False)
 
@@ -44,7 +44,7 @@ class OptimizerState:
         return Accumulated(self.optimizer) if self.may_wait else None
 
     def take(self) -> dict[str, Any]:
-        """Return it as nested state, not copied."""
+        """Return the state, nested and not copied."""
         self.rates.note()
         return {
             "class": type(self.optimizer).__name__,
@@ -54,32 +54,32 @@ class OptimizerState:
         }
 
     def check_fits(self, saved: Mapping[str, Any], name: str) -> None:
-        """Raise `CheckpointError` if `saved` is of another optimizer, or of one with other parameters."""
+        """Raise `CheckpointError` if `saved` is the state of another class of optimizer, or of other groups of parameters."""
         if saved["class"] != type(self.optimizer).__name__:
             raise CheckpointError(
-                f"{name} was {saved['class']} and is {type(self.optimizer).__name__} now. If this is the next phase of training, "
+                f"{name} was {saved['class']} and is now {type(self.optimizer).__name__}. If this is the next phase of training, "
                 "give its Checkpoint another directory, or leave out resume."
             )
-        then = [len(group["params"]) for group in saved["state"].get("param_groups", ())]  # Lightning's stand-in lacks them
+        then = [len(group["params"]) for group in saved["state"].get("param_groups", ())]  # Lightning's placeholder has no groups
         now = [len(group["params"]) for group in self.optimizer.param_groups]
         if then != now:
             raise CheckpointError(
-                f"{name} had groups of {', '.join(map(str, then))} parameters, and has groups of {', '.join(map(str, now))} now. "
+                f"{name} had groups of {', '.join(map(str, then))} parameters, and now has groups of {', '.join(map(str, now))}. "
                 "Give it the same parameters in the same order, or leave out resume."
             )
 
     def put_back(self, saved: Mapping[str, Any]) -> None:
-        """Put `saved`, whose tensors it keeps, back."""
+        """Restore `saved`. The optimizer keeps its tensors, which are not copied."""
         state, before = saved["state"], [dict(group) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state)
         for group, own in zip(self.optimizer.param_groups, before, strict=True):
             for key, value in group.items():
-                if torch.is_tensor(value) and torch.is_tensor(own.get(key)):  # such as a rate that compiled code reads
+                if torch.is_tensor(value) and torch.is_tensor(own.get(key)):  # compiled code may read this tensor, such as a rate
                     group[key] = own[key].copy_(value)
         for number, parameter in enumerate(parameters_of(self.optimizer)):
             for key, value in state["state"].get(number, {}).items():
                 loaded = self.optimizer.state[parameter][key]
-                if torch.is_tensor(value) and loaded.dtype != value.dtype:  # it converts state to the type of the parameter
+                if torch.is_tensor(value) and loaded.dtype != value.dtype:  # converted to the type of the parameter
                     self.optimizer.state[parameter][key] = value.to(loaded.device)
         self.rates.ratios.values = list(saved["ratios"])
         if self._gradients is not None:
@@ -87,16 +87,16 @@ class OptimizerState:
 
 
 def put_back_like(owner: Any, saved: Any) -> None:
-    """Have a scheduler or a scaler load `saved`, with the containers that its own state has."""
+    """Restore `saved` in a scheduler or a scaler, with the container types of its own state."""
     owner.load_state_dict(alike(saved, owner.state_dict()))
 
 
 @contextlib.contextmanager
 def errors_of(name: str) -> Iterator[None]:
-    """Turn what PyTorch raises for a state that does not fit into a `CheckpointError` that names its owner."""
+    """Raise `CheckpointError` that names the owner instead of PyTorch's error for a state that does not fit."""
     try:
         yield
     except CheckpointError:
         raise
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{name} cannot take over the saved state: {describe(error)}") from error
+        raise CheckpointError(f"{name} could not load its saved state: {describe(error)}") from error

@@ -12,7 +12,7 @@ from hookcore_adapters.rate_ratios import RateRatios, reference
 
 @attrs.define(eq=False)
 class GroupRates:
-    """The learning rate of the groups of `optimizer`: that of the reference, to which the others keep their ratios."""
+    """The learning rates of the groups of `optimizer`. Setting the reference's rate keeps the ratios of the others to it."""
 
     optimizer: Any
     ratios: RateRatios = attrs.field(init=False, factory=RateRatios)
@@ -26,12 +26,12 @@ class GroupRates:
     def value(self, rate: float) -> None:
         for own, group in zip(self.ratios.scaled(rate, self._now()), self.optimizer.param_groups, strict=True):
             if torch.is_tensor(group["lr"]):
-                group["lr"].fill_(own)  # what was compiled or captured has this tensor
+                group["lr"].fill_(own)  # compiled code and captured graphs read this tensor
             else:
                 group["lr"] = own
 
     def note(self) -> None:
-        """Note the ratios, unless all rates are 0."""
+        """Record the ratios, unless all rates are 0."""
         self.ratios.note(self._now())
 
     def _now(self) -> list[float]:

@@ -1,4 +1,4 @@
-"""A sampler that shuffles by seed and epoch, so that an epoch can begin anywhere."""
+"""A sampler that shuffles by seed and epoch, so that an epoch can start at any sample."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _STRIDE: Final = 0x9E3779B97F4A7C15
-"""2**64 divided by the golden ratio: neighbouring seeds share no epoch's order."""
+"""2**64 divided by the golden ratio, so that neighbouring seeds do not share the order of an epoch."""
 
 
-class ResumableSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """The numbers of all samples of `data`, in an order that follows from `seed` and the epoch alone.
+class ResumableSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """Yields the index of each sample of `data`, in an order that depends only on `seed` and the epoch.
 
         loader = DataLoader(data, batch_size=32, sampler=ResumableSampler(data, seed=0))
 
-    In `Loop` with `TorchTrainee`, such a loader yields in a resumed epoch the batches that are left, with any number of workers,
-    and reads nothing of those before; within a progress bar, or as one of Accelerate's, the last of those before. Elsewhere call
-    `set_epoch` before each epoch, and `begin_at` in one that was cut.
+    In `Loop` with `TorchTrainee`, such a loader starts a resumed epoch at its first untrained batch, with any number of workers.
+    It does not read the batches before, except the last of them if the loader is in a progress bar or is Accelerate's. In other
+    loops, call `set_epoch` before each epoch, and `begin_at` in an epoch that was interrupted.
 
-    * `data`: what has a length, such as the data set of the loader.
+    * `data`: the data set of the loader, or anything else with a length.
     * `shuffle`: False keeps the data's own order.
     """
 
@@ -42,11 +42,11 @@ class ResumableSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # 
         self._iterations = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iterations yield the order of `epoch`."""
+        """Set the epoch whose order the next iterations yield."""
         self._epoch = operator.index(epoch)
 
     def begin_at(self, sample: int) -> None:
-        """Have the next iteration, and only that, begin after the first `sample` of the order."""
+        """Make the next iteration, and only that one, skip the first `sample` samples."""
         self._begin = checked_integer(self, "sample", sample, at_least=0)
 
     def __len__(self) -> int:
@@ -57,9 +57,9 @@ class ResumableSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # 
         if not self._shuffle:
             return iter(range(begin, self._length))
         self._iterations += 1
-        if self._iterations == 2 and self._epoch is None:  # noqa: PLR2004 - the second has the order of the first
+        if self._iterations == 2 and self._epoch is None:  # noqa: PLR2004 - the second repeats the first's order
             logger.warning(
-                "ResumableSampler is not told of epochs, so each has the same order. Give Loop.batches the DataLoader itself, "
-                "not enumerate(loader) or the like, and Loop a TorchTrainee; or call set_epoch before each epoch"
+                "ResumableSampler does not know the epoch, so each epoch has the same order. Give Loop.batches the DataLoader "
+                "itself, not enumerate(loader) or the like, and Loop a TorchTrainee; or call set_epoch before each epoch"
             )
         return shuffled(self._length, self._seed * _STRIDE + (self._epoch or 0), begin)

@@ -1,4 +1,4 @@
-"""The first samples of whatever a loop validates on."""
+"""The first samples of validation data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def first_samples(data: Any, samples: int) -> tuple[Any, Any]:
     """Return the first samples of validation data: the inputs of the model, and the targets or None.
 
     `data` is a DataLoader, a data set, a tuple of inputs and targets, a mapping of inputs by the names of the model's arguments,
-    the inputs alone, a list of batches of any of these, or a list of loaders: the first one counts. Raises `HookcoreError`
-    for None, for data that reading would use up, and for anything else.
+    only the inputs, a list of batches of any of these, or a list of loaders, the first of which is read. Raises `HookcoreError`
+    for None, for an iterator, which reading would use up, and for anything else.
     """
     if data is None:
         raise HookcoreError("There is no validation data to take samples from. Give the loop validation_data=...")
@@ -35,7 +35,7 @@ def first_samples(data: Any, samples: int) -> tuple[Any, Any]:
 
 
 def _plain(batch: Any) -> Any:
-    """Return `batch` with a dict for any other mapping, such as that of a tokenizer: PyTorch does not look into those."""
+    """Return `batch` with each mapping, such as a tokenizer's, as a dict, because PyTorch's pytrees know no other mapping."""
     if isinstance(batch, Mapping):
         return dict(batch)
     return type(batch)(map(_plain, batch)) if type(batch) in (tuple, list) else batch
@@ -46,7 +46,7 @@ def _first(data: Any, samples: int) -> Any:
         return _first(data[0], samples)
     loader = loader_in(data)
     if loader is not None and not isinstance(loader.dataset, IterableDataset) and hasattr(loader.dataset, "__getitem__"):
-        # Not through the loader: that may shuffle, and start processes.
+        # Not from the loader, which may shuffle and start processes.
         collate = loader.collate_fn if loader.batch_size is not None or loader.batch_sampler is not None else default_collate
         return collate([loader.dataset[number] for number in range(min(samples, len(loader.dataset)))])
     if loader is not None or isinstance(data, list):

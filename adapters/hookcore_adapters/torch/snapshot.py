@@ -1,4 +1,4 @@
-"""What a snapshot of PyTorch models holds, in memory and in files."""
+"""A snapshot of PyTorch models, in memory and in files."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 STATE_FILE: Final = "state.json"
 STATE_TENSORS: Final = "state.safetensors"
 _MAX_STATE_SIZE: Final = 1_000_000_000
-"""In bytes: an optimizer of a million parameter tensors takes a tenth of it."""
+"""In bytes, ten times the size for an optimizer of a million parameter tensors."""
 
 
 @attrs.frozen(eq=False)
 class TorchSnapshot:
-    """Copies in host memory: of the weights of each model, and of all else that training continues with."""
+    """Copies, in host memory, of the weights of each model and of all other state that training needs to continue."""
 
     weights: Mapping[str, Mapping[str, torch.Tensor]] = attrs.field(repr=False)
-    """By the model's name and their own."""
+    """By the model's name and the weight's name."""
     rest: Nested = attrs.field(repr=False)
-    """What is no weight: of the models' layers, and unless it is of the weights alone, of optimizers and schedulers."""
+    """The extra state of layers and, unless it holds only weights, the state of optimizers, schedulers and scalers."""
     random: RandomState | None = attrs.field(default=None, repr=False)
-    """The state of the random numbers; None if it is of the weights alone."""
+    """The state of the random generators; None if the snapshot holds only weights."""
 
     @property
     def weights_only(self) -> bool:
-        """Whether it holds the weights alone."""
+        """Whether it holds only weights, without what training needs to continue."""
         return self.random is None
 
     @property
     def nbytes(self) -> int:
-        """The disk space that writing it takes, except for some 30 kB."""
+        """The disk space that it takes in bytes, except about 30 kB."""
         weights = sum(nbytes_of(tensors.values()) for tensors in self.weights.values())
         return weights + nbytes_of(self.rest.tensors)
 
     def write(self, directory: Path) -> dict[str, Hashed]:
-        """Write it into `directory`, from any thread: each model's weights, and the rest as JSON and its tensors.
+        """Write it into `directory`: the weights of each model, and the rest as JSON and tensors. May run on any thread.
 
-        Return the hashes of the files of tensors, by their names.
+        Return the hashes of the files with tensors, by their names.
         """
         files = {weights_file(name): tensors for name, tensors in self.weights.items()}
         if self.rest.tensors:
@@ -65,7 +65,7 @@ class TorchSnapshot:
 
     @classmethod
     def read(cls, directory: Path, models: Collection[str]) -> Self:
-        """Return the snapshot of `models` that `write` wrote. Raises `CheckpointError` if something is damaged or missing."""
+        """Return the snapshot of `models` that `write` wrote. Raises `CheckpointError` if a file is damaged or missing."""
         weights = {name: read_tensors(directory / weights_file(name)) for name in models}
         path = directory / STATE_FILE
         try:

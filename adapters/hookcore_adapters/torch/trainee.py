@@ -1,4 +1,4 @@
-"""PyTorch models as plugins see them: learning rate, snapshots, saving, and the views inside."""
+"""The trainee for PyTorch models: learning rate, snapshots, checkpoints and views."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _NAMES: Final = "names of letters, digits, - and _"
 
 @attrs.define(eq=False)
 class TorchTrainee:
-    """`hookcore.Trainee` and its `Views` for PyTorch models in a loop of your own.
+    """`hookcore.Trainee` and its `Views` for PyTorch models in a loop that you write.
 
     * `model`: a module, or a dict of modules by name, such as a generator and a discriminator, or a model and its
-      `AveragedModel`. One that `torch.compile` or data parallelism has wrapped is the module within.
+      `AveragedModel`. A module that `torch.compile` or data parallelism has wrapped is unwrapped.
     * `optimizer`: an optimizer, or a dict of several by name.
-    * `scheduler`: a scheduler that your loop steps, or a dict of several. It owns the learning rate, so a plugin that sets that
-      is refused. `scaler`: a `torch.amp.GradScaler`, or a dict of several.
-    * `loss`: returns the loss of the model's output and the targets. Only views of gradients need it.
+    * `scheduler`: a scheduler that your loop steps, or a dict of several. It owns the learning rate, so a plugin that sets the
+      rate is refused. `scaler`: a `torch.amp.GradScaler`, or a dict of several.
+    * `loss`: a function of the model's output and the targets. Only the view of gradients needs it.
 
-    Several optimizers have no learning rate that a plugin could set. That of one with several groups is that of the first group
-    whose rate is above 0; the others keep their ratios to it, so one whose rate is 0 keeps that. The views are those of the one
-    model that is no `AveragedModel`.
+    With several optimizers there is no learning rate that a plugin could set. With one optimizer it is the rate of the first
+    group whose rate is above 0; the other groups keep their ratios to it, so a rate of 0 remains 0. The views show the one model
+    that is not an `AveragedModel`; with several such models there are no views.
     """
 
     _gradients_may_wait: ClassVar[bool] = True
-    """Whether a snapshot may be taken within an accumulation."""
+    """Whether a snapshot may be taken while gradients are accumulated."""
 
     model: Any
     optimizer: Any
@@ -68,9 +68,9 @@ class TorchTrainee:
     _views: TorchViews | None = attrs.field(init=False, repr=False)
     _memory: HostMemory = attrs.field(init=False, factory=HostMemory, repr=False)
     _random: RandomState | None = attrs.field(init=False, default=None, repr=False)
-    """The random state that was restored last."""
+    """The random state that was last restored."""
     _scheduled: list[str] | None = attrs.field(init=False, default=None, repr=False)
-    """The optimizers with a scheduler that was not given; None before the first question."""
+    """The optimizers with a scheduler that was not given; None until this is first asked."""
     _is_checked: bool = attrs.field(init=False, default=False, repr=False)
 
     @_models.default
@@ -112,9 +112,9 @@ class TorchTrainee:
         return TorchViews(trained[0], self.loss) if len(trained) == 1 else None
 
     def _named(self, parameter: str, fits: Callable[[Any], bool], kind: str) -> dict[str, Any]:
-        """Return what was given, by name; one alone has the name of the parameter."""
+        """Return the objects that were given, by name. A single object has the name of the parameter."""
         given = getattr(self, parameter)
-        # Sorted, as another script may name them in another order.
+        # Sorted, because the script that resumes may list them in another order.
         named = dict(sorted(given.items())) if isinstance(given, dict) and given else {parameter: given}
         if not all(re.fullmatch(r"[A-Za-z0-9_-]+", str(name)) and fits(value) for name, value in named.items()):
             reject(self, parameter, given, f"{kind}, or a dict of them by {_NAMES}")
@@ -124,9 +124,9 @@ class TorchTrainee:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the optimizer's first group with one above 0. Setting it keeps the ratios of the other groups' rates to it.
+        """The rate of the first group whose rate is above 0. Setting it keeps the ratios of the other groups' rates to it.
 
-        Raises `AttributeError` if there are several optimizers or no parameters, and on setting it if a scheduler owns it.
+        Raises `AttributeError` if there are several optimizers or no parameters, and when it is set if a scheduler owns it.
         """
         if len(self._optimizers) != 1 or not self._one_optimizer().optimizer.param_groups:
             raise AttributeError(f"The learning rate is not known: {self._reason_no_rate()}.")
@@ -169,7 +169,7 @@ class TorchTrainee:
     # Snapshots and checkpoints
 
     def lacks(self, capability: Capability) -> str | None:
-        """Return why a learning rate cannot be set, something not be saved, or a view not be had; None if it can."""
+        """Return why the learning rate, saving or a view is not available, or None if it is."""
         if capability == "learning_rate":
             return self._reason_no_rate()
         if capability == "checkpoint":
@@ -179,7 +179,10 @@ class TorchTrainee:
         return None
 
     def _reason_not_saved(self) -> str | None:
-        """Return what keeps the state from being saved, as far as that is known yet; tell once what it will lack."""
+        """Return why the state cannot be saved, or None as far as is known.
+
+        Warn once about a scheduler that checkpoints would lack.
+        """
         if not self._is_checked:
             scheduled = self._scheduled_by_others()
             if scheduled:
@@ -209,25 +212,25 @@ class TorchTrainee:
         return f"the optimizer trains {others} parameters that are in no model given: give TorchTrainee all models, by name"
 
     def _scheduled_by_others(self) -> list[str]:
-        """Return the names of the optimizers that have a scheduler which was not given, as far as it has left a trace."""
-        if self._scheduled is None:  # once: a restored state may bring the trace of a scheduler that is gone
+        """Return the names of the optimizers whose groups have the mark of a scheduler that was not given."""
+        if self._scheduled is None:  # once, because a restored state may have the mark of a scheduler that is gone
             schedulers = self._stateful["scheduler"].values()
             known = {id(innermost(getattr(scheduler, "optimizer", None), "optimizer")) for scheduler in schedulers}
             self._scheduled = [
                 name
                 for name, state in self._optimizers.items()
-                # A scheduler leaves this in the groups.
+                # Every scheduler adds this to the groups.
                 if id(state.optimizer) not in known and any("initial_lr" in group for group in state.optimizer.param_groups)
             ]
         return self._scheduled
 
     def _weights_and_extra(self) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, dict[str, Any]]]:
-        """Return what each model's `state_dict` has, not copied: its tensors, and the rest."""
+        """Return the tensors in each model's `state_dict`, and the rest of it, not copied."""
         parts = {name: tensors_and_extra(model) for name, model in self._models.items()}
         return {name: tensors for name, (tensors, _) in parts.items()}, {name: extra for name, (_, extra) in parts.items()}
 
     def _rest(self, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all that training continues with besides weights and random numbers, not copied."""
+        """Return all state that training needs to continue, except weights and random numbers. It is not copied."""
         stateful = {
             kind: {name: {"class": type(owner).__name__, "state": owner.state_dict()} for name, owner in owners.items()}
             for kind, owners in self._stateful.items()
@@ -236,16 +239,19 @@ class TorchTrainee:
         return {"extra": extra, "optimizer": optimizers, **stateful}
 
     def snapshot(self, *, optimizer: bool = True) -> TorchSnapshot:
-        """Return copies in host memory of the weights and buffers and, if `optimizer`, of all that training continues with."""
+        """Return copies, in host memory, of weights and buffers and, if `optimizer`, of all else that training needs."""
         weights, extra = self._weights_and_extra()
         skeleton, tensors = split(self._rest(extra) if optimizer else {"extra": extra})
-        # All at once, in one piece of memory.
+        # One call, so that all copies are in one piece of memory.
         copies = iter(self._memory.copies([*(tensor for named in weights.values() for tensor in named.values()), *tensors]))
         copied = {name: dict(zip(named, copies, strict=False)) for name, named in weights.items()}
         return TorchSnapshot(copied, Nested(skeleton, list(copies)), RandomState.now() if optimizer else None)
 
     def restore(self, snapshot: TorchSnapshot) -> None:
-        """Put back what `snapshot` holds. Raises `CheckpointError`, and changes nothing, if it is of others than these."""
+        """Restore `snapshot`.
+
+        Raises `CheckpointError`, and changes nothing, if it is a snapshot of other models or optimizers.
+        """
         self._check(snapshot, "The snapshot")
         rest = snapshot.rest.copy()
         for name, model in self._models.items():
@@ -264,17 +270,17 @@ class TorchTrainee:
         snapshot.random.restore()
 
     def write(self, snapshot: TorchSnapshot, directory: Path) -> dict[str, Hashed]:
-        """Write `snapshot`: `model.safetensors`, or one such file for each model by its name, and the rest beside it."""
+        """Write `snapshot`: `model.safetensors`, or a file for each model named after it, and the rest beside."""
         return snapshot.write(directory)
 
     def read(self, directory: Path) -> TorchSnapshot:
-        """Return the snapshot that `write` wrote. Raises `CheckpointError`, which names the differences, if it is of others."""
+        """Return the snapshot that `write` wrote. Raises `CheckpointError` that names the differences if it does not fit."""
         snapshot = TorchSnapshot.read(directory, self._models)
         self._check(snapshot, directory)
         return snapshot
 
     def _check(self, snapshot: TorchSnapshot, source: object) -> None:
-        """Raise `CheckpointError` if `snapshot` does not fit what is trained."""
+        """Raise `CheckpointError` if `snapshot` does not fit the models, optimizers and schedulers."""
         for name, model in self._models.items():
             if name not in snapshot.weights:
                 raise CheckpointError(f"{source} has no model {name!r}: it has {', '.join(map(repr, snapshot.weights))}.")
@@ -297,11 +303,14 @@ class TorchTrainee:
     # Data
 
     def begin_data(self, data: Any, epoch: int, batch: int) -> DataBegin:
-        """Have a DataLoader with a `ResumableSampler` begin at `batch` of `epoch`; tell if an order is, or may be, lost."""
+        """Make a DataLoader with a `ResumableSampler` start at `batch` of `epoch`.
+
+        The result warns if the order is, or may be, lost.
+        """
         return begin(data, epoch, batch)
 
     def restore_random(self) -> None:
-        """Put back the random numbers that were restored last: reading batches that were trained before has drawn others."""
+        """Restore the last restored random state again, because skipping trained batches has drawn random numbers."""
         if self._random is not None:
             self._random.restore()
 

@@ -1,4 +1,4 @@
-"""What plugins see inside a PyTorch model: weights, activations, gradients, the graph, embeddings."""
+"""Views of a PyTorch model: weights, activations, gradients, graph and embeddings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class TorchViews:
-    """The `hookcore.trainee.Views` of a module. Looking changes no weight, buffer, gradient or random number.
+    """The `hookcore.trainee.Views` of a module. A view changes no weight, buffer, gradient or random state.
 
-    A layer is named by its path in the model, with slashes, as in `encoder/dense`. If it is called several times, or has several
-    outputs, they are numbered: `lstm/0`, `lstm/1`. `loss` returns the loss of the model's output and the targets.
+    A layer is named by its path in the model, with slashes, as in `encoder/dense`. If it is called several times or has several
+    outputs, the outputs are numbered: `lstm/0`, `lstm/1`. `loss` is a function of the model's output and the targets.
     """
 
     model: Any
     loss: Callable[[Any, Any], Any] | None = None
     _data: Any = attrs.field(init=False, default=None, repr=False)
     _samples: dict[int, tuple[Any, Any]] = attrs.field(init=False, factory=dict, repr=False)
-    """The first samples of `_data`, by their number: data may begin with others each time."""
+    """The first samples of `_data`, by how many there are.
+
+    They are kept because each iteration over data may begin differently.
+    """
 
     def lacks(self, capability: Capability) -> str | None:
         """Return why this model lacks a view, or None if it has it."""
@@ -46,7 +49,7 @@ class TorchViews:
         return None
 
     def weights(self) -> dict[str, Any]:
-        """Return a copy of every parameter, and of every buffer of real numbers, by layer and name; tied ones once."""
+        """Return a copy of every parameter and of every floating-point buffer, by layer and name. Tied ones appear once."""
         buffers = {name: buffer for name, buffer in self.model.named_buffers() if buffer.is_floating_point()}
         named = {**dict(self.model.named_parameters()), **buffers}
         return {path_of(name): _host_copy(tensor) for name, tensor in named.items() if not nn.parameter.is_lazy(tensor)}
@@ -54,14 +57,14 @@ class TorchViews:
     def activations(self, data: Any, samples: int = 1) -> dict[str, Any]:
         """Return the output of each layer for the first samples of `data`, as float32, computed as in evaluation.
 
-        A layer has no layers within, or weights of its own. Outputs that are no numbers are left out. Raises `HookcoreError` if
-        `data` is None or cannot be read without using it up, or if the model cannot be called on it.
+        A layer contains no other layers, or holds weights directly. Outputs that are not real tensors are left out. Raises
+        `HookcoreError` if `data` is None or cannot be read without using it up, or if the model cannot be called on it.
         """
         outputs: dict[str, list[Any]] = {}
 
         def keep(path: str) -> Callable[[Any, Any, Any], None]:
             def hook(_layer: Any, _inputs: Any, output: Any) -> None:
-                # At once: the next layer may write into it.
+                # Copied now, because the next layer may write into it.
                 outputs.setdefault(path, []).extend(_host_copy(part, "float32") for part in tree_leaves(output) if _is_real(part))
 
             return hook
@@ -81,8 +84,8 @@ class TorchViews:
     def gradients(self, data: Any, samples: int = 32) -> dict[str, Any]:
         """Return the gradient of `loss` on the first samples of `data` for each trained parameter, named as in `weights`.
 
-        Computed as in evaluation; zeros for a parameter that the loss does not depend on. What is accumulated in `.grad` stays.
-        Raises `HookcoreError` as `activations` does, and if there is no loss.
+        Computed as in evaluation; zeros for a parameter that the loss does not depend on. Accumulated gradients in `.grad` are
+        kept. Raises `HookcoreError` as `activations` does, and if there is no loss.
         """
         if self.loss is None:
             raise HookcoreError(f"There are no gradients: {self.lacks('gradients')}.")
@@ -97,9 +100,9 @@ class TorchViews:
         }
 
     def graph(self) -> list[Node]:
-        """Return the layers and functions, each after those that it reads, as `torch.fx` traces them.
+        """Return the layers and functions, each after its inputs, as `torch.fx` traces them.
 
-        A model that it cannot trace, such as one whose flow depends on its data, has its layers without edges between them.
+        For a model that cannot be traced, such as one whose control flow depends on its data, these are the layers without edges.
         """
         return graph_of(self.model)
 
@@ -133,7 +136,7 @@ class TorchViews:
 
 @contextlib.contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    """Have the model compute as in evaluation, and leave each layer, and the random numbers, as they were."""
+    """Switch the model to evaluation, and restore the mode of each layer and the random state afterwards."""
     modes: Mapping[Any, bool] = {module: module.training for module in model.modules()}
     random = RandomState.now()
     model.eval()
@@ -141,7 +144,7 @@ def _evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         for module, training in modes.items():
-            module.training = training  # not train(), which sets those within too
+            module.training = training  # not train(), which also sets the modules within
         random.restore()
 
 
@@ -154,7 +157,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _host_copy(tensor: torch.Tensor, dtype: str | None = None) -> Any:
-    """Return a copy in host memory, in a type that NumPy has."""
+    """Return a copy in host memory, as a type that NumPy supports."""
     tensor = tensor.detach()
     if tensor.is_sparse:
         tensor = tensor.to_dense()

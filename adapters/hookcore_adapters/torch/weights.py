@@ -1,4 +1,4 @@
-"""The weights of a model: by which names, and how they are compared, put back, written and read."""
+"""The weights of a model by their names: compare, restore, write and read them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 _COMPILED: Final = "_orig_mod."
-"""What `torch.compile` puts before the names of what it has wrapped."""
+"""The prefix of `torch.compile` for names in a model that it has wrapped."""
 _MAX_DIFFERENCES: Final = 5
 """How many differences an error message names."""
 
 
 def plain_module(model: Any) -> Any:
-    """Return the model itself, without what `torch.compile` or data parallelism has wrapped around it."""
+    """Return the model inside of the wrappers of `torch.compile` and data parallelism."""
     while True:
         if hasattr(model, "_orig_mod"):
-            model = model._orig_mod  # noqa: SLF001 - as state_dict has it; there is no other way
+            model = model._orig_mod  # noqa: SLF001 - there is no public name
         elif isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
             model = model.module
         else:
@@ -36,14 +36,15 @@ def plain_module(model: Any) -> Any:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in a model without what `torch.compile` puts into it, also for a layer within."""
+    """Return a name in a model without the prefixes of `torch.compile`, also those within the name."""
     return name.replace(_COMPILED, "")
 
 
 def tensors_and_extra(model: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return what the model's `state_dict` has, not copied, by its plain names: all that is a tensor, and the rest.
+    """Return the tensors in the model's `state_dict`, and the rest of it, by plain names and not copied.
 
-    Tensors are weights and buffers, tied ones under each of their names. The rest is what a layer's `get_extra_state` returns.
+    Tensors are weights and buffers; tied ones appear under each of their names. The rest is what `get_extra_state` of layers
+    returns.
     """
     state = {plain_name(name): value for name, value in plain_module(model).state_dict().items()}
     tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
@@ -51,7 +52,7 @@ def tensors_and_extra(model: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 
 def check_fits(found: Mapping[str, torch.Tensor], model: Any, source: object) -> None:
-    """Raise `CheckpointError`, which names the differences, if the tensors `found` in `source` are not of `model`."""
+    """Raise `CheckpointError` that names the differences if the tensors `found` in `source` do not fit `model`."""
     expected, _ = tensors_and_extra(model)
     differences = []
     for name, tensor in expected.items():
@@ -68,7 +69,7 @@ def check_fits(found: Mapping[str, torch.Tensor], model: Any, source: object) ->
 def put_back(model: Any, tensors: Mapping[str, torch.Tensor], extra: Mapping[str, Any]) -> None:
     """Copy `tensors`, which fit, and `extra` into `model`, by its own `load_state_dict`.
 
-    Not strictly: a model may leave out of its `state_dict` what does not change. Raises `KeyError` if `extra` lacks something.
+    Not strict, because a model may omit constant tensors from its `state_dict`. Raises `KeyError` if `extra` lacks an entry.
     """
     module = plain_module(model)
     both = {**tensors, **extra}
@@ -76,7 +77,7 @@ def put_back(model: Any, tensors: Mapping[str, torch.Tensor], extra: Mapping[str
 
 
 def reason_not_written(tensors: Mapping[str, torch.Tensor]) -> str | None:
-    """Return why safetensors cannot hold one of `tensors`, by its name, or None if it can hold all."""
+    """Return why safetensors cannot hold one of `tensors`, which it names, or None if it can hold all."""
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided:
             return f"{name} is a tensor of layout {tensor.layout}, which safetensors cannot hold"
@@ -91,12 +92,12 @@ def reason_not_written(tensors: Mapping[str, torch.Tensor]) -> str | None:
 
 @functools.cache
 def _stored_type(dtype: torch.dtype) -> str:
-    """Return what safetensors calls `dtype`. Raises what the library raises for one that it cannot hold."""
+    """Return safetensors' name of `dtype`. Raises the library's error for a type that it cannot hold."""
     return dtype_of(safetensors.torch.save({"empty": torch.empty(0, dtype=dtype)}))
 
 
 def file_of(tensors: Mapping[str, torch.Tensor]) -> list[memoryview]:
-    """Return the parts of a safetensors file of `tensors` in host memory, a tied one under each of its names."""
+    """Return the parts of a safetensors file of `tensors` in host memory. A tied tensor is in it under each of its names."""
     stored = {
         name: Stored(
             _stored_type(tensor.dtype),
@@ -106,7 +107,7 @@ def file_of(tensors: Mapping[str, torch.Tensor]) -> list[memoryview]:
         )
         for name, tensor in tensors.items()
     }
-    # The metadata that Transformers looks for.
+    # Transformers requires this metadata.
     return parts_of(stored, {"format": "pt"})
 
 

@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hookcore")
 
 _UNKNOWN_EPOCHS: Final = sys.maxsize
-"""The number of epochs that `Trainer` tells if it does not know their length."""
+"""The number of epochs that `Trainer` reports if it does not know their length."""
 
 
-class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types are not known everywhere
+class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # Any if Transformers is not installed
     """Runs plugins in a `Trainer`: `Trainer(model, args, callbacks=[TransformersAdapter(plugins)])`.
 
     * `plugins`: what `Engine` takes, an `Engine`, or a configuration, such as `"hookcore.toml"`.
-    * `validation_data`: what plugins find in `run.validation_data`; `Trainer` does not tell a callback what it evaluates on.
+    * `validation_data`: what plugins find in `run.validation_data`, because `Trainer` does not pass its own to callbacks.
 
-    `Trainer.train(resume_from_checkpoint=...)` continues the plugins too, from a checkpoint of `Trainer`'s own or from one of
-    ours. Metrics are what `Trainer` logs, under its names: `loss`, `grad_norm`, and all that begins with `eval_`. List callbacks
-    that ask for a log or an evaluation before this one.
+    `Trainer.train(resume_from_checkpoint=...)` also resumes the plugins, from a checkpoint that `Trainer` wrote or that a plugin
+    wrote. Metrics are what `Trainer` logs, by its names: `loss`, `grad_norm`, and the names that begin with `eval_`. List
+    callbacks that ask for a log or an evaluation before this one.
 
-    `Trainer` tells no callback of an exception: the run that one has ended ends for plugins when the next begins, unless a plugin
-    raised it. Raises `CapabilityError` before the first batch if several processes train.
+    `Trainer` does not report exceptions to callbacks. A run that ends by an exception ends for plugins when the next run begins,
+    or at once if a plugin raised the exception. Raises `CapabilityError` before the first batch if several processes train.
     """
 
     def __init__(self, plugins: Plugins = (), *, validation_data: Any = None) -> None:
@@ -57,28 +57,28 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         self._trainee: Any = None
         self._batch_begin: Callable[[int], None] = self._refuse
         self._batch_end: Callable[[int, Mapping[str, Any] | None], None] = self._refuse
-        """Called when a batch begins, and when it ends and is an update that leads to nothing else."""
+        """Called when a batch begins, and when a batch ends that is an update and is followed by no log or evaluation."""
         self._batches: int | None = None
-        """How many there are in an epoch, if `Trainer` knows."""
+        """The number of batches in an epoch, if `Trainer` knows it."""
         self._batch = 0
-        """The batch that is trained now, or next, if each is an update."""
+        """The number of the batch that is trained now or next, if each batch is an update."""
         self._pending = Pending()
         self._untold = False
-        """Whether a batch has ended, and the driver was not told: its metrics are still to be logged."""
+        """Whether a batch has ended that the driver does not know of yet, because its metrics will be logged."""
         self._begun: Literal["nothing", "run", "epoch"] = "nothing"
-        """What has begun in the run that is going on."""
+        """What has begun in the current run."""
         self._evaluates: Literal["evaluate", "predict"] | None = None
-        """What is going on, within the run or by itself."""
+        """The evaluation or prediction in progress, in a run or outside of one."""
         self._resumes = False
-        """Whether the run was resumed, and has not been taken up."""
+        """Whether the run is resumed and has not reached the position where `Trainer` continues."""
         self._stops = False
         """Whether a plugin has voted to stop."""
         self._saved: Path | None = None
-        """Trainer's own checkpoint that gets the record once this moment is settled."""
+        """The checkpoint of `Trainer` that gets the record at the next observation."""
         self._undo: Undo | None = None
-        """What is put back after the update that `Trainer` makes although the run that it resumes was stopped."""
+        """Undoes the update that `Trainer` makes although the run that it resumes was stopped."""
         self._undone: Undo | None = None
-        """The same once it is put back, while the counts of that update are still to be."""
+        """The same after the update is undone, until its counts are undone too."""
 
     @property
     def run(self) -> Run | None:
@@ -87,34 +87,34 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
 
     @property
     def _live_run(self) -> Run:
-        assert self.engine.run is not None  # noqa: S101 - only asked for within one
+        assert self.engine.run is not None  # noqa: S101 - only used within a run
         return self.engine.run
 
     def newest_checkpoint(self) -> str | None:
-        """Return the newest whole checkpoint of a plugin such as `Checkpoint`, or None before the first.
+        """Return the newest complete checkpoint of a plugin such as `Checkpoint`, or None before the first.
 
-        For `Trainer.train(resume_from_checkpoint=...)`, which for None starts from the beginning. Raises `ParameterError` if no
-        plugin saves checkpoints, and `CheckpointError` if all that there are are damaged.
+        Pass it to `Trainer.train(resume_from_checkpoint=...)`, which starts a new run for None. Raises `ParameterError` if no
+        plugin saves checkpoints, and `CheckpointError` if all checkpoints are damaged.
         """
-        self._end_abandoned()  # what it still writes may be the checkpoint
+        self._end_abandoned()  # it may still be writing the newest checkpoint
         found = newest(self.engine.plugins, self.engine.on_error)
         return None if found is None else str(found.path)
 
-    # What the driver asks of its host
+    # The methods that the driver calls on its host
 
     name = "transformers"
     ends_of_data = ()
 
     def stop(self) -> None:
-        """Have the next event after which `Trainer` looks tell it to stop."""
+        """Ask `Trainer` to stop, at the next event after which it checks."""
         self._stops = True
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the learning rate: `Trainer` may save its own before the decisions of that moment."""
+        """Return the learning rate, because `Trainer` may save its checkpoint before plugins change the rate at that step."""
         return {"learning_rate": learning_rate_in(self._trainee)}
 
     def load_state_dict(self, state: Mapping[str, Any], position: Position) -> None:
-        """Set the learning rate, unless that is a schedule's."""
+        """Set the learning rate, unless a schedule sets it."""
         del position
         rate = state.get("learning_rate")
         if rate not in {None, self._trainee.learning_rate} and reason_lacking(self._trainee, "learning_rate") is None:
@@ -168,7 +168,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
             logger.warning("%s was saved without plugins: they start from the beginning, at step %d", path, state.global_step)
             run.progress.step = state.global_step
         self._resumes, self._begun = record is not None or run.resumed_from is not None, "run"
-        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to who called
+        codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to find the caller
         self._driver.begin(
             run,
             initial_epoch=int(state.epoch or 0),
@@ -185,7 +185,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         resumes = self._resumes
         self._take_up(args, state)
         if self._undo is not None and not self._driver.position.begun:
-            return  # no epoch is left to finish
+            return  # no epoch was interrupted
         self._driver.epoch_begin()
         self._begun = "epoch"
         if args.gradient_accumulation_steps == 1:
@@ -206,12 +206,12 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
             self._settle()
         try:
             self._batch_begin(self._batch)
-        except BaseException as error:  # the driver does not see it
+        except BaseException as error:  # on this path the driver does not catch it
             self._driver.end(error)
             raise
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        del args, state, control, kwargs  # no vote is passed on: it would cut the update
+        del args, state, control, kwargs  # a vote to stop would interrupt the update
         if self._undo is None:
             self._driver.batch_end(updates=0)
             self._driver.batch_begin()
@@ -259,7 +259,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
     ) -> None:
         del args, kwargs
         if self._begun != "epoch" or self._undo is not None or prefix_of(logs or {}) is not None:
-            return  # what was measured in an evaluation, `on_evaluate` tells; and the last log sums up all of training
+            return  # metrics of an evaluation come by `on_evaluate`, and the last log sums up the whole training
         metrics = metrics_of(logs or {})
         if self._undone is not None:
             metrics = {name: value for name, value in metrics.items() if name not in OF_UPDATES}
@@ -272,9 +272,10 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         del kwargs
-        if not state.is_hyper_param_search:  # whose directories a callback is not told
+        if not state.is_hyper_param_search:  # callbacks do not know the directories of a search
             self._saved = checkpoints.announced(args, state)
-        if "epoch_end" not in self._pending.awaits:  # else it waits for that: Trainer does not make up for it when it resumes
+        # In a pending epoch the record follows its end, because a Trainer that resumes this checkpoint leaves the end out.
+        if "epoch_end" not in self._pending.awaits:
             self._settle()
         self._pass_vote_on(control)
 
@@ -288,7 +289,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         self._driver.end(by="control.should_training_stop was set by something else than a plugin" if early else None)
         self._trainee, self._begun, self._batch_begin, self._batch_end = None, "nothing", self._refuse, self._refuse
 
-    # Batches that are no update each, and the first of a resumed run
+    # Batches with accumulated gradients, and the first batch of a resumed run
 
     def _accumulating_begin(self, batch: int) -> None:
         del batch
@@ -299,34 +300,35 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         self._driver.batch_end(metrics)
 
     def _first_begin(self, begin: Callable[[int], None], batch: int) -> None:
-        """Begin the first batch of a resumed run. It was read, which has drawn random numbers."""
+        """Begin the first batch of a resumed run. Reading it has drawn random numbers, which are restored."""
         self._batch_begin = begin
         if self._trainee.data_draw():
             logger.warning(
                 "the data draw random numbers, as for masks or augmentation, and Trainer reads batches ahead: the first ones of "
-                "this epoch, which was cut, are not what they would have been. From an epoch's end a run continues exactly"
+                "the rest of this epoch differ from those of an uninterrupted run. A run that is resumed at the end of an epoch "
+                "continues exactly"
             )
         begin(batch)
 
     def _refuse(self, *_: object) -> None:
-        raise HookcoreError("Trainer told of a batch outside of an epoch.")
+        raise HookcoreError("Trainer reported a batch outside of an epoch.")
 
     def _take_up(self, args: TrainingArguments, state: TrainerState) -> None:
-        """Bring a resumed run to where `Trainer` continues."""
+        """Bring a resumed run to the position where `Trainer` continues."""
         if not self._resumes:
             return
         self._resumes = False
         position = self._driver.position
         if position.batch and position.batch == self._batches:
-            self._driver.epoch_end()  # it was cut after the last batch
+            self._driver.epoch_end()  # interrupted after the last batch
             position = self._driver.position
         if self._undo is not None:
             return  # nothing is trained
         epoch, batch = checkpoints.continues_at(args, state, self._batches)
         if (position.epoch, position.batch) != (epoch, batch):
             logger.warning(
-                "the run was cut before batch %d of epoch %d, and Trainer, which counts by updates, continues before batch %d of "
-                "epoch %d: from here on it is another run than one that was never cut",
+                "the run was interrupted before batch %d of epoch %d, but Trainer, which counts updates, continues before batch "
+                "%d of epoch %d: from here on the run differs from an uninterrupted one",
                 *(position.batch + 1, position.epoch + 1, batch + 1, epoch + 1),
             )
         if position.batch and not batch:
@@ -364,7 +366,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         if self._begun == "epoch":
             if not self._driver.position.begun and not self._pending.awaits:
                 logger.warning(
-                    "an evaluation, with %s, came after plugins had heard the end of its epoch, and is in no observation: list "
+                    "an evaluation, with %s, came after the end of its epoch for plugins, so no observation contains it: list "
                     "TransformersAdapter after the callback that asked for it",
                     ", ".join(named) or "no metrics",
                 )
@@ -386,11 +388,11 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
             self._evaluation_ends()
 
     def _evaluation_begins(self, model: Any) -> Literal["evaluate", "predict"] | None:
-        """Tell that an evaluation or a prediction begins, with the first that is heard of it, and return which it is.
+        """Begin an evaluation or a prediction at its first event, and return which of the two is in progress.
 
-        Return None for what `eval_on_start` asks for: an evaluation before training, to see whether it works.
+        Return None for the trial evaluation before training, which `eval_on_start` asks for.
         """
-        codes = set(being_executed(sys._getframe()))  # noqa: SLF001 - the only way to who called
+        codes = set(being_executed(sys._getframe()))  # noqa: SLF001 - the only way to find the caller
         if Trainer.train.__code__ not in codes:
             self._end_abandoned()
         if self._evaluates is not None:
@@ -400,7 +402,7 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         if self._begun == "nothing":
             self._driver.outside(NoTrainee("transformers"), model)
         self._tell()
-        if self._pending.awaits == {"epoch_end"}:  # another callback evaluates when it hears of that
+        if self._pending.awaits == {"epoch_end"}:  # another callback evaluates at the end of the epoch
             self._driver.epoch_end(hold=ANY_NUMBER, exhausted=True)
         if Trainer.predict.__code__ in codes:
             self._evaluates = "predict"
@@ -415,22 +417,22 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
         if self._begun == "nothing":
             self._driver.end()
 
-    # What the end of a batch or an epoch leads to
+    # What follows the end of a batch or an epoch
 
     def _tell(self, metrics: Mapping[str, Any] | None = None) -> None:
-        """Tell the end of the batch, unless it was told."""
+        """Report the end of the batch to the driver, unless that is done."""
         if self._untold:
             self._untold = False
             self._driver.batch_held(metrics, begun=self._batch_begin != self._accumulating_begin)
 
     def _has_come(self, control: TrainerControl) -> None:
-        """Tell that all is done if nothing more is to come, and pass a vote on."""
+        """Complete the observation if nothing more follows, and pass a vote to `Trainer`."""
         if not self._pending.awaits:
             self._settle()
         self._pass_vote_on(control)
 
     def _settle(self) -> None:
-        """Tell that all is done, and put the record into the checkpoint that `Trainer` has made of this moment."""
+        """Complete the observation, and add the record to the checkpoint that `Trainer` wrote meanwhile."""
         self._tell()
         self._pending.awaits.clear()
         self._driver.settled()
@@ -447,22 +449,22 @@ class TransformersAdapter(TrainerCallback):  # type: ignore[misc]  # its types a
             control.should_training_stop = True
 
     def _end_abandoned(self) -> None:
-        """End the run that an exception has ended."""
+        """End a run that an exception has ended."""
         self._driver.end_abandoned(
-            HookcoreError("An earlier run of Trainer ended by an exception, which Trainer does not tell its callbacks.")
+            HookcoreError("An earlier run of Trainer ended by an exception, which Trainer does not report to callbacks.")
         )
         if self._begun != "nothing" and not self._driver.is_running:
             self._begun, self._evaluates = "nothing", None
 
 
 def _loss_of(output: Any, targets: Any) -> Any:
-    """Return the loss that a model of Transformers computes itself, from the labels among its inputs."""
+    """Return the loss that the model has computed from the labels in its inputs."""
     del targets
     return output["loss"]
 
 
 def _validation_freq(args: TrainingArguments, state: TrainerState) -> int | Collection[int] | None:
-    """Return after which epochs `Trainer` evaluates, as `Run.validation_freq` has it."""
+    """Return after which epochs `Trainer` evaluates, as a value for `Run.validation_freq`."""
     if args.eval_strategy == "steps":
         return None
     if args.eval_delay and state.num_train_epochs != _UNKNOWN_EPOCHS:

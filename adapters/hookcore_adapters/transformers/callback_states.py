@@ -1,4 +1,4 @@
-"""The state of `Trainer`'s own callbacks, such as the patience of `EarlyStoppingCallback`, for checkpoints of ours."""
+"""The state of other callbacks of `Trainer`, such as `EarlyStoppingCallback`, for checkpoints that plugins write."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def all_callbacks() -> Sequence[TrainerCallback]:
-    """Return the list that `Trainer` calls, in one of our own callback's methods; an empty one if something else calls us.
+    """Return the callbacks of the `Trainer` that is calling us; empty if none is.
 
-    A callback is not told of the others. The list is the one that is kept up to date.
+    Callbacks do not get this list, so it is read from the caller's frame. It is `Trainer`'s own list and not a copy.
     """
-    calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - the only way to who called
+    calling = (frame.f_locals.get("self") for frame in callers(sys._getframe()))  # noqa: SLF001 - the only way to find the caller
     return next((found.callbacks for found in calling if isinstance(found, CallbackHandler)), ())
 
 
 def states_of(callbacks: Iterable[TrainerCallback]) -> dict[str, Any]:
-    """Return `TrainerState.stateful_callbacks` as it is now: `Trainer` brings it up to date only for checkpoints of its own."""
+    """Return the present `TrainerState.stateful_callbacks`, which `Trainer` updates only when it saves a checkpoint itself."""
     state = TrainerState(stateful_callbacks=[callback for callback in callbacks if isinstance(callback, ExportableState)])
     return dict(state.stateful_callbacks)

@@ -1,4 +1,4 @@
-"""Which checkpoint `Trainer` resumes, and the record of our run in one of `Trainer`'s own."""
+"""The checkpoint that `Trainer` resumes, and the record of the run in a checkpoint that `Trainer` wrote."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from transformers import TrainerState, TrainingArguments
 
 RECORD: Final = "hookcore_record.json"
-"""The file with the record in a checkpoint of `Trainer`'s own."""
+"""The file with the record in a checkpoint that `Trainer` wrote."""
 
 
 def announced(args: TrainingArguments, state: TrainerState) -> Path:
-    """Return the directory that `on_save` announces: `Trainer` has just written a checkpoint there."""
+    """Return the directory of the checkpoint that `Trainer` has written when it calls `on_save`."""
     return Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 def resumed(args: TrainingArguments, state: TrainerState) -> Path | None:
-    """Return the checkpoint that `Trainer` has resumed, or None, within `on_train_begin`.
+    """Return the checkpoint that `Trainer` resumes, or None. Call it within `on_train_begin`.
 
-    A callback is not told. It is the argument of `Trainer.train`, which is being executed, as that has resolved it; without
-    that, as in a subclass that replaces it, the one at the same step in `args.output_dir`.
+    Callbacks do not get the path, so it is read from the frame of `Trainer.train`, which has resolved its argument. If a subclass
+    replaces `train`, it is the path of the checkpoint at the same step in `args.output_dir`.
     """
-    for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to who called
+    for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to find the caller
         if frame.f_code is Trainer.train.__code__:
             given = frame.f_locals["resume_from_checkpoint"]
             return None if given is None else Path(given)
@@ -39,9 +39,9 @@ def resumed(args: TrainingArguments, state: TrainerState) -> Path | None:
 
 
 def continues_at(args: TrainingArguments, state: TrainerState, batches: int | None) -> tuple[int, int]:
-    """Return the epoch, and the batch in it, at which `Trainer` continues: it counts them by its updates.
+    """Return the epoch, and the batch in it, at which `Trainer` continues, as it computes them from the number of updates.
 
-    `batches` is the number of batches in an epoch, or None if that is unknown: then it takes all for one epoch.
+    `batches` is the number of batches in an epoch, or None if it is unknown. Then `Trainer` assumes a single epoch.
     """
     each = args.gradient_accumulation_steps
     updates = state.max_steps if batches is None else max(math.ceil(batches / each), 1)
@@ -50,12 +50,12 @@ def continues_at(args: TrainingArguments, state: TrainerState, batches: int | No
 
 
 def add_record(directory: Path, record: str) -> None:
-    """Put `record` into a checkpoint of `Trainer`'s, whole or not at all."""
+    """Write `record` into a checkpoint of `Trainer`, completely or not at all."""
     files.write_bytes(directory / RECORD, record.encode())
 
 
 def record_in(directory: Path) -> str | None:
-    """Return the record in a checkpoint of `Trainer`'s, or None if it was saved without us."""
+    """Return the record in a checkpoint of `Trainer`, or None if it was saved without this adapter."""
     try:
         return files.read_file(directory / RECORD).decode()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which of the numbers that `Trainer` logs are metrics, and what each is called without the name of its evaluation."""
+"""Select the metrics among the numbers that `Trainer` logs, and split their names into prefix and name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX: Final = "eval"
-"""How `Trainer.evaluate` begins the names of its metrics unless it is told otherwise; `_` follows."""
+"""The default prefix of the metrics of `Trainer.evaluate`, without the `_` that follows."""
 OF_UPDATES: Final = {"loss", "grad_norm"}
-"""What `Trainer` logs of the updates since it logged last."""
+"""The metrics of the updates since the previous log."""
 _RUNTIME: Final = "_runtime"
 _KNOWN: Final = {"epoch", "learning_rate", "total_flos"}
-"""What is no metric, as the run knows it."""
+"""Numbers that are not metrics, because the run has them itself."""
 _SPEEDS: Final = (_RUNTIME, "_samples_per_second", "_steps_per_second", "_tokens_per_second", "_model_preparation_time")
-"""How the names of what is no metric end, as it tells how fast the machine was: a resumed run would have others."""
+"""The endings of numbers that are not metrics, because they measure the machine's speed and would differ in a resumed run."""
 
 
 def metrics_of(logged: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def metrics_of(logged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prefix_of(evaluated: Mapping[str, Any]) -> str | None:
-    """Return how `Trainer` begins these names, if they are of an evaluation, a prediction or all of training."""
+    """Return the prefix of these metrics, or None for a log within training, which lacks the runtime."""
     return next((name.removesuffix(_RUNTIME) for name in evaluated if name.endswith(_RUNTIME)), None)
 
 
 def plain(metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the metrics of an evaluation without the name of it, as in `loss` for `eval_loss`."""
+    """Return the metrics of an evaluation by their names without the prefix, such as `loss` for `eval_loss`."""
     return {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""What `Trainer` trains as plugins see it: as PyTorch's, and its checkpoints are also for `Trainer` and `from_pretrained`."""
+"""The trainee of `Trainer`. Its checkpoints can also be opened by `Trainer` and `from_pretrained`."""
 
 from __future__ import annotations
 
@@ -33,25 +33,26 @@ _CONSTANT: Final = get_constant_schedule.__module__, "_get_constant_lambda"
 
 @attrs.frozen(eq=False)
 class TransformersSnapshot(TorchSnapshot):
-    """What a snapshot of PyTorch models holds, and `Trainer`'s own state."""
+    """A snapshot of PyTorch models, with the state of `Trainer`."""
 
     trainer: str | None = attrs.field(default=None, kw_only=True, repr=False)
-    """The JSON text of `TrainerState`; None if it is of the weights alone, or was read."""
+    """The JSON text of `TrainerState`; None if the snapshot holds only weights."""
 
 
 @attrs.define(eq=False)
 class TransformersTrainee(TorchTrainee):
-    """`hookcore.Trainee` for what `Trainer` trains, as it tells its callbacks. The adapter makes it.
+    """`hookcore.Trainee` for `Trainer`, made by the adapter from the arguments of `on_train_begin`.
 
-    * `model`, `optimizer`, `scheduler`: those that a callback gets. `scaler`: that of the optimizer, if Accelerate has one.
+    * `model`, `optimizer`, `scheduler`: those that a callback gets. `scaler`: the gradient scaler of Accelerate's optimizer, or
+      None.
     * `args`, `state`: `Trainer`'s `TrainingArguments` and `TrainerState`.
     * `processing_class`: the tokenizer or processor, which is saved with the model; None by default.
-    * `callbacks`: those of `Trainer`, whose state is saved with `Trainer`'s; none by default.
+    * `callbacks`: those of `Trainer`, whose state is saved with `Trainer`'s; empty by default.
 
-    A checkpoint of a `PreTrainedModel` opens with `from_pretrained`, and `Trainer.train(resume_from_checkpoint=...)` takes it.
+    `from_pretrained` opens a checkpoint of a `PreTrainedModel`, and `Trainer.train(resume_from_checkpoint=...)` resumes it.
     """
 
-    _gradients_may_wait: ClassVar[bool] = False  # nothing is settled within an accumulation
+    _gradients_may_wait: ClassVar[bool] = False  # no snapshot is taken while gradients are accumulated
 
     args: TrainingArguments = attrs.field(kw_only=True, repr=False)
     state: TrainerState = attrs.field(kw_only=True, repr=False)
@@ -75,13 +76,13 @@ class TransformersTrainee(TorchTrainee):
         super()._set_rate(value)
         (scheduler,) = self._stateful["scheduler"].values()
         rates = [group["lr"] for group in scheduler.optimizer.param_groups]
-        # The schedule sets the rate at each step to the base rate times 1, and Trainer logs the last one.
+        # In each step, the schedule sets the rate to the base rate times 1, and Trainer logs the schedule's last rate.
         scheduler.load_state_dict({**scheduler.state_dict(), "base_lrs": rates, "_last_lr": list(rates)})
 
     # Snapshots and checkpoints
 
     def snapshot(self, *, optimizer: bool = True) -> TransformersSnapshot:
-        """Return what PyTorch's does, and if `optimizer`, the state of `Trainer`."""
+        """Return the snapshot of `TorchTrainee` and, if `optimizer`, the state of `Trainer`."""
         taken = super().snapshot(optimizer=optimizer)
         trainer = json.dumps(self._trainers_state()) if optimizer else None
         return TransformersSnapshot(taken.weights, taken.rest, taken.random, trainer=trainer)
@@ -92,10 +93,10 @@ class TransformersTrainee(TorchTrainee):
         return {**state, **best_so_far(self.args, self.state)}
 
     def write(self, snapshot: TorchSnapshot, directory: Path) -> dict[str, Hashed]:
-        """Write what PyTorch's does, and what `from_pretrained` and `Trainer` look for beside `model.safetensors`."""
+        """Write what `TorchTrainee` writes, and the other files that `from_pretrained` and `Trainer` need."""
         hashed = super().write(snapshot, directory)
         model = plain_module(self.model)
-        if isinstance(model, PreTrainedModel):  # with PEFT `from_pretrained` would know no weight
+        if isinstance(model, PreTrainedModel):  # the weights of a PEFT model have other names than `from_pretrained` expects
             config = copy.deepcopy(model.config)
             config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
             config.save_pretrained(directory)
@@ -108,15 +109,15 @@ class TransformersTrainee(TorchTrainee):
         return hashed
 
     def read(self, directory: Path) -> TransformersSnapshot:
-        """Return the snapshot that `write` wrote. Raises what PyTorch's does."""
+        """Return the snapshot that `write` wrote. Raises the errors of `TorchTrainee.read`."""
         read, trainer = super().read(directory), directory / TRAINER_STATE_NAME
         text = trainer.read_text(encoding="utf-8") if trainer.exists() else None
         return TransformersSnapshot(read.weights, read.rest, read.random, trainer=text)
 
     def data_draw(self) -> bool:
-        """Return whether reading the first batches of a resumed epoch has drawn random numbers, and put these back.
+        """Return whether reading the first batches of a resumed epoch has drawn random numbers, and restore the random state.
 
-        A DataLoader itself draws one number, from which it seeds its workers: what those draw is not seen.
+        The one number from which a DataLoader seeds its workers does not count. What the workers draw is not visible.
         """
         if self._random is None:
             return False
@@ -128,7 +129,7 @@ class TransformersTrainee(TorchTrainee):
         return found.state_dict() != expected.state_dict()
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction that `Trainer` has for `metric`: by `greater_is_better`, or by its rule for names of losses."""
+        """Return the direction of `metric` in `Trainer`: by `greater_is_better`, or `min` for names that end with `loss`."""
         best = self.args.metric_for_best_model
         if best is not None and metric == f"{PREFIX}_{best.removeprefix(f'{PREFIX}_')}":
             return "max" if self.args.greater_is_better else "min"
@@ -136,9 +137,9 @@ class TransformersTrainee(TorchTrainee):
 
 
 def best_so_far(args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
-    """Return the best metric that `Trainer` has seen, and at which step, with the evaluation of this step.
+    """Return the best metric so far and its step, including the evaluation at the present step.
 
-    `Trainer` compares that only once all callbacks have heard of it, and a capture is taken before.
+    `Trainer` includes that evaluation only after all callbacks, but a checkpoint may be captured before.
     """
     best, step = state.best_metric, state.best_global_step
     if args.metric_for_best_model is not None:

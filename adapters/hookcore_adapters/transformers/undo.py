@@ -1,4 +1,4 @@
-"""The one update that `Trainer` makes in a run that is resumed after it was stopped: it looks only then whether to stop."""
+"""Undo the update that `Trainer` makes if it resumes a run that was stopped: it checks only afterwards whether to stop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from hookcore_adapters.transformers.trainee import TransformersSnapshot, TransformersTrainee
 
 _COUNTED: Final = ("global_step", "epoch", "num_input_tokens_seen")
-"""What `TrainerState` counts by batches and updates."""
+"""The counts of batches and updates in `TrainerState`."""
 
 
 @attrs.frozen(eq=False)
 class Undo:
-    """What is put back after that update; made before it."""
+    """The state before the update; make it before the update."""
 
     _trainee: TransformersTrainee
     _state: TrainerState
@@ -33,17 +33,17 @@ class Undo:
         return {name: getattr(self._state, name) for name in _COUNTED}
 
     def put_back(self, control: TrainerControl) -> None:
-        """Undo the update, and have `Trainer` stop without anything else."""
+        """Undo the update, and make `Trainer` stop without a log, an evaluation or a checkpoint."""
         self._trainee.restore(self._snapshot)
         ask_for_nothing(control)
         control.should_training_stop = True
 
     def uncount(self) -> None:
-        """Have `Trainer` count as before the update: once it has logged the epoch, which it does only if it counts more."""
+        """Restore the counts. Call it after the log of the epoch, which `Trainer` skips if the counts have not grown."""
         for name, value in self._counted.items():
             setattr(self._state, name, value)
 
 
 def ask_for_nothing(control: TrainerControl) -> None:
-    """Have `Trainer` not log, evaluate or save now."""
+    """Make `Trainer` not log, evaluate or save now."""
     control.should_log = control.should_evaluate = control.should_save = False

@@ -40,7 +40,7 @@ class TrainCall:
     @classmethod
     def being_executed(cls) -> TrainCall:
         """Return the innermost call. Raises `CapabilityError` outside of one, as in `xgboost.cv`."""
-        for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to the caller's arguments
+        for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to find the caller
             if frame.f_code is TRAIN:
                 given = frame.f_locals
                 training = [name for data, name in given["evals"] if data is given["dtrain"]]

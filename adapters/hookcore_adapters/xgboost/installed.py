@@ -1,18 +1,13 @@
-"""What must be installed for the XGBoost adapter, and what its import says if that is missing. Imports no XGBoost."""
+"""Check on import that the adapter's libraries are installed, and XGBoost is new enough."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from hookcore_adapters.catalogue import XGBOOST
+from hookcore_adapters.versions import require
+
 FLOOR: Final = "3.0"
 """The oldest XGBoost that the adapter works with."""
 
-
-def explain(error: ImportError) -> None:
-    """Raise an `ImportError` that says what to install if XGBoost is what `error` misses."""
-    if (error.name or "").partition(".")[0] == "xgboost":
-        raise ImportError(
-            "hookcore_adapters.xgboost needs XGBoost: pip install 'hookcore[xgboost]', or pip install xgboost-cpu, which is the "
-            "same module without libraries for a GPU.",
-            name=error.name,
-        ) from error
+require(XGBOOST, FLOOR, "xgboost", advice="Without a GPU, the smaller package xgboost-cpu brings the same module.")

@@ -1,7 +1,7 @@
-"""The contract of every adapter: `check_adapter` trains a small real model through it, and says what works.
+"""The contract of every adapter: `check_adapter` trains a small real model through it, and returns what works.
 
-`harness` is what the author of an adapter writes, `cases` has the clauses, `lives` a run with what watches it; the other modules
-have the cases, by subject.
+`harness` has the class that the author of an adapter subclasses, `cases` has the clauses, and `lives` has a run and the plugins
+that watch it. The other modules have the cases, by subject.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of every adapter: its clauses, what a case of one is, and what comes of it."""
+"""The contract of every adapter: its clauses, their cases, and the results."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ class Check(enum.StrEnum):
 
     SEQUENCE = "the events are legal, and every epoch that began has ended unless an exception ended the run"
     PLUGIN_ERROR = "a plugin's error in any hook ends the run for every plugin, and reaches the caller"
-    OWN_ERROR = "an error in the loop's own code reaches the caller, and ends the run when the adapter says"
-    OWN_STOP = "a stop by something else than a plugin leaves a whole last epoch, and says who stopped"
-    VOTES = "after a vote to stop, as many batches are trained as the adapter says"
-    MIN_EPOCHS = "a minimum of epochs overrules votes, and none of them takes effect late"
+    OWN_ERROR = "an error in the loop's own code reaches the caller, and ends the run at the moment that the harness declares"
+    OWN_STOP = "a stop that no plugin asked for leaves the last epoch complete, and names who stopped"
+    VOTES = "after a vote to stop, as many batches are trained as the harness declares"
+    MIN_EPOCHS = "a minimum number of epochs overrules votes, and an overruled vote never takes effect later"
     METRICS = "each metric is in the observation that it was produced for, and in no other"
-    ACCUMULATION = "steps are updates, and positions are batches"
-    EVALUATIONS = "every validation set is heard, and a sanity check is not"
+    ACCUMULATION = "steps count updates, and positions count batches"
+    EVALUATIONS = "every validation set is reported, and a sanity check is not"
     LEARNING_RATE = "a learning rate that was set stays set"
-    SNAPSHOT = "a snapshot is not changed by training, and comes back from disk as it was"
-    RESUME = "a run that is cut and resumed is the run that was never cut"
-    OWN_CHECKPOINT = "the framework's own checkpoint holds the run after all decisions of its moment"
+    SNAPSHOT = "training does not change a snapshot, and one that is read from disk equals the one that was written"
+    RESUME = "a run that is interrupted and resumed ends like one that was never interrupted"
+    OWN_CHECKPOINT = "the framework's own checkpoint includes every decision of the epoch after which it is saved"
     OWN_LOADER = "the framework's own loader opens a checkpoint, and the model predicts the same"
-    BEST = "after the best weights are put back, the model and what the framework calls its best agree"
-    INTERRUPTS = "Ctrl-C and SIGTERM tear nothing: the run that resumes ends as one that was never interrupted"
-    RUNS = "two runs on one adapter, runs of no epochs, and the framework's metric names are as they should be"
+    BEST = "the restored best weights predict as in the best epoch, and the framework's own best iteration is that epoch"
+    INTERRUPTS = "after Ctrl-C or SIGTERM, the resumed run ends like one that was never interrupted"
+    RUNS = "two runs on one adapter and a run of no epochs work, and metric names are the framework's"
     PLUGINS = "the same metrics lead every shipped plugin to the same decisions"
 
 
-class Refused(Exception):  # noqa: N818 - it is no error
-    """What a case raises if it has found that what it asks for is refused as it should be; the text is the reason."""
+class Refused(Exception):  # noqa: N818 - it is not an error
+    """A case raises it if the adapter rightly refuses what the case asks for; the text is the reason."""
 
 
-class Inapplicable(Exception):  # noqa: N818 - it is no error
-    """What a case raises if what it needs is not here; the text is the reason."""
+class Inapplicable(Exception):  # noqa: N818 - it is not an error
+    """A case raises it if something that it needs is not installed; the text is the reason."""
 
 
 @attrs.frozen
 class Result:
-    """What came of one case that did not raise."""
+    """The result of one case without a breach."""
 
     adapter: str
     check: Check
@@ -70,7 +70,7 @@ class Result:
 
 @attrs.frozen(eq=False)
 class Case:
-    """One case of a check, for any adapter that has the features that it needs."""
+    """One case of a clause, for every adapter that has the features in `needs`."""
 
     check: Check
     needs: tuple[Feature, ...]
@@ -94,7 +94,7 @@ def case(check: Check, *needs: Feature) -> Callable[[Callable[[Trial], None]], C
 
 @attrs.frozen(eq=False)
 class AdapterCheck:
-    """One case of the contract for one adapter: call it to run it. Its `name` is fit for a test's id."""
+    """One case of the contract for one adapter. Call it to run the case, and use its `name` as a test's id."""
 
     harness: type[Harness]
     check: Check
@@ -143,7 +143,7 @@ def _result(harness: type[Harness], case: Case) -> Result:
 
 @contextlib.contextmanager
 def _pythons_ctrl_c() -> Iterator[None]:
-    """Have Python's own handler of Ctrl-C: the program may have another, or one that an earlier run has left."""
+    """Install Python's own handler of Ctrl-C: the program may have another one, or an earlier run may have left one."""
     before = signal.getsignal(signal.SIGINT)
     if before is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -171,7 +171,7 @@ ASKING: Final[Mapping[Feature, Scenario]] = {
     Feature.OWN_CHECKPOINT: Scenario(own_checkpoints="after"),
     Feature.ZERO_EPOCHS: Scenario(epochs=0),
 }
-"""How a scenario asks for a feature."""
+"""The scenario that asks for each feature."""
 
 CAPABILITY: Final[Mapping[Feature, Capability]] = {
     Feature.LEARNING_RATE: "learning_rate",
@@ -183,11 +183,11 @@ CAPABILITY: Final[Mapping[Feature, Capability]] = {
     Feature.BFLOAT16: "checkpoint",
     Feature.RESUME: "checkpoint",
 }
-"""What a plugin has to need for the refusal to come to light."""
+"""The capability that a plugin must need, so that the feature is refused."""
 
 
 def check_refusal(trial: Trial, feature: Feature) -> None:
-    """Check that who asks for `feature` gets the error that the harness declares, before the first batch."""
+    """Check that asking for `feature` raises the error that the harness declares, before the first batch."""
     needs: tuple[Capability, ...] = (CAPABILITY[feature],) if feature in CAPABILITY else ()
 
     def use(run: Run) -> None:
@@ -195,17 +195,17 @@ def check_refusal(trial: Trial, feature: Feature) -> None:
             run.learning_rate = 0.0625
 
     asking = at("on_train_begin", use, name="asking", needs=needs)
-    saved = trial.directory / "checkpoint-that-is-not-there"
+    saved = trial.directory / "missing-checkpoint"
     life = trial.life(asking, scenario=ASKING.get(feature), resume=saved if feature is Feature.RESUME else False).train()
     reason = trial.harness.refuses[feature]
     if life.error is None:
-        fail(f"{feature} should be refused because {reason}, and the run ended as {life.run.outcome}.")
+        fail(f"{feature} should be refused because {reason}, but the run ended as {life.run.outcome}.")
     ours = [error for error in chain(life.error) if isinstance(error, HookcoreError)]
     if not any(reason in str(error) for error in ours):
         raise AssertionError(
-            f"{feature} should be refused by a HookcoreError that says {reason!r}, and what was raised is {life.error!r}."
+            f"{feature} should be refused by a HookcoreError with the text {reason!r}, but {life.error!r} was raised."
         ) from life.error
     if needs and not any(re.search(r"\basking\b", str(error)) for error in ours):
-        fail(f"The refusal of {feature} should name the plugin 'asking', and says: {life.error}")
+        fail(f"The refusal of {feature} should name the plugin 'asking', but its text is: {life.error}")
     if life.job.trained:
-        fail(f"{feature} is refused only after {life.job.trained} batches were trained.")
+        fail(f"{feature} should be refused before the first batch, but is refused after {life.job.trained}.")

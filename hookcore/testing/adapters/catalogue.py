@@ -1,4 +1,4 @@
-"""The plugins of this distribution, for cases to train with: made through the catalogue, as arrows only point down."""
+"""The plugins of this distribution, which cases train with. The catalogue makes them, because hookcore must not import them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shipped_entries() -> list[EntryPoint]:
-    """Return the entry points of the catalogue that are of this distribution."""
+    """Return this distribution's entry points in the catalogue."""
     return [
         entry for entry in discovery.entry_points(discovery.CATALOGUE) if entry.dist is not None and entry.dist.name == "hookcore"
     ]
@@ -32,11 +32,11 @@ def make(name: str, **parameters: Any) -> Any:
 
 
 TO_DECIDE_ON: Final = (3.0, 1.0, 2.0, 2.5, 4.0, 5.0)
-"""A metric that leads `deciding` to reduce the rate, to stop, and to put the best weights back."""
+"""Values of a metric on which the plugins of `deciding` reduce the rate, stop, and restore the best weights."""
 
 
 def deciding(trial: Trial, *, holds_weights: bool = True) -> list[object]:
-    """Return plugins whose state and decisions a resumed run must have."""
+    """Return plugins whose state and decisions a resumed run must restore."""
     monitor: dict[str, Any] = {"monitor": trial.monitor, "mode": "min", "missing": "skip"}
     holds = holds_weights and trial.has(Feature.SNAPSHOT)
     stopping = make("early_stopping", **monitor, patience=2, restore_best_weights=holds)

@@ -17,11 +17,13 @@ _MODULES: Final[tuple[ModuleType, ...]] = (events, endings, states, resuming)
 
 
 def adapter_checks(harness: type[Harness], checks: Iterable[Check] = Check) -> list[AdapterCheck]:
-    """Return the cases of `checks`, by default of all, for one adapter: each may be called, for a test of its own.
+    """Return the cases of `checks`, by default of all clauses, for one adapter, to call each in a test of its own.
 
-    @pytest.mark.parametrize("check", adapter_checks(LoopHarness), ids=lambda check: check.name)
-    def test_the_adapter_keeps_its_contract(check):
-        check()
+        @pytest.mark.parametrize("check", adapter_checks(LoopHarness), ids=lambda check: check.name)
+        def test_the_adapter_keeps_its_contract(check):
+            check()
+
+    A call returns a `Result`, and raises `AssertionError` for a breach.
     """
     wanted = set(checks)
     cases = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Case)]
@@ -30,10 +32,11 @@ def adapter_checks(harness: type[Harness], checks: Iterable[Check] = Check) -> l
 
 
 def check_adapter(harness: type[Harness], checks: Iterable[Check] = Check) -> list[Result]:
-    """Check that an adapter keeps its contract, by training a small real model through it; return what works.
+    """Check that an adapter keeps its contract, by training a small real model through it; return the results.
 
-    `harness` is a subclass of `Harness` that you write. `checks` are the clauses to check, by default all. What the harness says
-    it `lacks` is not checked, and is in the results with the reason; what it `refuses` is asked for, and must be refused so.
+    `harness` is a subclass of `Harness` that you write. `checks` are the clauses to check, by default all. What the harness
+    `lacks` is not checked, and is in the results with the reason. What it `refuses` is asked for, and must be refused with that
+    reason.
 
     Raises `AssertionError`, which names the adapter, the `Check` and what went wrong, for the first breach.
     """

@@ -23,18 +23,18 @@ def _raise(_: Any) -> NoReturn:
 
 def _check_reaches_the_caller(life: Life) -> None:
     if not any(isinstance(error, Planted) for error in chain(life.error)):
-        raise AssertionError(f"The caller does not get the error, but {life.error!r}.") from life.error
+        raise AssertionError(f"The caller should get the error {Planted('planted')!r}, but gets {life.error!r}.") from life.error
 
 
 def _check_nothing_left(life: Life) -> None:
     if life.run.shared.session() is not None and not life.run.shared.is_released:
-        fail("The run is still driven.")
+        fail("The driver has not released the run.")
     same(signal.default_int_handler, signal.getsignal(signal.SIGINT), "the handler of Ctrl-C")
 
 
 @case(Check.PLUGIN_ERROR)
 def in_every_hook(trial: Trial) -> None:
-    """An actor that raises in a hook: the others have on_train_end, the outcome is failed, locks and handlers are gone."""
+    """Check that an actor's error in a hook ends the run as failed for every plugin, and that locks and handlers are released."""
 
     def life_with(*plugins: object) -> tuple[Life, Any]:
         directory = trial.fresh_directory()
@@ -51,22 +51,22 @@ def in_every_hook(trial: Trial) -> None:
             _check_reaches_the_caller(life)
             same(Outcome.FAILED, life.run.outcome, "the outcome")
             for name in ("recording", "last"):
-                heard = life.engine[name].hooks
+                hooks = life.engine[name].hooks
                 same(
                     ["on_train_end"],
-                    [*heard[-1:], *(one for one in heard[:-1] if one == "on_train_end")],
-                    f"the end for {name!r}",
+                    [*hooks[-1:], *(one for one in hooks[:-1] if one == "on_train_end")],
+                    f"the events on_train_end of {name!r}",
                 )
             if hook != "on_train_end":
-                same(["on_exception"], [one for one in life.hooks if one == "on_exception"], "how often an exception was told")
+                same(["on_exception"], [one for one in life.hooks if one == "on_exception"], "the events on_exception")
             _check_nothing_left(life)
             if directory.exists():
-                lock(directory).release()  # which raises if it is held
+                lock(directory).release()  # raises if it is still held
 
 
 @case(Check.OWN_ERROR)
 def in_a_training_step(trial: Trial) -> None:
-    """An error in the loop's own code ends the run as failed: at once, or when the next run on the adapter begins."""
+    """Check that an error in the loop's own code ends the run as failed, at once or when the next run begins."""
     second = 2 if not trial.has(Feature.BATCHES) else 6
     raised: list[int] = []
 
@@ -83,16 +83,16 @@ def in_a_training_step(trial: Trial) -> None:
         same(["on_exception", "on_train_end"], life.hooks[-2:], "the last events")
         _check_nothing_left(life)
     else:
-        same(Outcome.RUNNING, first.outcome, "the outcome, as the harness says that no error is told at once")
-        heard = len(life.hooks)
+        same(Outcome.RUNNING, first.outcome, "the outcome, as `tells_errors` of the harness is False")
+        before = len(life.hooks)
         life.completes()
         same(Outcome.FAILED, first.outcome, "the outcome of the first run, once another has begun")
-        same(["on_exception", "on_train_end", "on_train_begin"], life.hooks[heard : heard + 3], "the events of its end")
+        same(["on_exception", "on_train_end", "on_train_begin"], life.hooks[before : before + 3], "the events of its end")
 
 
 @case(Check.OWN_STOP, Feature.OWN_STOP)
 def after_an_epoch(trial: Trial) -> None:
-    """The framework stops after its second epoch of four: that has ended, and the reason names the framework."""
+    """Check that a stop by the framework after the second of four epochs leaves that complete, and names the framework."""
     life = trial.life(scenario=trial.scenario(epochs=4, own_stop_after=2)).completes(Outcome.STOPPED)
     check_sequence(life)
     same([0, 1], [event[1] for event in life.events if event[0] == "on_epoch_end"], "the epochs that ended")
@@ -118,7 +118,7 @@ def _trained_after_a_vote(trial: Trial, event: str, number: int, **changes: Any)
 
 @case(Check.VOTES)
 def in_hooks_of_training(trial: Trial) -> None:
-    """A vote when training or an epoch begins, after a batch within an epoch, and when an epoch ends."""
+    """Check how many batches follow a vote when training or an epoch begins, after a batch, and when an epoch ends."""
     after = trial.harness.votes
     moments = [("on_train_begin", 0, after.train_begin), ("on_epoch_begin", 1, after.epoch_begin)]
     if trial.has(Feature.BATCHES):
@@ -129,14 +129,14 @@ def in_hooks_of_training(trial: Trial) -> None:
 
 @case(Check.VOTES, Feature.EVALUATION_BY_STEPS)
 def in_an_evaluation_by_steps(trial: Trial) -> None:
-    """A vote at the end of an evaluation within an epoch."""
+    """Check how many batches follow a vote at the end of an evaluation within an epoch."""
     found = _trained_after_a_vote(trial, "on_evaluate_end", 2, evaluate_every_steps=2)
     same(trial.harness.votes.evaluate_end, found, "batches trained after a vote in on_evaluate_end")
 
 
 @case(Check.MIN_EPOCHS, Feature.MIN_EPOCHS)
 def stale_votes(trial: Trial) -> None:
-    """A vote before the least number of epochs is dropped; one that is given again then stops."""
+    """Check that a vote before the minimum number of epochs is dropped, and that the same vote given later stops the run."""
     scenario = trial.scenario(epochs=5, min_epochs=3)
     once = trial.life(at("on_epoch_end", _vote, 0, name="once"), scenario=scenario)
     with about("a vote in the first epoch alone"):

@@ -19,18 +19,18 @@ def check_sequence(life: Life) -> None:
     """Check the events of a run that no exception has ended."""
     check_events(life.events)
     begun, ended = life.hooks.count("on_epoch_begin"), life.hooks.count("on_epoch_end")
-    same(begun, ended, f"{begun} epochs began; how many ended")
+    same(begun, ended, f"of {begun} epochs that began, those that ended")
 
 
 def check_batches(life: Life) -> None:
-    """Check that each batch that the loop trained was heard once."""
+    """Check that each batch that the loop trained has one on_batch_end."""
     batches = [event[1] for event in life.events if event[0] == "on_batch_end"]
     same(life.job.trained, len(batches), "the batches that ended")
 
 
 @case(Check.SEQUENCE)
 def of_a_whole_run(trial: Trial) -> None:
-    """A run of some epochs: each event in its place, each epoch and each batch once."""
+    """Check that a run of some epochs has each event in its place, and each epoch and batch once."""
     life = trial.life().completes()
     check_sequence(life)
     scenario = life.job.scenario
@@ -45,7 +45,7 @@ def of_a_whole_run(trial: Trial) -> None:
 
 @case(Check.SEQUENCE, Feature.EVALUATION_BY_STEPS)
 def by_steps(trial: Trial) -> None:
-    """A run that evaluates by steps: each event in its place."""
+    """Check that a run that evaluates by steps has each event in its place."""
     life = trial.life(scenario=trial.scenario(epochs=2, batches=5, evaluate_every_steps=2)).completes()
     check_sequence(life)
     check_batches(life)
@@ -54,7 +54,7 @@ def by_steps(trial: Trial) -> None:
 
 @case(Check.SEQUENCE)
 def of_a_stopped_run(trial: Trial) -> None:
-    """A run that a plugin stops, in the middle of an epoch if it can: what began has ended."""
+    """Check that all that began has ended in a run that a plugin stops, in the middle of an epoch if it can."""
     event, number = ("on_batch_end", 5) if trial.has(Feature.BATCHES) else ("on_epoch_end", 1)
     life = trial.life(at(event, lambda run: run.stop("asked to"), number, name="voter"))
     life.completes(Outcome.STOPPED)
@@ -64,13 +64,13 @@ def of_a_stopped_run(trial: Trial) -> None:
 
 @case(Check.METRICS)
 def of_each_epoch(trial: Trial) -> None:
-    """Each epoch's observation has what was reported for it."""
+    """Check that each epoch's observation has what was reported for it."""
     _check_columns(trial.life().completes(), trial, evaluated=range(3))
 
 
 @case(Check.METRICS, Feature.EVALUATION, Feature.SPARSE_EVALUATION)
 def of_every_second_epoch(trial: Trial) -> None:
-    """An epoch without an evaluation has no metric of one, although the framework may keep the last."""
+    """Check that an epoch without an evaluation has no validation metric, even if the framework keeps the last one."""
     life = trial.life(scenario=trial.scenario(epochs=5, evaluate_every_epochs=2)).completes()
     _check_columns(life, trial, evaluated=(1, 3))
 
@@ -98,7 +98,7 @@ def _check_columns(life: Life, trial: Trial, evaluated: range | tuple[int, ...])
 
 @case(Check.METRICS, Feature.EVALUATION_BY_STEPS)
 def of_evaluations_by_steps(trial: Trial) -> None:
-    """Each evaluation by steps is an observation of its own, in order, and the history has them at their steps."""
+    """Check that each evaluation by steps is an observation of its own, in order, and that the history has its step."""
     life = trial.life(scenario=trial.scenario(epochs=2, batches=5, evaluate_every_steps=2)).completes()
     name, reported = trial.harness.val_score, life.job.reported.get("val_score", [])
     same(5, len(reported), "how often the harness called job.report('val_score')")
@@ -110,7 +110,7 @@ def of_evaluations_by_steps(trial: Trial) -> None:
 
 @case(Check.EVALUATIONS, Feature.EVALUATION, Feature.SEVERAL_SETS)
 def of_several_sets(trial: Trial) -> None:
-    """The batches and the metrics of each validation set are heard, in the observation of their epoch."""
+    """Check that the batches of each validation set are reported, and its metrics in the observation of their epoch."""
     life = trial.life(scenario=trial.scenario(epochs=2, sets=2)).completes()
     check_sequence(life)
     scenario = life.job.scenario
@@ -130,7 +130,7 @@ def of_several_sets(trial: Trial) -> None:
 
 @case(Check.EVALUATIONS, Feature.EVALUATION, Feature.SANITY_CHECK)
 def of_a_sanity_check(trial: Trial) -> None:
-    """What the framework evaluates before training to see whether it works is not heard."""
+    """Check that the framework's sanity check before training is not reported."""
     life = trial.life(scenario=trial.scenario(epochs=2, sanity_check=True)).completes()
     check_sequence(life)
     same("on_epoch_begin", life.hooks[1], "the first event after on_train_begin")
@@ -141,7 +141,7 @@ def of_a_sanity_check(trial: Trial) -> None:
 
 @case(Check.ACCUMULATION, Feature.ACCUMULATION)
 def of_steps(trial: Trial) -> None:
-    """After each batch the run's steps are the updates that the optimizer has made, and batches are counted apart."""
+    """Check that after each batch the run has as many steps as the optimizer has made updates."""
     seen: list[tuple[int, int]] = []
     life: Life
 
@@ -154,15 +154,15 @@ def of_steps(trial: Trial) -> None:
     check_sequence(life)
     check_batches(life)
     for number, (step, updates) in enumerate(seen):
-        same(updates, step, f"the steps after batch {number}, by updates")
+        same(updates, step, f"the steps after batch {number}, compared with the optimizer's updates")
     if not 2 * 5 // 2 <= life.run.progress.step < 2 * 5:
         fail(f"The harness does not accumulate: {life.run.progress.step} updates in 10 batches.")
 
 
 @case(Check.RUNS, Feature.TWO_RUNS)
 def two_on_one_adapter(trial: Trial) -> None:
-    """A second run on the same adapter is legal, whole and of its own: plugins begin from the start, and nothing is stopped."""
-    series = (2.0, 3.0, 4.0, 3.0, 2.5, 2.25, 2.125)  # the second run stops only if it begins with what the first observed
+    """Check that a second run on the same adapter is legal and complete, and that plugins begin it from the start."""
+    series = (2.0, 3.0, 4.0, 3.0, 2.5, 2.25, 2.125)  # the second run would stop only if it began with what the first observed
     stopping = make("early_stopping", monitor=trial.monitor, mode="min", patience=2)
     life = trial.life(stopping, scenario=trial.scenario(epochs=4, series={trial.reported: series}))
     life.completes(Outcome.STOPPED)
@@ -176,7 +176,7 @@ def two_on_one_adapter(trial: Trial) -> None:
 
 @case(Check.RUNS, Feature.ZERO_EPOCHS)
 def of_zero_epochs(trial: Trial) -> None:
-    """A run of no epochs begins and ends."""
+    """Check that a run of no epochs begins and ends."""
     life = trial.life(scenario=trial.scenario(epochs=0)).completes()
     same(["on_train_begin", "on_train_end"], life.hooks, "the events")
     same(0, life.job.trained, "the batches that were trained")
@@ -184,7 +184,7 @@ def of_zero_epochs(trial: Trial) -> None:
 
 @case(Check.RUNS)
 def metric_names(trial: Trial) -> None:
-    """Which metrics are of validation, and the directions that the framework declares, are those that the harness says."""
+    """Check that the validation metrics, and the directions of the framework's metrics, are those that the harness declares."""
     found: dict[str, object] = {}
     known: set[str] = set()
 
@@ -200,4 +200,4 @@ def metric_names(trial: Trial) -> None:
         same(dict(trial.harness.directions), found, "by name")
         for name in trial.harness.directions:
             if name not in known:
-                fail(f"plugins see no metric {name!r}; there are {sorted(known)}")
+                fail(f"Plugins see no metric {name!r}, but these: {', '.join(sorted(known))}.")

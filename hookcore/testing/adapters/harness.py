@@ -21,9 +21,9 @@ SEED: Final = 7
 
 
 class Feature(enum.StrEnum):
-    """What a framework or its adapter may lack or refuse. Each is asked for by a field of `Scenario`, if one is named."""
+    """What a framework or its adapter may lack or refuse. The field of `Scenario` that asks for it is named, if there is one."""
 
-    BATCHES = "batches that the loop tells of"
+    BATCHES = "events for batches"
     ACCUMULATION = "gradient accumulation"
     """`Scenario.accumulate`."""
     TRAINING_METRICS = "metrics of training"
@@ -36,16 +36,16 @@ class Feature(enum.StrEnum):
     """`Scenario.sets`."""
     SANITY_CHECK = "a sanity check before training"
     """`Scenario.sanity_check`."""
-    MIN_EPOCHS = "a minimum of epochs"
+    MIN_EPOCHS = "a minimum number of epochs"
     """`Scenario.min_epochs`."""
     OWN_STOP = "a stop by the framework itself"
     """`Scenario.own_stop_after`."""
     LEARNING_RATE = "a learning rate"
     NO_LEARNING_RATE = "training without a learning rate"
     """`Scenario.learning_rate` of None."""
-    RATE_GROUPS = "groups of parameters with rates of their own"
+    RATE_GROUPS = "parameter groups with different learning rates"
     """`Scenario.groups`."""
-    SCHEDULE = "a schedule of the framework's own"
+    SCHEDULE = "the framework's own learning rate schedule"
     """`Scenario.schedule`."""
     SNAPSHOT = "snapshots"
     SCALAR_WEIGHTS = "weights without dimensions"
@@ -53,7 +53,7 @@ class Feature(enum.StrEnum):
     BFLOAT16 = "weights in bfloat16"
     """`Scenario.bfloat16`."""
     RESUME = "resuming a run"
-    STOPPED_WITHIN_EPOCH = "resuming a run within the epoch in which a plugin has voted to stop, whose end is to come"
+    STOPPED_WITHIN_EPOCH = "resuming between a vote to stop and the end of its epoch"
     OWN_CHECKPOINT = "the framework's own checkpoint with the run's record in it"
     """`Scenario.own_checkpoints`."""
     OWN_LOADER = "checkpoints that the framework's own loader opens"
@@ -64,54 +64,54 @@ class Feature(enum.StrEnum):
 
 @attrs.frozen
 class Scenario:
-    """One run, as the harness builds it with its framework: plain values, so that another process can build it again.
+    """The run that a harness builds with its framework, in plain values, so that another process can build the same run.
 
-    What a harness `lacks` is never asked for, so it need not look at those fields; what it `refuses` is asked for once.
+    What a harness `lacks` is never asked for, so it need not read those fields. What it `refuses` is asked for once.
     """
 
     epochs: int = 3
     batches: int = 4
-    """The batches of an epoch; 1 if the loop tells of none, and an epoch is one iteration."""
+    """The batches of an epoch; 1 if the loop has no events for batches, because an epoch is one iteration."""
     accumulate: int = 1
-    """The batches whose gradients make an update; a shorter rest at the end of an epoch makes one too."""
+    """The number of batches whose gradients make one update; fewer batches at the end of an epoch make one too."""
     evaluate_every_epochs: int | None = 1
-    """After every how many epochs the loop evaluates, if not by steps; None for never."""
+    """The loop evaluates every N epochs, unless by steps; None for never."""
     evaluate_every_steps: int | None = None
-    """After every how many updates it evaluates instead, within the epoch; None, the default, for at the end of epochs."""
+    """The loop evaluates every N updates instead, within the epoch; None, the default, to evaluate at the ends of epochs."""
     evaluation_batches: int = 2
     """The batches of each validation set."""
     sets: int = 1
     """The validation sets of each evaluation."""
     sanity_check: bool = False
-    """Whether the framework evaluates once before training to see whether it works."""
+    """Whether the framework evaluates once before training, to find errors early."""
     min_epochs: int = 0
-    """The least number of epochs that the framework trains whoever asks it to stop; 0 for no such number."""
+    """The minimum number of epochs, which the framework trains even if it is asked to stop; 0 for no minimum."""
     own_stop_after: int | None = None
-    """After how many epochs the framework is made to stop by something else than a plugin; None for never."""
+    """After this many epochs the framework is made to stop by something other than a plugin; None for never."""
     learning_rate: float | None = 0.125
     """None for an optimizer that has no rate."""
     groups: tuple[float, ...] = ()
-    """The rates of the groups of parameters, instead of `learning_rate`."""
+    """The learning rates of the parameter groups, instead of `learning_rate`; empty for a single group."""
     schedule: bool = False
-    """Whether a schedule of the framework's own sets the rate."""
+    """Whether the framework's own learning rate schedule sets the rate."""
     scalar: bool = False
-    """Whether the model has a weight without dimensions too."""
+    """Whether the model also has a weight without dimensions."""
     bfloat16: bool = False
-    """Whether the model has a weight in bfloat16 too."""
+    """Whether the model also has a weight in bfloat16."""
     own_checkpoints: Literal["", "before", "after"] = ""
-    """Whether the framework saves checkpoints of its own after each epoch into `Job.directory`, by a callback that is listed
-    before or after the adapter."""
+    """Whether the framework saves its own checkpoints into `Job.directory` after each epoch, by a callback that is listed before
+    or after the adapter; empty for no checkpoints."""
     series: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
-    """The values of `Job.report` by name; those of a name that is missing all differ."""
+    """The values of `Job.report` by name, which repeat from the start. If a name is missing, all of its values differ."""
 
 
 @attrs.define(eq=False)
 class Job:
-    """What a harness gets: the run to train, and what its loop's own code has to call.
+    """What a harness gets: the run to train, and the functions that the loop's own code must call.
 
     * `plugins`, `resume`: hand them to the adapter.
     * `directory`: an empty directory for whatever the framework writes, such as checkpoints of its own.
-    * `own_checkpoint`: a checkpoint of the framework's own to resume from instead, or None.
+    * `own_checkpoint`: one of the framework's own checkpoints to resume from instead, or None.
     """
 
     scenario: Scenario
@@ -125,14 +125,14 @@ class Job:
     """What `report` has returned."""
     _within: Callable[[int], None] = attrs.field(default=lambda _: None, kw_only=True)
     _columns: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
-    """How the harness calls what is reported."""
+    """The name under which plugins see what is reported."""
     _before: dict[str, int] = attrs.field(factory=dict, init=False)
-    """How many values the run had of each when it was resumed."""
+    """How many values of each metric the run had when it was resumed."""
 
     def trains(self) -> None:
-        """Call it in the loop's own code for each batch that is trained, before its update: in a training step or a loss.
+        """Count a batch. Call it in the loop's own code for each trained batch, before its update: in a training step or a loss.
 
-        It may raise an error or press Ctrl-C: let that through.
+        It may raise an error or press Ctrl-C: let the exception propagate.
         """
         self.trained += 1
         self._within(self.trained)
@@ -140,8 +140,8 @@ class Job:
     def report(self, name: str) -> float:
         """Return the value of a metric that the loop's own code gives the framework, once for each epoch or evaluation.
 
-        * `"score"`: a metric of training that the loop reports at the end of each epoch.
-        * `"val_score"`: a metric of each evaluation, of its first validation set; `"val_score_2"` of its second.
+        * `"score"`: a training metric that the loop reports at the end of each epoch.
+        * `"val_score"`: a metric of each evaluation's first validation set; `"val_score_2"` of its second.
         """
         own = self.reported.setdefault(name, [])
         if name not in self._before:
@@ -167,10 +167,11 @@ def _default_of(feature: Feature, method: str) -> NoReturn:
 
 @attrs.frozen
 class Votes:
-    """How many batches are trained after a vote to stop, by the event in which a plugin gives it.
+    """How many batches are trained after a vote to stop, by the event in which a plugin votes.
 
-    The vote is given in the second epoch of three, each of four batches, after the second batch of it or in the evaluation by
-    steps after that. If the loop has no batches, an epoch counts as one.
+    Unless it votes when training begins, the plugin votes in the second of three epochs of four batches each: for `batch_end`
+    after the second batch, and for `evaluate_end` in the evaluation by steps after that batch. If the loop has no events for
+    batches, an epoch counts as one.
     """
 
     train_begin: int = 0
@@ -191,8 +192,8 @@ class Harness:
             def train(self): ...
             def digest(self): ...
 
-    The class must be importable by its module and name, because another process resumes its runs. The model and the data come
-    from `SEED`, and so does the order of the data in each epoch: two instances of one scenario train the same.
+    The class must be importable by its module and name, because another process resumes its runs. Make the model, the data and
+    the order of the data in each epoch from `SEED`, so that two instances of one scenario train identically.
     """
 
     name: ClassVar[str]
@@ -200,25 +201,25 @@ class Harness:
     host: ClassVar[str]
     """The name under which a stop by the framework is recorded; by default `name`."""
     lacks: ClassVar[Mapping[Feature, str]] = {}
-    """What cannot be asked for, with the reason: the framework has no such thing. The checks of it do not apply."""
+    """What the framework does not have, with the reason. The checks of it do not apply."""
     refuses: ClassVar[Mapping[Feature, str]] = {}
-    """What can be asked for and is refused, with the reason: a part of the message of the error that is raised."""
+    """What can be asked for but is refused, with the reason, which is a part of the error's message."""
     refuses_plugins: ClassVar[Mapping[str, str]] = {}
-    """The shipped plugins that are refused although the trainee has what they need, by name, with the reason: likewise."""
+    """The shipped plugins, by name, that are refused although the trainee has what they need, with such a reason."""
     resumes: ClassVar[Literal["batch", "epoch"]] = "batch"
-    """Where a run can continue: after any batch that was an update, or after an epoch only."""
+    """Where a run can be resumed: after every batch that was an update, or only after an epoch."""
     votes: ClassVar[Votes] = Votes()
     """How many batches are trained after a vote to stop."""
     tells_errors: ClassVar[bool] = True
-    """Whether an error in the loop's own code ends the run for the plugins at once; else when the next run begins."""
+    """Whether an error in the loop's own code ends the run for the plugins at once; else it ends when the next run begins."""
     interrupts: ClassVar[tuple[type[BaseException], ...]] = (KeyboardInterrupt,)
-    """What the caller gets for Ctrl-C."""
+    """The exceptions that the caller may get for Ctrl-C."""
     score: ClassVar[str] = "score"
-    """What plugins see `"score"` as."""
+    """The name under which plugins see `"score"`."""
     val_score: ClassVar[str] = "val_score"
-    """What plugins see `"val_score"` as."""
+    """The name under which plugins see `"val_score"`."""
     directions: ClassVar[Mapping[str, Mode | None]] = {}
-    """The framework's own metric names that plugins see, each with the direction that the framework declares, if any."""
+    """Metric names that plugins must see, each with the direction that the framework declares, or None."""
     needs_path: ClassVar[tuple[str, ...]] = ()
     """Directories that another process must have on its import path, besides those of this one."""
 
@@ -235,17 +236,17 @@ class Harness:
                     raise ParameterError(f"{cls.__name__}.{declared}[Feature.{feature.name}] must say why, got {reason!r}.")
 
     def __init__(self, job: Job) -> None:
-        """Make the model, the data and the adapter for `job`. What is refused may be refused here or in `train`."""
+        """Make the model, the data and the adapter for `job`. A refusal may be raised here or in `train`."""
         raise NotImplementedError("A harness defines __init__(self, job).")
 
     def train(self) -> None:
-        """Train as the scenario says, and let every exception through. A second call is a second run on the same adapter."""
+        """Train as the scenario says, and let every exception propagate. A second call is a second run on the same adapter."""
         raise NotImplementedError("A harness defines train.")
 
     def digest(self) -> str:
-        """Return a digest of all that a resumed run must have: weights and the optimizer's state. See `digest_of`.
+        """Return a digest of all that a resumed run must restore: the weights and the optimizer's state. See `digest_of`.
 
-        Called during training too, in a hook.
+        A hook may call it during training.
         """
         raise NotImplementedError("A harness defines digest.")
 
@@ -263,24 +264,24 @@ class Harness:
 
     @classmethod
     def predict_from(cls, checkpoint: Path) -> str:
-        """Return what `predict` does, for the model that the framework's own loader makes of a checkpoint of ours.
+        """Return what `predict` returns, for the model that the framework's own loader makes from one of hookcore's checkpoints.
 
-        Called in another process. Nothing of hookcore is needed for it: neither an adapter nor a run.
+        Another process calls it, without an adapter or a run.
         """
         del checkpoint
         _default_of(Feature.OWN_LOADER, "predict_from")
 
     def own_checkpoints(self) -> Sequence[Path]:
-        """Return the checkpoints of the framework's own in `Job.directory`, the earliest first."""
+        """Return the framework's own checkpoints in `Job.directory`, the earliest first."""
         _default_of(Feature.OWN_CHECKPOINT, "own_checkpoints")
 
     def best_iteration(self) -> int | None:
-        """Return the iteration that the framework itself calls its best, counted from zero; None if it has no such thing."""
+        """Return the framework's own best iteration, counted from zero; None if it does not name one."""
         return None
 
     @classmethod
     def why_not(cls, *features: Feature) -> str | None:
-        """Return the reason for which one of `features` is lacking, or None."""
+        """Return the reason in `lacks` for the first of `features` that is lacking, or None."""
         return next((cls.lacks[feature] for feature in features if feature in cls.lacks), None)
 
 

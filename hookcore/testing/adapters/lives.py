@@ -1,4 +1,4 @@
-"""Lives of a run: one harness, the plugins that watch it, and what it leaves."""
+"""A life: one instance of a harness, the plugins that watch it train, and what its run leaves behind."""
 
 from __future__ import annotations
 
@@ -72,44 +72,44 @@ class Life:
     def run(self) -> Run:
         """The latest run."""
         if self.engine.run is None:
-            raise AssertionError(f"No run was begun; what was raised is {self.error!r}.") from self.error
+            raise AssertionError(f"No run began; {self.error!r} was raised.") from self.error
         return self.engine.run
 
     @property
     def events(self) -> list[Any]:
-        """What the first plugin heard, of all runs."""
+        """The events of all runs, as the first plugin recorded them."""
         events: list[Any] = self.engine["recording"].events
         return events
 
     @property
     def hooks(self) -> list[str]:
-        """The names of the hooks that it heard."""
+        """The names of the hooks of these events."""
         return [event[0] for event in self.events]
 
     @property
     def observations(self) -> list[dict[str, float]]:
-        """The metrics of each observation that it heard."""
+        """The metrics of each observation among these events."""
         return [event[1] for event in self.events if event[0] == "on_metrics"]
 
     def train(self) -> Life:
-        """Train, and keep what is raised."""
+        """Train, and keep the exception that is raised."""
         self.error = None
         try:
             self.harness.train()
-        except BaseException as error:  # noqa: BLE001 - what it is, the checks look at
+        except BaseException as error:  # noqa: BLE001 - the checks examine it
             self.error = error
         self._left = self._what_is_left() if self.error is None else None
         return self
 
     def completes(self, outcome: Outcome = Outcome.COMPLETED) -> Life:
-        """Train without an error, to `outcome`."""
+        """Train, and check that no error is raised and that the run ends with `outcome`."""
         self.ends()
         if self.run.outcome is not outcome:
             fail(f"The run ended as {self.run.outcome}, not as {outcome}; votes to stop: {self.run.stop_reasons}.")
         return self
 
     def ends(self) -> Life:
-        """Train without an error."""
+        """Train, and check that no error is raised."""
         self.train()
         if self.error is not None:
             raise AssertionError(f"Training raised {self.error!r}.") from self.error
@@ -117,7 +117,7 @@ class Life:
 
     @property
     def left(self) -> str:
-        """All that the latest run left when it had ended, as text: in it NaN equals NaN."""
+        """All that the latest run left behind, as text, in which NaN equals NaN."""
         if self._left is None:
             raise AssertionError(f"Training raised {self.error!r}.") from self.error
         return self._left
@@ -204,7 +204,7 @@ class Trial:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and what led to it."""
+    """Yield an error, and the errors that led to it."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
@@ -222,7 +222,7 @@ def same(expected: Any, found: Any, what: str) -> None:
 
 
 def _shortened(text: str, place: int) -> str:
-    """Return `text`, or if it is long, what surrounds `place`."""
+    """Return `text`, or if it is long, the part around `place`."""
     begin, end = max(0, place - 60), place + 120
     if len(text) < end - begin:
         return text
@@ -241,7 +241,7 @@ def ends_with(whole: Sequence[str], part: Sequence[str], what: str) -> None:
     for number, (event, other) in enumerate(zip(expected, part, strict=False)):
         same(event, other, f"{what}, event {number}")
     if len(part) > len(whole):
-        fail(f"{what}: there are {len(part)} events after it, and {len(whole)} in the whole run.")
+        fail(f"{what}: there are {len(part)} events, and only {len(whole)} in the whole run.")
 
 
 def fail(detail: str) -> NoReturn:
@@ -251,7 +251,7 @@ def fail(detail: str) -> NoReturn:
 
 @contextlib.contextmanager
 def about(what: str) -> Iterator[None]:
-    """Say what a breach within is about."""
+    """Begin the message of a breach within with `what`."""
     try:
         yield
     except AssertionError as error:

@@ -1,4 +1,4 @@
-"""A new process: it resumes runs from all of their checkpoints, or lets the framework open one."""
+"""Work for a new process: it resumes a run from each checkpoint, or opens one with the framework's own loader."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 
 def ask(what: str, harness: type[Harness], directory: Path, **arguments: Any) -> Any:
-    """Return what the function `what` of this module returns in a new process, for a harness and JSON-able arguments."""
+    """Call the function `what` of this module in a new process, for a harness and JSON values; return the result."""
     name, module = harness.__qualname__, sys.modules[harness.__module__]
     if "." in name or harness.__module__ == "__main__":
-        raise ParameterError(f"The harness {name} must be a class of a module, at its top level: another process imports it.")
+        raise ParameterError(
+            f"The harness {name} must be at the top level of a module, not of __main__: a new process imports it."
+        )
     # Test runners import modules from folders that are not on the import path.
     root = Path(module.__file__ or ".").resolve().parents[module.__name__.count(".")]
     request = directory / f"{what}.json"
@@ -42,12 +44,12 @@ def ask(what: str, harness: type[Harness], directory: Path, **arguments: Any) ->
     )
     answered = request.with_suffix(".answer")
     if done.returncode or not answered.exists():
-        raise AssertionError(f"Another process failed:\n{done.stderr[-4000:]}")
+        raise AssertionError(f"The new process failed:\n{done.stderr[-4000:]}")
     return json.loads(answered.read_text())
 
 
 def answer(request: str) -> None:
-    """Do what is asked in the file `request`, and write the answer beside it."""
+    """Make the call that the file `request` describes, and write the result beside it."""
     asked = json.loads(Path(request).read_text())
     module, name = asked["harness"]
     harness = getattr(importlib.import_module(module), name)
@@ -57,16 +59,16 @@ def answer(request: str) -> None:
 
 
 def resume(harness: type[Harness], directory: Path, scenario: dict[str, Any], checkpoints: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what each run that resumes from one of the checkpoints leaves, and its events."""
-    trial, told = Trial(harness, directory), []
+    """Resume a run from each of the checkpoints; return what each run leaves behind, and its events."""
+    trial, lives = Trial(harness, directory), []
     for checkpoint in checkpoints:
         life = trial.life(*deciding(trial), scenario=Scenario(**scenario), resume=Path(checkpoint)).ends()
-        told.append({"left": life.left, "within": life.within(), "trained": life.job.trained})
-    return told
+        lives.append({"left": life.left, "within": life.within(), "trained": life.job.trained})
+    return lives
 
 
 def predict(harness: type[Harness], directory: Path, checkpoint: str) -> str:
-    """Return what the model predicts that the framework's own loader makes of a checkpoint."""
+    """Return the predictions of the model that the framework's own loader makes from a checkpoint."""
     del directory
     return harness.predict_from(Path(checkpoint))
 

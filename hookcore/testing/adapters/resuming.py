@@ -1,4 +1,4 @@
-"""Cases about runs that are cut, by whatever, and resumed."""
+"""Cases about runs that are interrupted or saved, and resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def _scenario(trial: Trial, **changes: Any) -> Scenario:
 
 
 def _saving(trial: Trial, directory: Path) -> list[object]:
-    """Return what saves after each batch, and what saves after each epoch: an epoch's last batch and its end have one name."""
+    """Return plugins that save after each epoch and, if the loop can resume there, after each batch.
+
+    They save into different directories, because checkpoints of an epoch's last batch and of its end have the same name.
+    """
     by_epoch = ("by_epoch", make("checkpoint", directory=directory / "epochs", keep_last=None))
     by_step = ("by_step", make("checkpoint", directory=directory / "steps", every_n_epochs=None, every_n_steps=1, keep_last=None))
     return [by_epoch, by_step] if trial.harness.resumes == "batch" and trial.has(Feature.BATCHES) else [by_epoch]
@@ -39,10 +42,10 @@ def _saved(directory: Path) -> list[Path]:
 def _check_resumed(whole: Life, left: str, within: Sequence[str], trained: int, path: Path) -> None:
     with about(f"resumed from {path.parent.name}/{path.name}"):
         same_text(whole.left, left, "what the run leaves")
-        ends_with(whole.within(), within, "what plugins heard")
+        ends_with(whole.within(), within, "the events")
         ended = [event for event in within if event.startswith("('on_batch_end'")]
         if ended:
-            same(len(ended), trained, "the batches that the loop trained, beside those that were heard")
+            same(len(ended), trained, "the batches that the loop trained, compared with the events on_batch_end")
 
 
 def _whole_life(trial: Trial, scenario: Scenario) -> tuple[Life, list[Path]]:
@@ -55,7 +58,7 @@ def _whole_life(trial: Trial, scenario: Scenario) -> tuple[Life, list[Path]]:
     for kind, number in least.items():
         if sum(path.parent.name == kind for path in saved) < number:
             fail(f"There are fewer than {number} checkpoints of {kind}.")
-    # Those have a case of their own.
+    # The others have a case of their own.
     return life, [path for path in saved if not _is_stopped_within_epoch(path)]
 
 
@@ -74,31 +77,31 @@ def _check_each_cut(trial: Trial, scenario: Scenario) -> None:
 
 @case(Check.RESUME, Feature.RESUME)
 def from_each_cut(trial: Trial) -> None:
-    """From each batch, the last of an epoch included, and from each epoch's end: same weights, events and decisions."""
+    """Check that a run resumed from any batch or the end of any epoch has the weights, events and decisions of the whole run."""
     scenario = _scenario(trial)
     _check_each_cut(trial, scenario)
 
 
 @case(Check.RESUME, Feature.RESUME)
 def in_a_new_process(trial: Trial) -> None:
-    """The same in another process, which resumes from each of them."""
+    """Check that a new process resumes from any batch or the end of any epoch to the weights, events and decisions of the run."""
     scenario = _scenario(trial)
     whole, saved = _whole_life(trial, scenario)
     arguments = {"scenario": new_process.as_json(scenario), "checkpoints": list(map(str, saved))}
-    told = new_process.ask("resume", trial.harness, trial.directory, **arguments)
-    for path, life in zip(saved, told, strict=True):
+    lives = new_process.ask("resume", trial.harness, trial.directory, **arguments)
+    for path, life in zip(saved, lives, strict=True):
         _check_resumed(whole, life["left"], life["within"], life["trained"], path)
 
 
 @case(Check.RESUME, Feature.RESUME, Feature.EVALUATION_BY_STEPS)
 def of_evaluations_by_steps(trial: Trial) -> None:
-    """The same with evaluations by steps."""
+    """Check that a run that evaluates by steps can be resumed from any batch or the end of any epoch."""
     _check_each_cut(trial, _scenario(trial, epochs=2, batches=5, evaluate_every_steps=2))
 
 
 @case(Check.RESUME, Feature.RESUME, Feature.BATCHES, Feature.STOPPED_WITHIN_EPOCH)
 def from_a_stop_within_an_epoch(trial: Trial) -> None:
-    """A run that a plugin has stopped within an epoch, and that is cut before the end of it, ends as it did."""
+    """Check that a run saved between a vote to stop and the end of the epoch ends like the whole run when it is resumed."""
     directory, scenario = trial.fresh_directory(), _scenario(trial)
 
     def voter() -> object:
@@ -107,7 +110,7 @@ def from_a_stop_within_an_epoch(trial: Trial) -> None:
     whole = trial.life(*_saving(trial, directory), voter(), scenario=scenario).completes(Outcome.STOPPED)
     cuts = [path for path in _saved(directory) if _is_stopped_within_epoch(path)]
     if trial.harness.resumes == "batch" and not cuts:
-        fail("There is no checkpoint of the batch after which the plugin has voted.")
+        fail("There is no checkpoint of the batch after which the plugin voted.")
     for path in cuts:
         life = trial.life(voter(), scenario=scenario, resume=path).completes(Outcome.STOPPED)
         _check_resumed(whole, life.left, life.within(), life.job.trained, path)
@@ -115,7 +118,7 @@ def from_a_stop_within_an_epoch(trial: Trial) -> None:
 
 @case(Check.ACCUMULATION, Feature.ACCUMULATION, Feature.RESUME)
 def from_each_update(trial: Trial) -> None:
-    """Runs with accumulated gradients resume to the same weights from each checkpoint, and if a batch within is interrupted."""
+    """Check that a run that accumulates gradients ends with the same weights after each resumption, and after Ctrl-C."""
     scenario = _scenario(trial, epochs=2, batches=5, accumulate=2)
     _check_each_cut(trial, scenario)
     if trial.has(Feature.INTERRUPTS):
@@ -127,7 +130,7 @@ def from_each_update(trial: Trial) -> None:
 
 @case(Check.OWN_CHECKPOINT, Feature.OWN_CHECKPOINT)
 def in_either_order(trial: Trial) -> None:
-    """Saved by a callback before or after the adapter: a run that resumes from it ends as one that was never cut."""
+    """Check that a run resumed from the framework's own checkpoint ends like the whole run, in either order of the callbacks."""
     for order in ("before", "after"):
         scenario = _scenario(trial, own_checkpoints=order)
         with about(f"its callback is listed {order} the adapter"):
@@ -137,13 +140,13 @@ def in_either_order(trial: Trial) -> None:
             for path in saved[:-1]:
                 resumed = trial.life(*deciding(trial, holds_weights=False), scenario=scenario, own_checkpoint=path).ends()
                 if resumed.run.resumed_from is None:
-                    fail(f"{path.name} does not hold the run's record: it begins again.")
+                    fail(f"{path.name} does not hold the run's record: the run began again.")
                 _check_resumed(whole, resumed.left, resumed.within(), resumed.job.trained, path)
 
 
 @case(Check.OWN_LOADER, Feature.OWN_LOADER)
 def predicts_in_a_new_process(trial: Trial) -> None:
-    """Another process opens the newest checkpoint by the framework's own loader, and predicts what the model does here."""
+    """Check that a new process opens the newest checkpoint with the framework's own loader, and predicts the same."""
     directory = trial.fresh_directory()
     life = trial.life(make("checkpoint", directory=directory)).completes()
     path = store.newest(directory).path
@@ -154,7 +157,7 @@ def predicts_in_a_new_process(trial: Trial) -> None:
 def _check_interrupted(
     trial: Trial, whole: Life, number: signal.Signals, *, batch: int = 0, event: str = "", at_: int = 0
 ) -> None:
-    """Check that a run that a signal interrupts, in a batch's own code or at an event, continues as `whole`."""
+    """Check that a run that a signal interrupts, in a batch's own code or at an event, ends like `whole` when it is resumed."""
     directory, scenario = trial.fresh_directory(), whole.job.scenario
     preempted = number == signal.SIGTERM
 
@@ -173,21 +176,21 @@ def _check_interrupted(
     cut = life(*pressing, resume=False, within=within).train()
     expected = (SystemExit,) if preempted else trial.harness.interrupts
     if not isinstance(cut.error, expected):
-        raise AssertionError(f"The caller should get {expected}, and gets {cut.error!r}.") from cut.error  # noqa: TRY004
+        raise AssertionError(f"The caller should get {expected}, but gets {cut.error!r}.") from cut.error  # noqa: TRY004
     same(Outcome.PREEMPTED if preempted else Outcome.INTERRUPTED, cut.run.outcome, "the outcome")
     same("on_train_end", cut.hooks[-1], "the last event")
     same(signal.default_int_handler, signal.getsignal(signal.SIGINT), "the handler of Ctrl-C afterwards")
     with about("the run that resumes"):
         resumed = life(resume="auto").ends()
     same_text(whole.left, resumed.left, "what the resumed run leaves")
-    ends_with(whole.within(), resumed.within(), "what plugins heard in the resumed run")
+    ends_with(whole.within(), resumed.within(), "the events of the resumed run")
     if trial.harness.resumes == "batch":
         same(whole.job.trained, cut.job.trained + resumed.job.trained, "the batches that both parts trained")
 
 
 @case(Check.INTERRUPTS, Feature.INTERRUPTS, Feature.RESUME)
 def by_ctrl_c(trial: Trial) -> None:
-    """Ctrl-C in the loop's own code and in hooks: the run that resumes ends as one that was never cut."""
+    """Check that after Ctrl-C in the loop's own code or in a hook, the resumed run ends like one that was never interrupted."""
     whole = trial.life(*deciding(trial), scenario=_scenario(trial, epochs=2, batches=3)).completes()
     for batch in dict.fromkeys((1, 2, whole.job.scenario.batches, whole.job.scenario.batches + 1)):
         with about(f"Ctrl-C in batch {batch}, in the loop's own code"):
@@ -206,7 +209,7 @@ def by_ctrl_c(trial: Trial) -> None:
 
 @case(Check.INTERRUPTS, Feature.INTERRUPTS, Feature.RESUME)
 def by_sigterm(trial: Trial) -> None:
-    """SIGTERM in the loop's own code and in hooks, with `Preemption`: the same."""
+    """Check that after SIGTERM, which `Preemption` handles, the resumed run ends like one that was never interrupted."""
     whole = trial.life(*deciding(trial), scenario=_scenario(trial, epochs=2, batches=3)).completes()
     with about("SIGTERM in batch 2, in the loop's own code"):
         _check_interrupted(trial, whole, signal.SIGTERM, batch=2)

@@ -27,7 +27,7 @@ SERIES: Final = (8.0, 4.0, 5.0, 4.0, 4.5, 3.5, 6.0)
 
 
 def _recipes(trial: Trial, path: Path, clock: Callable[[], float]) -> dict[str, dict[str, Any]]:
-    """Return the parameters of each plugin with which it has something to decide, by its name."""
+    """Return parameters for each plugin, by its name, with which it has something to decide."""
     monitor = {"monitor": trial.monitor, "mode": "min"}
     return {
         "activations": {"directory": path},
@@ -47,9 +47,9 @@ def _recipes(trial: Trial, path: Path, clock: Callable[[], float]) -> dict[str, 
 
 
 TOGETHER: Final = ("reduce_lr_on_plateau", "early_stopping", "nan_guard", "time_limit")
-"""What decides beside each other."""
+"""Plugins that are also checked together."""
 SERIES_FOR: Final = {"nan_guard": (8.0, 4.0, math.nan, 4.0)}
-"""What is reported for a plugin that the usual series leaves idle."""
+"""The values for a plugin that has nothing to decide on `SERIES`."""
 
 
 def cases() -> list[Case]:
@@ -72,18 +72,18 @@ def _decides_alike(*names: str) -> Callable[[Trial], None]:
             _check_refusal(trial, names, life.error)
         for name in set(names) & trial.harness.refuses_plugins.keys():
             reason = trial.harness.refuses_plugins[name]
-            fail(f"{name} should be refused because {reason}, and the run ended as {life.run.outcome}.")
+            fail(f"{name} should be refused because {reason}, but the run ended as {life.run.outcome}.")
         same([], [failure.plugin for failure in life.run.failures], "the plugins that raised an error")
         expected = _decided(_reference(trial, names, life))
         for what, value in _decided(life.run).items():
-            same(expected[what], value, f"{what}, beside those of a driver that is told the same metrics")
+            same(expected[what], value, f"{what}, compared with those of a driver that gets the same metrics")
 
-    decides_alike.__doc__ = f"The same metrics lead `{name}` to the decisions, votes and rates that they lead it to elsewhere."
+    decides_alike.__doc__ = f"Check that the same metrics lead `{name}` to the same decisions, votes and rates as elsewhere."
     return decides_alike
 
 
 def _check_refusal(trial: Trial, names: Sequence[str], error: BaseException) -> NoReturn:
-    """Check that a plugin was refused by name, as declared or for what the trainee lacks: then this is what comes of the case."""
+    """Raise `Refused` if `error` refuses a plugin by name, for a reason of the harness or the trainee; else `AssertionError`."""
     lacking = [reason for name, reason in trial.harness.refuses_plugins.items() if name in names]
 
     def ask(run: Run) -> None:
@@ -97,7 +97,7 @@ def _check_refusal(trial: Trial, names: Sequence[str], error: BaseException) -> 
         if any(name in text and reason in text for text in texts for name in names):
             raise Refused(reason)
     if lacking:
-        fail(f"{names[0]} should be refused by name because {lacking[0]}, and what was raised is {error!r}.")
+        fail(f"{names[0]} should be refused by name because {lacking[0]}, but {error!r} was raised.")
     raise AssertionError(f"Training raised {error!r}.") from error
 
 
@@ -113,7 +113,7 @@ def _plugins(trial: Trial, names: Sequence[str], clock: Callable[[], float]) -> 
 
 
 def _epochs_of(engine: Callable[[], Run | None]) -> Callable[[], float]:
-    """Return a clock that a run's epochs move on."""
+    """Return a clock that each epoch of a run advances by one second."""
 
     def now() -> float:
         run = engine()
@@ -123,14 +123,14 @@ def _epochs_of(engine: Callable[[], Run | None]) -> Callable[[], float]:
 
 
 def _reference(trial: Trial, names: Sequence[str], life: Life) -> Run:
-    """Return the run of a driver that is told what the loop has told: the same metrics, batches and epochs."""
+    """Return the run of a driver that gets the metrics, batches and epochs of the loop in `life`."""
     scenario, given = life.job.scenario, life.run
     trainee = ScriptedTrainee(learning_rate=scenario.learning_rate or 0.1)
     if scenario.learning_rate is None:
-        trainee.cannot = {"learning_rate": "the other one has no rate"}
+        trainee.cannot = {"learning_rate": "the loop's trainee has no learning rate"}
     engine: Engine
     plugins = _plugins(trial, names, _epochs_of(lambda: engine.run))
-    # What needs views looks, and decides nothing.
+    # Plugins that need views decide nothing.
     lacking = [need for plugin in plugins for need in getattr(plugin, "needs", ()) if reason_lacking(trainee, need) is not None]
     engine = Engine([] if lacking else plugins, autoload=False)
     run = Run.of(trainee, epochs=scenario.epochs, metric_names=given.metric_names)

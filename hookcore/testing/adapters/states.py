@@ -23,7 +23,7 @@ def _setting(rate: float) -> Any:
 
 
 def _watching_rates(trial: Trial, *plugins: object, **given: Any) -> tuple[Life, list[tuple[float, ...]]]:
-    """Return a life, and the rates that it will have at each batch."""
+    """Return a life, and a list to which its training will append the learning rates at each batch."""
     rates: list[tuple[float, ...]] = []
     life: Life
     life = trial.life(*plugins, within=lambda _: rates.append(tuple(life.harness.rates())), **given)
@@ -34,12 +34,12 @@ def _same_rates(expected: Sequence[float], found: Sequence[tuple[float, ...]], w
     same(len(expected), len(found), f"{what}: the number of batches")
     for number, (rate, own) in enumerate(zip(expected, found, strict=True)):
         if not all(math.isclose(rate, one, rel_tol=1e-6) for one in own):
-            fail(f"{what}: at batch {number} the framework's learning rate should be {rate}, and is {own}.")
+            fail(f"{what}: at batch {number} the framework's learning rate should be {rate}, but is {own}.")
 
 
 @case(Check.LEARNING_RATE, Feature.LEARNING_RATE)
 def stays_set(trial: Trial) -> None:
-    """A rate that a plugin sets after a batch or an epoch is that of all later batches, and of a run that is resumed."""
+    """Check that a rate that a plugin sets after a batch or an epoch holds for all later batches, and in a resumed run."""
     scenario = trial.scenario()
     batches, first = scenario.batches, scenario.learning_rate or 0.0
     by_batches = trial.has(Feature.BATCHES)
@@ -62,7 +62,7 @@ def stays_set(trial: Trial) -> None:
 
 @case(Check.LEARNING_RATE, Feature.LEARNING_RATE, Feature.RATE_GROUPS)
 def of_groups(trial: Trial) -> None:
-    """A rate that is set changes those of all groups in proportion, and they stay so."""
+    """Check that setting the rate changes the rates of all groups in proportion, for all later batches."""
     halved = at("on_epoch_end", lambda run: run.set_learning_rate(run.learning_rate / 2, "asked to"), 0, needs=("learning_rate",))
     scenario = trial.scenario(groups=(0.125, 0.03125))
     life, rates = _watching_rates(trial, halved, scenario=scenario)
@@ -70,19 +70,19 @@ def of_groups(trial: Trial) -> None:
     for number, own in enumerate(rates):
         expected = scenario.groups if number < scenario.batches else tuple(rate / 2 for rate in scenario.groups)
         if len(own) != len(expected) or not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(expected, own, strict=True)):
-            fail(f"At batch {number} the groups' learning rates should be {expected}, and are {own}.")
+            fail(f"At batch {number} the groups' learning rates should be {expected}, but are {own}.")
 
 
 @case(Check.LEARNING_RATE, Feature.SCHEDULE)
 def under_a_schedule(trial: Trial) -> None:
-    """Who sets the rate under a schedule of the framework's own is refused by name."""
-    del trial  # what is refused is asked for before a case is run
-    fail("A schedule must be refused: say in `refuses` with which words, or in `lacks` why there is no schedule.")
+    """Check that a plugin that sets the rate under the framework's own schedule is refused by name."""
+    del trial  # a declared refusal is checked instead of this case
+    fail("A schedule must be refused: declare the words of the error in `refuses`, or in `lacks` why there is no schedule.")
 
 
 @case(Check.LEARNING_RATE, Feature.NO_LEARNING_RATE)
 def is_absent(trial: Trial) -> None:
-    """In a loop without a learning rate no logger is disabled: it has no such column."""
+    """Check that loggers work in a loop without a learning rate, and have no column for it."""
     directory = trial.fresh_directory()
     loggers = [make("csv_log", path=directory / "log.csv"), make("json_log", path=directory / "log.jsonl")]
     life = trial.life(*loggers, scenario=trial.scenario(learning_rate=None)).completes()
@@ -111,7 +111,7 @@ def _check_snapshot(trial: Trial, scenario: Scenario) -> None:
         if taken["digest"] == last:
             fail("Training did not change the digest since the snapshot was taken.")
         run.trainee.restore(taken["snapshot"])
-        same(taken["digest"], digest(run), "the digest, after a snapshot of before was restored")
+        same(taken["digest"], digest(run), "the digest, after the earlier snapshot was restored")
         run.trainee.restore(latest)
         same(last, digest(run), "the digest, after the latest snapshot was restored")
         if trial.has(Feature.RESUME):
@@ -128,25 +128,25 @@ def _check_snapshot(trial: Trial, scenario: Scenario) -> None:
 
 @case(Check.SNAPSHOT, Feature.SNAPSHOT)
 def of_weights(trial: Trial) -> None:
-    """After more training a snapshot restores what it was taken of, from memory and from disk."""
+    """Check that a snapshot restores the earlier state after more training, from memory and from disk."""
     _check_snapshot(trial, trial.scenario())
 
 
 @case(Check.SNAPSHOT, Feature.SNAPSHOT, Feature.SCALAR_WEIGHTS)
 def of_a_scalar(trial: Trial) -> None:
-    """A weight without dimensions comes back without dimensions."""
+    """Check that a weight without dimensions is restored without dimensions."""
     _check_snapshot(trial, trial.scenario(scalar=True))
 
 
 @case(Check.SNAPSHOT, Feature.SNAPSHOT, Feature.BFLOAT16)
 def of_bfloat16(trial: Trial) -> None:
-    """A weight in bfloat16 comes back in bfloat16."""
+    """Check that a weight in bfloat16 is restored in bfloat16."""
     _check_snapshot(trial, trial.scenario(bfloat16=True))
 
 
 @case(Check.BEST, Feature.SNAPSHOT)
 def is_put_back(trial: Trial) -> None:
-    """The model at the end predicts as after the best epoch, and that is the iteration that the framework calls its best."""
+    """Check that the model at the end predicts as after the best epoch, which is also the framework's best iteration."""
     series = (3.0, 1.0, 2.0, 4.0, 5.0)
     seen: list[str] = []
     life: Life
@@ -160,8 +160,8 @@ def is_put_back(trial: Trial) -> None:
     life = trial.life(at("on_epoch_end", watch, name="watch"), stopping, scenario=scenario)
     life.completes(Outcome.STOPPED)
     if seen[1] == seen[-1]:
-        fail("The model predicts the same after its best epoch as after its last: there is nothing to put back.")
-    same(seen[1], life.harness.predict(), "what the model predicts, as after its second epoch, the best")
+        fail("The model predicts the same after its best epoch as after its last: there is nothing to restore.")
+    same(seen[1], life.harness.predict(), "the predictions at the end, compared with those after the second epoch, the best")
     best = life.harness.best_iteration()
     if best is not None:
-        same(1, best, "the iteration that the framework calls its best")
+        same(1, best, "the framework's best iteration")

@@ -11,7 +11,7 @@ from hookcore import HookcoreError
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Sum up a run that the plugin Report recorded.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--html", metavar="FILE", type=_FILE, help="Write one page that needs no other file.")
 @click.option("--svg", metavar="FILE", type=_FILE, help="Write the curves as a picture.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
 
 FILE: Final = "run.json"
 _NOT_ENDED: Final = {
-    True: "it is still training; this is its latest record",
-    False: "it was killed, or its machine went down: no process holds its file; this is its latest record",
-    None: "it is still training, or was killed; this is its latest record",
+    True: "it is still training",
+    False: "it was killed, or its machine went down: no process has its file locked",
+    None: "it is still training, or was killed",
 }
 
 
 class ReportError(HookcoreError):
     """The report of a run does not exist, cannot be read or written, or needs a library that is not installed."""
+
+    page = "docs/report.md"
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -95,10 +98,14 @@ class RunRecord:
         except FileNotFoundError:
             below = path.parent.glob(f"*/{FILE}") if given.is_dir() else iter(())
             hint = f" There are runs below it: `hookcore compare {given}` shows them." if next(below, None) is not None else ""
+            if "#" in given.name:
+                raise ReportError(f"There is no {path}.{_of_other_logs(given)}") from None
             message = f"There is no {path}. A run writes this file if Report({str(path.parent)!r}) is among its plugins.{hint}"
             raise ReportError(message) from None
+        except UnicodeDecodeError:
+            raise ReportError(f"{path} is not a report of a run: it is not text in UTF-8.{_of_other_logs(path)}") from None
         except (OSError, ValueError) as error:
-            raise ReportError(f"{path} cannot be read: {error}.") from error
+            raise ReportError(f"{path} cannot be read: {error}.{_of_other_logs(path)}") from error
         try:
             record = cls(path=path, **fields_in(state.loads(text)))
             is_alive = store.is_locked(path) if record.outcome == Outcome.RUNNING else None
@@ -107,7 +114,7 @@ class RunRecord:
                 return cls.read(path)
             return attrs.evolve(record, is_alive=is_alive, stat=stat)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise ReportError(f"{path} is not a report of a run: {describe(error)}.") from error
+            raise ReportError(f"{path} is not a report of a run: {describe(error)}.{_of_other_logs(path)}") from error
 
     def dumps(self) -> str:
         """Return the content of its file: standard JSON, with NaN and the infinities as `{"float": "nan"}` and the like."""
@@ -124,7 +131,9 @@ class RunRecord:
     def why(self) -> list[str]:
         """Return why the run ended, in a line for each reason."""
         if self.outcome == Outcome.RUNNING:
-            return [_NOT_ENDED[self.is_alive]]
+            at = None if self.stat is None else datetime.fromtimestamp(self.stat.st_mtime, UTC).astimezone()
+            written = "" if at is None else f", written at {at:%Y-%m-%d %H:%M:%S}"
+            return [f"{_NOT_ENDED[self.is_alive]}; this is its latest record{written}"]
         if self.exception is not None:
             return [self.exception]
         if self.stop_reasons:
@@ -228,6 +237,11 @@ class RunRecord:
         rows: list[tuple[str | None, float]] = [(None, training), *self.plugin_seconds.items()]
         shares = [(name, seconds, seconds / total if total > 0 else 0.0) for name, seconds in rows]
         return sorted(shares, key=lambda row: -row[1])
+
+
+def _of_other_logs(path: Path) -> str:
+    """Return what shows the log at `path`, if it may be another one than that of `Report`."""
+    return "" if path.suffix == ".json" else f" A report is shown of a run.json; `hookcore compare {path}` shows other logs."
 
 
 def _is_same_file(path: Path, stat: os.stat_result) -> bool:

@@ -131,7 +131,12 @@ def _details(report: RunRecord) -> Iterator[Row]:
     yield from _labelled("errors", _shortened(errors))
     if report.graph_hint is not None:
         yield "model", printable(report.graph_hint, _LONGEST)
-    yield "report", printable(str(report.path), _LONGEST)
+    age = "" if report.stat is None or not report.is_alive else f", written {_age(report.stat.st_mtime)} ago"
+    yield "report", printable(str(report.path), _LONGEST) + age
+
+
+def _age(written: float) -> str:
+    return format_duration(max(0.0, datetime.now(UTC).timestamp() - written))
 
 
 def _since(report: RunRecord, changed: int) -> str:

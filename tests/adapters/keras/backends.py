@@ -1,4 +1,4 @@
-"""The backend on which Keras runs the tests: `KERAS_BACKEND` chooses it, and what only some have is marked."""
+"""The backend of Keras in the tests, which `KERAS_BACKEND` chooses, and marks for tests that only some backends support."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 BACKEND: Final[str] = keras.backend.backend()
 EAGERLY: Final = BACKEND != "jax"
-"""Whether models of tests run eagerly by default: TensorFlow's tracing costs more than it saves, and JAX's does not."""
+"""Whether models in tests run eagerly by default: on TensorFlow tracing takes longer than it saves, but not on JAX."""
 tf: Any = importlib.import_module("tensorflow") if BACKEND == "tensorflow" else None
-"""TensorFlow, for tests that are `only_on("tensorflow", ...)`; None on another backend, where it need not be installed."""
+"""TensorFlow, for tests that are `only_on("tensorflow", ...)`. None on another backend, which does not need it."""
 
 
 def _without_autotuning() -> None:
-    """Have tf.data tune nothing by itself: its tuner misses that it is to end, and an iterator's end then waits up to a minute.
+    """Disable the autotuner of tf.data, which may miss its end, so that closing an iterator waits up to a minute.
 
-    Most tests have many short iterators: with it they took twice as long on a busy machine, and some of them stood still.
+    The tests have many short iterators. With the tuner they took twice as long on a busy machine, and some hung.
     """
 
     def untuned(dataset: Any) -> Any:
@@ -30,7 +30,7 @@ def _without_autotuning() -> None:
         options.autotune.enabled = False
         return dataset.with_options(options)
 
-    # What every kind of iterator calls, those of replicas too, to switch it off for debugging.
+    # Every kind of iterator, also those of replicas, calls this, which exists to disable the tuner for debugging.
     assert callable(tf.data.Dataset._apply_debug_options)
     tf.data.Dataset._apply_debug_options = untuned
 
@@ -40,7 +40,7 @@ if tf is not None:
 
 
 def only_on(*backends: str, what: str) -> pytest.MarkDecorator:
-    """Skip a test on other backends than these, as they do not have `what` it tests."""
+    """Skip a test on other backends than these, which lack `what` it tests."""
     return pytest.mark.skipif(BACKEND not in backends, reason=f"{what}: {' and '.join(backends)} only, and this is {BACKEND}")
 
 
@@ -50,20 +50,20 @@ SEVERAL_STEPS: Final = only_on("tensorflow", "jax", what="steps_per_execution")
 
 
 def kinds_of_data(names: Iterable[str]) -> list[Any]:
-    """Return parameters of these names, those of a `tf.data` dataset and of a `DataLoader` marked so."""
+    """Return parameters of these names, with marks for a `tf.data` dataset and a `DataLoader`."""
     own = {"dataset": TF_DATA, "DataLoader": LOADER}
     return [pytest.param(name, marks=[mark for word, mark in own.items() if word in name]) for name in names]
 
 
 def tensor(value: Any) -> Any:
-    """Return a tensor of the backend's."""
+    """Return a tensor of the backend."""
     return keras.ops.convert_to_tensor(value)
 
 
 def gradients(loss_of: Callable[[], Any], *groups: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the loss, and its gradients for each group of variables, on any backend: what a loop of one's own asks for.
+    """Return the loss, and its gradients for each group of variables, on any backend, for a hand-written loop.
 
-    Whatever else `loss_of` changes, such as the state of seeds, stays changed.
+    Other changes by `loss_of`, such as the state of seeds, are kept.
     """
     variables = [variable for group in groups for variable in group]
     loss, flat = {"tensorflow": _by_tape, "torch": _by_backward, "jax": _by_function}[BACKEND](loss_of, variables)
@@ -72,7 +72,7 @@ def gradients(loss_of: Callable[[], Any], *groups: Sequence[Any]) -> tuple[Any, 
 
 
 def apply(optimizer: Any, found: Sequence[Any], variables: Sequence[Any]) -> None:
-    """Apply gradients, in a loop of one's own: JAX's optimizers with a scaled loss do so only without a state."""
+    """Apply gradients in a hand-written loop, which optimizers with a scaled loss on JAX only support without state."""
     if BACKEND != "jax":
         optimizer.apply(found, variables)
         return
@@ -119,26 +119,26 @@ def _by_function(loss_of: Callable[[], Any], variables: Sequence[Any]) -> tuple[
 
 
 class Recording(keras.StatelessScope):  # type: ignore[misc]  # Keras ships no types
-    """A scope that knows the variables that were assigned in it."""
+    """A scope that records which variables were assigned in it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.updated: dict[int, Any] = {}
 
     def add_update(self, update: tuple[Any, Any]) -> None:
-        """Take the new value of a variable."""
+        """Record the new value of a variable."""
         super().add_update(update)
         self.updated[id(update[0])] = update[0]
 
 
 class OwnStep(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """A model whose train step is its `own_step(data)`, written once for all backends: JAX's takes and returns the state.
+    """A model whose train step is its `own_step(data)`, written once for all backends, although JAX passes the state around.
 
-    On JAX, variables that the trainer does not know, such as an optimizer's in a layer, need `run_eagerly`, as with a real model.
+    On JAX, variables that the trainer does not find, such as those of an optimizer in a layer, need `run_eagerly`.
     """
 
     def train_step(self, *args: Any) -> Any:
-        """Train as Keras's trainer of this backend asks."""
+        """Train one batch in the form that Keras's trainer of this backend expects."""
         if BACKEND != "jax":
             return self.own_step(*args)
         state, data = args

@@ -1,4 +1,4 @@
-"""Tiny real Keras models, and the two forms in which plugins run in them."""
+"""Tiny real Keras models, and the two forms in which plugins run: `fit` and `KerasAdapter`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SAMPLES = 24
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ignore what Keras itself warns of, and nothing else."""
-    # TensorFlow's tensors are converted in a way that NumPy 2 deprecates, whenever a stock callback compares metrics.
+    """Ignore warnings of Keras itself, and no others."""
+    # Keras's callbacks compare metrics, and NumPy 2 deprecates the conversion of TensorFlow's tensors for it.
     numpy_copy = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data() -> tuple[Any, Any]:
-    """24 samples of 3 features with labels of 0 and 1, the same in every session."""
+    """Return 24 samples of 3 features with labels of 0 and 1, the same in every session."""
     import numpy as np
 
     x = np.random.default_rng(7).normal(size=(SAMPLES, 3)).astype("float32")
@@ -48,7 +48,7 @@ def data() -> tuple[Any, Any]:
 
 
 def build(**compile_arguments: Any) -> Any:
-    """A new classifier of 3 features into 1 output, always with the same weights."""
+    """Return a new classifier with 3 features and 1 output, always with the same weights."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -61,7 +61,7 @@ def build(**compile_arguments: Any) -> Any:
 
 @pytest.fixture
 def make() -> Callable[..., Any]:
-    """`make(**compile_arguments)`: a new model, which runs eagerly unless told otherwise, if tracing costs more than it saves."""
+    """Return `make(**compile_arguments)`, which returns a new model. By default it runs eagerly if tracing takes longer."""
 
     def eager(**compile_arguments: Any) -> Any:
         return build(**{"run_eagerly": EAGERLY} | compile_arguments)
@@ -82,7 +82,7 @@ def _traced_by_threes() -> tuple[Any, Any]:
 
 
 def as_new(model: Any, weights: Any) -> Any:
-    """`model` with the weights, the optimizer and the flags of a new one, but with its traced functions."""
+    """Give `model` the weights, the optimizer and the flags of a new one, but keep its traced functions."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -97,13 +97,13 @@ def as_new(model: Any, weights: Any) -> Any:
 
 @pytest.fixture
 def model(_traced: tuple[Any, Any]) -> Any:
-    """A model that is as new and traced already."""
+    """Return a model that is as new, and already traced."""
     return as_new(*_traced)
 
 
 @pytest.fixture
 def model_by_threes(_traced_by_threes: tuple[Any, Any]) -> Any:
-    """The same with `steps_per_execution=3`."""
+    """Return a model as `model` does, with `steps_per_execution=3`."""
     return as_new(*_traced_by_threes)
 
 
@@ -118,7 +118,7 @@ class Form:
     def __call__(
         self, model: Any, *args: Any, plugins: Iterable[object] | Engine = (), resume: Resume = False, **kwargs: Any
     ) -> Run:
-        """Train, and return the run. After an exception it is `self.run`."""
+        """Train, and return the run. After an exception, the run is `self.run`."""
         from hookcore_adapters.keras import KerasAdapter, fit
 
         self.engine = plugins if isinstance(plugins, Engine) else Engine(plugins)
@@ -140,19 +140,19 @@ class Form:
 
 @pytest.fixture(params=["fit", "adapter"])
 def train(request: pytest.FixtureRequest) -> Form:
-    """Both forms, one after the other."""
+    """Return each of the two forms."""
     return Form(request.param)
 
 
 @pytest.fixture
 def train_by_fit() -> Form:
-    """`fit` alone."""
+    """Return the form `fit`."""
     return Form("fit")
 
 
 @pytest.fixture
 def calls() -> Callable[..., object]:
-    """`calls(on_epoch_end=function, name=...)`: a plugin that calls `function(run)` in that hook."""
+    """Return `calls(on_epoch_end=function, name=...)`, which returns a plugin that calls `function(run)` in that hook."""
 
     def implementation(function: Callable[[Run], object]) -> Callable[[Run], None]:
         @hookimpl
@@ -169,7 +169,7 @@ def calls() -> Callable[..., object]:
 
 @pytest.fixture
 def raising() -> Callable[[BaseException], Callable[..., Any]]:
-    """`raising(error)`: a function that raises it."""
+    """Return `raising(error)`, which returns a function that raises `error`."""
 
     def make(error: BaseException) -> Callable[..., Any]:
         def function(*_: object, **__: object) -> None:
@@ -182,7 +182,7 @@ def raising() -> Callable[[BaseException], Callable[..., Any]]:
 
 @pytest.fixture
 def watch() -> Callable[[], Any]:
-    """`watch()`: a Keras callback of a user's, that writes down what Keras gives it."""
+    """Return `watch()`, which returns a user's Keras callback that records its arguments."""
     import keras
 
     class Seen(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types

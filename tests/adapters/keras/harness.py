@@ -28,7 +28,7 @@ JAX = BACKEND == "jax"
 class Scaled(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
     """Multiplies by a weight without dimensions."""
 
-    def build(self, shape: Any) -> None:  # noqa: ARG002 - as Keras calls it
+    def build(self, shape: Any) -> None:  # noqa: ARG002 - Keras's signature
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 
     def call(self, inputs: Any) -> Any:
@@ -37,14 +37,14 @@ class Scaled(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
 
 @keras.saving.register_keras_serializable("harness")
 class Telling(keras.Sequential):  # type: ignore[misc]
-    """Tells a job of each batch that is trained, and gives a metric of the job's to each evaluation."""
+    """Reports each trained batch to a job, and adds a metric of the job to each evaluation."""
 
     job: Job | None = None
     train_function: Any
     rate = 0.0
     """The learning rate of the latest batch."""
 
-    def make_train_function(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as Keras calls it
+    def make_train_function(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - Keras's signature
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
@@ -59,7 +59,7 @@ class Telling(keras.Sequential):  # type: ignore[misc]
     def _tell(self, *args: Any) -> None:
         assert self.job is not None
         rate = self.optimizer._learning_rate
-        if isinstance(rate, keras.Variable) and JAX:  # within an epoch the values are not in the variables
+        if isinstance(rate, keras.Variable) and JAX:  # within an epoch the trainer holds the values
             place = [id(variable) for variable in self.optimizer.variables].index(id(rate))
             self.rate = float(args[0][2][place])
         elif isinstance(rate, keras.Variable):
@@ -74,7 +74,7 @@ class Telling(keras.Sequential):  # type: ignore[misc]
 
 
 class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
-    """Gives a metric of the job's to each epoch, and stops after some epochs."""
+    """Adds a metric of the job to each epoch, and stops after some epochs."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def data(batches: int, seed: int = SEED) -> tuple[Any, Any]:
 
 @functools.cache
 def traced(*, scalar: bool, bfloat16: bool, accumulate: int | None, schedule: bool) -> tuple[Any, list[Any]]:
-    """A model and its first values: tracing costs more than training, so that lives share it, one after the other."""
+    """Return a model and its first values. Runs share the model, because tracing takes longer than training."""
     layers = [keras.layers.Input((3,)), keras.layers.Dense(2, activation="relu")]
     layers += [Scaled()] if scalar else []
     layers += [keras.layers.Dense(2, dtype="bfloat16")] if bfloat16 else []
@@ -110,7 +110,7 @@ def values(model: Any) -> list[Any]:
 
 
 def model_for(scenario: Scenario) -> Any:
-    """A model as new: nothing in it is left of the life before."""
+    """Return the model with nothing left of the previous run."""
     keras.utils.set_random_seed(SEED)
     accumulate = scenario.accumulate if scenario.accumulate > 1 else None
     model, first = traced(scalar=scenario.scalar, bfloat16=scenario.bfloat16, accumulate=accumulate, schedule=scenario.schedule)
@@ -135,10 +135,10 @@ class FitHarness(Harness):
         Feature.EVALUATION_BY_STEPS: "Keras evaluates at the end of epochs only",
         Feature.SEVERAL_SETS: "Keras validates on one data set",
         Feature.SANITY_CHECK: "Keras has no such check",
-        Feature.MIN_EPOCHS: "Keras has no such number",
+        Feature.MIN_EPOCHS: "Keras has no such parameter",
         Feature.NO_LEARNING_RATE: "every optimizer of Keras has a learning rate",
         Feature.RATE_GROUPS: "an optimizer of Keras has one learning rate",
-        Feature.OWN_CHECKPOINT: "Keras's own checkpoints are of the model alone",
+        Feature.OWN_CHECKPOINT: "Keras's own checkpoints hold only the model",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {Feature.SCHEDULE: "the optimizer's learning rate comes from a schedule"}
     votes = Votes(train_begin=1, epoch_begin=1)
@@ -196,7 +196,7 @@ class AdapterHarness(FitHarness):
     name = f"keras.KerasAdapter-{BACKEND}"
     host = "keras"
     tells_errors = False
-    shuffle = False  # what the adapter does not know of cannot be repeated
+    shuffle = False  # the adapter cannot repeat an order that it does not know
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -1,4 +1,4 @@
-"""Lives of a run: trained as a whole, cut at a moment, and resumed; with all that must be the same in the end."""
+"""Runs that are uninterrupted, interrupted at a moment, and resumed, with all that must be equal at the end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 
 def new_model(optimizer: Any, **compile_arguments: Any) -> Any:
-    """A model with all that a resume must put back: moving averages, dropout, and an optimizer's state."""
+    """Return a model with all that a resumed run must restore: moving averages, dropout, and an optimizer's state."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
         [
@@ -58,19 +58,19 @@ def new_model(optimizer: Any, **compile_arguments: Any) -> Any:
 
 
 def scrambled(model: Any) -> Any:
-    """`model` with nothing in it that a run has left: as a new one that was made in another way, but traced already."""
+    """Give `model` other values than a run has left, as of a new model that was made differently, but keep it traced."""
     keras.utils.set_random_seed(3)
     numbers = np.random.default_rng(11)
     for variable in [*model.variables, *model.optimizer.variables, *model.metrics_variables]:
         variable.assign(numbers.integers(1, 9, tuple(variable.shape)).astype(variable.dtype))
     random.seed(4)
-    np.random.seed(4)  # noqa: NPY002 - what others draw from
+    np.random.seed(4)  # noqa: NPY002 - the global generator
     model.stop_training = False
     return model
 
 
 def as_at_first(model: Any, start: list[Any]) -> Any:
-    """`model` with the values that it had when it was made."""
+    """Give `model` the values that it had when it was made."""
     scrambled(model)
     for variable, value in zip([*model.variables, *model.optimizer.variables], start, strict=True):
         variable.assign(value)
@@ -82,13 +82,13 @@ def start_of(model: Any) -> list[Any]:
 
 
 def rates(epoch: int, rate: float) -> float:
-    """A schedule that starts from the current rate, since the plateau changes it too."""
+    """Return a rate that starts from the current one, because the plateau changes it too."""
     return rate * (0.9 if epoch else 1.0)
 
 
 @attrs.define
 class Life:
-    """One run: what its plugins saw, and how it ended."""
+    """One run: what its plugins saw, and its end."""
 
     seen: list[Any] = attrs.field(factory=list)
     moments: int = 0
@@ -98,11 +98,11 @@ class Life:
 
     @property
     def ended(self) -> dict[str, Any]:
-        """What must be the same in the end."""
+        """Return what must be equal at the end."""
         assert self.run is not None
         return {
             "values": self.values,
-            "history": state.dumps(self.run.history.state_dict()),  # as text: NaN is no NaN
+            "history": state.dumps(self.run.history.state_dict()),  # as text, because NaN is not equal to NaN
             "decisions": [decision for decision in self.run.decisions if decision.kind != "checkpoint"],
             "stop_reasons": self.run.stop_reasons,
             "outcome": self.run.outcome,
@@ -111,11 +111,11 @@ class Life:
 
 
 def diary(life: Life) -> types.SimpleNamespace:
-    """A plugin that writes down every event but those of a validation, which a cut may have twice, and draws random numbers."""
+    """Return a plugin that records events, except of validations, which may be repeated, and draws random numbers."""
 
     @hookimpl
     def on_train_begin() -> None:
-        random.random(), np.random.random()  # noqa: NPY002, S311 - which a resumed run draws once more
+        random.random(), np.random.random()  # noqa: NPY002, S311 - a resumed run draws these again
 
     @hookimpl
     def on_epoch_begin(run: Run, epoch: int) -> None:
@@ -138,7 +138,7 @@ def diary(life: Life) -> types.SimpleNamespace:
 
 
 def cutting(life: Life, at: int | None) -> types.SimpleNamespace:
-    """A plugin that interrupts the run at one of the moments at which a signal can, counted over the run."""
+    """Return a plugin that interrupts the run at a moment at which a signal could, counted over the run."""
 
     def moment(run: Run) -> None:
         if life.moments == at:
@@ -150,7 +150,7 @@ def cutting(life: Life, at: int | None) -> types.SimpleNamespace:
 
 
 def live(model: Any, data: Any, *, at: int | None = None, resume: Resume = False, form: str = "fit", **kwargs: Any) -> Life:
-    """One run of `model` in the working directory, cut at a moment or not."""
+    """Run `model` in the working directory, uninterrupted or interrupted at a moment, and return the run."""
     life = Life()
     every, monitor = kwargs.pop("every_n_steps", None), kwargs.pop("monitor", "val_loss")
     plugins = [
@@ -176,7 +176,7 @@ def live(model: Any, data: Any, *, at: int | None = None, resume: Resume = False
 
 
 def small(*, built: bool = True, kind: Any = keras.Sequential, **compile_arguments: Any) -> Any:
-    """The smallest model that has metrics, run eagerly: tracing costs more than it saves."""
+    """Return the smallest model with metrics, which runs eagerly, because tracing takes longer."""
     keras.utils.set_random_seed(3)
     model = kind([*([layers.Input((3,))] if built else []), layers.Dense(1, activation="sigmoid")])
     arguments = {"optimizer": optimizers.Adam(0.1), "loss": "mse", "metrics": ["mae"], "run_eagerly": EAGERLY}
@@ -185,7 +185,7 @@ def small(*, built: bool = True, kind: Any = keras.Sequential, **compile_argumen
 
 
 def cut_and_resumed(model: Callable[[], Any], data: Callable[[], tuple[Any, ...]], at: int, **kwargs: Any) -> tuple[Life, Life]:
-    """A run that was never cut, and one that was cut at a moment and resumed in a new model with new data."""
+    """Return an uninterrupted run, and one that was interrupted at a moment and resumed with a new model and new data."""
     arguments: dict[str, Any] = {"validation_split": 0.0, "monitor": "loss", "batch_size": None, "patience": 99} | kwargs
     whole = live(model(), data(), **arguments)
     shutil.rmtree("runs", ignore_errors=True)
@@ -198,7 +198,7 @@ def cut_and_resumed(model: Callable[[], Any], data: Callable[[], tuple[Any, ...]
 
 
 class Shuffled(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Four batches in an order that Keras draws from Python's generator, with noise that is drawn from NumPy's for each epoch."""
+    """Four batches in an order that Keras draws from Python's generator, with noise for each epoch from NumPy's."""
 
     def __init__(self, data: tuple[Any, Any]) -> None:
         super().__init__()
@@ -221,17 +221,17 @@ def known(data: tuple[Any, Any]) -> Any:
 
 
 def unknown(data: tuple[Any, Any]) -> Any:
-    return known(data).filter(lambda x, y: True)  # noqa: ARG005 - a filter makes the length unknown
+    return known(data).filter(lambda x, y: True)  # noqa: ARG005 - a filter hides the length
 
 
 def again_and_again(data: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """A generator that starts again with the first batch, as Keras needs for several epochs."""
+    """Yield the batches endlessly, as Keras needs for several epochs."""
     while True:
         yield from ((data[0][start : start + 6], data[1][start : start + 6]) for start in range(0, len(data[0]), 6))
 
 
 def loader(data: tuple[Any, Any], seed: int | None = None) -> Any:
-    """PyTorch's shuffling loader, which draws from a generator of its own, or from the one that `set_random_seed` seeds."""
+    """Return a shuffling DataLoader, which draws from a generator with `seed`, or from the one that `set_random_seed` seeds."""
     import torch
 
     generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -250,7 +250,7 @@ KINDS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "a DataLoader": lambda data: (loader(data),),
     "a DataLoader with a seed of its own": lambda data: (loader(data, seed=5),),
 }
-"""Data whose order is the same in each process, in four batches of six."""
+"""Kinds of data whose order is the same in each process, in four batches of six."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "arrays": {"batch_size": 6},
     "pandas": {"batch_size": 6},
@@ -258,21 +258,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "a PyDataset read by threads": {"shuffle": True},
     "a generator": {"shuffle": False, "steps_per_epoch": 4},
 }
-"""What `fit` is given beside each kind of data; `shuffle=False` beside others."""
+"""Further arguments of `fit` for a kind of data; for others it is `shuffle=False`."""
 
 
 def arguments_for(kind: str) -> dict[str, Any]:
     return ARGUMENTS.get(kind, {"shuffle": False})
 
 
-# Parts of `test_law.py`, each in a process of its own; each kind of data has a directory.
+# Parts of `test_law.py`, each in a separate process, with a directory for each kind of data.
 
 
 def _of_kinds(kinds: list[str], name: str, tell: Callable[[Any, Callable[..., Life]], Any]) -> None:
     model = new_model(OPTIMIZERS["Adam, averaged every 3 steps"]())
     x = np.random.default_rng(7).normal(size=(24, 3)).astype("float32")
     data = x, (x.sum(axis=1, keepdims=True) > 0).astype("float32")
-    # Keras's trainers read a batch to make metrics, and the threads that read a PyDataset for them have read on when they stop.
+    # To make metrics, Keras's trainers read a batch, and threads that read a PyDataset read more batches before they stop.
     model.evaluate(x[:6], data[1][:6], verbose=0)
     start = start_of(model)
     for kind in kinds:
@@ -296,12 +296,12 @@ def _told(life: Life) -> dict[str, Any]:
 
 
 def trains_whole(kinds: list[str]) -> None:
-    """Train without a stop, and save each step."""
+    """Train without interruption, and save each step."""
     _of_kinds(kinds, "whole", lambda model, train: _told(train(model)))
 
 
 def resumes_from_each(kinds: list[str]) -> None:
-    """Resume from each checkpoint of the uncut run; from a third of them if the data are no arrays."""
+    """Resume from each checkpoint of the uninterrupted run, or from a third of them if the data are not arrays."""
 
     def tell(model: Any, train: Callable[..., Life]) -> list[tuple[int, dict[str, Any]]]:
         Path("runs").rename("saved")

@@ -1,7 +1,7 @@
-"""A process with two virtual CPUs, which must be made before its backend begins: all plugins, with a model on both of them.
+"""A process that trains a model on two virtual CPUs with all plugins. The CPUs must be made before the backend starts.
 
-`python replicas.py DIRECTORY` trains under TensorFlow's `MirroredStrategy`, or JAX's `DataParallel`, with one replica and with
-two, uncut and cut within an epoch, and writes what came of it.
+`python replicas.py DIRECTORY` trains under TensorFlow's `MirroredStrategy` or JAX's `DataParallel`, with one replica and with
+two, uninterrupted and interrupted within an epoch, and writes the results.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # for JAX, which reads it when it begins
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # JAX reads it at its start
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ def samples() -> tuple[Any, Any]:
 
 
 def outcome(strategy: Any, directory: Path, data: tuple[Any, ...], **more: Any) -> dict[str, Any]:
-    """Train uncut, and cut and resumed; return what a test compares."""
+    """Train without interruption, and interrupted and resumed; return what a test compares."""
     arguments: dict[str, Any] = {"epochs": 5, "verbose": 0, "validation_data": samples(), "validation_batch_size": 8} | more
     uncut, resumed = build(strategy), build(strategy)
     whole = fit(uncut, *data, plugins=plugins(directory / "uncut"), **arguments)
@@ -100,7 +100,7 @@ def outcome(strategy: Any, directory: Path, data: tuple[Any, ...], **more: Any) 
 
 
 def rates_of_drop_ins(strategy: Any) -> list[float]:
-    """Return the rate that the learning-rate callbacks of Keras's names leave: a tenth by one, and half of it by the other."""
+    """Return the final rate with both drop-in callbacks that set it: one divides it by ten, and the other by two."""
     x = np.ones((8, 3), "float32")
     model = build(strategy)
     halve = callbacks.ReduceLROnPlateau("loss", min_delta=100, patience=1, factor=0.5)
@@ -135,7 +135,7 @@ def on_jax(directory: Path) -> dict[str, Any]:
     two, one = (keras.distribution.DataParallel(devices=devices[:number]) for number in (2, 1))
     results = {}
     for name, strategy in (("two", two), ("one", one)):
-        keras.distribution.set_distribution(strategy)  # for `fit` too
+        keras.distribution.set_distribution(strategy)  # also for `fit`
         results[name] = outcome(strategy, directory / name, samples(), batch_size=8)
     keras.distribution.set_distribution(two)
     return results | {"drop-ins": rates_of_drop_ins(two), "devices": len(devices)}

@@ -1,4 +1,4 @@
-"""What differs in `KerasAdapter` from `fit`: evaluations and predictions, and what Keras does not tell a callback."""
+"""How `KerasAdapter` differs from `fit`: evaluations and predictions, and what Keras does not pass to callbacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_evaluate_has_its_own_events(model: Any, data: Any) -> None:
-    """`model.evaluate` with the adapter calls the evaluation hooks alone, with plain metric names."""
+    """`model.evaluate` with the adapter calls only the evaluation hooks, with plain metric names."""
     adapter = KerasAdapter([recording := RecordingPlugin()])
     scores = model.evaluate(*data, batch_size=12, callbacks=[adapter], verbose=0, return_dict=True)
     batches = [f"on_evaluate_batch_{moment}" for _ in range(2) for moment in ("begin", "end")]
@@ -32,7 +32,7 @@ def test_evaluate_has_its_own_events(model: Any, data: Any) -> None:
 
 
 def test_predict_has_its_own_events(model: Any, data: Any) -> None:
-    """`model.predict` with the adapter calls the prediction hooks alone, and plugins see the model."""
+    """`model.predict` with the adapter calls only the prediction hooks, and plugins see the model."""
     adapter = KerasAdapter([recording := RecordingPlugin()])
     model.predict(data[0], batch_size=12, callbacks=[adapter], verbose=0)
     batches = [(f"on_predict_batch_{moment}", batch) for batch in (0, 1) for moment in ("begin", "end")]
@@ -40,7 +40,7 @@ def test_predict_has_its_own_events(model: Any, data: Any) -> None:
 
 
 def test_fit_then_evaluate_then_fit(model: Any, data: Any) -> None:
-    """One adapter serves a fit, an evaluation and a fit again, and each fit is a whole run."""
+    """One adapter can be used in a fit, an evaluation and another fit, and each fit is a complete run."""
     adapter = KerasAdapter([recording := RecordingPlugin()])
     model.fit(*data, batch_size=24, callbacks=[adapter], verbose=0)
     fitted = recording.hooks
@@ -55,7 +55,7 @@ def test_fit_then_evaluate_then_fit(model: Any, data: Any) -> None:
 
 @pytest.mark.parametrize("hook", ["on_evaluate_batch_end", "on_predict_batch_end"])
 def test_an_error_in_an_evaluation_of_its_own_ends_no_run(model: Any, data: Any, calls: Any, raising: Any, hook: str) -> None:
-    """Outside of fit there is no run to end: the error reaches the caller, no training hook is called, and the next one works."""
+    """An error in an evaluation outside of fit reaches the caller, no training hook is called, and the next evaluation works."""
     recording = RecordingPlugin()
     adapter = KerasAdapter([calls(**{hook: raising(ValueError("bad"))}), recording])
     use: Callable[..., Any] = model.evaluate if "evaluate" in hook else model.predict
@@ -69,7 +69,7 @@ def test_an_error_in_an_evaluation_of_its_own_ends_no_run(model: Any, data: Any,
 
 
 def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any, raising: Any) -> None:
-    """After an evaluation of one model that another callback broke, an evaluation of a second model shows plugins that model."""
+    """After an evaluation that a callback's error ended, plugins see the model of the next evaluation."""
     seen = []
 
     class Looks:
@@ -86,8 +86,8 @@ def test_an_evaluation_that_failed_is_forgotten(make: Any, model: Any, data: Any
     assert [model is other for model in seen] == [False, True]
 
 
-def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
-    """Keras tells a callback of no exception, so a run that one ended is ended, as failed, when the next one begins."""
+def test_another_callbacks_error_is_reported_when_the_next_run_begins(model: Any, data: Any, raising: Any) -> None:
+    """A run that an exception ended fails for plugins when the next run begins, because Keras does not report exceptions."""
     adapter = KerasAdapter([recording := RecordingPlugin()])
     breaking = keras.callbacks.LambdaCallback(on_train_batch_end=raising(ValueError("bad")))
     with pytest.raises(ValueError, match="bad"):
@@ -104,7 +104,7 @@ def test_another_callbacks_error_is_told_when_the_next_run_begins(model: Any, da
 
 
 def test_callbacks_before_and_after_the_adapter_work(model: Any, data: Any, watch: Callable[[], Any], calls: Any) -> None:
-    """The adapter may stand anywhere among the callbacks: they get converted metrics and its stop."""
+    """The adapter may be anywhere in the list: other callbacks get converted metrics, and see its stop."""
     before, after = watch(), watch()
     adapter = KerasAdapter([calls(on_epoch_end=lambda run: run.stop("enough"))])
     model.fit(*data, batch_size=12, epochs=5, callbacks=[before, adapter, after], verbose=0)
@@ -114,7 +114,7 @@ def test_callbacks_before_and_after_the_adapter_work(model: Any, data: Any, watc
 
 
 def test_a_learning_rate_callback_beside_the_adapter_is_seen_in_the_metrics(model: Any, data: Any) -> None:
-    """What a callback before the adapter adds to the epoch's logs is a metric for plugins."""
+    """A value that a callback before the adapter adds to the epoch's logs is a metric for plugins."""
     adapter = KerasAdapter()
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.25)  # noqa: ARG005 - Keras's signature
     model.fit(*data, batch_size=24, callbacks=[scheduler, adapter], verbose=0)
@@ -123,7 +123,7 @@ def test_a_learning_rate_callback_beside_the_adapter_is_seen_in_the_metrics(mode
 
 
 def test_validation_data_are_those_the_adapter_was_given(model: Any, data: Any) -> None:
-    """Keras does not pass validation data on to a callback: plugins see what the adapter was given, or None."""
+    """Plugins see the validation data that the adapter was given, or None."""
     seen: list[Any] = []
 
     class Look:
@@ -137,7 +137,7 @@ def test_validation_data_are_those_the_adapter_was_given(model: Any, data: Any) 
 
 
 def test_there_is_no_run_before_the_first(data: Any) -> None:
-    """`adapter.run` is None until something is trained, and a hook outside of training is an error."""
+    """`adapter.run` is None before the first training, and a method that is called outside of training raises an error."""
     del data
     adapter = KerasAdapter()
     assert adapter.run is None
@@ -146,7 +146,7 @@ def test_there_is_no_run_before_the_first(data: Any) -> None:
 
 
 def test_spec_strings_and_one_string_are_taken(model: Any, data: Any) -> None:
-    """Plugins may be asked for by name, as everywhere, a single one without a list too."""
+    """Plugins can be given as spec strings, and a single one without a list."""
     adapter = KerasAdapter("early_stopping:monitor=loss,patience=1,min_delta=10")
     model.fit(*data, batch_size=24, epochs=5, callbacks=[adapter], verbose=0)
     assert adapter.run is not None
@@ -154,7 +154,7 @@ def test_spec_strings_and_one_string_are_taken(model: Any, data: Any) -> None:
 
 
 def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(model: Any, data: Any) -> None:
-    """What training found out can still be read after the model was evaluated with the same adapter."""
+    """After an evaluation with the same adapter, the latest training run and its plugins are unchanged."""
     stopping = EarlyStopping("loss", patience=3)
     adapter = KerasAdapter([stopping])
     model.fit(*data, verbose=0, callbacks=[adapter])
@@ -165,8 +165,8 @@ def test_an_evaluation_by_itself_leaves_the_latest_run_and_its_plugins_alone(mod
     assert stopping.best == best is not None
 
 
-def test_a_run_that_has_ended_is_told_of_no_batch(model: Any, data: Any, make: Any) -> None:
-    """One adapter in a fit within a fit: the inner run is complete, and in the outer an error asks for a second adapter."""
+def test_one_adapter_in_a_fit_within_a_fit_is_refused(model: Any, data: Any, make: Any) -> None:
+    """With one adapter in a fit within a fit, the inner run completes, and the outer raises an error that asks for a second."""
     recording = RecordingPlugin()
     adapter = KerasAdapter([recording])
     inner = make()

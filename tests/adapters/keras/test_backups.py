@@ -1,4 +1,4 @@
-"""`BackupAndRestore` as a drop-in: one `fit` at a time backs up into a directory, and what ended or broke gives way."""
+"""`BackupAndRestore` as a drop-in: one `fit` at a time backs up into a directory, and a failed one does not block the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_USE = r"The checkpoint directory .* is in use: there is a lock .*, held by pr
 
 
 class At(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Calls `then` in an epoch, in the hook of that name, and counts the batches."""
+    """Calls `then` in an epoch, in the method of that name, and counts the batches."""
 
     def __init__(self, epoch: int, then: Callable[[], object], hook: str = "on_epoch_end") -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def raises() -> None:
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
 @pytest.mark.parametrize("thread", [False, True])
 def test_a_second_live_fit_is_refused_before_its_first_batch(tmp_path: Path, hook: str, *, thread: bool) -> None:
-    """Within a hook of the first or beside it on another thread: with the message of Checkpoint's lock, and no harm."""
+    """A second fit, within the first or on another thread, is refused with the message of the lock, and the first continues."""
     errors: list[str] = []
     beside = At(0, lambda: None)
 
@@ -82,7 +82,7 @@ def test_a_second_live_fit_is_refused_before_its_first_batch(tmp_path: Path, hoo
 @pytest.mark.parametrize("again", ["new", "same callback", "same model"])
 @pytest.mark.parametrize("thread", [False, True])
 def test_a_fit_that_broke_gives_way(tmp_path: Path, again: str, *, thread: bool) -> None:
-    """Keras tells no callback of the exception, and a notebook keeps it; the next fit restores and trains the rest."""
+    """After a fit that failed, whose exception a notebook still holds, the next fit restores the backup and trains the rest."""
     callback, of, kept = BackupAndRestore(tmp_path), model(), []
 
     def breaks() -> None:
@@ -105,7 +105,7 @@ def test_a_fit_that_broke_gives_way(tmp_path: Path, again: str, *, thread: bool)
 
 
 def test_a_fit_whose_directory_another_has_by_now_removes_nothing(tmp_path: Path) -> None:
-    """It was moved or removed meanwhile: the next save is refused, and the other's backups stay."""
+    """If the directory was removed and another fit uses it, the next save is refused, and the other's backups are kept."""
     root = tmp_path / "backup"
     lock: list[store.Lock] = []
 
@@ -127,7 +127,7 @@ def test_a_fit_whose_directory_another_has_by_now_removes_nothing(tmp_path: Path
         ({"callbacks": []}, r"it does not fit: callbacks must be an object, got \[\]"),
         (
             {"callbacks": {"EarlyStopping_1": {"best": "x"}}},
-            "the state of EarlyStopping_1 does not fit: best_epoch must be there",
+            "the state of EarlyStopping_1 does not fit: best_epoch must be present",
         ),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_fit_whose_directory_another_has_by_now_removes_nothing(tmp_path: Path
 def test_a_backup_that_does_not_fit_is_refused_before_the_model_is_restored(
     tmp_path: Path, change: dict[str, Any], message: str, *, first: bool
 ) -> None:
-    """By the field, in whatever order the callbacks are listed."""
+    """An invalid backup is an error that names the field, in any order of callbacks, and the model is not changed."""
     backup, stopping = BackupAndRestore(tmp_path), EarlyStopping("loss", patience=9)
     with pytest.raises(ZeroDivisionError):
         fit(backup, stopping, At(2, raises, "on_epoch_begin"))

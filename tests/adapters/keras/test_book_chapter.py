@@ -1,4 +1,4 @@
-"""The callbacks of the book's chapter, as plugins, with the chapter's own arguments."""
+"""The callbacks of the book's chapter as plugins, with the chapter's arguments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_chapters_configuration_runs(make: Callable[..., Any], data: Any, tm
     best = max(range(len(accuracies)), key=lambda epoch: (accuracies[epoch], -epoch))
     assert run.history.epochs == list(range(min(30, best + 11)))
     assert [reason.plugin for reason in run.stop_reasons] == (["early_stopping"] if best + 11 <= 30 else [])
-    # The best checkpoint is the epoch with the lowest val_loss, and scores it again.
+    # The best checkpoint is of the epoch with the lowest val_loss, and has that loss when it is loaded.
     saved = checkpoint.best()
     assert (saved.value, saved.epoch) == (min(losses), losses.index(min(losses)))
     loaded = keras.models.load_model(store.verify(saved.path).path / MODEL_FILE)
@@ -50,7 +50,7 @@ def test_the_chapters_configuration_runs(make: Callable[..., Any], data: Any, tm
 
 @attrs.define(eq=False)
 class ActivationLogger:
-    """The chapter's own callback: every layer's activations on the first validation sample, saved after each epoch."""
+    """The chapter's callback, which saves every layer's activations for the first validation sample after each epoch."""
 
     directory: Path
     _activations: Any = attrs.field(init=False, default=None)
@@ -62,7 +62,7 @@ class ActivationLogger:
 
     @hookimpl
     def on_epoch_end(self, run: Run, epoch: int) -> None:
-        """Save what it returns for the first validation sample."""
+        """Save the activations for the first validation sample."""
         sample = run.validation_data[0][0:1]
         activations = self._activations.predict(sample, verbose=0)
         np.savez(self.directory / f"activations_at_epoch_{epoch}.npz", *activations)
@@ -70,7 +70,7 @@ class ActivationLogger:
 
 @pytest.mark.parametrize("given", ["validation_data", "validation_split"])
 def test_the_chapters_own_callback_works_as_a_plugin(make: Callable[..., Any], data: Any, tmp_path: Path, given: str) -> None:
-    """After each epoch there is a file with each layer's activations on the first validation sample, those of that epoch."""
+    """As a plugin, the chapter's callback saves a file after each epoch, with that epoch's activations."""
     x, y = data
     arguments = {"validation_data": (x[18:], y[18:])} if given == "validation_data" else {"validation_split": 0.25}
     model = make()
@@ -84,7 +84,7 @@ def test_the_chapters_own_callback_works_as_a_plugin(make: Callable[..., Any], d
 
 
 def test_the_chapters_own_callback_works_under_the_adapter(make: Callable[..., Any], data: Any, tmp_path: Path) -> None:
-    """`KerasAdapter` must be told the validation data, and then the same plugin works there."""
+    """The same plugin works under `KerasAdapter` if the adapter is given the validation data."""
     adapter = KerasAdapter([ActivationLogger(tmp_path)], validation_data=data)
     make().fit(*data, validation_data=data, callbacks=[adapter], verbose=0)
     assert [file.name for file in tmp_path.iterdir()] == ["activations_at_epoch_0.npz"]

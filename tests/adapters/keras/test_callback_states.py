@@ -1,4 +1,4 @@
-"""Callbacks with state beside plugins, such as those that swap averaged weights in: a resumed run has it from its checkpoint."""
+"""A resumed run restores the state of callbacks beside plugins, such as those that swap averaged weights in."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SWAPS: Final = pytest.mark.parametrize(
 
 
 class Cut(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Ends a run when its third epoch begins, or after the second batch of it."""
+    """Ends a run at the beginning of its third epoch, or after the second batch of it."""
 
     epoch = 0
 
@@ -68,7 +68,7 @@ class Cut(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no typ
 
 @pytest.fixture
 def averaging(make: Any) -> Callable[[], Any]:
-    """`averaging()`: a new model whose optimizer averages its weights."""
+    """Return `averaging()`, which returns a new model whose optimizer averages its weights."""
     return lambda: make(optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9))
 
 
@@ -79,7 +79,7 @@ def weights_equal(one: Any, other: Any) -> bool:
 @FORMS
 @SWAPS
 def test_a_checkpoint_holds_the_averaged_weights(train: Train, swaps: Any, averaging: Any, data: Any, tmp_path: Path) -> None:
-    """With `swap_on_epoch` a checkpoint of an epoch's end has the weights that Keras's `ModelCheckpoint` saves after the swap."""
+    """With `swap_on_epoch`, a checkpoint at the end of an epoch has the same weights that Keras's `ModelCheckpoint` saves."""
     keras_own = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
     averaging().fit(*data, callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True), keras_own], **ARGUMENTS)
     checkpoint = Checkpoint(tmp_path / "runs")
@@ -98,7 +98,7 @@ def test_a_checkpoint_holds_the_averaged_weights(train: Train, swaps: Any, avera
 def test_a_resumed_run_ends_as_the_uncut_one(
     train: Train, swaps: Any, averaging: Any, data: Any, tmp_path: Path, *, swap_on_epoch: bool, within: bool
 ) -> None:
-    """A run that swaps averaged weights in, cut at or within an epoch, is resumed to the same weights, averages and metrics."""
+    """A run that swaps averaged weights in, if interrupted and resumed, ends with the same weights, averages and metrics."""
     uncut, resumed = averaging(), averaging()
     train(uncut, data, swaps(swap_on_epoch=swap_on_epoch), Checkpoint(tmp_path / "uncut"), [])
     directory = tmp_path / "cut"
@@ -113,7 +113,7 @@ def test_a_resumed_run_ends_as_the_uncut_one(
 
 @pytest.mark.parametrize("host", [False, True], ids=["beside", "hosted"])
 def test_what_a_drop_in_has_observed_is_resumed(make: Any, data: Any, tmp_path: Path, *, host: bool) -> None:
-    """A drop-in `EarlyStopping` beside `Checkpoint`, or hosted, stops a resumed run when it would have stopped the uncut one."""
+    """A drop-in `EarlyStopping` beside `Checkpoint`, or hosted, stops a resumed run at the same epoch as an uninterrupted one."""
 
     def train(*others: Any) -> int:
         stopper = callbacks.EarlyStopping("loss", mode="max", patience=3)
@@ -129,7 +129,7 @@ def test_what_a_drop_in_has_observed_is_resumed(make: Any, data: Any, tmp_path: 
 
 
 def test_state_that_is_new_or_gone_is_named(averaging: Any, data: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log names a callback whose state the checkpoint lacks, and one whose state it has and the run does not."""
+    """The log names a callback whose state the checkpoint lacks, and a state whose callback the run lacks."""
     arguments = ARGUMENTS | {"plugins": [Checkpoint(tmp_path)], "resume": "auto", "epochs": 1}
     fit(averaging(), *data, callbacks=[callbacks.SwapEMAWeights()], **arguments)
     caplog.clear()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hookcore.testing import AdapterCheck
 
-# `KerasAdapter` does what `fit` does from another callback list, so once is enough where it compiles.
+# `KerasAdapter` differs from `fit` only in the callback list, so one of them is enough on backends that compile.
 HARNESSES = [FitHarness, AdapterHarness] if BACKEND == "torch" else [FitHarness]
 
 
@@ -25,5 +25,5 @@ HARNESSES = [FitHarness, AdapterHarness] if BACKEND == "torch" else [FitHarness]
     ids=lambda check: f"{check.harness.name}-{check.name}",
 )
 def test_keras_keeps_the_contract_of_adapters(check: AdapterCheck, conforms: Callable[[AdapterCheck], None]) -> None:
-    """What comes of each case is what is recorded: it works, is refused, or does not apply, with the reason."""
+    """Each case has its recorded result: it works, is refused, or does not apply, with the reason."""
     conforms(check)

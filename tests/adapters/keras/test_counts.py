@@ -1,4 +1,4 @@
-"""Updates and batches, for every way in which a Keras model can have more or fewer of one than of the other."""
+"""Updates and batches are counted for every way in which a Keras model can have more or fewer updates than batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCHES, EPOCHS = 12, 3
 
 
 class Own(OwnStep):
-    """A model with a train step of its own."""
+    """A model with its own train step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Own(OwnStep):
         return self.dense(inputs)
 
     def gradients(self, batch: Any) -> tuple[Any, Any]:
-        """The loss and its gradients."""
+        """Return the loss and its gradients."""
         x, y = batch
         return gradients(lambda: keras.ops.mean((self(x) - y) ** 2), self.trainable_variables)
 
@@ -55,7 +55,7 @@ class Twice(Own):
 
 
 class ByHand(Own):
-    """One update every four batches, of gradients that it keeps to itself, so that no checkpoint holds them."""
+    """One update every four batches, with gradients in Python attributes, which no checkpoint holds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ByHand(Own):
 
 
 class TwoOptimizers(Own):
-    """Two optimizers, one of them in a layer; the one that Keras makes by default is not used."""
+    """Two optimizers, one of them in a layer. The one that Keras makes by default is not used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class TwoOptimizers(Own):
 
 
 class Nested(Twice):
-    """Another optimizer beside the one of `compile`, in a list in a dict, in which Keras finds what it saves too."""
+    """Another optimizer beside the compiled one, in a list in a dict, where Keras also finds what to save."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Nested(Twice):
 
 
 class Hidden(Own):
-    """Trains by hand, with the optimizer that Keras makes by default unused."""
+    """Trains by hand, without the optimizer that Keras makes by default."""
 
     def own_step(self, data: Any) -> dict[str, Any]:
         loss, gradients = self.gradients(data)
@@ -115,7 +115,7 @@ class Plain(Own):
 
 @attrs.frozen
 class Case:
-    """A model, what compiles it, and the steps of all its batches; None if its own optimizer has to tell."""
+    """A model, its compiled optimizer, and the steps of all batches, or None if the optimizer's count is right."""
 
     model: type[Own]
     optimizer: Callable[[], Any]
@@ -134,7 +134,7 @@ CASES: Final = {
     "an update every 16 batches": Case(Plain, lambda: adam(gradient_accumulation_steps=16), ALL // 16),
     "no update in any epoch": Case(Plain, lambda: adam(gradient_accumulation_steps=100), 0),
     "a scaled loss": Case(Plain, lambda: keras.optimizers.LossScaleOptimizer(adam()), ALL),
-    # The fourth batch overflows, and is in no sum.
+    # The fourth batch overflows, and is not accumulated.
     "a scaled loss, an update every 2 batches": Case(
         Plain, lambda: keras.optimizers.LossScaleOptimizer(adam(gradient_accumulation_steps=2), initial_scale=2.0**127), None
     ),
@@ -148,7 +148,7 @@ CASES: Final = {
 
 @attrs.define(eq=False)
 class Moments:
-    """Captures every moment, and keeps the name that it would be saved under and where training continues."""
+    """Captures every moment, and records the name of its checkpoint and where training continues."""
 
     name: str = "moments"
     found: list[tuple[str, tuple[int, int]]] = attrs.field(factory=list)
@@ -175,7 +175,7 @@ class Moments:
 
 @pytest.mark.parametrize(
     ("name", "by_execution"),
-    # What a train step keeps to itself is in no checkpoint, and an execution of three batches ends within a sum of four.
+    # Gradients in Python attributes are in no checkpoint, and an execution of three batches ends within a sum of four.
     [
         pytest.param(name, number, marks=SEVERAL_STEPS if number > 1 else ())
         for name, case in CASES.items()
@@ -186,14 +186,17 @@ class Moments:
 def test_steps_are_updates_and_positions_are_batches(
     train_by_fit: Train, data: Any, tmp_path: Path, name: str, by_execution: int
 ) -> None:
-    """Steps are as many as updates, no two positions have one name, and a run resumed from any ends with the same weights."""
+    """Each step is an update, every position has its own name, and a run resumed from any of them ends with the same weights."""
     case = CASES[name]
 
     def fitted(directory: Path, *more: object, resume: Any = None) -> tuple[Run, Any, int]:
         keras.utils.set_random_seed(5)
         model = case.model()
         model.build((None, 3))
-        eagerly = EAGERLY or case.model in {ByHand, TwoOptimizers}  # these have more than JAX's trainer gives a traced step
+        eagerly = EAGERLY or case.model in {
+            ByHand,
+            TwoOptimizers,
+        }  # these use variables that JAX's trainer does not pass to a traced step
         model.compile(case.optimizer(), "mse", steps_per_execution=by_execution, run_eagerly=eagerly)
         plugins = [Checkpoint(directory, every_n_steps=1, keep_last=None), *more]
         run = train_by_fit(model, *data, batch_size=2, shuffle=False, epochs=EPOCHS, plugins=plugins, resume=resume)
@@ -213,7 +216,7 @@ def test_steps_are_updates_and_positions_are_batches(
     assert [checkpoint.record()["position"] for checkpoint in saved] == sorted(
         [checkpoint.record()["position"] for checkpoint in saved], key=lambda position: (position["epoch"], position["batch"])
     )
-    for checkpoint in saved[:: max(1, len(saved) // (4 if EAGERLY else 2))]:  # each of these is traced again
+    for checkpoint in saved[:: max(1, len(saved) // (4 if EAGERLY else 2))]:  # each resumed run is traced again
         again, resumed, _ = fitted(tmp_path / checkpoint.path.name, resume=checkpoint.path)
         assert again.progress.step == run.progress.step
         assert all(np.array_equal(expected, found) for expected, found in zip(weights, resumed, strict=True)), checkpoint.step

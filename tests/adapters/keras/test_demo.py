@@ -1,4 +1,4 @@
-"""`hookcore demo`, as a process: what it leaves behind, Ctrl-C in the middle, what is missing; and where its texts come from."""
+"""`hookcore demo` as a process: its files, Ctrl-C, and missing libraries; and the sources of its texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMAND = [sys.executable, "-c", "from hookcore.cli.main import main; main(prog_
 
 @needs_digits
 def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> None:
-    """Three epochs end with status 0, with the best checkpoint equal to what was recorded, and with the files that it names."""
+    """The demo ends with status 0, its best checkpoint has the recorded score, and the files that it names exist."""
     out = tmp_path / "demo"
     done = subprocess.run(
         [*COMMAND, "--out", out, "--epochs", "3"], capture_output=True, text=True, check=False, timeout=PATIENCE
@@ -56,7 +56,7 @@ def test_the_demo_trains_and_verifies_its_best_checkpoint(tmp_path: Path) -> Non
 
 @needs_digits
 def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    """Ctrl-C in the middle ends with status 130 and a message, and the newest checkpoint verifies and loads."""
+    """Ctrl-C during training ends with status 130 and a message, and the newest checkpoint verifies and loads."""
     out = tmp_path / "demo"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -66,7 +66,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "val_loss" in line:  # an epoch is done, and many are left
+            if "val_loss" in line:  # after the first of many epochs
                 break
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=PATIENCE)
@@ -81,7 +81,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("missing", "extras"), [("keras", "demo"), ("tensorflow", "demo"), ("jax", "demo,jax")])
 def test_the_demo_without_keras_names_the_extra(tmp_path: Path, missing: str, extras: str) -> None:
-    """If Keras or its backend is not installed, the demo ends with status 1 and one line that says what to install."""
+    """If Keras or its backend is not installed, the demo ends with status 1 and one line that names what to install."""
     (tmp_path / "keras.py").write_text(f"raise ImportError('No module named {missing}', name='{missing}')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_the_demo_without_keras_names_the_extra(tmp_path: Path, missing: str, ex
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """A file like Keras's imdb.npz, of sixty texts whose class is told by one word, and the words beside it."""
+    """Return the path of a file like Keras's imdb.npz, with sixty texts whose class one word shows, and a word index beside."""
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     texts = np.empty(60, object)
@@ -112,7 +112,7 @@ def reviews(tmp_path: Path) -> Path:
 
 @needs_tensorboard
 def test_the_imdb_demo_trains_with_tensorboard_and_word_labels(tmp_path: Path, reviews: Path) -> None:
-    """Two epochs on a file of one's own: it says how to watch, on what it trains, and leaves logs, words and checkpoints."""
+    """On a given file, the demo prints the TensorBoard command and the data, and writes logs, words and checkpoints."""
     out = tmp_path / "out"
     command = [*COMMAND, "--model", "imdb", "--data", str(reviews), "--out", str(out), "--epochs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
@@ -140,7 +140,7 @@ def test_the_imdb_demo_trains_with_tensorboard_and_word_labels(tmp_path: Path, r
 
 
 def rewritten(path: Path, protocol: int) -> Path:
-    """The file with its texts pickled by another protocol, as NumPy changed it."""
+    """Return the file with its texts pickled by another protocol, because NumPy has changed it."""
     other = path.with_name(f"protocol{protocol}.npz")
     with np.load(path, allow_pickle=True) as read, zipfile.ZipFile(other, "w") as archive:
         for name in read.files:
@@ -153,7 +153,7 @@ def rewritten(path: Path, protocol: int) -> Path:
 
 @pytest.mark.parametrize("protocol", [None, 3, 5])
 def test_a_file_is_read_as_keras_reads_it(reviews: Path, protocol: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same texts in the same order, with the same indices."""
+    """A file gives the same texts, order and indices as in Keras."""
     path = reviews if protocol is None else rewritten(reviews, protocol)
     monkeypatch.setattr(sys.modules[keras.datasets.imdb.load_data.__module__], "get_file", lambda *_, **__: str(path))
     (expected, labels), _ = keras.datasets.imdb.load_data(num_words=imdb.MAX_FEATURES)
@@ -164,7 +164,7 @@ def test_a_file_is_read_as_keras_reads_it(reviews: Path, protocol: int | None, m
 
 
 def test_a_file_of_plain_numbers_is_read_too(tmp_path: Path, reviews: Path) -> None:
-    """Texts of one length, which need no pickle."""
+    """A file with texts of one length, which is not pickled, is read too."""
     path = tmp_path / "plain.npz"
     np.savez(path, x_train=np.array([[7, 8], [9, 1999]]), y_train=np.array([0, 1]))
     texts = imdb._from_file(path)
@@ -173,7 +173,7 @@ def test_a_file_of_plain_numbers_is_read_too(tmp_path: Path, reviews: Path) -> N
 
 
 class Harmful:
-    """What a pickle can do to whoever loads it."""
+    """Harm that a pickle can do when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -183,7 +183,7 @@ class Harmful:
 
 
 def test_no_other_pickle_is_loaded(tmp_path: Path) -> None:
-    """A file that names anything else is refused, and nothing of it is done."""
+    """A pickle that names any other function is refused, and the function is not called."""
     path, made = tmp_path / "harmful.npz", tmp_path / "made"
     np.savez(path, x_train=np.array([Harmful(made), [1]], object), y_train=np.array([0, 1]))
     with pytest.raises(click.ClickException, match=r"cannot be read as Keras's imdb.npz: it names \w+.mkdir"):
@@ -192,7 +192,7 @@ def test_no_other_pickle_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
-    """Another file, one without the arrays, one without the labels, one with other labels."""
+    """A file of another kind, or with missing arrays or other labels, is an error that names it."""
     (tmp_path / "text.npz").write_text("words")
     np.savez(tmp_path / "others.npz", x=np.zeros(3))
     np.savez(tmp_path / "fewer.npz", x_train=np.ones((3, 2), int), y_train=np.array([0, 1]))
@@ -207,15 +207,15 @@ def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
 
 
 def offline(*_: object, **__: object) -> None:
-    """What Keras does without a network."""
-    assert socket.getdefaulttimeout() is not None, "a network that does not answer is not waited for"
-    raise Exception("URL fetch failure")  # noqa: TRY002 - as Keras
+    """Raise Keras's error without a network."""
+    assert socket.getdefaulttimeout() is not None, "a network that does not answer must time out"
+    raise Exception("URL fetch failure")  # noqa: TRY002 - as in Keras
 
 
 def test_without_a_network_it_trains_on_the_standard_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says that it is not IMDB and what it is instead: some thousand texts of two classes."""
+    """Without a network, the demo trains on thousands of texts of two classes from the standard library, and prints a note."""
     pytest.importorskip("tensorboard")
     monkeypatch.setattr(keras.datasets.imdb, "load_data", offline)
     task = imdb.prepare(tmp_path, None)
@@ -235,7 +235,7 @@ def test_without_a_network_it_trains_on_the_standard_library(
 
 
 def test_the_texts_of_the_standard_library_are_always_the_same() -> None:
-    """None comes twice, in an order that mixes the classes; the commonest words come first, after the four that are no words."""
+    """The texts do not repeat, in an order that mixes the classes; frequent words come first, after the four special ones."""
     found = corpus.paragraphs()
     assert found == corpus.paragraphs()
     assert len({tuple(words) for words, _ in found}) == len(found)
@@ -248,22 +248,22 @@ def test_the_texts_of_the_standard_library_are_always_the_same() -> None:
 def test_words_without_names_are_numbered(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If there is no index of words beside the file, and no network, the words are numbers, and the demo says why."""
+    """If there is no word index beside the file, and no network, the words are numbers, and the demo prints the reason."""
     (reviews.parent / "imdb_word_index.json").unlink()
     monkeypatch.setattr(keras.datasets.imdb, "get_word_index", offline)
     assert imdb._from_file(reviews).words[4:6] == ["word 4", "word 5"]
-    assert "The words have numbers for names" in capsys.readouterr().out
+    assert "Words are shown as numbers" in capsys.readouterr().out
 
 
 def test_data_are_for_imdb(reviews: Path) -> None:
-    """Another model refuses them before it loads anything."""
+    """`--data` is refused for another model, before anything is loaded."""
     done = subprocess.run([*COMMAND, "--data", str(reviews)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 2
     assert "--data is for --model imdb" in done.stderr
 
 
 def test_help_loads_no_framework() -> None:
-    """Neither of the program nor of the demo."""
+    """The help of the program and of the demo imports no framework."""
     code = (
         "import sys; from click.testing import CliRunner; from hookcore.cli.main import main; "
         "run = CliRunner().invoke; assert 'demo' in run(main, ['--help']).output; "

@@ -133,7 +133,7 @@ FORMS = pytest.mark.parametrize("train", [by_backups, by_backups_before, by_back
 
 @pytest.fixture(scope="module")
 def uncut(tmp_path_factory: pytest.TempPathFactory) -> End:
-    """What a run leaves that is not cut."""
+    """Return what a run leaves that is not interrupted."""
     return end(by_backups, tmp_path_factory.mktemp("uncut") / "run")
 
 

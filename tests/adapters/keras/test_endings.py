@@ -1,4 +1,4 @@
-"""How runs end in `fit` and under `KerasAdapter`: votes to stop, exceptions, Ctrl-C; and that the next run starts again."""
+"""How runs end in `fit` and under `KerasAdapter`: votes to stop, exceptions and Ctrl-C, without effects on the next run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 ENDS_OF_DATA: list[Exception] = [StopIteration(), *([] if tf is None else [tf.errors.OutOfRangeError(None, None, "end")])]
-"""What Keras takes for the end of its data, on this backend."""
+"""Exceptions that Keras treats as the end of the data, on this backend."""
 
 
 def stop(run: Run) -> None:
-    """Vote."""
+    """Vote to stop."""
     run.stop("enough")
 
 
@@ -41,7 +41,7 @@ def stop(run: Run) -> None:
 @pytest.mark.parametrize(
     ("hook", "epochs", "steps"),
     [
-        # Keras looks at the end of a batch and of an epoch, so a vote before a batch costs that batch.
+        # Keras checks at the end of a batch and of an epoch, so after a vote before a batch that batch is still trained.
         ("on_train_begin", [0], 1),
         ("on_epoch_begin", [0], 1),
         ("on_batch_begin", [0], 1),
@@ -54,7 +54,7 @@ def stop(run: Run) -> None:
 def test_a_vote_stops_the_run(
     train: Train, model: Any, data: Any, calls: Any, *, hook: str, epochs: list[int], steps: int
 ) -> None:
-    """A vote ends the run at the next end of a batch or epoch, and the epoch still has its validation and its end."""
+    """A vote ends the run at the next end of a batch or epoch, and the epoch is still validated and ended."""
     run = train(model, *data, validation_data=data, batch_size=6, epochs=5, plugins=[calls(**{hook: stop})])
     assert run.outcome is Outcome.STOPPED
     assert run.history.epochs == epochs
@@ -64,14 +64,14 @@ def test_a_vote_stops_the_run(
 
 
 def test_every_vote_of_an_event_is_kept(train: Train, model: Any, data: Any, calls: Any) -> None:
-    """Two plugins that vote at the same event are both in `run.stop_reasons`, in their order, with epoch and step."""
+    """Two votes at the same event are both in `run.stop_reasons`, in the order of the plugins, with epoch and step."""
     plugins = [calls("one", on_epoch_end=stop), calls("two", on_epoch_end=stop)]
     run = train(model, *data, batch_size=6, epochs=5, plugins=plugins)
     assert [(reason.plugin, reason.epoch, reason.step) for reason in run.stop_reasons] == [("one", 0, 4), ("two", 0, 4)]
 
 
 def test_a_stop_by_a_callback_has_a_reason(train: Train, model: Any, data: Any) -> None:
-    """If a callback sets `model.stop_training`, the run has stopped, and the one reason says that no plugin did it."""
+    """If a callback sets `model.stop_training`, the run is stopped, with a single reason that no plugin caused it."""
 
     class Stopping(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -85,14 +85,14 @@ def test_a_stop_by_a_callback_has_a_reason(train: Train, model: Any, data: Any) 
 
 
 def test_a_callback_that_stops_after_a_plugin_did_adds_no_reason(train: Train, model: Any, data: Any, calls: Any) -> None:
-    """A plugin's vote sets `model.stop_training` too, and is not taken for a callback's."""
+    """A plugin's vote also sets `model.stop_training`, which does not count as a callback's stop."""
     run = train(model, *data, batch_size=6, epochs=5, plugins=[calls(on_batch_end=stop)])
     assert model.stop_training is True
     assert [reason.plugin for reason in run.stop_reasons] == ["calls"]
 
 
 def test_two_adapters_never_meet(model: Any, data: Any, calls: Any) -> None:
-    """Two adapters in one `model.fit` have a run each: a vote in one is a stop by somebody else in the other."""
+    """Each of two adapters in one `model.fit` has a run: a vote in one is a stop from outside for the other."""
     first, second = KerasAdapter([calls(on_epoch_end=stop)]), KerasAdapter([recording := RecordingPlugin()])
     model.fit(*data, batch_size=24, epochs=5, callbacks=[first, second], verbose=0)
     assert first.run is not None
@@ -109,10 +109,10 @@ ENDING = ("on_exception", "on_train_end")
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=lambda error: type(error).__name__)
-def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
+def test_a_callbacks_error_reaches_plugins_and_the_caller(
     train_by_fit: Any, model: Any, data: Any, raising: Any, error: BaseException
 ) -> None:
-    """What a callback raises in `fit` goes to `on_exception`, then comes `on_train_end`, and then the caller gets it."""
+    """An error of a callback in `fit` calls `on_exception`, then `on_train_end`, and then reaches the caller."""
     recording = RecordingPlugin()
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=raising(error))
     with pytest.raises(type(error)) as caught:
@@ -125,8 +125,10 @@ def test_a_callbacks_error_is_told_to_plugins_and_to_the_caller(
 
 
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_begin", "on_epoch_end"])
-def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str) -> None:
-    """Whatever hook a callback raises in, the run ends for the plugins, once."""
+def test_an_error_in_any_method_of_a_callback_ends_the_run(
+    train_by_fit: Any, model: Any, data: Any, raising: Any, hook: str
+) -> None:
+    """An error in any method of a callback ends the run for plugins, once."""
     recording = RecordingPlugin()
     callback = keras.callbacks.LambdaCallback(**{hook: raising(ValueError("bad"))})
     with pytest.raises(ValueError, match="bad"):
@@ -136,7 +138,7 @@ def test_a_callbacks_error_is_told_wherever_it_comes(train_by_fit: Any, model: A
 
 
 def test_a_callbacks_error_before_training_begins_no_run(train_by_fit: Any, model: Any, data: Any, raising: Any) -> None:
-    """Callbacks come before plugins: if one raises in on_train_begin, no plugin has heard of a run, and the next one is whole."""
+    """If a callback raises an error in on_train_begin, before plugins are called, no run begins, and the next is complete."""
     recording = RecordingPlugin()
     callback = keras.callbacks.LambdaCallback(on_train_begin=raising(ValueError("bad")))
     with pytest.raises(ValueError, match="bad"):
@@ -158,7 +160,7 @@ def test_a_callbacks_error_before_training_begins_no_run(train_by_fit: Any, mode
 def test_ctrl_c_waits_for_the_end_of_the_batch(
     train_by_fit: Any, model: Any, data: Any, calls: Any, *, hook: str, last: str, step: int
 ) -> None:
-    """SIGINT in `fit` takes effect between two batches, so that steps and optimizer agree, and the handler is put back."""
+    """SIGINT in `fit` takes effect between two batches, so steps and optimizer agree, and the handler is restored."""
     before = signal.getsignal(signal.SIGINT)
     recording = RecordingPlugin()
     plugin = calls(**{hook: lambda _: signal.raise_signal(signal.SIGINT)})
@@ -171,7 +173,7 @@ def test_ctrl_c_waits_for_the_end_of_the_batch(
 
 
 def test_a_second_ctrl_c_is_raised_at_once(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
-    """Two SIGINTs within one batch end the run where the second one arrives."""
+    """Two SIGINTs within one batch end the run when the second one arrives."""
 
     def twice(run: Run) -> None:
         del run
@@ -185,14 +187,14 @@ def test_a_second_ctrl_c_is_raised_at_once(train_by_fit: Any, model: Any, data: 
 
 
 def test_ctrl_c_after_the_last_event_is_not_lost(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
-    """SIGINT in `on_train_end` reaches the caller, of a run that has completed."""
+    """SIGINT in `on_train_end` reaches the caller, and the run is completed."""
     with pytest.raises(KeyboardInterrupt):
         train_by_fit(model, *data, plugins=[calls(on_train_end=lambda _: signal.raise_signal(signal.SIGINT))])
     assert train_by_fit.run.outcome is Outcome.COMPLETED
 
 
-def test_a_program_that_handles_ctrl_c_itself_goes_on_doing_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
-    """If SIGINT has a handler that is not Python's own, `fit` leaves it alone."""
+def test_a_program_that_handles_ctrl_c_itself_continues_to_do_so(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
+    """If SIGINT has another handler than Python's, `fit` does not replace it."""
     handled: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: handled.append(number))
     try:
@@ -204,14 +206,14 @@ def test_a_program_that_handles_ctrl_c_itself_goes_on_doing_so(train_by_fit: Any
 
 
 def test_fit_works_outside_of_the_main_thread(model: Any, data: Any) -> None:
-    """Only the main thread may handle signals; elsewhere `fit` trains without."""
+    """In another than the main thread, which cannot handle signals, `fit` trains without a handler."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         run = pool.submit(fit, model, *data, batch_size=24, verbose=0).result()
     assert run.outcome is Outcome.COMPLETED
 
 
-def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -> None:
-    """In `fit`, an error in the generator that makes the batches fails the run, and the caller gets what Keras raises."""
+def test_an_error_in_the_data_fails_the_run(train_by_fit: Any, make: Any, data: Any) -> None:
+    """In `fit`, an error in the data's generator fails the run, and Keras's error reaches the caller."""
 
     def broken() -> Iterator[Any]:
         yield data
@@ -219,7 +221,7 @@ def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -
         raise OSError("the disk is gone")
 
     recording = RecordingPlugin()
-    # TensorFlow's pipeline makes an error of its own of it.
+    # TensorFlow's pipeline converts it to another error.
     with pytest.raises(OSError if tf is None else tf.errors.OpError, match="the disk is gone") as caught:
         train_by_fit(make(), broken(), shuffle=False, steps_per_epoch=9, plugins=[recording])
     assert recording.events[-2:] == [("on_exception", caught.value), ("on_train_end", Outcome.FAILED)]
@@ -230,7 +232,7 @@ def test_an_error_in_the_data_is_told(train_by_fit: Any, make: Any, data: Any) -
     "hook", ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_evaluate_end", "on_epoch_end"]
 )
 def test_a_plugins_ctrl_c_ends_the_run_at_once(train: Any, model: Any, data: Any, calls: Any, raising: Any, *, hook: str) -> None:
-    """What a plugin raises ends the run for the other plugins too, in both forms, and the caller gets that very exception."""
+    """In both forms, a plugin's exception ends the run for the other plugins too, and reaches the caller unchanged."""
     recording, error = RecordingPlugin(), KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt) as caught:
         train(model, *data, validation_data=data, batch_size=24, plugins=[calls(**{hook: raising(error)}), recording])
@@ -245,17 +247,17 @@ def test_a_plugins_ctrl_c_ends_the_run_at_once(train: Any, model: Any, data: Any
 def test_what_means_the_end_of_data_never_shortens_the_epoch(
     train: Any, model: Any, data: Any, calls: Any, raising: Any, *, hook: str, error: Exception
 ) -> None:
-    """What Keras would take for the end of the data reaches the caller as `PluginError` when a plugin raises it in a batch."""
+    """If a plugin raises an exception that Keras treats as the end of the data, the caller gets a `PluginError`."""
     recording = RecordingPlugin()
     with pytest.raises(PluginError, match=type(error).__name__) as caught:
         train(model, *data, validation_data=data, batch_size=12, plugins=[calls(**{hook: raising(error)}), recording])
-    assert "'calls'" in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())]), "it must say which plugin"
+    assert "'calls'" in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())]), "it must name the plugin"
     assert [type(failure.error) for failure in train.run.failures] == [type(error)]
     assert recording.events[-1] == ("on_train_end", Outcome.FAILED)
 
 
 def test_an_observers_error_leaves_the_run_going(train: Train, model: Any, data: Any, calls: Any, raising: Any) -> None:
-    """An observer that raises is disabled, whatever it raised, and every other plugin sees every batch."""
+    """An observer that raises any exception is disabled, and every other plugin gets every batch."""
     observer = calls(on_batch_end=raising(StopIteration()))
     observer.role = "observer"
     recording = RecordingPlugin()
@@ -266,7 +268,7 @@ def test_an_observers_error_leaves_the_run_going(train: Train, model: Any, data:
 
 
 def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, raising: Any) -> None:
-    """After an exception the same plugins train again, and that run completes."""
+    """After an exception, another run with the same plugins completes."""
     recording = RecordingPlugin()
     engine = Engine([recording])
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=raising(ValueError("bad")))
@@ -275,7 +277,7 @@ def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, 
     recording.events.clear()
     run = train(model, *data, batch_size=24, plugins=engine)
     assert run.outcome is Outcome.COMPLETED
-    late = ["on_exception", "on_train_end"] if train.name == "adapter" else []  # Keras did not tell of the exception
+    late = ["on_exception", "on_train_end"] if train.name == "adapter" else []  # Keras did not report the exception
     assert recording.hooks == [
         *late,
         "on_train_begin",
@@ -289,7 +291,7 @@ def test_the_run_after_a_failed_one_is_whole(train: Any, model: Any, data: Any, 
 
 
 class Interrupted(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Data during whose first look Ctrl-C comes, before training has begun."""
+    """Data with a Ctrl-C when they are first read, before training has begun."""
 
     def __init__(self, data: tuple[Any, Any]) -> None:
         super().__init__()
@@ -306,7 +308,7 @@ class Interrupted(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships n
 
 
 def test_ctrl_c_after_a_fit_that_failed_is_not_delayed(model: Any, data: Any) -> None:
-    """Keras does not tell of the error, and the adapter still lives: Ctrl-C is for whatever the program does now."""
+    """After a fit that failed, with the adapter still in memory, Ctrl-C is raised at once in the program."""
 
     class Failing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_train_batch_end(self, *_: Any, **__: Any) -> None:
@@ -326,7 +328,7 @@ def test_ctrl_c_after_a_fit_that_failed_is_not_delayed(model: Any, data: Any) ->
 def test_a_second_ctrl_c_is_raised_at_once_although_the_first_came_before_training(
     train_by_fit: Any, model: Any, data: Any, calls: Any
 ) -> None:
-    """It need not wait for the batch, as the first would."""
+    """A second Ctrl-C is raised at once, also if the first came before training began."""
     recording = RecordingPlugin()
     plugin = calls(on_epoch_begin=lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
@@ -335,7 +337,7 @@ def test_a_second_ctrl_c_is_raised_at_once_although_the_first_came_before_traini
 
 
 def test_ctrl_c_before_training_is_raised_before_any(train_by_fit: Any, model: Any, data: Any) -> None:
-    """As it is handed over while Keras looks at the data, or builds the model."""
+    """Ctrl-C while Keras reads the data or builds the model is raised before the first batch."""
     recording = RecordingPlugin()
     with pytest.raises(KeyboardInterrupt):
         train_by_fit(model, Interrupted(data), epochs=3, plugins=[recording])
@@ -344,7 +346,7 @@ def test_ctrl_c_before_training_is_raised_before_any(train_by_fit: Any, model: A
 
 
 def test_ctrl_c_at_the_end_of_an_epoch_leaves_it_to_the_callbacks(train_by_fit: Any, model: Any, data: Any, calls: Any) -> None:
-    """Keras's own have had the batch and the epoch that have ended when it is raised."""
+    """When Ctrl-C is raised at the end of an epoch, callbacks have had the ends of the batch and the epoch."""
     ended: list[tuple[str, int]] = []
 
     class Listener(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -366,7 +368,7 @@ def test_ctrl_c_at_the_end_of_an_epoch_leaves_it_to_the_callbacks(train_by_fit: 
 
 
 def test_ctrl_c_that_a_models_own_fit_caught_is_not_raised_again(data: Any, calls: Any) -> None:
-    """A model that ends its training in good order returns its run."""
+    """If a model's own `fit` catches Ctrl-C and ends the training normally, `fit` returns the run."""
 
     class Patient(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
         def fit(self, *args: Any, **kwargs: Any) -> None:
@@ -385,7 +387,7 @@ def test_ctrl_c_that_a_models_own_fit_caught_is_not_raised_again(data: Any, call
 def test_what_means_the_end_of_data_shortens_no_evaluation(
     model: Any, data: Any, calls: Any, raising: Any, *, way: str, moment: str, error: Exception
 ) -> None:
-    """Nor a prediction, outside of a fit."""
+    """An exception that Keras treats as the end of the data does not shorten an evaluation or prediction outside of fit."""
     adapter = KerasAdapter([calls(**{f"on_{way}_batch_{moment}": raising(error)})])
     with pytest.raises(PluginError, match=f"'calls' raised {type(error).__name__}"):
         getattr(model, way)(data[0], **({"y": data[1]} if way == "evaluate" else {}), callbacks=[adapter], verbose=0)
@@ -394,7 +396,7 @@ def test_what_means_the_end_of_data_shortens_no_evaluation(
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
 @pytest.mark.parametrize("known", [True, pytest.param(False, marks=TF_DATA)])
 def test_an_interrupt_in_a_validation_ends_it_there(train_by_fit: Any, make: Any, data: Any, calls: Any, *, known: bool) -> None:
-    """It waits for the batch that is being evaluated, not for the epoch, also if Keras began a batch that has no data."""
+    """Ctrl-C in a validation takes effect after the batch that is evaluated, also if Keras began a batch without data."""
     train = Batches(data) if known else tf.data.Dataset.from_tensor_slices(data).batch(6).filter(lambda x, y: True)  # noqa: ARG005
     evaluated: list[int] = []
 

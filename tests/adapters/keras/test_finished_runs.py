@@ -1,4 +1,4 @@
-"""What a finished `fit` leaves is data: adapters, drop-in and hosted callbacks pickle, and hold no model."""
+"""After a finished `fit`, adapters, drop-in and hosted callbacks can be pickled, and hold no model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAKES: dict[str, Callable[[Path], Any]] = {
     "TerminateOnNaN": lambda _: callbacks.TerminateOnNaN(),
 }
 COPIES: dict[str, Callable[[Any], Any]] = {
-    "pickled": lambda used: pickle.loads(pickle.dumps(used)),  # noqa: S301 - what was just pickled
+    "pickled": lambda used: pickle.loads(pickle.dumps(used)),  # noqa: S301 - pickled here
     "copied": copy.deepcopy,
 }
 
@@ -61,14 +61,14 @@ def train(callback: Any, trained: Any) -> list[float]:
 
 
 def test_every_drop_in_is_here() -> None:
-    """The callbacks above are all that the package has, except those that are Keras's own."""
+    """The callbacks above are all of the package, except those that are Keras's own."""
     own = {name for name in callbacks.__all__ if getattr(callbacks, name) is not getattr(keras.callbacks, name)}
     assert {name for name in MAKES if not name.startswith("KerasAdapter")} == own
 
 
 @pytest.mark.parametrize("name", MAKES)
 def test_a_used_callback_pickles_and_trains_again_and_holds_no_model(name: str, tmp_path: Path) -> None:
-    """Before a fit and after it, pickled and copied: each trains as the first did, and none keeps a model."""
+    """A callback that is pickled or copied, before or after a fit, trains as the original did, and keeps no model."""
     callback = MAKES[name](tmp_path)
     used = [copied(callback) for copied in COPIES.values()]
     trained = model()
@@ -85,7 +85,7 @@ def test_a_used_callback_pickles_and_trains_again_and_holds_no_model(name: str, 
 
 @pytest.mark.parametrize("doing", ["evaluate", "predict", "fit"])
 def test_what_a_plugin_hosts_holds_no_model(doing: str) -> None:
-    """After a fit, and after an evaluation or a prediction outside of one, the model is freed although adapters live on."""
+    """After a fit, an evaluation or a prediction, the model is freed although the adapter still exists."""
     hosted = from_keras(keras.callbacks.LambdaCallback(on_test_batch_end=print, on_predict_batch_end=print))
     adapter, trained = KerasAdapter([hosted]), model()
     if doing == "fit":
@@ -100,7 +100,7 @@ def test_what_a_plugin_hosts_holds_no_model(doing: str) -> None:
 
 
 def test_an_adapter_is_not_pickled_within_its_fit() -> None:
-    """The error tells why, and the fit continues."""
+    """Pickling an adapter within its fit is an error that names the reason, and the fit continues."""
     errors: list[str] = []
 
     def pickle_it(epoch: int, logs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Events in order and with their numbers, in `fit` and under `KerasAdapter`, and what `fit` passes on."""
+"""The order and numbers of events in `fit` and under `KerasAdapter`, and the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def without_metrics(recording: RecordingPlugin) -> list[tuple[Any, ...]]:
-    """The events with their numbers alone."""
+    """Return the events with their numbers, without metrics."""
     return [tuple(part for part in event if not isinstance(part, dict)) for event in recording.events]
 
 
 def test_events_come_in_order_with_zero_based_numbers(train: Train, model: Any, data: Any) -> None:
-    """A fit with validation calls every hook in the documented order, with validation between the batches and the epoch's end."""
+    """A fit calls every hook in the documented order, with validation between the batches and the end of the epoch."""
     recording = RecordingPlugin()
     run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
     batches = [(hook, batch) for batch in range(3) for hook in ("on_batch_begin", "on_batch_end")]
@@ -50,7 +50,7 @@ def test_events_come_in_order_with_zero_based_numbers(train: Train, model: Any, 
 
 
 def test_step_counts_the_batch_that_has_just_ended(train: Train, model: Any, data: Any, calls: Any) -> None:
-    """`progress.step` is the number of updates done: not counted yet when a batch begins, counted when it ends."""
+    """`progress.step` is the number of completed updates: a batch is counted at its end, not at its beginning."""
     began: list[int] = []
     ended: list[int] = []
     plugin = calls(
@@ -62,7 +62,7 @@ def test_step_counts_the_batch_that_has_just_ended(train: Train, model: Any, dat
 
 
 def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(train: Train, model: Any, data: Any) -> None:
-    """`on_epoch_end` and `on_metrics` get `val_loss` too, `on_evaluate_end` plain names, and `run.history` what Keras's has."""
+    """`on_epoch_end` and `on_metrics` get `val_loss` too, `on_evaluate_end` plain names, and `run.history` equals Keras's."""
     recording = RecordingPlugin()
     run = train(model, *data, validation_split=0.25, batch_size=6, epochs=2, plugins=[recording])
     epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]
@@ -77,7 +77,7 @@ def test_epoch_metrics_hold_training_and_validation_and_history_holds_them_too(t
 
 
 def test_plugins_are_called_after_the_callbacks(train_by_fit: Train, model: Any, data: Any, calls: Any) -> None:
-    """At each event of `fit` the callbacks come first, so that plugins save what they did; at the end they come last."""
+    """At each event of `fit` callbacks are called before plugins, which save their changes; at the end they are called last."""
     order: list[str] = []
     hooks = {"on_train_begin": 0, "on_epoch_begin": 1, "on_epoch_end": 1, "on_train_end": 0}
     callback = keras.callbacks.LambdaCallback(
@@ -99,7 +99,7 @@ def test_plugins_are_called_after_the_callbacks(train_by_fit: Train, model: Any,
 
 @pytest.mark.parametrize(("initial_epoch", "epochs"), [(0, 0), (3, 3), (5, 2)])
 def test_zero_epochs_begin_and_end_a_run(train: Train, model: Any, data: Any, initial_epoch: int, epochs: int) -> None:
-    """If no epoch is left to do, training begins and ends, completed, and the history is empty."""
+    """If there is no epoch to train, the run begins, completes, and has an empty history."""
     recording = RecordingPlugin()
     run = train(model, *data, epochs=epochs, initial_epoch=initial_epoch, plugins=[recording])
     assert recording.events == [("on_train_begin",), ("on_train_end", Outcome.COMPLETED)]
@@ -107,7 +107,7 @@ def test_zero_epochs_begin_and_end_a_run(train: Train, model: Any, data: Any, in
 
 
 def test_initial_epoch_numbers_the_epochs(train: Train, model: Any, data: Any) -> None:
-    """With `initial_epoch` the epochs keep Keras's numbers, while steps count this run's own updates."""
+    """With `initial_epoch`, epochs have Keras's numbers, and steps count the updates of this run."""
     run = train(model, *data, batch_size=24, initial_epoch=2, epochs=4)
     assert run.history.epochs == [2, 3]
     assert (run.progress.epoch, run.progress.step) == (3, 2)
@@ -117,7 +117,7 @@ def test_initial_epoch_numbers_the_epochs(train: Train, model: Any, data: Any) -
 def test_validation_frequency_decides_which_epochs_have_validation(
     train: Train, model: Any, data: Any, frequency: int | Collection[int], validated: list[int]
 ) -> None:
-    """Validation events and metrics come in the epochs that `validation_freq` names, and patience counts those alone."""
+    """Validation events and metrics come in the epochs of `validation_freq`, and patience counts only those."""
     evaluated: list[int] = []
 
     class Evaluated:
@@ -147,7 +147,7 @@ def test_validation_frequency_decides_which_epochs_have_validation(
 def test_the_progress_bar_is_keras_own(
     capsys: pytest.CaptureFixture[str], model: Any, data: Any, arguments: dict[str, Any], *, shown: bool
 ) -> None:
-    """`verbose` means what it means in Keras, and by default the bar is shown."""
+    """`verbose` has Keras's meaning, and by default the bar is shown."""
     fit(model, *data, batch_size=6, epochs=2, **arguments)
     assert ("Epoch 1/2" in capsys.readouterr().out) is shown
 
@@ -164,18 +164,18 @@ def test_the_bar_shows_batches_and_metrics(capsys: pytest.CaptureFixture[str], m
 def test_a_plugin_that_shows_progress_replaces_the_bar(
     capsys: pytest.CaptureFixture[str], model: Any, data: Any, calls: Any, arguments: dict[str, Any], *, shown: bool
 ) -> None:
-    """If a plugin has `shows_progress`, Keras's bar is shown only when it is asked for."""
+    """If a plugin has `shows_progress`, Keras's bar is shown only with `verbose`."""
     plugin = calls(on_train_end=lambda run: None)  # noqa: ARG005 - a plugin needs a hook
     plugin.shows_progress = True
     fit(model, *data, plugins=[plugin], **arguments)
     assert bool(capsys.readouterr().out) is shown
 
 
-# What is passed on
+# Arguments
 
 
 def test_fit_trains_as_keras_does(make: Any, data: Any) -> None:
-    """The weights after `fit` are, bit for bit, those after `model.fit` with the same arguments, those by position included."""
+    """The weights after `fit` are bit for bit those after `model.fit` with the same arguments, also by position."""
     weighted: dict[str, Any] = {"validation_split": 0.25, "class_weight": {0: 0.2, 1: 1.0}, "shuffle": True}
     ours, theirs = make(), make()
     keras.utils.set_random_seed(5)
@@ -188,7 +188,7 @@ def test_fit_trains_as_keras_does(make: Any, data: Any) -> None:
 
 
 def test_a_models_own_fit_is_called(data: Any) -> None:
-    """A model whose `fit` has other arguments and calls Keras's trains through it."""
+    """A model that overrides `fit` with other arguments, and calls Keras's, is trained by its own `fit`."""
     called: list[str] = []
 
     class Own(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
@@ -204,7 +204,7 @@ def test_a_models_own_fit_is_called(data: Any) -> None:
 
 
 def test_callbacks_may_be_one_or_none_or_a_list(model: Any, data: Any, watch: Watch) -> None:
-    """`callbacks` is what Keras takes, except for a `CallbackList`, which is refused with the reason."""
+    """`callbacks` takes what Keras takes, except a `CallbackList`, which is refused with the reason."""
     alone = watch()
     fit(model, *data, batch_size=24, callbacks=alone, verbose=0)
     fit(model, *data, batch_size=24, callbacks=None, verbose=0)
@@ -223,7 +223,7 @@ def test_callbacks_may_be_one_or_none_or_a_list(model: Any, data: Any, watch: Wa
     ids=["in a list", "with a name", "alone"],
 )
 def test_a_keras_callback_among_plugins_is_refused_with_the_way_out(train: Train, model: Any, data: Any, given: Any) -> None:
-    """A Keras callback given as a plugin is an error that names `callbacks=` and `from_keras`."""
+    """A Keras callback among the plugins is an error that names `callbacks=` and `from_keras`."""
     del train
     callback = keras.callbacks.TerminateOnNaN()
     with pytest.raises(RegistrationError, match=r"TerminateOnNaN is a Keras callback.*callbacks=\[.*from_keras\("):
@@ -236,7 +236,7 @@ def test_a_keras_callback_among_plugins_is_refused_with_the_way_out(train: Train
 
 
 class Validating:
-    """Keeps what plugins get to validate on."""
+    """Keeps the validation data that plugins get."""
 
     data: Any = ()
 
@@ -246,7 +246,7 @@ class Validating:
 
 
 def test_validation_data_are_what_was_given(model: Any, data: Any) -> None:
-    """`run.validation_data` is the very object that `fit` was given, even beside a split, which Keras then ignores."""
+    """`run.validation_data` is the object that `fit` was given, also with a split, which Keras then ignores."""
     plugin = Validating()
     fit(model, *data, validation_data=data, validation_split=0.5, batch_size=24, verbose=0, plugins=[plugin])
     assert plugin.data is data
@@ -262,7 +262,7 @@ def test_there_are_no_validation_data_without_validation(model: Any, data: Any) 
 @pytest.mark.parametrize("fraction", [0.25, 0.3, 0.1])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any, fraction: float, *, weighted: bool) -> None:
-    """With `validation_split`, evaluating on `run.validation_data` gives `val_loss`, sample weights included."""
+    """With `validation_split`, an evaluation of `run.validation_data`, with its sample weights, gives `val_loss`."""
     model = make(weighted_metrics=["mae"])
     weights = np.linspace(0, 1, 24).astype("float32") if weighted else None
     plugin = Validating()
@@ -275,7 +275,7 @@ def test_validation_data_are_the_part_that_keras_splits_off(make: Any, data: Any
 
 @only_on("tensorflow", what="its sparse tensors")
 def test_validation_data_of_sparse_tensors_are_left_out() -> None:
-    """Sparse tensors, which Keras can split but which have no slices, are trained, without `run.validation_data`."""
+    """Sparse tensors, which Keras can split but which do not support slices, are trained without `run.validation_data`."""
     x = tf.sparse.from_dense(np.eye(8, dtype="float32"))
     model = keras.Sequential([keras.layers.Input((8,), sparse=True), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
@@ -289,7 +289,7 @@ def test_validation_data_of_sparse_tensors_are_left_out() -> None:
 
 
 class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras ships no types
-    """A user's schedule, without the `get_config` that only saving needs."""
+    """A user's schedule without `get_config`, which only saving needs."""
 
     def __call__(self, step: Any) -> Any:
         return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
@@ -310,10 +310,10 @@ class Reschedule(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
     ],
     ids=["CosineDecay", "a user's schedule", "scaled losses", "no optimizer", "several optimizers"],
 )
-def test_a_learning_rate_plugin_is_refused_where_the_rate_cannot_be_set(
+def test_a_learning_rate_plugin_is_refused_if_the_rate_cannot_be_set(
     train: Train, make: Any, data: Any, watch: Watch, *, optimizer: Callable[[], Any], reason: str
 ) -> None:
-    """`CapabilityError` names the plugin and what is in the way, before the first batch."""
+    """`CapabilityError` names the plugin and the reason, before the first batch."""
     seen = watch()
     with pytest.raises(CapabilityError, match=rf"'reduce_lr_on_plateau' needs the trainee's learning rate, but .*{reason}"):
         train(make(optimizer=optimizer()), *data, plugins=[ReduceLROnPlateau("loss")], callbacks=[seen])
@@ -321,7 +321,7 @@ def test_a_learning_rate_plugin_is_refused_where_the_rate_cannot_be_set(
 
 
 def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: Any, data: Any) -> None:
-    """A rate set at the beginning of an epoch holds for its first batch: the weights are those of a model compiled with it."""
+    """A rate set at the beginning of an epoch is used in its first batch: the weights equal those of a model compiled with it."""
     ours, theirs = make(optimizer=keras.optimizers.SGD(0.9)), make(optimizer=keras.optimizers.SGD(0.125))
     run = train(ours, *data, batch_size=12, shuffle=False, plugins=[LearningRateSchedule(lambda epoch: 0.125)])  # noqa: ARG005
     theirs.fit(*data, batch_size=12, shuffle=False, verbose=0)
@@ -331,7 +331,7 @@ def test_a_learning_rate_that_a_plugin_sets_is_the_one_used(train: Train, make: 
 
 
 def test_a_models_own_loop_may_pass_the_callbacks_what_they_take(data: Any) -> None:
-    """A `fit` of the model's own gets a list of callbacks, as from Keras, and what it makes of it has Keras's signatures."""
+    """An overridden `fit` gets a plain list of callbacks, and a `CallbackList` that it makes has Keras's signatures."""
     recording = RecordingPlugin()
 
     class OwnLoop(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
@@ -354,17 +354,17 @@ def test_a_models_own_loop_may_pass_the_callbacks_what_they_take(data: Any) -> N
 @TF_DATA
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_vote_in_the_validation_cuts_no_epoch(train: Train, model: Any, data: Any, calls: Any) -> None:
-    """The length of the epoch, which was not known before, is that of all its batches."""
+    """A vote in the validation does not shorten the epoch, whose length was unknown before."""
     lengths: list[int | None] = []
     plugin = calls(on_evaluate_end=lambda run: run.stop("enough"), on_epoch_end=lambda run: lengths.append(run.steps_per_epoch))
-    batches = tf.data.Dataset.from_tensor_slices(data).batch(6).filter(lambda x, y: True)  # noqa: ARG005 - makes the length unknown
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(6).filter(lambda x, y: True)  # noqa: ARG005 - hides the length
     run = train(model, batches, validation_data=data, epochs=3, shuffle=False, plugins=[plugin])
     assert lengths == [4]
     assert run.outcome is Outcome.STOPPED
 
 
 def test_numbers_may_be_numpys(train_by_fit: Train, model: Any, data: Any) -> None:
-    """`fit` takes numbers of NumPy, also if Keras refuses them, and the run has Python's."""
+    """`fit` accepts NumPy's numbers, also those that Keras refuses, and the run has Python's."""
     two: Any = np.int64(2)
     given = {"epochs": np.int64(4), "initial_epoch": np.int64(0), "steps_per_epoch": two, "validation_freq": two}
     run = train_by_fit(model, *data, batch_size=np.int64(6), validation_data=data, validation_steps=two, **given)
@@ -373,7 +373,7 @@ def test_numbers_may_be_numpys(train_by_fit: Train, model: Any, data: Any) -> No
 
 
 def test_the_adapter_takes_a_validation_freq_of_numpy(model: Any, data: Any) -> None:
-    """What plugins are told of validation is Python's number."""
+    """The adapter accepts a NumPy number as `validation_freq`, and the run has Python's."""
     given: Any = np.int64(2)
     adapter = KerasAdapter([], validation_freq=given)
     model.fit(*data, epochs=2, validation_data=data, validation_freq=2, verbose=0, callbacks=[adapter])
@@ -382,7 +382,7 @@ def test_the_adapter_takes_a_validation_freq_of_numpy(model: Any, data: Any) -> 
 
 
 def test_a_configuration_may_be_given_for_plugins(tmp_path: Path) -> None:
-    """A file, or a mapping, which is not taken for a list of names."""
+    """`plugins` may be the path of a configuration, or a mapping, which is not read as a list of names."""
     path = tmp_path / "hookcore.json"
     path.write_text('{"hookcore": {"plugins": [{"early_stopping": {"patience": 3}}]}}')
     for given in (path, str(path), {"plugins": {"early_stopping": {"patience": 3}}}):

@@ -1,4 +1,4 @@
-"""A resumed run that is given something else than the run before it: the log names the old value and the new one."""
+"""If a resumed run is given other arguments than the run before, the log names the old value and the new one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """`warned()`: what the log has warned of since the last call."""
+    """Return `warned()`, which returns the warnings in the log since the last call."""
     caplog.set_level(logging.WARNING, "hookcore")
 
     def take() -> list[str]:
@@ -43,7 +43,7 @@ def sgd(rate: Any) -> dict[str, Any]:
 
 
 def test_a_changed_learning_rate_is_named(train: Train, make: Any, data: Any, tmp_path: Path, warned: Any) -> None:
-    """The checkpoint's rate wins over that of compile, with a warning; a plugin's cuts and an equal rate are no change."""
+    """The checkpoint's rate overrides another compiled rate, with a warning; an equal rate, or a plugin's change, gives none."""
     arguments: dict[str, Any] = {"batch_size": 24, "resume": "auto", "shuffle": False}
 
     def plugins() -> list[object]:
@@ -56,11 +56,11 @@ def test_a_changed_learning_rate_is_named(train: Train, make: Any, data: Any, tm
     rate = run.history.learning_rates[-1]
     (warning,) = warned()
     assert "compiled with learning_rate=0.03, and before with 0.5" in warning
-    assert f"continues with {rate:g}, as the checkpoint has it" in warning
+    assert f"continues with {rate:g} from the checkpoint" in warning
 
 
 def test_a_schedule_is_the_models_own(make: Any, data: Any, tmp_path: Path, warned: Any) -> None:
-    """A framework's schedule is in no checkpoint, so a changed one is used, and no warning says otherwise."""
+    """A schedule is not in checkpoints, so a changed one is used without a warning."""
     for rate, epochs in ((0.5, 1), (0.25, 2)):
         schedule = keras.optimizers.schedules.ExponentialDecay(rate, 100, 0.5)
         run = fit(
@@ -83,7 +83,7 @@ CHANGES: Final[dict[str, tuple[dict[str, Any], list[str]]]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_changed_sizes_of_the_data_are_named(make: Any, data: Any, tmp_path: Path, warned: Any, name: str) -> None:
-    """Another batch size, number of samples or number of steps is used from now on, and the log names both values."""
+    """Another batch size, number of samples or number of steps is used, and the log names both values."""
     changed, expected = CHANGES[name]
     arguments: dict[str, Any] = {"batch_size": 6, "verbose": 0, "shuffle": False, "plugins": [Checkpoint(tmp_path)]}
     fit(make(), *data, epochs=1, **arguments)
@@ -94,7 +94,7 @@ def test_changed_sizes_of_the_data_are_named(make: Any, data: Any, tmp_path: Pat
 
 
 def test_the_adapter_names_changed_steps(make: Any, data: Any, tmp_path: Path, train: Train, warned: Any) -> None:
-    """`KerasAdapter` is told the number of steps alone, which a changed batch size changes."""
+    """`KerasAdapter` compares the number of steps, which another batch size changes."""
     train(make(), *data, batch_size=6, epochs=1, plugins=[Checkpoint(tmp_path)])
     train(make(), *data, batch_size=12, epochs=2, plugins=[Checkpoint(tmp_path)], resume="auto")
     assert "resumed: steps_per_epoch is 2, and was 4; the run continues with 2" in warned()
@@ -118,16 +118,16 @@ def shuffled(data: Any, **arguments: Any) -> Any:
     ],
     ids=["shuffled", "seeded", "seeded, first epoch", "seeded, an epoch's end", "one order", "within others", "in order"],
 )
-def test_a_dataset_whose_order_cannot_be_made_again_is_told_of(
+def test_a_dataset_whose_order_cannot_be_repeated_gives_a_warning(
     make: Any, data: Any, tmp_path: Path, warned: Any, *, make_data: Any, at: int, warns: bool
 ) -> None:
-    """A run that is resumed within an epoch whose order a `tf.data` pipeline makes again gets other batches: the log warns."""
+    """The log warns if a run is resumed within an epoch of a `tf.data` pipeline whose order is not repeated."""
     arguments: dict[str, Any] = {"verbose": 0, "epochs": 2, "shuffle": False}
     plugin = Checkpoint(tmp_path, every_n_steps=1, keep_last=10)
     fit(make(), make_data(data), plugins=[plugin], **arguments)
     saved = next(path for path in tmp_path.iterdir() if path.name == f"step-{at:08d}")
     fit(make(), make_data(data), plugins=[Checkpoint(tmp_path / "other")], resume=saved, **arguments)
-    assert any("the dataset shuffles, and its order cannot be made again" in message for message in warned()) is warns
+    assert any("the dataset shuffles, and its order cannot be repeated" in message for message in warned()) is warns
 
 
 class InOrder(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
@@ -145,7 +145,7 @@ class InOrder(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
 
 
 class Reordering(InOrder):
-    """In another order each epoch, as many do it."""
+    """Another order in each epoch, as is common."""
 
     def on_epoch_end(self) -> None:
         order = np.random.default_rng(0).permutation(len(self.x))
@@ -189,7 +189,7 @@ GENERATOR = "come from a generator, whose order cannot be known"
 DOUBTS: dict[str, tuple[Any, str]] = {
     "a generator": (endless, GENERATOR),
     "a dataset from a generator": (from_generator, "is made from a generator, whose order cannot be known"),
-    "within a function": (within_a_function, "the dataset shuffles, and its order cannot be made again"),
+    "within a function": (within_a_function, "the dataset shuffles, and its order cannot be repeated"),
     "a map in any order": (
         lambda data: from_arrays(data).map(lambda x, y: (x, y), num_parallel_calls=2, deterministic=False),
         "the dataset is not deterministic",
@@ -197,7 +197,7 @@ DOUBTS: dict[str, tuple[Any, str]] = {
     "any order": (lambda data: with_option(data, deterministic=False), "the dataset is not deterministic"),
     "samples of several": (
         lambda data: tf.data.Dataset.sample_from_datasets([from_arrays(data)] * 2, rerandomize_each_iteration=True).take(4),
-        "the dataset shuffles, and its order cannot be made again",
+        "the dataset shuffles, and its order cannot be repeated",
     ),
     "a PyDataset that reorders": (Reordering, "the on_epoch_end of Reordering was called for each earlier epoch"),
     "an adapter of one's own": (own_adapter, "the data come from a Own, whose order cannot be known"),
@@ -209,12 +209,15 @@ DOUBTS: dict[str, tuple[Any, str]] = {
 ANYWHERE: Final = {"a generator", "a PyDataset that reorders", "an adapter of one's own", "a PyDataset"}
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in ANYWHERE else [TF_DATA]) for kind in DOUBTS])
-def test_data_whose_order_cannot_be_known_are_told_of_within_an_epoch(
+def test_data_of_unknown_order_give_a_warning_within_an_epoch(
     make: Any, data: Any, tmp_path: Path, warned: Any, kind: str
 ) -> None:
-    """The log names the kind of data and what to give instead; at an epoch's end, and for data in order, it says nothing."""
+    """Within an epoch, the log names the kind of data and what to give instead.
+
+    At the end of an epoch, and for data with a fixed order, it does not.
+    """
     make_data, expected = DOUBTS[kind]
     steps = {"steps_per_epoch": 4} if kind == "a generator" else {}
     arguments: dict[str, Any] = {"verbose": 0, "epochs": 3, "shuffle": False, **steps}
@@ -228,8 +231,8 @@ def test_data_whose_order_cannot_be_known_are_told_of_within_an_epoch(
 
 
 @pytest.mark.parametrize(("sampler", "warns"), [("ByLength", True), ("RandomSampler", False), ("SequentialSampler", False)])
-def test_a_data_loader_with_a_sampler_of_ones_own_is_told_of(*, sampler: str, warns: bool) -> None:
-    """The generators from which PyTorch's own samplers draw are in every checkpoint; what another draws from is not known."""
+def test_a_data_loader_with_a_custom_sampler_gives_a_warning(*, sampler: str, warns: bool) -> None:
+    """The log warns of a sampler that is not PyTorch's own, whose random state is not in checkpoints."""
     names = (sampler, "BatchSampler")
     loader = type("DataLoader", (), {"__module__": "torch.utils.data.dataloader"})()
     loader.sampler, loader.batch_sampler = (type(name, (), {})() for name in names)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def loop_over(losses: Sequence[float], *plugins: object, model: Any = None) -> Run:
-    """A hand-written loop with one batch per epoch."""
+    """Run a hand-written loop with one batch per epoch."""
     with Loop(plugins, epochs=len(losses), steps_per_epoch=1, model=model) as loop:
         for epoch in loop.epochs():
             for _ in loop.batches([0]):
@@ -31,7 +31,7 @@ def loop_over(losses: Sequence[float], *plugins: object, model: Any = None) -> R
 
 
 def test_a_hosted_callback_gets_what_it_gets_from_keras(train: Train, model: Any, data: Any, watch: Watch) -> None:
-    """Hosted in a fit, a callback sees the steps, batches, evaluations and epochs that it sees as a callback beside it."""
+    """A callback that is hosted in a fit gets the same steps, batches, evaluations and epochs as one beside plugins."""
     hosted, beside = watch(), watch()
     train(model, *data, validation_data=data, batch_size=12, epochs=2, plugins=[from_keras(hosted)], callbacks=[beside])
     for seen in ("steps", "batches", "evaluations", "epochs"):
@@ -43,7 +43,7 @@ def test_a_hosted_callback_gets_what_it_gets_from_keras(train: Train, model: Any
 
 
 def test_hosted_early_stopping_stops_a_fit(train: Train, model: Any, data: Any) -> None:
-    """Keras's own EarlyStopping, hosted, stops the run, and the vote is under its name."""
+    """Keras's EarlyStopping, hosted, stops the run, and the vote has its name."""
     stopping = from_keras(keras.callbacks.EarlyStopping("loss", min_delta=10.0, patience=2))
     run = train(model, *data, batch_size=24, epochs=9, plugins=[stopping])
     assert run.outcome is Outcome.STOPPED
@@ -54,14 +54,14 @@ def test_hosted_early_stopping_stops_a_fit(train: Train, model: Any, data: Any) 
 
 
 def test_hosted_early_stopping_stops_a_loop() -> None:
-    """Keras's own EarlyStopping, hosted in a loop without a model, stops it at the same epoch as in Keras."""
+    """Keras's EarlyStopping, hosted in a loop without a model, stops it at the same epoch as in Keras."""
     run = loop_over([3.0, 2.0, 2.0, 2.0, 2.0], from_keras(keras.callbacks.EarlyStopping("loss", patience=2)))
     assert run.history.epochs == [0, 1, 2, 3]
     assert [reason.plugin for reason in run.stop_reasons] == ["early_stopping"]
 
 
 def test_a_hosted_csv_logger_writes_what_it_writes_in_keras(train: Train, model: Any, data: Any, tmp_path: Path) -> None:
-    """CSVLogger, hosted, writes the file that it writes as a callback."""
+    """CSVLogger, hosted, writes the same file as in Keras."""
     hosted, beside = tmp_path / "hosted.csv", tmp_path / "beside.csv"
     logger = from_keras(keras.callbacks.CSVLogger(hosted))
     train(model, *data, validation_data=data, epochs=2, plugins=[logger], callbacks=[keras.callbacks.CSVLogger(beside)])
@@ -78,7 +78,7 @@ def test_a_hosted_csv_logger_writes_in_a_loop(tmp_path: Path) -> None:
 
 
 def test_a_hosted_lambda_callback_is_called(train: Train, model: Any, data: Any) -> None:
-    """LambdaCallback, which has its hooks as attributes, is called in those that it was given."""
+    """LambdaCallback, whose methods are attributes, is called for those that it was given."""
     called: list[str] = []
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: called.append(f"begin {epoch} {logs}"),
@@ -97,7 +97,7 @@ def test_a_hosted_lambda_callback_is_called(train: Train, model: Any, data: Any)
 
 
 def test_only_the_hooks_that_a_callback_has_are_hosted() -> None:
-    """A plugin made of a callback implements the hooks that the callback overrides, old names included, and a run's two ends."""
+    """A hosted callback has the hooks of the methods that it overrides, including old names, and the two ends of a run."""
 
     class Old(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -117,7 +117,7 @@ def test_only_the_hooks_that_a_callback_has_are_hosted() -> None:
 
 
 def test_an_old_batch_hook_is_called(model: Any, data: Any) -> None:
-    """`on_batch_end`, the name from before Keras 2.2, is called once a batch."""
+    """`on_batch_end`, the name before Keras 2.2, is called once for each batch."""
     batches: list[int] = []
 
     class Old(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -130,7 +130,7 @@ def test_an_old_batch_hook_is_called(model: Any, data: Any) -> None:
 
 
 def test_a_callback_is_hosted_under_the_name_it_is_given() -> None:
-    """Two callbacks of a class can be hosted side by side under names of one's own."""
+    """Two callbacks of one class can be hosted under different names."""
     engine = Engine([from_keras(keras.callbacks.TerminateOnNaN(), name="nan"), from_keras(keras.callbacks.TerminateOnNaN())])
     assert engine.names[0] == "nan"
     assert len(engine.names) == 2
@@ -148,7 +148,7 @@ class StopsAtOne(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
 
 @pytest.mark.parametrize("voter_first", [True, False])
 def test_a_hosted_vote_is_kept_beside_another_of_the_same_event(model: Any, data: Any, *, voter_first: bool) -> None:
-    """If a plugin votes at the event at which a hosted callback stops, both votes are kept."""
+    """If a plugin and a hosted callback stop the run at the same event, both votes are kept."""
 
     class Voter:
         @hookimpl
@@ -164,14 +164,14 @@ def test_a_hosted_vote_is_kept_beside_another_of_the_same_event(model: Any, data
 
 
 def test_somebody_elses_stop_is_not_a_hosted_callbacks_vote(train: Train, model: Any, data: Any, watch: Watch) -> None:
-    """If a callback beside the plugins stops training, the hosted callbacks called after it are not named as the cause."""
+    """If a callback beside plugins stops training, hosted callbacks that are called later do not count as the cause."""
     stops = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: setattr(model, "stop_training", True))
     run = train(model, *data, batch_size=12, epochs=9, plugins=[from_keras(watch())], callbacks=[stops])
     assert [reason.plugin for reason in run.stop_reasons] == ["keras"]
 
 
 def test_a_stop_of_an_earlier_fit_is_not_a_vote(model: Any) -> None:
-    """A model keeps `stop_training` from an earlier fit; in a loop over it, only the hosted callback's own stop counts."""
+    """If `stop_training` is still set from an earlier fit, only the hosted callback's own stop is a vote."""
     model.stop_training = True
     run = loop_over([1.0] * 4, from_keras(StopsAtOne()), model=model)
     assert run.history.epochs == [0, 1]
@@ -179,7 +179,7 @@ def test_a_stop_of_an_earlier_fit_is_not_a_vote(model: Any) -> None:
 
 
 def test_a_hosted_callback_works_in_an_evaluation_of_its_own(model: Any, data: Any) -> None:
-    """In `model.evaluate` there is no training to begin, and a hosted callback has its model anyway."""
+    """In `model.evaluate`, which has no on_train_begin, a hosted callback still has its model."""
     models: list[Any] = []
 
     class Look(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -192,7 +192,7 @@ def test_a_hosted_callback_works_in_an_evaluation_of_its_own(model: Any, data: A
 
 
 def test_on_train_end_is_not_called_after_an_exception(train: Train, make: Any, data: Any, raising: Any, tmp_path: Path) -> None:
-    """As in Keras, a hosted callback gets no `on_train_end` after an exception: BackupAndRestore keeps its backup."""
+    """As in Keras, `on_train_end` of a hosted callback is not called after an exception, so BackupAndRestore keeps its backup."""
     backup = from_keras(keras.callbacks.BackupAndRestore(tmp_path))
 
     class Fails:
@@ -204,7 +204,7 @@ def test_on_train_end_is_not_called_after_an_exception(train: Train, make: Any, 
 
 
 def test_hosted_callbacks_change_the_model(train: Train, make: Any, data: Any) -> None:
-    """Keras's own LearningRateScheduler, hosted, sets the rate that the batches are trained with."""
+    """Keras's LearningRateScheduler, hosted, sets the rate of the batches."""
     ours, theirs = make(), make()
     train(
         ours,
@@ -222,6 +222,6 @@ def test_hosted_callbacks_change_the_model(train: Train, make: Any, data: Any) -
 
 @pytest.mark.parametrize("given", [keras.callbacks.TerminateOnNaN, print, None, object()])
 def test_what_is_no_callback_is_refused(given: object) -> None:
-    """`from_keras` refuses a class, a function and anything else that is no instance of a Keras callback, with what it got."""
+    """`from_keras` refuses anything but an instance of a Keras callback, with an error that shows what it got."""
     with pytest.raises(ParameterError, match=r"expected an instance of keras\.callbacks\.Callback, got"):
         from_keras(given)

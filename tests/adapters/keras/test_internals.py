@@ -1,4 +1,4 @@
-"""The private parts of Keras that the adapter uses are there in the installed Keras, and used in one module only."""
+"""The private parts of Keras that the adapter uses exist in the installed Keras, and only one module uses them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ import pytest
 
 from hookcore import HookcoreError
 from hookcore_adapters.keras import internal_data, internals
-from hookcore_adapters.keras.internals import Internal
+from hookcore_adapters.keras.private_part import PrivatePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PARTS = {name: part for module in (internals, internal_data) for name, part in vars(module).items() if isinstance(part, Internal)}
+PARTS = {
+    name: part for module in (internals, internal_data) for name, part in vars(module).items() if isinstance(part, PrivatePart)
+}
 BY_NAME = {"getattr", "hasattr", "setattr", "delattr"}
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=[part.path for part in PARTS.values()])
-def test_the_installed_keras_has(part: Internal) -> None:
-    """The installed Keras, or TensorFlow, has this private part: as a part of a module or as an attribute of objects."""
+def test_the_installed_keras_has(part: PrivatePart) -> None:
+    """The installed Keras, or TensorFlow, has this private part, in a module or as an attribute of instances."""
     own = re.match(r"keras\.src\.backend\.(jax|tensorflow|torch)\.", part.path)  # a backend's own trainer needs the backend
     library = part.path.partition(".")[0] if own is None else own[1]
     if importlib.util.find_spec(library) is None:
@@ -38,11 +40,11 @@ def test_the_installed_keras_has(part: Internal) -> None:
         is_there = is_there or part.name in set(attributes_set_by(owner))
     elif not is_there:
         is_there = importlib.util.find_spec(part.path) is not None
-    assert is_there, f"{part.path} is gone, which tells {part.purpose}"
+    assert is_there, f"{part.path} is missing, by which hookcore finds {part.purpose}"
 
 
 def attributes_set_by(kind: type) -> Iterator[str]:
-    """The attributes that the code of a class, or of those from which it inherits, sets on its objects."""
+    """Return the attributes that the code of a class, or of its base classes, sets on instances."""
     for one in inspect.getmro(kind):
         for value in vars(one).values():
             function = inspect.unwrap(value) if callable(value) else getattr(value, "fget", None)
@@ -51,7 +53,7 @@ def attributes_set_by(kind: type) -> Iterator[str]:
 
 
 def test_each_private_part_is_used() -> None:
-    """A function of the package uses each private part that is declared."""
+    """Each declared private part is used by a function of the package."""
     used = {
         name
         for path in Path(internals.__file__).parent.rglob("*.py")
@@ -65,7 +67,7 @@ def test_each_private_part_is_used() -> None:
 
 
 def test_no_other_module_asks_for_a_private_attribute_by_name() -> None:
-    """What ruff cannot see, `getattr(model, "_name")`, is in no other module."""
+    """No other module reads private attributes by `getattr(model, "_name")`, which ruff does not find."""
     package = Path(internals.__file__).parent
     found = [
         f"{path.name}:{node.lineno}"
@@ -79,7 +81,7 @@ def test_no_other_module_asks_for_a_private_attribute_by_name() -> None:
 
 
 def test_the_generator_without_a_seed_is_found() -> None:
-    """Once something has drawn without a seed, the state of Keras's generator is known, and can be set."""
+    """After a draw without a seed, the state of Keras's global generator can be read and set."""
     keras.random.uniform(())
     state = internals.global_seed()
     assert state is not None
@@ -90,11 +92,11 @@ def test_the_generator_without_a_seed_is_found() -> None:
 
 
 def test_a_part_that_is_gone_is_named() -> None:
-    """If a private part is gone, using it is an error that names it, what it is for, and Keras's version."""
-    told = rf"is gone, which tells hookcore what for, in Keras {keras.__version__}"
-    with pytest.raises(HookcoreError, match=rf"keras\.src\.saving\.gone {told}"):
-        _ = Internal("keras.src.saving.gone", "what for").value
-    gone = Internal("keras.Layer._gone", "what for")
-    with pytest.raises(HookcoreError, match=rf"keras\.Layer\._gone {told}"):
+    """Using a private part that is missing is an error that names it, its purpose, and Keras's version."""
+    told = rf"by which hookcore finds what for, is missing in Keras {keras.__version__}"
+    with pytest.raises(HookcoreError, match=rf"keras\.src\.saving\.gone, {told}"):
+        _ = PrivatePart("keras.src.saving.gone", "what for").value
+    gone = PrivatePart("keras.Layer._gone", "what for")
+    with pytest.raises(HookcoreError, match=rf"keras\.Layer\._gone, {told}"):
         gone.of(keras.layers.Dense(1))
     assert gone.of(keras.layers.Dense(1), None) is None

@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of hookcore's own code while Keras trains: a resumed run ends as one that was never interrupted."""
+"""After Ctrl-C at any line of hookcore's code while Keras trains, the resumed run ends as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CODE = tuple(str(Path(str(package.__file__)).parent) for package in (hookcore, hookcore_adapters))
 PLACES = 13
-"""How many places are tried, in each form, with one Ctrl-C and with two."""
+"""The number of places that are tried in each form, with one Ctrl-C and with two."""
 
 
 def by_fit(model: Any, data: Any, engine: Engine, arguments: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ def by_adapter(model: Any, data: Any, engine: Engine, arguments: dict[str, Any])
 
 
 def interrupted(train: Callable[[], None], at: int, times: int) -> int:
-    """Train, with Ctrl-C `times` times at the `at`-th line; return how many lines there were."""
+    """Train, with `times` Ctrl-C at the `at`-th line, and return the number of lines."""
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -66,8 +66,8 @@ def interrupted(train: Callable[[], None], at: int, times: int) -> int:
 def test_ctrl_c_at_any_line_loses_and_tears_nothing(
     model: Any, data: Any, tmp_path: Path, train: Callable[..., None], times: int
 ) -> None:
-    """However the run is interrupted, the run that resumes it has the weights, the steps and the history of an uncut one."""
-    gc.collect()  # of runs that other tests have abandoned
+    """A resumed run has the weights, steps and history of an uninterrupted one, wherever Ctrl-C came."""
+    gc.collect()  # runs that other tests have abandoned
     variables = [*model.variables, *model.optimizer.variables]
     start = [np.array(variable) for variable in variables]
     arguments = {"epochs": 4, "batch_size": 8, "validation_split": 0.25, "shuffle": False, "verbose": 0}
@@ -85,7 +85,7 @@ def test_ctrl_c_at_any_line_loses_and_tears_nothing(
     for at in range(1, total, total // PLACES):
         trained(tmp_path / str(at), at)
         if times == 2 and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            gc.collect()  # the second one cut the end of the run itself: its handler goes with it
+            gc.collect()  # the second Ctrl-C interrupted the end of the run, so its handler is removed with the run
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         saved = bool(store.available(tmp_path / str(at)))
         _, run, found = trained(tmp_path / str(at))

@@ -1,4 +1,4 @@
-"""What Keras's trainer on JAX holds within an epoch: plugins and checkpoints have it, and reading a counter costs no sync."""
+"""Plugins and checkpoints get the values that Keras's trainer on JAX holds, and reading a counter needs no sync."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def seen_in_batches(look: Callable[[Run], Any], **compile_arguments: Any) -> lis
 
 
 def test_the_model_has_the_weights_of_the_batch() -> None:
-    """In a batch's hook `run.model` has the weights of that batch, evaluates, and trains on afterwards."""
+    """In a batch's hook, `run.model` has the weights of that batch, can evaluate, and continues training."""
     losses = seen_in_batches(lambda run: run.model.evaluate(X, Y, verbose=0))
     assert len(losses) == 8
     assert losses == sorted(losses, reverse=True)
@@ -53,7 +53,7 @@ def test_the_model_has_the_weights_of_the_batch() -> None:
 
 
 def test_what_a_plugin_does_to_the_model_stays() -> None:
-    """A learning rate that a plugin sets on `run.model.optimizer` is the rate of the next batch."""
+    """A learning rate that a plugin sets on `run.model.optimizer` is used in the next batch."""
 
     def halve(run: Run) -> float:
         run.model.optimizer.learning_rate = float(keras.ops.convert_to_numpy(run.model.optimizer.learning_rate)) / 2
@@ -63,7 +63,7 @@ def test_what_a_plugin_does_to_the_model_stays() -> None:
 
 
 def test_the_model_evaluates_itself_outside_of_training() -> None:
-    """`run.model` is in order in the hooks of an evaluation too."""
+    """`run.model` can also be used in the hooks of an evaluation."""
     seen = []
 
     class Looking:
@@ -88,7 +88,7 @@ def test_the_model_evaluates_itself_outside_of_training() -> None:
 def test_steps_and_rates_are_read_without_a_sync(
     monkeypatch: pytest.MonkeyPatch, arguments: Callable[[], dict[str, Any]], steps: int, last_rate: float
 ) -> None:
-    """Counting updates, and reading the learning rate in each batch, never has the trainer hand back all values."""
+    """Counting updates and reading the learning rate in each batch never copies all values back to the model."""
     syncs = []
     own = keras.Model.jax_state_sync
 
@@ -110,7 +110,7 @@ def averaging() -> Any:
 
 
 def trained_weights(batches: int) -> np.ndarray[Any, Any]:
-    """The weights after some batches, without what Keras does to them at the end."""
+    """Return the weights after some batches, without Keras's changes at the end."""
     model = new(optimizer=keras.optimizers.SGD(0.1))
     for _ in range(batches):
         model.train_on_batch(X[:6], Y[:6])
@@ -118,7 +118,7 @@ def trained_weights(batches: int) -> np.ndarray[Any, Any]:
 
 
 class Stopping(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Raises Ctrl-C in Keras's own code, as a second one does."""
+    """Raises Ctrl-C in Keras's code, like a second Ctrl-C."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         del logs
@@ -128,7 +128,7 @@ class Stopping(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships n
 
 @pytest.mark.parametrize("where", ["a plugin's hook", "a signal", "a callback"])
 def test_a_checkpoint_of_a_cut_run_has_the_trained_weights(tmp_path: Path, where: str) -> None:
-    """With `use_ema`, Keras on JAX puts the averages into the model before `fit` raises: the checkpoint has the weights."""
+    """A checkpoint of an interrupted run has the trained weights, not the averages that Keras on JAX sets before `fit` raises."""
 
     class Interrupting:
         @hookimpl

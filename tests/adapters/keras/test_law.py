@@ -1,7 +1,7 @@
-"""The law, on every backend: a run that is stopped and resumed is the run that never stopped, bit for bit.
+"""On every backend, a run that is interrupted and resumed equals an uninterrupted run bit for bit.
 
-`test_resume.py` cuts runs at every moment, in one process. Here another process resumes from everything that was saved, for every
-kind of data, and batches that were trained are not read again.
+`test_resume.py` interrupts runs at every moment, in one process. Here another process resumes from every checkpoint, for every
+kind of data, and does not read the trained batches again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BATCHES = 4
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """By kind of data: what a process told of a run that never stopped, and another of a run from each of its checkpoints."""
+    """Return, by kind of data, the results of an uninterrupted run, and of a run in another process from each checkpoint."""
     directory = tmp_path_factory.mktemp("law")
     kinds = [kind for kind in (parameter.values[0] for parameter in kinds_of_data(KINDS)) if is_here(kind)]
     for part in ("trains_whole", "resumes_from_each"):
@@ -59,7 +59,7 @@ def is_here(kind: str) -> bool:
 
 @pytest.mark.parametrize("kind", kinds_of_data(KINDS))
 def test_a_new_process_resumes_from_saved_steps_and_epochs_ends(told: dict[str, dict[str, Any]], kind: str) -> None:
-    """Adam with moving averages, dropout, batch normalization, shuffling: the same events, decisions and values as uncut."""
+    """With moving averages, dropout and shuffling, a new process gives the same events, decisions and values."""
     whole, resumed = told[kind]["whole"], told[kind]["resumed"]
     assert len(resumed) == BATCHES * (EPOCHS if kind == "arrays" else 1)
     for step, life in resumed:
@@ -73,7 +73,7 @@ FAR, REST = 100_000, 5
 
 
 class Numbered(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """As many batches as an epoch of `FAR` and `REST` has, which notes those that are read."""
+    """An epoch of `FAR` and `REST` batches, which records those that are read."""
 
     def __init__(self, read: Callable[[int], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -88,7 +88,7 @@ class Numbered(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no t
 
 
 def line(directory: Path) -> Path:
-    """Save the second step of an epoch, as if it were the batch before the last few; return where."""
+    """Save the second step of an epoch, as if only a few batches were left, and return the path."""
     keras.utils.set_random_seed(3)
     model = single()
     data = np.zeros((3, 1), "float32"), np.ones((3, 1), "float32")
@@ -115,15 +115,15 @@ def single() -> Any:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_skipped_batches_of_a_pydataset_are_not_read(tmp_path: Path, workers: int) -> None:
-    """Of 100,000 batches that were trained before, Keras reads the first ones alone, to see their shape: its workers a dozen."""
+    """Of 100,000 trained batches, Keras reads only the first for their shape, and its workers a dozen."""
     read: list[int] = []
 
     def note(index: int) -> None:
         read.append(index)
-        assert len(read) < 100, "the batches that were trained before are read"
+        assert len(read) < 100, "trained batches are read again"
 
     model = single()
-    # Its metrics, for which Keras's trainers else read a batch, and their workers more of them.
+    # Metrics are built before, for which Keras's trainers would read a batch, and their workers more.
     model.evaluate(np.zeros((1, 1)), np.ones((1, 1)), verbose=0)
     run = fit(model, Numbered(note, workers=workers), shuffle=False, verbose=0, resume=line(tmp_path))
     assert run.progress.step == 2 + REST
@@ -133,11 +133,11 @@ def test_skipped_batches_of_a_pydataset_are_not_read(tmp_path: Path, workers: in
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_skipped_batches_of_arrays_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, shuffle: bool) -> None:
-    """Of 100,000 batches that were trained before, none is sliced off."""
+    """Of 100,000 trained batches of arrays, none is sliced."""
     there, read = line(tmp_path), list[int]()
 
     def note(length: int = 1) -> None:
-        if length == 1:  # and not the part of a split, or a whole array
+        if length == 1:  # not a split or a whole array
             read.append(length)
 
     if BACKEND == "tensorflow":

@@ -1,4 +1,4 @@
-"""What the layers and weights of a model are called, and what reads what."""
+"""The names of a model's layers and weights, and its graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_weights_are_named_by_their_layers() -> None:
-    """Each once, with slashes for what lies within another, and with the values that the model has."""
+    """Each weight appears once, with slashes for nested layers, and has its value in the model."""
     model = large()
     weights = KerasViews(model).weights()
     assert sorted(weights) == [
@@ -41,7 +41,7 @@ def test_weights_are_named_by_their_layers() -> None:
 
 
 def test_weights_are_copies() -> None:
-    """Neither does training change them, nor do they change the model."""
+    """Weights are copies: training does not change them, and changing them does not change the model."""
     model = small()
     weights = KerasViews(model).weights()
     before = weights["out/kernel"].copy()
@@ -53,7 +53,7 @@ def test_weights_are_copies() -> None:
 
 
 def test_weights_of_composed_layers_are_named_by_the_innermost() -> None:
-    """A layer that is also within another is named by one of them, each weight once."""
+    """A weight of a layer that is also within another appears once."""
     inner = layers.Dense(3, name="inner")
     timed = layers.TimeDistributed(inner, name="timed")
     both = layers.Bidirectional(layers.GRU(2, name="gru"), name="both")
@@ -65,7 +65,7 @@ def test_weights_of_composed_layers_are_named_by_the_innermost() -> None:
 
 
 def test_weights_of_a_subclassed_model_have_names_of_their_own() -> None:
-    """Two layers of one name get a number, and the model's own weight has no layer before it."""
+    """Two layers of one name are numbered, and the model's own weight has no layer in its name."""
     model = Subclassed()
     model(X[:1])
     assert set(KerasViews(model).weights()) == {
@@ -80,12 +80,12 @@ def test_weights_of_a_subclassed_model_have_names_of_their_own() -> None:
 
 
 def test_an_unbuilt_model_has_no_weights_yet() -> None:
-    """None, and no error."""
+    """An unbuilt model has an empty dict of weights."""
     assert KerasViews(keras.Sequential([layers.Dense(1)])).weights() == {}
 
 
 def test_weights_of_low_precision_are_in_a_type_that_numpy_has() -> None:
-    """bfloat16 comes as float32, which holds it exactly."""
+    """Weights in bfloat16 are returned as float32, which holds them exactly."""
     model = keras.Sequential([layers.Input((3,)), layers.Dense(1, dtype="bfloat16", name="low")])
     kernel = KerasViews(model).weights()["low/kernel"]
     assert kernel.dtype == "float32"
@@ -93,7 +93,7 @@ def test_weights_of_low_precision_are_in_a_type_that_numpy_has() -> None:
 
 
 def test_the_graph_of_a_model_with_all_there_is() -> None:
-    """Inputs, calls of a shared layer, nested layers with what they read, operations, shapes, and parameters counted once."""
+    """The graph has inputs, calls of a shared layer, nested layers, operations, shapes, and parameters counted once."""
     model = large()
     nodes = {node.name: node for node in KerasViews(model).graph()}
     assert nodes["shared/0"] == Node("shared/0", "Dense", ("numbers",), (None, 3), 12)
@@ -110,7 +110,7 @@ def test_the_graph_of_a_model_with_all_there_is() -> None:
 
 @pytest.mark.parametrize("make_model", [small, large])
 def test_what_a_node_reads_comes_before_it(make_model: Callable[[], Any]) -> None:
-    """Every input is the name of an earlier node, and no name comes twice."""
+    """Every input of a node is an earlier node, and names do not repeat."""
     nodes = KerasViews(make_model()).graph()
     for number, node in enumerate(nodes):
         assert set(node.inputs) <= {earlier.name for earlier in nodes[:number]}
@@ -119,7 +119,7 @@ def test_what_a_node_reads_comes_before_it(make_model: Callable[[], Any]) -> Non
 
 
 def test_a_model_called_twice_is_there_twice() -> None:
-    """Numbered, each with what it reads, and its parameters once."""
+    """A nested model that is called twice is numbered, with the inputs of each call, and its parameters counted once."""
     inputs = keras.Input((3,), name="in")
     twice = keras.Sequential([layers.Input((3,)), layers.Dense(3, name="dense")], name="twice")
     model = keras.Model(inputs, twice(twice(inputs)))
@@ -130,8 +130,8 @@ def test_a_model_called_twice_is_there_twice() -> None:
 
 
 def test_the_graph_of_an_unbuilt_sequential_is_a_chain() -> None:
-    """Without shapes and parameters, which come with the first batch."""
-    size = None if BACKEND == "tensorflow" else len(X)  # the other trainers build a model for the size of the first batch
+    """The graph of an unbuilt Sequential is a chain, without shapes and parameters."""
+    size = None if BACKEND == "tensorflow" else len(X)  # other trainers build a model for the size of the first batch
     model = keras.Sequential([layers.Dense(2, name="one"), layers.Dense(1, name="two")])
     views = KerasViews(model)
     assert views.graph() == [Node("one", "Dense"), Node("two", "Dense", ("one",))]
@@ -144,7 +144,7 @@ def test_the_graph_of_an_unbuilt_sequential_is_a_chain() -> None:
 
 
 def test_the_graph_of_a_subclassed_model_has_no_edges_of_its_own() -> None:
-    """Its direct layers, and those of a nested model with the edges that are known."""
+    """A subclassed model's graph has its direct layers without edges, and a nested model with known edges."""
     model = Subclassed()
     model(X)
     nodes = KerasViews(model).graph()

@@ -1,4 +1,4 @@
-"""Metrics stay on the device until something reads them, so that neither JAX nor PyTorch waits for a batch to be trained."""
+"""Metrics stay on the device until they are read, so JAX and PyTorch do not wait for a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCHES = 300
 
 
 class Quiet:
-    """A plugin that reads no metric of any batch, and notes how much was `found` before an epoch's batches and after."""
+    """A plugin that reads no metrics of batches, and records the length of `found` before and after an epoch's batches."""
 
     def __init__(self, found: list[float]) -> None:
         self.batches = 0
@@ -41,7 +41,7 @@ class Quiet:
 
     @hookimpl
     def on_train_end(self) -> None:
-        self.found_at_end = len(self.found)  # Keras's own list converts them once more on PyTorch, for callbacks
+        self.found_at_end = len(self.found)  # on PyTorch, Keras's own list converts them again for callbacks
 
 
 class Reading:
@@ -53,7 +53,7 @@ class Reading:
 
 
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A list that gets each value of a tensor of floats that is brought to Python, and NaN for one that is waited for."""
+    """Return a list of the values of float tensors that are converted to Python, with NaN for each wait."""
     if BACKEND == "jax":
         from jax._src.array import ArrayImpl as Tensor
     else:
@@ -85,7 +85,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def compiled() -> Any:
-    """A model that has trained, so that nothing is left to be made."""
+    """Return a model that has trained, so that everything is built."""
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"])
     model.fit(np.ones((2, 3), "float32"), np.ones((2, 1), "float32"), batch_size=1, verbose=0)
@@ -95,7 +95,7 @@ def compiled() -> Any:
 @only_on("jax", "torch", what="a count of what Keras's trainer itself does not convert")
 @pytest.mark.parametrize("plugins", [(), (EarlyStopping("loss"),)], ids=["no other plugin", "one that reads an epoch's metrics"])
 def test_an_epochs_metrics_are_converted_once(compiled: Any, plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In 300 batches the loss and the metric are converted once each, at the end, and nothing waits for the device before."""
+    """In 300 batches the loss and the metric are converted once each, at the end, without waiting for the device before."""
     x, y = np.random.default_rng(7).normal(size=(BATCHES, 3)).astype("float32"), np.ones((BATCHES, 1), "float32")
     found = readings(monkeypatch)
     quiet = Quiet(found)
@@ -109,7 +109,7 @@ def test_an_epochs_metrics_are_converted_once(compiled: Any, plugins: Any, monke
 
 @only_on("jax", "torch", what="a count of what Keras's trainer itself does not convert")
 def test_only_what_is_read_is_converted(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin that reads one of two metrics of each batch costs a conversion in each: so what is converted is counted."""
+    """If a plugin reads one of two metrics in each batch, only that one is converted."""
     x, y = np.random.default_rng(7).normal(size=(BATCHES, 3)).astype("float32"), np.ones((BATCHES, 1), "float32")
     found = readings(monkeypatch)
     fit(compiled, x, y, batch_size=1, verbose=0, plugins=[Reading()])

@@ -1,4 +1,4 @@
-"""Metrics: converted when they are read, the same for everybody, and the direction in which each gets better."""
+"""Metrics are converted when they are read, are the same for plugins and callbacks, and have a direction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class NoReader:
-    """Implements the batch hooks and looks at no metrics."""
+    """Implements the batch hooks without reading metrics."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -48,7 +48,7 @@ class NoReader:
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one whenever Keras or hookcore converts metrics."""
+    """Return a list that grows by one for each conversion by Keras or hookcore."""
     counted: list[str] = []
     for module, name in ((python_utils, "pythonify_logs"), (core_metrics, "_flatten")):
         original = getattr(module, name)
@@ -61,8 +61,8 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return counted
 
 
-def test_no_batch_is_converted_where_nobody_reads(train_by_fit: Train, model: Any, data: Any, conversions: list[str]) -> None:
-    """In `fit` with a plugin that reads no batch's metrics, conversions do not grow with the number of batches."""
+def test_no_batch_is_converted_if_no_plugin_reads_it(train_by_fit: Train, model: Any, data: Any, conversions: list[str]) -> None:
+    """If no plugin reads metrics of batches, the number of conversions does not depend on the number of batches."""
     counts = []
     for batch_size in (12, 4):
         plugin = NoReader()
@@ -77,17 +77,17 @@ def test_no_batch_is_converted_where_nobody_reads(train_by_fit: Train, model: An
 def test_batches_are_converted_for_callbacks_that_are_there(
     train_by_fit: Train, model: Any, data: Any, conversions: list[str], watch: Watch
 ) -> None:
-    """A callback beside the plugins gets converted metrics for every batch, so the conversions grow with the batches."""
+    """A callback beside plugins gets converted metrics for every batch."""
     counts = []
     for batch_size in (12, 4):
         before = len(conversions)
         train_by_fit(model, *data, batch_size=batch_size, callbacks=[watch()])
         counts.append(len(conversions) - before)
-    assert counts[1] - counts[0] == 2 * 4  # two hooks a batch, 4 batches more
+    assert counts[1] - counts[0] == 2 * 4  # two hooks for each of 4 additional batches
 
 
 def test_a_plugin_reads_the_floats_that_callbacks_get(train: Train, model: Any, data: Any, watch: Watch) -> None:
-    """What a plugin reads at the end of a batch, an evaluation or an epoch is what Keras gives its callbacks: Python floats."""
+    """Plugins read the same Python floats at the end of a batch, an evaluation or an epoch as Keras's callbacks."""
     recording, seen = RecordingPlugin(), watch()
     train(model, *data, validation_data=data, batch_size=12, epochs=2, plugins=[recording], callbacks=[seen])
 
@@ -103,7 +103,7 @@ def test_a_plugin_reads_the_floats_that_callbacks_get(train: Train, model: Any, 
 
 
 def test_history_is_what_it_is_without_plugins(train: Train, model: Any, make: Any, data: Any) -> None:
-    """`model.history` and a `History` of one's own are filled as in a plain `model.fit`."""
+    """`model.history` and a user's `History` are filled as in a plain `model.fit`."""
     own = keras.callbacks.History()
     train(model, *data, validation_data=data, batch_size=12, epochs=2, shuffle=False, callbacks=[own])
     plain = make(run_eagerly=False).fit(*data, validation_data=data, batch_size=12, epochs=2, shuffle=False, verbose=0)
@@ -126,7 +126,7 @@ def test_a_history_of_ones_own_class_gets_its_batches(train: Train, model: Any, 
 
 
 def several_outputs(**compile_arguments: Any) -> Any:
-    """Two inputs and two outputs."""
+    """Return a model with two inputs and two outputs."""
     first, second = keras.Input((3,), name="one"), keras.Input((3,), name="two")
     both = keras.layers.Concatenate()([first, second])
     outputs = [keras.layers.Dense(1, activation="sigmoid", name=name)(both) for name in ("out1", "out2")]
@@ -136,7 +136,7 @@ def several_outputs(**compile_arguments: Any) -> Any:
 
 
 class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """Not built before its first batch, with its outputs in a dict."""
+    """A model that is built at its first batch, with its outputs in a dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_out1_loss", "val_out1_acc", "val_out2_pr"])
 def test_several_inputs_and_outputs_can_be_monitored(train: Train, data: Any, monitor: str) -> None:
-    """Each output's losses and metrics are monitored under Keras's name for them, in the direction that Keras declares."""
+    """Losses and metrics of each output can be monitored by Keras's names, in the directions that Keras declares."""
     model = several_outputs(metrics=[["acc"], [keras.metrics.AUC(name="pr", curve="PR")]])
     x, y = data
     stopping = EarlyStopping(monitor, patience=5)
@@ -161,7 +161,7 @@ def test_several_inputs_and_outputs_can_be_monitored(train: Train, data: Any, mo
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_out2_loss", "val_out1_acc"])
 def test_a_subclassed_model_is_monitored_before_it_is_built(train: Train, data: Any, monitor: str) -> None:
-    """The outputs of a model without layers yet are known by what it was compiled with."""
+    """The outputs of an unbuilt model are known from the arguments of `compile`."""
     model = Subclassed()
     losses = {"out1": "binary_crossentropy", "out2": "mse"}
     model.compile("sgd", loss=losses, metrics={"out1": ["acc"]}, run_eagerly=True)
@@ -181,16 +181,16 @@ def test_a_subclassed_model_is_monitored_before_it_is_built(train: Train, data: 
 def test_a_custom_name_is_monitored_in_its_metrics_direction(
     train: Train, make: Any, data: Any, metric: Callable[[], Any], better: Callable[[list[float]], float]
 ) -> None:
-    """A name of one's own says nothing; the direction is the compiled metric's, in the model's first run already."""
+    """A metric with a custom name has the direction of its class, also in the model's first run."""
     stopping = EarlyStopping("val_pr", patience=5)
     x, y = data[0], np.roll(data[1], 1)  # hard to learn, so that the metric moves
     run = train(make(metrics=[metric()]), x, y, validation_data=(x, y), batch_size=2, epochs=3, plugins=[stopping])
-    assert len(set(run.history["val_pr"])) > 1, "the values must differ for this test to tell"
+    assert len(set(run.history["val_pr"])) > 1, "the values must differ for this test to mean anything"
     assert stopping.best == better(run.history["val_pr"])
 
 
 def test_an_unknown_direction_is_refused_before_the_first_batch(train: Train, model: Any, data: Any, watch: Watch) -> None:
-    """A metric of unknown direction is a `MetricError` that asks for `mode`, before anything is trained."""
+    """Monitoring a metric of unknown direction is a `MetricError` that asks for `mode`, before training."""
     seen = watch()
     with pytest.raises(MetricError, match=r"'val_fairness'.*mode='min' or mode='max'"):
         train(model, *data, plugins=[EarlyStopping("val_fairness")], callbacks=[seen])
@@ -198,14 +198,14 @@ def test_an_unknown_direction_is_refused_before_the_first_batch(train: Train, mo
 
 
 def test_an_absent_metric_is_refused_at_the_end_of_the_first_epoch(train: Train, model: Any, data: Any) -> None:
-    """A missing metric is a `MetricError` with those that exist and the nearest name, at the first end of an epoch."""
+    """A missing metric is a `MetricError` at the end of the first epoch, with the existing names and the nearest."""
     with pytest.raises(MetricError, match=r"there are: acc, loss\. Did you mean 'acc'\?"):
         train(model, *data, epochs=3, plugins=[EarlyStopping("accc", mode="max")])
     assert train.run.progress.epoch == 0  # type: ignore[attr-defined]  # Train is a Form
 
 
 class F1(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Adds a metric of its own to the logs, better in the first epoch than in any other, and something that is no number."""
+    """Adds to the logs a metric that is best in the first epoch, and a value that is not a number."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs |= {"val_f1": np.float32(0.5 if epoch == 0 else 0.25), "remark": "ours"}
@@ -221,7 +221,7 @@ HOW: dict[str, dict[str, list[Any]]] = {
 def test_a_metric_that_a_callback_adds_is_a_metric_of_the_run(
     train: Train, model: Any, data: Any, tmp_path: Path, how: str
 ) -> None:
-    """As in Keras, whoever monitors it finds it: early stopping, the best checkpoint, the log and the history."""
+    """As in Keras, a metric that a callback adds is found by early stopping, checkpoints, logs and the history."""
     checkpoint = Checkpoint(tmp_path / "best", "val_f1", "max", save_best_only=True)
     plugins = [EarlyStopping("val_f1", mode="max", patience=2), checkpoint, CSVLog(tmp_path / "log.csv"), *HOW[how]["plugins"]]
     run = train(model, *data, batch_size=12, epochs=5, plugins=plugins, callbacks=HOW[how]["callbacks"])
@@ -237,7 +237,7 @@ def test_a_metric_that_a_callback_adds_is_a_metric_of_the_run(
 
 
 def test_what_a_callback_does_to_the_model_is_in_the_checkpoint(train: Train, model: Any, data: Any, tmp_path: Path) -> None:
-    """Callbacks come before the plugins, so the weights that one sets at an epoch's end are saved."""
+    """Callbacks are called before plugins, so weights that they set at the end of an epoch are saved."""
     zeros = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: model.set_weights([0 * w for w in model.get_weights()]))
     train(model, *data, batch_size=12, epochs=1, plugins=[Checkpoint(tmp_path)], callbacks=[zeros])
     saved = keras.models.load_model(store.newest(tmp_path).path / "model.keras")
@@ -245,7 +245,7 @@ def test_what_a_callback_does_to_the_model_is_in_the_checkpoint(train: Train, mo
 
 
 def test_what_is_no_number_is_ignored_in_the_logs(train: Train, model: Any, data: Any) -> None:
-    """As in Keras, a callback may add whatever it likes; plugins get the numbers, and the arrays of numbers by element."""
+    """As in Keras, a callback may add any value; plugins get the numbers, and arrays of numbers by element."""
 
     class Odd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
         def on_epoch_end(self, _: int, logs: Any = None) -> None:
@@ -264,10 +264,10 @@ def test_what_is_no_number_is_ignored_in_the_logs(train: Train, model: Any, data
 def test_the_learning_rate_of_an_epoch_is_that_before_a_callback_lowers_it(
     train_by_fit: Train, model: Any, data: Any, tmp_path: Path
 ) -> None:
-    """Keras's ReduceLROnPlateau is called before the plugins, and every log has the rate that the epoch was trained with."""
+    """If Keras's ReduceLROnPlateau lowers the rate before plugins are called, logs still have the rate of the epoch."""
     lower = keras.callbacks.ReduceLROnPlateau("loss", mode="max", min_delta=0, factor=0.5, patience=1, cooldown=0)
     run = train_by_fit(model, *data, batch_size=24, epochs=4, plugins=[CSVLog(tmp_path / "log.csv")], callbacks=[lower])
-    assert run.history.learning_rates == run.history["learning_rate"]  # which Keras's callback adds
+    assert run.history.learning_rates == run.history["learning_rate"]  # Keras's callback adds it
     assert len(set(run.history.learning_rates)) > 1
     with (tmp_path / "log.csv").open() as file:
         assert [float(row["learning_rate"]) for row in csv.DictReader(file)] == run.history.learning_rates
@@ -276,7 +276,7 @@ def test_the_learning_rate_of_an_epoch_is_that_before_a_callback_lowers_it(
 def test_a_callback_sees_the_model_that_is_resumed_and_the_one_that_is_restored(
     train_by_fit: Train, model: Any, data: Any, tmp_path: Path
 ) -> None:
-    """on_train_begin comes after a resumed run is restored, and on_train_end after a plugin has put the best weights back."""
+    """Callbacks get on_train_begin after a resumed run is restored, and on_train_end after the best weights are restored."""
     seen: dict[str, Any] = {}
     callback = keras.callbacks.LambdaCallback(
         on_train_begin=lambda _: seen.update(begin=int(model.optimizer.iterations)),

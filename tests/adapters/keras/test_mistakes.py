@@ -1,4 +1,4 @@
-"""Mistakes that are easily made with Keras: each is refused before training, with what to do instead."""
+"""Common mistakes with Keras are refused before training, with what to do instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def model_of(module: str) -> Any:
-    """An object of a user's own subclass of a class in `module`, of a package that need not be installed."""
+    """Return an object of a user's subclass of a class in `module`, whose package need not be installed."""
     return type("Model", (type("Base", (), {"__module__": module}),), {})()
 
 
@@ -51,13 +51,13 @@ ENTRIES = pytest.mark.parametrize(
         (lambda: model_of("tf_keras.src.engine.training"), r"Model, a model of tf_keras, which is Keras 2\. .*loop\.Loop"),
         (lambda: model_of("torch.nn.modules.module"), r"Model, a module of PyTorch\. .*loop\.Loop"),
         (lambda: pytest.importorskip("sklearn.svm").SVC(), r"SVC, an estimator of scikit-learn\. .*loop\.Loop"),
-        (lambda: keras.layers.Dense(1), r"Dense, which is a part of Keras, but no model: put a layer into one"),
+        (lambda: keras.layers.Dense(1), r"Dense, which is a part of Keras, but not a model: put a layer into one"),
         (lambda: type(model_of("users")), r"the class Model\. Give an instance of it: Model\(\.\.\.\)"),
     ],
     ids=["Keras 2", "PyTorch", "scikit-learn", "layer", "class"],
 )
 def test_what_is_no_model_of_keras_3_is_named(use: Callable[[Any], object], make_other: Callable[[], Any], named: str) -> None:
-    """What is no model of Keras 3 is refused wherever a model enters, with its type, what is expected and what to do."""
+    """An object that is not a model of Keras 3 is refused in all functions, with its type, what is expected and what to do."""
     other = make_other()
     with pytest.raises(ParameterError, match=rf"keras\.Model, of Keras {re.escape(keras.__version__)}, and got {named}"):
         use(other)
@@ -65,13 +65,13 @@ def test_what_is_no_model_of_keras_3_is_named(use: Callable[[Any], object], make
 
 @pytest.mark.parametrize("use", [fit, KerasTrainee, lambda none: KerasTrainee({"one": none})], ids=["fit", "trainee", "several"])
 def test_none_for_a_model_is_named(use: Callable[[Any], object]) -> None:
-    """None is refused as a model, with its likely cause."""
+    """None as a model is refused with its likely cause."""
     with pytest.raises(ParameterError, match=r"got None\. A function that makes the model may lack its return"):
         use(None)
 
 
 def test_what_stands_in_for_a_model_is_not_trained_by_fit() -> None:
-    """An object of no known kind may stand in for a model in a trainee, and `fit`, which needs Keras's own, refuses it."""
+    """An object of unknown kind may stand in for a model in a trainee, but `fit` refuses it."""
     stand_in = model_of("users")
     assert KerasTrainee(stand_in).model is stand_in
     with pytest.raises(ParameterError, match=r"got Model, which is not one\."):
@@ -79,7 +79,7 @@ def test_what_stands_in_for_a_model_is_not_trained_by_fit() -> None:
 
 
 def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(make: Any, data: Any, tmp_path: Path) -> None:
-    """If layers were frozen or another optimizer is used, the error tells that, and to use another directory or not to resume."""
+    """If layers were frozen or the optimizer changed, the error names this cause, and suggests another directory or no resume."""
     arguments: dict[str, Any] = {"batch_size": 24, "verbose": 0, "plugins": [Checkpoint(tmp_path)], "resume": "auto"}
     model = make(optimizer="adam")
     fit(model, *data, **arguments)
@@ -100,7 +100,7 @@ def test_another_phase_in_the_same_directory_is_told_apart_from_another_model(ma
     "plugin", [EarlyStopping(), from_keras(keras.callbacks.TerminateOnNaN())], ids=["plugin", "hosted callback"]
 )
 def test_a_plugin_among_callbacks_is_refused(model: Any, data: Any, plugin: object) -> None:
-    """A plugin given to `fit` as a callback is an error that names `plugins=` and `KerasAdapter`."""
+    """A plugin among the callbacks of `fit` is an error that names `plugins=` and `KerasAdapter`."""
     with pytest.raises(RegistrationError, match=r"is a plugin, not a Keras callback.*plugins=\[.*KerasAdapter"):
         fit(model, *data, callbacks=[plugin], verbose=0)
 
@@ -109,7 +109,7 @@ def test_a_plugin_among_callbacks_is_refused(model: Any, data: Any, plugin: obje
     "use", [KerasAdapter, Engine, lambda plugin: fit(None, plugins=plugin)], ids=["adapter", "engine", "fit"]
 )
 def test_one_plugin_instead_of_a_list_is_refused(use: Callable[[object], object]) -> None:
-    """One plugin that is not in a list is an error that says to put it into one."""
+    """One plugin without a list is an error that says to put it into a list."""
     with pytest.raises(RegistrationError, match=r"must be a list of plugins, got EarlyStopping.*Put it into a list"):
         use(EarlyStopping())
 
@@ -122,7 +122,7 @@ def test_one_plugin_instead_of_a_list_is_refused(use: Callable[[object], object]
     ],
 )
 def test_text_for_a_number_is_refused_by_name(name: str, parameter: str) -> None:
-    """A drop-in that is given text for a number names itself, the parameter and the text."""
+    """A drop-in that gets text for a number raises an error with its name, the parameter and the text."""
     with pytest.raises(TypeError, match=f"{name}: {parameter} must be a number, got '3'"):
         getattr(callbacks, name)(**{parameter: "3"})
 
@@ -151,7 +151,7 @@ def test_an_unknown_keyword_of_a_drop_in_is_refused_with_the_nearest(name: str, 
 
 
 def test_a_misspelt_monitor_is_refused_before_training_with_its_prefix(train: Train, model: Any, data: Any, watch: Any) -> None:
-    """`monitor="val_los"` is an error before the first batch, and the name that is suggested can be typed as it is."""
+    """`monitor="val_los"` is an error before the first batch that suggests the full name `val_loss`."""
     seen = watch()
     with pytest.raises(MetricError, match=r"monitor='val_los' has no known direction\. Did you mean 'val_loss'\?"):
         train(model, *data, validation_data=data, plugins=[EarlyStopping("val_los")], callbacks=[seen])
@@ -162,10 +162,10 @@ def test_a_misspelt_monitor_is_refused_before_training_with_its_prefix(train: Tr
     ("monitor", "mode", "nearest"),
     [("val_los", "min", "val_loss"), ("val_accuracy", "auto", "val_acc"), ("val_acc", "auto", None), ("other", "min", None)],
 )
-def test_a_monitor_that_the_model_does_not_have_is_told_of_before_training(
+def test_a_monitor_that_the_model_lacks_gives_a_warning_before_training(
     train: Train, model: Any, data: Any, caplog: pytest.LogCaptureFixture, *, monitor: str, mode: Any, nearest: str | None
 ) -> None:
-    """If a monitored metric is near to one of a built and compiled model, the log suggests that before the first epoch."""
+    """If a monitored name is similar to a metric of a built and compiled model, the log suggests that before the first epoch."""
     before: list[str] = []
     caplog.set_level(logging.WARNING, "hookcore")
     callback = keras.callbacks.LambdaCallback(

@@ -1,4 +1,4 @@
-"""The files of a model's checkpoint: as Keras would have saved it, read back whole, and refused where they are anything else."""
+"""A model's files in a checkpoint are those that Keras would save, are restored completely, and are refused if changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ layers = keras.layers
 
 @keras.saving.register_keras_serializable("hookcore")
 class Registered(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """A model of a user's, with layers in a list."""
+    """A user's model, with layers in a list."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -112,7 +112,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 
 def batches(kind: str, data: tuple[Any, Any]) -> tuple[Any, Any]:
-    """What the model of this kind trains on."""
+    """Return the training data for this kind of model."""
     x, y = data
     if kind == "vocabularies and embeddings":
         return tensor([[WORDS[i % 4]] for i in range(len(x))]), y
@@ -129,7 +129,7 @@ def train(model: Any, kind: str, data: tuple[Any, Any]) -> None:
 
 
 def contents(path: Path) -> dict[str, Any]:
-    """Every dataset of the weights and every other member of a `.keras` file but its date."""
+    """Return every dataset of the weights, and every other member of a `.keras` file except its date."""
     found: dict[str, Any] = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
@@ -159,7 +159,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """What another thread writes of a snapshot during training is what `model.save` wrote at the time of the snapshot."""
+    """A snapshot that another thread writes during training equals the file that `model.save` wrote at that time."""
     model = made(kind)
     train(model, kind, data)
     trainee = KerasTrainee(model)
@@ -181,21 +181,21 @@ def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, t
 
 
 def test_keras_opens_it(kind: str, data: Any, tmp_path: Path) -> None:
-    """`keras.models.load_model` opens the file: same weights and predictions, and the optimizer is as far as it was."""
+    """`keras.models.load_model` opens the file, with the same weights, predictions and optimizer state."""
     model = made(kind)
     train(model, kind, data)
     KerasTrainee(model).write(KerasTrainee(model).snapshot(), tmp_path)
     loaded = keras.models.load_model(tmp_path / MODEL_FILE)
     x, _ = batches(kind, data)
     keras.tree.map_structure(np.testing.assert_array_equal, loaded.predict(x, verbose=0), model.predict(x, verbose=0))
-    if kind != "low-rank updates":  # which Keras adds to the weights
+    if kind != "low-rank updates":  # Keras merges them into the weights
         assert [variable.numpy().tobytes() for variable in loaded.optimizer.variables] == [
             variable.numpy().tobytes() for variable in model.optimizer.variables
         ]
 
 
 def test_what_was_written_is_read_back(kind: str, data: Any, tmp_path: Path) -> None:
-    """A new model of the same make continues as the first did; reading alone changes neither of them."""
+    """A new model that restores the snapshot continues like the first, and only reading it changes neither."""
     model = made(kind)
     train(model, kind, data)
     snapshot = KerasTrainee(model).snapshot()
@@ -214,7 +214,7 @@ def test_what_was_written_is_read_back(kind: str, data: Any, tmp_path: Path) -> 
 
 
 def test_weights_alone_are_read_back(kind: str, data: Any, tmp_path: Path) -> None:
-    """A snapshot of the weights alone, such as the best ones, comes back in their own types."""
+    """A snapshot of only weights, such as the best ones, is restored with its types."""
     model = made(kind)
     train(model, kind, data)
     snapshot = KerasTrainee(model).snapshot(optimizer=False)
@@ -226,7 +226,7 @@ def test_weights_alone_are_read_back(kind: str, data: Any, tmp_path: Path) -> No
 
 
 def test_a_snapshot_says_what_disk_space_it_takes(data: Any, tmp_path: Path) -> None:
-    """`nbytes` is what lies on the disk, at the peak too: weights are written once, in their place in the archive."""
+    """`nbytes` is the disk space, also at its peak, because weights are written once, in their place in the archive."""
     model = keras.Sequential([layers.Input((300,)), layers.Dense(200), layers.Dense(1, dtype="bfloat16")])
     model.compile("adam", "mse")
     del data
@@ -238,8 +238,8 @@ def test_a_snapshot_says_what_disk_space_it_takes(data: Any, tmp_path: Path) -> 
     assert weights.nbytes == sum(weight.nbytes for weight in model.get_weights())
 
 
-def test_writing_changes_nothing_where_it_fails(data: Any, tmp_path: Path) -> None:
-    """If the disk refuses, the error comes out and the model in training is as it was."""
+def test_writing_changes_nothing_if_it_fails(data: Any, tmp_path: Path) -> None:
+    """If writing fails, the error is raised, and the model in training is not changed."""
     model = made("Sequential")
     trainee = KerasTrainee(model)
     snapshot = trainee.snapshot()
@@ -261,12 +261,12 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def written(_written: Path, tmp_path: Path) -> Path:
-    """The checkpoint of a model, to be damaged."""
+    """Write the checkpoint of a model, for damaging, and return its directory."""
     return shutil.copytree(_written, tmp_path / "written")
 
 
 def refused(directory: Path, match: str, kind: str = "Sequential") -> None:
-    """Reading `directory` raises an error with the text `match`, and the model is as it was."""
+    """Check that reading `directory` raises an error with the text `match`, and does not change the model."""
     model = made(kind)
     trainee = KerasTrainee(model)
     before = [value.tobytes() for value in model.get_weights()]
@@ -276,7 +276,7 @@ def refused(directory: Path, match: str, kind: str = "Sequential") -> None:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None] = lambda _: None, **options: Any) -> None:
-    """Put the archive together again, of members that `change` may have changed."""
+    """Write the archive again, with members that `change` has changed."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -290,25 +290,25 @@ NOT_OURS = ["evil.py", "assets/../../evil", "/assets/evil", "assets\\..\\evil", 
 
 @pytest.mark.parametrize("name", NOT_OURS)
 def test_an_archive_with_anything_else_in_it_is_refused(written: Path, name: str) -> None:
-    """A member that is no part of a model, or whose name leads out of the archive, is named and nothing is read."""
+    """A member that is not part of a model, or whose name leads out of the archive, is named, and nothing is read."""
     rewritten(written / MODEL_FILE, lambda members: members.update({name: b"x"}))
-    refused(written, "no part of a model")
+    refused(written, "not part of a model")
 
 
 def test_a_model_configuration_is_not_looked_at(written: Path) -> None:
-    """What is in config.json does not matter in resuming: no code comes out of it."""
+    """Resuming does not read config.json, so it cannot run code from it."""
     rewritten(written / MODEL_FILE, lambda members: members.update({"config.json": b"{'no': JSON", "assets/note": b"x"}))
     KerasTrainee(made("Sequential")).read(written)
 
 
 def test_a_compressed_archive_is_refused(written: Path) -> None:
-    """Compressed members, which may become anything in size, are refused before they are read."""
+    """Compressed members, which may have any size, are refused before they are read."""
     rewritten(written / MODEL_FILE, compression=zipfile.ZIP_DEFLATED)
     refused(written, "compressed or encrypted")
 
 
 def patched(path: Path, member: bytes, offset: int, value: bytes) -> None:
-    """Overwrite bytes of a member's entry in the archive's directory."""
+    """Overwrite bytes in a member's entry in the archive's directory."""
     content = bytearray(path.read_bytes())
     entry = content.rindex(member) - 46
     assert content[entry : entry + 4] == b"PK\x01\x02"
@@ -317,7 +317,7 @@ def patched(path: Path, member: bytes, offset: int, value: bytes) -> None:
 
 
 def test_an_archive_that_declares_more_than_it_holds_is_refused(written: Path) -> None:
-    """Sizes that do not add up to what is there are refused before anything is read."""
+    """An archive whose declared sizes exceed the file is refused before it is read."""
     patched(written / MODEL_FILE, b"config.json", 20, struct.pack("<II", 2**31, 2**31))
     refused(written, "declares more than it holds")
 
@@ -329,20 +329,20 @@ def test_an_encrypted_archive_is_refused(written: Path) -> None:
 
 
 def test_an_archive_with_two_members_of_one_name_is_refused(written: Path) -> None:
-    """Two weights in one archive are refused: others might read the other one."""
+    """Two members of one name are refused, because another reader might read the other."""
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(written / MODEL_FILE, "a") as archive:
         archive.writestr("model.weights.h5", b"x")
     refused(written, "two members of one name")
 
 
 def test_an_archive_without_weights_is_refused(written: Path) -> None:
-    """A model without its weights is no checkpoint."""
+    """An archive without weights is refused."""
     rewritten(written / MODEL_FILE, lambda members: members.pop("model.weights.h5"))  # type: ignore[arg-type]
     refused(written, "no item named 'model.weights.h5'")
 
 
 class Evil:
-    """Writes a file where it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -353,7 +353,7 @@ class Evil:
 
 @pytest.mark.parametrize("name", [MODEL_FILE, "arrays.h5", "random.json"])
 def test_a_pickle_is_refused(written: Path, tmp_path: Path, name: str) -> None:
-    """A pickle in the place of any file is an error, and is not unpickled."""
+    """A pickle instead of any file is an error, and is not loaded."""
     (written / name).write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
     refused(written, name)
     assert not (tmp_path / "evil").exists()
@@ -430,7 +430,7 @@ HOSTILE: dict[Callable[[Any, str], None], str] = {
 def test_weights_that_are_not_simply_there_are_refused(
     written: Path, tmp_path: Path, hostile: Callable[[Any, str], None], where: str
 ) -> None:
-    """Links, data in other files or yet to be computed, and shapes without data are refused by name before they are read."""
+    """Links, data in other files, computed data, and shapes without data are refused by name before they are read."""
     path, name = written / "arrays.h5", "arrays/vars/0"
     if where != "arrays":
         path, name = tmp_path / "weights.h5", "layers/dense/vars/0"
@@ -446,7 +446,7 @@ def test_weights_that_are_not_simply_there_are_refused(
 
 
 def test_truncated_weights_are_refused(written: Path) -> None:
-    """Weights that end early, in an archive that is whole, are an error of ours."""
+    """Truncated weights in a complete archive are a `CheckpointError`."""
     rewritten(written / MODEL_FILE, lambda members: members.update({"model.weights.h5": members["model.weights.h5"][:-999]}))
     refused(written, "cannot be read")
 
@@ -466,7 +466,7 @@ def test_truncated_weights_are_refused(written: Path) -> None:
     ],
 )
 def test_random_numbers_that_are_none_are_refused(written: Path, change: Callable[[Any], None]) -> None:
-    """The state of the random numbers is looked at before it is used: NumPy would read past the end of its own."""
+    """An invalid random state is refused, with which NumPy would read past the end of its memory."""
     state = json.loads((written / "random.json").read_text())
     change(state)
     (written / "random.json").write_text(json.dumps(state))
@@ -496,7 +496,7 @@ def other_optimizer() -> Any:
     ],
 )
 def test_the_checkpoint_of_another_model_is_refused(written: Path, make: Callable[[], Any], match: str) -> None:
-    """The error names the variables that differ, with their shapes in the file and in the model, and the model is as it was."""
+    """The error names the differing variables with their shapes in the file and in the model, which is not changed."""
     model = make()
     before = [value.tobytes() for value in model.get_weights()]
     with pytest.raises(CheckpointError, match=match):
@@ -505,7 +505,7 @@ def test_the_checkpoint_of_another_model_is_refused(written: Path, make: Callabl
 
 
 def test_a_model_that_is_not_built_cannot_read(written: Path) -> None:
-    """It has no variables to compare with those in the file, and the error says what to do."""
+    """A model that is not built, and so cannot be compared with the file, is an error that says what to do."""
     model = keras.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
     with pytest.raises(CheckpointError, match="cannot be resumed before it is built"):
@@ -513,7 +513,7 @@ def test_a_model_that_is_not_built_cannot_read(written: Path) -> None:
 
 
 def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    """So it is for weights alone."""
+    """A snapshot of only weights of another model is refused too."""
     trainee = KerasTrainee(sequential())
     trainee.write(trainee.snapshot(optimizer=False), tmp_path)
     with pytest.raises(CheckpointError, match=r"dense\w*/kernel has shape \(3, 4\) in the file and \(3, 5\) in the model"):
@@ -522,7 +522,7 @@ def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 @keras.saving.register_keras_serializable("hookcore")
 class Forgetful(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """A layer that saves its weight, and loads it nowhere."""
+    """A layer that saves its weight and does not load it."""
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(name="scale", shape=(shape[-1],))
@@ -534,10 +534,10 @@ class Forgetful(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no typ
         del store
 
 
-def test_a_value_that_no_layer_loads_comes_back_all_the_same(tmp_path: Path) -> None:
-    """A layer's own code decides what it makes of its values, and not whether its variables have them.
+def test_a_value_that_no_layer_loads_is_restored_anyway(tmp_path: Path) -> None:
+    """A variable whose layer does not load it is restored anyway.
 
-    Earlier, a checkpoint of such a layer was refused.
+    Checkpoints of such layers were once refused.
     """
     model = keras.Sequential([layers.Input((3,)), Forgetful(), layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -560,7 +560,7 @@ class Secretive(keras.layers.Dense):  # type: ignore[misc]
 
 
 def test_what_a_layer_does_not_save_is_saved_beside_the_model(tmp_path: Path) -> None:
-    """A variable that the `.keras` file does not hold is in `arrays.h5`; the error names one that is in neither."""
+    """A variable that the layer does not save is in `arrays.h5`; the error names one that is in neither file."""
     model = keras.Sequential([layers.Input((3,)), Secretive(2), layers.Dense(1)])
     model.compile("sgd", "mse")
     trainee = KerasTrainee(model)

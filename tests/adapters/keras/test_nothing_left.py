@@ -1,4 +1,4 @@
-"""A resumed run that has nothing left to train is warned of: in a cross-validation its weights are another fold's."""
+"""The log warns of a resumed run with nothing left to train, whose weights may be another fold's in a cross-validation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_run_that_had_all_epochs_is_warned_of(
     tmp_path: Path, train: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the checkpoint and with what to do; the run that trains, and one that continues, are not."""
+    """A run that had all epochs is warned of, with the checkpoint and the advice; runs that train are not."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         train([Checkpoint(tmp_path)], 2, "auto")
         assert warnings(caplog) == []
@@ -80,7 +80,7 @@ def test_a_run_that_had_all_epochs_is_warned_of(
 
 @LOOPS
 def test_a_run_that_was_stopped_is_warned_of(tmp_path: Path, train: Callable[..., str], caplog: pytest.LogCaptureFixture) -> None:
-    """With the plugin that stopped it; one whose vote is dropped, as its parameters are others, trains."""
+    """A run that was stopped is warned of, with the plugin; it trains if that plugin's parameters have changed."""
     with caplog.at_level(logging.WARNING, "hookcore"):
         for patience, epochs in ((1, 5), (1, 9), (2, 9)):
             stops = EarlyStopping("loss", patience=patience, min_delta=100)
@@ -94,7 +94,7 @@ def test_a_run_that_was_stopped_is_warned_of(tmp_path: Path, train: Callable[...
 
 
 def test_a_loop_that_is_left_or_fails_at_once_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It had something left."""
+    """A loop that is left or fails at once, with epochs left, is not warned of."""
     in_loop([Checkpoint(tmp_path)], 1, None)
     with caplog.at_level(logging.WARNING, "hookcore"):
         with Loop([Checkpoint(tmp_path)], epochs=2, trainee=ScriptedTrainee(), resume="auto") as loop:

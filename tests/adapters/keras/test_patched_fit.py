@@ -1,4 +1,4 @@
-"""Tools such as MLflow, Comet and ClearML replace `Model.fit`, read the callbacks that they are given, and add their own."""
+"""Plugins under tools such as MLflow, Comet and ClearML, which replace `Model.fit`, read its callbacks, and add their own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ADDS: Final[dict[str, Adds]] = {
 
 
 class Theirs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """A tool's callback, which counts what it is called for and logs a metric of its own."""
+    """A tool's callback, which counts its calls and logs a metric."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,12 +64,12 @@ class Theirs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
 
 @pytest.fixture
 def patch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Adds], list[Theirs]]:
-    """`patch(adds)`: replace `Model.fit` as such a tool does; returns its callbacks, one for each fit."""
+    """Return `patch(adds)`, which replaces `Model.fit` like such a tool, and returns its callbacks, one for each fit."""
 
     def replace(adds: Adds) -> list[Theirs]:
         original, made = keras.Model.fit, []
 
-        def patched(self: Any, *args: Any, **kwargs: Any) -> Any:  # without Keras's signature, as most do it
+        def patched(self: Any, *args: Any, **kwargs: Any) -> Any:  # without Keras's signature, as in most tools
             made.append(Theirs())
             kwargs["callbacks"] = adds(kwargs["callbacks"], made[-1])
             return original(self, *args, **kwargs)
@@ -84,7 +84,7 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Adds], list[Theirs]]:
 def test_plugins_and_the_tools_callback_get_every_event_once(
     patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, name: str
 ) -> None:
-    """However a tool adds its callback, plugins get the events of an unpatched fit, and then what that callback has logged."""
+    """However a tool adds its callback, plugins get the events of an unpatched fit, with the callback's metrics."""
     arguments: dict[str, Any] = {"validation_data": data, "batch_size": 12, "epochs": 2, "verbose": 0}
     plain, recording = RecordingPlugin(), RecordingPlugin()
     fit(make(), *data, plugins=[plain], **arguments)
@@ -98,7 +98,7 @@ def test_plugins_and_the_tools_callback_get_every_event_once(
 
 
 def test_a_plugin_decides_on_what_the_tool_logs(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any) -> None:
-    """A metric that a tool adds after the plugins were listed can be monitored."""
+    """A metric that a tool's callback adds can be monitored."""
     patch(ADDS["a copy"])
     run = fit(make(), *data, batch_size=24, epochs=9, verbose=0, plugins=[EarlyStopping("theirs", mode="min", patience=2)])
     assert run.history["theirs"] == [0.0, 1.0, 2.0]
@@ -106,8 +106,8 @@ def test_a_plugin_decides_on_what_the_tool_logs(patch: Callable[[Adds], list[The
 
 
 @pytest.mark.parametrize("name", ["a copy", "in place"])
-def test_an_exception_is_told(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, raising: Any, name: str) -> None:
-    """An exception in training ends the run of the plugins, and reaches the caller through the tool."""
+def test_an_exception_ends_the_run(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, raising: Any, name: str) -> None:
+    """An exception in training ends the run for plugins, and reaches the caller through the tool."""
     patch(ADDS[name])
     recording = RecordingPlugin()
     broken = keras.callbacks.LambdaCallback(on_train_batch_end=raising(RuntimeError("broken")))
@@ -118,7 +118,7 @@ def test_an_exception_is_told(patch: Callable[[Adds], list[Theirs]], make: Any, 
 
 @pytest.mark.parametrize("name", ["a copy", "in place"])
 def test_ctrl_c_waits_for_the_batch(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any, calls: Any, name: str) -> None:
-    """Ctrl-C takes effect once every plugin and callback has had the batch, as in an unpatched fit."""
+    """Ctrl-C takes effect after every plugin and callback has had the batch, as in an unpatched fit."""
     made = patch(ADDS[name])
     ended: list[int] = []
     plugins = [
@@ -134,7 +134,7 @@ def test_ctrl_c_waits_for_the_batch(patch: Callable[[Adds], list[Theirs]], make:
 
 
 def test_the_adapter_works_there_too(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any) -> None:
-    """`KerasAdapter` is a callback like others, and gets every event once."""
+    """`KerasAdapter` also gets every event once."""
     patch(ADDS["a copy"])
     recording = RecordingPlugin()
     make().fit(*data, batch_size=12, verbose=0, callbacks=[KerasAdapter([recording])])
@@ -143,7 +143,7 @@ def test_the_adapter_works_there_too(patch: Callable[[Adds], list[Theirs]], make
 
 
 def test_a_tool_that_drops_the_callbacks_is_named(patch: Callable[[Adds], list[Theirs]], make: Any, data: Any) -> None:
-    """If nothing of what `fit` gave to `Model.fit` reaches Keras, no plugin was called, and that is an error."""
+    """If the callbacks of `fit` do not reach Keras, so that no plugin is called, an error names `Model.fit`."""
     patch(lambda callbacks, theirs: [theirs])  # noqa: ARG005 - dropped
-    with pytest.raises(HookcoreError, match=r"Sequential\.fit returned without a run: it did not give Keras the callbacks"):
+    with pytest.raises(HookcoreError, match=r"Sequential\.fit returned without a run, because it did not pass its callbacks"):
         fit(make(), *data, verbose=0, plugins=[RecordingPlugin()])

@@ -1,4 +1,4 @@
-"""Paths that the drop-in callbacks are given."""
+"""Paths of the drop-in callbacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hookcore_adapters.keras import callbacks
 
 
 def test_the_drop_ins_take_the_home_directory_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras makes a directory called `~`."""
+    """The drop-ins expand `~`, for which Keras makes a directory of that name, and refuse URLs."""
     monkeypatch.setenv("HOME", str(tmp_path))
     home = Path.home()
     assert callbacks.ModelCheckpoint("~/{epoch}.keras").filepath == f"{home}/{{epoch}}.keras"

@@ -1,4 +1,4 @@
-"""Preemption in `fit`: signals that another process sends while a real model trains, one fit after the other."""
+"""Preemption in `fit`, by signals from another process while a real model trains."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Within a hook it says `send NAME` or `kill NAME` and waits for a line, which does not come after `kill`. After each fit it says
-# `result JSON`.
+# Within a hook it prints `send NAME` or `kill NAME` and waits for a line, which does not come after `kill`. After each fit it
+# prints `result JSON`.
 SCRIPT = """
     import json, pathlib, signal, sys
     from types import SimpleNamespace
@@ -86,7 +86,7 @@ NAMES = ["once", "twice", "evaluation", "cut", "resumed", "uncut"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the script said of each fit, and how it ended."""
+    """Return the script's result for each fit, and its exit status."""
     directory: Path = tmp_path_factory.mktemp("trained")
     results: list[Any] = []
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT)]
@@ -104,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 results.append(json.loads(rest))
             else:
                 process.send_signal(getattr(signal, rest.strip()))
-                # Even if the signal should end it: one that arrives just before the read begins does not interrupt that.
+                # Also after `kill`, because a signal that arrives just before the read does not interrupt it.
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write("\n")
                     process.stdin.flush()
@@ -116,7 +116,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_ctrl_c_ends_the_run_once_after_the_batch(trained: Any) -> None:
-    """One Ctrl-C ends it once and in order, `interrupted`, with one checkpoint, and the handlers are as before `fit`."""
+    """One Ctrl-C ends the run after the batch, as `interrupted`, with one checkpoint, and restores the handlers."""
     once = trained["once"]
     assert once["outcome"] == "interrupted"
     assert (once["error"], once["after another"]) == ("KeyboardInterrupt", False)
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_the_run_once_after_the_batch(trained: Any) -> None:
 
 
 def test_a_second_ctrl_c_goes_through(trained: Any) -> None:
-    """It is raised within the batch, which has no end; the run ends once, and the handlers are as before `fit`."""
+    """A second Ctrl-C is raised within the batch, which does not end; the run ends once, and the handlers are restored."""
     twice = trained["twice"]
     assert twice["outcome"] == "interrupted"
     assert (twice["error"], twice["step"]) == ("KeyboardInterrupt", 5)
@@ -138,7 +138,7 @@ def test_a_second_ctrl_c_goes_through(trained: Any) -> None:
 
 
 def test_a_signal_in_an_evaluation_ends_the_run_after_its_batch(trained: Any) -> None:
-    """SIGTERM while an epoch is validated does not wait for the end of the validation."""
+    """SIGTERM in a validation ends the run after the batch, without waiting for the end of the validation."""
     evaluation = trained["evaluation"]
     assert (evaluation["outcome"], evaluation["error"]) == ("preempted", "Preempted")
     assert evaluation["hooks"][-4:] == ["on_evaluate_batch_end", "on_exception", "on_checkpoint", "on_train_end"]
@@ -146,8 +146,8 @@ def test_a_signal_in_an_evaluation_ends_the_run_after_its_batch(trained: Any) ->
     assert evaluation["handlers"]
 
 
-def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(trained: Any) -> None:
-    """Preempted in the middle of an epoch and resumed, a model has the weights of one that was never cut, bit for bit."""
+def test_a_resumed_run_continues_with_the_next_batch_and_reaches_the_same_end(trained: Any) -> None:
+    """A run that is preempted within an epoch and resumed has bit for bit the weights of an uninterrupted one."""
     assert (trained["cut"]["outcome"], trained["cut"]["step"]) == ("preempted", 6)
     assert trained["resumed"]["outcome"] == "completed"
     assert trained["resumed"]["hooks"].count("on_batch_end") == 6
@@ -156,5 +156,5 @@ def test_a_resumed_run_goes_on_with_the_next_batch_and_reaches_the_same_end(trai
 
 
 def test_the_process_exits_with_the_signals_status(trained: Any) -> None:
-    """If the program does not catch it, SIGUSR1 ends the process with 128 and its number."""
+    """If the program does not catch it, SIGUSR1 ends the process with status 128 plus its number."""
     assert trained["status"] == 128 + signal.SIGUSR1

@@ -1,4 +1,4 @@
-"""The state of the global generators of whichever framework is loaded."""
+"""The state of the global generators, with each loaded framework."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TORCH = only_on("torch", what="PyTorch's generators")
 
 
 def framework_draws() -> list[float]:
-    """Numbers of the framework's own global generator, if it has one."""
+    """Return numbers from the framework's global generator, if it has one."""
     if BACKEND == "tensorflow":
         return [float(number) for number in tf.random.get_global_generator().normal([2]).numpy()]
     if BACKEND == "torch":
@@ -38,7 +38,7 @@ def draws() -> list[float]:
 
 
 def test_what_is_drawn_after_a_restore_is_what_was_drawn_then() -> None:
-    """Python's, NumPy's and the framework's generator continue from the state, also if it went through JSON."""
+    """The generators of Python, NumPy and the framework repeat their numbers after a restore, also through JSON."""
     draws()
     state = RandomState.now()
     drawn = draws()
@@ -51,7 +51,7 @@ def test_what_is_drawn_after_a_restore_is_what_was_drawn_then() -> None:
 
 @only_on("tensorflow", what="TensorFlow's generator")
 def test_a_generator_that_is_not_there_yet_is_made() -> None:
-    """If TensorFlow has another generator or none yet, it gets that of the state; traced functions keep theirs."""
+    """If TensorFlow has another or no generator, it gets the restored one; traced functions keep theirs."""
     tf.random.set_global_generator(tf.random.Generator.from_seed(3, alg="philox"))
     state = RandomState.now()
     drawn = framework_draws()
@@ -66,7 +66,7 @@ def test_a_generator_that_is_not_there_yet_is_made() -> None:
 
 @TORCH
 def test_generators_of_the_data_are_restored_too() -> None:
-    """`now(others)` and `restore(others)` take those of a DataLoader along; without them, only the global ones."""
+    """`now(others)` and `restore(others)` also cover a DataLoader's generators."""
     import torch
 
     generator = torch.Generator().manual_seed(4)
@@ -103,7 +103,7 @@ def damaged(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     ],
 )
 def test_what_is_no_state_is_refused(change: Callable[[dict[str, Any]], Any]) -> None:
-    """A state that was damaged is an error of a kind that a reader of checkpoints expects, and changes no generator."""
+    """A damaged state is an error of a documented type, and changes no generator."""
     before = RandomState.now().state_dict()
     with pytest.raises((ValueError, TypeError, LookupError)):
         RandomState.from_state_dict(damaged(change))
@@ -111,7 +111,7 @@ def test_what_is_no_state_is_refused(change: Callable[[dict[str, Any]], Any]) ->
 
 
 def test_looking_at_activations_changes_nothing(tmp_path: Path) -> None:
-    """With `Activations` a model with dropout and shuffled data trains to the same weights as without."""
+    """With `Activations`, a model with dropout and shuffled data ends with the same weights as without."""
     x, y = np.ones((24, 3), "float32"), np.zeros((24, 1), "float32")
 
     def weights(*plugins: object) -> list[Any]:

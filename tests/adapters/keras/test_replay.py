@@ -1,4 +1,4 @@
-"""A replay of what Keras has recorded stops where a real run of `fit` with the same setting stops."""
+"""A replay of a recorded Keras run stops at the same epoch as a real `fit` with the same setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Training:
-    """A small model that swings, and trains the same each time."""
+    """A small model whose loss oscillates, and trains the same each time."""
 
     def __init__(self) -> None:
         keras.utils.set_random_seed(7)
@@ -35,7 +35,7 @@ class Training:
         self.model.set_weights(self.weights)
         for variable, value in zip(self.model.optimizer.variables, self.zeros, strict=False):
             variable.assign(np.zeros_like(value) if value.ndim else value)
-        for variable in self.model.optimizer.variables[len(self.zeros) :]:  # made by the first run
+        for variable in self.model.optimizer.variables[len(self.zeros) :]:  # the first run has made them
             variable.assign(np.zeros_like(np.array(variable)))
         train, validation = self.data
         return fit(
@@ -53,8 +53,8 @@ class Training:
         )
 
 
-def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path) -> None:
-    """With 40 random settings of early stopping, whichever log of the run is read: ours, and Keras's own."""
+def test_the_replay_of_a_recorded_run_stops_like_a_real_one(tmp_path: Path) -> None:
+    """With 40 random settings of early stopping, replays of each log, ours and Keras's, stop like real runs."""
     training = Training()
     plugins = [CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "a.jsonl"), Report(tmp_path, summary=False)]
     history = keras.callbacks.History()
@@ -68,8 +68,8 @@ def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path
     assert 5 < sum(stopped) < 40
 
 
-def test_a_replay_asks_for_the_first_change_of_the_rate_where_a_real_run_makes_it(tmp_path: Path) -> None:
-    """It is of the same rate, with the same reason. What follows it no log of another run knows."""
+def test_a_replay_asks_for_the_same_first_change_of_the_rate_as_a_real_run(tmp_path: Path) -> None:
+    """The first change of the rate in a replay has the same rate and reason as in a real run; later ones are unknown."""
     training = Training()
     training([CSVLog(tmp_path / "a.csv")])
     first = training([ReduceLROnPlateau(patience=1, factor=0.5)]).decisions[0]

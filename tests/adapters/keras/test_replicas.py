@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("replicas.py")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What `replicas.py` wrote."""
+    """Return the results that `replicas.py` wrote."""
     directory = tmp_path_factory.mktemp("replicas")
     done = subprocess.run([sys.executable, str(SCRIPT), str(directory)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -27,7 +27,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("strategy", ["one", "two", *(["two, data split beforehand"] if BACKEND == "tensorflow" else [])])
 def test_every_plugin_works_on_replicas_and_a_cut_run_is_resumed(results: Any, strategy: str) -> None:
-    """On one replica and on two, no plugin fails, logs have the rate, and a run cut within an epoch ends as the uncut one."""
+    """On one and two replicas, no plugin fails, logs have the rate, and an interrupted run is resumed exactly."""
     found = results[strategy]
     assert found["failures"] == []
     assert found["outcome"] == "stopped"
@@ -43,5 +43,5 @@ def test_every_plugin_works_on_replicas_and_a_cut_run_is_resumed(results: Any, s
 
 
 def test_the_rate_is_set_on_replicas(results: Any) -> None:
-    """Drop-ins and plugins that set the learning rate do so, and read what they have set."""
+    """Drop-ins and plugins set the learning rate, and read back what they have set."""
     assert results["drop-ins"] == pytest.approx([1e-4, 1e-4, 5e-5, 0.25])

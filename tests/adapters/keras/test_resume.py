@@ -1,4 +1,4 @@
-"""Stop and resume with real models: a run that was cut and is resumed ends as one that was never cut, bit for bit."""
+"""Real models that are interrupted and resumed end bit for bit as in an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", params=OPTIMIZERS)
 def traced(request: pytest.FixtureRequest) -> Any:
-    """One model for each optimizer, compiled once."""
+    """Return a model for each optimizer, compiled once."""
     model = new_model(OPTIMIZERS[request.param]())
     model.name = f"optimizer_{list(OPTIMIZERS).index(request.param)}"
-    # Keras's trainers read a batch to make the metrics, if they are not made yet, and draw for that.
+    # To make the metrics, Keras's trainers read a batch, which draws random numbers.
     model.evaluate(np.zeros((1, 3)), np.zeros((1, 1)), verbose=0)
     return model
 
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory of a test, in which its runs save."""
+    """Change to a directory of the test, in which its runs save."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def shared_out(moments: int, traced: Any) -> range:
-    """A third of the moments for each optimizer, all of them over the optimizers; all for the one that has most to put back."""
+    """Return a third of the moments for each optimizer, different ones for each; all for the one with the most state."""
     number = int(traced.name.removeprefix("optimizer_"))
     return range(moments) if number == 3 else range(number, moments, 3)
 
 
-def test_a_run_that_is_interrupted_anywhere_goes_on_as_if_it_never_was(traced: Any, data: Any, tmp_path: Path) -> None:
-    """Ctrl-C at batches, in validations, and at the beginnings and ends of epochs: the same events and the same end."""
+def test_a_run_that_is_interrupted_anywhere_resumes_exactly(traced: Any, data: Any, tmp_path: Path) -> None:
+    """After Ctrl-C in batches, validations, and at beginnings and ends of epochs, the resumed run has the same events and end."""
     start = start_of(traced)
     whole = live(as_at_first(traced, start), data)
     assert whole.moments == EPOCHS * (1 + 4 + 2 + 1)
@@ -87,8 +87,8 @@ def test_a_run_that_is_interrupted_anywhere_goes_on_as_if_it_never_was(traced: A
     as_at_first(traced, start)
 
 
-def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, data: Any, tmp_path: Path) -> None:
-    """From the checkpoints of steps and of epochs' ends the same end is reached, and the same is saved on the way."""
+def test_a_run_resumes_exactly_from_each_saved_step(traced: Any, data: Any, tmp_path: Path) -> None:
+    """Resumed from any checkpoint of a step or an epoch, a run ends the same, and saves the same checkpoints."""
     start = start_of(traced)
     whole = live(as_at_first(traced, start), data, every_n_steps=1)
     assert whole.run is not None
@@ -109,8 +109,8 @@ def test_a_run_goes_on_from_each_saved_step_as_if_it_was_never_cut(traced: Any, 
 
 @pytest.mark.parametrize("form", ["fit", "adapter"])
 @pytest.mark.parametrize("at", [0, 2, 6, 9, 23])
-def test_a_new_model_object_goes_on(data: Any, form: str, at: int) -> None:
-    """So it does in a new model, whose metrics do not exist yet, in both forms."""
+def test_a_new_model_object_resumes(data: Any, form: str, at: int) -> None:
+    """In both forms, a run is also resumed with a new model object, whose metrics do not exist yet."""
 
     def new() -> Any:
         return new_model(optimizers.Adam(0.05, use_ema=True), run_eagerly=EAGERLY)
@@ -154,8 +154,8 @@ SCRIPT = """
 """
 
 
-def test_a_new_process_goes_on(tmp_path: Path) -> None:
-    """The same script, started again after Ctrl-C in an epoch, ends as one that was never cut; its model has no Input."""
+def test_a_new_process_resumes(tmp_path: Path) -> None:
+    """A script that is started again after Ctrl-C in an epoch ends as if uninterrupted, also with a model without Input."""
 
     def process(directory: str, cut: int) -> Any:
         command = [sys.executable, "-c", textwrap.dedent(SCRIPT), directory, str(cut)]
@@ -168,13 +168,13 @@ def test_a_new_process_goes_on(tmp_path: Path) -> None:
     assert cut[1] != whole[1]
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
-# Threads that read a PyDataset are in test_law.py: what they have read when Keras makes a new model's metrics is trained first.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
+# test_law.py has a PyDataset that threads read: batches that they have read when Keras makes the metrics are trained first.
 @pytest.mark.parametrize("kind", kinds_of_data(kind for kind in KINDS if "threads" not in kind))
 @pytest.mark.parametrize("at", [3, 4, 8])
-def test_every_kind_of_data_goes_on(data: Any, kind: str, at: int) -> None:
-    """Data whose order is the same in each process continue with the next batch, in an unbuilt model too."""
-    built = kind not in {"arrays", "a dataset", "a PyDataset", "pandas"}  # others do not tell their shapes
+def test_every_kind_of_data_resumes(data: Any, kind: str, at: int) -> None:
+    """Data with the same order in each process continue with the next batch, also for an unbuilt model."""
+    built = kind not in {"arrays", "a dataset", "a PyDataset", "pandas"}  # the shapes of others are unknown
     whole, resumed = cut_and_resumed(lambda: small(built=built), lambda: KINDS[kind](data), at, **arguments_for(kind))
     assert resumed.ended == whole.ended
     assert resumed.seen == whole.seen
@@ -183,15 +183,15 @@ def test_every_kind_of_data_goes_on(data: Any, kind: str, at: int) -> None:
 
 
 def overflowing() -> Any:
-    """An optimizer that makes no update of the first batches, as their scaled losses are infinite."""
+    """Return an optimizer that skips the updates of the first batches, because their scaled losses are infinite."""
     return optimizers.LossScaleOptimizer(optimizers.SGD(1e-4), initial_scale=2.0**124)
 
 
 @SEVERAL_STEPS
 @pytest.mark.parametrize("optimizer", [optimizers.Adam, overflowing])
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
-def test_executions_of_several_batches_go_on(data: Any, at: int, optimizer: Callable[[], Any]) -> None:
-    """With `steps_per_execution` a run is cut after an execution, the last and shorter one of an epoch included."""
+def test_executions_of_several_batches_resume(data: Any, at: int, optimizer: Callable[[], Any]) -> None:
+    """With `steps_per_execution`, a run that was interrupted after any execution, also the shorter last one, resumes exactly."""
 
     def new() -> Any:
         return small(optimizer=optimizer(), steps_per_execution=3, loss_weights=[1000.0])
@@ -203,8 +203,8 @@ def test_executions_of_several_batches_go_on(data: Any, at: int, optimizer: Call
     assert resumed.seen == whole.seen
 
 
-def test_validation_every_other_epoch_goes_on(data: Any) -> None:
-    """`validation_freq` counts epochs over the whole run."""
+def test_validation_every_other_epoch_resumes(data: Any) -> None:
+    """A resumed run validates in the same epochs, because `validation_freq` counts over the whole run."""
     whole, resumed = cut_and_resumed(small, lambda: data, 5, batch_size=12, validation_data=data, validation_freq=2, epochs=4)
     assert resumed.ended == whole.ended
 
@@ -227,7 +227,7 @@ class Doubled(keras.Model):  # type: ignore[misc]  # Keras ships no types
 
 
 def test_the_logs_of_a_training_step_of_ones_own_are_the_epochs(data: Any) -> None:
-    """Cut in its validation, an epoch ends with the logs that the model's own `train_step` gave for its last batch."""
+    """An epoch that was interrupted in its validation ends with the last logs of the model's own `train_step`."""
 
     def own() -> Any:
         keras.utils.set_random_seed(3)
@@ -242,7 +242,7 @@ def test_the_logs_of_a_training_step_of_ones_own_are_the_epochs(data: Any) -> No
 
 
 def after(model: Any, data: Any, epochs: int = 2, plugins: Any = (), **kwargs: Any) -> Run:
-    """A run with a checkpoint of every step and every epoch."""
+    """Train with a checkpoint of every step and every epoch, and return the run."""
     checkpoint = Checkpoint("runs", every_n_steps=1, every_n_epochs=kwargs.pop("every_n_epochs", 1), keep_last=None)
     return fit(model, *data, batch_size=6, epochs=epochs, verbose=0, plugins=[*plugins, checkpoint], **kwargs)
 
@@ -256,7 +256,7 @@ def values_of(model: Any) -> list[bytes]:
 
 
 def test_a_run_with_nothing_left_trains_nothing(data: Any, train_by_fit: Any) -> None:
-    """Resumed from its last checkpoint, a completed run completes again: averages and best weights end where they did."""
+    """A completed run that is resumed from its last checkpoint completes again, with the same averages and best weights."""
     best = EarlyStopping("loss", patience=99, restore_best_weights=True)
     model = small(optimizer=optimizers.SGD(5.0, use_ema=True))
     whole = after(model, data, plugins=[best])
@@ -270,15 +270,15 @@ def test_a_run_with_nothing_left_trains_nothing(data: Any, train_by_fit: Any) ->
     del train_by_fit
 
 
-def test_a_run_goes_on_for_more_epochs(data: Any) -> None:
-    """With a larger `epochs` a completed run continues."""
+def test_a_run_continues_for_more_epochs(data: Any) -> None:
+    """A completed run continues if `epochs` is larger."""
     after(small(), data)
     run = after(small(), data, epochs=3, resume="auto")
     assert (run.outcome, run.progress.step, run.history.epochs) == ("completed", 12, [0, 1, 2])
 
 
 def test_a_stopped_run_stays_stopped(data: Any) -> None:
-    """No epoch runs after a vote to stop; the reasons are those of the run before, and so is the outcome."""
+    """A stopped run that is resumed trains no epoch, and has the same outcome and reasons."""
     worse = [EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)]
     model, again = small(), small()
     whole = after(model, data, epochs=9, plugins=worse)
@@ -289,7 +289,7 @@ def test_a_stopped_run_stays_stopped(data: Any) -> None:
 
 
 def test_an_epoch_in_which_the_run_was_stopped_is_ended(data: Any) -> None:
-    """Keras validates and ends an epoch that is stopped after a batch, and so does the run that is resumed there."""
+    """An epoch that was stopped after a batch is validated and ended in the resumed run, as in Keras."""
 
     def stopping() -> Any:
         @hookimpl
@@ -300,7 +300,7 @@ def test_an_epoch_in_which_the_run_was_stopped_is_ended(data: Any) -> None:
         return types.SimpleNamespace(name="stopping", on_batch_end=on_batch_end)
 
     model, again = small(), small()
-    # Nothing at the epoch's end, which would replace the checkpoint of the same step.
+    # No save at the end of the epoch, which would replace the checkpoint of the same step.
     whole = after(model, data, plugins=[stopping()], validation_data=data, every_n_epochs=None)
     assert (whole.progress.step, whole.history.epochs) == (6, [0, 1])
     run = after(again, data, plugins=[stopping()], validation_data=data, every_n_epochs=None, resume="auto")
@@ -310,8 +310,8 @@ def test_an_epoch_in_which_the_run_was_stopped_is_ended(data: Any) -> None:
     assert values_of(again) == values_of(model)
 
 
-def test_the_models_next_fit_begins_where_it_is_told_to(data: Any) -> None:
-    """Resuming leaves nothing in the model: its next `fit` trains all its epochs, and every batch of them."""
+def test_the_models_next_fit_trains_all_its_epochs(data: Any) -> None:
+    """After a resumed run, the next `fit` of the same model trains all its epochs and batches."""
     after(small(), data)
     model = small()
     own = model.make_train_function() or model.train_function
@@ -323,14 +323,14 @@ def test_the_models_next_fit_begins_where_it_is_told_to(data: Any) -> None:
 
 
 def test_an_earlier_epoch_wins_over_initial_epoch(data: Any) -> None:
-    """A run that was cut in its first epoch is resumed there, whatever `initial_epoch` says."""
+    """A run that was interrupted in its first epoch is resumed there, also with a later `initial_epoch`."""
     after(small(), data)
     run = after(small(), data, resume=step(2), initial_epoch=1)
     assert (run.history.epochs, run.progress.step) == ([0, 1], 8)
 
 
-def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any) -> None:
-    """A plugin that raises when the run begins, or a callback while batches are skipped, leaves the model as it was."""
+def test_nothing_stays_in_the_model_if_resuming_fails(data: Any, raising: Any) -> None:
+    """If a plugin raises an error at the beginning, or a callback while batches are skipped, the model is not changed."""
     after(small(), data)
     model = small()
     own = model.make_train_function() or model.train_function
@@ -346,8 +346,8 @@ def test_nothing_stays_in_the_model_where_resuming_fails(data: Any, raising: Any
         assert model._initial_epoch is None
 
 
-def test_callbacks_see_no_batch_that_is_passed_over(data: Any, watch: Any) -> None:
-    """A Keras callback beside plugins hears of the batches that are trained, not of those that were trained before."""
+def test_callbacks_get_no_batch_that_is_skipped(data: Any, watch: Any) -> None:
+    """A Keras callback beside plugins gets only the batches that are trained, not those that are skipped."""
     first, second = watch(), watch()
     after(small(), data, callbacks=[first])
     after(small(), data, callbacks=[second], resume=step(6))
@@ -356,28 +356,28 @@ def test_callbacks_see_no_batch_that_is_passed_over(data: Any, watch: Any) -> No
 
 
 def test_a_drop_in_saves_no_batch_twice(data: Any) -> None:
-    """`ModelCheckpoint` beside a resumed run writes no file of a skipped batch with the weights of another."""
+    """`ModelCheckpoint` beside plugins does not write a skipped batch's file in a resumed run."""
     after(small(), data)
     saving = ModelCheckpoint("b{batch}.weights.h5", save_freq=1, save_weights_only=True)
     after(small(), data, epochs=1, callbacks=[saving], resume=step(2))
     assert sorted(path.name for path in Path().glob("b*.h5")) == ["b3.weights.h5", "b4.weights.h5"]
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
 @pytest.mark.parametrize("kind", kinds_of_data(["arrays", "a dataset of unknown length"]))
-def test_data_that_end_too_early_are_told_of(data: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """If the data have fewer batches than were trained before, the log warns, and the run continues with the next epoch."""
+def test_data_that_end_too_early_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """If the data have fewer batches than were trained, the log warns, and the run continues with the next epoch."""
     before = after(small(), data)
     short = KINDS[kind]((data[0][:12], data[1][:12]))
     arguments = {"batch_size": 6} if kind == "arrays" else {"shuffle": False}
     run = fit(small(), *short, epochs=2, verbose=0, plugins=[Checkpoint("other")], resume=step(3), **arguments)
-    assert "epoch 1 had 1 batches more when it was cut than its data have now" in caplog.text
+    assert "epoch 1 had 1 more batches when it was interrupted than its data have now" in caplog.text
     assert (run.outcome, run.history.epochs, run.progress.step) == ("completed", [0, 1], 5)
     assert run.history["loss"][0] == pytest.approx(before.history["loss"][0], rel=0.2)
 
 
-def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
-    """Data that are shuffled without a seed, or continue from epoch to epoch, come in another order: the log warns."""
+def test_data_shuffled_without_a_seed_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    """The log warns if the data come in another order, because they are shuffled without a seed."""
     caplog.set_level(logging.WARNING, logger="hookcore")
     after(small(), data)
     after(small(), data, resume=step(6))
@@ -394,8 +394,8 @@ def test_what_can_be_told_of_the_order_is_said(data: Any, caplog: pytest.LogCapt
 
 
 @TF_DATA
-def test_data_that_may_continue_from_epoch_to_epoch_are_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """An endless dataset begins again with its first batch when a run is resumed: the log warns."""
+def test_data_that_may_continue_from_epoch_to_epoch_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The log warns that an endless dataset starts again with its first batch in a resumed run."""
     endless = (known(data).repeat(),)
     arguments: dict[str, Any] = {"plugins": [Checkpoint("runs")], "steps_per_epoch": 3, "shuffle": False, "verbose": 0}
     fit(small(), *endless, epochs=1, **arguments)
@@ -404,7 +404,7 @@ def test_data_that_may_continue_from_epoch_to_epoch_are_told_of(data: Any, caplo
 
 
 class OwnFit(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
-    """A model whose `fit` drives the callbacks itself, without Keras's epoch iterator."""
+    """A model whose `fit` calls the callbacks itself, without Keras's epoch iterator."""
 
     def fit(self, x: Any, y: Any, callbacks: Any, epochs: int, **_: Any) -> Any:
         listed = keras.callbacks.CallbackList(callbacks, add_history=True, model=self, epochs=epochs, steps=4)
@@ -422,17 +422,17 @@ class OwnFit(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
         return self.history
 
 
-def test_a_fit_of_ones_own_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """If the batches cannot be skipped, the log says that the epoch begins again, and all its batches are trained."""
+def test_an_overridden_fit_begins_the_epoch_again(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """If the batches cannot be skipped, the log warns that the epoch begins again, and all its batches are trained."""
     after(small(kind=OwnFit), data)
     run = after(small(kind=OwnFit), data, resume=step(6))
-    assert "epoch 2 begins again with its first batch, although 2 were trained: OwnFit has a fit of its own" in caplog.text
+    assert "epoch 2 begins again with its first batch, although 2 were trained, because they cannot be skipped" in caplog.text
     assert (run.outcome, run.progress.step, run.history.epochs) == ("completed", 10, [0, 1])
     assert state.loads((step(7) / "run.json").read_text())["position"]["batch"] == 1
 
 
-def test_metrics_that_have_changed_are_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Other metrics than before are those of the rest of the epoch."""
+def test_metrics_that_have_changed_give_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """If the metrics have changed, those of an interrupted epoch cover only the rest of it, and the log warns."""
     after(small(), data)
     run = after(small(metrics=["mae", "AUC"]), data, resume=step(2))
     assert "the metrics have changed" in caplog.text
@@ -440,8 +440,8 @@ def test_metrics_that_have_changed_are_told_of(data: Any, caplog: pytest.LogCapt
 
 
 @only_on("tensorflow", what="a model that is built at its first batch")
-def test_a_model_that_is_not_built_is_refused_where_its_data_do_not_tell(data: Any) -> None:
-    """`KerasAdapter` knows no data, and a generator shows none: the error says to build the model, before anything is trained."""
+def test_an_unbuilt_model_with_data_of_unknown_shapes_is_refused(data: Any) -> None:
+    """An unbuilt model with data of unknown shapes is refused before training, with the advice to build it."""
     after(small(), data)
     model = small(built=False)
     match = "cannot be resumed before it is built"
@@ -453,8 +453,8 @@ def test_a_model_that_is_not_built_is_refused_where_its_data_do_not_tell(data: A
 
 
 @pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": {"logs": {}, "metrics": [], "random": 3}}, {}], ids=str)
-def test_what_keras_cannot_go_on_from_is_refused(data: Any, change: dict[str, Any]) -> None:
-    """A checkpoint in an epoch without what Keras needs, as another adapter makes it, is refused before anything is trained."""
+def test_a_checkpoint_without_state_of_keras_is_refused(data: Any, change: dict[str, Any]) -> None:
+    """A checkpoint within an epoch without Keras's state, such as another adapter's, is refused before training."""
     after(small(), data)
     record = state.loads((step(2) / "run.json").read_text())
     record["loop"] = change
@@ -474,13 +474,13 @@ def test_what_keras_cannot_go_on_from_is_refused(data: Any, change: dict[str, An
     )
     begun: list[str] = []
     noting = types.SimpleNamespace(name="noting", on_train_begin=hookimpl(lambda: begun.append("begun")))
-    with pytest.raises(CheckpointError, match="cannot be resumed by Keras within an epoch"):
+    with pytest.raises(CheckpointError, match="has no state of Keras to resume within an epoch"):
         after(small(), data, plugins=[noting], resume="other")
     assert begun == []
 
 
-def test_a_damaged_checkpoint_is_passed_over(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """`resume="auto"` resumes from the newest that verifies, and names the damaged one."""
+def test_a_damaged_checkpoint_is_skipped(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """`resume="auto"` resumes from the newest checkpoint that verifies, and names the damaged one."""
     after(small(), data)
     with (step(8) / "model.keras").open("ab") as file:
         file.write(b"x")
@@ -490,15 +490,15 @@ def test_a_damaged_checkpoint_is_passed_over(data: Any, caplog: pytest.LogCaptur
     assert run.resumed_from.step == 7
 
 
-def test_a_run_begins_anew_where_there_is_no_checkpoint_yet(data: Any) -> None:
-    """`resume="auto"` may stand in the script from the start."""
+def test_a_new_run_starts_if_there_is_no_checkpoint(data: Any) -> None:
+    """`resume="auto"` starts a new run if there is no checkpoint."""
     run = after(small(), data, resume="auto")
     assert run.resumed_from is None
     assert run.progress.step == 8
 
 
 def test_the_checkpoint_of_another_model_changes_nothing(data: Any) -> None:
-    """It is refused with the variables that differ, and the model, the plugins and what is saved stay as they were."""
+    """A checkpoint of another model is an error that names the differing variables, and changes nothing."""
     after(small(), data)
     keras.utils.set_random_seed(3)
     other = keras.Sequential([layers.Input((3,)), layers.Dense(2), layers.Dense(1)])
@@ -512,7 +512,7 @@ def test_the_checkpoint_of_another_model_changes_nothing(data: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_cut_in_the_validation_after_data_that_fell_short(data: Any) -> None:
-    """A batch that Keras began and that never came does not take the epoch's metrics with it."""
+    """A run that was interrupted in a validation resumes exactly if Keras had begun a batch that the data lacked."""
 
     def short() -> tuple[Any, ...]:
         return (known(data) if BACKEND == "tensorflow" else (batch for batch in itertools.islice(again_and_again(data), 4)),)
@@ -521,13 +521,13 @@ def test_cut_in_the_validation_after_data_that_fell_short(data: Any) -> None:
     arguments = {"epochs": 1, "steps_per_epoch": batches + 2, "validation_data": data, "shuffle": False}
     whole, resumed = cut_and_resumed(small, short, 1 + batches, **arguments)
     assert resumed.ended == whole.ended
-    # A trainer that begins a batch before it looks for its data begins the one that never comes again.
+    # A trainer that begins a batch before it reads its data begins the missing batch again.
     never = ("batch begins", batches)
     assert [one for one in resumed.seen if one[:2] != never] == [one for one in whole.seen if one[:2] != never]
 
 
-def test_a_vote_before_the_batches_that_go_by_stops_after_them(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A resumed run whose plugin votes at its beginning finishes the epoch that was cut with the batches that were trained."""
+def test_a_vote_before_the_skipped_batches_stops_after_them(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """If a plugin votes at the beginning of a resumed run, the interrupted epoch ends after its trained batches."""
     first = cutting(Life(), 3)
     checkpoint = Checkpoint("runs", every_n_epochs=None, every_n_steps=1)
     with pytest.raises(KeyboardInterrupt):

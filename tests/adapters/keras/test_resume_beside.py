@@ -1,4 +1,4 @@
-"""A run that is cut within an epoch is exact beside callbacks, in every form, whatever its data draw from."""
+"""A run that is interrupted within an epoch resumes exactly beside callbacks, in every form, with any random generator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def new(**compile_arguments: Any) -> Any:
 
 
 class Cut(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Ends the run at a batch, counted over the run, by a kill that plugins do not hear of."""
+    """Ends the run at a batch, counted over the run, without an event for plugins, like a kill."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ FORMS = pytest.mark.parametrize("train", [by_fit, by_adapter, by_backups])
 
 
 def ends(train: Callable[..., None], data: Callable[[], Any], cut: int | None, beside: Callable[[], list[Any]] = list) -> Any:
-    """The weights and the optimizer's variables in the end, of a run that was cut or not."""
+    """Return the final weights and optimizer variables of a run, interrupted or not."""
     shutil.rmtree("runs", ignore_errors=True)
     arguments = {"epochs": EPOCHS, "verbose": 0}
     if cut is not None:
@@ -83,13 +83,13 @@ def arrays() -> dict[str, Any]:
 
 
 class Decaying(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Changes the learning rate after each batch, draws random numbers and evaluates, and remembers nothing of it."""
+    """Changes the learning rate after each batch, draws random numbers and evaluates, and has no state."""
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch, logs
         optimizer = self.model.optimizer
         optimizer.learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate)) * 0.9
-        np.random.random()  # noqa: NPY002 - what shuffles on JAX
+        np.random.random()  # noqa: NPY002 - it shuffles on JAX
         keras.random.uniform(())
         self.model.predict(X[:6], verbose=0)
 
@@ -97,7 +97,7 @@ class Decaying(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships n
 @FORMS
 @pytest.mark.parametrize("cut", [1, 5])
 def test_what_callbacks_do_for_each_batch_is_done_once(train: Callable[..., None], cut: int) -> None:
-    """A callback before the plugins that does something after each batch does it for each batch once, over the cut."""
+    """The effects of a callback before the plugins occur once for each batch, also if the run is interrupted."""
     uncut = ends(train, arrays, None, lambda: [Decaying()])
     assert ends(train, arrays, cut, lambda: [Decaying()]) == uncut
 
@@ -105,7 +105,7 @@ def test_what_callbacks_do_for_each_batch_is_done_once(train: Callable[..., None
 def loader(*, seed: int | None = None, noisy: bool = False) -> dict[str, Any]:
     import torch
 
-    class Samples(torch.utils.data.Dataset):  # type: ignore[misc]  # checked alike whether it is installed or not
+    class Samples(torch.utils.data.Dataset):  # type: ignore[misc]  # Any if PyTorch is not installed
         def __len__(self) -> int:
             return len(X)
 
@@ -122,14 +122,14 @@ def loader(*, seed: int | None = None, noisy: bool = False) -> dict[str, Any]:
 @pytest.mark.parametrize("cut", [1, 4, 6])
 @pytest.mark.parametrize("arguments", [{"seed": 5}, {"noisy": True}], ids=str)
 def test_whatever_a_data_loader_draws_from_is_restored(train: Callable[..., None], arguments: dict[str, Any], cut: int) -> None:
-    """The order comes from a generator of the loader's own, or the samples' noise from Keras's."""
+    """A DataLoader whose order comes from its own generator, or its samples' noise from Keras's, is resumed exactly."""
     uncut = ends(train, lambda: loader(**arguments), None)
     assert ends(train, lambda: loader(**arguments), cut) == uncut
 
 
 @only_on("torch", what="a DataLoader to validate on")
 def test_the_generator_of_validation_data_is_restored() -> None:
-    """A loader to validate on whose order and noise are drawn gives the same metrics over a cut."""
+    """A validation loader with random order and noise gives the same metrics in a resumed run."""
 
     def losses(cut: int | None) -> list[float]:
         shutil.rmtree("runs", ignore_errors=True)
@@ -151,7 +151,7 @@ def test_the_generator_of_validation_data_is_restored() -> None:
 @SEVERAL_STEPS
 @pytest.mark.parametrize(("before", "after", "cut"), [(1, 3, 1), (1, 3, 2), (3, 1, 3), (2, 3, 2)])
 def test_executions_of_another_length_lose_no_batch(before: int, after: int, cut: int) -> None:
-    """Resumed with another `steps_per_execution`, each batch of the epoch is trained once."""
+    """With another `steps_per_execution` in the resumed run, each batch of the epoch is trained once."""
     steps: list[int] = []
 
     class Cutting:
@@ -177,7 +177,7 @@ def test_executions_of_another_length_lose_no_batch(before: int, after: int, cut
 
 @only_on("jax", what="a trainer that finalizes the weights after an exception")
 def test_a_fit_within_a_fit_leaves_the_outer_one_its_place() -> None:
-    """After a fit of the same model within a hook, the outer one is still told before the weights are finalized, and once."""
+    """After a fit of the same model within a hook, the outer fit's error is still reported once before weights are finalized."""
     model, told = new(), list[BaseException]()
 
     def ends(error: BaseException) -> None:

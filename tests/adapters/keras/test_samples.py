@@ -1,4 +1,4 @@
-"""The first samples, out of whatever `fit` takes to validate on."""
+"""The first samples of all kinds of validation data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 )
 @pytest.mark.parametrize("samples", [1, 7, 99])
 def test_samples_come_from_whatever_fit_takes(make_data: Callable[[], Any], samples: int) -> None:
-    """The first samples, out of several batches if a batch is too small, and all samples if the data have fewer."""
+    """Samples are joined from several batches if a batch is too small, and are all samples if the data have fewer."""
     data = make_data()
     if isinstance(data, Batches) and data.endless and samples > len(X):
         samples = len(X)
@@ -60,7 +60,7 @@ def test_samples_come_from_whatever_fit_takes(make_data: Callable[[], Any], samp
 
 
 def test_samples_are_as_keras_gives_them_to_a_model() -> None:
-    """Floats in its own precision, other numbers as they are, a column of pandas as a matrix, and None as None."""
+    """Floats have Keras's precision, other numbers are unchanged, a pandas column is a matrix, and None is None."""
     x, y, weights = first_samples((pd.Series([1.5, 2.5, 3.5]), np.arange(3)), 2)
     assert (x.tolist(), x.dtype, y.tolist(), y.dtype, weights) == ([[1.5], [2.5]], "float32", [0, 1], "int64", None)
     assert first_samples(X, 3)[1:] == (None, None)
@@ -68,12 +68,12 @@ def test_samples_are_as_keras_gives_them_to_a_model() -> None:
 
 @TF_DATA
 def test_samples_of_a_dataset_without_labels() -> None:
-    """As of an array alone."""
+    """A dataset without labels gives only inputs, as does an array."""
     assert first_samples(tf.data.Dataset.from_tensor_slices(X).batch(2), 3)[1:] == (None, None)
 
 
 def test_inputs_by_name_and_in_a_list() -> None:
-    """As a model of several inputs takes them."""
+    """Inputs by name or in a list keep their structure."""
     inputs = [keras.Input((3,), name="a"), keras.Input((3,), name="b")]
     model = keras.Model(inputs, layers.Subtract(name="difference")(inputs))
     expected = X[:2] - 1
@@ -83,7 +83,7 @@ def test_inputs_by_name_and_in_a_list() -> None:
 
 @TF_DATA
 def test_shuffled_data_are_read_once() -> None:
-    """The samples are the same at each look, so that what differs is the model."""
+    """Shuffled data are read once, so the samples are the same each time."""
     keras.utils.set_random_seed(6)
     views = KerasViews(small())
     shuffled = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(12).batch(5)
@@ -92,7 +92,7 @@ def test_shuffled_data_are_read_once() -> None:
 
 
 def generator() -> Any:
-    """One batch after the other."""
+    """Yield one batch after the other."""
     yield X, Y
 
 
@@ -111,7 +111,7 @@ REFUSED: list[Any] = [
             lambda: ((np.ones((2, width)), np.ones((2, 1))) for width in (3, 4)),
             output_signature=(tf.TensorSpec((None, None)), tf.TensorSpec((None, 1))),
         ),
-        "differ in shape, so 4 samples out of 2 of them are no one batch.*Ask for fewer",
+        "differ in shape, so 4 samples from 2 of them cannot be joined.*Ask for fewer",
         marks=TF_DATA,
     ),
 ]
@@ -119,7 +119,7 @@ REFUSED: list[Any] = [
 
 @pytest.mark.parametrize(("make_data", "message"), REFUSED)
 def test_data_that_cannot_be_looked_at_are_refused(make_data: Callable[[], Any], message: str) -> None:
-    """With what to give instead; a generator is not touched."""
+    """Data that cannot be read twice are refused with an alternative, and a generator is not read."""
     data = make_data()
     for look in ("activations", "gradients") if BACKEND == "tensorflow" else ("activations",):
         with pytest.raises(HookcoreError, match=message):

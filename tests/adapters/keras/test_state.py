@@ -1,4 +1,4 @@
-"""All state of a model is saved and restored: whatever Keras's own walk finds, and what it leaves out."""
+"""All state of a model is saved and restored, also what Keras itself does not save."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ layers, optimizers = keras.layers, keras.optimizers
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory of a test, in which its runs save."""
+    """Change to a directory of the test, in which its runs save."""
     monkeypatch.chdir(tmp_path)
 
 
 class Coach(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """A layer that has an optimizer of its own."""
+    """A layer with its own optimizer."""
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
 
 class Two(OwnStep):
-    """Two parts that are trained by two optimizers, with what else may have state: a metric, a loss, seeds."""
+    """Two parts with an optimizer each, and other objects with state: a metric, a loss, and seeds."""
 
     def __init__(self, place: Callable[[Any, Any, Any], None]) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Two(OwnStep):
 
     @property
     def metrics(self) -> list[Any]:
-        """None that Keras resets: `seen` counts over all epochs."""
+        """No metrics for Keras to reset, because `seen` counts over all epochs."""
         return []
 
     def call(self, inputs: Any, *, training: bool = False) -> Any:
@@ -64,7 +64,7 @@ class Two(OwnStep):
         x, y = data
 
         def loss_of() -> Any:
-            noisy = x + 0.1 * keras.random.normal(keras.ops.shape(x))  # drawn from the generator that all of Keras shares
+            noisy = x + 0.1 * keras.random.normal(keras.ops.shape(x))  # drawn from Keras's global generator
             return self.weighing(y, self(noisy, training=True))
 
         parts = [part.trainable_variables for part in (self.first, self.second)]
@@ -77,7 +77,7 @@ class Two(OwnStep):
 
 
 class Weighing(keras.losses.Loss):  # type: ignore[misc]
-    """A loss with a weight that training moves."""
+    """A loss with a weight that training changes."""
 
     def __init__(self) -> None:
         super().__init__(name="weighing")
@@ -112,7 +112,7 @@ PLACES = [as_attributes, in_a_list, in_nested_dicts, within_layers, scaled]
 
 
 def found_in(model: Any) -> list[Any]:
-    """Return both optimizers, wherever they are."""
+    """Return both optimizers, in any place."""
     if hasattr(model, "a_optimizer"):
         return [model.a_optimizer, model.b_optimizer]
     if isinstance(getattr(model, "both", None), dict):
@@ -124,7 +124,7 @@ def two(place: Callable[[Any, Any, Any], None]) -> Any:
     keras.utils.set_random_seed(3)
     keras.src.backend.common.global_state.set_global_attribute("global_seed_generator", None)  # as in a new process
     model = Two(place)
-    # JAX's trainer trains no model without an optimizer; here it has one that is not used.
+    # JAX's trainer requires an optimizer, so the model has one that is not used.
     model.compile(optimizer="sgd" if BACKEND == "jax" else None, run_eagerly=True)
     return model
 
@@ -141,8 +141,8 @@ def train(model: Any, data: Any, epochs: int = 2, **kwargs: Any) -> Run:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_model_with_optimizers_of_its_own_goes_on_as_if_it_was_never_cut(data: Any, place: Any) -> None:
-    """Optimizers as attributes, in containers and within layers, a loss, a metric and the shared seeds resume bit for bit."""
+def test_a_model_with_its_own_optimizers_resumes_exactly(data: Any, place: Any) -> None:
+    """Optimizers as attributes, in containers and in layers, a loss, a metric and global seeds resume bit for bit."""
     whole = two(place)
     run = train(whole, data)
     for step in (1, 2, 3):
@@ -153,13 +153,13 @@ def test_a_model_with_optimizers_of_its_own_goes_on_as_if_it_was_never_cut(data:
 
 
 def resume(model: Any, data: Any, step: int) -> Run:
-    """Resume from what the first run has saved, which the second has moved aside."""
+    """Resume from the checkpoints of the first run, which the second has moved aside."""
     return fit(model, *data, batch_size=12, epochs=2, verbose=0, resume=next(Path("runs").rglob(f"step-{step:08d}")))
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_optimizers_that_were_built_before_go_on_too(data: Any, place: Any) -> None:
-    """Whether the script has built its optimizers makes no difference."""
+def test_optimizers_that_were_built_before_resume_too(data: Any, place: Any) -> None:
+    """A run resumes in the same way if the script has built its optimizers before."""
     whole, resumed = two(place), two(place)
     train(whole, data)
     for optimizer, part in zip(found_in(resumed), (resumed.first, resumed.second), strict=True):
@@ -169,7 +169,7 @@ def test_optimizers_that_were_built_before_go_on_too(data: Any, place: Any) -> N
 
 
 def test_a_snapshot_that_is_written_later_holds_nothing_of_later(data: Any, tmp_path: Path) -> None:
-    """What another thread writes is of the moment of the snapshot: optimizers, losses, and what a layer's own code stores."""
+    """A snapshot that is written later has the state of its time: optimizers, losses, and what a layer's own code stores."""
     model = two(as_attributes)
     model.counter = Counter()
     model.counter.build((None, 3))
@@ -190,7 +190,7 @@ def test_a_snapshot_that_is_written_later_holds_nothing_of_later(data: Any, tmp_
 
 
 def test_a_snapshot_from_before_its_optimizers_were_built_is_refused(data: Any) -> None:
-    """It has no values for what they have now: the error tells it, and the model is as it was."""
+    """A snapshot from before the optimizers were built is an error that names the reason, and the model is not changed."""
     model = two(as_attributes)
     snapshot = KerasTrainee(model).snapshot()
     model.fit(*data, batch_size=12, verbose=0)
@@ -204,7 +204,7 @@ def test_a_snapshot_from_before_its_optimizers_were_built_is_refused(data: Any) 
     "text", ["[]", '{"model:a_optimizer": [999]}', '{"model:a_optimizer": [-1]}', '{"model:a_optimizer": 1}', "{"]
 )
 def test_what_optimizers_were_built_for_is_not_believed(data: Any, tmp_path: Path, text: str) -> None:
-    """Numbers of variables that the model does not have are refused, and nothing is built."""
+    """A file that builds an optimizer for variables that do not exist is refused, and nothing is built."""
     trained, fresh = two(as_attributes), two(as_attributes)
     trained.fit(*data, batch_size=12, verbose=0)
     KerasTrainee(trained).write(KerasTrainee(trained).snapshot(), tmp_path)
@@ -243,7 +243,7 @@ def counting() -> Any:
 
 
 def test_a_layer_that_stores_a_plain_number_is_resumed(data: Any) -> None:
-    """What a layer's own code puts beside its variables comes back: numbers, and arrays of another length than a new one's."""
+    """What a layer's own code stores beside its variables is restored: numbers, and arrays of another length."""
     model, again = counting(), counting()
     model.layers[0].beta, model.layers[0].calls = 0.125, [1, 2, 3]
     train(model, data)
@@ -256,7 +256,7 @@ def test_a_layer_that_stores_a_plain_number_is_resumed(data: Any) -> None:
 
 
 def test_reading_a_checkpoint_changes_no_layer(tmp_path: Path) -> None:
-    """A layer's own code loads what it stored when the snapshot is restored, not before."""
+    """Reading a checkpoint does not call a layer's own loading code; restoring it does."""
     model = counting()
     trainee = KerasTrainee(model)
     trainee.write(trainee.snapshot(), tmp_path)
@@ -268,7 +268,7 @@ def test_reading_a_checkpoint_changes_no_layer(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_cannot_be_saved_is_named_before_the_first_batch(data: Any) -> None:
-    """A layer whose own code raises, or stores what no file of Keras's holds, is an error before anything is trained."""
+    """A layer whose own code fails, or stores what Keras's files cannot hold, is an error before training."""
     for content, match in ((object(), "'beta'"), ("text", "'beta'")):
         model = counting()
         model.layers[0].beta = content
@@ -278,7 +278,7 @@ def test_a_layer_that_cannot_be_saved_is_named_before_the_first_batch(data: Any)
 
 
 def test_a_layer_that_refuses_what_it_stored_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    """The error names the layer, and no variable has changed."""
+    """If a layer's own loading code fails, the error names the layer, and no variable is changed."""
     model = counting()
     trainee = KerasTrainee(model)
     snapshot = trainee.snapshot()
@@ -296,14 +296,14 @@ def test_a_layer_that_refuses_what_it_stored_leaves_the_model_as_it_was(tmp_path
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A schedule as scripts write it: without a configuration."""
+    """A schedule without a configuration, as scripts write it."""
 
     def __call__(self, step: Any) -> Any:
         return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
 
 
 class Holder(keras.layers.Layer):  # type: ignore[misc]
-    """A layer whose arguments Keras cannot write down."""
+    """A layer whose arguments Keras cannot serialize."""
 
     def __init__(self, inner: Any, options: Any) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ class Holder(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Plain(keras.Model):  # type: ignore[misc]
-    """A subclassed model as most are: without a configuration."""
+    """A subclassed model without a configuration, as most are."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -352,7 +352,7 @@ def all_of(model: Any) -> list[bytes]:
 
 @pytest.mark.parametrize("make", [subclassed, functional, scheduled])
 def test_a_model_without_a_configuration_is_saved_and_resumed(data: Any, caplog: pytest.LogCaptureFixture, make: Any) -> None:
-    """Its checkpoints hold `model.weights.h5` instead of `model.keras`; the log names the reason once, before the first batch."""
+    """A model without a configuration is saved as `model.weights.h5` and resumed, and the log names the reason once."""
     whole, again = without_configuration(make), without_configuration(make)
     seen: list[str] = []
     first = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(caplog.text))  # noqa: ARG005
@@ -366,14 +366,14 @@ def test_a_model_without_a_configuration_is_saved_and_resumed(data: Any, caplog:
     assert all_of(again) == all_of(whole)
     weights = without_configuration(make, built=True)
     weights.optimizer.build(weights.trainable_variables)
-    weights.load_weights(saved / "model.weights.h5")  # Keras reads it by itself
+    weights.load_weights(saved / "model.weights.h5")  # Keras can read it without hookcore
     with pytest.raises(CheckpointError, match="is of another model"):
         KerasTrainee(counting()).read(saved)
 
 
 @pytest.mark.parametrize("make", [subclassed, functional, scheduled])
 def test_the_drop_in_backs_such_a_model_up(data: Any, caplog: pytest.LogCaptureFixture, make: Any) -> None:
-    """`BackupAndRestore` works with it, as Keras's own does, and is told of once."""
+    """`BackupAndRestore` works with a model without a configuration, and the log warns once."""
     whole, cut, again = (without_configuration(make, built=True) for _ in range(3))
     arguments = {"batch_size": 12, "shuffle": False, "verbose": 0}
     whole.fit(*data, epochs=3, **arguments)
@@ -421,7 +421,7 @@ SCRIPT = """
 
 
 def test_such_a_model_is_resumed_in_a_new_process(tmp_path: Path) -> None:
-    """A subclassed model without a configuration that draws without a seed ends as one that was never cut."""
+    """A subclassed model without a configuration that draws without a seed resumes exactly in a new process."""
 
     def process(directory: str, cut: int) -> str:
         command = [sys.executable, "-c", textwrap.dedent(SCRIPT), directory, str(cut)]
@@ -450,7 +450,7 @@ def reading(*, adapted: bool = True, mode: str = "int") -> Any:
 @TEXT
 @pytest.mark.parametrize("kind", ["a .keras file", "weights and assets"])
 def test_a_vocabulary_that_was_adapted_before_the_first_start_is_resumed(data: Any, kind: str, monkeypatch: Any) -> None:
-    """A lookup layer that the resumed script does not adapt has the vocabulary of the checkpoint; one that it adapts keeps it."""
+    """A lookup layer gets the vocabulary of the checkpoint if the resumed script does not adapt it, or adapts it again."""
     if kind == "weights and assets":
         monkeypatch.setattr(layers.TextVectorization, "get_config", lambda self: {"no": object()})  # noqa: ARG005
     texts = tensor(TEXTS), np.repeat(data[1], 16, axis=1)
@@ -467,7 +467,7 @@ def test_a_vocabulary_that_was_adapted_before_the_first_start_is_resumed(data: A
 
 @TEXT
 def test_an_adapted_layer_with_weights_of_its_own_is_resumed(tmp_path: Path) -> None:
-    """The vocabulary and the weights of "tf_idf" come back, and normalization uses the mean that it was adapted to."""
+    """The vocabulary and weights of "tf_idf" and the mean of a normalization layer are restored."""
 
     def model(*, adapted: bool) -> Any:
         words, scale = layers.TextVectorization(max_tokens=20, output_mode="tf_idf"), layers.Normalization()
@@ -488,12 +488,12 @@ def test_an_adapted_layer_with_weights_of_its_own_is_resumed(tmp_path: Path) -> 
 
 @TEXT
 def test_a_hostile_archive_of_assets_is_refused(data: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    """What lies beside weights without a configuration is read as carefully as a `.keras` file."""
+    """An archive of assets is checked as carefully as a `.keras` file."""
     del data
     monkeypatch.setattr(layers.TextVectorization, "get_config", lambda self: {"no": object()})  # noqa: ARG005
     trainee = KerasTrainee(reading())
     trainee.write(trainee.snapshot(), tmp_path)
     with zipfile.ZipFile(tmp_path / "model.assets.zip", "a") as archive:
         archive.writestr("assets/../../evil", b"x")
-    with pytest.raises(CheckpointError, match="no part of a model"):
+    with pytest.raises(CheckpointError, match="not part of a model"):
         trainee.read(tmp_path)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Train = Callable[..., Run]
     Watch = Callable[[], Any]
 
-ENDS_EARLY = pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras says it whenever data end
+ENDS_EARLY = pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's warning at the end of data
 
 
 def generator(data: tuple[Any, Any], batches: int | None = None) -> Iterator[tuple[Any, Any]]:
-    """Batches of the data, a number of them or without end."""
+    """Yield batches of the data, a number of them or endlessly."""
     number = 0
     while batches is None or number < batches:
         yield data[0][:6], data[1][:6]
@@ -31,9 +31,9 @@ def generator(data: tuple[Any, Any], batches: int | None = None) -> Iterator[tup
 
 
 def dataset(data: tuple[Any, Any], batch_size: int = 6, *, known: bool = True) -> Any:
-    """The data as a `tf.data.Dataset`, whose length Keras can or cannot know."""
+    """Return the data as a `tf.data.Dataset` of known or unknown length."""
     batched = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
-    return batched if known else batched.filter(lambda x, y: True)  # noqa: ARG005 - a filter makes the length unknown
+    return batched if known else batched.filter(lambda x, y: True)  # noqa: ARG005 - a filter hides the length
 
 
 KINDS: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any]]] = {
@@ -59,7 +59,7 @@ KINDS: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any]]] = {
 @ENDS_EARLY
 @pytest.mark.parametrize("kind", kinds_of_data(KINDS))
 def test_steps_per_epoch_is_what_keras_tells_its_callbacks(train: Train, make: Any, data: Any, kind: str, watch: Watch) -> None:
-    """For all data, `run.steps_per_epoch` and the `steps` of a callback beside plugins are those of a plain `model.fit`."""
+    """For all kinds of data, `run.steps_per_epoch` and the `steps` of other callbacks equal those of a plain `model.fit`."""
     given, arguments = KINDS[kind]
     if "validation_data" in arguments:
         arguments = arguments | {"validation_data": data}
@@ -78,7 +78,7 @@ def test_steps_per_epoch_is_what_keras_tells_its_callbacks(train: Train, make: A
 
 
 def test_pandas_are_taken_and_split_by_position(train_by_fit: Train, make: Any, data: Any, calls: Any) -> None:
-    """Data frames train as arrays do, and the validation part is their end, whatever their labels."""
+    """Data frames train like arrays, and the validation part is their end by position, not by label."""
     x = pd.DataFrame(data[0], index=range(100, 124))
     y = pd.Series(data[1][:, 0], index=np.linspace(0, 1, 24))
     validated: list[Any] = []
@@ -104,7 +104,7 @@ TEN_BATCHES: dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any], i
 def test_steps_are_the_optimizers_with_steps_per_execution(
     train: Train, model_by_threes: Any, data: Any, calls: Any, kind: str
 ) -> None:
-    """With 3 steps an execution and 10 batches, `progress.step` and `optimizer.iterations` agree at every end of an epoch."""
+    """With 3 steps per execution and 10 batches, `progress.step` equals `optimizer.iterations` at every end of an epoch."""
     given, arguments, first = TEN_BATCHES[kind]
     counts: list[tuple[int, int]] = []
     plugin = calls(on_epoch_end=lambda run: counts.append((run.progress.step, int(run.model.optimizer.iterations))))
@@ -117,9 +117,9 @@ def test_steps_are_the_optimizers_with_steps_per_execution(
 
 @SEVERAL_STEPS
 def test_an_execution_is_one_pair_of_batch_events(train: Train, model_by_threes: Any, data: Any) -> None:
-    """With 3 steps an execution the batch hooks come once for three batches, with the numbers of the first and the last trained.
+    """With 3 steps per execution, batch hooks are called once per three batches, with the numbers of the first and the last.
 
-    Keras gives the last execution's end the number 11, although the data end with batch 9.
+    Keras numbers the last execution's end 11, although the data end with batch 9.
     """
     recording = RecordingPlugin()
     train(model_by_threes, data[0][:20], data[1][:20], batch_size=2, plugins=[recording])
@@ -132,7 +132,7 @@ def test_an_execution_is_one_pair_of_batch_events(train: Train, model_by_threes:
 def test_steps_are_right_after_a_plugin_put_back_an_older_optimizer(
     train: Train, model_by_threes: Any, data: Any, calls: Any
 ) -> None:
-    """A plugin that restores a snapshot within an epoch takes the optimizer's count back, and no step is uncounted for it."""
+    """If a plugin restores a snapshot within an epoch, the optimizer's count decreases, but not the number of steps."""
     taken: list[Any] = []
     steps: list[int] = []
 
@@ -149,7 +149,7 @@ def test_steps_are_right_after_a_plugin_put_back_an_older_optimizer(
 @ENDS_EARLY
 @pytest.mark.parametrize("kind", kinds_of_data(["dataset", "generator"]))
 def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: Any, data: Any, calls: Any, kind: str) -> None:
-    """If Keras cannot know the length, `run.steps_per_epoch` is None in the first epoch and the number of batches after it."""
+    """If the length is unknown, `run.steps_per_epoch` is None in the first epoch and the number of batches afterwards."""
     lengths: list[int | None] = []
     recording = RecordingPlugin()
     plugin = calls(on_batch_end=lambda run: lengths.append(run.steps_per_epoch))
@@ -157,7 +157,7 @@ def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: An
     run = train(make(), given, shuffle=False, epochs=2 if kind == "dataset" else 1, plugins=[plugin, recording])
     assert lengths == ([None] * 4 + [4] * 4 if kind == "dataset" else [None] * 4)
     assert run.steps_per_epoch == 4
-    # Keras begins one batch too many before it finds the end of the data, but on PyTorch; it never ends and is not counted.
+    # Except on PyTorch, Keras begins an additional batch at the end of the data, which never ends and is not counted.
     begun = [event[1] for event in recording.events if event[0] == "on_batch_begin"]
     assert begun[:5] == [0, 1, 2, 3, 4][: len(begun)]
     assert len(begun) in ({4} if BACKEND == "torch" else {5, 10})
@@ -165,14 +165,14 @@ def test_an_unknown_length_is_known_after_the_first_epoch(train: Train, make: An
 
 
 def test_an_epoch_that_a_stop_cut_short_does_not_tell_the_length(train: Train, make: Any, data: Any, calls: Any) -> None:
-    """A stop within the first epoch of data of unknown length leaves `run.steps_per_epoch` unknown."""
+    """After a stop within the first epoch of data of unknown length, `run.steps_per_epoch` is still None."""
     plugin = calls(on_batch_end=lambda run: run.stop("enough"))
     run = train(make(), generator(data, 4), shuffle=False, plugins=[plugin])
     assert (run.progress.step, run.steps_per_epoch) == (1, None)
 
 
 class Untrained(OwnStep):
-    """Has a training step of its own and no optimizer."""
+    """A model with its own training step and no optimizer."""
 
     def call(self, x: Any) -> Any:
         return x
@@ -183,7 +183,7 @@ class Untrained(OwnStep):
 
 @only_on("tensorflow", what="several steps without an optimizer")
 def test_steps_without_an_optimizer_are_counted_by_the_batch_numbers(train: Train, data: Any) -> None:
-    """Without an optimizer to ask, an execution counts as many steps as batches are left in the epoch."""
+    """Without an optimizer, an execution counts one step per batch, up to the end of the epoch."""
     model = Untrained()
     model.compile(optimizer=None, loss="mse", steps_per_execution=3)
     run = train(model, data[0][:20], data[1][:20], batch_size=2, epochs=2)

@@ -1,4 +1,4 @@
-"""Keras models that are never compiled, in a loop of one's own: one or several, with their optimizers."""
+"""Keras models that are not compiled, in `Loop`: one or several, with their optimizers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ layers = keras.layers
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory of a test, in which its runs save."""
+    """Change to a directory of the test, in which its runs save."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -57,7 +57,7 @@ class One:
 
 
 class Adversaries:
-    """A generator and a discriminator, with an optimizer each, one of which scales the loss."""
+    """A generator and a discriminator with an optimizer each. One optimizer scales the loss."""
 
     def __init__(self) -> None:
         keras.utils.set_random_seed(3)
@@ -66,13 +66,13 @@ class Adversaries:
         self.optimizers: Mapping[str, Any] = {"generator": keras.optimizers.SGD(0.05, momentum=0.9), "discriminator": scaled}
 
     def trainee(self) -> KerasTrainee:
-        self.models = dict(reversed(self.models.items()))  # the order of names does not matter
+        self.models = dict(reversed(self.models.items()))  # in another order of names
         return KerasTrainee(self.models, optimizer=self.optimizers)
 
     def step(self, x: Any, y: Any) -> Any:
         del y
         generator, discriminator = self.models["generator"], self.models["discriminator"]
-        noise = np.random.normal(size=(len(x), 2)).astype("float32")  # noqa: NPY002 - as users do
+        noise = np.random.normal(size=(len(x), 2)).astype("float32")  # noqa: NPY002 - as in users' code
 
         def fake() -> Any:
             return keras.ops.mean(discriminator(generator(noise, training=True), training=True))
@@ -86,7 +86,7 @@ class Adversaries:
 
 
 def train(made: One | Adversaries, data: Any, *, cut: int | None = None, resume: Resume = False, plugins: Any = ()) -> Run:
-    """Three epochs of four batches, with a checkpoint of each step."""
+    """Train three epochs of four batches, with a checkpoint of each step."""
     checkpoint = Checkpoint("runs", every_n_steps=1, keep_last=None)
     with Loop([*plugins, checkpoint], epochs=3, trainee=made.trainee(), resume=resume) as loop:
         for _ in loop.epochs():
@@ -105,8 +105,8 @@ def values(made: One | Adversaries) -> list[bytes]:
 
 @pytest.mark.parametrize("make", [One, Adversaries])
 @pytest.mark.parametrize("cut", [1, 5, 8])
-def test_a_loop_with_a_tape_goes_on_as_if_it_was_never_cut(data: Any, make: Callable[[], Any], cut: int) -> None:
-    """New models, and optimizers that are not built yet, end where those of the uncut run ended, bit for bit."""
+def test_a_loop_with_a_tape_resumes_exactly(data: Any, make: Callable[[], Any], cut: int) -> None:
+    """New models, with optimizers that are not built yet, resume bit for bit."""
     whole, first, second = make(), make(), make()
     keras.utils.set_random_seed(4)
     uncut = train(whole, data)
@@ -121,7 +121,7 @@ def test_a_loop_with_a_tape_goes_on_as_if_it_was_never_cut(data: Any, make: Call
 
 
 def test_plugins_set_the_rate_of_the_given_optimizer_and_restore_the_best_weights(data: Any) -> None:
-    """One optimizer has the learning rate, and weights of all models are put back; both need nothing compiled."""
+    """Without compilation, plugins set the rate of the single optimizer, and restore the weights of all models."""
     made = One()
     best = EarlyStopping("val_loss", patience=9, restore_best_weights=True)
     run = train(made, data, plugins=[ReduceLROnPlateau("val_loss", patience=1, factor=0.5), best])
@@ -134,7 +134,7 @@ def test_plugins_set_the_rate_of_the_given_optimizer_and_restore_the_best_weight
 
 
 def test_each_model_is_a_file_that_keras_opens(data: Any) -> None:
-    """The files have the names of the models; the weights of each optimizer lie beside them."""
+    """Each model's file has its name, and the weights of each optimizer are beside it."""
     made = Adversaries()
     train(made, data)
     saved = next(Path("runs").glob("step-00000012"))
@@ -151,7 +151,7 @@ def test_each_model_is_a_file_that_keras_opens(data: Any) -> None:
 
 
 def test_what_several_cannot_have_is_refused_by_name(data: Any) -> None:
-    """A rate of several optimizers, and a view of several models, are refused before the first batch, with the reason."""
+    """The rate of several optimizers, and a view of several models, are refused before training, with the reason."""
     with pytest.raises(CapabilityError, match="there are 2 optimizers, and a plugin sets the rate of one"):
         train(Adversaries(), data, plugins=[ReduceLROnPlateau("loss")])
     trainee = Adversaries().trainee()
@@ -160,8 +160,8 @@ def test_what_several_cannot_have_is_refused_by_name(data: Any) -> None:
     assert "given none" in str(reason_lacking(KerasTrainee(network(1)), "learning_rate"))
 
 
-def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """An optimizer that a loop applies and the trainee was not given is not saved: the log warns once, and tells what to give."""
+def test_a_checkpoint_without_an_optimizer_gives_a_warning(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The log warns once that an optimizer which the trainee was not given is not saved, and how to give it."""
     made = One()
     made.trainee = lambda: KerasTrainee(made.models["model"])  # type: ignore[method-assign]
     train(made, data)
@@ -175,14 +175,14 @@ def test_a_checkpoint_without_an_optimizer_is_told_of(data: Any, caplog: pytest.
     ("arguments", "match"),
     [
         (lambda _: ({}, None), "model must be a model, or a dict of models by names of letters"),
-        (lambda _: ({"a": 1}, None), "got int, which is no model"),
+        (lambda _: ({"a": 1}, None), "got int, which is not a model"),
         (lambda model: ({"../a": model}, None), "model must be"),
         (lambda model: (model, "adam"), "optimizer must be an optimizer of Keras's, or a dict of them"),
         (lambda model: (model, {"a.b": keras.optimizers.SGD()}), "optimizer must be"),
     ],
 )
 def test_what_is_given_is_checked(arguments: Any, match: str) -> None:
-    """Names become files, so they are plain; what is no model or optimizer is refused when the trainee is made."""
+    """Names that cannot be file names, and objects that are not models or optimizers, are refused when the trainee is made."""
     model, optimizer = arguments(network(1))
     with pytest.raises(ParameterError, match=match):
         KerasTrainee(model, optimizer=optimizer)

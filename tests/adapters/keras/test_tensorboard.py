@@ -23,9 +23,9 @@ WORDS = [f"word {number}" for number in range(20)]
 
 
 def chapter() -> Any:
-    """The chapter's model, smaller."""
+    """Return a smaller version of the chapter's model."""
     layers = keras.layers
-    keras.utils.clear_session()  # or a layer would not have the same name again
+    keras.utils.clear_session()  # so that layers have the same names again
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [
@@ -49,7 +49,7 @@ def texts() -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("form", ["fit", "adapter"])
 def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: str) -> None:
-    """histogram_freq=1, embeddings_freq=1 and words: the values of the run, the layers, each weight, and the vectors."""
+    """The chapter's settings write the run's values, the layers, each weight, and the word vectors."""
     x, y = texts()
     model = chapter()
     gradients = BACKEND == "tensorflow"  # the view that other backends lack
@@ -83,8 +83,8 @@ def test_the_chapters_configuration_is_shown_in_every_tab(tmp_path: Path, form: 
     assert (tmp_path / "train/embeddings/embed-labels.tsv").read_text().splitlines() == WORDS
 
 
-def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Value for value, weights and all: steps continue, and nothing comes twice."""
+def test_files_of_a_resumed_run_equal_those_of_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of an interrupted and resumed run have the values of an uninterrupted one, without repetitions."""
     x, y = texts()
 
     def run(name: str, *epochs: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pyte
             plugins = [TensorBoard(update_freq="batch", histogram_freq=1, hparams=False), Checkpoint("saved")]
             fit(chapter(), x, y, batch_size=8, epochs=number, verbose=0, plugins=plugins, resume="auto")
         found = read(tmp_path / name / "logs/train")
-        del found["decisions"]  # the run that was cut had ended
+        del found["decisions"]  # it has the end of the interrupted run
         return found
 
     whole = run("whole", 4)
@@ -103,7 +103,7 @@ def test_cut_and_resumed_it_reads_as_never_cut(tmp_path: Path, monkeypatch: pyte
 
 
 def test_it_imports_no_tensorflow() -> None:
-    """Even if it is installed, a run that does not use it stays without it."""
+    """A run that does not use TensorFlow does not import it, also if it is installed."""
     script = """
         import sys, tempfile
         from tests.plugins.tensorboard.event_files import train

@@ -1,4 +1,4 @@
-"""The drop-in TensorBoard in runs that are cut and resumed: its files read as those of a run that was never cut."""
+"""The files of the drop-in TensorBoard are the same for a resumed run as for an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ARGUMENTS: Final[dict[str, Any]] = {"batch_size": 6, "epochs": 3, "validation_split": 0.25, "shuffle": False, "verbose": 0}
 BATCHES: Final = 3
 Saved: TypeAlias = "tuple[Path, int | None]"
-"""Where backups or checkpoints are, and after how many batches one is made, or None for each epoch."""
+"""The directory of backups or checkpoints, and the number of batches between them, or None for each epoch."""
 
 
 class Cut(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
@@ -66,7 +66,7 @@ def before_the_adapter(model: Any, data: Any, board: Any, others: list[Any], sav
 
 
 def logged(directory: Path) -> dict[str, Any]:
-    """What both runs have, without the model, whose names differ, and without speeds."""
+    """Return the events to compare, without the model, whose names differ, and without speeds."""
     runs = {run: read(directory / run) for run in ("train", "validation")}
     return {
         f"{run}/{tag}": [step for step, _ in values] if "per_second" in tag or tag == "keras" else values
@@ -80,10 +80,10 @@ def logged(directory: Path) -> dict[str, Any]:
 def test_a_resumed_run_has_the_points_of_an_uncut_one(
     train: Callable[..., None], every: int | None, make: Any, data: Any, tmp_path: Path
 ) -> None:
-    """Cut twice and resumed, from the ends of epochs or in the middle of one: each point is in the files once."""
+    """After two interruptions, at ends of epochs or within one, each point is in the files once."""
 
     def model() -> Any:
-        keras.utils.clear_session()  # so that names of layers begin again
+        keras.utils.clear_session()  # so that layers have the same names
         return make(run_eagerly=True)
 
     def board(directory: str) -> Any:
@@ -104,7 +104,7 @@ def points(values: list[Any]) -> list[Any]:
 
 
 def test_the_files_of_other_runs_are_left(make: Any, data: Any, tmp_path: Path) -> None:
-    """A run that is resumed removes its own points from after the backup, not what others have written to the directory since."""
+    """A resumed run removes its own points after the backup, but not the files of others in the directory."""
     with pytest.raises(InterruptedError):
         backup_last(make(), data, callbacks.TensorBoard(tmp_path / "logs"), [Cut(BATCHES + 1)], (tmp_path / "saved", None))
     make().fit(*data, callbacks=[callbacks.TensorBoard(tmp_path / "logs")], **ARGUMENTS)

@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 
 def layered(optimizer: Any, **kwargs: Any) -> Any:
-    """A model with weights that no gradient moves, and with randomness."""
+    """Return a model with weights that gradients do not change, and with random layers."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
         [
@@ -43,30 +43,30 @@ def layered(optimizer: Any, **kwargs: Any) -> Any:
 
 
 def values(model: Any) -> list[Any]:
-    """Copies of everything that a checkpoint is to hold."""
+    """Return copies of everything that a checkpoint must hold."""
     return [np.array(variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
 
 
 def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
-    """Whether the values are the same, bit for bit."""
+    """Return whether the values are equal bit for bit."""
     return len(ours) == len(theirs) and all(our.tobytes() == their.tobytes() for our, their in zip(ours, theirs, strict=True))
 
 
 @pytest.fixture(params=OPTIMIZERS)
 def trained(request: pytest.FixtureRequest, data: Any) -> Any:
-    """A model after two updates with each optimizer."""
+    """Return a model after two updates, for each optimizer."""
     model = layered(OPTIMIZERS[request.param]())
     model.fit(*data, batch_size=12, verbose=0)
     return model
 
 
 def train_on(model: Any, data: Any) -> None:
-    """Two more updates, which change every float."""
+    """Make two more updates, which change every float."""
     model.fit(*data, batch_size=12, verbose=0)
 
 
 def test_restore_puts_back_what_the_snapshot_holds(trained: Any, data: Any) -> None:
-    """After further training a snapshot is what it was, and restoring it brings weights, seeds and optimizer back."""
+    """Further training does not change a snapshot, and restoring it restores weights, seeds and optimizer."""
     trainee, before = KerasTrainee(trained), values(trained)
     snapshot = trainee.snapshot()
     train_on(trained, data)
@@ -79,7 +79,7 @@ def test_restore_puts_back_what_the_snapshot_holds(trained: Any, data: Any) -> N
 
 
 def embedding(optimizer: Any, **kwargs: Any) -> Any:
-    """A model whose gradients are sparse, with its data."""
+    """Return a model with sparse gradients, and its data."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
     model = keras.Sequential([layers.Input((2,)), layers.Embedding(9, 2), layers.Flatten(), layers.Dense(1)])
@@ -99,7 +99,7 @@ NEEDS: Final = {"compiled by XLA": only_on("tensorflow", "jax", what="XLA"), "by
 @pytest.mark.parametrize("way", [pytest.param(way, marks=NEEDS.get(way, ())) for way in WAYS])
 @pytest.mark.parametrize("kind", [*OPTIMIZERS, "sparse gradients"])
 def test_training_on_does_not_change_a_snapshot(data: Any, kind: str, way: str) -> None:
-    """Snapshots taken after each execution are at the end of training what they were, however the model trains."""
+    """Snapshots after each execution are unchanged at the end, however the model trains."""
     if kind == "sparse gradients":
         model, x = embedding(keras.optimizers.SGD(0.1, momentum=0.9), **WAYS[way]), (abs(data[0][:, :2]) * 3).astype("int32")
     else:
@@ -121,7 +121,7 @@ def test_training_on_does_not_change_a_snapshot(data: Any, kind: str, way: str) 
 
 
 def test_a_snapshot_holds_the_random_numbers(data: Any) -> None:
-    """Restoring a snapshot has layers, Python and NumPy draw the same numbers again; one of the weights alone leaves them."""
+    """Restoring a snapshot repeats the random numbers of layers, Python and NumPy, unless it holds only weights."""
     trainee = KerasTrainee(layered("sgd"))
 
     def draw() -> tuple[float, float, float]:
@@ -138,8 +138,8 @@ def test_a_snapshot_holds_the_random_numbers(data: Any) -> None:
     assert len({*draw(), *before}) == 6
 
 
-def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
-    """From a restored snapshot the same batches lead to the same weights as they did the first time."""
+def test_training_continues_from_a_snapshot_as_before(data: Any) -> None:
+    """After a snapshot is restored, the same batches lead to the same weights again."""
     model = layered(keras.optimizers.Adam(0.1))
     train_on(model, data)
     snapshot = KerasTrainee(model).snapshot()
@@ -152,7 +152,7 @@ def test_training_goes_on_from_a_snapshot_as_it_did(data: Any) -> None:
 
 
 def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
-    """`snapshot(optimizer=False)` holds the weights only, and restoring it leaves the optimizer where it is."""
+    """`snapshot(optimizer=False)` holds only the weights, and restoring it does not change the optimizer."""
     model = layered(keras.optimizers.Adam(0.1))
     train_on(model, data)
     weights = model.get_weights()
@@ -166,7 +166,7 @@ def test_a_snapshot_may_leave_the_optimizer_alone(data: Any) -> None:
 
 
 class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
-    """A model with its own idea of its weights: the last ones, in tenths."""
+    """A model that overrides its weights: only the last ones, in tenths."""
 
     def get_weights(self) -> list[Any]:
         return [np.round(weight * 10) for weight in super().get_weights()[-2:]]
@@ -176,7 +176,7 @@ class Rounded(keras.Sequential):  # type: ignore[misc]  # Keras ships no types
 
 
 def test_the_weights_are_what_the_model_says_they_are(data: Any, tmp_path: Path) -> None:
-    """If a model overrides `get_weights` and `set_weights`, snapshots of the weights use them, as Keras's callbacks do."""
+    """Snapshots of weights use overridden `get_weights` and `set_weights`, as Keras's callbacks do."""
     model = Rounded([keras.layers.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
     trainee = KerasTrainee(model)
@@ -191,7 +191,7 @@ def test_the_weights_are_what_the_model_says_they_are(data: Any, tmp_path: Path)
 
 
 def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
-    """An optimizer makes its variables at the first update; a snapshot from before it still restores all of them."""
+    """A snapshot from before the first update, at which an optimizer makes its variables, restores all of them."""
     model = layered(keras.optimizers.Adam(0.1))
     trainee = KerasTrainee(model)
     snapshot = trainee.snapshot()
@@ -203,7 +203,7 @@ def test_a_snapshot_from_before_the_first_batch_is_whole(data: Any) -> None:
 
 
 def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:
-    """Restoring a snapshot that does not fit raises an error; Keras would stop half-way."""
+    """Restoring a snapshot of another model is an error, and the model is not changed halfway."""
     unbuilt = keras.Sequential([keras.layers.Dense(1)])
     unbuilt.compile("sgd", "mse", run_eagerly=True)
     snapshot = KerasTrainee(unbuilt).snapshot()
@@ -215,7 +215,7 @@ def test_a_snapshot_of_another_model_is_refused(data: Any) -> None:
 
 
 def test_the_learning_rate_is_the_optimizers(data: Any) -> None:
-    """Reading and setting the rate reach the optimizer, the one inside a wrapper that scales losses too."""
+    """Reading and setting the rate reaches the optimizer, also inside a wrapper that scales losses."""
     for optimizer in (keras.optimizers.SGD(0.5), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))):
         trainee = KerasTrainee(layered(optimizer))
         assert trainee.lacks("learning_rate") is None
@@ -227,7 +227,7 @@ def test_the_learning_rate_is_the_optimizers(data: Any) -> None:
 
 
 def test_a_schedules_rate_can_be_read(data: Any) -> None:
-    """Under a schedule the rate in use can be read, and follows the steps."""
+    """The rate of a schedule can be read, and follows the steps."""
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.25])
     trainee = KerasTrainee(layered(keras.optimizers.SGD(schedule)))
     assert trainee.learning_rate == 0.5
@@ -236,7 +236,7 @@ def test_a_schedules_rate_can_be_read(data: Any) -> None:
 
 
 def closeness(labels: Any, predictions: Any) -> Any:
-    """A user's metric, whose direction Keras does not know."""
+    """Return a user's metric, whose direction Keras does not know."""
     return 1.0 - keras.ops.abs(labels - predictions)
 
 
@@ -263,10 +263,10 @@ def closeness(labels: Any, predictions: Any) -> Any:
 def test_the_direction_is_the_compiled_metrics(
     data: Any, metrics: Any, name: str, direction: str | None, *, trained_before: bool
 ) -> None:
-    """A loss gets better downwards and a compiled metric as Keras declares, before the first batch and after; else none knows."""
+    """Before and after the first batch, a loss is `min`, a compiled metric has the declared direction, and others give None."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="out")(inputs))
     model.compile("sgd", "mse", metrics=metrics, run_eagerly=True)
-    if trained_before and name != "average":  # Mean takes no labels, so Keras cannot train with it
+    if trained_before and name != "average":  # Keras cannot train with Mean, which takes no labels
         model.fit(*data, batch_size=24, verbose=0)
     assert KerasTrainee(model).direction(name) == direction

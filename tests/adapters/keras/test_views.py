@@ -1,4 +1,4 @@
-"""What plugins see inside a Keras model, and that looking changes nothing."""
+"""Views of a Keras model, which do not change it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GRADIENTS = only_on("tensorflow", what="the view of gradients")
 
 
 def test_activations_are_what_each_layer_makes_of_the_first_samples() -> None:
-    """Layer by layer, as the model computes them in validation, in float32."""
+    """Activations are each layer's outputs in validation, in float32."""
     model = small()
     model.fit(X, Y, epochs=2, verbose=0)
     found = KerasViews(model).activations((X, Y), samples=2)
@@ -44,7 +44,7 @@ def test_activations_are_what_each_layer_makes_of_the_first_samples() -> None:
 
 
 def test_activations_of_nested_models_and_shared_layers() -> None:
-    """Layers of nested models one by one; several calls and several outputs numbered; masks are kept."""
+    """Layers of nested models have activations, several calls and outputs are numbered, and masks are applied."""
     model = large()
     found = KerasViews(model).activations(LARGE_DATA, samples=3)
     assert sorted(found) == [
@@ -75,7 +75,7 @@ def test_activations_of_nested_models_and_shared_layers() -> None:
 
 
 def test_a_model_within_a_model_is_seen_as_it_is_called() -> None:
-    """One that is called with training=True drops out here too, and one that is called twice is numbered."""
+    """A nested model that is called with training=True drops out, and one that is called twice is numbered."""
     keras.utils.set_random_seed(1)
     noisy = keras.Sequential([layers.Input((3,)), layers.Dropout(0.9, name="drop")], name="noisy")
     inputs = keras.Input((3,))
@@ -88,7 +88,7 @@ def test_a_model_within_a_model_is_seen_as_it_is_called() -> None:
 
 @only_on("tensorflow", what="text in a model")
 def test_what_is_no_number_is_left_out_of_the_activations() -> None:
-    """Words go in, and their numbers are seen."""
+    """Activations that are not numbers, such as words, are left out."""
     lookup = layers.StringLookup(vocabulary=["a", "b"], name="lookup")
     same = layers.Lambda(lambda words: words, output_shape=(), name="same")
     words = keras.Input((), dtype="string", name="words")
@@ -100,7 +100,7 @@ def test_what_is_no_number_is_left_out_of_the_activations() -> None:
 
 
 def test_activations_of_an_unbuilt_sequential_come_with_its_first_batch() -> None:
-    """Nothing is lacking before it, an earlier look is an error, and after it the views work."""
+    """An unbuilt Sequential has activations after its first batch, and before it a view is an error."""
     model = keras.Sequential([layers.Dense(2, name="one"), layers.Dense(1, name="two")], name="unbuilt")
     model.compile("sgd", "mse")
     views = KerasViews(model)
@@ -111,11 +111,11 @@ def test_activations_of_an_unbuilt_sequential_come_with_its_first_batch() -> Non
     assert list(views.activations((X, Y))) == ["one", "two"]
 
 
-# Looking changes nothing.
+# Views change nothing.
 
 
 class Counting(layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """Counts its calls, in validation too, and draws random numbers of all three kinds."""
+    """Counts its calls, also in validation, and draws random numbers of all three kinds."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -124,18 +124,18 @@ class Counting(layers.Layer):  # type: ignore[misc]  # Keras ships no types
         self.mean = keras.metrics.Mean(name="seen")
 
     def call(self, inputs: Any) -> Any:
-        """Add noise of zero."""
+        """Return the inputs, after drawing random numbers."""
         self.count.assign_add(1.0)
-        if BACKEND != "jax":  # whose trainer gives a layer's metrics no values within a call
+        if BACKEND != "jax":  # JAX's trainer gives metrics of layers no values within a call
             self.mean.update_state(keras.ops.mean(inputs))
-        random.random()  # noqa: S311 - what others draw from
+        random.random()  # noqa: S311 - the global generator
         np.random.random()  # noqa: NPY002
-        shared = None if BACKEND != "jax" else self.seeds  # JAX draws nothing without a seed in a layer
+        shared = None if BACKEND != "jax" else self.seeds  # on JAX a layer cannot draw without a seed
         return inputs + 0.0 * (keras.random.normal((1,), seed=self.seeds) + keras.random.normal((1,), seed=shared))
 
 
 def watched(look: Callable[[Any], object]) -> tuple[Any, ...]:
-    """A training with dropout in which `look` is called at every turn: all that came of it."""
+    """Train with dropout, calling `look` in every hook, and return all results."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(9)
     model = keras.Sequential(
@@ -185,13 +185,13 @@ LOOKS: dict[str, Callable[[Any], object]] = {
 
 @pytest.fixture(scope="module")
 def unwatched() -> tuple[Any, ...]:
-    """The training without views."""
+    """Train without views, and return the results."""
     return watched(lambda _: None)
 
 
 @pytest.mark.parametrize("view", [pytest.param(name, marks=GRADIENTS if name == "gradients" else ()) for name in LOOKS])
 def test_looking_changes_nothing(unwatched: tuple[Any, ...], view: str) -> None:
-    """A run into which a plugin looks at every turn ends with the same weights, seeds, metrics, history and names."""
+    """A run with views in every hook ends with the same weights, seeds, metrics, history and names."""
     for seen, expected in zip(watched(LOOKS[view]), unwatched, strict=True):
         assert seen == expected
 
@@ -200,7 +200,7 @@ def test_looking_changes_nothing(unwatched: tuple[Any, ...], view: str) -> None:
 
 
 def loss_at(model: Any, name: str, index: tuple[int, ...], shift: float, data: Any) -> float:
-    """The compiled loss with one weight shifted."""
+    """Return the compiled loss with one weight changed."""
     layer, variable = name.rsplit("/", 1)
     value = getattr(model.get_layer(layer), variable)
     original = value.numpy()
@@ -216,7 +216,7 @@ def loss_at(model: Any, name: str, index: tuple[int, ...], shift: float, data: A
 @GRADIENTS
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradients_are_the_slopes_of_the_compiled_loss(*, weighted: bool) -> None:
-    """Regularizers and sample weights included, as finite differences find them."""
+    """Gradients equal finite differences of the compiled loss, with regularizers and sample weights."""
     model = small()
     data = (X, Y, np.linspace(0, 2, 12)) if weighted else (X, Y)
     gradients = KerasViews(model).gradients(data, samples=12)
@@ -229,7 +229,7 @@ def test_gradients_are_the_slopes_of_the_compiled_loss(*, weighted: bool) -> Non
 
 @GRADIENTS
 def test_gradients_are_of_the_first_samples() -> None:
-    """Of 32 unless told otherwise, which are all here; fewer give others."""
+    """By default gradients are of the first 32 samples, which are all here; of fewer samples they differ."""
     views = KerasViews(small())
     assert not np.allclose(views.gradients((X, Y))["out/kernel"], views.gradients((X, Y), 2)["out/kernel"])
     np.testing.assert_array_equal(views.gradients((X, Y), 2)["out/kernel"], views.gradients((X[:2], Y[:2]))["out/kernel"])
@@ -237,7 +237,7 @@ def test_gradients_are_of_the_first_samples() -> None:
 
 @GRADIENTS
 def test_gradients_of_a_model_of_several_outputs() -> None:
-    """By the names of the weights, dense for an embedding too."""
+    """Gradients of a model with several outputs have the names of weights, and are dense for an embedding."""
     model = large()
     views = KerasViews(model)
     gradients = views.gradients(LARGE_DATA)
@@ -263,11 +263,11 @@ def test_gradients_of_frozen_and_unused_weights() -> None:
 
 @GRADIENTS
 def test_a_subclassed_model_with_a_loss_of_its_own_has_gradients() -> None:
-    """Even if its compute_loss does not know the argument `training`."""
+    """A subclassed model whose compute_loss lacks the argument `training` has gradients."""
 
     class Own(Subclassed):
         def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
-            """Ten times the mean."""
+            """Return ten times the mean."""
             del x, y, sample_weight
             return 10.0 * keras.ops.mean(y_pred)
 
@@ -279,11 +279,11 @@ def test_a_subclassed_model_with_a_loss_of_its_own_has_gradients() -> None:
     assert float(KerasViews(model).gradients((X, Y))["scale"]) == pytest.approx(10 * mean, rel=1e-4)
 
 
-# Embeddings, pictures, and what is lacking.
+# Embeddings, pictures, and missing views.
 
 
 def test_embeddings_are_matrices_by_the_layers_names() -> None:
-    """Those of nested models too, and none of a layer that is not built."""
+    """Embeddings are those of built layers, also in nested models."""
     nested = keras.Sequential([layers.Input((6,)), layers.Embedding(10, 2, name="words")], name="nested")
     model = keras.Sequential([layers.Input((6,)), nested, layers.Dense(1)])
     found = KerasViews(model).embeddings()
@@ -295,9 +295,9 @@ def test_embeddings_are_matrices_by_the_layers_names() -> None:
 
 
 def test_what_a_model_lacks_is_said() -> None:
-    """Each with its reason; a subclassed model that is not built may have embeddings yet."""
+    """`lacks` gives a reason for each missing view; an unbuilt subclassed model may still get embeddings."""
     subclassed = KerasViews(Subclassed())
-    assert "subclassed is a subclassed model: what its layers return is known to its own call method" in str(
+    assert "subclassed is a subclassed model, so only its own call method knows what its layers return" in str(
         subclassed.lacks("activations")
     )
     with pytest.raises(HookcoreError, match="There are no activations: subclassed is a subclassed model"):
@@ -316,7 +316,7 @@ def test_what_a_model_lacks_is_said() -> None:
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_a_picture_is_a_png() -> None:
-    """Drawn by Keras with pydot and Graphviz, nested models opened; as boxes if Keras fails to open them."""
+    """A picture is a PNG by Keras, pydot and Graphviz, with nested models expanded, or as boxes if Keras fails."""
     pytest.importorskip("pydot")
     small_one, large_one = KerasViews(small()).picture(), KerasViews(large()).picture()
     assert small_one.startswith(b"\x89PNG\r\n\x1a\n")
@@ -333,7 +333,7 @@ def test_a_picture_is_a_png() -> None:
 def test_without_pydot_or_graphviz_the_error_says_what_to_install(
     there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each that is missing, and nothing that is installed."""
+    """Without pydot or Graphviz, the error names what is missing, and only that."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "pydot", raising=False)
@@ -348,11 +348,11 @@ def test_without_pydot_or_graphviz_the_error_says_what_to_install(
 
 
 def test_a_picture_that_cannot_be_drawn_is_one_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever pydot and Graphviz make of it, and of a model that is not built."""
+    """Any error of pydot or Graphviz, and an unbuilt model, is a `HookcoreError`."""
     with pytest.raises(HookcoreError, match="There is no picture of unbuilt before it is built"):
         KerasViews(keras.Sequential([layers.Dense(1)], name="unbuilt")).picture()
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "dot").touch(mode=0o755)  # no program
+    (tmp_path / "dot").touch(mode=0o755)  # an empty file instead of the program
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     with pytest.raises(HookcoreError, match="could not draw small"):
         KerasViews(small()).picture()
@@ -362,7 +362,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_error(monkeypatch: pytest.MonkeyP
 
 
 def test_the_trainee_has_the_views() -> None:
-    """A plugin finds each on `run.trainee`, and is told what a model lacks."""
+    """Plugins find all views on `run.trainee`, with the reasons for missing ones."""
     trainee = KerasTrainee(large())
     assert "words/embeddings" in trainee.weights()
     assert "words" in trainee.activations(LARGE_DATA)
@@ -376,7 +376,7 @@ def test_the_trainee_has_the_views() -> None:
 
 
 def test_a_plugin_that_needs_activations_is_refused_for_a_subclassed_model(tmp_path: Path) -> None:
-    """By name, and before the first batch."""
+    """A plugin that needs activations is refused by name for a subclassed model, before the first batch."""
     model = Subclassed()
     model.compile("sgd", "mse")
     with pytest.raises(CapabilityError, match=r"'activations' needs the trainee's activations, but subclassed is a subclassed"):
@@ -387,7 +387,7 @@ def test_a_plugin_that_needs_activations_is_refused_for_a_subclassed_model(tmp_p
 @pytest.mark.parametrize("form", ["fit", "adapter"])
 @pytest.mark.parametrize("given", ["validation_data", "validation_split"])
 def test_the_chapters_activation_logger_is_the_activations_plugin(tmp_path: Path, form: str, given: str) -> None:
-    """As in the book: each layer's activations on the first validation sample after each epoch, now by name."""
+    """The plugin `Activations` saves what the book's callback saves: each layer's activations after each epoch, by name."""
     model = small()
     arguments: dict[str, Any] = {"validation_data": (X[9:], Y[9:])} if given == "validation_data" else {"validation_split": 0.25}
     plugins: list[object] = [Activations(tmp_path)]
@@ -408,8 +408,8 @@ def test_the_chapters_activation_logger_is_the_activations_plugin(tmp_path: Path
     assert not np.array_equal(opened[0]["out"], opened[1]["out"]), "each epoch has its own"
 
 
-def test_under_an_adapter_that_was_not_told_the_run_goes_on(tmp_path: Path) -> None:
-    """The error says what to give it."""
+def test_without_validation_data_the_adapters_run_continues(tmp_path: Path) -> None:
+    """Without validation data, the adapter's run continues, and the error says what to give."""
     adapter = KerasAdapter([Activations(tmp_path)])
     small().fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=[adapter])
     run: Run | None = adapter.run

@@ -1,4 +1,4 @@
-"""Models and data to look into."""
+"""Models and data for the tests of views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKENS = RNG.integers(0, 10, size=(12, 6))
 
 
 def small(**compile_arguments: Any) -> Any:
-    """A Sequential with dropout, normalization and regularizers, the same each time."""
+    """Return a Sequential with dropout, normalization and regularizers, the same each time."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
         [
@@ -36,7 +36,7 @@ def small(**compile_arguments: Any) -> Any:
 
 
 def large() -> Any:
-    """Two inputs, two outputs, a masked embedding, a shared layer, and nested models, one of them with several outputs."""
+    """Return a model with two inputs and outputs, a masked embedding, a shared layer, and nested models."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(4)
     tokens, numbers = keras.Input((6,), dtype="int32", name="tokens"), keras.Input((3,), name="numbers")
@@ -58,7 +58,7 @@ LARGE_DATA = ({"tokens": TOKENS, "numbers": X}, {"first": Y, "second": np.concat
 
 
 class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """A model whose graph only its own method knows, with two layers of one name and a weight of its own."""
+    """A subclassed model, whose graph is unknown, with two layers of one name and a direct weight."""
 
     def __init__(self) -> None:
         super().__init__(name="subclassed")
@@ -67,13 +67,13 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras ships no types
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 
     def call(self, inputs: Any) -> Any:
-        """The sum of both heads."""
+        """Return the sum of both heads."""
         encoded = self.encoder(inputs)
         return self.scale * (self.heads[0](encoded) + self.heads[1](encoded))
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """Batches of five, and random numbers drawn for each."""
+    """Batches of five, each of which draws random numbers."""
 
     def __init__(self, *, endless: bool = False) -> None:
         super().__init__()
@@ -85,11 +85,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
         return None if self.endless else 3
 
     def __getitem__(self, index: int) -> Any:
-        random.random()  # noqa: S311 - what others draw from
+        random.random()  # noqa: S311 - the global generator
         np.random.random()  # noqa: NPY002
         return X[index * 5 : index * 5 + 5], Y[index * 5 : index * 5 + 5]
 
 
 def dataset(*parts: Any) -> Any:
-    """A tf.data.Dataset in batches of five."""
+    """Return a tf.data.Dataset in batches of five."""
     return tf.data.Dataset.from_tensor_slices(parts).batch(5)

@@ -46,13 +46,13 @@ class LightGBMHarness(Harness):
     lacks: ClassVar[Mapping[Feature, str]] = {
         Feature.BATCHES: ITERATION,
         Feature.ACCUMULATION: ITERATION,
-        Feature.EVALUATION: "LightGBM reports metrics with the iteration, and no evaluations",
+        Feature.EVALUATION: "LightGBM reports the metrics of each iteration, but not its evaluations",
         Feature.SPARSE_EVALUATION: "LightGBM evaluates after each iteration",
         Feature.EVALUATION_BY_STEPS: ITERATION,
-        Feature.SEVERAL_SETS: "LightGBM reports metrics with the iteration, and no evaluations",
+        Feature.SEVERAL_SETS: "LightGBM reports the metrics of each iteration, but not its evaluations",
         Feature.SANITY_CHECK: "LightGBM evaluates after each iteration only",
-        Feature.MIN_EPOCHS: "LightGBM has no minimum of iterations",
-        Feature.NO_LEARNING_RATE: "LightGBM always has a rate; a separate test shows that a random forest ignores it",
+        Feature.MIN_EPOCHS: "LightGBM has no minimum number of iterations",
+        Feature.NO_LEARNING_RATE: "LightGBM always has a rate; another test covers random forests, which ignore it",
         Feature.RATE_GROUPS: "LightGBM has one rate",
         Feature.SCALAR_WEIGHTS: "a forest has no weights",
         Feature.BFLOAT16: "a forest has no weights",
@@ -147,8 +147,8 @@ class CallbackHarness(LightGBMHarness):
     host = "lightgbm"
     lacks: ClassVar[Mapping[Feature, str]] = {
         **LightGBMHarness.lacks,
-        Feature.SCHEDULE: "a callback does not see the others; a separate test shows that overwriting a rate is an error",
-        Feature.RESUME: "LightGBM calls a callback only after an iteration, too late to resume a run",
+        Feature.SCHEDULE: "a callback does not see other callbacks; another test covers the refusal of an overwritten rate",
+        Feature.RESUME: "LightGBM does not call callbacks at the beginning, when a run would be resumed",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {}
     refuses_plugins: ClassVar[Mapping[str, str]] = {"learning_rate_schedule": "LightGBM calls a callback only after an iteration"}

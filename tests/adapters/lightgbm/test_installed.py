@@ -15,8 +15,8 @@ from tests.patience import PATIENCE
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 TOO_OLD = (
-    f"ImportError: hookcore_adapters.lightgbm needs LightGBM {FLOOR} or newer, and LightGBM 3.3.5 is installed: "
-    f"pip install --upgrade 'lightgbm>={FLOOR}'."
+    f"ImportError: The adapter for LightGBM needs LightGBM {FLOOR} or newer, and 3.3.5 is installed: "
+    "pip install 'hookcore[lightgbm]'."
 )
 
 
@@ -25,7 +25,7 @@ TOO_OLD = (
     [
         (
             "raise ModuleNotFoundError('No module named lightgbm', name='lightgbm')",
-            "ImportError: hookcore_adapters.lightgbm needs LightGBM: pip install 'hookcore[lightgbm]'.",
+            "ImportError: The adapter for LightGBM needs LightGBM, which is not installed: pip install 'hookcore[lightgbm]'.",
         ),
         (
             "__version__ = '3.3.5'",

@@ -1,4 +1,4 @@
-"""The environment of Lightning: one thread, and its own warnings."""
+"""The settings for Lightning: one thread, and its warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ignore what Lightning warns of: few workers, few batches, a missing logger, a directory that exists."""
+    """Ignore Lightning's warnings of few workers, few batches, a missing logger and an existing directory."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("ignore::UserWarning:lightning"))

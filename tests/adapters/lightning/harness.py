@@ -25,7 +25,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 class Model(pl.LightningModule):  # type: ignore[misc]
-    """Fits `y = W x + b`, with dropout, so that the random state matters."""
+    """Fits `y = W x + b` with dropout, so that the random state matters."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Model(pl.LightningModule):  # type: ignore[misc]
 
 
 class StopAfter(pl.Callback):  # type: ignore[misc]
-    """Something else than a plugin that stops."""
+    """Stops training, without being a plugin."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -95,7 +95,7 @@ class LightningHarness(Harness):
     name = "lightning"
     lacks: ClassVar[Mapping[Feature, str]] = {
         Feature.NO_LEARNING_RATE: "every optimizer of PyTorch has a rate",
-        Feature.STOPPED_WITHIN_EPOCH: "a trainer that is to stop does not enter the epoch again, so the module does not end it",
+        Feature.STOPPED_WITHIN_EPOCH: "a trainer that was asked to stop does not enter the epoch again, so the epoch never ends",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {
         Feature.SCHEDULE: "the optimizer's learning rate comes from a scheduler",

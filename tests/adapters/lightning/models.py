@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Module(pl.LightningModule):  # type: ignore[misc]
-    """Fits a line; `val_loss` is the next of `values`, if there are some."""
+    """Fits a line. `val_loss` is the next of `values`, if they are given."""
 
     def __init__(self, values: Sequence[float] = ()) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Module(pl.LightningModule):  # type: ignore[misc]
             self.log("val_loss", self.values[self.validations()])
 
     def validations(self) -> int:
-        """How many validations there were before: a function of the place, so that a resumed run has the next."""
+        """Return the number of earlier validations, computed from the position, so that a resumed run has the next value."""
         return int(self.trainer.current_epoch)
 
     def on_train_epoch_end(self) -> None:

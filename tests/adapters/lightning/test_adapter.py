@@ -1,4 +1,4 @@
-"""What `LightningAdapter` does besides the contract of all adapters."""
+"""The behaviour of `LightningAdapter` beyond the contract of all adapters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Looks(LightningCheckpoint):  # type: ignore[misc]
-    """Looks at the metrics wherever it can, after the adapter, as `ModelCheckpoint` does."""
+    """Reads the metrics in every method, after the adapter, like `ModelCheckpoint`."""
 
     def look(self, trainer: Any, *_: Any) -> None:
         dict(trainer.callback_metrics)
@@ -64,7 +64,7 @@ def acts(event: str, action: Callable[[Run], object], name: str = "acts") -> Any
 
 
 def test_an_epoch_has_what_its_module_logged_in_each_way() -> None:
-    """A metric of each step has its last value, with the epoch's mean beside it, and what the module logs last is in it."""
+    """An epoch has the last value and the mean of a metric of each step, and metrics that the module logs at its end."""
     recording = RecordingPlugin()
     adapter, _ = fit([recording], max_epochs=2)
     epochs = [event[2] for event in recording.events if event[0] == "on_epoch_end"]
@@ -78,7 +78,7 @@ def test_an_epoch_has_what_its_module_logged_in_each_way() -> None:
 
 
 def test_a_batch_has_what_its_step_returned_and_logged_and_nothing_older() -> None:
-    """The metrics of a batch are numbers that the step returned and logged, not those of validation, and no large tensors."""
+    """The metrics of a batch are numbers that the step returned or logged, without those of validation and large tensors."""
 
     class Returns(Module):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -93,7 +93,7 @@ def test_a_batch_has_what_its_step_returned_and_logged_and_nothing_older() -> No
 
 @pytest.mark.parametrize("others", [(), (Looks(),)])
 def test_a_validation_by_steps_is_observed_once_whoever_looks_at_the_metrics(others: tuple[Any, ...]) -> None:
-    """Each validation within an epoch is an observation; the end of the epoch has none of its metrics again."""
+    """Each validation within an epoch is one observation, and the end of the epoch does not repeat its metrics."""
     recording = RecordingPlugin()
     adapter, _ = fit([recording], *others, data=loader(5), max_epochs=2, val_check_interval=2, enable_checkpointing=bool(others))
     check_events(recording.events)
@@ -105,7 +105,7 @@ def test_a_validation_by_steps_is_observed_once_whoever_looks_at_the_metrics(oth
 
 
 def test_validations_across_epochs_are_observed_at_their_steps() -> None:
-    """With `check_val_every_n_epoch=None`, validation comes every N batches of the run, in whatever epoch."""
+    """With `check_val_every_n_epoch=None`, validations every N batches of the run are observed at their steps."""
     recording = RecordingPlugin()
     adapter, _ = fit([recording], check_val_every_n_epoch=None, val_check_interval=3)
     check_events(recording.events)
@@ -119,7 +119,7 @@ def test_validations_across_epochs_are_observed_at_their_steps() -> None:
 
 
 def test_a_name_with_the_number_of_a_data_loader_has_the_direction_of_the_name() -> None:
-    """`val_loss/dataloader_idx_1` is to be small without being told so, and the metrics of both loaders are in the history."""
+    """`val_loss/dataloader_idx_1` has the direction of `val_loss`, and the history has the metrics of both loaders."""
 
     class Two(Module):
         def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -137,7 +137,7 @@ def test_a_name_with_the_number_of_a_data_loader_has_the_direction_of_the_name()
 
 
 class Gan(Module):
-    """Two optimizers, stepped by hand in each batch, or every second one."""
+    """Two optimizers, stepped manually in each batch or every second one."""
 
     every = 1
 
@@ -165,8 +165,8 @@ class Seldom(Gan):
 
 
 @pytest.mark.parametrize(("module", "steps"), [(Gan, 12), (Seldom, 6)])
-def test_a_batch_with_several_optimizers_is_one_step_and_one_without_an_update_is_none(module: type[Gan], steps: int) -> None:
-    """Under manual optimization a batch in which at least one optimizer made an update is a step."""
+def test_a_batch_with_several_optimizers_is_one_step_and_one_without_an_update_is_no_step(module: type[Gan], steps: int) -> None:
+    """In manual optimization, a batch with an update by at least one optimizer is a step."""
     adapter, trained = fit([], module=module())
     assert run_of(adapter).progress.step == steps
     assert trained.trainer.global_step == 2 * steps
@@ -174,7 +174,7 @@ def test_a_batch_with_several_optimizers_is_one_step_and_one_without_an_update_i
 
 @pytest.mark.parametrize("module", [Module, Gan, Seldom])
 def test_a_second_fit_counts_steps_on(module: type[Module]) -> None:
-    """It continues the trainer's own count of updates, divided by the number of optimizers."""
+    """A second fit continues the trainer's count of updates, divided by the number of optimizers."""
     adapter, trained = fit([], module=module(), max_epochs=2)
     first, trainer = run_of(adapter).progress.step, trained.trainer
     trainer.fit_loop.max_epochs = 4
@@ -183,13 +183,13 @@ def test_a_second_fit_counts_steps_on(module: type[Module]) -> None:
 
 
 def test_a_plugin_that_sets_the_rate_of_several_optimizers_is_refused() -> None:
-    """It is named before the first batch."""
+    """A plugin that sets the rate of several optimizers is refused by name before the first batch."""
     with pytest.raises(CapabilityError, match=r"'reduce_lr_on_plateau' needs .* there are 2 optimizers"):
         fit([ReduceLROnPlateau("g_loss")], module=Gan())
 
 
 def test_a_module_without_an_optimizer_is_saved_and_resumed(tmp_path: Path) -> None:
-    """Its buffers are all that it has; a plugin that sets the rate is refused by name."""
+    """A module without an optimizer is saved and resumed, and a plugin that sets the rate is refused by name."""
 
     class Fits(pl.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -216,7 +216,7 @@ def test_a_module_without_an_optimizer_is_saved_and_resumed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("module", [Gan, Seldom])
 def test_a_gan_resumes_exactly(tmp_path: Path, module: type[Gan]) -> None:
-    """Both optimizers' state is in a checkpoint, which is taken at an update."""
+    """A GAN resumes exactly, with the state of both optimizers."""
     _, whole = fit([Checkpoint(tmp_path, every_n_steps=1, keep_last=None)], module=module())
     for saved in store.available(tmp_path):
         _, resumed = fit([], module=module(), resume=saved.path)
@@ -227,14 +227,14 @@ def test_a_gan_resumes_exactly(tmp_path: Path, module: type[Gan]) -> None:
 
 
 def test_votes_before_the_least_number_of_steps_are_overruled() -> None:
-    """Under `min_steps` the vote is dropped, and does not take effect late."""
+    """A vote before `min_steps` is dropped, and does not take effect later."""
     adapter, _ = fit([EarlyStopping("val_loss", patience=1)], module=Module([1.0, 2.0, 0.5, 0.4, 0.3]), max_epochs=5, min_steps=9)
     assert run_of(adapter).outcome is Outcome.COMPLETED
 
 
 @pytest.mark.parametrize("least", [4, 5, 8, 9])
 def test_the_least_number_of_steps_is_lightnings_with_several_optimizers(least: int) -> None:
-    """A vote counts from the batch on after which Lightning itself would stop."""
+    """With several optimizers, a vote counts from the batch after which Lightning itself would stop."""
     whole = -(-least // 2)
     votes = acts("on_batch_end", lambda run: run.stop("enough") if run.progress.step >= whole - 1 else None)
     adapter, module = fit([votes], module=Gan(), min_epochs=0, min_steps=least)
@@ -244,7 +244,7 @@ def test_the_least_number_of_steps_is_lightnings_with_several_optimizers(least: 
 
 @pytest.mark.parametrize(("epochs", "outcome"), [(9, Outcome.STOPPED), (-1, Outcome.COMPLETED)])
 def test_the_most_steps_are_the_length_of_a_run_or_a_stop_by_lightning(epochs: int, outcome: Outcome) -> None:
-    """With `max_epochs` too, the run has not had all of its epochs, and `max_steps` is why."""
+    """`max_steps` sets the length of a run, or with `max_epochs` is the reason of its stop."""
     recording = RecordingPlugin()
     adapter, _ = fit([recording], max_epochs=epochs, max_steps=6)
     check_events(recording.events)
@@ -253,8 +253,8 @@ def test_the_most_steps_are_the_length_of_a_run_or_a_stop_by_lightning(epochs: i
         assert run_of(adapter).stop_reasons[0].message == "max_steps=6 reached"
 
 
-def test_a_stop_by_another_callback_is_told() -> None:
-    """Lightning's own early stopping beside plugins ends the run as stopped, by Lightning."""
+def test_a_stop_by_another_callback_is_reported() -> None:
+    """Lightning's own early stopping beside plugins ends the run as stopped by Lightning."""
     stopping = LightningEarlyStopping("val_loss", patience=1)
     adapter, _ = fit([], stopping, module=Module([1.0, 2.0, 3.0]), max_epochs=3)
     run = run_of(adapter)
@@ -267,7 +267,7 @@ def terminate_at_six(run: Run) -> None:
 
 
 def test_sigterm_ends_the_run_as_preempted_and_saves(tmp_path: Path) -> None:
-    """Without the plugin `Preemption`, Lightning's own handler ends the run between two batches, and `Checkpoint` saves there."""
+    """Without the plugin `Preemption`, Lightning's handler ends the run between two batches, and `Checkpoint` saves it."""
     terminate = acts("on_batch_end", terminate_at_six)
     adapter = LightningAdapter([terminate, Checkpoint(tmp_path)])
     with pytest.raises(SIGTERMException):
@@ -299,11 +299,11 @@ MODES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 AWAITS = {f"step={step}" for step in range(2, 20, 4)}
-"""The steps after which a validation is due, in the middle of an epoch of four."""
+"""The steps within epochs of four batches after which a validation is due."""
 
 
 class Declines(Module):
-    """Has a `val_loss` that leads plugins to decide."""
+    """Has a `val_loss` that makes plugins act."""
 
     SCORES: ClassVar = [1.0, 0.5, 0.7, 0.8, 0.4, 0.45, 0.5, 0.55]
 
@@ -313,7 +313,7 @@ class Declines(Module):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_lightning_saved_resumes_with_the_same_decisions(tmp_path: Path, mode: str) -> None:
-    """From each checkpoint of a `ModelCheckpoint`: same weights, history and decisions, and it is read as weights alone."""
+    """A run resumed from any checkpoint of `ModelCheckpoint` has the same weights, history and decisions."""
     saving, given = MODES[mode]
 
     by_steps = "val_check_interval" in given
@@ -337,15 +337,15 @@ def test_what_lightning_saved_resumes_with_the_same_decisions(tmp_path: Path, mo
         assert "hookcore" in torch.load(path, weights_only=True)["callbacks"]
         again, resumed = life(path)
         if by_steps and "every_n_train_steps" in saving and path.stem in AWAITS:
-            continue  # Lightning saves before the validation of this batch, and leaves that out
+            continue  # Lightning saves before the validation of this batch, and leaves it out
         assert again.history.epochs == run.history.epochs, path
         assert again.history[monitor] == pytest.approx(run.history[monitor], nan_ok=True), path
         assert again.decisions == run.decisions, path
         assert resumed == whole, path
 
 
-def test_a_validation_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Saved after a batch, before the validation that is due: who resumes does without, and the log names the batch."""
+def test_a_validation_that_lightning_leaves_out_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If Lightning saves before a due validation, the resumed run lacks it, and the log names the batch."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
     fit([], own, enable_checkpointing=True, max_epochs=1, val_check_interval=2)
     adapter, _ = fit([], ckpt=tmp_path / "step=2.ckpt", max_epochs=1, val_check_interval=2)
@@ -353,8 +353,8 @@ def test_a_validation_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: 
     assert run_of(adapter).history.steps == [4]
 
 
-def test_an_epochs_end_that_lightning_leaves_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Saved after the last batch of an epoch without validation: plugins still get its end, and the beginning of the next."""
+def test_an_epochs_end_that_lightning_leaves_out_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If Lightning saves before an epoch's end, plugins still get that end in the resumed run, and the log warns."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
     _, whole = fit([], own, enable_checkpointing=True, limit_val_batches=0)
     recording = RecordingPlugin()
@@ -367,8 +367,8 @@ def test_an_epochs_end_that_lightning_leaves_out_is_told(tmp_path: Path, caplog:
     assert weights(resumed) == weights(whole)
 
 
-def test_what_was_saved_after_the_end_of_a_run_goes_on(tmp_path: Path) -> None:
-    """`trainer.save_checkpoint` after `fit` has the record of the end, and more epochs continue from it."""
+def test_a_checkpoint_saved_after_the_end_of_a_run_resumes(tmp_path: Path) -> None:
+    """A checkpoint by `trainer.save_checkpoint` after `fit` has the record of the end, and can be resumed for more epochs."""
     adapter, module = fit([], max_epochs=2)
     module.trainer.save_checkpoint(tmp_path / "end.ckpt")
     again, resumed = fit([], max_epochs=3, ckpt=tmp_path / "end.ckpt")
@@ -379,7 +379,7 @@ def test_what_was_saved_after_the_end_of_a_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_best_weights_that_are_put_back_are_not_told_to_be_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A run that no checkpoint was made of logs nothing; one that is resumed from what was saved after it tells what it lacks."""
+    """A run with restored best weights logs no loss of them, but a run that is resumed from its checkpoint does."""
     best = [EarlyStopping("val_loss", patience=9, restore_best_weights=True)]
     _, module = fit(best, max_epochs=2)
     assert "it is lost" not in caplog.text
@@ -389,7 +389,7 @@ def test_best_weights_that_are_put_back_are_not_told_to_be_lost(tmp_path: Path, 
 
 
 class Regression(Module):
-    """Can be tested."""
+    """A module with a test step."""
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Do nothing."""
@@ -398,7 +398,7 @@ class Regression(Module):
 
 @pytest.mark.parametrize("of", ["module", "checkpoint"])
 def test_what_was_saved_after_a_test_has_the_record_of_the_run(tmp_path: Path, of: str) -> None:
-    """`trainer.test`, whatever weights it has, leaves the record of the end to what is saved after it."""
+    """A checkpoint saved after `trainer.test` still has the record of the training run."""
     own = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     _, module = fit([], own, module=Regression(), max_epochs=2, enable_checkpointing=True)
     module.trainer.test(module, loader(), ckpt_path=tmp_path / "epoch=0.ckpt" if of == "checkpoint" else None, verbose=False)
@@ -408,8 +408,8 @@ def test_what_was_saved_after_a_test_has_the_record_of_the_run(tmp_path: Path, o
     assert run_of(again).resumed_from.step == 8  # type: ignore[union-attr]
 
 
-def test_what_an_exception_saved_goes_on(tmp_path: Path) -> None:
-    """`ModelCheckpoint(save_on_exception=True)` has the record of the batch after which a plugin interrupted the run."""
+def test_a_checkpoint_saved_at_an_exception_resumes(tmp_path: Path) -> None:
+    """A checkpoint by `ModelCheckpoint(save_on_exception=True)` has the record of the interrupted run."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_on_exception=True, save_top_k=0)
     press = acts("on_batch_end", lambda run: run.progress.step == 6 and run.interrupt(KeyboardInterrupt()))
     with pytest.raises(SystemExit):
@@ -421,10 +421,10 @@ def test_what_an_exception_saved_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "epochs", "batches"), [(4, [1, 2], 8), (2, [0, 1, 2], 10)])
-def test_a_checkpoint_without_a_record_begins_plugins_anew(
+def test_plugins_start_again_from_a_checkpoint_without_a_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, step: int, epochs: list[int], batches: int
 ) -> None:
-    """Lightning resumes from one of an earlier script, also within an epoch; plugins begin at its step, and the log names it."""
+    """From a checkpoint without a record, also within an epoch, plugins start again at its step, and the log names it."""
     own = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)
     trainer = pl.Trainer(
         max_epochs=1, accelerator="cpu", callbacks=[own], logger=False, enable_progress_bar=False, enable_model_summary=False
@@ -438,11 +438,11 @@ def test_a_checkpoint_without_a_record_begins_plugins_anew(
     assert run_of(adapter).progress.step == 12
     assert [event[1] for event in recording.events if event[0] == "on_epoch_end"] == epochs
     assert recording.hooks.count("on_batch_end") == batches
-    assert f"step={step}.ckpt has no record of plugins" in caplog.text
+    assert f"step={step}.ckpt was saved without plugins" in caplog.text
 
 
 def test_a_record_of_a_moment_that_is_not_settled_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A checkpoint that is saved within a batch lacks it, which is logged at once."""
+    """A checkpoint that is saved within a batch has no record, and the log warns at once."""
 
     class Saves(pl.Callback):  # type: ignore[misc]
         def on_before_zero_grad(self, trainer: Any, *_: Any) -> None:
@@ -453,11 +453,11 @@ def test_a_record_of_a_moment_that_is_not_settled_is_left_out(tmp_path: Path, ca
     assert "hookcore" not in torch.load(tmp_path / "within.ckpt", weights_only=True)["callbacks"]
 
 
-# Checkpoints of ours
+# Checkpoints of plugins
 
 
 def test_an_epochs_end_resumes_exactly_with_an_ordinary_shuffling_loader(tmp_path: Path) -> None:
-    """From the end of an epoch the order of the next one is that of the run that was never cut."""
+    """Resumed at the end of an epoch, a shuffling DataLoader has the order of an uninterrupted run."""
 
     def life(**given: Any) -> Any:
         torch.manual_seed(3)
@@ -471,7 +471,7 @@ def test_an_epochs_end_resumes_exactly_with_an_ordinary_shuffling_loader(tmp_pat
 
 
 def test_an_epoch_that_was_interrupted_when_it_began_resumes_exactly(tmp_path: Path) -> None:
-    """Lightning begins it once more, and plugins do not."""
+    """An epoch that was interrupted at its beginning begins again for Lightning, but not for plugins."""
 
     def life(*plugins: Any, **given: Any) -> Any:
         torch.manual_seed(3)
@@ -488,37 +488,37 @@ def test_an_epoch_that_was_interrupted_when_it_began_resumes_exactly(tmp_path: P
 
 
 def test_checkpoints_under_accumulation_are_named_for_their_updates(tmp_path: Path) -> None:
-    """Each is taken at an update, and no batch of an accumulation is in its name."""
+    """With accumulation, checkpoints are taken at updates, and named after them."""
     fit([Checkpoint(tmp_path, every_n_steps=1, keep_last=None)], accumulate_grad_batches=2)
     assert [saved.path.name for saved in store.available(tmp_path)] == [f"step-{step:08}" for step in range(1, 7)]
 
 
 @pytest.mark.parametrize("data", [{"resumable": False}, {"num_workers": 1}])
-def test_data_that_begin_again_within_an_epoch_are_told(
+def test_data_that_begin_again_within_an_epoch_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: dict[str, Any]
 ) -> None:
-    """A loader that cannot begin in the middle trains on its first batches again, which is logged."""
+    """The log warns if a loader cannot start in mid-epoch, and its first batches are trained again."""
     fit([Checkpoint(tmp_path, every_n_steps=1, keep_last=None)], max_epochs=1)
     fit([], data=loader(**data), max_epochs=1, resume=tmp_path / "step-00000002")
-    assert "resumed within epoch 1, after batch 2: its data begin again with their first batch" in caplog.text
+    assert "resumed in epoch 1, after batch 2: its data start again with their first batch" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("data", "is_told"), [({"num_workers": 1}, True), ({}, False), ({"num_workers": 1, "resumable": False}, False)]
 )
-def test_workers_that_read_ahead_of_the_epoch_are_told(
+def test_workers_that_read_ahead_of_the_epoch_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: dict[str, Any], *, is_told: bool
 ) -> None:
-    """A sampler that hears of the epoch too late gives the order of the first, which is logged: the weights differ then."""
+    """The log warns if workers read before the sampler's epoch is set, so that the order is the first epoch's."""
     _, whole = fit([Checkpoint(tmp_path, keep_last=None)], data=loader(**data), max_epochs=2)
     fit([Checkpoint(tmp_path / "cut", keep_last=None)], data=loader(**data), max_epochs=1)
     _, resumed = fit([], data=loader(**data), max_epochs=2, resume=tmp_path / "cut")
-    assert ("epoch 2 has the order of the first one" in caplog.text) is is_told
+    assert ("epoch 2 has the order of the first epoch" in caplog.text) is is_told
     assert (weights(resumed) != weights(whole)) is is_told
 
 
 class Keeps(Module):
-    """Has state that Lightning saves by hooks."""
+    """A module with state that Lightning saves by hooks."""
 
     kept = 0
 
@@ -534,7 +534,7 @@ class Keeps(Module):
 
 
 class Counts(pl.Callback):  # type: ignore[misc]
-    """Has state of its own."""
+    """A callback with state."""
 
     def __init__(self) -> None:
         self.epochs = 0
@@ -550,7 +550,7 @@ class Counts(pl.Callback):  # type: ignore[misc]
 
 
 def test_state_that_lightning_keeps_by_hooks_is_restored(tmp_path: Path) -> None:
-    """What the module adds to a checkpoint, and the state of other callbacks, are in ours too."""
+    """Plugins' checkpoints contain what the module adds to checkpoints, and the state of other callbacks."""
     fit([Checkpoint(tmp_path)], Counts(), module=Keeps(), max_epochs=2)
     counts = Counts()
     _, module = fit([Checkpoint(tmp_path)], counts, module=Keeps(), resume="auto")
@@ -559,7 +559,7 @@ def test_state_that_lightning_keeps_by_hooks_is_restored(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_an_average_of_weights_that_lightning_keeps_is_restored(tmp_path: Path, epochs: int) -> None:
-    """What a hook puts in the place of the weights comes back to it: Lightning's own averages of weights do so."""
+    """Weights that a hook replaces in checkpoints, such as Lightning's averages, are restored by the hook."""
 
     def average() -> EMAWeightAveraging:
         return EMAWeightAveraging(decay=0.9)
@@ -571,7 +571,7 @@ def test_an_average_of_weights_that_lightning_keeps_is_restored(tmp_path: Path, 
 
 
 class Reads(Module):
-    """Has hooks that read what Lightning's checkpoints have, and change it."""
+    """A module with hooks that read and change checkpoints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -592,7 +592,7 @@ class Reads(Module):
 
 
 def test_hooks_find_what_lightnings_checkpoints_have(tmp_path: Path) -> None:
-    """A hook that reads the state of optimizers, schedulers, loops or callbacks finds it, when it saves and when it loads."""
+    """Hooks find the state of optimizers, schedulers, loops and callbacks, when saving and when loading."""
     saving = Reads()
     fit([Checkpoint(tmp_path)], Counts(), module=saving, max_epochs=2)
     ours, loading = saving.saved, Reads()
@@ -610,7 +610,7 @@ def test_hooks_find_what_lightnings_checkpoints_have(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_hook_names_it(tmp_path: Path) -> None:
-    """When it saves, `Checkpoint` is refused before the first batch; when it loads, the run is not resumed."""
+    """If a hook raises an error, the message names it; in saving, `Checkpoint` is refused before the first batch."""
 
     class Saves(Module):
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -628,7 +628,7 @@ def test_an_error_of_a_hook_names_it(tmp_path: Path) -> None:
 
 
 class Frozen(Module):
-    """Leaves a frozen encoder out of its state, as Lightning documents it."""
+    """A module that leaves a frozen encoder out of its state, as in Lightning's documentation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -640,7 +640,7 @@ class Frozen(Module):
 
 
 def test_a_module_may_leave_something_out_of_its_state(tmp_path: Path) -> None:
-    """A resumed run continues, and the best weights come back."""
+    """A module that leaves something out of its state is resumed, and its best weights are restored."""
 
     def plugins() -> list[object]:
         return [Checkpoint(tmp_path), EarlyStopping("val_loss", restore_best_weights=True)]
@@ -653,7 +653,7 @@ def test_a_module_may_leave_something_out_of_its_state(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_named_before_the_first_batch(tmp_path: Path) -> None:
-    """State of a callback that no checkpoint can hold refuses `Checkpoint`, with the place."""
+    """`Checkpoint` is refused if a callback has state that cannot be saved, with its place."""
 
     class Odd(Counts):
         def state_dict(self) -> dict[str, Any]:
@@ -664,7 +664,7 @@ def test_what_cannot_be_saved_is_named_before_the_first_batch(tmp_path: Path) ->
 
 
 def test_a_run_with_nothing_left_has_the_weights_of_its_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Resumed after its last epoch, a run trains nothing, begins and ends, and the log says why."""
+    """A run that is resumed after its last epoch begins, ends, and logs why it trains nothing."""
     _, whole = fit([Checkpoint(tmp_path)])
     recording = RecordingPlugin()
     _, resumed = fit([recording, Checkpoint(tmp_path)], resume="auto")
@@ -677,11 +677,11 @@ def test_a_run_with_nothing_left_has_the_weights_of_its_checkpoint(tmp_path: Pat
 
 
 def test_evaluations_and_predictions_outside_of_a_run_are_heard() -> None:
-    """`validate`, `test` and `predict` give their events, and leave the latest run as it is."""
+    """`validate`, `test` and `predict` outside of a run call their hooks, and do not change the latest run."""
 
     class All(Module):
         def test_step(self, batch: Any, batch_idx: int) -> None:
-            """Log, as a test of Lightning's does."""
+            """Log a metric."""
             self.log("test_loss", self.layer(batch[0]).mean())
 
         def predict_step(self, batch: Any) -> Any:
@@ -705,22 +705,22 @@ def test_evaluations_and_predictions_outside_of_a_run_are_heard() -> None:
 
 
 def test_several_processes_are_refused() -> None:
-    """Plugins would decide in each process for itself."""
+    """Several processes are refused, because each would run every plugin."""
     with pytest.raises(CapabilityError, match="the trainer has 2 processes"):
         _check(pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False))
 
 
 def test_validation_by_time_is_refused() -> None:
-    """Lightning does not tell after which batch it validates then."""
+    """Validation by time is refused, because its batch is unknown."""
     with pytest.raises(CapabilityError, match="val_check_interval is a time"):
         fit([], val_check_interval="00:00:00:10")
 
 
 def test_an_adapter_can_be_copied_before_its_run_and_used_twice() -> None:
-    """Lightning's own tools copy callbacks; two runs on one adapter are two runs, and what has ended holds no trainer."""
+    """An adapter can be copied before its run, as by Lightning's tools, and used twice, and holds no trainer afterwards."""
     adapter = copy.deepcopy(LightningAdapter([EarlyStopping(patience=9)]))
     for epochs in (1, 2):
         trainer_of(adapter, max_epochs=epochs).fit(Module(), loader(), loader())
         assert len(run_of(adapter).history) == epochs
-    assert pickle.loads(pickle.dumps(run_of(adapter))).outcome is Outcome.COMPLETED  # noqa: S301 - what was just pickled
+    assert pickle.loads(pickle.dumps(run_of(adapter))).outcome is Outcome.COMPLETED  # noqa: S301 - pickled here
     assert adapter._host.trainer is None

@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("check", adapter_checks(LightningHarness), ids=lambda check: check.name)
 def test_lightning_keeps_the_contract_of_adapters(check: AdapterCheck, conforms: Callable[[AdapterCheck], None]) -> None:
-    """What comes of each case is what is recorded: it works, is refused, or does not apply, with the reason."""
+    """Each case has its recorded result: it works, is refused, or does not apply, with the reason."""
     conforms(check)

@@ -1,4 +1,4 @@
-"""What importing the Lightning adapter says if Lightning is missing or too old."""
+"""Importing the Lightning adapter if Lightning is missing or too old."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def importing(tmp_path: Path, lightning: str) -> str:
-    """The last line of what importing the adapter says with a `lightning.pytorch` of this code."""
+    """Return the last line of the error of importing the adapter, with `lightning` as the code of `lightning.pytorch`."""
     (tmp_path / "lightning").mkdir()
     (tmp_path / "lightning" / "__init__.py").touch()
     (tmp_path / "lightning" / "pytorch.py").write_text(lightning)
@@ -33,21 +33,23 @@ def importing(tmp_path: Path, lightning: str) -> str:
 
 
 def test_without_lightning_the_extra_is_named(tmp_path: Path) -> None:
-    """Without Lightning the import is an error that names the extra, and that pytorch_lightning is another package."""
-    said = importing(tmp_path, "raise ModuleNotFoundError('No module named lightning', name='lightning')")
-    assert said.startswith("ImportError: hookcore_adapters.lightning needs Lightning: pip install 'hookcore[lightning]'.")
-    assert "pytorch_lightning" in said
+    """Without Lightning, the error names the extra, and pytorch_lightning, which is another package."""
+    message = importing(tmp_path, "raise ModuleNotFoundError('No module named lightning', name='lightning')")
+    assert message.startswith(
+        "ImportError: The adapter for Lightning needs Lightning, which is not installed: pip install 'hookcore[lightning]'."
+    )
+    assert "pytorch_lightning" in message
 
 
 def test_a_lightning_that_is_too_old_is_named(tmp_path: Path) -> None:
-    """A Lightning before the floor is an error that names both versions, and how to get a newer one."""
+    """An older Lightning is an error that names both versions and the command to install a newer one."""
     assert importing(tmp_path, "__version__ = '2.4.0'") == (
-        f"ImportError: hookcore_adapters.lightning needs Lightning {FLOOR} or newer, and Lightning 2.4.0 is installed: "
-        f"pip install --upgrade 'lightning>={FLOOR}'."
+        f"ImportError: The adapter for Lightning needs Lightning {FLOOR} or newer, and 2.4.0 is installed: "
+        "pip install 'hookcore[lightning]'."
     )
 
 
 def test_the_floor_is_that_of_the_extra() -> None:
-    """What pip is asked for is what the import accepts."""
+    """The extra asks pip for the oldest version that the import accepts."""
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     assert f"lightning>={FLOOR}" in extras["lightning"]

@@ -1,4 +1,4 @@
-"""Scripts as tutorials have them survive `kill -9`: each gets the adapter, and no other line."""
+"""Scripts from tutorials, with no other change than the adapter, survive `kill -9`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ adapter = LightningAdapter([EarlyStopping(patience=3), Checkpoint("checkpoints")
 trainer = L.Trainer(max_epochs=6, callbacks=[adapter], accelerator="cpu", enable_checkpointing=False, {QUIET})
 trainer.fit(model, utils.data.DataLoader(train, batch_size=8, shuffle=True), utils.data.DataLoader(valid, batch_size=8))
 """
-"""The first page of Lightning's documentation, on pictures that are made up."""
+"""The script on the first page of Lightning's documentation, on random images."""
 
 GAN = f"""
 import lightning as L, torch
@@ -197,7 +197,7 @@ def count(*_):
     global updates
     updates += 1
     if updates == last:
-        os.kill(os.getpid(), signal.SIGKILL)  # within a batch: the update is done, and nothing has heard of it
+        os.kill(os.getpid(), signal.SIGKILL) # within a batch: the update is done, and nothing has recorded it
 
 
 register_optimizer_step_post_hook(count)
@@ -207,7 +207,7 @@ torch.save((model.state_dict(), updates), "model.pt")
 
 
 def life(directory: Path, script: str, killed_at: int = 0) -> int:
-    """Run a script in a directory of its own; return its exit status."""
+    """Run a script in a directory, and return its exit status."""
     directory.mkdir(exist_ok=True)
     (directory / "script.py").write_text(script)
     done = subprocess.run(
@@ -231,7 +231,7 @@ def life(directory: Path, script: str, killed_at: int = 0) -> int:
 def test_a_script_that_is_killed_and_started_again_ends_as_one_that_was_not(
     tmp_path: Path, script: str, updates: int, kills: tuple[int, ...]
 ) -> None:
-    """Killed in the middle of batches, and started as often, a script has the same weights in the end, and the same log."""
+    """A script that is killed within batches and started again ends with the same weights and the same log."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert life(whole, script) == 0
     for kill in kills:

@@ -51,11 +51,11 @@ class SklearnHarness(Harness):
     }
     lacks: ClassVar[Mapping[Feature, str]] = {
         Feature.ACCUMULATION: "scikit-learn accumulates no gradients",
-        Feature.EVALUATION_BY_STEPS: "fit evaluates only when an epoch ends; a Loop with SklearnTrainee can evaluate by steps",
-        Feature.SEVERAL_SETS: "fit takes one validation set; a Loop with SklearnTrainee can have several",
-        Feature.SANITY_CHECK: "fit evaluates only when an epoch ends",
-        Feature.MIN_EPOCHS: "fit has no minimum of epochs",
-        Feature.OWN_STOP: "partial_fit trains one batch, so only a plugin can stop a run",
+        Feature.EVALUATION_BY_STEPS: "fit evaluates at the ends of epochs; a Loop with SklearnTrainee may do otherwise",
+        Feature.SEVERAL_SETS: "fit takes one validation set; a Loop with SklearnTrainee may have several",
+        Feature.SANITY_CHECK: "fit evaluates at the ends of epochs",
+        Feature.MIN_EPOCHS: "fit has no minimum number of epochs",
+        Feature.OWN_STOP: "partial_fit trains on what it is given, and only a plugin stops the run",
         Feature.RATE_GROUPS: "an estimator has one rate",
         Feature.SCALAR_WEIGHTS: "the arrays of scikit-learn's estimators have dimensions",
         Feature.BFLOAT16: "scikit-learn trains in float32 and float64",

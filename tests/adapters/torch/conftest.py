@@ -1,4 +1,4 @@
-"""One thread, as the machine is shared."""
+"""One thread, because the machine is shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness of `Loop` with `TorchTrainee`: a small regression, in a loop by hand."""
+"""The harness of `Loop` with `TorchTrainee`: a small regression in a hand-written loop."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Model(nn.Module):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """Fits `y = W x + b`, with dropout, so that the random state matters."""
+class Model(nn.Module):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """Fits `y = W x + b` with dropout, so that the random state matters."""
 
     def __init__(self, *, scalar: bool, bfloat16: bool) -> None:
         super().__init__()

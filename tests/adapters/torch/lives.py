@@ -1,6 +1,6 @@
-"""Runs of every kind of loop that `TorchTrainee` is for: what each trains, saves, and leaves.
+"""Runs of every kind of loop for `TorchTrainee`, with their models, checkpoints and results.
 
-`trains_whole` and `resumes_from_each` are run in processes of their own, each kind in a directory of its own.
+`trains_whole` and `resumes_from_each` run in separate processes, with a directory for each kind.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ WIDTH: Final = 3
 torch.set_num_threads(1)
 
 
-class Noisy(Dataset):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """Samples with noise that is drawn when they are read, as augmentation is."""
+class Noisy(Dataset):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """Samples with noise that is drawn when they are read, like augmentation."""
 
     def __init__(self, *, noise: float = 0.1, batches: int = BATCHES) -> None:
         self.x = torch.randn(batches * SIZE, WIDTH, generator=torch.Generator().manual_seed(7))
@@ -53,12 +53,12 @@ class Noisy(Dataset):  # type: ignore[misc]  # it is Any to a checker without Py
 
 
 def loader(data: Any, **arguments: Any) -> Any:
-    """Returns shuffled batches that can be resumed; a smaller one comes last."""
+    """Return a resumable loader of shuffled batches. The last batch is smaller."""
     return DataLoader(data, batch_size=SIZE, sampler=ResumableSampler(data, seed=5), **arguments)
 
 
 class Bar:
-    """A progress bar, as tqdm's is built."""
+    """A progress bar with the structure of tqdm's."""
 
     def __init__(self, iterable: Any) -> None:
         self.iterable = iterable
@@ -78,20 +78,20 @@ def error_of(model: Any, batch: Any) -> Any:
 
 @attrs.define(eq=False, kw_only=True)
 class Life:
-    """One kind of training: what it trains, on what, and the body of its loop. Made for one run."""
+    """One run of a kind of training: its model, its data, and the body of its loop."""
 
     trainee: TorchTrainee
     data: Any
     step: Callable[..., Any]
-    """Trains a batch, given the run's progress too, and returns the loss."""
+    """A function of a batch and the run's progress, which trains and returns the loss."""
     accumulate: int = 1
     by_steps: int | None = None
     changes_rate: bool = True
     saves_epochs: bool = False
-    """Whether the end of an epoch is saved too, in place of its last batch."""
+    """Whether ends of epochs are saved too, instead of their last batches."""
 
     def live(self, directory: Path, resume: Resume = None) -> tuple[Run, list[str]]:
-        """Train, and save each step; returns the run, and its events in words."""
+        """Train, save each step, and return the run and its events as text."""
         recording = RecordingPlugin()
         rates = [ReduceLROnPlateau("val_loss", patience=0, min_delta=0.5, factor=0.5)] if self.changes_rate else []
         stopping = EarlyStopping("val_loss", patience=99, restore_best_weights=True)
@@ -115,7 +115,7 @@ class Life:
             loop.log(loss=torch.stack(weights).mean())
 
     def left(self) -> str:
-        """Return a digest of all that the run leaves: weights, state and random numbers."""
+        """Return a digest of all results: weights, state and random numbers."""
         snapshot = self.trainee.snapshot()
         tensors = [*(tensor for named in snapshot.weights.values() for tensor in named.values()), *snapshot.rest.tensors]
         content = b"".join(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors)
@@ -124,7 +124,7 @@ class Life:
 
 
 def _plain() -> Life:
-    """Two groups of parameters, noise in the data, dropout and batch normalization; the gradients are left over."""
+    """Make two groups of parameters, noisy data, dropout and batch normalization, with leftover gradients."""
     model = network()
     groups = [
         {"params": model[0].parameters(), "lr": 0.1},
@@ -151,18 +151,18 @@ def _read_by_workers() -> Life:
 
 
 def _in_order() -> Life:
-    """A loader that does not shuffle: what was trained is read again, noise and all."""
+    """Make a loader without shuffling, so that trained batches are read again, with their noise."""
     return attrs.evolve(_plain(), data=DataLoader(Noisy(), batch_size=SIZE))
 
 
 def _with_a_bar() -> Life:
-    """A progress bar around the loader, which draws for its workers only when the first batch is wanted."""
+    """Make a progress bar around the loader, which draws the workers' seed only at the first batch."""
     life = _plain()
     return attrs.evolve(life, data=Bar(life.data))
 
 
 def _accelerated() -> Life:
-    """All that Accelerate wraps, with a scheduler; it reads one batch ahead, so the data draw nothing."""
+    """Make everything wrapped by Accelerate, with a scheduler. It reads one batch ahead, so the data do not draw."""
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), 0.05)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=2 * BATCHES)
@@ -181,7 +181,7 @@ def _accelerated() -> Life:
 
 
 def _accumulating() -> Life:
-    """A step for every two batches, and one for the rest at the end of the epoch."""
+    """Make a step for every two batches, and one for the rest at the end of the epoch."""
     life = _plain()
     model, optimizer = life.trainee.model, life.trainee.optimizer
 
@@ -198,7 +198,7 @@ def _accumulating() -> Life:
 
 
 def _accumulating_on_its_own() -> Life:
-    """The same for every three batches, across the ends of epochs, and the loop is not told: it counts each batch as a step."""
+    """Make an update for every three batches, across epochs, without `accumulate`, so each batch counts as a step."""
     life = _plain()
     model, optimizer = life.trainee.model, life.trainee.optimizer
 
@@ -214,7 +214,7 @@ def _accumulating_on_its_own() -> Life:
 
 
 def _scaled() -> Life:
-    """A scheduler for each step, and a scaler whose scale changes."""
+    """Make a scheduler that steps with each batch, and a scaler whose scale changes."""
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=EPOCHS * BATCHES + 1)
@@ -236,7 +236,7 @@ def _scaled() -> Life:
 
 
 def _adversarial() -> Life:
-    """Two networks with an optimizer each; one optimizer has a scheduler."""
+    """Make two networks with an optimizer each. One optimizer has a scheduler."""
     generator, critic = nn.Linear(2, WIDTH), network()
     optimizers = {"generator": torch.optim.Adam(generator.parameters(), 0.1), "critic": torch.optim.RMSprop(critic.parameters())}
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizers["critic"], [2, 2, 7])
@@ -259,7 +259,7 @@ def _adversarial() -> Life:
 
 
 def _averaged() -> Life:
-    """A moving average of the weights, which is a model of its own."""
+    """Make a moving average of the weights, as a second model."""
     model = network()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     optimizer = torch.optim.NAdam(model.parameters(), 0.05)
@@ -276,7 +276,7 @@ def _averaged() -> Life:
 
 
 def _compiled() -> Life:
-    """A compiled model in bfloat16, whose first and last layers have one matrix."""
+    """Make a compiled model in bfloat16, with tied first and last layers."""
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH, bias=False), nn.Dropout(0.2))
     model[2].weight = model[0].weight
     model.to(torch.bfloat16)
@@ -310,7 +310,7 @@ KINDS: Final[dict[str, Callable[[], Life]]] = {
 
 
 def born(kind: str, seed: int) -> Life:
-    """Return a new life of a kind, with weights of its own."""
+    """Return a new run of a kind, with new weights."""
     torch.manual_seed(seed)
     return KINDS[kind]()
 
@@ -327,14 +327,14 @@ def _told(life: Life, directory: Path, resume: Resume = None) -> dict[str, Any]:
 
 
 def trains_whole(kinds: list[str]) -> None:
-    """Train each kind without a stop."""
+    """Train each kind without interruption."""
     for kind in kinds:
         told = _told(born(kind, 3), Path(kind, "saved"))
         Path(kind, "whole.json").write_text(json.dumps(told))
 
 
 def resumes_from_each(kinds: list[str]) -> None:
-    """Resume each kind from each of its checkpoints, with other weights and random numbers than it began with."""
+    """Resume each kind from each of its checkpoints, with other initial weights and random numbers."""
     for kind in kinds:
         told = [
             (saved.path.name, _told(born(kind, 99), Path(kind, "again", str(number)), resume=saved.path))

@@ -1,4 +1,4 @@
-"""A script as tutorials have it, with plugins: a convolution, a loader with workers, dropout, a scheduler, clipped gradients."""
+"""A script from a tutorial, with plugins: a convolution, a loader with workers, dropout, a scheduler, clipped gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hookcore_adapters.torch import ResumableSampler, TorchTrainee
 from hookcore_plugins import Checkpoint, CSVLog, EarlyStopping
 
 KILL_AT = int(sys.argv[1])
-"""The batch, counted over the run, in which the process is killed; 0 for none."""
+"""The batch, counted over the run, in which the process is killed, or 0 for none."""
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""On a GPU: pinned copies, CUDA's generators, a scaler, and no waiting. Skipped, by name, on a machine without one."""
+"""On a GPU: pinned copies, CUDA's generators, a scaler, and no waiting. Skipped on a machine without one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 
 
 def train(directory: Path, resume: Any = None, *, capturable: bool = False, seed: int = 0) -> list[str]:
-    """Train with dropout in half precision; returns what is left, as text."""
+    """Train with dropout in half precision, and return the results as text."""
     torch.manual_seed(seed)
     torch.backends.cuda.matmul.allow_tf32 = False
     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 1)).cuda()
@@ -57,7 +57,7 @@ def train(directory: Path, resume: Any = None, *, capturable: bool = False, seed
 
 
 def resume_each(directory: str) -> None:
-    """Resume from each checkpoint, in a process of its own; prints what each leaves."""
+    """Resume from each checkpoint, in a separate process, and print the results of each."""
     for capturable in (False, True):
         saved = store.available(Path(directory, str(capturable)))
         again = Path(directory, "again", str(capturable))
@@ -65,7 +65,7 @@ def resume_each(directory: str) -> None:
 
 
 def test_a_new_process_resumes_from_every_step(tmp_path: Path) -> None:
-    """The law on a GPU: weights, state on the device and on the host, the scaler's scale and CUDA's random numbers."""
+    """On a GPU, a run resumes exactly: weights, state on device and host, the scaler's scale and CUDA's random numbers."""
     whole = [train(tmp_path / str(capturable), capturable=capturable) for capturable in (False, True)]
     code = "import sys; from tests.adapters.torch.test_cuda import resume_each; resume_each(sys.argv[1])"
     path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[3])])
@@ -84,7 +84,7 @@ def test_a_new_process_resumes_from_every_step(tmp_path: Path) -> None:
 
 
 def test_training_does_not_change_a_snapshot_and_it_is_pinned() -> None:
-    """The copies are whole when snapshot returns, whatever is written into the tensors at once afterwards."""
+    """The copies are complete when `snapshot` returns, so later writes to the tensors do not change them."""
     model = nn.Linear(4096, 4096).cuda()
     trainee = TorchTrainee(model, torch.optim.SGD(model.parameters(), 0.1))
     for value in (1.0, 2.0):
@@ -102,7 +102,7 @@ def test_training_does_not_change_a_snapshot_and_it_is_pinned() -> None:
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_batches_do_not_wait_for_the_device() -> None:
-    """With metrics that no plugin reads, nothing synchronizes within an epoch: PyTorch itself would raise."""
+    """If no plugin reads metrics, nothing synchronizes within an epoch, which PyTorch would report as an error."""
     model = nn.Linear(64, 1).cuda()
     optimizer = torch.optim.Adam(model.parameters())
     x = torch.randn(STEPS, 32, 64, device="cuda")

@@ -1,4 +1,4 @@
-"""Data that begin in the middle of an epoch: which batches come, what is read, and what the log says of other data."""
+"""Data that start in mid-epoch: their batches, what is read, and warnings for other data."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 EPOCHS = 3
 
 
-class Numbers(Dataset):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """The numbers of the samples, which notes those that are read."""
+class Numbers(Dataset):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """The numbers of the samples, recording those that are read."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -44,7 +44,7 @@ class Numbers(Dataset):  # type: ignore[misc]  # it is Any to a checker without 
         return index
 
 
-class Endless(IterableDataset):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+class Endless(IterableDataset):  # type: ignore[misc]  # Any if PyTorch is not installed
     def __iter__(self) -> Any:
         return iter(range(7))
 
@@ -62,7 +62,7 @@ def trainee() -> TorchTrainee:
 def batches(
     *data: Any, directory: Path, cut: int | None = None, resume: Any = None, accumulate: int = 1
 ) -> list[tuple[int, Any]]:
-    """Train on `data`, one after the other in each epoch; returns the epoch and the samples of each batch."""
+    """Train on `data`, one after the other in each epoch, and return the epoch and the samples of each batch."""
     seen: list[tuple[int, Any]] = []
 
     def interrupt(run: Run) -> None:
@@ -95,8 +95,8 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cut_epoch_goes_on_with_the_batches_that_are_left(tmp_path: Path, kind: str) -> None:
-    """From every batch of every epoch, the last one too, with a new loader; each epoch has another order, and all samples."""
+def test_an_interrupted_epoch_continues_with_the_batches_that_are_left(tmp_path: Path, kind: str) -> None:
+    """Resumed from any batch with a new loader, an epoch has the remaining batches; each epoch has all samples in a new order."""
     whole = batches(KINDS[kind](), directory=tmp_path / "whole")
     by_epoch = [[batch for epoch, batch in whole if epoch == wanted] for wanted in range(EPOCHS)]
     assert len({repr(epoch) for epoch in by_epoch}) == EPOCHS
@@ -108,8 +108,8 @@ def test_a_cut_epoch_goes_on_with_the_batches_that_are_left(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_several_loaders_in_one_epoch_go_on_in_the_right_one(tmp_path: Path, accumulate: int) -> None:
-    """Each skips those of its batches that were trained before."""
+def test_several_loaders_in_one_epoch_continue_in_the_right_one(tmp_path: Path, accumulate: int) -> None:
+    """Several loaders in one epoch each skip their trained batches."""
     whole = batches(resumable(5), resumable(8), directory=tmp_path / "whole", accumulate=accumulate)
     saved = store.available(tmp_path / "whole")
     assert len(saved) == EPOCHS * (7 if accumulate == 1 else 4)
@@ -121,8 +121,8 @@ def test_several_loaders_in_one_epoch_go_on_in_the_right_one(tmp_path: Path, acc
 
 
 @pytest.mark.parametrize("kind", ["shuffled", "a bar", "accelerated"])
-def test_a_cut_epoch_goes_on_in_the_rhythm_of_its_accumulation(tmp_path: Path, kind: str) -> None:
-    """Steps are counted after the same batches as in a run that was never cut, also if the loader reads one batch again."""
+def test_an_interrupted_epoch_continues_in_the_rhythm_of_its_accumulation(tmp_path: Path, kind: str) -> None:
+    """Steps count after the same batches as in an uninterrupted run, also if the loader reads one batch again."""
 
     def steps(directory: Path, **arguments: Any) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
@@ -146,7 +146,7 @@ FAR, REST = 1_000_000, 5
 
 @pytest.mark.parametrize("size", [1, 32])
 def test_a_million_batches_are_skipped_unread(tmp_path: Path, size: int) -> None:
-    """What is read are the samples of the batches that are left, and they are those of the uncut order."""
+    """After a million skipped batches, only the samples of the remaining batches are read, in the right order."""
     begun = tmp_path / "begun"
     batches(resumable(6), directory=begun)
     record = state.loads((begun / "step-00000002" / "run.json").read_text())
@@ -174,7 +174,7 @@ def copy(begun: Path, place: Path) -> None:
 @given(length=st.integers(0, 200), seed=st.integers(0, 2**40), epoch=st.integers(0, 1000), begin=st.integers(0, 250))
 @settings(max_examples=60)
 def test_an_order_has_each_sample_once_and_follows_from_seed_and_epoch(length: int, seed: int, epoch: int, begin: int) -> None:
-    """Whatever was iterated over before; an iteration that begins later is the rest of it, and the next one is whole again."""
+    """An order has each sample once and depends on seed and epoch; a later start gives its rest, only once."""
     sampler = ResumableSampler(range(length), seed=seed)
     sampler.set_epoch(epoch)
     order = list(sampler)
@@ -189,7 +189,7 @@ def test_an_order_has_each_sample_once_and_follows_from_seed_and_epoch(length: i
 
 
 def test_neighbouring_seeds_share_no_order() -> None:
-    """Unlike with seed plus epoch, which makes the second epoch of one seed the first of the next."""
+    """Neighbouring seeds share no order, which seed plus epoch would."""
     orders = set()
     for seed, epoch in itertools.product(range(5), range(5)):
         sampler = ResumableSampler(range(30), seed=seed)
@@ -199,14 +199,14 @@ def test_neighbouring_seeds_share_no_order() -> None:
 
 
 def test_an_order_draws_no_global_random_numbers() -> None:
-    """So it does not depend on them, and changes nothing for what does."""
+    """An order does not depend on global random numbers, and does not draw any."""
     before = torch.get_rng_state()
     list(ResumableSampler(range(9)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_without_shuffling_the_order_is_the_datas() -> None:
-    """It can begin anywhere too."""
+    """Without shuffling, the order is the data's, and can also start at any sample."""
     sampler = ResumableSampler(range(6), shuffle=False)
     sampler.begin_at(4)
     assert [list(sampler), list(sampler)] == [[4, 5], [0, 1, 2, 3, 4, 5]]
@@ -214,7 +214,7 @@ def test_without_shuffling_the_order_is_the_datas() -> None:
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 0.5}])
 def test_a_seed_is_a_whole_number(arguments: dict[str, Any]) -> None:
-    """Anything else is an error that names it."""
+    """A seed that is not a non-negative integer is an error that names it."""
     with pytest.raises(ParameterError, match="ResumableSampler: seed must be"):
         ResumableSampler(range(2), **arguments)
 
@@ -222,13 +222,13 @@ def test_a_seed_is_a_whole_number(arguments: dict[str, Any]) -> None:
 # What the log says
 
 
-def test_a_sampler_that_hears_of_no_epoch_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    """As within enumerate, which hides it: each epoch would have the same order, and a cut one would begin at its first batch."""
+def test_a_sampler_without_epochs_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A sampler that does not get the epoch, as within enumerate, warns once."""
     loader = resumable()
     with caplog.at_level(logging.WARNING), Loop(epochs=3, trainee=trainee()) as loop:
         for _ in loop.epochs():
             list(loop.batches(enumerate(loader)))
-    assert ["is not told of epochs" in record.message for record in caplog.records] == [True]
+    assert ["does not know the epoch" in record.message for record in caplog.records] == [True]
 
 
 def warnings_of(data: Any, directory: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> list[str]:
@@ -239,7 +239,7 @@ def warnings_of(data: Any, directory: Path, caplog: pytest.LogCaptureFixture, **
 
 
 class Pairs:
-    """A sampler of batches that is not PyTorch's."""
+    """A batch sampler that is not PyTorch's."""
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
@@ -249,18 +249,18 @@ class Pairs:
 
 
 @pytest.mark.parametrize("sampler", [{"shuffle": True}, {"batch_sampler": Pairs(RandomSampler(range(6)))}])
-def test_a_shuffling_loader_is_told_of_once_a_run(
+def test_a_shuffling_loader_gives_one_warning_per_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, sampler: dict[str, Any]
 ) -> None:
-    """When a run that is saved begins, and again when it is resumed within an epoch."""
+    """The log warns of a shuffling loader once at the beginning of a run that saves, and when it is resumed within an epoch."""
     loader = DataLoader(range(6), **sampler)
     (told,) = warnings_of(loader, tmp_path / "begun", caplog, cut=2)
-    assert told.startswith("the DataLoader shuffles by RandomSampler, whose order in an epoch that was cut is lost")
+    assert told.startswith("the DataLoader shuffles by RandomSampler, whose order cannot be repeated")
     assert len(warnings_of(loader, tmp_path / "begun", caplog, resume="auto")) == 1
 
 
 def test_a_run_that_saves_nothing_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing of it can be resumed."""
+    """A run that saves nothing gets no warning, because it cannot be resumed."""
     with caplog.at_level(logging.WARNING), Loop(epochs=1, trainee=trainee()) as loop:
         for _ in loop.epochs():
             assert len(list(loop.batches(DataLoader(range(6), shuffle=True)))) == 6
@@ -268,21 +268,21 @@ def test_a_run_that_saves_nothing_is_not_told(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("wrap", [enumerate, lambda loader: zip(loader, "abc", strict=True), lambda loader: Bar(iter(loader))])
-def test_data_that_may_hide_a_shuffling_loader_are_told_of(
+def test_data_that_may_hide_a_shuffling_loader_give_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrap: Callable[[Any], Any]
 ) -> None:
-    """Once in a run that saves: what they read cannot be seen, so their order cannot be brought back."""
+    """The log warns once of data that may hide a shuffling loader, in a run that saves."""
     for plugins in [], [Checkpoint(tmp_path)]:
         caplog.clear()
         with Loop(plugins, epochs=2, trainee=trainee()) as loop:
             for _ in loop.epochs():
                 assert len(list(loop.batches(wrap(DataLoader(range(6), 2, shuffle=True))))) == 3
-        told = [record.message for record in caplog.records if "TorchTrainee cannot tell" in record.message]
+        told = [record.message for record in caplog.records if "TorchTrainee cannot find out" in record.message]
         assert len(told) == len(plugins)
 
 
 def seedable() -> Any:
-    """Accelerate's own loader, which shuffles by the epoch that it is told."""
+    """Return Accelerate's loader, which shuffles by the epoch that is set."""
     configuration = DataLoaderConfiguration(use_seedable_sampler=True)
     return Accelerator(cpu=True, dataloader_config=configuration).prepare(DataLoader(Numbers(6), shuffle=True))
 
@@ -291,17 +291,17 @@ def seedable() -> Any:
     "kind",
     [resumable, lambda: DataLoader(range(6)), lambda: DataLoader(Endless()), lambda: [1, 2], lambda: Bar(range(3)), seedable],
 )
-def test_data_in_the_same_order_are_not_told_of(
+def test_data_in_the_same_order_give_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Callable[[], Any]
 ) -> None:
-    """They are read again, or skipped."""
+    """Data in a fixed order give no warning."""
     assert warnings_of(kind(), tmp_path, caplog) == []
 
 
 def test_an_unknown_batch_sampler_is_read_again_in_the_right_order(tmp_path: Path) -> None:
-    """Only it knows how many samples a batch has; what it asks for its order is resumable."""
+    """The batches of an unknown batch sampler over a ResumableSampler are read again, in the right order."""
 
-    class Growing(BatchSampler):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+    class Growing(BatchSampler):  # type: ignore[misc]  # Any if PyTorch is not installed
         def __iter__(self) -> Any:
             samples = iter(self.sampler)
             for size in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""`hookcore demo --all` and `--framework` with what stands on PyTorch, as a process."""
+"""`hookcore demo --all` and `--framework` with the frameworks that need PyTorch, as a process."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ COMMAND = [*DEMO, "--framework"]
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Two epochs in each framework that is installed: where checkpoints and logs are, and what was printed."""
+    """Train two epochs in each installed framework, and return the directory and the output."""
     out = tmp_path_factory.mktemp("demo")
     command = [*DEMO, "--all", "--out", str(out), "--epochs", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # more wait for each other
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # more threads would wait for each other
     return out, subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * PATIENCE, env=environment)
 
 
 def test_the_demo_trains_with_each_framework(everything: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    """It ends with status 0 and a table that has a row for each framework that was trained, with the same plugins."""
+    """The demo ends with status 0 and a table with a row for each trained framework, with the same plugins."""
     _, done = everything
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOT" not in done.stdout
@@ -45,7 +45,7 @@ def test_the_demo_trains_with_each_framework(everything: tuple[Path, subprocess.
 
 @pytest.mark.parametrize("framework", ["torch", "lightning", "transformers"])
 def test_the_demo_verifies_its_best_checkpoint(framework: str, everything: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    """The framework's own loader finds in the best checkpoint what was recorded; standard error has only what is missing."""
+    """The best checkpoint, loaded by the framework, has the recorded score, and standard error has only missing libraries."""
     out, done = everything
     sections = re.split(r"^(\w+) \(\d+ of \d+\)$", done.stdout, flags=re.MULTILINE)
     printed = sections[sections.index(framework) + 1]
@@ -69,7 +69,7 @@ def test_the_demo_verifies_its_best_checkpoint(framework: str, everything: tuple
     ],
 )
 def test_the_demo_without_its_framework_names_what_to_install(tmp_path: Path, framework: str, missing: str, install: str) -> None:
-    """It ends with status 1 and one line."""
+    """Without its framework, the demo ends with status 1 and one line that names what to install."""
     (tmp_path / f"{missing}.py").write_text(f"raise ImportError('No module named {missing}', name='{missing}')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [*COMMAND, framework, "--out", str(tmp_path / "demo")]

@@ -1,4 +1,4 @@
-"""The law in loops with PyTorch: a run that is stopped and resumed is the run that never stopped, bit for bit."""
+"""In loops with PyTorch, a run that is interrupted and resumed equals an uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PART = "import os, sys; os.fsync = lambda _: None; from tests.adapters.torch imp
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """By kind: what a process told of a run that never stopped, and another of a run from each of its checkpoints."""
+    """Return, by kind, the results of an uninterrupted run, and of a run in another process from each checkpoint."""
     directory = tmp_path_factory.mktemp("law")
     for part in ("trains_whole", "resumes_from_each"):
         done = subprocess.run(
@@ -37,7 +37,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_process_resumes_from_every_step_and_epochs_end(told: dict[str, dict[str, Any]], kind: str) -> None:
-    """From each, the last batch of an epoch included: the same events, decisions, weights, state and random numbers."""
+    """Resumed from every step and epoch, a run has the same events, decisions, weights, state and random numbers."""
     whole, resumed = told[kind]["whole"], told[kind]["resumed"]
     steps = 3 if kind == "accumulating" else BATCHES
     assert len(resumed) == EPOCHS * steps

@@ -1,4 +1,4 @@
-"""Nothing waits for a device: a metric that is a tensor is read when a plugin reads it, and not before."""
+"""A metric that is a tensor is read from its device only when a plugin reads it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hookcore import Metrics
 
 
-class Reads(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """Counts what would wait for a device: reading a tensor's value, and copying it to the host."""
+class Reads(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """Counts operations that would wait for a device: reading a tensor's value, and copying it to the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def reads() -> Iterator[Reads]:
 
 
 def train(reads: Reads, *plugins: object, epochs: int = 2) -> list[int]:
-    """Train for two epochs of five batches; returns how many values had been read after each batch."""
+    """Train for two epochs of five batches, and return the number of values that were read after each batch."""
     model = nn.Linear(3, 1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     counts = []
@@ -61,14 +61,14 @@ def train(reads: Reads, *plugins: object, epochs: int = 2) -> list[int]:
 
 
 def test_batches_read_nothing(reads: Reads) -> None:
-    """Whatever is logged within an epoch, no value is read until it ends; then one for each metric of it."""
+    """No logged value is read until the epoch ends; then one value is read for each metric."""
     counts = train(reads)
     assert counts == [0] * 5 + [3] * 5
     assert reads.count == 6
 
 
 def test_a_plugin_reads_what_it_reads(reads: Reads) -> None:
-    """One value per batch for a plugin that looks at one metric of each batch, and not the other."""
+    """A plugin that reads one of two metrics in each batch costs one read per batch."""
 
     def look(metrics: Metrics) -> None:
         assert metrics["loss"] >= 0
@@ -78,12 +78,12 @@ def test_a_plugin_reads_what_it_reads(reads: Reads) -> None:
 
 
 def test_a_log_of_epochs_reads_nothing_within_one(reads: Reads, tmp_path: Path) -> None:
-    """A shipped logger of epochs leaves the batches alone."""
+    """A shipped logger of epochs reads nothing within an epoch."""
     assert train(reads, CSVLog(tmp_path / "log.csv"))[:5] == [0] * 5
 
 
 def test_a_tensor_that_is_logged_keeps_no_graph() -> None:
-    """The sum of an epoch holds values, and not what they were computed from."""
+    """A logged tensor does not keep its graph in memory."""
     model = nn.Linear(2, 1)
     with Loop(epochs=1, trainee=TorchTrainee(model, torch.optim.SGD(model.parameters()))) as loop:
         for _ in loop.epochs():

@@ -1,4 +1,4 @@
-"""A replay of what a loop in PyTorch has recorded stops where a real run with the same setting stops."""
+"""A replay of a recorded PyTorch run stops like a real run with the same setting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(plugins: list[object], every: int | None = None) -> Run:
-    """Train a small model that swings, the same each time; with `every`, evaluate every N steps."""
+    """Train a small model whose loss oscillates, the same each time; with `every`, evaluate every N steps."""
     torch.manual_seed(7)
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
     optimizer = torch.optim.SGD(model.parameters(), 0.3, momentum=0.9)
@@ -50,8 +50,8 @@ def where(vote: StopReason) -> tuple[object, ...]:
     return vote.epoch, vote.step, vote.value, vote.best, vote.best_step
 
 
-def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path) -> None:
-    """With 160 random settings of early stopping, whichever log of the run is read."""
+def test_the_replay_of_a_recorded_run_stops_like_a_real_one(tmp_path: Path) -> None:
+    """With 160 random settings of early stopping, a replay of each log stops like a real run."""
     real = train([CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "a.jsonl"), Report(tmp_path, summary=False)])
     recorded = [read_run(path) for path in sorted(tmp_path.iterdir())]
     assert [one.format for one in recorded] == ["CSVLog", "JSONLog", "run.json"]
@@ -60,7 +60,7 @@ def test_the_replay_of_a_recorded_run_stops_where_a_real_one_does(tmp_path: Path
 
 
 def test_a_run_that_was_evaluated_by_steps_is_replayed_by_steps(tmp_path: Path) -> None:
-    """Patience counts evaluations, and the stop is at the step of the real one, also within an epoch, with rates that are cut."""
+    """A replay of a run that evaluates by steps stops at the step of the real one, with the same changes of the rate."""
     train([CSVLog(tmp_path / "a.csv"), JSONLog(tmp_path / "a.jsonl")], every=2)
     within = 0
     for setting in settings(20, [1.0, 1.1]):
@@ -69,7 +69,7 @@ def test_a_run_that_was_evaluated_by_steps_is_replayed_by_steps(tmp_path: Path) 
         for log in sorted(tmp_path.iterdir()):
             again = replay(log, [EarlyStopping(**plugin), ReduceLROnPlateau(patience=1)])
             assert [where(vote) for vote in again.stop_reasons] == [where(vote) for vote in real.stop_reasons], (log, plugin)
-            if log.suffix == ".jsonl":  # a CSV does not tell an evaluation of an epoch's last batch from the epoch's end
+            if log.suffix == ".jsonl":  # in a CSV, an evaluation of an epoch's last batch looks like the epoch's end
                 assert again.stop_reasons == real.stop_reasons
             assert (again.history.epochs, again.history.steps) == (real.history.epochs, real.history.steps), (log, plugin)
         within += real.history.by_steps[-1]

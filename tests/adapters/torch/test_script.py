@@ -1,4 +1,4 @@
-"""A whole script, killed again and again."""
+"""A script that is killed again and again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(directory: Path, kill_at: int = 0) -> int:
 
 
 def test_a_script_that_is_killed_and_started_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    """Killed in a batch of each epoch, with workers, a scheduler and dropout: weights and log are the same, bit for bit."""
+    """A script with workers, a scheduler and dropout that is killed in each epoch ends with the same weights and log."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(whole) == 0
     for batch in (5, 14, 28):

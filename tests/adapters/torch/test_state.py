@@ -1,4 +1,4 @@
-"""Every optimizer and every scheduler of PyTorch's continues from a checkpoint as if it had never stopped."""
+"""Every optimizer and every scheduler of PyTorch continues exactly from a checkpoint."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
 
 
 class Warming:
-    """A rule with state of its own, which schedulers save."""
+    """A rule with state, which schedulers save."""
 
     def __init__(self, steps: Any) -> None:
         self.steps = steps
@@ -67,7 +67,7 @@ class Warming:
 
 
 class Trained:
-    """A small model with an optimizer and maybe a scheduler, trained by steps that follow from the number of the step."""
+    """A small model with an optimizer and perhaps a scheduler, whose steps depend on their number."""
 
     def __init__(self, optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any] | None = None, *, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -97,7 +97,7 @@ class Trained:
 
 def check(make: Callable[..., Trained], directory: Path) -> None:
     whole = make()
-    with warnings.catch_warnings(action="ignore"):  # of schedulers, about their own state
+    with warnings.catch_warnings(action="ignore"):  # schedulers warn about their own state
         for step in range(6):
             own = directory / str(step)
             own.mkdir()
@@ -115,18 +115,18 @@ def check(make: Callable[..., Trained], directory: Path) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_continues(tmp_path: Path, name: str) -> None:
-    """From any step, to the same weights and the same state."""
+    """An optimizer continues from any step to the same weights and state."""
     check(functools.partial(Trained, OPTIMIZERS[name]), tmp_path)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_scheduler_continues(tmp_path: Path, name: str) -> None:
-    """From any step, to the same rates and the same state."""
+    """A scheduler continues from any step to the same rates and state."""
     check(functools.partial(Trained, OPTIMIZERS["SGD with momentum"], SCHEDULERS[name]), tmp_path)
 
 
 def test_a_counter_comes_back_as_one(tmp_path: Path) -> None:
-    """MultiStepLR counts its milestones, and asks them for what a dict does not have."""
+    """The Counter of MultiStepLR's milestones is restored as a Counter."""
     trained = Trained(OPTIMIZERS["SGD"], SCHEDULERS["MultiStepLR"])
     trained.trainee.write(trained.trainee.snapshot(), tmp_path)
     trained.trainee.restore(trained.trainee.read(tmp_path))
@@ -135,5 +135,5 @@ def test_a_counter_comes_back_as_one(tmp_path: Path) -> None:
 
 
 def test_every_scheduler_is_tried() -> None:
-    """All that torch.optim.lr_scheduler says it has."""
+    """All schedulers of torch.optim.lr_scheduler are tested."""
     assert {name for name in lr_scheduler.__all__ if name != "LRScheduler"} <= {name.split(" ")[0] for name in SCHEDULERS}

@@ -1,4 +1,4 @@
-"""TorchTrainee: the learning rate, snapshots, files that anyone can load, and what it refuses."""
+"""TorchTrainee: learning rate, snapshots, files that load without hookcore, and refusals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trained(model: Any, optimizer: Any, *, steps: int = 2) -> None:
 
 
 def made(optimizer: Any = torch.optim.Adam, **arguments: Any) -> TorchTrainee:
-    """Returns a trained trainee."""
+    """Return a trained trainee."""
     model = network()
     own = optimizer(model.parameters(), **arguments)
     trained(model, own)
@@ -53,7 +53,7 @@ def grouped(*rates: float) -> tuple[TorchTrainee, list[dict[str, Any]]]:
 
 
 def test_a_first_group_that_is_frozen_stays_so() -> None:
-    """The rate is that of the first group which has one, and halving it sets no group to 0."""
+    """If the first group's rate is 0, the rate is the next group's, and halving it keeps the first at 0."""
     trainee, groups = grouped(0.0, 0.1, 0.4)
     assert trainee.learning_rate == 0.1
     for rate in (0.05, 0.0, 0.2):
@@ -63,7 +63,7 @@ def test_a_first_group_that_is_frozen_stays_so() -> None:
 
 
 def test_the_rate_is_the_first_groups_and_the_others_keep_their_ratios() -> None:
-    """Set to a tenth, each group has a tenth, however often, and also after the rate was 0."""
+    """Setting the rate scales each group's rate, repeatedly, and also after the rate was 0."""
     trainee, groups = grouped(0.1, 0.01, 0.5)
     assert trainee.learning_rate == 0.1
     for rate in (0.01, 0.0, 0.2):
@@ -73,7 +73,7 @@ def test_the_rate_is_the_first_groups_and_the_others_keep_their_ratios() -> None
 
 
 def test_ratios_survive_a_checkpoint_at_a_rate_of_zero(tmp_path: Path) -> None:
-    """A run that is resumed while the rate is 0 has the ratios of before."""
+    """A run that is resumed while the rate is 0 keeps the ratios."""
     trainee, _ = grouped(0.1, 0.01)
     trainee.learning_rate = 0.0
     trainee.write(trainee.snapshot(), tmp_path)
@@ -84,7 +84,7 @@ def test_ratios_survive_a_checkpoint_at_a_rate_of_zero(tmp_path: Path) -> None:
 
 
 def test_a_rate_in_a_tensor_stays_in_it() -> None:
-    """What was compiled reads the tensor, so it is written into, also when a snapshot is restored."""
+    """A rate in a tensor is written into that tensor, which compiled code reads, also when a snapshot is restored."""
     trainee = made(lr=torch.tensor(0.25))
     tensor = trainee.optimizer.param_groups[0]["lr"]
     trainee.learning_rate = 0.5
@@ -98,7 +98,7 @@ def test_a_rate_in_a_tensor_stays_in_it() -> None:
 
 
 def test_a_group_that_is_added_later_keeps_its_ratio() -> None:
-    """Fine-tuning adds groups in the middle of a run."""
+    """A group that is added during a run keeps its ratio."""
     trainee, groups = grouped(0.1, 0.1)
     trainee.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.4})
     trainee.learning_rate = 0.2
@@ -107,7 +107,7 @@ def test_a_group_that_is_added_later_keeps_its_ratio() -> None:
 
 @pytest.mark.parametrize("plugin", [ReduceLROnPlateau("loss"), LearningRateSchedule(lambda _: 0.1)])
 def test_a_scheduler_owns_the_rate(plugin: object) -> None:
-    """A plugin that would set the rate is refused before the first batch, and both are named."""
+    """With a scheduler, a plugin that sets the rate is refused before the first batch, and both are named."""
     trainee = made()
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(trainee.optimizer, 10)
     trainee = TorchTrainee(trainee.model, trainee.optimizer, scheduler)
@@ -116,13 +116,13 @@ def test_a_scheduler_owns_the_rate(plugin: object) -> None:
         Loop([plugin], trainee=trainee),
     ):
         pass
-    assert trainee.learning_rate == 0.001  # which logs have
+    assert trainee.learning_rate == 0.001  # logs still have it
     with pytest.raises(AttributeError, match="CosineAnnealingLR"):
         trainee.learning_rate = 0.1
 
 
 def test_a_scheduler_that_was_not_given_owns_the_rate_too() -> None:
-    """It would overwrite silently what a plugin sets."""
+    """A plugin that sets the rate is also refused if the scheduler was not given."""
     trainee = made()
     torch.optim.lr_scheduler.LambdaLR(trainee.optimizer, lambda _: 1.0)
     with (
@@ -132,8 +132,8 @@ def test_a_scheduler_that_was_not_given_owns_the_rate_too() -> None:
         pass
 
 
-def test_a_restored_trace_of_a_scheduler_is_none(tmp_path: Path) -> None:
-    """A script that has given up its scheduler resumes, and its plugins set the rate."""
+def test_a_restored_mark_of_a_scheduler_does_not_count(tmp_path: Path) -> None:
+    """If a resumed script no longer has the scheduler, its plugins can set the rate."""
     trainee = made()
     torch.optim.lr_scheduler.StepLR(trainee.optimizer, 1)
     trainee.write(trainee.snapshot(), tmp_path)
@@ -145,7 +145,7 @@ def test_a_restored_trace_of_a_scheduler_is_none(tmp_path: Path) -> None:
 
 
 def test_several_optimizers_have_no_rate() -> None:
-    """Plugins that set one are refused, and logs leave it out."""
+    """With several optimizers, plugins that set the rate are refused, and logs leave it out."""
     one, two = made(), made()
     trainee = TorchTrainee({"a": one.model, "b": two.model}, {"a": one.optimizer, "b": two.optimizer})
     assert trainee.lacks("learning_rate") == "there are 2 optimizers, and a plugin sets the rate of one"
@@ -157,7 +157,7 @@ def test_several_optimizers_have_no_rate() -> None:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Return whether two nested states are equal, tensors in type and every bit."""
+    """Return whether two nested states are equal, with tensors of the same type and bits."""
     if torch.is_tensor(one):
         return bool(torch.is_tensor(other) and one.dtype == other.dtype and torch.equal(one, other))
     if isinstance(one, dict):
@@ -175,7 +175,7 @@ def state_of(trainee: TorchTrainee) -> Any:
 
 @pytest.mark.parametrize("optimizer", [True, False])
 def test_training_does_not_change_a_snapshot(*, optimizer: bool) -> None:
-    """What was copied comes back, although all was written to since, and can come back again."""
+    """A snapshot restores its values after further training, repeatedly."""
     trainee = made()
     before, snapshot = state_of(trainee), trainee.snapshot(optimizer=optimizer)
     for _ in range(2):
@@ -187,7 +187,7 @@ def test_training_does_not_change_a_snapshot(*, optimizer: bool) -> None:
 
 
 def test_the_memory_of_a_snapshot_is_used_again_only_when_it_is_gone() -> None:
-    """A tensor that refers to it counts too."""
+    """A snapshot's memory is used again only after the snapshot, and each tensor that refers to it, is deleted."""
     trainee = made()
     trained(trainee.model, trainee.optimizer)
     first = trainee.snapshot()
@@ -206,7 +206,7 @@ def test_the_memory_of_a_snapshot_is_used_again_only_when_it_is_gone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: Any) -> None:
-    """In a trainee with other weights: weights, buffers, state and random numbers, in their types and shapes, 0-d too."""
+    """A trainee with other weights reads the same weights, buffers, state and random numbers that were written."""
     torch.manual_seed(0)
     model = network().to(dtype)
     model.register_buffer("scalar", torch.tensor(3.5))
@@ -226,9 +226,9 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: Any) -> None:
 
 
 def test_state_of_a_wider_type_than_its_parameter_keeps_it(tmp_path: Path) -> None:
-    """PyTorch's own load_state_dict would round an optimizer's float32 to the parameter's bfloat16."""
+    """An optimizer's float32 state of a bfloat16 parameter, which load_state_dict would round, is restored exactly."""
 
-    class Exact(torch.optim.SGD):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+    class Exact(torch.optim.SGD):  # type: ignore[misc]  # Any if PyTorch is not installed
         def step(self, closure: Any = None) -> Any:
             for parameter in self.param_groups[0]["params"]:
                 self.state[parameter]["sum"] = self.state[parameter].get("sum", 0) + parameter.grad.float() / 3
@@ -246,7 +246,7 @@ def test_state_of_a_wider_type_than_its_parameter_keeps_it(tmp_path: Path) -> No
 
 
 def test_gradients_that_wait_are_saved_and_those_left_over_are_not(tmp_path: Path) -> None:
-    """Accumulated since the latest update, dense or sparse, they come back; applied ones do not, whether set to zero or not."""
+    """Gradients since the latest update, dense or sparse, are restored; applied ones are not, whether set to zero or not."""
     model = nn.ModuleDict({"dense": nn.Linear(3, 1), "sparse": nn.Embedding(5, 3, sparse=True)})
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     trainee = TorchTrainee(model, optimizer)
@@ -296,7 +296,7 @@ print(model(torch.ones(1, 3)).tolist())
 
 @pytest.mark.parametrize("form", ["plain", "compiled", "compiled within", "parallel"])
 def test_weights_are_loaded_without_us(tmp_path: Path, form: str) -> None:
-    """In a new process by safetensors and load_state_dict, tied ones too, whatever wraps the model or a layer in training."""
+    """A new process loads the weights with safetensors, also tied ones, and of wrapped models and layers."""
     model: Any = tied()
     optimizer = torch.optim.Adam(model.parameters())
     whole = {"compiled": lambda: torch.compile(model, backend="eager"), "parallel": lambda: nn.DataParallel(model)}.get(
@@ -311,7 +311,7 @@ def test_weights_are_loaded_without_us(tmp_path: Path, form: str) -> None:
     done = subprocess.run([sys.executable, "-c", LOADS, file], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[0] == pytest.approx(nn.Sequential.forward(model, torch.ones(1, 3)).tolist()[0])
     held = trainee.snapshot().weights["model"]
-    assert held["0.weight"].data_ptr() == held["2.weight"].data_ptr()  # in memory it is there once
+    assert held["0.weight"].data_ptr() == held["2.weight"].data_ptr()  # one tensor in memory
     other = TorchTrainee(again := tied(), torch.optim.Adam(again.parameters()))
     other.restore(other.read(tmp_path))
     assert again[2].weight is again[0].weight
@@ -319,7 +319,7 @@ def test_weights_are_loaded_without_us(tmp_path: Path, form: str) -> None:
 
 
 def test_models_by_name_have_a_file_each(tmp_path: Path) -> None:
-    """A model and its moving average: both are loaded alone, and the rest is of both."""
+    """A model and its moving average have a weights file each."""
     trainee = made()
     average = AveragedModel(trainee.model)
     trainee = TorchTrainee({"model": trainee.model, "average": average}, trainee.optimizer)
@@ -331,13 +331,13 @@ def test_models_by_name_have_a_file_each(tmp_path: Path) -> None:
         "state.safetensors",
     ]
     assert "n_averaged" in load_file(tmp_path / "average.safetensors")
-    assert trainee.lacks("weights") is None  # of the model that is trained
+    assert trainee.lacks("weights") is None  # views of the trained model
 
 
 def test_a_layers_own_state_is_saved(tmp_path: Path) -> None:
-    """What get_extra_state returns comes back by set_extra_state, as numbers, lists and tensors."""
+    """The result of get_extra_state, with numbers, lists and tensors, is restored by set_extra_state."""
 
-    class Counting(nn.Module):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+    class Counting(nn.Module):  # type: ignore[misc]  # Any if PyTorch is not installed
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.ones(1))
@@ -361,7 +361,7 @@ def test_a_layers_own_state_is_saved(tmp_path: Path) -> None:
 
 
 def test_no_file_is_a_pickle(tmp_path: Path) -> None:
-    """What is not safetensors is JSON."""
+    """All files are safetensors or JSON."""
     trainee = made()
     trainee.write(trainee.snapshot(), tmp_path)
     for path in tmp_path.iterdir():
@@ -381,7 +381,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "state.safetensors"])
 def test_a_damaged_file_is_an_error_and_changes_nothing(tmp_path: Path, name: str, damage: str) -> None:
-    """Cut, missing, or with something else in it: a CheckpointError that names the directory or the file."""
+    """A truncated, missing or invalid file is a CheckpointError that names it, and changes nothing."""
     trainee = made()
     trainee.write(trainee.snapshot(), tmp_path)
     DAMAGES[damage](tmp_path / name)
@@ -392,7 +392,7 @@ def test_a_damaged_file_is_an_error_and_changes_nothing(tmp_path: Path, name: st
 
 
 def test_a_checkpoint_of_another_model_is_refused_with_the_differences(tmp_path: Path) -> None:
-    """Names, shapes and types; nothing is changed."""
+    """A checkpoint of another model is an error with the differing names, shapes and types, and changes nothing."""
     trainee = made()
     trainee.write(trainee.snapshot(), tmp_path)
     wider = network(5).bfloat16()
@@ -411,8 +411,8 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_differences(tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: torch.optim.SGD(model.parameters()), "optimizer was Adam and is SGD now"),
-        (lambda model: torch.optim.Adam(model[0].parameters()), "groups of 6 parameters, and has groups of 2 now"),
+        (lambda model: torch.optim.SGD(model.parameters()), "optimizer was Adam and is now SGD"),
+        (lambda model: torch.optim.Adam(model[0].parameters()), "groups of 6 parameters, and now has groups of 2"),
         (
             lambda model: {"a": torch.optim.Adam(model.parameters())},
             "saved with optimizer optimizer, and TorchTrainee was given a",
@@ -420,7 +420,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_the_differences(tmp_path:
     ],
 )
 def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path, change: Any, message: str) -> None:
-    """By its class, its parameters and its name, before anything is changed."""
+    """A checkpoint of an optimizer of another class, name or number of parameters is refused, and changes nothing."""
     trainee = made()
     trainee.write(trainee.snapshot(), tmp_path)
     other = TorchTrainee(trainee.model, change(trainee.model))
@@ -431,7 +431,7 @@ def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path, change: An
 
 
 def test_weights_written_by_others_are_read(tmp_path: Path) -> None:
-    """A file of safetensors' own, beside our state, has the weights that count."""
+    """Weights that safetensors itself has written are read."""
     trainee = made()
     trainee.write(trainee.snapshot(optimizer=False), tmp_path)
     save_file(
@@ -441,7 +441,7 @@ def test_weights_written_by_others_are_read(tmp_path: Path) -> None:
     assert all(bool((tensor == 1).all()) for tensor in trainee.model.state_dict().values())
 
 
-# What it is given
+# Arguments
 
 
 @pytest.mark.parametrize(
@@ -459,13 +459,13 @@ def test_weights_written_by_others_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_model_is_refused(arguments: tuple[Any, ...], message: str) -> None:
-    """By the parameter's name, with what was expected."""
+    """Invalid arguments are errors that name the parameter and what was expected."""
     with pytest.raises(ParameterError, match=message):
         TorchTrainee(*arguments)
 
 
-def test_a_scheduler_that_was_not_given_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Its state would be lost, which the log says once."""
+def test_a_scheduler_that_was_not_given_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log warns once that the state of a scheduler that was not given is lost."""
     trainee = made()
     torch.optim.lr_scheduler.StepLR(trainee.optimizer, 1)
     trainee = TorchTrainee(trainee.model, trainee.optimizer)
@@ -479,8 +479,8 @@ def test_a_scheduler_that_was_not_given_is_told_of(tmp_path: Path, caplog: pytes
     )
 
 
-def test_parameters_of_no_model_are_told_of(tmp_path: Path) -> None:
-    """Checkpoint is refused: they would begin from the start in a resumed run. With all models by name, it is not."""
+def test_parameters_of_no_model_are_refused(tmp_path: Path) -> None:
+    """Checkpoint is refused if the optimizer trains parameters of no given model, which would be lost."""
     encoder, head = network(), nn.Linear(1, 1)
     optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()])
     message = "the optimizer trains 2 parameters that are in no model given: give TorchTrainee all models, by name"
@@ -490,7 +490,7 @@ def test_parameters_of_no_model_are_told_of(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_found_out_before_the_first_batch(tmp_path: Path) -> None:
-    """Checkpoint is refused, with the place of the value; plugins that only hold weights are not."""
+    """Checkpoint is refused before the first batch, with the place of a value that cannot be saved."""
     trainee = made()
     trainee.optimizer.param_groups[0]["note"] = object()
     with pytest.raises(CapabilityError, match=r"'note'.*is of type object"), Loop([Checkpoint(tmp_path)], trainee=trainee):
@@ -510,7 +510,7 @@ def test_what_cannot_be_saved_is_found_out_before_the_first_batch(tmp_path: Path
     ],
 )
 def test_a_tensor_that_no_file_holds_is_found_out_before_the_first_batch(tmp_path: Path, buffer: Any, message: str) -> None:
-    """By its name."""
+    """Checkpoint is refused before the first batch for a tensor that safetensors cannot hold, by its name."""
     trainee = made()
     trainee.model.register_buffer("buffer", buffer)
     with pytest.raises(CapabilityError, match=message), Loop([Checkpoint(tmp_path)], trainee=trainee):
@@ -518,7 +518,7 @@ def test_a_tensor_that_no_file_holds_is_found_out_before_the_first_batch(tmp_pat
 
 
 def test_a_finished_run_holds_no_model() -> None:
-    """The hook that the trainee has on its optimizer goes with it."""
+    """A finished run holds no model, and the trainee's hook on its optimizer is removed."""
     trainee = made()
     optimizer = trainee.optimizer
     with Loop(epochs=0, trainee=trainee) as loop:
@@ -529,7 +529,7 @@ def test_a_finished_run_holds_no_model() -> None:
 
 
 def test_several_models_have_no_views() -> None:
-    """Which says how many there are."""
+    """Several models have no views, and the reason has their number."""
     one, two = made(), made()
     trainee = TorchTrainee({"a": one.model, "b": two.model}, one.optimizer)
     assert trainee.lacks("weights") == "there are 2 models, and a view is of one"

@@ -1,4 +1,4 @@
-"""What plugins see inside a PyTorch model: the same as they show for Keras."""
+"""Views of a PyTorch model, which plugins show in the same way as for Keras."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = torch.arange(30).reshape(10, 3) % 7
 LABELS = torch.arange(10) % 2
 
 
-class Block(nn.Module):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+class Block(nn.Module):  # type: ignore[misc]  # Any if PyTorch is not installed
     def __init__(self) -> None:
         super().__init__()
         self.dense = nn.Linear(4, 4)
@@ -37,8 +37,8 @@ class Block(nn.Module):  # type: ignore[misc]  # it is Any to a checker without 
         return self.act(self.dense(x)) + x
 
 
-class Classifier(nn.Module):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """Embedding, a block that adds its input, a layer that is called twice, batch normalization and dropout."""
+class Classifier(nn.Module):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """A model with an embedding, a residual block, a layer that is called twice, batch normalization and dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def made(model: Any = None, **arguments: Any) -> TorchTrainee:
 
 
 def test_weights_have_the_names_of_their_layers() -> None:
-    """Parameters and running statistics, copied; a tied one once, without what torch.compile adds."""
+    """Weights are copies of parameters and running statistics, tied ones once, without the prefix of torch.compile."""
     trainee = made()
     trainee.model.head.weight.data[:] = 3.0
     weights = trainee.weights()
@@ -77,13 +77,13 @@ def test_weights_have_the_names_of_their_layers() -> None:
 
 
 def test_bfloat16_is_shown_as_float32() -> None:
-    """NumPy has no bfloat16."""
+    """bfloat16 is shown as float32, because NumPy has no bfloat16."""
     trainee = made(nn.Linear(2, 1).bfloat16())
     assert {array.dtype.name for array in trainee.weights().values()} == {"float32"}
 
 
 def test_activations_are_what_each_layer_returns_in_evaluation() -> None:
-    """Before a layer after it writes into them; numbered if the layer is called twice, and those within a block one by one."""
+    """Activations are the layers' outputs in evaluation, before later layers write into them, and numbered for two calls."""
     trainee = made()
     model = trainee.model.eval()
     found = trainee.activations((WORDS, LABELS), 2)
@@ -95,7 +95,7 @@ def test_activations_are_what_each_layer_returns_in_evaluation() -> None:
 
 
 def test_gradients_are_of_the_loss_that_was_given() -> None:
-    """On as many samples as asked for; zeros for what it does not depend on, and nothing for what is frozen."""
+    """Gradients are of the given loss and number of samples, zeros for unused parameters, and absent for frozen ones."""
     trainee = made(loss=nn.functional.cross_entropy)
     found = trainee.gradients((WORDS, LABELS), 4)
     assert "unused/weight" in found
@@ -106,14 +106,14 @@ def test_gradients_are_of_the_loss_that_was_given() -> None:
 
 
 def test_without_a_loss_there_are_no_gradients() -> None:
-    """A plugin that needs them is refused, and told how to give one."""
+    """Without a loss, a plugin that needs gradients is refused with the advice to give one."""
     assert "given no loss" in str(made().lacks("gradients"))
     with pytest.raises(HookcoreError, match="given no loss"):
         made().gradients((WORDS, LABELS))
 
 
 def test_looking_changes_nothing() -> None:
-    """No weight, statistic, gradient that waits, mode of a layer or random number."""
+    """Views change no weight, statistic, waiting gradient, mode of a layer or random number."""
     trainee = made(loss=nn.functional.cross_entropy)
     trainee.model.drop.eval()
     nn.functional.cross_entropy(trainee.model(WORDS), LABELS).backward()
@@ -128,15 +128,15 @@ def test_looking_changes_nothing() -> None:
     assert not any(module._forward_hooks for module in trainee.model.modules())
 
 
-class Drawing(IterableDataset):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """Samples that are drawn when they are read."""
+class Drawing(IterableDataset):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """Samples that are drawn at random when they are read."""
 
     def __iter__(self) -> Any:
         while True:
             yield torch.randint(0, 7, (3,)), torch.randint(0, 2, ())
 
 
-class Drawn(torch.utils.data.Dataset):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+class Drawn(torch.utils.data.Dataset):  # type: ignore[misc]  # Any if PyTorch is not installed
     def __len__(self) -> int:
         return 10
 
@@ -145,7 +145,7 @@ class Drawn(torch.utils.data.Dataset):  # type: ignore[misc]  # it is Any to a c
 
 
 def named(samples: Any) -> Any:
-    """Returns a batch in a mapping that is no dict, as tokenizers do."""
+    """Return a batch in a mapping that is not a dict, like tokenizers."""
     return UserDict(words=torch.stack([words for words, _ in samples]))
 
 
@@ -168,7 +168,7 @@ DATA: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", DATA)
 def test_samples_are_the_first_of_any_validation_data(kind: str) -> None:
-    """Five of them, over as many batches as that takes."""
+    """The first five samples come from any kind of validation data, over several batches if needed."""
     trainee = made()
     found = trainee.activations(DATA[kind](), 5)
     np.testing.assert_allclose(found["head"], trainee.model.eval()(WORDS[:5]).detach().numpy(), rtol=1e-5)
@@ -185,13 +185,13 @@ def test_samples_are_the_first_of_any_validation_data(kind: str) -> None:
     ],
 )
 def test_data_without_samples_is_an_error_that_says_why(data: Any, message: str) -> None:
-    """And what to give instead."""
+    """Data without samples are an error that says why, and what to give instead."""
     with pytest.raises(HookcoreError, match=message):
         made().activations(data)
 
 
 def test_the_graph_has_layers_and_functions_with_their_inputs() -> None:
-    """As torch.fx traces them, without a trace left in the model; parameters of a shared layer count once."""
+    """The graph has the layers and functions that torch.fx traces, with inputs, and parameters counted once."""
     trainee = made()
     nodes = trainee.graph()
     assert nodes[:6] == [
@@ -209,8 +209,8 @@ def test_the_graph_has_layers_and_functions_with_their_inputs() -> None:
         seen.add(node.name)
 
 
-class Branching(nn.Module):  # type: ignore[misc]  # it is Any to a checker without PyTorch
-    """One whose flow depends on the data, and which keeps and counts what it computes."""
+class Branching(nn.Module):  # type: ignore[misc]  # Any if PyTorch is not installed
+    """A model whose control flow depends on the data, and which stores and counts its results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Branching(nn.Module):  # type: ignore[misc]  # it is Any to a checker with
 
 
 def test_a_model_that_cannot_be_traced_has_its_layers() -> None:
-    """Without edges; and what its forward does while it is traced leaves no trace in it."""
+    """A model that cannot be traced has its layers without edges, and tracing does not change it."""
     trainee = made(Branching())
     assert trainee.graph() == [Node("layer", "Linear", (), (), 6)]
     assert trainee.model.latest is None
@@ -233,14 +233,14 @@ def test_a_model_that_cannot_be_traced_has_its_layers() -> None:
 
 
 def test_embeddings_are_by_layer() -> None:
-    """A model without such a layer lacks the view."""
+    """Embeddings are shown by layer, and a model without such a layer lacks the view."""
     assert {name: array.shape for name, array in made().embeddings().items()} == {"words": (7, 4)}
     assert made(nn.Linear(1, 1)).lacks("embeddings") == "Linear has no Embedding layer"
     assert reason_lacking(made(), "picture") == "a torch trainee does not provide picture"
 
 
 def test_tensorboard_shows_what_it_shows_for_keras(tmp_path: Path) -> None:
-    """Histograms of weights, gradients and activations, the graph and the embeddings; Activations writes its files."""
+    """TensorBoard writes histograms, graph and embeddings of a PyTorch model, and Activations its files."""
     trainee = made(loss=nn.functional.cross_entropy)
     board = TensorBoard(tmp_path / "board", histogram_freq=1, activations=True, gradients=True, embeddings_freq=1)
     plugins = [board, Activations(tmp_path / "activations")]

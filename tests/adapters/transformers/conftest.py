@@ -1,4 +1,4 @@
-"""Tests of the Transformers adapter need Transformers, and go without the network."""
+"""Skip the tests without Transformers, and run them without the network."""
 
 from __future__ import annotations
 

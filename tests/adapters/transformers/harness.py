@@ -1,4 +1,4 @@
-"""A tiny model, and what the contract of adapters trains with: `Trainer` as scripts use it."""
+"""The harness of `TransformersAdapter`: a tiny model in `Trainer`, as in scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 2
 FEATURES = 3
 
 
-class TinyConfig(PretrainedConfig):  # type: ignore[misc]  # Transformers has no types of its own here
+class TinyConfig(PretrainedConfig):  # type: ignore[misc]  # Any if Transformers is not installed
     model_type = "hookcore_tiny"
 
     def __init__(self, *, scalar: bool = False, bfloat16: bool = False, **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ class TinyConfig(PretrainedConfig):  # type: ignore[misc]  # Transformers has no
 
 
 class TinyModel(PreTrainedModel):  # type: ignore[misc]  # as above
-    """A linear layer after dropout, which draws random numbers, as most models do."""
+    """A linear layer after dropout, which draws random numbers."""
 
     config_class = TinyConfig
 
@@ -46,7 +46,7 @@ class TinyModel(PreTrainedModel):  # type: ignore[misc]  # as above
         self.post_init()
 
     def _init_weights(self, module: Any) -> None:
-        del module  # PyTorch's own are well
+        del module  # PyTorch's initialization is fine
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         logits = self.linear(self.dropout(x))
@@ -76,7 +76,7 @@ def tiny_model(**config: bool) -> TinyModel:
 
 
 def arguments(directory: Path | str, **given: Any) -> TrainingArguments:
-    """Return `TrainingArguments` for the CPU, that report nowhere and save nothing unless they are told to."""
+    """Return `TrainingArguments` for the CPU, by default without reports and checkpoints."""
     quiet = {"report_to": [], "disable_tqdm": True, "use_cpu": True, "save_strategy": "no", "log_level": "error", "seed": SEED}
     sizes = {"per_device_train_batch_size": SIZE, "per_device_eval_batch_size": SIZE}
     return TrainingArguments(str(directory), **{**quiet, **sizes, **given})
@@ -94,7 +94,7 @@ class Act(TrainerCallback):  # type: ignore[misc]  # as above
 
 
 class ReportingTrainer(Trainer):  # type: ignore[misc]  # as above
-    """Calls what the suite wants to be called in the loop's own code."""
+    """Calls the functions of the contract's tests in the loop's own code."""
 
     job: Job
 
@@ -104,7 +104,7 @@ class ReportingTrainer(Trainer):  # type: ignore[misc]  # as above
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
-            # Its mean since it logged last starts again in a run that is resumed in between, and what it logs of an update that
+            # Trainer's mean since its last log starts again in a run that is resumed in between, and its log of an update that
             # was undone is left out: see `test_resume`.
             del logs["loss"], logs["grad_norm"]
             logs["score"] = self.job.report("score")
@@ -112,11 +112,11 @@ class ReportingTrainer(Trainer):  # type: ignore[misc]  # as above
 
 
 class TransformersHarness(Harness):
-    """Trains a `TinyModel` by `Trainer`, as the scenario says."""
+    """Trains a `TinyModel` by `Trainer`, for a scenario."""
 
     name = "transformers"
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.MIN_EPOCHS: "Trainer has no least number of epochs",
+        Feature.MIN_EPOCHS: "Trainer has no minimum number of epochs",
         Feature.NO_LEARNING_RATE: "every optimizer of PyTorch has a learning rate",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {

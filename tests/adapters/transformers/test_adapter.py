@@ -1,4 +1,4 @@
-"""What plugins hear of a `Trainer`, beside what else it does."""
+"""The events of plugins in a `Trainer`, beyond the contract of all adapters."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from hookcore import CapabilityError, HookcoreError, MetricError, Outcome, Run, hookimpl
 from hookcore.testing import RecordingPlugin
-from hookcore_adapters.transformers import TransformersAdapter, installed
-from hookcore_adapters.versions import check_version
+from hookcore_adapters.transformers import TransformersAdapter
 from hookcore_plugins import Checkpoint, EarlyStopping, ReduceLROnPlateau
 from tests.adapters.transformers.harness import Samples, arguments, tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -32,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Voter:
-    """Votes in one hook, the `number`-th time that it is called."""
+    """Votes in the `number`-th call of one hook."""
 
     name = "voter"
 
@@ -57,7 +56,7 @@ def trainer(
     batches: Any = 4,
     **given: Any,
 ) -> Trainer:
-    """Return a trainer of a tiny model on two samples a batch, with an adapter as `adapter` and a recording plugin as `heard`."""
+    """Return a trainer of a tiny model with two samples per batch, with its adapter and a recording plugin as attributes."""
     heard = RecordingPlugin()
     adapter = TransformersAdapter([heard, *plugins])
     evaluated = {f"set{number}": Samples(4, number) for number in range(sets)}
@@ -85,7 +84,7 @@ def trained(made: Trainer) -> int:
 
 
 def test_what_trainer_logs_in_between_are_metrics_of_the_batch(tmp_path: Path) -> None:
-    """With a log every two steps every second batch has a loss, and each epoch its latest."""
+    """With a log every two steps, every second batch has a loss, and each epoch the latest."""
     made = trainer(tmp_path, logging_strategy="steps", logging_steps=2)
     made.train()
     batches = [event[2] for event in made.heard.events if event[0] == "on_batch_end"]
@@ -97,7 +96,7 @@ def test_what_trainer_logs_in_between_are_metrics_of_the_batch(tmp_path: Path) -
 
 
 def test_five_evaluations_by_steps_are_five_observations(tmp_path: Path) -> None:
-    """Each has what was logged since the one before; the epoch's end has nothing new, so it is no observation."""
+    """Each evaluation is an observation with the logs since the previous one; the end of an epoch without new metrics is not."""
     made = trainer(
         tmp_path, num_train_epochs=1, batches=10, eval_strategy="steps", eval_steps=2, logging_strategy="steps", logging_steps=4
     )
@@ -109,7 +108,7 @@ def test_five_evaluations_by_steps_are_five_observations(tmp_path: Path) -> None
 
 
 def test_metrics_of_training_and_evaluation_are_trainers_own_without_those_of_the_machine(tmp_path: Path) -> None:
-    """Names are Trainer's; how fast the machine was, where training is and the learning rate are no metrics."""
+    """Metrics have Trainer's names, without speeds, the position in training and the learning rate."""
     made = trainer(tmp_path)
     made.train()
     assert [sorted(metrics) for metrics in observations(made)] == [["eval_loss", "grad_norm", "loss"]] * 2
@@ -119,7 +118,7 @@ def test_metrics_of_training_and_evaluation_are_trainers_own_without_those_of_th
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_vote_in_the_evaluations_of_several_sets_stops_in_time(tmp_path: Path, accumulate: int) -> None:
-    """How many sets there are shows in the first epoch; a vote at the end of the second trains no further batch."""
+    """After the first epoch the number of validation sets is known, so a vote in the second stops before the next batch."""
     made = trainer(tmp_path, Voter("on_epoch_end", 1), sets=3, num_train_epochs=4, gradient_accumulation_steps=accumulate)
     made.train()
     assert trained(made) == 8
@@ -129,8 +128,8 @@ def test_a_vote_in_the_evaluations_of_several_sets_stops_in_time(tmp_path: Path,
     assert all(made.adapter.run.metric_names.plain(f"eval_set{number}_loss") == "loss" for number in range(3))
 
 
-class OnTrainingData(TrainerCallback):  # type: ignore[misc]  # its types are not known everywhere
-    """What forums give to whoever wants metrics on the training data too."""
+class OnTrainingData(TrainerCallback):  # type: ignore[misc]  # Any if Transformers is not installed
+    """A common callback that also evaluates on the training data."""
 
     trainer: Trainer
 
@@ -145,7 +144,7 @@ class OnTrainingData(TrainerCallback):  # type: ignore[misc]  # its types are no
 
 @pytest.mark.parametrize("first", [False, True])
 def test_an_evaluation_that_a_callback_adds_is_in_the_epochs_observation(tmp_path: Path, *, first: bool) -> None:
-    """Whether the callback is listed before the adapter or after it; and votes are passed on."""
+    """An evaluation of a callback, listed before or after the adapter, is in the epoch's observation, and votes still work."""
     adds = OnTrainingData()
     made = trainer(tmp_path, Voter("on_epoch_end", 1), num_train_epochs=3, **{"before" if first else "after": (adds,)})
     adds.trainer = made
@@ -154,8 +153,8 @@ def test_an_evaluation_that_a_callback_adds_is_in_the_epochs_observation(tmp_pat
     assert trained(made) == 8
 
 
-class Overriding(Trainer):  # type: ignore[misc]  # its types are not known everywhere
-    """Overrides `train` and `evaluate`, and logs in the loss."""
+class Overriding(Trainer):  # type: ignore[misc]  # Any if Transformers is not installed
+    """A `Trainer` that overrides `train` and `evaluate`, and logs in the loss."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         return super().train(*args, **kwargs)
@@ -171,7 +170,7 @@ class Overriding(Trainer):  # type: ignore[misc]  # its types are not known ever
 
 
 def test_a_subclass_may_override_train_and_evaluate_and_log_in_its_loss(tmp_path: Path) -> None:
-    """The second evaluation of the first epoch comes unexpected; from the second epoch on each is in the observation."""
+    """In a subclass with two evaluations per epoch, both are in the observation from the second epoch on."""
     made = trainer(tmp_path, kind=Overriding)
     made.train()
     assert made.adapter.run.outcome is Outcome.COMPLETED
@@ -180,7 +179,7 @@ def test_a_subclass_may_override_train_and_evaluate_and_log_in_its_loss(tmp_path
 
 
 def test_a_vote_within_an_accumulation_is_obeyed_after_its_update(tmp_path: Path) -> None:
-    """The gradients that were accumulated are applied before training stops."""
+    """After a vote within an accumulation, the accumulated gradients are applied before training stops."""
     made = trainer(tmp_path, Voter("on_batch_end", 2), gradient_accumulation_steps=2)
     made.train()
     assert trained(made) == 4
@@ -188,7 +187,7 @@ def test_a_vote_within_an_accumulation_is_obeyed_after_its_update(tmp_path: Path
 
 
 def test_evaluations_and_predictions_by_themselves_are_heard_as_what_they_are(tmp_path: Path) -> None:
-    """Outside of a run, and without one."""
+    """Evaluations and predictions outside of a run, and before any, have their own events."""
     made = trainer(tmp_path)
     made.evaluate()
     made.predict(Samples(4, 5))
@@ -203,7 +202,7 @@ def test_evaluations_and_predictions_by_themselves_are_heard_as_what_they_are(tm
 
 
 def test_an_evaluation_by_itself_is_of_a_trainee_of_transformers(tmp_path: Path) -> None:
-    """It has no capability, and it names its framework."""
+    """An evaluation outside of a run has a trainee without capabilities that names its framework."""
     frameworks: list[str] = []
 
     class Asks:
@@ -215,8 +214,8 @@ def test_an_evaluation_by_itself_is_of_a_trainee_of_transformers(tmp_path: Path)
     assert frameworks == ["transformers"]
 
 
-def test_an_error_in_the_loops_own_code_is_told_when_trainer_is_called_again(tmp_path: Path) -> None:
-    """The next evaluation ends the abandoned run as failed before it is heard itself."""
+def test_an_error_in_the_loops_own_code_is_reported_when_trainer_is_called_again(tmp_path: Path) -> None:
+    """An error in the loop's own code fails the run for plugins when an evaluation follows."""
     made = trainer(tmp_path)
     made.compute_metrics = lambda _: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -230,7 +229,7 @@ def test_an_error_in_the_loops_own_code_is_told_when_trainer_is_called_again(tmp
 
 
 def test_trainers_own_early_stopping_works_beside_and_is_named(tmp_path: Path) -> None:
-    """The run ends as stopped, by something else than a plugin."""
+    """Trainer's own early stopping ends the run as stopped, with a reason that names no plugin."""
     own = EarlyStoppingCallback(early_stopping_patience=1, early_stopping_threshold=100.0)
     given = {"metric_for_best_model": "loss", "load_best_model_at_end": True, "save_strategy": "epoch", "save_total_limit": 1}
     made = trainer(tmp_path, after=(own,), num_train_epochs=5, **given)
@@ -241,7 +240,7 @@ def test_trainers_own_early_stopping_works_beside_and_is_named(tmp_path: Path) -
 
 
 def test_restored_callback_states_leave_the_plugins_alive(tmp_path: Path) -> None:
-    """`restore_callback_states_from_checkpoint` replaces Trainer's stateful callbacks, and ours is not one of them."""
+    """`restore_callback_states_from_checkpoint` replaces Trainer's stateful callbacks, but not the adapter."""
     given = {
         "metric_for_best_model": "loss",
         "load_best_model_at_end": True,
@@ -257,10 +256,10 @@ def test_restored_callback_states_leave_the_plugins_alive(tmp_path: Path) -> Non
 
 
 def test_whose_best_weights_are_restored_last(tmp_path: Path) -> None:
-    """`load_best_model_at_end` comes before plugins hear the end of training: those of EarlyStopping stay."""
+    """With `load_best_model_at_end` and EarlyStopping, the final weights are those that EarlyStopping restores."""
     best: list[torch.Tensor] = []
 
-    class Spoiled(Trainer):  # type: ignore[misc]  # its types are not known everywhere
+    class Spoiled(Trainer):  # type: ignore[misc]  # Any if Transformers is not installed
         def _load_best_model(self) -> None:
             best.append(self.model.linear.weight.clone())
             super()._load_best_model()
@@ -275,10 +274,10 @@ def test_whose_best_weights_are_restored_last(tmp_path: Path) -> None:
 
 
 def test_a_run_that_trainer_begins_again_with_smaller_batches_is_another_run(tmp_path: Path) -> None:
-    """The first has failed, and the second is whole."""
+    """If Trainer starts again with smaller batches, the first run has failed, and the second is complete."""
     raised: list[int] = []
 
-    class Full(Trainer):  # type: ignore[misc]  # its types are not known everywhere
+    class Full(Trainer):  # type: ignore[misc]  # Any if Transformers is not installed
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             if not raised and self.state.global_step == 2:
                 raised.append(1)
@@ -294,14 +293,14 @@ def test_a_run_that_trainer_begins_again_with_smaller_batches_is_another_run(tmp
 
 
 def test_several_processes_are_refused() -> None:
-    """Before anything is trained, and by name."""
+    """Several processes are refused before training."""
     args: Any = types.SimpleNamespace(world_size=4)
     with pytest.raises(CapabilityError, match="TransformersAdapter: 4 processes"):
         TransformersAdapter().on_train_begin(args, None, None)
 
 
 def test_a_learning_rate_that_was_set_is_what_trainer_logs_and_saves(tmp_path: Path) -> None:
-    """Also in a run that is resumed from Trainer's own checkpoint."""
+    """Trainer logs and saves a learning rate that a plugin has set, also in a run resumed from Trainer's checkpoint."""
 
     class Sets:
         name = "sets"
@@ -324,9 +323,9 @@ def test_a_learning_rate_that_was_set_is_what_trainer_logs_and_saves(tmp_path: P
 
 
 def test_a_schedule_of_ones_own_is_refused_by_its_name(tmp_path: Path) -> None:
-    """Beside a plugin that sets the learning rate, whatever `lr_scheduler_type` says, which has no effect then."""
+    """With a custom schedule, a plugin that sets the learning rate is refused with its name, whatever `lr_scheduler_type` is."""
 
-    class Own(Trainer):  # type: ignore[misc]  # its types are not known everywhere
+    class Own(Trainer):  # type: ignore[misc]  # Any if Transformers is not installed
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             del num_training_steps, optimizer
             self.lr_scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2)
@@ -338,7 +337,7 @@ def test_a_schedule_of_ones_own_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_trainers_directions_are_known(tmp_path: Path) -> None:
-    """A loss of each set is to be small, and `metric_for_best_model` as `greater_is_better` says."""
+    """The loss of each set has the direction `min`, and `metric_for_best_model` that of `greater_is_better`."""
     asked: dict[str, Any] = {}
 
     class Asks:
@@ -353,7 +352,7 @@ def test_trainers_directions_are_known(tmp_path: Path) -> None:
 
 
 def test_plugins_look_into_the_model_with_data_that_the_adapter_was_given(tmp_path: Path) -> None:
-    """Data sets of `Trainer`'s kind, and the loss that the model computes."""
+    """Views use the adapter's validation data, and the loss that the model computes."""
     seen: dict[str, Any] = {}
 
     class Looks:
@@ -373,7 +372,7 @@ def test_plugins_look_into_the_model_with_data_that_the_adapter_was_given(tmp_pa
 
 
 def test_a_metric_by_another_loops_name_is_missed_at_once_with_the_right_name(tmp_path: Path) -> None:
-    """`val_loss` is `eval_loss` here; and `Checkpoint`, which only ranks by it, does without."""
+    """Monitoring `val_loss` is an error that suggests `eval_loss`, except for `Checkpoint`, which only ranks by it."""
     with pytest.raises(MetricError, match=r"no metric 'val_loss'.*Did you mean 'eval_loss'"):
         trainer(tmp_path, EarlyStopping()).train()
     made = trainer(tmp_path, Checkpoint(tmp_path / "ours"))
@@ -381,12 +380,10 @@ def test_a_metric_by_another_loops_name_is_missed_at_once_with_the_right_name(tm
     assert made.adapter.run.outcome is Outcome.COMPLETED
 
 
-def test_an_evaluation_that_a_later_callback_asks_for_is_told_to_be_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The epoch has ended for plugins by then: the log says what to do."""
+def test_an_evaluation_that_a_later_callback_asks_for_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log warns, with advice, of an evaluation after the epoch has ended for plugins."""
 
-    class Asks(TrainerCallback):  # type: ignore[misc]  # its types are not known everywhere
+    class Asks(TrainerCallback):  # type: ignore[misc]  # Any if Transformers is not installed
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             del args, state, kwargs
             control.should_evaluate = True
@@ -398,23 +395,7 @@ def test_an_evaluation_that_a_later_callback_asks_for_is_told_to_be_lost(
     assert hooks(made).count("on_evaluate_end") == 2
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (
-            lambda: check_version("4.57.1", installed.FLOOR, adapter="transformers", name="Transformers"),
-            "needs Transformers 5.0 or newer",
-        ),
-        (lambda: installed.explain(ModuleNotFoundError(name="accelerate")), r"pip install 'hookcore\[transformers\]'"),
-    ],
-)
-def test_what_must_be_installed_is_named(call: Callable[[], None], says: str) -> None:
-    """An old Transformers, or none, is an error that says what to install."""
-    with pytest.raises(ImportError, match=says):
-        call()
-
-
 def test_a_batch_outside_of_an_epoch_is_refused() -> None:
-    """As a script would have to call the callback's methods itself."""
+    """A batch outside of an epoch, from a script that calls the callback itself, is an error."""
     with pytest.raises(HookcoreError, match="outside of an epoch"):
         TransformersAdapter().on_step_begin(None, None, None)

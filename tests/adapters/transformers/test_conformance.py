@@ -1,4 +1,4 @@
-"""The contract of every adapter, kept in `Trainer`."""
+"""`TransformersAdapter` keeps the contract of every adapter."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("check", adapter_checks(TransformersHarness), ids=lambda check: check.name)
 def test_the_adapter_keeps_its_contract(check: AdapterCheck, conforms: Callable[[AdapterCheck], None]) -> None:
-    """What comes of each case is what is recorded: it works, is refused, or does not apply, with the reason."""
+    """Each case has its recorded result: it works, is refused, or does not apply, with the reason."""
     conforms(check)

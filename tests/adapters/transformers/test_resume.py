@@ -1,4 +1,4 @@
-"""Runs that are resumed: from Trainer's own checkpoints, and from ours."""
+"""Runs that are resumed from Trainer's own checkpoints and from plugins' checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def left(made: Trainer) -> dict[str, Any]:
-    """The weights, the optimizer's state, and what plugins have."""
+    """Return the weights, the optimizer's state, and the state of plugins."""
     weights = {name: value.tolist() for name, value in made.model.state_dict().items()}
     optimizer = made.optimizer.state_dict()["state"]
     moments = {number: {name: value.tolist() for name, value in state.items()} for number, state in optimizer.items()}
@@ -45,7 +45,7 @@ class PlantedError(Exception):
     pass
 
 
-class Cut(Trainer):  # type: ignore[misc]  # its types are not known everywhere
+class Cut(Trainer):  # type: ignore[misc]  # Any if Transformers is not installed
     """Fails in the training step after `after` updates."""
 
     after = 5
@@ -64,10 +64,8 @@ def cut(directory: Path, *plugins: object, **given: Any) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("save", ["epoch", 3])
-def test_a_run_continues_from_trainers_own_checkpoint_as_if_it_had_never_been_cut(
-    tmp_path: Path, save: Any, accumulate: int
-) -> None:
-    """Weights, metrics and decisions are the same, with checkpoints after each epoch and by steps; patience survives."""
+def test_a_run_resumes_exactly_from_trainers_own_checkpoint(tmp_path: Path, save: Any, accumulate: int) -> None:
+    """From Trainer's checkpoints of epochs and steps, a run resumes with the same weights, metrics and decisions."""
 
     def plugins() -> list[object]:
         stops = EarlyStopping(monitor="eval_loss", mode="max", patience=2)  # the loss falls, so that no value is better
@@ -90,13 +88,13 @@ def test_a_run_continues_from_trainers_own_checkpoint_as_if_it_had_never_been_cu
     resumed.train(resume_from_checkpoint=True)
     assert whole.adapter.run.outcome is Outcome.STOPPED
     expected, found = left(whole), left(resumed)
-    if save != "epoch":  # Trainer's mean since it logged last starts again
+    if save != "epoch":  # Trainer's mean since its last log starts again
         expected["history"]["loss"][0], found["history"]["loss"][0] = 0, 0
     assert found == expected
 
 
 def test_a_mean_that_trainer_had_not_logged_starts_again(tmp_path: Path) -> None:
-    """In a run that is resumed in between, the first `loss` is of the steps since; Trainer keeps no more."""
+    """In a resumed run, the first `loss` covers only the steps since, because Trainer does not save its running mean."""
     given = {"logging_strategy": "epoch", "save_strategy": "steps", "save_steps": 3}
     whole = trainer(tmp_path / "whole", **given)
     whole.train()
@@ -108,7 +106,7 @@ def test_a_mean_that_trainer_had_not_logged_starts_again(tmp_path: Path) -> None
 
 
 def test_an_epochs_end_is_not_lost_if_it_was_cut_after_its_last_batch(tmp_path: Path) -> None:
-    """Plugins hear it when the run is resumed, at the next epoch or at the end."""
+    """If a run was interrupted after an epoch's last batch, plugins get the epoch's end when it is resumed."""
     given = {"logging_strategy": "no", "eval_strategy": "no"}
     whole = trainer(tmp_path / "whole", saving(tmp_path / "ours", every_n_steps=4, every_n_epochs=None), **given)
     whole.train()
@@ -120,13 +118,13 @@ def test_an_epochs_end_is_not_lost_if_it_was_cut_after_its_last_batch(tmp_path: 
 
 
 def test_a_checkpoint_of_an_epochs_last_step_has_the_record_of_its_end(tmp_path: Path) -> None:
-    """Trainer saves before it evaluates the epoch, and does not make up for it: what plugins decided then is kept."""
+    """Trainer's checkpoint of an epoch's last step, saved before the evaluation, has the record of the epoch's end."""
 
     def made(directory: Path) -> Trainer:
         given = {"save_strategy": "steps", "save_steps": 4, "lr_scheduler_type": "constant", "num_train_epochs": 4}
         plugins = [ReduceLROnPlateau(monitor="eval_loss", mode="max", patience=1, factor=0.5)]
         found = trainer(directory, *plugins, learning_rate=0.125, **given)
-        found.model.dropout.p = 0.0  # Trainer saves the random numbers before it evaluates
+        found.model.dropout.p = 0.0  # Trainer saves the random state before it evaluates
         return found
 
     whole = made(tmp_path / "whole")
@@ -140,7 +138,7 @@ def test_a_checkpoint_of_an_epochs_last_step_has_the_record_of_its_end(tmp_path:
 
 
 def test_trainers_best_is_in_our_checkpoint(tmp_path: Path) -> None:
-    """It compares the metric only after callbacks have heard of it, and what it loads at the end is the same nevertheless."""
+    """Plugins' checkpoints contain Trainer's best metric, although Trainer compares it only after callbacks."""
     given = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "save_strategy": "epoch", "num_train_epochs": 3}
     given = {**given, "greater_is_better": True}
     whole = trainer(tmp_path / "whole", saving(tmp_path / "ours"), **given)
@@ -152,7 +150,7 @@ def test_trainers_best_is_in_our_checkpoint(tmp_path: Path) -> None:
 
 
 def test_the_state_of_trainers_callbacks_is_in_our_checkpoint(tmp_path: Path) -> None:
-    """The patience of `EarlyStoppingCallback` continues, also of two that are listed before the adapter."""
+    """Plugins' checkpoints contain the state of Trainer's callbacks, such as the patience of two `EarlyStoppingCallback`."""
     given = {"metric_for_best_model": "loss", "greater_is_better": True, "restore_callback_states_from_checkpoint": True}
 
     def made(epochs: int) -> Trainer:
@@ -172,7 +170,7 @@ def test_the_state_of_trainers_callbacks_is_in_our_checkpoint(tmp_path: Path) ->
 
 
 def test_trainers_checkpoint_has_the_record_of_its_moment_and_rotation_removes_both(tmp_path: Path) -> None:
-    """The record is in the directory that Trainer has just written, after that moment's decisions."""
+    """Trainer's checkpoint contains the record after the decisions at its step, and rotation removes both."""
     made = trainer(tmp_path, EarlyStopping(monitor="eval_loss", patience=9), save_strategy="epoch", save_total_limit=1)
     made.train()
     (only,) = tmp_path.glob("checkpoint-*")
@@ -185,7 +183,7 @@ def test_trainers_checkpoint_has_the_record_of_its_moment_and_rotation_removes_b
 def test_a_checkpoint_from_before_the_adapter_was_added_is_resumed_and_plugins_begin(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log warns, and steps and epochs are Trainer's."""
+    """From a checkpoint without a record, plugins start again with a warning, and steps and epochs are Trainer's."""
     first = trainer(tmp_path, save_strategy="epoch")
     first.train()
     (tmp_path / "checkpoint-4" / RECORD).unlink()
@@ -198,7 +196,7 @@ def test_a_checkpoint_from_before_the_adapter_was_added_is_resumed_and_plugins_b
 
 
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
-    """Rather than that plugins start again silently."""
+    """A damaged record is an error; plugins do not start again silently."""
     trainer(tmp_path, save_strategy="epoch").train()
     (tmp_path / "checkpoint-4" / RECORD).write_text("{")
     with pytest.raises(CheckpointError):
@@ -207,7 +205,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_run_that_was_stopped_trains_nothing_when_it_is_resumed(tmp_path: Path, *, ours: bool) -> None:
-    """Trainer makes one more update before it looks, and that is undone: a script may be started again and again."""
+    """A stopped run that is resumed trains nothing: the update that Trainer makes before it checks is undone."""
 
     def plugins() -> list[object]:
         stops = EarlyStopping(monitor="eval_loss", mode="max", patience=1)
@@ -226,7 +224,7 @@ def test_a_run_that_was_stopped_trains_nothing_when_it_is_resumed(tmp_path: Path
 
 
 def test_an_epoch_that_a_plugin_has_cut_is_ended_and_evaluated_when_it_is_resumed(tmp_path: Path) -> None:
-    """With what was trained before the vote; what Trainer logs of the update that is undone is left out."""
+    """An epoch that a vote has interrupted is ended and evaluated in the resumed run, without the undone update's log."""
     given = {"logging_strategy": "epoch", "num_train_epochs": 5}
 
     def plugins() -> list[object]:
@@ -244,12 +242,12 @@ def test_an_epoch_that_a_plugin_has_cut_is_ended_and_evaluated_when_it_is_resume
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_update_that_is_undone_is_not_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture, *, skip: bool) -> None:
-    """A run that a plugin has stopped within an epoch ends at its own step for Trainer too, and the log has no false alarm."""
+    """The undone update does not count: Trainer's step is that of the stopped run, and the log has no warning."""
     given = {"save_strategy": "epoch", "include_num_input_tokens_seen": "all"}
 
     def made(directory: Path, **more: Any) -> Trainer:
         found = trainer(directory, Voter("on_batch_end", 4), saving(tmp_path / "ours"), **given, **more)
-        found.model.main_input_name = "x"  # whose numbers Trainer counts as tokens
+        found.model.main_input_name = "x"  # Trainer counts its numbers as tokens
         return found
 
     first = made(tmp_path / "first")
@@ -257,7 +255,7 @@ def test_the_update_that_is_undone_is_not_counted(tmp_path: Path, caplog: pytest
     again = made(tmp_path / "again", ignore_data_skip=skip)
     with caplog.at_level(logging.WARNING, "hookcore"):
         output = again.train(resume_from_checkpoint=again.adapter.newest_checkpoint())
-    assert "another run" not in caplog.text
+    assert "differs from an uninterrupted" not in caplog.text
     assert output.global_step == again.adapter.run.progress.step == 5
     assert (again.state.epoch, again.state.num_input_tokens_seen) == (first.state.epoch, first.state.num_input_tokens_seen)
     assert first.state.num_input_tokens_seen > 0
@@ -266,7 +264,7 @@ def test_the_update_that_is_undone_is_not_counted(tmp_path: Path, caplog: pytest
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant_with_warmup"])
 def test_a_schedule_continues_from_our_checkpoint(tmp_path: Path, schedule: str) -> None:
-    """Its place is in the checkpoint."""
+    """A schedule continues from a plugin's checkpoint."""
     given = {"lr_scheduler_type": schedule, "warmup_steps": 3, "num_train_epochs": 3}
     whole = trainer(tmp_path / "whole", **given)
     whole.train()
@@ -279,7 +277,7 @@ def test_a_schedule_continues_from_our_checkpoint(tmp_path: Path, schedule: str)
 
 
 def test_the_newest_checkpoint_is_none_before_the_first_and_waits_for_what_is_written(tmp_path: Path) -> None:
-    """Also for what a run still writes that an exception has ended; without a plugin that saves it is an error."""
+    """`newest_checkpoint` is None before the first, waits for writes, and without a plugin that saves is an error."""
     made = trainer(tmp_path, Checkpoint(tmp_path / "ours", every_n_steps=1), kind=Cut)
     assert made.adapter.newest_checkpoint() is None
     with pytest.raises(PlantedError):
@@ -289,8 +287,8 @@ def test_the_newest_checkpoint_is_none_before_the_first_and_waits_for_what_is_wr
         TransformersAdapter().newest_checkpoint()
 
 
-def test_other_batches_and_skipped_data_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With batches of another size, or with `ignore_data_skip`, Trainer continues elsewhere in the epoch."""
+def test_other_batches_and_skipped_data_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log warns if Trainer continues at another batch, because of another batch size or `ignore_data_skip`."""
     cut(tmp_path, saving(tmp_path / "ours", every_n_steps=1), num_train_epochs=3)
     path = str(store.newest(tmp_path / "ours").path)
     with caplog.at_level(logging.WARNING, "hookcore"):
@@ -302,10 +300,10 @@ def test_other_batches_and_skipped_data_are_told(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING, "hookcore"):
         larger = trainer(tmp_path, num_train_epochs=3, per_device_train_batch_size=4)
         larger.train(resume_from_checkpoint=path)
-    assert "another run than one that was never cut" in caplog.text
+    assert "the run differs from an uninterrupted one" in caplog.text
 
 
-class Stream(torch.utils.data.IterableDataset):  # type: ignore[misc]  # its types are not known everywhere
+class Stream(torch.utils.data.IterableDataset):  # type: ignore[misc]  # Any if Transformers is not installed
     """Samples without a length."""
 
     def __iter__(self) -> Iterator[Any]:
@@ -316,7 +314,7 @@ class Stream(torch.utils.data.IterableDataset):  # type: ignore[misc]  # its typ
 def test_data_without_a_length_continue_exactly_in_their_first_pass_only(
     tmp_path: Path, step: int, *, elsewhere: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trainer takes all passes for one epoch when it resumes; the log says that it continues elsewhere."""
+    """Data without a length resume exactly in their first pass; later the log warns, because Trainer assumes a single epoch."""
 
     def made(directory: Path, *plugins: object) -> Trainer:
         found = trainer(directory, *plugins, max_steps=10, eval_strategy="no", logging_strategy="no")
@@ -329,14 +327,14 @@ def test_data_without_a_length_continue_exactly_in_their_first_pass_only(
     resumed = made(tmp_path / "resumed")
     with caplog.at_level(logging.WARNING, "hookcore"):
         resumed.train(resume_from_checkpoint=str(tmp_path / "ours" / f"step-{step:08}"))
-    assert ("another run than" in caplog.text) == elsewhere
+    assert ("differs from an uninterrupted" in caplog.text) == elsewhere
     assert "hold no scheduler" not in caplog.text  # Accelerate wraps the optimizer that it has
     assert elsewhere or left(resumed) == left(whole)
     assert resumed.adapter.run.outcome is Outcome.COMPLETED
 
 
 def test_from_pretrained_opens_our_checkpoint(tmp_path: Path) -> None:
-    """By `AutoModelFor...`, with the same weights and the same predictions; the best that a plugin holds too."""
+    """`AutoModelFor...from_pretrained` opens a plugin's checkpoint, with the same weights and predictions, also the best one."""
     config = BertConfig(
         vocab_size=32, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, max_position_embeddings=8
     )
@@ -360,8 +358,8 @@ def test_from_pretrained_opens_our_checkpoint(tmp_path: Path) -> None:
         assert opened.config.architectures == ["BertForSequenceClassification"]
 
 
-class Wrapped(torch.nn.Module):  # type: ignore[misc]  # its types are not known everywhere
-    """A model around another, whose attributes it has, as those of PEFT."""
+class Wrapped(torch.nn.Module):  # type: ignore[misc]  # Any if Transformers is not installed
+    """A model that wraps another and forwards its attributes, like PEFT's."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -375,7 +373,7 @@ class Wrapped(torch.nn.Module):  # type: ignore[misc]  # its types are not known
 
 
 def test_a_checkpoint_of_a_model_around_another_does_not_pass_for_one_of_from_pretrained(tmp_path: Path) -> None:
-    """Which would know none of the names, and begin with random weights; a run continues from it exactly."""
+    """A wrapped model's checkpoint has no configuration, so from_pretrained refuses it, and is resumed exactly."""
 
     def made(epochs: int, *plugins: object) -> Trainer:
         found = trainer(tmp_path / "trainer", *plugins, num_train_epochs=epochs, lr_scheduler_type="constant")
@@ -392,7 +390,7 @@ def test_a_checkpoint_of_a_model_around_another_does_not_pass_for_one_of_from_pr
 
 
 def masked(samples: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Collate as language models do that are trained on masks: by random numbers."""
+    """Collate with random masks, as for masked language models."""
     x = torch.stack([sample["x"] for sample in samples])
     return {"x": x * (torch.rand_like(x) > 0.25), "labels": torch.stack([sample["labels"] for sample in samples])}
 
@@ -401,7 +399,7 @@ def masked(samples: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]
 def test_data_that_draw_random_numbers_continue_exactly_from_an_epochs_end_only(
     tmp_path: Path, step: int, *, exact: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trainer reads batches ahead, so within an epoch what they drew cannot be drawn again: the log warns."""
+    """Data that draw random numbers resume exactly at an epoch's end; within an epoch the log warns."""
     whole = trainer(tmp_path / "whole", saving(tmp_path / "ours", every_n_steps=1))
     whole.data_collator = masked
     whole.train()

@@ -1,4 +1,4 @@
-"""Scripts of the kinds that tutorials have, killed in the middle and started again."""
+"""Scripts as in tutorials, killed and started again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 SCRIPTS = Path(__file__).parent / "scripts"
 LINES = {"text_classification": 17, "causal_lm": 11, "custom_loss": 12}
-"""After how many logs a script is killed."""
+"""The number of logs after which a script is killed."""
 
 
 def run(script: str, directory: Path, how: str, end: str, kill_after: int | None = None) -> int:
-    """Run a script, which saves its model in `end`; kill it once it has logged `kill_after` times. Return its exit status."""
+    """Run a script that saves its model in `end`, kill it after `kill_after` logs, and return its exit status."""
     path = SCRIPTS / f"{script}.py"
     code = (
         f"import runpy, sys; sys.argv[1:] = {[str(directory), how]!r}; made = runpy.run_path({str(path)!r}); "
@@ -39,7 +39,7 @@ def run(script: str, directory: Path, how: str, end: str, kill_after: int | None
     [("text_classification", "own"), ("text_classification", "ours"), ("causal_lm", "ours"), ("custom_loss", "own")],
 )
 def test_a_script_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, script: str, how: str) -> None:
-    """By SIGKILL, and started again with the checkpoint found: the same weights, to the last bit."""
+    """A script that is killed by SIGKILL and started again ends with the same weights, bit for bit."""
     assert run(script, tmp_path / "whole", how, str(tmp_path / "expected")) == 0
     assert run(script, tmp_path / "killed", how, str(tmp_path / "found"), kill_after=LINES[script]) < 0
     assert run(script, tmp_path / "killed", how, str(tmp_path / "found")) == 0

@@ -45,7 +45,7 @@ class XGBoostHarness(Harness):
     score, val_score = "train-score", "valid-score"
     directions: ClassVar[Mapping[str, Mode | None]] = {"train-rmse": "min", "valid-mape": "min", "valid-score": None}
     lacks: ClassVar[Mapping[Feature, str]] = {
-        Feature.BATCHES: "an iteration trains on all of the data, and XGBoost reports only its beginning and its end",
+        Feature.BATCHES: "an iteration is one pass over the data, and XGBoost reports only its beginning and its end",
         Feature.ACCUMULATION: "each iteration adds its trees",
         Feature.SPARSE_EVALUATION: "XGBoost evaluates after each iteration",
         Feature.EVALUATION_BY_STEPS: "XGBoost evaluates after each iteration",
@@ -56,7 +56,7 @@ class XGBoostHarness(Harness):
         Feature.SCALAR_WEIGHTS: "a forest has no such weights",
         Feature.BFLOAT16: "a forest has no such weights",
         Feature.STOPPED_WITHIN_EPOCH: "XGBoost stops between iterations",
-        Feature.OWN_CHECKPOINT: "xgboost.callback.TrainingCheckPoint saves only the model",
+        Feature.OWN_CHECKPOINT: "TrainingCheckPoint of xgboost.callback saves only the model",
     }
     refuses: ClassVar[Mapping[Feature, str]] = {
         Feature.SCHEDULE: "xgboost.callback.LearningRateScheduler would overwrite what a plugin sets",

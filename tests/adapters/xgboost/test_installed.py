@@ -33,16 +33,16 @@ def importing(tmp_path: Path, xgboost: str) -> str:
 def test_without_xgboost_the_extra_is_named(tmp_path: Path) -> None:
     """Without XGBoost the import is an error that names the extra, and the package without libraries for a GPU."""
     assert importing(tmp_path, "raise ModuleNotFoundError('No module named xgboost', name='xgboost')") == (
-        "ImportError: hookcore_adapters.xgboost needs XGBoost: pip install 'hookcore[xgboost]', or pip install xgboost-cpu, "
-        "which is the same module without libraries for a GPU."
+        "ImportError: The adapter for XGBoost needs XGBoost, which is not installed: pip install 'hookcore[xgboost]'. "
+        "Without a GPU, the smaller package xgboost-cpu brings the same module."
     )
 
 
 def test_an_xgboost_that_is_too_old_is_named(tmp_path: Path) -> None:
     """An XGBoost before the floor is an error that names both versions, and how to get a newer one."""
     assert importing(tmp_path, "__version__ = '2.1.4'") == (
-        f"ImportError: hookcore_adapters.xgboost needs XGBoost {FLOOR} or newer, and XGBoost 2.1.4 is installed: "
-        f"pip install --upgrade 'xgboost>={FLOOR}'."
+        f"ImportError: The adapter for XGBoost needs XGBoost {FLOOR} or newer, and 2.1.4 is installed: "
+        "pip install 'hookcore[xgboost]'."
     )
 
 

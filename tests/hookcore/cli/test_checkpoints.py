@@ -1,4 +1,4 @@
-"""`hookcore checkpoints`: what it says is so, and its exit status too."""
+"""`hookcore checkpoints`: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RETENTION = Retention(last=2, best=2, every=3)
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Six checkpoints, none of them pruned."""
+    """Save six checkpoints, none of which is pruned; return their directory."""
     for epoch, value in enumerate([0.5, 0.25, 0.125, math.nan, 0.75, 0.9]):
         retention = RETENTION if epoch >= 4 else Retention()  # the newest one's counts
         save(tmp_path / "runs", (epoch + 1) * 100, value, small, epoch=epoch, retention=retention)
@@ -42,7 +42,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def utc() -> Iterator[None]:
-    """Local time is UTC."""
+    """Set local time to UTC."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -55,7 +55,7 @@ def call(command: str, *arguments: object) -> Result:
 
 
 def rows(result: Result) -> list[list[str]]:
-    """The table's rows, cell by cell: cells are two spaces apart."""
+    """Return the cells of the table's rows, which are two spaces apart."""
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in result.output.splitlines()]
 
 
@@ -67,18 +67,18 @@ def on_terminal(directory: Path, width: int) -> str:
 
 
 def cut_weights(runs: Path, step: int) -> None:
-    """Damage what can be seen without reading."""
+    """Truncate the weights: damage that is found without reading files."""
     (runs / f"step-{step:08d}" / "weights.bin").write_bytes(b"")
 
 
 def change_weights(runs: Path, step: int) -> None:
-    """Damage what can be seen by reading only."""
+    """Change the weights: damage that is found only by reading files."""
     (runs / f"step-{step:08d}" / "weights.bin").write_bytes(b"9876543210")
 
 
 @pytest.mark.usefixtures("utc")
-def test_ls_says_what_each_holds_and_why_it_is_kept(runs: Path) -> None:
-    """One row a checkpoint: step, epoch counted from one, metric, size, when it was saved, and why the run keeps it."""
+def test_ls_lists_what_each_holds_and_why_it_is_kept(runs: Path) -> None:
+    """A row has the step, the epoch counted from one, the metric, the size, the time, and the reason why the run keeps it."""
     for path in store.named(runs):
         os.utime(path / "manifest.json", (0, 1_700_000_000))
     size = sum(file.stat().st_size for file in (runs / "step-00000100").iterdir())
@@ -96,8 +96,8 @@ def test_ls_says_what_each_holds_and_why_it_is_kept(runs: Path) -> None:
     ]
 
 
-def test_ls_lists_what_is_damaged_with_its_problem(runs: Path) -> None:
-    """A damaged checkpoint is in the table and its problem below, and the exit status is 1; it is not taken for the best."""
+def test_ls_lists_damaged_checkpoints_with_their_problems(runs: Path) -> None:
+    """A damaged checkpoint is in the table, with its problem below; it is never the best, and the exit status is 1."""
     cut_weights(runs, 300)
     (runs / "step-00000600" / "manifest.json").unlink()
     result = call("ls", runs)
@@ -114,13 +114,13 @@ def test_ls_lists_what_is_damaged_with_its_problem(runs: Path) -> None:
 
 
 def test_ls_of_checkpoints_without_a_retention_or_a_metric(tmp_path: Path) -> None:
-    """Where the run did not say what it keeps, or had nothing to rank by, there is a dash."""
+    """A dash stands for a missing retention and a missing metric."""
     save(tmp_path, 0, None, small)
     assert [row[:3] + row[-1:] for row in rows(call("ls", tmp_path))][1] == ["0", "1", "-", "-"]
 
 
 def test_ls_fits_a_terminal_of_80_columns(runs: Path) -> None:
-    """On a narrow terminal long reasons go on in the next line, and nothing is cut; a wide one has a line a checkpoint."""
+    """On a narrow terminal long reasons wrap and nothing is cut; a wide one has one line per checkpoint."""
     save(runs, 12345, 0.123456, small, metric="val_sparse_categorical_accuracy", retention=RETENTION)
     narrow, wide = on_terminal(runs, 80), on_terminal(runs, 200)
     assert max(len(line) for line in narrow.splitlines()) <= 80
@@ -131,8 +131,8 @@ def test_ls_fits_a_terminal_of_80_columns(runs: Path) -> None:
     assert [line.rstrip() for line in wide.splitlines()] == [line.rstrip() for line in plain.splitlines()]
 
 
-def test_what_a_hostile_checkpoint_says_reaches_no_terminal(tmp_path: Path) -> None:
-    """Control characters of a metric's name, and very long ones, are not printed."""
+def test_text_of_a_hostile_checkpoint_reaches_no_terminal(tmp_path: Path) -> None:
+    """A metric's name is printed without control characters, and not in full if it is very long."""
     saved = save(tmp_path, files=small)
     forge(saved.path, metric="\x1b]0;owned\x07" + "x" * 1000, value=1.0, mode="min")
     result = call("ls", tmp_path)
@@ -143,21 +143,21 @@ def test_what_a_hostile_checkpoint_says_reaches_no_terminal(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", [["ls"], ["verify"], ["prune", "--keep-last", "1"]])
 @pytest.mark.usefixtures("runs")
-def test_a_directory_that_is_not_there_or_holds_none_is_status_2(tmp_path: Path, command: list[str]) -> None:
-    """No directory, an empty one, a file, and a checkpoint itself: status 2, and nothing is made."""
+def test_a_directory_without_checkpoints_is_status_2(tmp_path: Path, command: list[str]) -> None:
+    """A missing directory, an empty one, a file and a checkpoint itself are status 2, and nothing is made."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     for name in "nothing", "empty", "file", "runs/step-00000100":
         result = call(*command, tmp_path / name)
         assert result.exit_code == 2
         assert "holds no checkpoint" in result.output or "does not exist" in result.output or "is a file" in result.output
-    assert "It is a checkpoint itself: give the directory that it is in." in result.output
+    assert "It is itself a checkpoint: give the directory that contains it." in result.output
     assert names(tmp_path) == ["empty", "file", "runs"]
     assert names(tmp_path / "empty") == []
 
 
 def test_verify_reads_all(runs: Path) -> None:
-    """Each checkpoint has a line, and damage that only reading shows makes the status 1."""
+    """Each checkpoint has a line, and the status is 1 even if only reading shows the damage."""
     assert call("verify", runs).exit_code == 0
     change_weights(runs, 300)
     assert call("ls", runs).exit_code == 0
@@ -170,7 +170,7 @@ def test_verify_reads_all(runs: Path) -> None:
 
 
 def test_verify_of_steps_looks_at_those_only(runs: Path) -> None:
-    """Steps that are named are verified, and one that is not there is a failure."""
+    """Only the given steps are verified, and one that does not exist is a failure."""
     change_weights(runs, 300)
     result = call("verify", runs, 100, 600)
     assert result.exit_code == 0
@@ -180,8 +180,8 @@ def test_verify_of_steps_looks_at_those_only(runs: Path) -> None:
     assert (result.exit_code, result.output) == (1, "step-00000007 does not exist.\n")
 
 
-def test_prune_keeps_what_it_is_told_and_says_what_it_freed(runs: Path) -> None:
-    """The options are a union, what they do not keep goes, and its size is what was freed."""
+def test_prune_keeps_what_the_options_name_and_prints_what_it_freed(runs: Path) -> None:
+    """What none of the options keeps is removed, and the output has its size."""
     sizes = {path.name: sum(file.stat().st_size for file in path.iterdir()) for path in store.named(runs)}
     result = call("prune", runs, "--keep-last", 2, "--keep-every", 2)
     assert result.exit_code == 0
@@ -189,34 +189,33 @@ def test_prune_keeps_what_it_is_told_and_says_what_it_freed(runs: Path) -> None:
     lines = result.output.splitlines()
     assert lines[0] == f"removed: step-00000100, {sizes['step-00000100']} B; epoch 1, val_loss=0.5"
     assert lines[2].endswith("; epoch 3, val_loss=0.125; best val_loss")
-    assert lines[-1] == f"1 removed, which freed {sizes['step-00000100']} B."
+    assert lines[-1] == f"1 removed, freeing {sizes['step-00000100']} B."
     result = call("prune", runs, "--keep-best", 2)
     assert names(runs) == [f"step-00000{step}00" for step in (2, 3, 6)]
-    assert result.output.splitlines()[-1].startswith("2 removed, which freed ")
+    assert result.output.splitlines()[-1].startswith("2 removed, freeing ")
 
 
-def test_prune_without_saying_what_to_keep_is_refused(runs: Path) -> None:
-    """Nothing is removed by accident."""
+def test_prune_without_an_option_is_refused(runs: Path) -> None:
+    """Without an option that names what to keep, nothing is removed."""
     result = call("prune", runs)
     assert result.exit_code == 2
-    assert "Say what to keep" in result.output
+    assert "Give what to keep" in result.output
     assert call("prune", runs, "--keep-last", 0).exit_code == 2
     assert len(names(runs)) == 6
 
 
-def test_a_dry_run_says_the_same_and_does_nothing(runs: Path) -> None:
-    """With --dry-run nothing changes, not even for the moment of a lock; then the same ones go."""
+def test_a_dry_run_prints_the_same_and_does_nothing(runs: Path) -> None:
+    """With --dry-run nothing changes, not even for a lock; without it, the same checkpoints are removed."""
     before = {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]}
     dry = call("prune", runs, "--keep-last", 1, "--dry-run")
     assert {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]} == before
     wet = call("prune", runs, "--keep-last", 1)
-    expected = dry.output.replace("would be removed, freeing", "removed, which freed").replace("would be removed", "removed")
-    assert wet.output == expected
+    assert wet.output == dry.output.replace("would be removed", "removed")
     assert names(runs) == ["step-00000300", "step-00000600"]
 
 
 def test_the_newest_and_the_best_that_are_whole_are_never_removed(runs: Path) -> None:
-    """Damage is looked for first: a damaged newest or best protects nothing, and the next ones that are whole stay."""
+    """Checkpoints are verified first: if the newest or the best is damaged, the next one that is whole stays."""
     change_weights(runs, 600)
     change_weights(runs, 300)
     result = call("prune", runs, "--keep-last", 1)
@@ -224,24 +223,24 @@ def test_the_newest_and_the_best_that_are_whole_are_never_removed(runs: Path) ->
     assert names(runs) == [f"step-00000{step}00" for step in (2, 3, 5, 6)]
     assert "left: step-00000300, " in result.output
     assert "it is damaged: weights.bin differs from its manifest." in result.output
-    assert result.output.splitlines()[-1].endswith("Damaged, and left: 2; --damaged removes them.")
+    assert result.output.splitlines()[-1].endswith("Damaged, but not removed without --damaged: 2.")
     assert store.newest(runs).step == 500
     assert store.best(runs).step == 200
 
 
-def test_damaged_ones_go_when_it_is_said(runs: Path) -> None:
-    """With --damaged they are removed and counted; alone, it removes nothing else."""
+def test_damaged_checkpoints_are_removed_on_request(runs: Path) -> None:
+    """`--damaged` removes and counts damaged checkpoints; alone, it removes nothing else."""
     cut_weights(runs, 600)
     (runs / "step-00000300" / "manifest.json").write_text("damaged")
     result = call("prune", runs, "--damaged")
     assert result.exit_code == 0
     assert names(runs) == [f"step-00000{step}00" for step in (1, 2, 4, 5)]
     assert "removed: step-00000300, " in result.output
-    assert result.output.splitlines()[-1].startswith("2 removed, which freed ")
+    assert result.output.splitlines()[-1].startswith("2 removed, freeing ")
 
 
-def test_prune_keeps_out_of_a_run_that_trains(runs: Path) -> None:
-    """While another process has the directory's lock nothing is removed; afterwards the lock is free again."""
+def test_prune_does_not_disturb_a_run_that_trains(runs: Path) -> None:
+    """While another process holds the directory's lock, nothing is removed; afterwards the lock is free again."""
     code = "import sys; from pathlib import Path; from hookcore import store; held = store.lock(Path(sys.argv[1]))"
     code += "; print('locked'); sys.stdout.flush(); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(runs)]
@@ -259,7 +258,7 @@ def test_prune_keeps_out_of_a_run_that_trains(runs: Path) -> None:
 
 
 def test_prune_that_fails_is_status_1(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be removed is said in a line, without a traceback, and the lock is given back."""
+    """A checkpoint that cannot be removed is an error of one line, without a traceback, and the lock is released."""
 
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -276,7 +275,7 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J" + "a" * 1_000_000
 
 @pytest.mark.parametrize("command", ["ls", "verify", "prune --keep-last 1", "prune --keep-last 1 --dry-run"])
 def test_a_metric_s_name_cannot_write_to_the_terminal(tmp_path: Path, command: str) -> None:
-    """Nor fill it: whoever can write a checkpoint chooses the name, and the reason why it is kept has it too."""
+    """A metric's name, which may be any text, is printed without control characters and shortened, by every command."""
     for step in (1, 2):
         save(tmp_path, step, 1 / step, small, metric=HOSTILE, retention=RETENTION)
     name, *options = command.split()
@@ -288,14 +287,14 @@ def test_a_metric_s_name_cannot_write_to_the_terminal(tmp_path: Path, command: s
 
 @pytest.mark.parametrize("when", [1e12, -1e12, 1e30, math.nan])
 def test_a_time_that_no_calendar_has_is_left_out(runs: Path, monkeypatch: pytest.MonkeyPatch, when: float) -> None:
-    """A file system may have a time past the year 9999, though not every one does: hence the mock."""
+    """A time that no calendar has is a dash. It is mocked, because not every file system can hold one."""
     with monkeypatch.context() as patch:
         patch.setattr(type(runs), "lstat", lambda _: SimpleNamespace(st_mtime=when))
         assert checkpoints._saved(runs) == "-"
 
 
 def test_directories_nested_beyond_every_limit_are_a_damaged_checkpoint(runs: Path) -> None:
-    """It is named, with the others; saving beside it and pruning work."""
+    """Such a checkpoint is listed as damaged, and saving and pruning beside it work."""
     deep = os.open(runs / "step-00000100", os.O_RDONLY)
     for _ in range(2000):  # deeper than a path can be long
         os.mkdir("d", dir_fd=deep)
@@ -310,12 +309,12 @@ def test_directories_nested_beyond_every_limit_are_a_damaged_checkpoint(runs: Pa
     assert call("prune", runs, "--keep-last", 1).exit_code == 0
     save(runs, 700, 0.1, small)
     assert store.newest(runs).step == 700
-    subprocess.run(["/bin/rm", "-rf", str(runs)], check=True)  # which Python's own function cannot
+    subprocess.run(["/bin/rm", "-rf", str(runs)], check=True)  # shutil.rmtree cannot
 
 
 @pytest.mark.parametrize("command", [["checkpoints", "ls"], ["checkpoints", "verify"], ["checkpoints", "prune", "--damaged"]])
 def test_a_standard_output_that_is_full_is_an_error_of_one_line(runs: Path, command: list[str]) -> None:
-    """Without a traceback, and the exit status tells."""
+    """If the standard output is full, there is one line and no traceback, and the exit status is 1."""
     code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from hookcore.cli.main import main; main()"
     with (runs.parent / "output").open("wb") as output:
         called = [sys.executable, "-c", code, *command[:2], str(runs), *command[2:]]
@@ -323,8 +322,8 @@ def test_a_standard_output_that_is_full_is_an_error_of_one_line(runs: Path, comm
     assert (done.returncode, done.stderr) == (1, "Error: The standard output cannot be written to: File too large.\n")
 
 
-def test_a_standard_output_that_is_closed_is_written_to_by_no_command(runs: Path) -> None:
-    """The exit status tells what is found."""
+def test_a_standard_output_that_is_closed_is_no_error(runs: Path) -> None:
+    """Without a standard output, the commands print nothing, and the exit status tells the result."""
     for command, status in (("ls", 0), ("verify", 0)):
         code = f"{sys.executable} -c 'from hookcore.cli.main import main; main()' checkpoints {command} {runs} >&-"
         done = subprocess.run(["/bin/sh", "-c", code], check=False, stderr=subprocess.PIPE, text=True)
@@ -332,14 +331,14 @@ def test_a_standard_output_that_is_closed_is_written_to_by_no_command(runs: Path
 
 
 def test_best_names_the_best(runs: Path) -> None:
-    """With what ranks it; with --path, its path alone, which a script can use as it is."""
+    """The output has the best checkpoint and its value; with --path, only its path, for a script."""
     result = call("best", runs)
     assert (result.exit_code, result.output.split(",")[:2]) == (0, ["step-00000300: epoch 3", " val_loss=0.125"])
     assert call("best", runs, "--path").output == f"{runs / 'step-00000300'}\n"
 
 
-def test_best_passes_over_what_is_damaged(runs: Path) -> None:
-    """It reads every file, and takes the next one; none that is whole is status 1, none at all status 2."""
+def test_best_skips_damaged_checkpoints(runs: Path) -> None:
+    """The next best is used if the best is damaged; the status is 1 if all are damaged, and 2 if there is no checkpoint."""
     change_weights(runs, 300)
     assert call("best", runs, "--path").stdout == f"{runs / 'step-00000200'}\n"
     for step in (100, 200, 500, 600):

@@ -1,4 +1,4 @@
-"""Engines by configuration: TOML, YAML, JSON and mappings; the environment; and which of several sources counts."""
+"""Engines from configurations: TOML, YAML, JSON, mappings and the environment, and which of several sources counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ hookcore:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this environment autoloads is no business of these tests."""
+    """Turn off what this environment autoloads."""
     monkeypatch.setenv("HOOKCORE_NO_AUTOLOAD", "1")
     monkeypatch.delenv("HOOKCORE_DISABLE_PLUGINS", raising=False)
     monkeypatch.delenv("HOOKCORE_PLUGINS", raising=False)
@@ -108,7 +108,7 @@ class Labelled:
     ],
 )
 def test_a_file_gives_the_engine_that_code_gives(tmp_path: Path, name: str, text: str) -> None:
-    """TOML, pyproject.toml, YAML and JSON: the same plugins in the same order, with the same parameters and policies."""
+    """TOML, pyproject.toml, YAML and JSON give the same plugins in the same order, with the same parameters and policies."""
     if name.endswith(("yaml", "yml")):
         pytest.importorskip("yaml")
     path = write(tmp_path, name, text)
@@ -131,7 +131,7 @@ def test_a_file_gives_the_engine_that_code_gives(tmp_path: Path, name: str, text
     ids=["table", "whole", "foreign", "names", "objects", "specs"],
 )
 def test_a_mapping_is_a_configuration(given: Any) -> None:
-    """The table itself, or with the key hookcore; a mapping of whatever library; plugins as a list, or by name."""
+    """A configuration is the table or a mapping with the key `hookcore`, of any library, with plugins as a list or by name."""
     with Loop(given, epochs=1) as loop:
         engine = loop._driver.engine
     assert engine.names == ["console", "early_stopping"]
@@ -140,14 +140,14 @@ def test_a_mapping_is_a_configuration(given: Any) -> None:
 
 
 def test_plugins_of_a_list_may_be_mappings() -> None:
-    """Also in code: with parameters, and with a name of their own."""
+    """A mapping in a list of plugins, also in code, has parameters and may have a name."""
     engine = Engine([{"early_stopping": {"patience": 2}}, {"early_stopping": {"monitor": "val_acc"}, "name": "second"}])
     assert engine.names == ["early_stopping", "second"]
     assert (engine["early_stopping"].patience, engine["second"].monitor) == (2, "val_acc")
 
 
 def test_values_of_another_library_become_plain() -> None:
-    """A plugin gets dicts and lists, whose copies and states are JSON, not the mappings and lists of a library."""
+    """A plugin gets plain dicts and lists, whose copies and states are JSON-able, for those of another library."""
     from hookcore.registry.place import Place
     from hookcore.registry.spec_string import checked_arguments
 
@@ -159,7 +159,7 @@ def test_values_of_another_library_become_plain() -> None:
 
 
 def test_a_text_is_converted_as_in_a_spec_string() -> None:
-    """YAML reads 1e-3 as a text; as the parameter is a number, it is one."""
+    """`1e-3`, which is a string in YAML, becomes a number if the parameter is a number."""
     assert Engine([{"early_stopping": {"min_delta": "1e-3", "patience": "4"}}])["early_stopping"].min_delta == 0.001
 
 
@@ -174,7 +174,7 @@ def test_a_schedule_can_be_named(given: Any) -> None:
 
 @pytest.mark.parametrize("name", ["cosine", "hookcore.nothing:f", "math:nothing", "math:pi", "math:", ":f"])
 def test_a_function_that_cannot_be_imported_is_an_error(name: str) -> None:
-    """The error has what was given, how a function is written, and why the import failed."""
+    """The error has the value, how to write a function, and why the import failed."""
     with pytest.raises(SpecError, match=r"schedule must be the name of a function .* package\.module:function, got"):
         Engine([f"learning_rate_schedule:schedule={name}"])
 
@@ -195,10 +195,19 @@ MISTAKES = {
     "plugins = [{early_stopping = {patience = -1}}]": FILE
     + "plugins[0].early_stopping.patience: EarlyStopping: patience must be an integer of at least 0, got -1.",
     "plugins = [{early_stopping = 3}]": FILE + "plugins[0].early_stopping: expected a mapping of parameters, got int.",
-    "plugins = [{csv_log = {}}]": FILE + "plugins[0].csv_log: ",
+    "plugins = [{csv_log = {}}]": FILE + 'plugins[0].csv_log: path must be given, as in {csv_log = {path = "..."}}.',
+    "plugins = ['csv_log']": FILE + "plugins[0]: Plugin spec 'csv_log': path must be given, as in 'csv_log:path=...'.",
+    "plugins = ['csv_log:append=true']": FILE
+    + "plugins[0]: Plugin spec 'csv_log:append=true': path must be given, as in 'csv_log:append=...,path=...'.",
+    "plugins = [{monitor = 'loss', min_delta = 0}]": FILE
+    + "plugins[0]: a mapping must have one plugin's name with its parameters, such as {early_stopping = {patience = 3}}, "
+    "and may have name and replaces beside it, got the keys 'monitor', 'min_delta'. None of them is a plugin's name. "
+    "If Hydra made this plugin, its engine or loop needs `_convert_: all`.",
+    "plugins = [{class_path = 'hookcore_plugins.CSVLog'}]": FILE
+    + "plugins[0]: class_path is for jsonargparse, which has not made 'hookcore_plugins.CSVLog'. With jsonargparse.set",
     "plugins = [{}]": FILE + "plugins[0]: a mapping must have one plugin's name",
     "plugins = [{console = {}, csv_log = {}}]": FILE + "plugins[0]: a mapping must have one plugin's name",
-    "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a text, got 3.",
+    "plugins = [{console = {}, name = 3}]": FILE + "plugins[0].name: name must be a non-empty string, got 3.",
     "plugins = [{console = {}, replaces = 3}]": FILE + "plugins[0].replaces: ",
     "plugins = ['console', 'console']": FILE + "plugins[1]: Two plugins are called 'console'.",
     "[hookcore.plugins]\nearly_stopping = {patiance = 3}": FILE + "plugins.early_stopping.patiance: no parameter 'patiance'",
@@ -222,7 +231,7 @@ def test_a_mistake_is_named_by_its_place(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_mistake_in_yaml_has_its_line(tmp_path: Path) -> None:
-    """The line of the parameter, of the plugin, or of a key that is given twice."""
+    """The error has the line of the parameter, of the plugin, or of a key that is given twice."""
     pytest.importorskip("yaml")
     path = tmp_path / "run.yaml"
     for old, new, error in (
@@ -243,7 +252,7 @@ def test_a_mistake_in_yaml_has_its_line(tmp_path: Path) -> None:
 
 
 def test_yaml_that_cannot_be_read_is_named_by_its_line(tmp_path: Path) -> None:
-    """And not by the line's text, which may have a secret."""
+    """The error has the line's number, and not its text, which may have a secret."""
     pytest.importorskip("yaml")
     path = write(tmp_path, "run.yaml", "hookcore:\n  plugins: [alert: {api_token: hunter2}, }\n")
     with pytest.raises(SpecError, match="line 2 cannot be read as a configuration") as caught:
@@ -252,7 +261,7 @@ def test_yaml_that_cannot_be_read_is_named_by_its_line(tmp_path: Path) -> None:
 
 
 def test_a_key_that_json_has_twice_is_an_error(tmp_path: Path) -> None:
-    """Else the last one would count, and the other would be lost without a message."""
+    """A key that JSON has twice is an error, because otherwise one value would be lost without a message."""
     path = write(tmp_path, "run.json", '{"hookcore": {"plugins": ["console"], "plugins": []}}')
     with pytest.raises(SpecError, match="the key 'plugins' is given twice"):
         Engine.from_config(path)
@@ -272,7 +281,7 @@ def test_a_key_that_json_has_twice_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_gives_no_table_is_an_error(tmp_path: Path, name: str, text: str | None, error: str) -> None:
-    """It names the file, and what was expected in it."""
+    """The error names the file, and what was expected in it."""
     path = tmp_path / name
     if text is not None:
         path.write_text(text)
@@ -282,14 +291,14 @@ def test_a_file_that_gives_no_table_is_an_error(tmp_path: Path, name: str, text:
 
 
 def test_yaml_without_its_library_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML is an extra."""
+    """YAML without PyYAML is an error that names the extra to install."""
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     with pytest.raises(LoadError, match=r"needs PyYAML: pip install 'hookcore\[yaml\]'"):
         Engine.from_config(write(tmp_path, "run.yaml", YAML))
 
 
 def test_code_counts_more_than_a_configuration() -> None:
-    """A plugin of code replaces that of its name; policies and autoload too."""
+    """A plugin in code replaces the one of its name in the configuration; policies and autoload in code win too."""
     config = {"plugins": ["console", "early_stopping:patience=3"], "on_error": {"console": "raise"}, "autoload": False}
     engine = Engine.from_config(config, [EarlyStopping(patience=5)], on_error={"console": "disable"})
     assert engine.names == ["early_stopping", "console"]
@@ -298,7 +307,7 @@ def test_code_counts_more_than_a_configuration() -> None:
 
 
 def test_the_environment_adds_plugins(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """After those of code and configuration, which count if they have the name of one; the log tells of that."""
+    """The environment adds plugins after those of code and configuration, which win if names are equal; this is logged."""
     monkeypatch.setenv("HOOKCORE_PLUGINS", ' csv_log:path="a;b.csv" ;console; ; early_stopping:patience=9;')
     with caplog.at_level(logging.WARNING, logger="hookcore"):
         engine = Engine([Console()])
@@ -311,14 +320,14 @@ def test_the_environment_adds_plugins(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 @pytest.mark.parametrize("value", ["early_stoping", "console;early_stopping:patiance=3", "csv_log"])
 def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A run that leaves out what was asked for would be a wrong one."""
+    """A mistake in the environment is an error that names the variable, and is not left out."""
     monkeypatch.setenv("HOOKCORE_PLUGINS", value)
     with pytest.raises(SpecError, match=r"^HOOKCORE_PLUGINS: "):
         Engine()
 
 
 def test_nothing_is_read_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file counts if it is named."""
+    """A configuration file is read only if it is named."""
     monkeypatch.chdir(tmp_path)
     for name in ("hookcore.toml", "pyproject.toml"):
         write(tmp_path, name, "broken [")
@@ -326,7 +335,7 @@ def test_nothing_is_read_from_the_working_directory(tmp_path: Path, monkeypatch:
 
 
 def test_an_engine_of_a_configuration_is_asked_for_as_one() -> None:
-    """`Engine` itself takes plugins, and the error names the function that takes a configuration."""
+    """`Engine` takes plugins, and its error names the function that takes a configuration."""
     given: Any
     for given in (Path("hookcore.toml"), {"plugins": []}):
         with pytest.raises(RegistrationError, match="from_config"):
@@ -345,12 +354,27 @@ SHIPPED = [
 
 @pytest.mark.parametrize("kind", [*SHIPPED, Engine, Loop], ids=lambda kind: kind.__name__)
 def test_the_types_of_parameters_can_be_resolved(kind: Any) -> None:
-    """Tools that make objects from configurations, such as jsonargparse, ask for them."""
+    """Tools that make objects from configurations, such as jsonargparse, can resolve the types of parameters."""
     assert typing.get_type_hints(kind.__init__)
 
 
+@pytest.mark.parametrize("init_args", [{"patience": 3}, {"patiance": 3}, {}])
+def test_a_plugin_that_jsonargparse_has_not_made_is_an_error(init_args: dict[str, Any]) -> None:
+    """Without the settings of the documentation it hands over a description instead of an object, a mapping or a namespace."""
+    jsonargparse = pytest.importorskip("jsonargparse")
+    jsonargparse.set_parsing_settings(instantiate_subclass_spec_in_any=False, validate_subclass_spec_in_any=False)
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(Engine, "engine")
+    spec = {"class_path": "hookcore_plugins.EarlyStopping", "init_args": init_args}
+    given = parser.parse_object({"engine": {"plugins": ["console", spec]}})
+    with pytest.raises(
+        SpecError, match=r"plugins\[1\]: class_path is for jsonargparse, which has not made 'hookcore_plugins\.Early"
+    ):
+        parser.instantiate(given)
+
+
 def test_a_configuration_is_not_changed() -> None:
-    """Reading leaves the mapping as it is: it may serve the next run."""
+    """Reading does not change the mapping, which may serve the next run."""
     before = json.dumps(TABLE)
     Engine.from_config(TABLE)
     configuration.read(TABLE)
@@ -358,7 +382,7 @@ def test_a_configuration_is_not_changed() -> None:
 
 
 def test_a_schedule_of_code_stays_a_function() -> None:
-    """Objects in a configuration, as Hydra's instantiate makes them, are given to the plugin as they are."""
+    """Objects in a configuration, such as those that Hydra's instantiate makes, are given to the plugin unchanged."""
     engine = Engine.from_config({"plugins": [{"learning_rate_schedule": {"schedule": halved}}]})
     assert isinstance(engine["learning_rate_schedule"], LearningRateSchedule)
     assert engine["learning_rate_schedule"].schedule is halved

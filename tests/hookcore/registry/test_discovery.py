@@ -37,7 +37,7 @@ PLUGIN = """
 
 
 INSTALLED = [entry.name for entry in entry_points("hookcore.autoload")]
-"""What other distributions in this environment autoload already: no business of these tests."""
+"""The plugins that other distributions in this environment autoload, which these tests leave out."""
 
 
 def names(engine: Engine) -> list[str]:
@@ -46,11 +46,14 @@ def names(engine: Engine) -> list[str]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
-    """Installs a distribution with one module and entry points; returns the file that the module's import leaves behind."""
+    """Return a function that installs a distribution with one module and entry points.
+
+    It returns the file that the module's import leaves behind.
+    """
     modules: list[str] = []
 
     def installed(distribution: str, source: str, *, module: str | None = None, **groups: dict[str, str]) -> Path:
-        """`groups` are `plugins` and `autoload`: entry-point names with the object in the module."""
+        """Install it. `groups` are `plugins` and `autoload`: entry-point names with the object in the module."""
         site, module = tmp_path / distribution, module or f"module_of_{distribution}"
         modules.append(module)
         marker = site / "imported"
@@ -75,7 +78,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distrib
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts without the environment variables."""
+    """Remove the environment variables before each test."""
     monkeypatch.delenv("HOOKCORE_DISABLE_PLUGINS", raising=False)
     monkeypatch.delenv("HOOKCORE_NO_AUTOLOAD", raising=False)
     monkeypatch.delenv("HOOKCORE_PLUGINS", raising=False)
@@ -85,7 +88,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_catalogue_plugin_is_made_only_when_asked_for(install: Distribution) -> None:
-    """An entry point of the catalogue is imported when its name is asked for and not before, and its origin is known."""
+    """An entry point of the catalogue is imported only when its name is asked for, and its origin is recorded."""
     marker = install("acme", PLUGIN, plugins={"alert": ":Alert"})
     assert "alert" in [entry.name for entry in entry_points("hookcore.plugins")]
     assert names(Engine()) == []
@@ -99,7 +102,7 @@ def test_a_catalogue_plugin_is_made_only_when_asked_for(install: Distribution) -
 
 
 def test_a_catalogue_entry_may_be_a_plugin_itself(install: Distribution) -> None:
-    """An entry point that names a module gives the module as plugin, and takes no parameters."""
+    """An entry point that names a module gives the module as plugin, which takes no parameters."""
     install("acme", "from hookcore import hookimpl\n@hookimpl\ndef on_train_end(): pass\n", plugins={"alert": ""})
     assert Engine(["alert"])["alert"].__name__ == "module_of_acme"
     with pytest.raises(SpecError, match="no parameter 'channel'; there are: none"):
@@ -107,28 +110,28 @@ def test_a_catalogue_entry_may_be_a_plugin_itself(install: Distribution) -> None
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(install: Distribution) -> None:
-    """A name that no distribution offers is an error that lists those there are."""
+    """A name that no distribution offers is an error that lists the names and suggests the nearest."""
     install("acme", PLUGIN, plugins={"alert": ":Alert"})
     with pytest.raises(SpecError, match=r"is called 'alrt'; there are: activations, alert, checkpoint.*Did you mean 'alert'"):
         Engine(["alrt"])
 
 
 def test_a_plugin_that_fails_to_import_is_an_error_when_asked_for(install: Distribution) -> None:
-    """Asked for by name, a failing import is an error that names plugin, distribution, module and reason."""
+    """A failing import of a plugin that was asked for is an error that names plugin, distribution, module and reason."""
     install("acme", "import no_such_module", plugins={"alert": ":Alert"})
     with pytest.raises(LoadError, match=r"'alert' of acme 1.0 .*'module_of_acme:Alert': ModuleNotFoundError: .*no_such_module"):
         Engine(["alert"])
 
 
 def test_a_plugin_that_cannot_be_made_is_an_error_that_names_it(install: Distribution) -> None:
-    """What a factory raises becomes an error that names plugin and distribution."""
+    """A factory's error becomes an error that names plugin and distribution."""
     install("acme", "def make(): raise ImportError('pip install acme[all]')", plugins={"alert": ":make"})
     with pytest.raises(LoadError, match=r"'alert' of acme 1.0 could not be made: ImportError: pip install acme\[all\]"):
         Engine(["alert"])
 
 
 def test_one_name_in_two_distributions_is_refused(install: Distribution) -> None:
-    """Where two distributions offer different things under one name, neither is taken, and both are named."""
+    """If two distributions offer different objects under one name, neither is taken, and the error names both."""
     markers = [install(name, PLUGIN, plugins={"alert": ":Alert"}) for name in ("acme", "zeta")]
     with pytest.raises(SpecError, match=r"'alert' is offered by acme 1.0 and by zeta 1.0"):
         Engine(["alert"])
@@ -136,7 +139,7 @@ def test_one_name_in_two_distributions_is_refused(install: Distribution) -> None
 
 
 def test_one_name_for_one_object_in_two_distributions_is_fine(install: Distribution) -> None:
-    """Two distributions that offer the same object, such as an old and a new name of one project, are no conflict."""
+    """Two distributions may offer the same object under one name, such as an old and a new name of one project."""
     for name in ("acme", "zeta"):
         install(name, PLUGIN, module="shared_module", plugins={"alert": ":Alert"})
     assert names(Engine(["alert"])) == ["alert"]
@@ -146,7 +149,7 @@ def test_one_name_for_one_object_in_two_distributions_is_fine(install: Distribut
 
 
 def test_an_autoload_plugin_is_in_every_engine_after_those_listed(install: Distribution) -> None:
-    """Autoloaded plugins come after the plugins asked for, by name, each made anew for each engine."""
+    """Autoloaded plugins come after the plugins asked for, by name, and each engine gets new ones."""
     install("acme", PLUGIN, autoload={"zulu": ":Alert", "alpha": ":Alert"})
     first, second = Engine(["early_stopping"]), Engine()
     assert (names(first), names(second)) == (["early_stopping", "alpha", "zulu"], ["alpha", "zulu"])
@@ -170,7 +173,7 @@ def test_an_autoload_plugin_may_be_a_module(install: Distribution) -> None:
     ],
 )
 def test_an_autoload_plugin_that_fails_is_a_warning(install: Distribution, source: str) -> None:
-    """An autoload plugin that cannot be imported, made or registered is named in a warning with its cure; others load."""
+    """If an autoload plugin cannot be imported, made or registered, a warning names it and the remedy; others load."""
     install("acme", source, autoload={"alert": ":Alert"})
     install("zeta", PLUGIN, autoload={"working": ":Alert"})
     with pytest.warns(HookcoreWarning, match=r"'alert' of acme 1.0 .*HOOKCORE_DISABLE_PLUGINS=alert"):
@@ -178,7 +181,7 @@ def test_an_autoload_plugin_that_fails_is_a_warning(install: Distribution, sourc
 
 
 def test_an_explicit_plugin_wins_over_autoload(install: Distribution) -> None:
-    """A plugin listed under the name of an autoloaded one takes its place, and the other is not imported."""
+    """A plugin that is listed under the name of an autoloaded one replaces it, and the other is not imported."""
     marker = install("acme", PLUGIN, autoload={"alert": ":Alert"})
 
     @attrs.define
@@ -193,7 +196,7 @@ def test_an_explicit_plugin_wins_over_autoload(install: Distribution) -> None:
 
 
 def test_of_two_autoload_plugins_of_one_name_the_first_is_taken(install: Distribution) -> None:
-    """Where two distributions autoload under one name, that of the first distribution by name is taken."""
+    """If two distributions autoload one name, that of the first distribution by name is taken."""
     install("zeta", PLUGIN, autoload={"alert": ":Alert"})
     install("acme", PLUGIN, autoload={"alert": ":Alert"})
     assert [one.origin for one in Engine().plugins if one.name not in INSTALLED] == ["acme 1.0"]
@@ -218,7 +221,7 @@ def test_autoload_can_be_switched_off(
     value: str,
     loaded: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """HOOKCORE_NO_AUTOLOAD, unless empty or 0, leaves the whole autoload group out, unimported; names still work."""
+    """HOOKCORE_NO_AUTOLOAD, unless empty or 0, leaves out the whole autoload group without importing it; names still work."""
     marker = install("acme", PLUGIN, autoload={"alert": ":Alert"}, plugins={"asked": ":Alert"})
     monkeypatch.setenv("HOOKCORE_NO_AUTOLOAD", value)
     assert names(Engine()) == (["alert"] if loaded else [])
@@ -256,11 +259,11 @@ class Everything:
 
 
 def untyped(word=1, **more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN201 - what it is about
-    """A factory that declares no types."""
+    """Take parameters without types."""
 
 
 def unresolved(count: NoSuchType) -> None:  # type: ignore[name-defined]  # noqa: F821 - what it is about
-    """A factory whose types cannot be found."""
+    """Take parameters whose types cannot be resolved."""
 
 
 def parse(text: str, factory: Any = Everything) -> dict[str, Any]:
@@ -297,7 +300,7 @@ def parse(text: str, factory: Any = Everything) -> dict[str, Any]:
     ],
 )
 def test_values_are_converted_to_the_parameters_type(text: str, expected: dict[str, Any]) -> None:
-    """A spec's values become what the factory's type hints say; quotes keep commas, and nothing else is special."""
+    """The values of a spec string become what the factory's type hints name; only quotes and commas are special."""
     parsed = parse(text)
     assert parsed == expected
     assert {key: type(value) for key, value in parsed.items()} == {key: type(value) for key, value in expected.items()}
@@ -305,12 +308,12 @@ def test_values_are_converted_to_the_parameters_type(text: str, expected: dict[s
 
 @pytest.mark.parametrize(("text", "expected"), [("word=3", {"word": "3"}), ("more=x", {"more": "x"})])
 def test_a_factory_without_types_gets_strings(text: str, expected: dict[str, Any]) -> None:
-    """Where no type is declared, a value stays a string."""
+    """If a parameter has no type, its value stays a string."""
     assert parse(text, untyped) == expected
 
 
 def test_a_factory_whose_types_cannot_be_found_gets_strings() -> None:
-    """Types that cannot be resolved count as none."""
+    """If a type cannot be resolved, the value stays a string."""
     assert parse("count=3", unresolved) == {"count": "3"}
 
 
@@ -333,7 +336,7 @@ def test_a_factory_whose_types_cannot_be_found_gets_strings() -> None:
     ],
 )
 def test_a_spec_that_does_not_fit_is_refused(text: str, message: str) -> None:
-    """A spec's mistake is an error that holds the whole spec, the parameter, the value and what was expected."""
+    """A mistake in a spec string is an error that has the whole string, the parameter, the value and what was expected."""
     with pytest.raises(SpecError, match=f"(?s)Plugin spec .*everything:.*{message}"):
         parse(text)
 
@@ -348,13 +351,13 @@ def test_a_spec_that_does_not_fit_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_a_shipped_plugin_by_spec_validates_its_parameters(spec: str, message: str) -> None:
-    """A spec goes through the plugin's own validation, and a missing parameter is named."""
+    """The parameters of a spec string are validated by the plugin, and a missing parameter is named."""
     with pytest.raises(SpecError, match=message):
         requested(spec, Place()).make()
 
 
 def test_shipped_plugins_come_through_the_same_door() -> None:
-    """The shipped plugins are entry points of this distribution, and nothing of it is autoloaded."""
+    """The shipped plugins are entry points of this distribution, and none of them is autoloaded."""
     found = requested("early_stopping:patience=3,monitor=val_auc,restore_best_weights=true", Place()).make()
     plugin: Any = found.plugin
     assert found.origin.startswith("hookcore ")
@@ -380,7 +383,7 @@ def test_a_blocked_name_that_no_plugin_has_is_said(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A run that goes on without early stopping must not be silent about it."""
+    """If a plugin that was asked for is blocked, the log names it."""
     monkeypatch.setenv("HOOKCORE_DISABLE_PLUGINS", "early_stopping,second")
     assert Engine(["early_stopping:patience=3", ("second", RecordingPlugin())], autoload=False).names == []
     assert [record.getMessage() for record in caplog.records] == [
@@ -390,7 +393,7 @@ def test_a_blocked_plugin_that_was_asked_for_is_said(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("value", "allowed"), [("", True), ("0", True), ("false", True), ("1", False), ("true", False)])
 def test_autoload_is_switched_off_by_a_word_that_says_so(value: str, allowed: bool) -> None:  # noqa: FBT001
-    """A false switches nothing off."""
+    """A word for false does not turn off the autoload group."""
     assert autoload_allowed({"HOOKCORE_NO_AUTOLOAD": value}) is allowed
 
 
@@ -419,7 +422,7 @@ NAMED = b"Metadata-Version: 2.1\nName: unrelated\nVersion: 1.0\n"
 def test_a_package_whose_entry_points_cannot_be_read_costs_no_other(
     install: Distribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[bytes, bytes], origin: str
 ) -> None:
-    """Each engine warns of it by name, and has the plugins of the others; a name that is not found may be one of its own."""
+    """Each engine warns of such a package by name, and has the plugins of the others; an unknown name may be one of its names."""
     install("acme", PLUGIN, autoload={"alert": ":Alert"}, plugins={"asked": ":Alert"})
     broken_package(tmp_path, monkeypatch, *files)
     with pytest.warns(HookcoreWarning, match=f"The entry points of {origin}.*cannot be read, and runs continue"):
@@ -432,7 +435,7 @@ def test_a_package_whose_entry_points_cannot_be_read_costs_no_other(
 def test_a_package_without_metadata_is_named_by_its_place(
     install: Distribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its plugin is used all the same."""
+    """A package without metadata is named by its place, and its plugin is used anyway."""
     install("acme", PLUGIN)
     broken_package(tmp_path, monkeypatch, b"Name: \xff\xfe", b"[hookcore.autoload]\nalert = module_of_acme:Alert\n")
     (alert,) = [registered for registered in Engine().plugins if registered.name == "alert"]
@@ -471,7 +474,7 @@ OBSERVER = """
     ],
 )
 def test_whatever_an_autoload_plugin_raises_is_a_warning(install: Distribution, source: str) -> None:
-    """At its import or its registration; a plugin that was asked for by that name is an error of ours."""
+    """Whatever an autoload plugin raises, at import or registration, is a warning; if it was asked for, it is our error."""
     install("acme", source, autoload={"watch": ":Watch"}, plugins={"asked": ":Watch"})
     with pytest.warns(HookcoreWarning, match=r"Plugin 'watch' of acme 1\.0 could not be loaded"):
         assert names(Engine()) == []
@@ -480,14 +483,14 @@ def test_whatever_an_autoload_plugin_raises_is_a_warning(install: Distribution, 
 
 
 def test_ctrl_c_at_an_import_goes_through(install: Distribution) -> None:
-    """It is the user's, not the package's."""
+    """Ctrl-C while a plugin is imported is raised at once."""
     install("acme", "raise KeyboardInterrupt", autoload={"watch": ":Watch"})
     with pytest.raises(KeyboardInterrupt):
         Engine()
 
 
 def test_an_entry_point_without_a_name_is_left_out(install: Distribution) -> None:
-    """The warning has what it names."""
+    """An entry point without a name is left out, and the warning has its value."""
     install("acme", OBSERVER.format(""), autoload={"": ":Watch"})
     with pytest.warns(HookcoreWarning, match="the entry point 'module_of_acme:Watch' has no name"):
         assert names(Engine()) == []
@@ -512,7 +515,7 @@ AUTOLOADED = {"autoload": {"alert": ":Alert"}}
     "given", ["alert:channel=training", {"alert": {"channel": "training"}}, ("alert", "alert:channel=training")], ids=str
 )
 def test_an_autoloaded_plugin_gets_parameters(install: Distribution, given: Any) -> None:
-    """Asked for by its name, it is made once, with them."""
+    """An autoloaded plugin that is asked for by name is made once, with the given parameters."""
     install("alerts", PLUGIN, **AUTOLOADED)
     engine = Engine([given])
     assert names(engine) == ["alert"]
@@ -520,7 +523,7 @@ def test_an_autoloaded_plugin_gets_parameters(install: Distribution, given: Any)
 
 
 def test_the_environment_gives_an_autoloaded_plugin_parameters(install: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for whatever the variable asks for."""
+    """The environment can give an autoloaded plugin parameters."""
     install("alerts", PLUGIN, **AUTOLOADED)
     monkeypatch.setenv("HOOKCORE_PLUGINS", "alert:channel=training")
     assert Engine()["alert"].channel == "training"
@@ -532,13 +535,13 @@ class Mine(RecordingPlugin):
 
 @pytest.mark.parametrize("given", [Mine(), ("mine", Mine()), {"csv_log": {"path": "x.csv"}, "replaces": "alert"}], ids=str)
 def test_a_plugin_of_another_name_replaces_an_autoloaded_one(install: Distribution, given: Any) -> None:
-    """If it says so, or the mapping that asks for it does. The other is not imported."""
+    """A plugin replaces the autoloaded ones that it, or the mapping that asks for it, lists; they are not imported."""
     marker = install("alerts", PLUGIN, **AUTOLOADED)
     assert "alert" not in Engine([given]).names
     assert not marker.exists()
 
 
 def test_names_that_a_plugin_replaces_are_a_tuple() -> None:
-    """A string would be a sequence of letters."""
+    """`replaces` must be a tuple, because a string would be a sequence of letters."""
     with pytest.raises(RegistrationError, match=r"replaces must be a tuple of names, got 'alert'"):
         Engine([type("Wrong", (RecordingPlugin,), {"replaces": "alert"})()])

@@ -1,4 +1,4 @@
-"""Checkpoints for the tests: whole ones, and forged ones as somebody with bad intentions would make them."""
+"""Checkpoints for the tests: whole ones, and ones that an attacker has forged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = state.dumps(RUN)
 
 
 def weights(directory: Path) -> None:
-    """A trainee's files: one beside the manifest, one below, one empty, and one that is called like the manifest."""
+    """Write a trainee's files: one beside the manifest, one in a directory, one empty, and one with the manifest's name."""
     (directory / "weights.bin").write_bytes(bytes(range(64)))
     (directory / "assets").mkdir()
     (directory / "assets" / "vocabulary.txt").write_text("a b c")
@@ -28,7 +28,7 @@ def weights(directory: Path) -> None:
 
 
 def small(directory: Path) -> None:
-    """One file of ten bytes."""
+    """Write one file of ten bytes."""
     (directory / "weights.bin").write_bytes(b"0123456789")
 
 
@@ -62,7 +62,7 @@ def save(
 
 
 def forge(directory: Path, **changes: Any) -> None:
-    """Write a manifest that fits what is in `directory`, with `changes` to the checkpoint it describes and a right digest."""
+    """Write a manifest that fits the files in `directory`, with `changes` to its description and a right digest."""
     listed = {
         file.relative_to(directory).as_posix(): manifest._fingerprint(file, file.stat().st_size)
         for file in sorted(directory.rglob("*"))
@@ -73,7 +73,7 @@ def forge(directory: Path, **changes: Any) -> None:
 
 
 def write_manifest(path: Path, **contents: Any) -> None:
-    """Write a manifest of `contents` in `path`, with a right digest: whoever writes one can compute that too."""
+    """Write a manifest of `contents` into `path`, with a right digest, which an attacker can compute too."""
     (path / store.MANIFEST).write_text(manifest._sealed({"format": manifest.FORMAT, **contents}))
 
 

@@ -1,248 +1,24 @@
-"""A directory of checkpoints: each is whole or not there, whatever fails, and the right ones stay."""
+"""A directory of checkpoints: each is whole or absent, whatever fails, and the right ones are kept."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import math
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hookcore import CheckpointError, DiskFullError, SavedCheckpoint, store
+from hookcore import CheckpointError, store
 from hookcore.store import disk
 from hookcore.store.retention import Retention
-from tests.hookcore.store.checkpoints import RECORD, RUN, names, save, small
+from tests.hookcore.store.checkpoints import names, save, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Writing.
-
-
-def test_a_written_checkpoint_verifies_and_reads_back(tmp_path: Path) -> None:
-    """What was written is found again: the description, the run's record, and the trainee's files, and nothing else is left."""
-    saved = save(tmp_path / "deep" / "runs")
-    assert (
-        store.verify(saved.path)
-        == saved
-        == SavedCheckpoint(tmp_path / "deep" / "runs" / "step-00000001", 1, 1, "val_loss", 0.5, "min")
-    )
-    assert repr(saved.record()) == repr(RUN)
-    assert saved.record_text() == RECORD
-    assert (saved.path / "assets" / "vocabulary.txt").read_text() == "a b c"
-    assert names(tmp_path / "deep" / "runs") == ["step-00000001"]
-
-
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 0.1, 3])
-def test_any_value_round_trips(tmp_path: Path, value: float | None) -> None:
-    """The monitored value comes back exactly, whatever number it is, or none."""
-    saved = save(tmp_path, value=value)
-    assert repr(store.verify(saved.path)) == repr(saved)
-
-
-def test_the_manifest_is_standard_json(tmp_path: Path) -> None:
-    """Other tools can read the manifest: standard JSON with the size and SHA-256 of every file."""
-    saved = save(tmp_path, value=math.nan)
-    manifest = json.loads((saved.path / "manifest.json").read_text(), parse_constant=pytest.fail)
-    assert sorted(manifest["files"]) == [
-        "assets/empty",
-        "assets/manifest.json",
-        "assets/vocabulary.txt",
-        "run.json",
-        "weights.bin",
-    ]
-    assert manifest["files"]["assets/empty"]["size"] == 0
-
-
-def test_the_same_step_is_replaced(tmp_path: Path) -> None:
-    """A second checkpoint of a step takes the first one's place, whatever a crash left beside it."""
-    save(tmp_path, value=1.0)
-    for leftover in "replaced-step-00000001", "step-00000001":
-        (tmp_path / f".writing-{leftover}" / "old").mkdir(parents=True)
-    second = save(tmp_path, value=2.0, files=lambda directory: (directory / "other.bin").touch())
-    assert store.verify(second.path).value == 2.0
-    assert names(tmp_path) == ["step-00000001"]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("not savable"), KeyboardInterrupt()])
-def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    """Whatever the trainee raises, the checkpoints from before are untouched and nothing half-written stays."""
-    earlier = save(tmp_path, step=1)
-
-    def failing(directory: Path) -> None:
-        (directory / "half.bin").write_bytes(b"half")
-        raise error
-
-    for step in 1, 2:
-        with pytest.raises(CheckpointError if isinstance(error, OSError) else type(error)):
-            save(tmp_path, step=step, files=failing)
-    assert names(tmp_path) == ["step-00000001"]
-    assert store.verify(earlier.path) == earlier
-
-
-@pytest.mark.parametrize("wrapped", ["not", "as cause", "as context", "two deep"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_or_quota_is_an_error_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, wrapped: str
-) -> None:
-    """However a library wraps it: the error says which checkpoint, what it needs, and what is free; the rest is untouched."""
-    earlier = save(tmp_path)
-
-    def fail() -> None:
-        raise OSError(code, os.strerror(code), "model.h5")
-
-    def failing(directory: Path) -> None:
-        (directory / "half").write_bytes(b"half")
-        try:
-            fail()
-        except OSError as error:
-            if wrapped == "not":
-                raise
-            if wrapped == "as context":
-                raise RuntimeError("flush")  # noqa: B904 - as libraries do
-            if wrapped == "as cause":
-                raise ValueError("cannot save") from error
-            try:
-                raise RuntimeError("flush")  # noqa: TRY301
-            except RuntimeError as second:
-                raise TypeError("cannot save") from second
-
-    usage = shutil.disk_usage
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1, free=usage(path).free + 10**10))
-    problem = "The disk is full" if code == errno.ENOSPC else "The disk quota is used up"
-    needed = r"more than \d+\.\d [GT]B" if code == errno.ENOSPC else r"about 7\.0 GB"
-    expected = rf"^{problem}: the checkpoint \S+step-00000002 needs {needed}, and the disk has \d+\.\d [GT]B free\. Earlier"
-    with pytest.raises(DiskFullError, match=expected):
-        save(tmp_path, step=2, files=failing, space=7 * 10**9)
-    assert names(tmp_path) == ["step-00000001"]
-    assert store.verify(earlier.path) == earlier
-
-
-def test_any_other_error_of_the_disk_is_no_full_disk(tmp_path: Path) -> None:
-    """A disk that fails otherwise is not said to be full."""
-
-    def failing(directory: Path) -> None:
-        raise OSError(errno.EIO, "Input/output error", str(directory))
-
-    with pytest.raises(CheckpointError, match=r"step-00000001 could not be written: Input/output error\. Earlier") as raised:
-        save(tmp_path, files=failing)
-    assert not isinstance(raised.value, DiskFullError)
-
-
-def large(nbytes: int) -> Callable[[Path], None]:
-    def write(directory: Path) -> None:
-        (directory / "large").write_bytes(bytes(nbytes))
-
-    return write
-
-
-@pytest.mark.parametrize(("space", "newest", "enough"), [(100, 0, 100), (0, 100, None), (1000, 100, 1000), (100, 2000, None)])
-def test_nothing_is_begun_where_the_disk_has_no_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int, newest: int, enough: int | None
-) -> None:
-    """A save is refused before anything is written where less is free than it is said to take, or than the newest one takes."""
-    if newest:
-        save(tmp_path, step=1, files=large(100_000))
-        kept = save(tmp_path, step=9, files=large(newest))
-        taken = sum(file.stat().st_size for file in kept.path.iterdir())
-        enough = max(space, taken)
-    assert enough is not None
-    before = names(tmp_path)
-
-    def unreached(directory: Path) -> None:
-        pytest.fail(f"{directory} was begun")
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough - 1))
-    with pytest.raises(DiskFullError, match=r"needs about .*B, and the disk has .*B free\. Earlier checkpoints are untouched\.$"):
-        save(tmp_path, step=10, files=unreached, space=space)
-    assert names(tmp_path) == before
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=enough))
-    save(tmp_path, step=10, space=space)
-
-
-def test_a_file_system_that_does_not_tell_its_size_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network file systems say that they have nothing at all; that is no full disk."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
-    assert store.verify(save(tmp_path, space=10).path).step == 1
-
-
-def test_a_newest_that_is_a_link_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the newest checkpoint is that of what is in it, not of what somebody linked to."""
-    (tmp_path / "large").mkdir()
-    (tmp_path / "large" / "file").write_bytes(bytes(1000))
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "step-00000001").symlink_to(tmp_path / "large")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=999))
-    save(tmp_path / "runs", step=2)
-
-
-@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
-def test_a_trainee_that_writes_what_is_the_stores_is_refused(tmp_path: Path, name: str) -> None:
-    """A trainee's file that the record or the manifest would replace is an error, and not lost."""
-    with pytest.raises(CheckpointError, match=r"was not written: the trainee wrote a run\.json or manifest\.json of its own"):
-        save(tmp_path, files=lambda directory: (directory / name).touch())
-    assert names(tmp_path) == []
-
-
-def test_a_trainee_that_writes_a_link_is_refused(tmp_path: Path) -> None:
-    """What would be refused when it is read is refused when it is written."""
-    with pytest.raises(CheckpointError, match="was not written: it holds latest, which is a link or not a plain file"):
-        save(tmp_path, files=lambda directory: (directory / "latest").symlink_to("weights.bin"))
-    assert names(tmp_path) == []
-
-
-def test_the_old_checkpoint_is_back_where_the_last_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the new checkpoint of a step cannot take the old one's place, the old one stays."""
-    earlier = save(tmp_path)
-    rename = Path.rename
-
-    def refusing(path: Path, target: Path) -> Path:
-        if path.name == ".writing-step-00000001":
-            raise PermissionError(13, "Permission denied")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", refusing)
-    with pytest.raises(CheckpointError, match="Permission denied"):
-        save(tmp_path, value=9.0)
-    assert names(tmp_path) == ["step-00000001"]
-    assert store.verify(earlier.path) == earlier
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a descriptor is open on is asked of Linux")
-def test_everything_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file and directory is synced before the rename, and the parent after it."""
-    steps: list[str] = []
-    fsync, rename = os.fsync, Path.rename
-
-    def sync(descriptor: int) -> None:
-        steps.append(os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), tmp_path))
-        fsync(descriptor)
-
-    def renaming(path: Path, target: Path) -> Path:
-        steps.append("rename")
-        return rename(path, target)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(Path, "rename", renaming)
-    save(tmp_path)
-    before, after = steps[: steps.index("rename")], steps[steps.index("rename") :]
-    files = [
-        "assets",
-        "assets/empty",
-        "assets/manifest.json",
-        "assets/vocabulary.txt",
-        "manifest.json",
-        "run.json",
-        "weights.bin",
-    ]
-    assert sorted(before) == ["..", ".writing-step-00000001", *(f".writing-step-00000001/{name}" for name in files)]
-    assert after == ["rename", "."]
 
 
 # The directory.
@@ -250,7 +26,7 @@ def test_everything_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("below", [False, True])
 def test_a_directory_that_is_a_file_is_refused(tmp_path: Path, below: bool) -> None:  # noqa: FBT001 - a parameter
-    """Where the directory cannot be made, or is a file, opening says so."""
+    """If the directory cannot be made, or is a file, `open_directory` raises an error with the reason."""
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="cannot be written to: "):
         store.open_directory(tmp_path / "file" / "runs" if below else tmp_path / "file")
@@ -258,14 +34,14 @@ def test_a_directory_that_is_a_file_is_refused(tmp_path: Path, below: bool) -> N
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unwritable for root")
 def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
-    """Opening tries to write, so that a run need not find out at its first save."""
+    """`open_directory` tries to write, so that a run does not fail only at its first save."""
     tmp_path.chmod(0o500)
     with pytest.raises(CheckpointError, match="cannot be written to: Permission denied"):
         store.open_directory(tmp_path)
 
 
 def test_a_directory_on_a_read_only_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening tries to write also where the directory is there and permissions say that one may."""
+    """`open_directory` tries to write even if the directory exists and its permissions allow it."""
     mkdir = Path.mkdir
 
     def refuse(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's
@@ -279,7 +55,7 @@ def test_a_directory_on_a_read_only_file_system_is_refused(tmp_path: Path, monke
 
 
 def test_a_directory_is_made_and_left_empty(tmp_path: Path) -> None:
-    """Opening makes the directory with its parents, and leaves nothing in it."""
+    """`open_directory` makes the directory with its parents, and leaves nothing in it."""
     for _ in range(2):
         store.open_directory(tmp_path / "a" / "b")
     assert names(tmp_path / "a" / "b") == []
@@ -287,7 +63,7 @@ def test_a_directory_is_made_and_left_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", ["directory", "file", "link", "broken link"])
 def test_what_a_crash_left_behind_goes_whatever_it_is(tmp_path: Path, left: str) -> None:
-    """Something half-written goes, and what it links to stays."""
+    """Anything half-written is removed, and the targets of links in it stay."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     path = tmp_path / ".writing-step-00000001"
@@ -305,7 +81,7 @@ def test_what_a_crash_left_behind_goes_whatever_it_is(tmp_path: Path, left: str)
 def test_what_cannot_be_cleaned_up_is_said_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On a network file system what somebody else still reads cannot be removed; a run begins all the same."""
+    """A file on a network file system that cannot be removed is logged, and the run begins anyway."""
     (tmp_path / ".writing-removed-step-00000001").mkdir()
 
     def busy(path: Path) -> None:
@@ -317,7 +93,7 @@ def test_what_cannot_be_cleaned_up_is_said_and_stops_nobody(
 
 
 def test_a_checkpoint_that_was_about_to_be_replaced_is_back(tmp_path: Path) -> None:
-    """A process that died between the two renames of a replacement has lost nothing: the old one is put back."""
+    """If a process dies between the two renames of a replacement, the old checkpoint gets its name back."""
     saved = save(tmp_path)
     saved.path.rename(tmp_path / ".writing-replaced-step-00000001")
     (tmp_path / ".writing-step-00000001").mkdir()
@@ -327,7 +103,7 @@ def test_a_checkpoint_that_was_about_to_be_replaced_is_back(tmp_path: Path) -> N
 
 
 def test_a_checkpoint_that_was_replaced_stays_replaced(tmp_path: Path) -> None:
-    """A process that died after the new checkpoint had its name leaves the new one, and the old one goes."""
+    """If a process dies after the new checkpoint has its name, the new one stays and the old one is removed."""
     old = save(tmp_path, value=1.0)
     shutil.copytree(old.path, tmp_path / ".writing-replaced-step-00000001")
     new = save(tmp_path, value=2.0)
@@ -339,7 +115,7 @@ def test_a_checkpoint_that_was_replaced_stays_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["link", "broken link", "file"])
 def test_what_has_a_checkpoints_name_and_is_none_is_replaced(tmp_path: Path, link: str) -> None:
-    """A link or a file in a checkpoint's place is replaced by the checkpoint, and what it points to stays."""
+    """A link or a file with a checkpoint's name is replaced by the checkpoint, and the target of the link stays."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "mine").mkdir()
     path = tmp_path / "runs" / "step-00000001"
@@ -356,7 +132,7 @@ def test_what_has_a_checkpoints_name_and_is_none_is_replaced(tmp_path: Path, lin
 
 
 def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
-    """Listing goes by step, beyond eight digits too, and passes over everything else."""
+    """Checkpoints are listed by step, also beyond eight digits, and everything else is skipped."""
     steps = [7, 100_000_000, 20, 99_999_999]
     for step in steps:
         save(tmp_path, step=step)
@@ -368,7 +144,7 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
 
 
 def test_batches_since_an_update_are_part_of_a_checkpoints_name_and_place(tmp_path: Path) -> None:
-    """A checkpoint within an accumulation replaces none of its step, is newer, and goes aside by its place."""
+    """A checkpoint within an accumulation does not replace the one of its step, is newer, and is set aside by its place."""
     for accumulated in (12, 0, 2):
         save(tmp_path, step=5, accumulated=accumulated, value=float(accumulated))
     save(tmp_path, step=6)
@@ -385,7 +161,7 @@ def test_batches_since_an_update_are_part_of_a_checkpoints_name_and_place(tmp_pa
 
 
 def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A damaged checkpoint is passed over for the next one that verifies, and the log names it."""
+    """A damaged checkpoint is skipped for the next one that verifies, and the log names it."""
     save(tmp_path, step=1, value=0.3)
     save(tmp_path, step=2, value=0.2)
     (save(tmp_path, step=3, value=0.1).path / "weights.bin").write_bytes(b"")
@@ -399,8 +175,8 @@ def test_newest_and_best_skip_what_is_damaged_and_say_so(tmp_path: Path, caplog:
 
 
 def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) -> None:
-    """Where no checkpoint verifies, the error names each one and what is wrong with it."""
-    with pytest.raises(CheckpointError, match=r"No checkpoint that verifies under .*\.$"):
+    """If no checkpoint verifies, the error names each one and what is wrong with it."""
+    with pytest.raises(CheckpointError, match=r"(?m)No checkpoint that verifies under .*\.$"):
         store.newest(tmp_path)
     (save(tmp_path, step=1).path / "weights.bin").write_bytes(b"")
     (save(tmp_path, step=2).path / "manifest.json").unlink()
@@ -411,14 +187,14 @@ def test_nothing_whole_is_an_error_that_names_what_is_damaged(tmp_path: Path) ->
 
 
 def test_the_best_is_the_largest_where_larger_is_better(tmp_path: Path) -> None:
-    """A checkpoint knows its metric's direction, so that nobody has to say it again to find the best one later."""
+    """A checkpoint has its metric's direction, so that the best one can be found later without it."""
     for step, value in enumerate([0.1, 0.9, 0.5], start=1):
         save(tmp_path, step=step, value=value, mode="max")
     assert store.best(tmp_path).step == 2
 
 
 def test_a_trainee_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
-    """A checkpoint without anything of the trainee would verify, and be of no use."""
+    """A trainee that writes no file is an error, because the checkpoint would verify and be useless."""
     with pytest.raises(CheckpointError, match="the trainee wrote no file"):
         save(tmp_path, files=lambda _: None)
     assert names(tmp_path) == []
@@ -434,7 +210,7 @@ def test_best_needs_a_value(tmp_path: Path) -> None:
 
 
 def test_set_aside_moves_an_earlier_run_out_of_the_way(tmp_path: Path) -> None:
-    """The checkpoints of an earlier run go into numbered directories, damaged ones too, never over one another."""
+    """The checkpoints of an earlier run, damaged ones too, are moved into a new numbered directory."""
     assert store.set_aside(tmp_path) is None
     for name in "earlier-007-good", "earlier-notes":
         (tmp_path / name).mkdir()
@@ -454,7 +230,7 @@ def test_set_aside_moves_an_earlier_run_out_of_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("retention", [Retention(last=1), Retention(last=1, every=1)])
 def test_prune_removes_what_has_no_reason_to_stay_and_nothing_else(tmp_path: Path, retention: Retention) -> None:
-    """What retention or the caller keeps stays, and so does what is no readable checkpoint; the removed ones are returned."""
+    """Checkpoints that the retention or the caller keeps stay, and so do unreadable ones; the removed ones are returned."""
     saved = [save(tmp_path, step=step, epoch=step // 2, value=float(step % 3), files=small) for step in range(1, 7)]
     (tmp_path / "notes.txt").touch()
     (tmp_path / "step-00000099").mkdir()
@@ -470,7 +246,7 @@ def test_prune_removes_what_has_no_reason_to_stay_and_nothing_else(tmp_path: Pat
 
 
 def test_prune_keeps_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What else is to stay may be known by another path to the same directory."""
+    """A checkpoint that the caller keeps may be given by another path to the same directory."""
     save(tmp_path / "runs")
     save(tmp_path / "runs", step=2, value=0.1)
     monkeypatch.chdir(tmp_path)
@@ -489,7 +265,7 @@ def test_prune_keeps_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_cannot_be_removed_is_a_checkpoint_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, fails: str, error: Exception
 ) -> None:
-    """What the file system refuses names the checkpoint, and at no moment does half of one have a checkpoint's name."""
+    """If the file system refuses, the error names the checkpoint, and half of one never has a checkpoint's name."""
     saved = [save(tmp_path, step=step, value=1.0 - step, files=small) for step in (1, 2)]
 
     def refuse(path: Path, *_: object) -> None:
@@ -514,7 +290,7 @@ def test_what_cannot_be_removed_is_a_checkpoint_error(
 
 
 def test_clear_removes_every_checkpoint_and_what_a_crash_left_of_one(tmp_path: Path) -> None:
-    """After it the directory holds nothing of ours, and still what is somebody else's."""
+    """After `clear`, the directory holds none of our files, and all of the others."""
     for step in range(3):
         save(tmp_path, step=step)
     (tmp_path / "step-00000001" / "manifest.json").write_text("damaged")
@@ -528,18 +304,18 @@ def test_clear_removes_every_checkpoint_and_what_a_crash_left_of_one(tmp_path: P
 
 
 def test_a_directory_that_cannot_be_listed_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that may not be read is not an empty one."""
+    """A directory that cannot be listed is an error, and does not count as empty."""
 
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(CheckpointError, match=r"^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
+    with pytest.raises(CheckpointError, match=r"(?m)^The checkpoint directory \S+ cannot be read: Permission denied\.$"):
         store.newest(tmp_path)
 
 
 def test_set_aside_takes_what_is_past_a_step(tmp_path: Path) -> None:
-    """What a resumed run will save again is moved by the step in its name, damaged or not; the rest stays."""
+    """Checkpoints that a resumed run will save again are moved by the step in their names, damaged or not; others stay."""
     for step in (3, 7, 20, 100_000_000):
         save(tmp_path, step=step)
     (tmp_path / "step-00000020" / "manifest.json").unlink()
@@ -556,7 +332,7 @@ def test_set_aside_takes_what_is_past_a_step(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_set_aside_is_a_checkpoint_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the directory refuses, nothing is lost."""
+    """If checkpoints cannot be moved, the error names the directory, and nothing is lost."""
     saved = save(tmp_path)
 
     def refuse(path: Path, target: Path) -> None:
@@ -569,7 +345,7 @@ def test_what_cannot_be_set_aside_is_a_checkpoint_error(tmp_path: Path, monkeypa
 
 
 def test_what_was_made_or_moved_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new directory is synced into its parent at every level, and setting aside is durable when it returns."""
+    """A new directory is synced into its parent at every level, and `set_aside` is durable when it returns."""
     synced: list[Path] = []
     monkeypatch.setattr(disk, "sync", synced.append)
     store.open_directory(tmp_path / "a" / "b")
@@ -581,7 +357,7 @@ def test_what_was_made_or_moved_is_synced(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """An error in the middle of writing leaves the old file, and nothing beside it; success leaves the new one."""
+    """An error while writing leaves the old file and nothing beside it; success leaves the new one."""
     path = tmp_path / "new" / "model.keras"
 
     def write(text: str) -> Callable[[Path], None]:
@@ -603,7 +379,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_behind_goes_when_the_directory_is_opened(tmp_path: Path) -> None:
-    """A half-written checkpoint has no use, and a file of somebody else's stays."""
+    """A half-written checkpoint is removed, and other files stay."""
     (tmp_path / ".writing-step-00000001").mkdir()
     (tmp_path / ".writing-step-00000001" / "model.keras").write_text("half")
     (tmp_path / "notes.txt").write_text("mine")
@@ -612,7 +388,7 @@ def test_what_a_crash_left_behind_goes_when_the_directory_is_opened(tmp_path: Pa
 
 
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
-    """What it points to is replaced, as when one writes through it."""
+    """The target of a link is replaced, as if one wrote through the link."""
     (tmp_path / "real.keras").write_text("old")
     (tmp_path / "latest.keras").symlink_to("real.keras")
 

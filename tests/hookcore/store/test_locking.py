@@ -50,7 +50,7 @@ os.kill(os.getpid(), 9)
 
 @contextlib.contextmanager
 def process(code: str, root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process, which has said its first word; it ends with its standard input."""
+    """Start another process, wait for its first line, and end it with its standard input."""
     command = [sys.executable, "-c", code, str(root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
@@ -59,7 +59,7 @@ def process(code: str, root: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def is_free(root: Path) -> bool:
-    """Whether another process gets the lock of `root`."""
+    """Return whether another process gets the lock of `root`."""
     code = "import sys, pathlib, hookcore.store as s; s.lock(pathlib.Path(sys.argv[1]))"
     ended = subprocess.run([sys.executable, "-c", code, str(root)], check=False, capture_output=True, text=True)
     if ended.returncode:
@@ -69,7 +69,7 @@ def is_free(root: Path) -> bool:
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
-    """Who asks for a directory that another process trains into is told which process that is, until it has ended."""
+    """As long as another process trains into a directory, locking it is an error that names the process."""
     store.lock(tmp_path / "runs").release()  # whose file's number the other process's may get
     with process(HOLDER, tmp_path / "runs") as holder:
         with pytest.raises(CheckpointError, match=rf"runs is in use: .*held by process {holder.pid} on \S+\. Stop that run"):
@@ -80,7 +80,7 @@ def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    """The lock of a process that was killed is gone by itself, and what it left of it misleads nobody."""
+    """The lock of a killed process is free, and the lock file that it leaves does no harm."""
     with process(HOLDER, tmp_path) as holder:
         holder.kill()
     assert (tmp_path / ".lock").read_text() == f"{holder.pid} on {platform.node()}\n"
@@ -93,7 +93,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_keeps_no_lock_and_releases_none(tmp_path: Path) -> None:
-    """The lock of a killed process is gone also where processes that it forked, such as data loaders, live on."""
+    """The lock of a killed process is free even if processes that it forked, such as data loaders, still run."""
     with process(FORKER, tmp_path) as forker:
         forker.wait()  # it speaks before it dies
         store.lock(tmp_path).release()
@@ -104,7 +104,7 @@ def test_a_forked_child_keeps_no_lock_and_releases_none(tmp_path: Path) -> None:
 
 
 def test_another_run_of_the_same_process_is_refused_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As another process is: two runs in one process would remove each other's checkpoints just the same."""
+    """A second run of the same process is refused too, because each would remove the other's checkpoints."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "link").symlink_to("runs")
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ def test_another_run_of_the_same_process_is_refused_by_any_path(tmp_path: Path, 
 
 @pytest.mark.parametrize("cycle", [False, True])
 def test_a_lock_that_was_dropped_is_free(tmp_path: Path, *, cycle: bool) -> None:
-    """So a run that was abandoned keeps no other out, here or elsewhere, once nothing refers to it."""
+    """The lock of an abandoned run is free for this and other processes once nothing refers to it."""
     held = [store.lock(tmp_path)]
     if cycle:
         held.append(held)  # type: ignore[arg-type]  # as loops and their plugins refer to each other
@@ -130,7 +130,7 @@ def test_a_lock_that_was_dropped_is_free(tmp_path: Path, *, cycle: bool) -> None
 
 
 def test_a_holder_is_asked_whether_it_yields(tmp_path: Path) -> None:
-    """A run that is over but not dropped gives way; one that is not stays, and only a run of this process is asked."""
+    """A run that is over yields the lock, and one that is not keeps it; only a run of this process is asked."""
     answers = [False, True]
     first = store.lock(tmp_path, lambda: answers.pop(0))
     with pytest.raises(CheckpointError, match="is in use"):
@@ -147,7 +147,7 @@ def test_a_holder_is_asked_whether_it_yields(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["removed", "moved", "replaced", "released"])
 def test_a_lock_knows_that_it_was_lost(tmp_path: Path, how: str) -> None:
-    """It keeps nobody out if the directory of that name is another one by now, and says what to do."""
+    """If another directory has the name now, `check` raises an error that tells what to do, and `release` leaves that one."""
     root = tmp_path / "runs"
     held = store.lock(root)
     held.check()
@@ -168,7 +168,7 @@ def test_a_lock_knows_that_it_was_lost(tmp_path: Path, how: str) -> None:
 
 
 def test_a_copy_of_a_lock_holds_nothing(tmp_path: Path) -> None:
-    """A plugin can be copied and pickled, and its directory has one lock."""
+    """A plugin with a lock can be copied and pickled, and only the original holds the lock."""
     held = store.lock(tmp_path, lambda: False)
     for other in (copy.deepcopy(held), pickle.loads(pickle.dumps(held))):  # noqa: S301 - our own
         other.release()
@@ -178,7 +178,7 @@ def test_a_copy_of_a_lock_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
-    """After the release nothing is open and nothing remembered, even if the lock was refused, here or elsewhere."""
+    """After the release no file is open and no lock is remembered, even if the lock was refused in between."""
 
     def lowest_free() -> int:
         descriptor = os.dup(0)
@@ -205,7 +205,7 @@ def test_a_lock_that_is_given_back_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", ["fstat", "ftruncate", "write"])
 def test_a_lock_that_is_interrupted_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
-    """Ctrl-C while the lock is being taken leaves it free, whenever it comes."""
+    """Ctrl-C at any moment while the lock is being taken leaves it free."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -219,7 +219,7 @@ def test_a_lock_that_is_interrupted_is_free(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_two_directories_have_two_locks(tmp_path: Path) -> None:
-    """Runs with directories of their own know nothing of one another, and one's release frees only its own."""
+    """Runs in different directories do not affect one another, and each releases only its own lock."""
     first, second = store.lock(tmp_path / "first"), store.lock(tmp_path / "second")
     first.release()
     assert is_free(tmp_path / "first")
@@ -228,7 +228,7 @@ def test_two_directories_have_two_locks(tmp_path: Path) -> None:
 
 
 def test_a_lock_whose_file_was_removed_is_given_back_quietly(tmp_path: Path) -> None:
-    """Who empties the directory of a run that goes on does not make its end fail, nor take away the next one's lock."""
+    """If the directory of a run is emptied, the run's end does not fail, and does not free the lock of the next run."""
     first = store.lock(tmp_path)
     (tmp_path / ".lock").unlink()
     second = store.lock(tmp_path)
@@ -240,7 +240,7 @@ def test_a_lock_whose_file_was_removed_is_given_back_quietly(tmp_path: Path) -> 
 def test_a_lock_that_its_holder_removes_in_the_same_moment_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lock on a file that has no name any more would keep nobody out."""
+    """If the holder removes the lock file just before it is locked, the new file is locked instead."""
     flock = fcntl.flock
 
     def removing(descriptor: int, operation: int) -> None:
@@ -258,7 +258,7 @@ def test_a_lock_that_its_holder_removes_in_the_same_moment_is_asked_for_again(
 def test_a_file_system_without_locks_lets_everybody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
-    """Where locks do not work nobody is kept from training, and the log says so to who looks."""
+    """On a file system without locks every run can train, and the log has a line at level DEBUG."""
 
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -272,7 +272,7 @@ def test_a_file_system_without_locks_lets_everybody_in(
 
 
 def test_a_platform_without_fcntl_lets_everybody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no such module nobody is kept from training."""
+    """On a platform without `fcntl` every run can train."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
     store.lock(tmp_path / "runs").release()
     assert (tmp_path / "runs").is_dir()
@@ -280,7 +280,7 @@ def test_a_platform_without_fcntl_lets_everybody_in(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("make", ["pipe", "link", "directory"])
 def test_what_has_the_locks_name_and_is_none_is_refused(tmp_path: Path, make: str) -> None:
-    """A pipe is not waited for, and a link is not written through."""
+    """A pipe or a link with the lock's name is refused, without waiting for the one or writing through the other."""
     path = tmp_path / "runs" / ".lock"
     path.parent.mkdir()
     (tmp_path / "mine").write_text("mine")
@@ -297,14 +297,14 @@ def test_what_has_the_locks_name_and_is_none_is_refused(tmp_path: Path, make: st
 
 @pytest.mark.parametrize("below", [True, False])
 def test_a_directory_that_is_a_file_cannot_be_locked(tmp_path: Path, below: bool) -> None:  # noqa: FBT001 - a parameter
-    """Where the directory cannot be made, the error is that of a directory that cannot be written to."""
+    """If the directory cannot be made, the error is that of a directory that cannot be written to."""
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file\S* cannot be written to: "):
         store.lock(tmp_path / "file" / "runs" if below else tmp_path / "file")
 
 
 def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the holder's id cannot be written the lock holds all the same, and others are told as much as there is to tell."""
+    """If the disk is too full for the holder's id, the lock still holds, and others get an error without the id."""
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

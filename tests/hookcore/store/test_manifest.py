@@ -1,4 +1,4 @@
-"""A checkpoint that is damaged or hostile is refused, without waiting and without a look outside its directory."""
+"""A damaged or hostile checkpoint is refused, without waiting and without reading outside of its directory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def opened() -> Iterator[set[str]]:
-    """The paths of the files and directories that are opened within it."""
+    """Record the paths of the files and directories that are opened within the block."""
     _watching.append(set())
     try:
         yield _watching[-1]
@@ -45,7 +45,7 @@ def opened() -> Iterator[set[str]]:
 
 
 def damaged(whole: SavedCheckpoint, root: Path) -> Path:
-    """A copy of the checkpoint `whole` to be damaged."""
+    """Return a copy of the checkpoint `whole`, which the test damages."""
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(whole.path, root, symlinks=True)
     return root
@@ -57,7 +57,7 @@ EVERY_EXAMPLE = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 @EVERY_EXAMPLE
 @given(data=st.data())
 def test_a_change_of_any_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
-    """Any byte of any file changed to any other, the manifest's own included, and the checkpoint is refused."""
+    """If any byte of any file, the manifest included, is changed, the checkpoint is refused."""
     copy = damaged(save(tmp_path / "runs"), tmp_path / "copy")
     file = data.draw(st.sampled_from(sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)))
     content = bytearray(file.read_bytes())
@@ -69,7 +69,7 @@ def test_a_change_of_any_byte_is_found(tmp_path: Path, data: st.DataObject) -> N
 
 
 def test_another_line_ending_is_found(tmp_path: Path) -> None:
-    """A line ending of the manifest changed to another that Python's text files take for the same, and it is refused."""
+    """If a line ending of the manifest is changed to another one that Python accepts, the checkpoint is refused."""
     saved = save(tmp_path)
     manifest = saved.path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"\n", b"\r", 1))
@@ -80,7 +80,7 @@ def test_another_line_ending_is_found(tmp_path: Path) -> None:
 @EVERY_EXAMPLE
 @given(data=st.data())
 def test_a_truncated_or_longer_file_is_found(tmp_path: Path, data: st.DataObject) -> None:
-    """A file cut short at any point, or with something added, and the checkpoint is refused."""
+    """If a file is cut at any point, or longer, the checkpoint is refused."""
     copy = damaged(save(tmp_path / "runs"), tmp_path / "copy")
     file = data.draw(st.sampled_from(sorted(path for path in copy.rglob("*") if path.is_file())))
     content = file.read_bytes()
@@ -95,7 +95,7 @@ def test_a_truncated_or_longer_file_is_found(tmp_path: Path, data: st.DataObject
 
 @pytest.mark.parametrize("name", ["weights.bin", "assets/empty", "assets/manifest.json", "run.json", "manifest.json", "assets"])
 def test_a_removed_file_is_found(tmp_path: Path, name: str) -> None:
-    """Any file or directory missing, and the checkpoint is refused."""
+    """If any file or directory is missing, the checkpoint is refused."""
     saved = save(tmp_path)
     path = saved.path / name
     if path.is_dir():
@@ -108,7 +108,7 @@ def test_a_removed_file_is_found(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["more.bin", ".hidden", "assets/more.bin", "assets/deep/manifest.json"])
 def test_an_added_file_is_found(tmp_path: Path, name: str) -> None:
-    """Any file more, empty and hidden ones too, and the checkpoint is refused, and the file named."""
+    """If there is any other file, even an empty or hidden one, the checkpoint is refused, and the error names the file."""
     saved = save(tmp_path)
     (saved.path / name).parent.mkdir(exist_ok=True)
     (saved.path / name).touch()
@@ -117,7 +117,7 @@ def test_an_added_file_is_found(tmp_path: Path, name: str) -> None:
 
 
 def test_symbolic_links_are_refused(tmp_path: Path) -> None:
-    """A link in the place of a file, of a directory or of the checkpoint is refused, though what it points to is the same."""
+    """A link in place of a file, a directory or the checkpoint is refused, even if the target is the same."""
     saved = save(tmp_path / "runs")
     outside = tmp_path / "outside"
     link = damaged(saved, tmp_path / "file")
@@ -140,7 +140,7 @@ def test_symbolic_links_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    """Something that is no plain file is refused before it is opened."""
+    """Anything that is not a plain file is refused before it is opened."""
     saved = save(tmp_path)
     (saved.path / "assets" / "empty").unlink()
     os.mkfifo(saved.path / "assets" / "empty")
@@ -149,7 +149,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    """No directory, or a file in its place, is no checkpoint."""
+    """A path without a directory, or with a file in its place, is not a checkpoint."""
     (tmp_path / "file").touch()
     for name in "nothing", "file":
         with pytest.raises(CheckpointError, match="is not a directory"):
@@ -181,7 +181,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("manifest", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_manifest_is_refused_and_harms_no_other(tmp_path: Path, manifest: bytes) -> None:
-    """Whatever stands in a manifest's place, verifying refuses it, and listing, ranking and pruning go on with the others."""
+    """Whatever has the manifest's name is refused by `verify`, while the other checkpoints are listed, ranked and pruned."""
     whole, hostile = save(tmp_path, step=1), save(tmp_path, step=2, value=0.1)
     (hostile.path / "manifest.json").write_bytes(manifest)
     with pytest.raises(CheckpointError, match=r"The checkpoint \S+step-00000002 "):
@@ -219,7 +219,7 @@ DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_description_of_wrong_types_is_refused_where_all_else_is_right(
     tmp_path: Path, changes: dict[str, Any], problem: str
 ) -> None:
-    """A description that is none is refused though every file and digest agrees, and is not among those available."""
+    """A description with wrong types is refused and not listed, even if every file and digest agrees."""
     saved = save(tmp_path, step=2)
     forge(saved.path)
     assert store.verify(saved.path).step == 2
@@ -243,7 +243,7 @@ CONTENTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("contents", "problem"), CONTENTS.values(), ids=CONTENTS.keys())
 def test_a_manifest_of_another_shape_is_refused(tmp_path: Path, contents: dict[str, Any], problem: str) -> None:
-    """A manifest whose digest is right and whose parts are of another shape is refused."""
+    """A manifest with a right digest and another structure is refused."""
     saved = save(tmp_path)
     write_manifest(saved.path, **{**read_manifest(saved.path), **contents})
     with pytest.raises(CheckpointError, match=problem):
@@ -272,7 +272,7 @@ FILES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "problem"), FILES.values(), ids=FILES.keys())
 def test_a_manifest_that_lists_what_it_should_not_is_refused(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
-    """Names that lead elsewhere, and sizes or digests that are not those of the files, are refused; what is outside is unread."""
+    """Names that lead elsewhere, and sizes or digests of other files, are refused, and nothing outside is read."""
     (tmp_path / "outside").write_bytes(b"x")
     saved = save(tmp_path / "runs")
     contents = read_manifest(saved.path)
@@ -284,7 +284,7 @@ def test_a_manifest_that_lists_what_it_should_not_is_refused(tmp_path: Path, cha
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    """Readers that take the first of two and readers that take the second see different checkpoints."""
+    """A repeated key is refused, because readers differ in which of the two values they take."""
     saved = save(tmp_path)
     text = (saved.path / "manifest.json").read_text()
     (saved.path / "manifest.json").write_text(text.replace('"epoch": 1,', '"epoch": 7,\n  "epoch": 1,'))
@@ -297,7 +297,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     [("Weights.bin", "weights.bin"), ("caf\u00e9", "cafe\u0301"), ("\u212b", "\u00c5"), ("stra\u00dfe", "STRASSE"), ("a/x", "A")],
 )
 def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path, one: str, other: str) -> None:
-    """Names that differ in case or in Unicode normalization are refused, when they are read and when they are written."""
+    """Names that differ only in case or Unicode normalization are refused when they are read and when they are written."""
 
     def both(directory: Path) -> None:
         for name in one, other:
@@ -357,7 +357,7 @@ def directory(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["manifest.json", "run.json", "weights.bin", "assets/empty"])
 @pytest.mark.parametrize("make", [bound, pipe, link_to_device, link_to_itself, link_to_a_copy, directory])
 def test_what_is_no_plain_file_is_refused_and_never_waited_for(tmp_path: Path, make: Any, name: str) -> None:
-    """A pipe, a socket, a link or a directory in a file's place is refused by whatever reads it, and pruning goes on."""
+    """A pipe, a socket, a link or a directory in place of a file is refused by every reader, and pruning continues."""
     saved = save(tmp_path / "runs")
     shutil.copytree(saved.path, tmp_path / "copies")
     contents = (saved.path / "manifest.json").read_bytes()
@@ -380,7 +380,7 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(tmp_path: Path, m
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes devices")
 def test_a_device_is_refused(tmp_path: Path) -> None:
-    """A device in a file's place is refused before it is opened."""
+    """A device in place of a file is refused before it is opened."""
     saved = save(tmp_path)
     (saved.path / "manifest.json").unlink()
     try:
@@ -394,7 +394,7 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_becomes_a_pipe_or_a_link_after_it_was_looked_at_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Opening itself follows no link and waits for nothing, for what is exchanged in the last moment."""
+    """If a file is replaced after the check, opening it follows no link and waits for no pipe."""
     saved = save(tmp_path / "runs")
     before = (saved.path / "manifest.json").lstat()
     (saved.path / "manifest.json").rename(tmp_path / "outside")
@@ -428,7 +428,7 @@ RECORDS = {
 
 
 class Unpickled:
-    """Leaves a trace when it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("unpickled",)
@@ -436,7 +436,7 @@ class Unpickled:
 
 @pytest.mark.parametrize("record", [*RECORDS.values(), pickle.dumps(Unpickled())], ids=[*RECORDS, "a pickle that acts"])
 def test_a_hostile_record_is_refused_and_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes) -> None:
-    """A `run.json` that is no record is refused by name, though the manifest agrees with it."""
+    """A `run.json` that is not a record is refused by name, even if the manifest agrees with it."""
     monkeypatch.chdir(tmp_path)
     saved = save(tmp_path / "runs")
     (saved.path / "run.json").write_bytes(record)
@@ -447,7 +447,7 @@ def test_a_hostile_record_is_refused_and_never_unpickled(tmp_path: Path, monkeyp
 
 
 def test_a_gigantic_record_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a gibibyte is no record; and none is written that would not be read."""
+    """A record of more than 1 GiB is refused, both when it is read and when it is written."""
     saved = save(tmp_path)
     os.truncate(saved.path / "run.json", 2**30 + 1)
     with pytest.raises(CheckpointError, match=r"its run\.json has 1\.1 GB, and at most 1\.1 GB are read"):
@@ -459,7 +459,7 @@ def test_a_gigantic_record_is_refused_before_it_is_read(tmp_path: Path, monkeypa
 
 
 def test_a_gigantic_manifest_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    """More than 16 MiB is no manifest."""
+    """A manifest of more than 16 MiB is refused."""
     saved = save(tmp_path)
     os.truncate(saved.path / "manifest.json", 2**40)
     with pytest.raises(CheckpointError, match=r"its manifest\.json has 1\.1 TB, and at most 16\.8 MB are read"):
@@ -467,7 +467,7 @@ def test_a_gigantic_manifest_is_refused_before_it_is_read(tmp_path: Path) -> Non
 
 
 def test_a_manifest_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is saved can be read: a trainee with too many files is told when it saves."""
+    """If a trainee has too many files for a manifest that could be read, the save is an error."""
     monkeypatch.setattr(manifest, "_MAX_MANIFEST_BYTES", 300)
     with pytest.raises(CheckpointError, match=r"its manifest\.json would have .*, and at most 300 B are read"):
         save(tmp_path)
@@ -475,7 +475,7 @@ def test_a_manifest_that_would_not_be_read_is_not_written(tmp_path: Path, monkey
 
 
 def test_a_message_is_one_harmless_line(tmp_path: Path) -> None:
-    """What a hostile checkpoint says reaches no terminal: a message has one line, no control characters, and an end."""
+    """A message about a hostile checkpoint is one line, without control characters, and of limited length."""
     saved = save(tmp_path)
     (saved.path / ("\x1b]0;owned\x07\n" * 4)).touch()
     for number in range(200):
@@ -487,7 +487,7 @@ def test_a_message_is_one_harmless_line(tmp_path: Path) -> None:
 
 
 def test_without_contents_names_and_sizes_are_compared(tmp_path: Path) -> None:
-    """The quick look finds what is missing or cut short, and reads no more than the manifest."""
+    """Without `contents`, missing and cut files are found, and only the manifest is read."""
     saved = save(tmp_path)
     (saved.path / "weights.bin").write_bytes(bytes(64))
     with opened() as paths:
@@ -501,7 +501,7 @@ def test_without_contents_names_and_sizes_are_compared(tmp_path: Path) -> None:
 
 
 def test_a_wrong_size_is_found_before_anything_is_hashed(tmp_path: Path) -> None:
-    """A cut file costs no time, however large the others are."""
+    """A file of the wrong size is found before any file is hashed."""
     saved = save(tmp_path)
     (saved.path / "weights.bin").write_bytes(b"")
     with opened() as paths, pytest.raises(CheckpointError, match="differs from its manifest in size"):
@@ -510,7 +510,7 @@ def test_a_wrong_size_is_found_before_anything_is_hashed(tmp_path: Path) -> None
 
 
 def test_the_retention_is_read_back(tmp_path: Path) -> None:
-    """What was to be kept is noted in the manifest; checkpoints from before there was a note have none."""
+    """The manifest has the retention, or None in a checkpoint of an earlier version."""
     kept = Retention(last=None, best=2, every=5)
     saved = save(tmp_path, retention=kept)
     assert store.verify(saved.path).retention == kept

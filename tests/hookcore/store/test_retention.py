@@ -1,4 +1,4 @@
-"""What is kept is what any policy keeps, and always the newest and the best."""
+"""A checkpoint is kept if any policy keeps it, and the newest and the best always are."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reasons(retention: Retention, *checkpoints: SavedCheckpoint) -> dict[str, tu
 
 @given(values=st.lists(st.none() | st.floats()), mode=st.sampled_from(["min", "max"]))
 def test_ranking_puts_the_best_first(values: list[float | None], mode: Any) -> None:
-    """Ranking leaves out NaN and what has no value, and puts the best first, the earlier first among equals."""
+    """Ranking leaves out checkpoints without a value or with NaN, and puts the best first, and the earlier of equals."""
     checkpoints = [SavedCheckpoint(Path(str(i)), i, i, "loss", value, mode) for i, value in enumerate(values)]
     ranked = store.ranked(reversed(checkpoints))
     sign = 1 if mode == "min" else -1
@@ -51,7 +51,7 @@ def test_ranking_puts_the_best_first(values: list[float | None], mode: Any) -> N
 
 
 def test_ranking_goes_by_the_metric_of_the_newest() -> None:
-    """Where the monitor was changed in between, values of different metrics are not compared."""
+    """If the monitor was changed, values of different metrics are not compared."""
     before = [one(1, 0.5, metric="loss"), one(2, 0.25, metric="loss")]
     after = [one(3, 0.5, "max", metric="accuracy"), one(4, 0.75, "max", metric="accuracy")]
     assert [each.step for each in ranked([*after, *before])] == [4, 3]
@@ -65,19 +65,19 @@ def test_ranking_goes_by_the_metric_of_the_newest() -> None:
     "given", [{"last": 0}, {"best": 0}, {"every": 0}, {"last": 1.0}, {"best": True}, {"every": "2"}, {"last": -1}]
 )
 def test_parameters_are_validated(given: dict[str, Any]) -> None:
-    """Less than one of anything is an error that names the parameter."""
+    """A parameter below one is an error that names the parameter."""
     with pytest.raises(ParameterError, match=rf"Retention: {next(iter(given))} must be an integer of at least 1 or None"):
         Retention(**given)
 
 
 @given(st.builds(Retention, *[st.none() | st.integers(1)] * 3))
 def test_it_goes_through_json(retention: Retention) -> None:
-    """It is written and read back as plain numbers."""
+    """A retention is written and read back as plain numbers."""
     assert Retention(**json.loads(json.dumps(attrs.asdict(retention)))) == retention
 
 
 def test_the_reasons_are_said() -> None:
-    """Each checkpoint that stays has every reason that keeps it, oldest first."""
+    """Each checkpoint that is kept has every reason that keeps it, and the oldest comes first."""
     there = [one(step, value, epoch=step) for step, value in enumerate([0.9, 0.1, 0.5, math.nan, 0.4, 0.6, 0.7])]
     assert reasons(Retention(last=3, best=2, every=2), *reversed(there)) == {
         "1": ("best loss", "every 2 epochs"),
@@ -100,24 +100,24 @@ def test_the_reasons_are_said() -> None:
 
 
 def test_defaults_keep_three_and_the_best() -> None:
-    """Without parameters the three newest and the best stay."""
+    """By default the three newest and the best are kept."""
     assert Retention() == Retention(last=3, best=1, every=None)
 
 
 def test_of_an_epoch_the_last_counts() -> None:
-    """A checkpoint in the middle of an epoch is not the one of its end."""
+    """`every` keeps the last checkpoint of an epoch, and not one in the middle."""
     there = [one(step, epoch=step // 3) for step in range(12)]
     assert list(reasons(Retention(last=1, every=2), *there)) == ["5", "11"]
 
 
 def test_the_best_of_each_metric_stays() -> None:
-    """Where the monitor was changed, the best by the old one is not given up for that."""
+    """If the monitor was changed, the best by the earlier metric is kept too."""
     there = [one(1, 0.1), one(2, 0.2), one(3, 0.3, "max", metric="accuracy"), one(4, 0.2, "max", metric="accuracy"), one(5)]
     assert reasons(Retention(last=1), *there) == {"1": ("best loss",), "3": ("best accuracy",), "5": ("newest",)}
 
 
 def union(retention: Retention, written: Iterable[SavedCheckpoint]) -> set[int]:
-    """The steps that are to be there, policy by policy."""
+    """Return the steps that must be kept, policy by policy."""
     by_step = sorted(written, key=lambda each: each.step)
     steps = [each.step for each in by_step]
     sign = -1 if by_step[0].mode == "max" else 1
@@ -142,7 +142,7 @@ WRITES = st.lists(
 def test_what_stays_is_the_union_of_the_policies(
     retention: Retention, writes: list[tuple[bool, float | None]], mode: Mode
 ) -> None:
-    """Pruned after every save, what is there is what each policy keeps of all that was saved, the newest and the best too."""
+    """Pruned after every save, the kept checkpoints are those that a policy keeps of all that were saved."""
     epoch, there, written = 0, list[SavedCheckpoint](), list[SavedCheckpoint]()
     for step, (next_epoch, value) in enumerate(writes):
         epoch += next_epoch
@@ -161,7 +161,7 @@ def test_what_stays_is_the_union_of_the_policies(
 def test_what_stays_on_disk_is_the_union_of_the_policies(
     tmp_path: Path, retention: Retention, writes: list[tuple[bool, float | None]], mode: Mode
 ) -> None:
-    """The same with real checkpoints: what remains verifies, and is what the policies keep."""
+    """On disk the kept checkpoints verify, and are those that a policy keeps."""
     shutil.rmtree(tmp_path)
     epoch, written = 0, []
     for step, (next_epoch, value) in enumerate(writes):
@@ -177,7 +177,7 @@ def test_what_stays_on_disk_is_the_union_of_the_policies(
 
 
 def test_the_work_grows_as_the_checkpoints_do() -> None:
-    """Ten times as many are not a hundred times the work: counted in the items of every list that is made on the way."""
+    """The work for ten times as many checkpoints is about ten times as much, counted in items of lists."""
 
     def items(count: int) -> int:
         checkpoints = [one(step, 1 / (step + 1), epoch=step) for step in range(count)]
@@ -206,7 +206,7 @@ def test_the_work_grows_as_the_checkpoints_do() -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["save", "remove", "damage", "cut", "link"]), st.integers(0, 4)), max_size=12))
 def test_what_is_known_is_what_is_there(changes: list[tuple[str, int]]) -> None:
-    """Whatever happens to checkpoints between two looks, saved again or damaged: the same are listed as by a first look."""
+    """If checkpoints are saved again or damaged between two calls, `known` gives the same list as a first call."""
     known: store.Known = {}
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory, "runs")

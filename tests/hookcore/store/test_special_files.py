@@ -1,4 +1,4 @@
-"""Pipes, sockets and terminals are written to and never replaced, and only plain files are read: no device is used here."""
+"""Pipes, sockets and terminals are written to and never replaced, and only plain files are read. No device is used here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def kind(path: Path) -> int:
 
 
 def read_from(fifo: Path, write: Callable[[], object]) -> bytes:
-    """What a process that has opened `fifo` gets when `write` writes."""
+    """Return what a process that has opened `fifo` reads when `write` writes."""
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(fifo, os.O_WRONLY)  # so that there is no end before `write` has begun
     os.set_blocking(reader, True)
@@ -65,7 +65,7 @@ def read_from(fifo: Path, write: Callable[[], object]) -> bytes:
     "write", [store.write_bytes, lambda path, content: store.write_file(path, lambda to: to.write_bytes(content))]
 )
 def test_a_pipe_gets_what_was_written_and_stays(tmp_path: Path, fifo: Path, by: str, write: Any) -> None:
-    """Also through links, and nothing is left beside it."""
+    """A pipe gets the content, also through links, and nothing is left beside it."""
     path = fifo
     for name in ["first", "second"][: {"name": 0, "link": 1, "link to a link": 2}[by]]:
         (tmp_path / name).symlink_to(path.name)
@@ -77,14 +77,14 @@ def test_a_pipe_gets_what_was_written_and_stays(tmp_path: Path, fifo: Path, by: 
 
 
 def test_a_pipe_that_no_process_reads_is_an_error(fifo: Path) -> None:
-    """It is not waited for."""
+    """A pipe that no process reads is an error, without waiting."""
     with pytest.raises(OSError, match="No such device or address"):
         store.write_bytes(fifo, CONTENT)
     assert kind(fifo) == stat.S_IFIFO
 
 
 def test_a_socket_is_an_error_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process can write to it by its name."""
+    """A socket is an error, because no process can write to it by its name."""
     monkeypatch.chdir(tmp_path)  # its name may not be long
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind("socket")
@@ -94,7 +94,7 @@ def test_a_socket_is_an_error_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_terminal_gets_what_was_written_and_stays(tmp_path: Path) -> None:
-    """Through a link too; it is a character device, as `/dev/null` is."""
+    """A terminal, which is a character device like `/dev/null`, gets the content, also through a link."""
     controller, terminal = pty.openpty()
     try:
         name = Path(os.ttyname(terminal))
@@ -109,7 +109,7 @@ def test_a_terminal_gets_what_was_written_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_refused_and_stays(tmp_path: Path) -> None:
-    """Before anything is written."""
+    """A directory is refused before anything is written."""
     written: list[Path] = []
     with pytest.raises(IsADirectoryError):
         store.write_file(tmp_path, written.append)
@@ -117,7 +117,7 @@ def test_a_directory_is_refused_and_stays(tmp_path: Path) -> None:
 
 
 def test_an_open_file_gets_what_was_written() -> None:
-    """By a path such as `/dev/stdout`, in a process without the right to replace it, whatever it is."""
+    """A path such as `/dev/stdout` gets the content even if the process may not replace the file."""
     code = """
 import os
 from pathlib import Path
@@ -133,7 +133,7 @@ print(os.read(reader, 100).decode())
 
 
 def test_the_command_writes_a_report_into_a_pipe(tmp_path: Path, fifo: Path) -> None:
-    """`hookcore report --svg PIPE`; without a reader it fails with the reason, and the pipe stays."""
+    """`hookcore report --svg PIPE` writes into the pipe; without a reader it fails with the reason."""
     train([Report(tmp_path, summary=False)], [1.0])
     got = read_from(fifo, lambda: CliRunner().invoke(main, ["report", str(tmp_path), "--svg", str(fifo)]))
     assert got.startswith(b"<?xml")
@@ -145,7 +145,7 @@ def test_the_command_writes_a_report_into_a_pipe(tmp_path: Path, fifo: Path) -> 
 
 @pytest.mark.parametrize("link", [False, True])
 def test_only_a_plain_file_is_read(tmp_path: Path, fifo: Path, *, link: bool) -> None:
-    """A pipe would be waited for, and a device may have no end. A link to a file is read."""
+    """Only a plain file, or the target of a link, is read: a pipe would wait, and a device may have no end."""
     path = tmp_path / "link" if link else fifo
     if link:
         path.symlink_to(fifo)
@@ -169,7 +169,7 @@ def test_labels_are_read_from_a_plain_file(fifo: Path) -> None:
 
 @pytest.mark.parametrize("plugin", [CSVLog, JSONLog])
 def test_a_log_whose_name_a_pipe_took_does_not_stop_the_run(tmp_path: Path, plugin: Any) -> None:
-    """The plugin is disabled, with the reason; training waits for no reader."""
+    """If a pipe has taken a log's name, the plugin is disabled with the reason, and training waits for no reader."""
     path = tmp_path / "log"
 
     class Takes:

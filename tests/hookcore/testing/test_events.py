@@ -18,7 +18,7 @@ from hookcore_adapters.loop import Loop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Each event as a letter, an end in lower case.
+# Each event has a letter; ends are in lower case.
 HOOKS = {
     "T": "on_train_begin",
     "E": "on_epoch_begin",
@@ -55,7 +55,7 @@ LEGAL = re.compile(f"({ALONE}|{RUN})*")
 
 
 def events(letters: str) -> list[Event]:
-    """Events with the numbers that they have where all is in order."""
+    """Return the events for `letters`, numbered as in a legal sequence."""
     made, epoch, batches = [], -1, dict.fromkeys("BWQ", -1)
     for letter in letters:
         number: tuple[Any, ...] = ()
@@ -80,7 +80,7 @@ def events(letters: str) -> list[Event]:
 
 @st.composite
 def nearly_legal(draw: st.DrawFn) -> str:
-    """What the regular expression matches, with some letters lost, doubled or put in."""
+    """Draw a text that the regular expression matches, with some letters lost, replaced or inserted."""
     letters = list(draw(st.from_regex(LEGAL, fullmatch=True)))
     for _ in range(draw(st.integers(0, 2))):
         place = draw(st.integers(0, len(letters)))
@@ -90,7 +90,7 @@ def nearly_legal(draw: st.DrawFn) -> str:
 
 @given(nearly_legal() | st.text("".join(HOOKS), max_size=6))
 def test_order_is_checked_as_by_a_regular_expression(letters: str) -> None:
-    """Whether the order of events is legal is what a regular expression says, written from the same rules."""
+    """The check agrees with a regular expression that is written from the same rules."""
     assert is_legal(events(letters)) == bool(LEGAL.fullmatch(letters))
 
 
@@ -120,7 +120,7 @@ def test_order_is_checked_as_by_a_regular_expression(letters: str) -> None:
     ],
 )
 def test_legal(legal: str) -> None:
-    """What loops give passes."""
+    """The events of real loops pass."""
     check_events(events(legal))
 
 
@@ -136,11 +136,11 @@ def test_legal(legal: str) -> None:
         ("TEVemt", "evaluate is open"),
         ("TEVt", "evaluate is open"),
         ("TEeXEt", "an exception has ended the run"),
-        ("TEemtC", "no run has begun"),
+        ("TEemtC", "no run is open"),
         ("TEet", r"Event 3, on_train_end\(\), .*the epoch that ended had no on_metrics"),
         ("TEeEemt", "the epoch that ended had no on_metrics"),
         ("TEeVvmt", "the epoch that ended had no on_metrics"),
-        ("m", "no run has begun"),
+        ("m", "no run is open"),
         ("Tmt", "neither has an epoch just ended, nor a batch and then an evaluation"),
         ("TEemmt", "neither has an epoch just ended"),
         ("TEVvmemt", "nor a batch and then an evaluation"),
@@ -153,13 +153,13 @@ def test_legal(legal: str) -> None:
         ("TEBbVmvemt", "evaluate is open"),
         ("TEBbVvPmpemt", "predict is open"),
         ("TEBbVvmeVvmt", "neither has an epoch just ended"),
-        ("X", "no run has begun"),
-        ("t", "no run has begun"),
+        ("X", "no run is open"),
+        ("t", "no run is open"),
         ("TEemtVPQPw", "nothing|predict is open"),
     ],
 )
 def test_illegal(letters: str, message: str) -> None:
-    """The first event that is out of order is named, with what is open there and what came before."""
+    """The error names the first event that is out of order, what is open at that point, and the events before it."""
     with pytest.raises(AssertionError, match=message):
         check_events(events(letters))
 
@@ -187,7 +187,7 @@ def batch(first: int, last: int) -> list[tuple[Any, ...]]:
     ],
 )
 def test_legal_numbers(legal: list[tuple[Any, ...]]) -> None:
-    """A run may begin at any epoch, a loop do several batches at a time, and a run go on where the one before had been."""
+    """A run may begin at any epoch, or resume from one that the previous run ended; a batch may count for several."""
     check_events(legal)
 
 
@@ -202,35 +202,38 @@ def observed(first: int, last: int) -> list[tuple[Any, ...]]:
         (run(*epoch(0), *epoch(0)), "epoch 1 is next"),
         (run(*epoch(-1)), "epoch 0 is next"),
         (run(("on_epoch_begin", 0), ("on_epoch_end", 1, {})), "epoch 0 is open"),
-        (run(*epoch(0), *epoch(1, *observed(0, 0))), "no metric is fresh, and the epoch had an observation"),
-        (run(("on_metrics",)), "its arguments are metrics"),
+        (run(*epoch(0), *epoch(1, *observed(0, 0))), "it has no metrics, and the epoch has already had an observation"),
+        (run(("on_metrics",)), "its arguments must be metrics"),
         (run(*epoch(0, *batch(1, 1))), "batch 0 is next"),
         (run(*epoch(0, *batch(0, 0), *batch(2, 2))), "batch 1 is next"),
         (run(*epoch(0, *batch(0, 2), *batch(1, 1))), "batch 3 is next"),
         (run(*epoch(0, *batch(0, 0), *batch(1, 0))), "batch 1 is open"),
-        (run(*epoch(0, ("stop", "enough")), *epoch(1)), "a vote to stop was given"),
-        ([*run(*epoch(0)), ("resume", 1), *run(*epoch(2))], "epoch 1 did not end in the run before"),
+        (run(*epoch(0, ("stop", "enough")), *epoch(1)), "a plugin has voted to stop"),
+        ([*run(*epoch(0)), ("resume", 1), *run(*epoch(2))], "epoch 1 did not end in the previous run"),
         ([*run(*epoch(0)), ("resume", 0), *run(*epoch(0))], "epoch 1 is next"),
         ([*run(*epoch(0)), ("resume", 0), *run(), ("resume", 0), *run()], "epoch 0 did not end"),
-        ([*run(*epoch(0)), ("resume", 0), ("on_evaluate_begin",)], "a resumed run begins at once"),
-        (run(*epoch(0), ("resume", 0)), "a run is open already"),
+        ([*run(*epoch(0)), ("resume", 0), ("on_evaluate_begin",)], "on_train_begin must follow resume"),
+        (run(*epoch(0), ("resume", 0)), "a run is already open"),
         (run(("on_epoch_ende", 0)), "no such hook. Did you mean 'on_epoch_end'"),
-        (run(("on_epoch_begin",)), "its arguments are epoch"),
-        ([("on_train_begin",), ("on_train_end", Outcome.FAILED)], "ended without an exception"),
-        ([("on_train_begin",), ("on_exception", OSError()), ("on_train_end", Outcome.COMPLETED)], "ended by an exception"),
+        (run(("on_epoch_begin",)), "its arguments must be epoch"),
+        (
+            [("on_train_begin",), ("on_train_end", Outcome.FAILED)],
+            "its outcome is failed, but the run ended without an exception",
+        ),
+        ([("on_train_begin",), ("on_exception", OSError()), ("on_train_end", Outcome.COMPLETED)], "ended with an exception"),
     ],
 )
 def test_illegal_numbers(illegal: list[tuple[Any, ...]], message: str) -> None:
-    """Epochs and batches count on without a gap, a run goes on only from an epoch that ended, and the outcome fits."""
+    """Epochs and batches count without a gap, a run resumes only from an epoch that ended, and the outcome fits the end."""
     with pytest.raises(AssertionError, match=message):
         check_events(illegal)
 
 
-# What the reference adapter gives.
+# The events of the reference adapter.
 
 
 class Votes:
-    """Votes to stop when it has been asked so often."""
+    """Votes to stop after a number of batches and evaluations."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -247,7 +250,7 @@ class Votes:
 
 
 def train(engine: Engine, body: Sequence[str]) -> None:
-    """Two epochs of two batches in a `Loop`; in each batch the body does the next thing that it is to do."""
+    """Train two epochs of two batches in a `Loop`, and do the next action of `body` in each batch and after each epoch."""
     todo = iter(body)
     with Loop(engine, epochs=2) as loop:
         for _ in loop.epochs():
@@ -285,7 +288,7 @@ WHATS = ["", "", "evaluate", "break", "evaluate, break", "raise", "interrupt", "
     after=st.integers(0, 6),
 )
 def test_what_a_loop_gives_is_legal(bodies: list[list[str]], after: int) -> None:
-    """However the body of a loop goes on or ends, the events of its runs are legal."""
+    """Whatever the body of a loop does, the events of its runs are legal."""
     recording = RecordingPlugin()
     engine = Engine([Votes(after), recording], autoload=False)
     for body in bodies:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def epoch(number: int, batches: int = 2, loss: float = 1.0) -> list[Event]:
-    """An epoch, one batch after the other."""
+    """Return the events of an epoch, one batch after the other."""
     within = [
         event
         for batch in range(batches)
@@ -33,7 +33,7 @@ def epoch(number: int, batches: int = 2, loss: float = 1.0) -> list[Event]:
 
 
 def observed(batch: int, loss: float) -> list[Event]:
-    """A batch with an evaluation that is an observation by steps."""
+    """Return the events of a batch and an evaluation, which is an observation by steps."""
     return [
         Event("on_batch_begin", (batch,)),
         Event("on_batch_end", (batch, {})),
@@ -49,7 +49,7 @@ def run(*epochs: list[Event]) -> list[Event]:
 
 @attrs.define(eq=False)
 class Counts:
-    """Counts batches, notes how each run began, and votes to stop after so many batches."""
+    """Counts batches, records how each run began, and votes to stop after `votes_after` batches."""
 
     votes_after: int = 0
     batches: int = attrs.field(default=0, init=False)
@@ -74,7 +74,7 @@ class Counts:
 
 
 def test_the_events_reach_the_plugins_as_they_are() -> None:
-    """Plugins see each event with its arguments, and the run that is returned has its progress, history and outcome."""
+    """Plugins get each event with its arguments, and the returned run has its progress, history and outcome."""
     events = [
         *run(epoch(0), epoch(1, loss=0.5)),
         Event("on_predict_begin"),
@@ -91,7 +91,7 @@ def test_the_events_reach_the_plugins_as_they_are() -> None:
 
 
 def test_every_argument_is_kept() -> None:
-    """Also the numbers of epochs that begin elsewhere, of batches done at once, within one another, and of one without an end."""
+    """Numbers are kept if epochs do not begin at 0, if batches are done several at a time or nested, and if one has no end."""
     evaluation = [
         Event("on_evaluate_begin"),
         Event("on_evaluate_batch_begin", (0,)),
@@ -137,7 +137,7 @@ def test_every_argument_is_kept() -> None:
 
 @given(event_sequences())
 def test_without_votes_and_resumed_runs_all_is_played_as_it_is(events: list[Event]) -> None:
-    """Every hook of any legal sequence reaches the plugins, with its arguments."""
+    """Every event of a legal sequence without votes and resumed runs reaches the plugins, with its arguments."""
     events = [event for event in events if event.hook not in {"stop", "resume"}]
     assume(is_legal(events))
     recording = RecordingPlugin()
@@ -147,7 +147,7 @@ def test_without_votes_and_resumed_runs_all_is_played_as_it_is(events: list[Even
 
 
 def test_observations_are_played_where_they_are() -> None:
-    """An evaluation needs an `on_metrics` after it; the end of an epoch that had one and no metrics since is not another."""
+    """An evaluation is an observation only if `on_metrics` follows; so is the end of an epoch that has had an observation."""
     evaluated = [Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))]
     within = [*observed(0, 3.0), *evaluated, *epoch(0, 2)[3:5], *evaluated, *observed(2, 2.0)]
     events = run([Event("on_epoch_begin", (0,)), *within, Event("on_epoch_end", (0, {"loss": 2.5}))])
@@ -158,7 +158,7 @@ def test_observations_are_played_where_they_are() -> None:
 
 
 def test_what_lies_between_an_epochs_end_and_its_observation_comes_later() -> None:
-    """A checkpoint there is announced when the driver has told of both, and an exception comes instead of the next event."""
+    """A checkpoint or an exception between an epoch's end and its observation comes after both."""
     *before, end, fresh = epoch(0)
     checkpoint = Event("on_checkpoint", (SavedCheckpoint(Path("step-00000002"), 0, 2),))
     recording = RecordingPlugin()
@@ -169,7 +169,7 @@ def test_what_lies_between_an_epochs_end_and_its_observation_comes_later() -> No
 
 
 def test_an_evaluation_outside_of_a_run_leaves_plugins_and_run_alone() -> None:
-    """As in a loop: their state stays, and the latest run is that of the training."""
+    """An evaluation outside a run changes neither the plugins' state nor the engine's latest run."""
     counts = Counts()
     engine = Engine([counts], autoload=False)
     (played,) = play([*run(epoch(0)), Event("on_evaluate_begin"), Event("on_evaluate_end", ({},))], engine)
@@ -177,7 +177,7 @@ def test_an_evaluation_outside_of_a_run_leaves_plugins_and_run_alone() -> None:
 
 
 def test_several_batches_at_a_time_are_as_many_steps() -> None:
-    """The numbers of a batch's begin and end say how many steps were done."""
+    """The numbers of a batch's begin and end tell how many steps were done."""
     within = [Event("on_epoch_begin", (0,)), Event("on_batch_begin", (0,)), Event("on_batch_end", (3, {}))]  # and is left
     (played,) = play(run(within))
     assert played.progress.step == 4
@@ -191,7 +191,7 @@ def test_several_batches_at_a_time_are_as_many_steps() -> None:
     ],
 )
 def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
-    """After a vote no batch begins, or the epoch is done first; either way the epoch ends, and no other begins."""
+    """After a vote, no batch begins or the epoch is finished first; either way the epoch ends, and no other begins."""
     recording = RecordingPlugin()
     (played,) = play(run(epoch(0, 3), epoch(1), epoch(2)), [Counts(votes_after=1), recording], stop=stop)
     assert recording.hooks == ["on_train_begin", *seen, "on_train_end"]
@@ -199,7 +199,7 @@ def test_a_vote_is_obeyed(stop: Stop, seen: list[str]) -> None:
 
 
 def test_an_epoch_without_the_batches_that_were_observed_is_observed_at_its_end() -> None:
-    """If a vote keeps a loop from them and from their evaluations, the epoch's own metrics are observed, as they are fresh."""
+    """If a vote prevents all observations by steps of an epoch, the metrics of its end are an observation."""
     events = run([*epoch(0)[:3], *observed(1, 3.0), Event("on_epoch_end", (0, {"loss": 2.0}))])
     recording = RecordingPlugin()
     (played,) = play(events, [Counts(votes_after=1), recording])
@@ -209,7 +209,7 @@ def test_an_epoch_without_the_batches_that_were_observed_is_observed_at_its_end(
 
 
 def test_another_plugins_vote_and_checkpoint() -> None:
-    """`stop` is a vote and `on_checkpoint` a checkpoint of a plugin that is not there."""
+    """`stop` is a vote and `on_checkpoint` a checkpoint of a plugin called "neighbour"."""
     saved = SavedCheckpoint(Path("step-00000000"), 0, 0)
     recording = RecordingPlugin()
     (played,) = play(run([Event("on_checkpoint", (saved,)), Event("stop", ("enough",))]), [recording])
@@ -218,8 +218,8 @@ def test_another_plugins_vote_and_checkpoint() -> None:
     assert [(decision.plugin, decision.kind) for decision in played.decisions] == [("neighbour", "stop")]
 
 
-def test_a_resumed_run_goes_on_from_the_end_of_an_epoch() -> None:
-    """Plugin state, progress, history and the trainee are what they were there, and `resumed_from` says where that was."""
+def test_a_run_resumes_from_the_end_of_an_epoch() -> None:
+    """A resumed run has the plugin state, progress, history and trainee of that epoch's end, and `resumed_from` names it."""
     counts, trainee = Counts(), ScriptedTrainee(learning_rate=1.0)
     events = [*run(epoch(0), epoch(1), epoch(2)), Event("resume", (0,)), *run(epoch(1)), *run()]
     first, second, third = play(events, [counts], trainee=trainee)
@@ -232,8 +232,8 @@ def test_a_resumed_run_goes_on_from_the_end_of_an_epoch() -> None:
     assert second.history.epochs == [0, 1]
 
 
-def test_what_is_resumed_has_had_the_epochs_observation() -> None:
-    """A plugin that decides in `on_metrics` continues from what it decided there, and the history from that row."""
+def test_a_run_resumes_after_the_epochs_observation() -> None:
+    """The state of a resumed plugin, and the history of its run, include the observation at the epoch's end."""
 
     @attrs.define(eq=False)
     class Observes(Counts):
@@ -249,14 +249,14 @@ def test_what_is_resumed_has_had_the_epochs_observation() -> None:
     assert (resumed.history.epochs, resumed.history.by_steps) == ([0, 1, 2], [True, False, False])
 
 
-def test_no_run_goes_on_from_an_epoch_that_was_not_reached() -> None:
-    """Where a vote kept a run from the epoch that another goes on from, that one does not take place, nor one that follows it."""
+def test_no_run_resumes_from_an_epoch_that_was_not_reached() -> None:
+    """A run is left out if a vote prevented the epoch that it resumes from, and so is a run that resumes from that run."""
     events = [*run(epoch(0), epoch(1)), Event("resume", (1,)), *run(epoch(2)), Event("resume", (2,)), *run(), *run(epoch(0))]
     assert [played.history.epochs for played in play(events, [Counts(votes_after=1)])] == [[0], [0]]
 
 
-def test_a_run_goes_on_from_the_run_right_before_it() -> None:
-    """An epoch that an earlier run reached is not the one that the latest did not reach."""
+def test_a_run_resumes_from_the_previous_run() -> None:
+    """A run does not resume from an epoch that an earlier run has reached and the previous run has not."""
 
     class StopsTheSecond:
         runs = 0
@@ -276,7 +276,7 @@ def test_a_run_goes_on_from_the_run_right_before_it() -> None:
 
 @pytest.mark.parametrize(("error", "outcome"), [(ValueError(), Outcome.FAILED), (KeyboardInterrupt(), Outcome.INTERRUPTED)])
 def test_an_exception_of_the_sequence_ends_its_run(error: BaseException, outcome: Outcome) -> None:
-    """The plugins are told, the outcome fits, and the next run follows."""
+    """Plugins get the exception and the end of training, the outcome fits, and the next run follows."""
     recording = RecordingPlugin()
     events = [Event("on_train_begin"), Event("on_epoch_begin", (0,)), Event("on_exception", (error,)), Event("on_train_end")]
     assert [played.outcome for played in play([*events, *run()], [recording])] == [outcome, Outcome.COMPLETED]
@@ -294,7 +294,7 @@ class Fails:
 
 
 def test_a_plugins_exception_ends_its_run_and_is_raised() -> None:
-    """As in a loop: the other plugins are told, and the exception goes on to the caller."""
+    """The other plugins get the exception and the end of training, and the caller gets the exception."""
     recording = RecordingPlugin()
     with pytest.raises(RuntimeError, match="broken"):
         play(run(epoch(0)), [Fails(), recording])
@@ -305,7 +305,7 @@ def test_a_plugins_exception_ends_its_run_and_is_raised() -> None:
 
 
 def test_illegal_events_are_refused() -> None:
-    """Nothing is played of a sequence that is not legal."""
+    """No event of an illegal sequence is played."""
     recording = RecordingPlugin()
     with pytest.raises(AssertionError, match="epoch 1 is next"):
         play(run(epoch(0), epoch(2)), [recording])
@@ -314,7 +314,7 @@ def test_illegal_events_are_refused() -> None:
 
 @given(event_sequences(), st.integers(0, 5), st.sampled_from(["batch", "epoch"]))
 def test_what_is_played_is_legal(events: list[Event], votes_after: int, stop: Stop) -> None:
-    """Whatever is voted and when, the plugins see a legal sequence."""
+    """Whenever a plugin votes, the plugins get a legal sequence."""
     recording = RecordingPlugin()
     engine = Engine([Counts(votes_after), recording], autoload=False)
     runs = play(events, engine, stop=stop)

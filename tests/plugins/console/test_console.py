@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from hookcore import Engine, ParameterError, Run, SavedCheckpoint
-from hookcore.run import Progress
+from hookcore import Engine, ParameterError, Progress, Run, SavedCheckpoint
 from hookcore_plugins import Console
 from tests.plugins.console.showing import HIDE, SHOW, Clock, Talks, Terminal, plain, train
 

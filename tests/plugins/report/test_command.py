@@ -151,7 +151,7 @@ def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
         ("[]", "is not a report of a run"),
         ('{"format": 1, "history": {}}', "is not a report of a run: KeyError"),
         ('{"report": 3}', "its format is 3, and this version of hookcore reads format 2 and earlier"),
-        ("\ud800".encode("utf-8", "surrogatepass"), "cannot be read"),
+        ("\ud800".encode("utf-8", "surrogatepass"), "it is not text in UTF-8"),
         ("[" * 100_000, "is not a report of a run"),
     ],
 )

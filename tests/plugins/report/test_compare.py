@@ -66,11 +66,8 @@ def test_only_what_differs(sweep: Path) -> None:
     """Parameters and configuration that are the same in all runs that have them are not columns, and neither are paths."""
     comparison = Comparison.read([sweep])
     assert comparison.differs == ("batch_size", "early_stopping.patience", "learning rate")
-    assert [row.differs for row in comparison] == [
-        {"batch_size": 16, "learning rate": 0.3},
-        {},
-        {"batch_size": 8, "early_stopping.patience": 2, "learning rate": 0.1},
-        {"batch_size": 8, "early_stopping.patience": 4, "learning rate": 0.1},
+    assert [tuple(row.differs.items()) for row in comparison] == [
+        tuple(zip(comparison.differs, values, strict=True)) for values in [(16, None, 0.3), (None,) * 3, (8, 2, 0.1), (8, 4, 0.1)]
     ]
     same = Comparison.read([sweep / "a", sweep / "a" / "run.json"])
     assert len(same) == 1
@@ -78,10 +75,24 @@ def test_only_what_differs(sweep: Path) -> None:
 
 
 def test_a_plugin_that_only_some_have(tmp_path: Path) -> None:
-    """Of a plugin that some runs lack, parameters at their defaults are not columns."""
-    recorded(tmp_path / "a", losses(0.5), [ReduceLROnPlateau(factor=0.3)])
-    recorded(tmp_path / "b", losses(0.4))
+    """A plugin that some runs lack is a column, and none of its parameters unless two runs have different ones."""
+    for number, plugins in enumerate([[ReduceLROnPlateau(factor=0.3)], [ReduceLROnPlateau(factor=0.3)], []]):
+        recorded(tmp_path / str(number), losses(0.5 + number), plugins)
+    (tmp_path / "log.csv").write_text("epoch,val_loss\n0,1\n")
+    comparison = Comparison.read([tmp_path])
+    assert comparison.differs == ("reduce_lr_on_plateau",)
+    assert {row.name: row.differs["reduce_lr_on_plateau"] for row in comparison} == {
+        "0": True, "1": True, "2": None, "log.csv": None
+    }  # fmt: skip
+    recorded(tmp_path / "3", losses(4), [ReduceLROnPlateau(factor=0.4)])
     assert Comparison.read([tmp_path]).differs == ("reduce_lr_on_plateau.factor",)
+
+
+def test_a_value_that_all_runs_that_have_it_share_is_no_column(tmp_path: Path) -> None:
+    """Neither is a number that is an integer in one run and a float in another."""
+    for number, config in enumerate([{"width": 32, "kind": "a"}, {"width": 32.0}, {}]):
+        recorded(tmp_path / str(number), losses(0.5), config=config)
+    assert Comparison.read([tmp_path]).differs == ()
 
 
 def test_a_rate_that_the_configuration_has_and_a_secret_are_no_columns(tmp_path: Path) -> None:
@@ -90,6 +101,10 @@ def test_a_rate_that_the_configuration_has_and_a_secret_are_no_columns(tmp_path:
         trainee = ScriptedTrainee(learning_rate=rate * (1 + 1e-8))
         recorded(tmp_path / str(rate), losses(rate), trainee=trainee, config={"lr": rate, "token": "x"})
     recorded(tmp_path / "none", losses(0.7), trainee=ScriptedTrainee(learning_rate=0.2), config={"lr": 0.2})
+    record = json.loads((tmp_path / "none" / "run.json").read_text())
+    record["history"]["learning_rates"] = [None]
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "run.json").write_text(json.dumps({**record, "config": {"lr": 0.3}}))
     assert Comparison.read([tmp_path]).differs == ("lr",)
 
 
@@ -107,6 +122,18 @@ def test_the_metric_that_ranks(sweep: Path) -> None:
     assert result.exit_code == 1
     assert "No run has a metric 'val_los'" in result.output
     assert "Did you mean 'val_loss'?" in result.output
+
+
+@pytest.mark.parametrize("metric", ["loss", "train_loss", "train/loss"])
+def test_the_loss_of_training_under_each_of_its_names(tmp_path: Path, metric: str) -> None:
+    """`loss`, `train_loss` and the like are one metric in every log, and none of them is the loss of validation."""
+    recorded(tmp_path / "a", [{"loss": 0.5, "val_loss": 9.0}])
+    recorded(tmp_path / "b", [{"train_loss": 0.75, "val_loss": 8.0}])
+    (tmp_path / "c.csv").write_text("epoch,loss,val_loss\n0,0.25,9\n")
+    (tmp_path / "d.csv").write_text("epoch,train-loss,eval_loss\n0,1,9\n")
+    comparison = Comparison.read([tmp_path], metric, "min")
+    found = [(row.name, row.best.value) for row in comparison if row.best is not None]
+    assert found == [("c.csv", 0.25), ("a", 0.5), ("b", 0.75), ("d.csv", 1)]
 
 
 def test_logs_that_disagree_on_a_direction(tmp_path: Path) -> None:
@@ -138,7 +165,7 @@ def test_the_table_in_a_pipe(sweep: Path) -> None:
     assert len(lines) == 6
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("columns", [40, 80, 250])
 def test_the_table_in_a_terminal(sweep: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """No line is wider than the terminal unless that is very narrow; what does not fit beside a run stands beneath it."""
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -146,16 +173,20 @@ def test_the_table_in_a_terminal(sweep: Path, monkeypatch: pytest.MonkeyPatch, c
     stream = Terminal()
     show(Comparison.read([sweep]), stream)
     text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
-    assert all(part in text for part in ("0.5000", "failed", "batch_size", "0.3", "early_stopping, in epoch 4"))
+    assert all(part in text for part in ("0.5000", "failed", "batch_size 16" if columns < 250 else "batch_size", "0.3"))
+    reason = "early_stopping, in epoch 4: val_loss has not improved for 2 observations: 0.8, best 0.5 at epoch 2"
+    assert reason in re.sub(r"\s+", " ", text)
     assert max(map(len, text.splitlines())) <= max(columns, 66)
-    assert (len(text.splitlines()) == 6) == (columns == 200)
+    assert (len(text.splitlines()) == 6) == (columns == 250)
 
 
 def test_json_and_csv(sweep: Path) -> None:
     """Both have every run with the values that differ; nothing else is on the standard output."""
     found = json.loads(hookcore(sweep, "--json").stdout)
     assert [run["run"] for run in found["runs"]] == ["b", "d.csv", "a", "c"]
-    assert found["runs"][0]["differs"] == {"batch_size": 16, "learning rate": 0.3}
+    assert found["runs"][0]["differs"] == {
+        "batch_size": 16, "early_stopping.patience": None, "learning rate": 0.3
+    }  # fmt: skip
     assert (found["runs"][3]["best"], found["runs"][3]["last"], found["runs"][1]["outcome"]) == (None, None, None)
     rows = list(csv.DictReader(io.StringIO(hookcore(sweep, "--csv").stdout)))
     assert [(row["run"], row["best"], row["best_epoch"], row["batch_size"]) for row in rows] == [
@@ -179,11 +210,31 @@ def test_a_damaged_log_is_left_out_and_named(sweep: Path) -> None:
         assert len(result.output.splitlines()) == 1
 
 
+def test_the_url_of_mlflows_store_is_an_error_that_names_the_path() -> None:
+    """A relative path in the URL stays relative."""
+    assert "Give the path of the database file: mlf/mlflow.db" in hookcore("sqlite:///mlf/mlflow.db").output
+
+
 def test_report_of_a_folder_names_compare(sweep: Path) -> None:
     """`hookcore report` of a directory with runs below it says what to type."""
     result = CliRunner().invoke(main, ["report", str(sweep)])
     assert result.exit_code == 1
     assert f"`hookcore compare {sweep}` shows them." in result.output
+    for path in (sweep / "d.csv", sweep / "mlflow.db#base"):
+        result = CliRunner().invoke(main, ["report", str(path)])
+        assert result.exit_code == 1
+        assert f"A report is shown of a run.json; `hookcore compare {path}` shows other logs." in result.output
+
+
+def test_the_text_of_a_comparison_in_a_notebooks_kernel(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel, in which rich displays what a console prints, `str` returns the text and displays nothing."""
+    outside, displayed = str(Comparison.read([sweep])), []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: displayed.append(args))
+    inside = str(Comparison.read([sweep]))
+    assert inside.startswith("4 runs, by val_loss")
+    assert inside == outside
+    assert not displayed
 
 
 def hostile(directory: Path) -> Comparison:
@@ -227,6 +278,9 @@ def test_the_page_has_the_data_of_every_run(sweep: Path, tmp_path: Path) -> None
     assert runs["a"]["y"]["val_loss"] == [0.9, 0.5, 0.7, 0.8]
     assert runs["a"]["x"]["epoch"] == runs["a"]["x"]["step"] == [1, 2, 3, 4]
     assert len(runs["a"]["x"]["time"]) == 4
+    assert [(run["epochs"], run["asked"], run["best_in"]) for run in (runs["a"], runs["d.csv"])] == [
+        (4, 9, "in epoch 2"), (2, None, "in epoch 1")
+    ]  # fmt: skip
     assert runs["c"]["y"]["val_loss"] == [None]
     assert runs["d.csv"]["x"]["time"] is None
     (sweep / "file").write_text("")

@@ -18,6 +18,7 @@ from hookcore import ParameterError
 from hookcore.testing import ScriptedTrainee
 from hookcore_adapters.loop import Loop
 from hookcore_plugins import CSVLog, EarlyStopping, JSONLog, Report, TensorBoard
+from hookcore_plugins.report.compare import Comparison
 from hookcore_plugins.report.recorded import Observation, RecordedError, RecordedRun, read_run, read_runs, run_of
 from hookcore_plugins.report.recorded import text as reading
 
@@ -210,14 +211,16 @@ def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as store:
         store.executescript(
             """
-            CREATE TABLE runs (run_uuid TEXT, name TEXT, status TEXT, start_time BIGINT, end_time BIGINT, lifecycle_stage TEXT);
+            CREATE TABLE experiments (experiment_id INTEGER, name TEXT);
+            CREATE TABLE runs (run_uuid TEXT, name TEXT, status TEXT, start_time BIGINT, end_time BIGINT, lifecycle_stage TEXT,
+                               experiment_id INTEGER);
             CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT, is_nan BOOLEAN);
             CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT);
-            INSERT INTO runs VALUES ('a', 'swift-owl', 'FINISHED', 1700000000000, 1700000009000, 'active');
-            INSERT INTO runs VALUES ('b', 'sly-fox', 'FAILED', 1700000001000, NULL, 'active');
-            INSERT INTO runs VALUES ('c', 'gone', 'FINISHED', 0, 0, 'deleted');
-            INSERT INTO runs VALUES ('d', 'empty', 'RUNNING', 1700000002000, NULL, 'active');
-            INSERT INTO params VALUES ('lr', '0.1', 'a');
+            INSERT INTO runs VALUES ('a', 'swift-owl', 'FINISHED', 1700000000000, 1700000009000, 'active', 0);
+            INSERT INTO runs VALUES ('b', 'sly-fox', 'FAILED', 1700000001000, NULL, 'active', 0);
+            INSERT INTO runs VALUES ('c', 'gone', 'FINISHED', 0, 0, 'deleted', 0);
+            INSERT INTO runs VALUES ('d', 'empty', 'RUNNING', 1700000002000, NULL, 'active', 0);
+            INSERT INTO params VALUES ('lr', '0.1', 'a'), ('width', '32', 'a'), ('name', '1_0', 'a'), ('bias', 'True', 'a');
             """
         )
         values = [
@@ -231,12 +234,70 @@ def test_mlflows_store_is_read_without_mlflow(tmp_path: Path) -> None:
         store.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", values)
         store.commit()
     first, second = read_runs([tmp_path])
-    assert (first.name, first.outcome, first.duration, first.config) == (f"{path}#swift-owl", "completed", 9.0, {"lr": "0.1"})
+    assert (first.name, first.outcome, first.duration) == (f"{path}#swift-owl", "completed", 9.0)
+    assert first.config == {"lr": 0.1, "width": 32, "name": "1_0", "bias": True}
     assert repr(rows(first)[0]) == repr((0, 1, False, {"loss": 1.0, "val_loss": math.nan}, None))
     assert [row[0] for row in rows(first)] == [0, 1, 2]
     assert rows(second) == [(0, 10, False, {"val_loss": 2.0}, None), (1, 20, False, {"val_loss": math.inf}, None)]
     with pytest.raises(RecordedError, match=r"2 runs are recorded there, and one was expected: .*#swift-owl, .*#sly-fox\."):
         read_run(path)
+
+
+def test_runs_of_one_name_in_mlflows_store_are_all_read(tmp_path: Path) -> None:
+    """Runs of one name have the experiment in their names, and the beginning of the id if that is equal too; `#` chooses one."""
+    path = tmp_path / "mlflow.db"
+    runs = {"a0": ("base", 0), "b123456789": ("base", 1), "c123456789": ("base", 1), "d0": ("other", 0), "e0": ("base:A", 1)}
+    with closing(sqlite3.connect(path)) as store:
+        store.executescript(
+            """
+            CREATE TABLE experiments (experiment_id INTEGER, name TEXT);
+            CREATE TABLE runs (run_uuid TEXT, name TEXT, status TEXT, start_time BIGINT, end_time BIGINT, lifecycle_stage TEXT,
+                               experiment_id INTEGER);
+            CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT, is_nan BOOLEAN);
+            CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT);
+            INSERT INTO experiments VALUES (0, 'A'), (1, 'B');
+            """
+        )
+        for number, (identity, (name, experiment)) in enumerate(runs.items()):
+            row = (identity, name, "FINISHED", number, number, "active", experiment)
+            store.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            store.execute("INSERT INTO metrics VALUES ('val_loss', 1.0, 0, ?, 0, 0)", (identity,))
+        store.commit()
+    labels = ["a0", "base:B:b1234567", "base:B:c1234567", "other", "e0"]
+    assert [run.name for run in read_runs([tmp_path])] == [f"{path}#{label}" for label in labels]
+    assert [run.label for run in read_runs([f"{path}#other", f"{path}#a0"])] == ["other", "a0"]
+    assert [run.label for run in read_runs([f"{path}#base"])] == labels[1:3]
+    rows = Comparison.read([f"{path}#other", write(tmp_path / "log.csv", "epoch,val_loss\n0,2\n")]).as_dict()["runs"]
+    assert [row["path"] for row in rows] == [f"{path}#other", str(tmp_path / "log.csv")]
+    with pytest.raises(RecordedError, match=r"it has no run 'othr'; there are: a0, .*, other, e0. Did you mean 'other'"):
+        read_run(f"{path}#othr")
+    with pytest.raises(RecordedError, match=rf"it is a URL. Give the path of the database file: {path}"):
+        read_runs([f"sqlite:///{path}"])
+
+
+def test_logs_above_and_below_each_other_are_of_one_run(tmp_path: Path) -> None:
+    """A log above the run.json of its run counts as that run's, unless several runs below agree with it."""
+    for log, report in [("log.csv", "report"), ("runs/first.csv", "runs/first")]:
+        root = tmp_path / report.replace("/", "-")
+        record(root / report, LOSSES)
+        (root / report / "log.csv").rename(root / log)
+        (run,) = read_runs([root])
+        assert (run.format, {path.name for path in run.also}) == ("run.json", {"log.jsonl", log.rpartition("/")[2]})
+    record(root / "runs" / "second", LOSSES)
+    (root / "runs" / "second" / "log.csv").unlink()
+    assert len(read_runs([root])) == 3
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(False, 1), (True, 2)])
+def test_a_report_that_lacks_the_last_rows_of_a_killed_run(tmp_path: Path, ends: bool, expected: int) -> None:  # noqa: FBT001
+    """A log that has more rows is of the same run if the run.json beside it did not record the run's end."""
+    record(tmp_path, LOSSES)
+    (tmp_path / "log.jsonl").unlink()
+    report = json.loads((tmp_path / "run.json").read_text())
+    write(tmp_path / "run.json", {**report, "outcome": report["outcome"] if ends else "running"})
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    write(tmp_path / "log.csv", "\n".join([*lines, lines[-1].replace("4,", "5,", 1), ""]))
+    assert len(read_runs([tmp_path])) == expected
 
 
 def test_a_file_with_several_runs_of_jsonlog_has_each(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,11 +108,16 @@ def test_a_killed_run_is_told_from_a_live_one(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         assert is_locked(tmp_path / "run.json") is True
-        assert CliRunner().invoke(main, ["report", str(tmp_path)]).output.startswith(f"{tmp_path}: running\n")
+        text = CliRunner().invoke(main, ["report", str(tmp_path)]).output
+        assert text.startswith(f"{tmp_path}: running\n")
+        assert re.search(r"^report +\S+run.json, written [\d.]+s ago$", text, re.MULTILINE)
         process.kill()
     assert is_locked(tmp_path / "run.json") is False
     result = CliRunner().invoke(main, ["report", str(tmp_path), "--watch"])
     assert result.exit_code == 1
     assert f"{tmp_path}: killed\nwhy           it was killed" in result.output
+    written = datetime.fromtimestamp((tmp_path / "run.json").stat().st_mtime, UTC).astimezone()
+    assert f"; this is its latest record, written at {written:%Y-%m-%d %H:%M:%S}\n" in result.output
+    assert " ago" not in result.output
     assert is_locked(tmp_path / "none.json") is None
     assert is_locked(tmp_path) is None

@@ -1,10 +1,10 @@
-"""Keras's callbacks with Keras's signatures, run by hookcore's plugins: change the import line of a script and nothing else.
+"""Keras's callbacks with Keras's signatures, run by hookcore's plugins: a script changes only its import line.
 
-Each class takes what the one of `keras.callbacks` takes, has its defaults and attributes, and prints its messages. What it
-decides is decided by the plugin of the same job. docs/differences-from-keras.md lists what is different, on purpose, and why.
+Each class has the parameters, defaults, attributes and messages of its counterpart in `keras.callbacks`, and its decisions are a
+plugin's. docs/differences-from-keras.md lists each intended difference and its reason.
 
-`LambdaCallback` is Keras's own, since it decides nothing. `SwapEMAWeights` swaps as Keras's does, and has state. `TensorBoard`
-writes what Keras's does, has state too, and needs no TensorFlow.
+`LambdaCallback` is Keras's own, because it decides nothing. `SwapEMAWeights` swaps in the same way as Keras's, and has state.
+`TensorBoard` writes the same as Keras's, has state, and does not need TensorFlow.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hookcore.paths import problem_of
 
 
 def as_number(owner: object, **given: Any) -> float:
-    """Return the one parameter `given` as a float. Raises `TypeError`, which names it, if it is not a number."""
+    """Return the single parameter in `given` as a float. Raises `TypeError` that names it if it is not a number."""
     ((name, value),) = given.items()
     try:
         if not isinstance(value, str | bytes):
@@ -24,13 +24,13 @@ def as_number(owner: object, **given: Any) -> float:
 
 
 def as_count(owner: object, **given: Any) -> int:
-    """Return a count as an int. Keras takes any number, infinity too, which stands for a count that is never reached."""
+    """Return a count as an int. Keras accepts any number; infinity is a count that is never reached."""
     value = as_number(owner, **given)
     return sys.maxsize if value == math.inf else math.ceil(value)
 
 
 def as_frequency(owner: object, least: int = 0, **given: Any) -> int:
-    """Return how often something is done, in epochs or batches, as an int. Raises `ValueError` if it is less than `least`."""
+    """Return an interval in epochs or batches as an int. Raises `ValueError` if it is less than `least`."""
     ((name, value),) = given.items()
     if not as_number(owner, **given) >= least:  # NaN too
         raise ValueError(f"{type(owner).__name__}: {name} must be a number of at least {least}, got {value!r}.")
@@ -43,7 +43,7 @@ def local_path(path: str | os.PathLike[str]) -> str:
     problem = problem_of(plain)
     if problem is not None:
         raise ValueError(f"{plain!r} is not a local path: it must be {problem[0]}.{problem[1]} Or use keras.callbacks.")
-    return os.path.expanduser(plain)  # noqa: PTH111 - not normalised: scripts compare it with what they gave
+    return os.path.expanduser(plain)  # noqa: PTH111 - not normalized, because scripts compare it with their argument
 
 
 def mode_or_auto(owner: object, mode: str) -> Literal["auto", "min", "max"]:

@@ -1,4 +1,4 @@
-"""`keras.callbacks.BackupAndRestore`: hookcore checkpoints, and a restart that continues where they were made."""
+"""`keras.callbacks.BackupAndRestore`, with hookcore's checkpoints as backups."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batche
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.data import generators_of_fit
 from hookcore_adapters.keras.epoch_state import EpochState
-from hookcore_adapters.keras.events import numeric_logs
 from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, held_weights_of, read_held_weights
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _RECORD: Final = schema.fields(
     {
@@ -45,9 +45,9 @@ _RECORD: Final = schema.fields(
 class BackupAndRestore(StatefulCallback):
     """Keras's `BackupAndRestore`: same parameters and defaults; its backups are hookcore checkpoints.
 
-    It restores the model with its optimizer and seeds, the epoch, the random numbers, and the state of the other
-    callbacks of this package in the same `fit`. In an epoch that was cut short, it skips the batches that were trained before.
-    While a `fit` backs up into a directory, another is refused before its first batch.
+    It restores the model with its optimizer and seeds, the epoch, the random state, and the state of the other callbacks of this
+    package in the same `fit`. In an interrupted epoch, it skips the batches that were trained. While one `fit` backs up into a
+    directory, another is refused before its first batch.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BackupAndRestore(StatefulCallback):
         if not backup_dir:
             raise ValueError("Empty `backup_dir` argument passed")
         text = "Invalid value for argument `save_freq`. Received: save_freq={}. Expected either 'epoch' or an integer value."
-        # Documented to mean that nothing is saved by count; Keras takes it for 0 and saves after every batch.
+        # By its documentation, False disables saving by count, but Keras reads it as 0 and saves after every batch.
         self.save_freq = None if save_freq is False else valid_save_freq(text, save_freq)
         self.backup_dir = local_path(backup_dir)
         self.double_checkpoint = double_checkpoint
@@ -71,10 +71,10 @@ class BackupAndRestore(StatefulCallback):
         self._last_batch_seen = 0
         self._step = 0
         self._generators: list[Any] = []
-        """PyTorch's that the data draw from, besides the global one."""
+        """The PyTorch generators from which the data draw, except the global one."""
         self._resuming = Resuming()
         self._logs: Logs = None
-        """Of the latest batch."""
+        """The logs of the latest batch."""
         self._lock: store.Lock | None = None
 
     @property
@@ -120,7 +120,7 @@ class BackupAndRestore(StatefulCallback):
         self._current_epoch, self._step = record["epoch"], backup.step
         position = Position(self._current_epoch, record["batches"])
         self._resuming = Resuming(self.model, position, self._generators)
-        self._batches = BatchCounter(before=position.batch)  # those are not counted again
+        self._batches = BatchCounter(before=position.batch)  # the skipped batches are not counted again
         nothing_left = have_stopped(self.named_callbacks().values()) and not position.batch
         self._resuming.choose_first_epoch(record["loop"], None, nothing_left=nothing_left)
 
@@ -156,7 +156,7 @@ class BackupAndRestore(StatefulCallback):
     def _save_after_others(self, batches: int = 0) -> None:
         callbacks = self.callbacks_of_fit()
         later = [callback for callback in callbacks[callbacks.index(self) + 1 :] if callback.state_dict() is not None]
-        if later:  # whose state is not yet that of this moment
+        if later:  # they have not updated their state yet
             later[-1].afterwards = functools.partial(self._save, batches)
         else:
             self._save(batches)
@@ -187,8 +187,8 @@ class BackupAndRestore(StatefulCallback):
     def on_train_end(self, logs: Logs = None) -> None:
         self._resuming.clean_up()
         loss = Metrics(numeric_logs(logs)).get("loss", 0.0)
-        # If the loss is no number, a backup is the only way back.
-        # If another run has the directory by now, its backups are not this one's to remove.
+        # If the loss is NaN or infinite, the backup may be the only usable state. If another run has locked the directory since,
+        # its backups must not be deleted.
         deletes = self.delete_checkpoint and math.isfinite(loss) and self._lock is not None and self._lock.holds
         try:
             if deletes:
@@ -198,7 +198,7 @@ class BackupAndRestore(StatefulCallback):
                 self._lock.release()
                 self._lock = None
         if deletes:
-            with contextlib.suppress(OSError):  # it holds other files, or another run has it already
+            with contextlib.suppress(OSError):  # not empty, or used by another run
                 self._root.rmdir()
         self._resuming, self._generators, self._logs = Resuming(), [], None
         super().on_train_end(logs)
@@ -207,11 +207,11 @@ class BackupAndRestore(StatefulCallback):
         return {**super().__getstate__(), "_generators": [], "_resuming": Resuming(), "_logs": None}
 
     def _backup_file(self, index: int, name: str) -> str:
-        """Return the path of the file `name` in the newest backup, index -1, or in the one before it, index -2."""
+        """Return the path of the file `name` in the newest backup (`index` -1), or in the one before (`index` -2)."""
         backups = store.available(self._root)
         return str(backups[index].path / name) if len(backups) >= -index else str(self._root / "none")
 
-    # Keras's own tests look at these.
+    # Keras's own tests use these.
     _weights_path = property(lambda self: self._backup_file(-1, MODEL_FILE))
     _training_metadata_path = property(lambda self: self._backup_file(-1, store.RECORD))
     _prev_weights_path = property(lambda self: self._backup_file(-2, MODEL_FILE))
@@ -219,9 +219,10 @@ class BackupAndRestore(StatefulCallback):
 
 
 def _is_over(caller: Callable[[], Any], thread: threading.Thread) -> bool:
-    """Return whether a `fit` is over, as far as can be known: Keras tells no callback of an exception.
+    """Return whether a `fit` is over, as far as is known, because Keras does not report exceptions to callbacks.
 
-    `caller` returns the list that called its callbacks, which lives no longer than `fit`, and `thread` is the one that trained.
+    `caller` returns the list that called the callbacks, or None after it was deleted with its `fit`. `thread` is the thread that
+    trained.
     """
     calls = caller()
     if calls is None or not thread.is_alive():

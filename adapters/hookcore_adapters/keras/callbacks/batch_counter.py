@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @attrs.define
 class BatchCounter:
-    """Counts batches over epochs. Keras gives the number of an execution's last batch, which may lie past the epoch's end."""
+    """Counts batches over epochs. Keras passes the number of an execution's last batch, which may be past the epoch's end."""
 
     total: int = 0
     in_epoch: int = 0
     before: int = 0
-    """How many were counted before the run was cut: they may come again, and reach nothing."""
+    """The number of batches that were counted before the interruption. They are not due again if they are repeated."""
 
     def epoch_begin(self) -> None:
-        """Count from the epoch's first batch."""
+        """Begin an epoch."""
         self.in_epoch = 0
 
     def reached(self, every: Literal["epoch"] | int | None, batch: int, length: int | None) -> bool:
@@ -42,11 +42,11 @@ class BatchCounter:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, int]) -> Self:
-        """Return a counter that counts the epoch that was cut from its first batch."""
+        """Return a counter that counts the interrupted epoch from its first batch."""
         return cls(state["batches"], before=state["batches"] + state["in_epoch"])
 
 
 def batches_per_epoch(callback: Any) -> int | None:
-    """Return the batches of an epoch, as Keras told the callback, or None if it does not know."""
+    """Return the number of batches in an epoch that Keras passed to the callback, or None if it is unknown."""
     steps = (callback.params or {}).get("steps")
     return None if steps is None else int(steps)

@@ -12,18 +12,18 @@ from hookcore import Metrics, schema
 from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
-    comparison,
+    monitor_comparison,
     monitor_field,
     plugin_parameter,
     print_message,
 )
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _STOPPED: Final = schema.fields({}, {"stopped_epoch": (schema.optional(schema.integer), None)})  # earlier states lack it
 
@@ -66,11 +66,12 @@ class EarlyStopping(PluginCallback):
     start_from_epoch = plugin_parameter("start_from_epoch")
     wait = monitor_field("waited")
     best = monitor_field("best")
+    monitor_op = monitor_comparison()
     best_epoch = monitor_field("best_epoch", absent=0)
 
     @property
     def best_weights(self) -> Any:
-        """The best epoch's weights, as `model.get_weights()` gave them, or None."""
+        """The weights of the best epoch, as returned by `model.get_weights()`, or None."""
 
         def without_tensors(value: Any) -> Any:
             return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
@@ -81,11 +82,6 @@ class EarlyStopping(PluginCallback):
     @best_weights.setter
     def best_weights(self, value: Any) -> None:
         self.plugin.best_weights = None if value is None else KerasSnapshot(value)
-
-    @property
-    def monitor_op(self) -> Any:
-        """`keras.ops.less` or `greater`; None before training."""
-        return comparison(self.plugin.observed if self.run is not None else None)
 
     @property
     def has_stopped(self) -> bool:
@@ -131,4 +127,4 @@ class EarlyStopping(PluginCallback):
             print_message(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
         snapshot = self.plugin.best_weights
         super().on_train_end(logs)
-        self.plugin.best_weights = snapshot  # the plugin resets it, and scripts read it after training
+        self.plugin.best_weights = snapshot  # scripts read it after training, but the plugin has reset it

@@ -11,23 +11,26 @@ from hookcore import Metrics, schema
 from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
-    comparison,
+    monitor_comparison,
     monitor_field,
     plugin_parameter,
     print_message,
 )
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _EPOCH: Final = schema.fields({"epoch": schema.optional(schema.integer)})
 
 
 class ReduceLROnPlateau(PluginCallback):
-    """Keras's `ReduceLROnPlateau`: same parameters, defaults and attributes. A keyword that Keras would swallow is refused."""
+    """Keras's `ReduceLROnPlateau`: same parameters, defaults and attributes.
+
+    Unknown keywords, which Keras ignores, are refused.
+    """
 
     def __init__(
         self,
@@ -64,21 +67,17 @@ class ReduceLROnPlateau(PluginCallback):
     min_lr = plugin_parameter("min_lr")
     wait = monitor_field("waited")
     best = monitor_field("best")
+    monitor_op = monitor_comparison()
 
     @property
     def cooldown(self) -> int:
-        """The cooldown as given. As in Keras, one observation fewer than this number is skipped."""
+        """The given cooldown. As in Keras, one observation less than this number is skipped."""
         return self._cooldown
 
     @cooldown.setter
     def cooldown(self, value: int) -> None:
         self._cooldown = value
         self.plugin.cooldown = self._skipped_observations(value)
-
-    @property
-    def monitor_op(self) -> Any:
-        """`keras.ops.less` or `greater`; None before training."""
-        return comparison(self.plugin.observed if self.run is not None else None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.cooldown_counter = 0
@@ -104,7 +103,7 @@ class ReduceLROnPlateau(PluginCallback):
         before = len(run.decisions)
         super().on_epoch_end(epoch, logs)
         reductions = run.decisions[before:]
-        # Keras's number, which is one more than the observations that the plugin still skips.
+        # Keras's count, which is one more than the number of observations that the plugin still skips.
         if reductions:
             self.cooldown_counter = self.cooldown
         elif is_available and self.in_cooldown():
@@ -114,19 +113,19 @@ class ReduceLROnPlateau(PluginCallback):
 
 
 class LearningRateScheduler(PluginCallback):
-    """Keras's `LearningRateScheduler`: `schedule(epoch, learning_rate)` or `schedule(epoch)`, as its signature says."""
+    """Keras's `LearningRateScheduler`: `schedule(epoch, learning_rate)` or `schedule(epoch)`, by its signature."""
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = schedule
         self._epoch: int | None = None
-        """The latest epoch whose rate was set, also before the run was cut."""
+        """The latest epoch whose rate was set, also before the run was interrupted."""
         self._rate: float | None = None
         super().__init__(plugins.LearningRateSchedule(self._scheduled), verbose)
 
     def _scheduled(self, epoch: int, learning_rate: float) -> float:
         if epoch == self._epoch:  # it was cut, and has its rate: a schedule may return a part of the rate that it gets
             return learning_rate
-        # Keras gives the rate to every schedule that can take it, and the plugin only to one that asks for it.
+        # Keras passes the rate to every schedule that accepts a second argument, and the plugin only if it is required.
         self._rate = self.schedule(epoch, learning_rate) if _takes_rate(self.schedule) else self.schedule(epoch)
         return self._rate
 

@@ -1,4 +1,4 @@
-"""`keras.callbacks.CSVLogger` and `TerminateOnNaN`, done by the plugins."""
+"""`keras.callbacks.CSVLogger` and `TerminateOnNaN`, run by the plugins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hookcore_adapters.keras.callbacks.plugin_callback import PluginCallback, pl
 if TYPE_CHECKING:
     import os
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 
 class CSVLog(plugins.CSVLog):
@@ -28,7 +28,7 @@ class CSVLog(plugins.CSVLog):
 
 
 class CSVLogger(PluginCallback):
-    """Keras's `CSVLogger`: same parameters; `NA` for a metric that an epoch did not produce.
+    """Keras's `CSVLogger`: same parameters, and `NA` for a metric that an epoch lacks.
 
     In a `fit` that `BackupAndRestore` or `Checkpoint` resumes, it continues its file, with `append` or without, from the row at
     which the backup or checkpoint was saved.
@@ -82,14 +82,14 @@ class CSVLogger(PluginCallback):
 
 
 class TerminateOnNaN(PluginCallback):
-    """Keras's `TerminateOnNaN`: looks at the loss after each batch."""
+    """Keras's `TerminateOnNaN`: checks the loss after each batch."""
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
         super().__init__(plugins.NaNGuard("loss", action="raise" if raise_error else "stop", missing="skip"))
 
     def state_dict(self) -> None:
-        """Return None: nothing that it saw before a restart matters after it."""
+        """Return None: there is nothing to restore."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         votes = len(self.current_run.stop_reasons)
@@ -105,4 +105,4 @@ class TerminateOnNaN(PluginCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         del logs
-        super().on_epoch_end(epoch, {})  # as Keras looks at batches only
+        super().on_epoch_end(epoch, {})  # as in Keras, only batches are checked

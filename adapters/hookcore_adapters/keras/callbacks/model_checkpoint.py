@@ -1,4 +1,4 @@
-"""`keras.callbacks.ModelCheckpoint`: the plugins' rules, and the store's durable writing."""
+"""`keras.callbacks.ModelCheckpoint`, with the plugins' comparison and the store's durable writing."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hookcore_adapters.keras.callbacks.arguments import local_path, mode_or_auto
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
 from hookcore_adapters.keras.callbacks.plugin_callback import comparison, print_message
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.trainee import KerasTrainee
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _STATE: Final = schema.fields({"best": schema.optional(schema.number), "batches": schema.integer, "in_epoch": schema.integer})
 
 
 class ModelCheckpoint(StatefulCallback):
-    """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced as a whole, or not at all."""
+    """Keras's `ModelCheckpoint`: same parameters, defaults and file names. Each file is replaced completely or not at all."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ModelCheckpoint(StatefulCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         del logs
-        if self.save_best_only:  # now, so that an unknown direction is refused before anything is trained
+        if self.save_best_only:  # now, so that an unknown direction is refused before training
             self._best_monitor = self._best_monitor or self._make_monitor()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

@@ -1,4 +1,4 @@
-"""A Keras callback that runs one plugin: what most drop-in callbacks have in common."""
+"""A Keras callback that runs one plugin: the base of most drop-in callbacks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hookcore import CapabilityError, Engine, HookcoreError, MetricError
 from hookcore.numeric import unwrapped
 from hookcore_adapters.keras.adapter import KerasAdapter
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hookcore import Monitor, Run
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
     from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 
@@ -36,9 +36,9 @@ class PluginCallback(StatefulCallback, KerasAdapter):
 
     @property
     def current_run(self) -> Run:
-        """The run that Keras began last."""
+        """The latest run. Raises `HookcoreError` before the first."""
         if self.run is None:
-            raise HookcoreError(f"{type(self).__name__}: Keras called a hook before on_train_begin.")
+            raise HookcoreError(f"{type(self).__name__}: Keras called another method before on_train_begin.")
         return self.run
 
     def set_model(self, model: Any) -> None:
@@ -49,7 +49,7 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         try:
             super().on_train_begin(logs)
         except CapabilityError as error:
-            # Keras's own words, which scripts may look for.
+            # Keras's own message, which scripts may search for.
             raise TypeError(
                 f"This optimizer was created with a `LearningRateSchedule`, or cannot be set for another reason: {error}"
             ) from error
@@ -71,7 +71,7 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         return self.plugin.state_dict() if hasattr(self.plugin, "state_dict") else None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # `BackupAndRestore` may be listed before this callback or after it, and on_train_begin gives the plugin fresh state.
+        # `BackupAndRestore` may be listed before or after this callback, and on_train_begin resets the plugin's state.
         self.plugin.load_state_dict(state)
         if not self._has_begun:
             self._restored_state = state
@@ -96,7 +96,7 @@ def plugin_parameter(name: str, convert: Callable[[Any], Any] = lambda value: va
 
 
 def monitor_field(name: str, *, absent: Any = None) -> Any:
-    """Return a property for the field `name` of the monitor of a callback's plugin; `absent` stands for None."""
+    """Return a property for the field `name` of the monitor of a callback's plugin, with `absent` instead of None."""
 
     def read(callback: PluginCallback) -> Any:
         value = getattr(callback.plugin.observed, name)
@@ -113,8 +113,13 @@ def comparison(monitor: Monitor | None) -> Any:
     return None if monitor is None else keras.ops.less if monitor.mode == "min" else keras.ops.greater
 
 
+def monitor_comparison() -> Any:
+    """Return a property for Keras's `monitor_op` of a callback's plugin: `keras.ops.less` or `greater`; None before training."""
+    return property(lambda callback: None if callback.run is None else comparison(callback.plugin.observed))
+
+
 def print_message(message: str) -> None:
-    """Print a message as Keras does: to the terminal, or to absl's log if interactive logging is off."""
+    """Print a message like Keras: to the terminal, or to absl's log if interactive logging is off."""
     if keras.config.is_interactive_logging_enabled():
         sys.stdout.write(f"{message}\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The callbacks of one `fit` whose state `BackupAndRestore` saves and restores."""
+"""The base of callbacks whose state `BackupAndRestore` saves and restores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _CALLBACKS_OF_MODEL: Final[weakref.WeakKeyDictionary[Any, list[weakref.ref[StatefulCallback]]]] = weakref.WeakKeyDictionary()
-"""In the order in which Keras was given the callbacks: it does not tell them of one another."""
+"""The callbacks of each model in their order in `fit`, because Keras does not pass callbacks the list."""
 
 
 class StatefulCallback(LightCallback):
@@ -26,16 +26,18 @@ class StatefulCallback(LightCallback):
     """Called once, after this callback's next `on_train_batch_end` or `on_epoch_end`."""
 
     _held: Any = None
-    """The model until training ends, as a script may not keep what it gives a callback; what is no model but a stand-in for
-    one, such as in Keras's own tests, for longer."""
+    """The model until training ends, because a script may not keep it.
+
+    An object that only stands in for a model, as in Keras's own tests, is kept longer.
+    """
 
     def __new__(cls, *_: Any, **given: Any) -> Self:
-        """Refuse a keyword that `__init__` does not know with the nearest that it knows."""
+        """Make a callback. Raises `KeywordError` that suggests the nearest keyword for one that `__init__` lacks."""
         refuse_unknown(cls.__name__, given, inspect.signature(cls.__init__))
         return super().__new__(cls)  # type: ignore[no-any-return]  # Keras ships no types
 
     def set_model(self, model: Any) -> None:
-        # Keras calls this for each callback before any training begins.
+        # Keras calls this for each callback before training begins.
         super().set_model(model)
         self._held = model
         others = [reference for reference in _CALLBACKS_OF_MODEL.get(model, []) if reference() not in {None, self}]
@@ -59,9 +61,9 @@ class StatefulCallback(LightCallback):
         return {**super().__getstate__(), "_held": None}
 
     def callbacks_of_fit(self) -> list[StatefulCallback]:
-        """Return the callbacks of the same `fit`, in order, this one included."""
+        """Return the callbacks of the same `fit`, in order, including this one."""
         callbacks = [reference() for reference in _CALLBACKS_OF_MODEL.get(self.model, [])]
-        # Keras gives all callbacks of a fit the same dict.
+        # Keras passes the same dict to all callbacks of a fit.
         return [callback for callback in callbacks if callback is not None and callback.params is self.params]
 
     def named_callbacks(self) -> dict[str, StatefulCallback]:
@@ -69,11 +71,11 @@ class StatefulCallback(LightCallback):
         return named(self.callbacks_of_fit())
 
     def state_dict(self) -> Mapping[str, Any] | None:
-        """Return the state to save, or None if there is nothing to save."""
+        """Return the state to save, or None for a callback without state."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over `state`, which `state_dict` returned before the restart, in the `fit` that begins now."""
+        """Restore `state`, which `state_dict` returned before the restart, in the `fit` that begins now."""
 
     def run_afterwards(self) -> None:
         """Call `afterwards`, if it is set."""

@@ -1,13 +1,10 @@
-"""What takes the place of `tensorflow.summary` in Keras's `TensorBoard`: hookcore's event writer, which needs no TensorFlow."""
+"""Replaces `tensorflow.summary` in Keras's `TensorBoard` by hookcore's event writer, which does not need TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import shutil
-import sys
-import tempfile
 import time
 import uuid
 import weakref
@@ -20,7 +17,8 @@ import keras
 
 from hookcore import Metrics
 from hookcore.raised import describe
-from hookcore_adapters.keras.events import numeric_logs
+from hookcore_adapters.keras.callbacks.tensorflow_summaries import CopiedFile, tensorflow
+from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,40 +30,38 @@ logger = logging.getLogger("hookcore")
 RUNS: Final = ("train", "validation")
 
 _WRITERS: Final[weakref.WeakValueDictionary[str, EventWriter]] = weakref.WeakValueDictionary()
-"""By the ending of their files. Keras tells no callback of an exception, so that the writer of a run may outlive it."""
+"""The open writers, by the ending of their files.
 
-
-def _tensorflow() -> Any:
-    """Return TensorFlow if it is imported: only then can there be summaries of a script's own."""
-    return sys.modules.get("tensorflow")
+A writer may outlive its run, because Keras does not report exceptions to callbacks.
+"""
 
 
 class Summaries:
-    """Writes what Keras's `TensorBoard` gives to `tensorflow.summary`, for one callback, by functions of the same names.
+    """Has the functions of `tensorflow.summary` that Keras's `TensorBoard` calls, and writes their events, for one callback.
 
-    As there, a writer is made the default for a while, with a step, and a condition decides what is recorded. That is this
-    object's own: other callbacks, and scripts, do not see it. The summaries that a model makes itself, by TensorFlow, go where
-    they would in Keras, copied from TensorFlow's files. Other functions are TensorFlow's.
+    As in `tensorflow.summary`, a context sets the default writer with its step, and another the condition for recording. They
+    apply only to this object, not to other callbacks or scripts. Summaries that a model makes with TensorFlow are copied from
+    TensorFlow's files to the same places as in Keras. All other functions are TensorFlow's.
 
-    Events wait from `prepare` to `begin`, when it is known whether the run is resumed. An error of writing is logged once, and
-    ends the writing, not the training.
+    Events wait from `prepare` to `begin`, when it is known whether the run is resumed. An error in writing is logged once, and
+    ends writing but not training.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """How many events of this run the files have, by directory."""
+        """The number of this run's events in the files, by directory."""
         self.ending = ""
-        """How the names of this run's files end."""
+        """The ending of the names of this run's files."""
         self._directory = Path()
         self._writer: EventWriter | None = None
         self._waiting: list[tuple[str, int, Fill]] | None = []
         self._failed = False
         self._default: tuple[_Writer, int | None] | None = None
         self._records: Callable[[], bool] | None = None
-        self._copied: dict[str, _Copied] = {}
+        self._copied: dict[str, CopiedFile] = {}
 
     def prepare(self, directory: Path) -> None:
-        """Make ready for a run, whose events wait."""
+        """Prepare for a run in `directory`. Events wait until `begin`."""
         self.end()
         self.counts, self.ending, self._directory, self._waiting = Counter(), uuid.uuid4().hex, directory, []
         self._default, self._records, self._failed = None, None, False
@@ -76,7 +72,7 @@ class Summaries:
         return self._waiting is not None
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
-        """Write the events that wait or, if `state` is what `state_dict` returned, continue the files as they were then."""
+        """Write the waiting events or, if `state` is a result of `state_dict`, continue its files, without later events."""
         from hookcore_plugins.tensorboard import event_files
         from hookcore_plugins.tensorboard.event_writer import EventWriter
 
@@ -89,13 +85,13 @@ class Summaries:
                 for run in RUNS:
                     self.counts[run] = event_files.cut(self._directory / run, state["events"][run], self.ending)
             _WRITERS[self.ending] = self._writer = EventWriter(self._directory, self.counts, time.time, ending=self.ending)
-            # If the callback is dropped without the end of training, the thread ends.
+            # The thread must also end if the callback is deleted before the end of training.
             weakref.finalize(self, self._writer.end_soon).atexit = False
-            for run, step, fill in () if self.counts.total() else waiting:  # what has been written, the files have
+            for run, step, fill in () if self.counts.total() else waiting:  # files that are continued have these events already
                 self.add(run, step, fill)
 
     def add(self, run: str, step: int, fill: Fill) -> None:
-        """Hand over an event."""
+        """Pass an event to the writer."""
         if self._waiting is not None:
             self._waiting.append((run, step, fill))
         elif self._writer is not None and not self._failed:
@@ -104,16 +100,16 @@ class Summaries:
 
     @contextlib.contextmanager
     def surviving_errors(self) -> Iterator[None]:
-        """Log an error, and write no more."""
+        """Log an error, and stop writing."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - logged
             if not self._failed:
-                logger.warning("TensorBoard: it writes no more in this run: %s", describe(error))
+                logger.warning("TensorBoard: writing has stopped for this run: %s", describe(error))
             self._failed = True
 
     def copy(self) -> None:
-        """Hand over the summaries that TensorFlow has written since the last time, and have all written soon."""
+        """Pass the summaries that TensorFlow has written since the last call to the writer, and ask it to write soon."""
         for run, copied in self._copied.items():
             for step, fill in copied.fresh():
                 self.add(run, step, fill)
@@ -121,14 +117,14 @@ class Summaries:
             self._writer.hurry()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the files are written, once that much is in them."""
+        """Write all events, and return the ending of the files and the numbers of their events."""
         self.copy()
         if self._writer is not None:
             self._writer.sync()
         return {"ending": self.ending, "events": {run: self.counts[run] for run in RUNS}}
 
     def end(self) -> None:
-        """Write all that was handed over, and end the writer's thread."""
+        """Write all events, and end the writer's thread."""
         if self._writer is not None:
             self.copy()
             with self.surviving_errors():
@@ -138,21 +134,21 @@ class Summaries:
     # The functions of `tensorflow.summary`
 
     def create_file_writer(self, directory: str) -> _Writer:
-        """Return the writer of one of the two directories, which is made."""
+        """Make one of the two directories, and return its writer."""
         with self.surviving_errors():
             Path(directory).mkdir(parents=True, exist_ok=True)
         return _Writer(self, os.path.basename(directory))  # noqa: PTH119 - one of `RUNS`
 
     def as_default(self, writer: _Writer, step: int | None) -> _Setting:
-        """Return the context in which `writer` is the default, and TensorFlow's own summaries go to the same run."""
-        return _Setting(self, "_default", (writer, step), self._copy_of(writer.run).as_default(step) if _tensorflow() else None)
+        """Return a context in which `writer` is the default, also for summaries by TensorFlow."""
+        return _Setting(self, "_default", (writer, step), self._copy_of(writer.run).as_default(step) if tensorflow() else None)
 
     def record_if(self, condition: Callable[[], bool]) -> _Setting:
-        """Return the context in which something is recorded only if `condition` returns true."""
-        return _Setting(self, "_records", condition, _tensorflow().summary.record_if(condition) if _tensorflow() else None)
+        """Return a context in which events are recorded only if `condition` returns true."""
+        return _Setting(self, "_records", condition, tensorflow().summary.record_if(condition) if tensorflow() else None)
 
     def scalar(self, name: str, data: Any, step: Any = None) -> None:
-        """Record a number, or each element of an array; nothing for a text."""
+        """Record a number, or each element of an array. A text is ignored."""
         if self._is_recorded():
             from hookcore_plugins.tensorboard import summaries
 
@@ -176,7 +172,7 @@ class Summaries:
             self._record(summaries.images(name, data), step)
 
     def graph(self, graph: Any) -> None:
-        """Record a graph of TensorFlow's."""
+        """Record a TensorFlow graph."""
         definition = graph.as_graph_def(add_shapes=True).SerializeToString()
         self._record(lambda event: setattr(event, "graph_def", definition), 0)
 
@@ -187,14 +183,14 @@ class Summaries:
         self._record(summaries.document("keras", json, "graph_keras_model"), 0)
 
     def trace_on(self, **given: Any) -> None:
-        """Have TensorFlow, if it is used, trace its functions."""
-        if _tensorflow():
-            _tensorflow().summary.trace_on(**given)
+        """Call TensorFlow's `trace_on`, if TensorFlow is imported."""
+        if tensorflow():
+            tensorflow().summary.trace_on(**given)
 
     def trace_export(self, **given: Any) -> None:
-        """Have TensorFlow, if it is used, record the functions that it traced."""
-        if _tensorflow():
-            _tensorflow().summary.trace_export(**given)
+        """Call TensorFlow's `trace_export`, if TensorFlow is imported."""
+        if tensorflow():
+            tensorflow().summary.trace_export(**given)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -213,7 +209,7 @@ class Summaries:
 
     def _copy_of(self, run: str) -> Any:
         if run not in self._copied:
-            self._copied[run] = _Copied.new()
+            self._copied[run] = CopiedFile.new()
         return self._copied[run].writer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,13 +218,13 @@ class Summaries:
 
 @attrs.define(eq=False)
 class _Setting:
-    """A context with a value in an attribute. Unlike a generator, one that is dropped before its end does nothing."""
+    """A context that sets an attribute. Unlike a generator, it does nothing if it is deleted before its end."""
 
     _summaries: Summaries
     _name: str
     _value: Any
     _tensorflows: Any
-    """TensorFlow's context for the same, if it is used."""
+    """The corresponding context of TensorFlow, or None if that is not imported."""
     _before: Any = None
 
     def __enter__(self) -> None:
@@ -245,7 +241,7 @@ class _Setting:
 
 @attrs.frozen(eq=False)
 class _Writer:
-    """What `create_file_writer` returns."""
+    """The result of `create_file_writer`."""
 
     summaries: Summaries
     run: str
@@ -258,47 +254,3 @@ class _Writer:
 
     def close(self) -> None:
         self.summaries.end()
-
-
-@attrs.define(eq=False)
-class _Copied:
-    """A file of TensorFlow's in a directory of its own, from which events are copied.
-
-    It stays the same as long as the callback: a train function that TensorFlow has compiled writes to it in every fit.
-    """
-
-    writer: Any
-    _directory: Path
-    _offset: int = 0
-    __weakref__: Any = attrs.field(init=False, repr=False)
-
-    @classmethod
-    def new(cls) -> _Copied:
-        directory = Path(tempfile.mkdtemp(prefix="hookcore-tensorboard-"))
-        copied = cls(_tensorflow().summary.create_file_writer(str(directory)), directory)
-        weakref.finalize(copied, shutil.rmtree, directory, ignore_errors=True)
-        return copied
-
-    def fresh(self) -> Iterator[tuple[int, Fill]]:
-        """Return the step and content of each event since the last call."""
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        from hookcore_plugins.tensorboard import event_files, records
-
-        self.writer.flush()
-        for path in event_files.named(self._directory):
-            with path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-            began = 0
-            for end in records.ends(content):
-                event = Event.FromString(content[began + records.HEAD : end - records.TAIL])
-                began = end
-                if not event.file_version:
-                    yield event.step, event_fill(event)
-            self._offset += began
-
-
-def event_fill(event: Any) -> Fill:
-    """Return what fills another event alike."""
-    return lambda other: other.MergeFrom(event)

@@ -1,4 +1,4 @@
-"""`keras.callbacks.SwapEMAWeights`, whose state survives a restart."""
+"""`keras.callbacks.SwapEMAWeights`, with state for checkpoints."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class SwapEMAWeights(StatefulCallback, keras.callbacks.SwapEMAWeights):  # type: ignore[misc]  # Keras ships no types
-    """Keras's `SwapEMAWeights`: same parameter and default. Which weights the model has is in every backup and checkpoint."""
+    """Keras's `SwapEMAWeights`: same parameter and default. Backups and checkpoints record which weights the model has."""
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__(swap_on_epoch)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        internals.set_has_ema_weights(self, value=False)  # an earlier fit leaves it set
+        internals.set_has_ema_weights(self, value=False)  # an earlier fit may have left it set
 
     def state_dict(self) -> Mapping[str, Any]:
         return {"ema_weights_in_model": internals.has_ema_weights(self)}

@@ -1,4 +1,4 @@
-"""`keras.callbacks.TensorBoard`, whose files hookcore writes, without TensorFlow, and whose steps survive a restart."""
+"""`keras.callbacks.TensorBoard` without TensorFlow, with state for checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hookcore_plugins.tensorboard.plugin import check_packages
 if TYPE_CHECKING:
     import os
 
-    from hookcore_adapters.keras.events import Logs
+    from hookcore_adapters.keras.numeric_logs import Logs
 
 _STATE: Final = schema.fields(
     {
@@ -34,10 +34,10 @@ _STATE: Final = schema.fields(
 
 
 class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras ships no types
-    """Keras's `TensorBoard`: same parameters, defaults, tags and steps; TensorFlow is not needed.
+    """Keras's `TensorBoard`: same parameters, defaults, tags and steps, without TensorFlow.
 
-    What it writes and when is decided by Keras's own code. A run that `BackupAndRestore` or `Checkpoint` resumes continues its
-    files, without what they have from after the backup, and its steps.
+    Keras's own code decides what is written and when. A run that `BackupAndRestore` or `Checkpoint` resumes continues the files
+    and steps, and events after the backup are removed.
     """
 
     embeddings_metadata: Any
@@ -58,11 +58,14 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
         self._summaries = Summaries()
         self._restored: Mapping[str, Any] | None = None
         self._epoch_began_at = 0
-        """How many batches were trained before this epoch."""
+        """The number of batches that were trained before this epoch."""
         self._batches_written = 0
-        """The number of the latest batch that was trained and written. Those up to it come again if they are skipped."""
+        """The number of the latest batch that was trained and written.
+
+        Batches up to it are not written again while they are skipped.
+        """
         self._is_resumed = False
-        """Whether a batch is to come yet since the counts were restored."""
+        """Whether the counts were restored and no batch has followed."""
         self._is_training = False
         super().__init__(
             local_path(log_dir),
@@ -85,7 +88,7 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
 
     @property
     def summary(self) -> Summaries:
-        """What Keras's code takes for `tensorflow.summary`."""
+        """The object that Keras's code uses as `tensorflow.summary`."""
         return self._summaries
 
     def state_dict(self) -> Mapping[str, Any]:
@@ -93,10 +96,10 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
         return counts | self._summaries.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._restored = _STATE(state)  # for the first hook after every callback's on_train_begin, which resets the counts
+        self._restored = _STATE(state)  # used in the first method after on_train_begin of all callbacks, which resets the counts
 
     def _begin(self) -> None:
-        """Begin to write, if that is still to do, where the restored state says."""
+        """Begin writing, if that has not been done, at the position of the restored state."""
         if not self._summaries.waits:
             return
         state, self._restored = self._restored, None
@@ -105,10 +108,10 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
             self._global_train_batch = self._batches_written = state["trained"]
             self._epoch_began_at, self._global_test_batch = state["epoch_began_at"], state["tested"]
             self._should_write_train_graph, self._is_resumed = False, True
-            super().on_epoch_begin(0)  # an epoch that was cut may have no beginning, and its speed is measured from now
+            super().on_epoch_begin(0)  # an interrupted epoch may not begin again, and its speed is measured from here
 
     def set_model(self, model: Any) -> None:
-        while self._prev_summary_state:  # of a fit that an exception ended
+        while self._prev_summary_state:  # left by a fit that an exception ended
             for context in reversed(self._prev_summary_state.pop()):
                 context.__exit__(None, None, None)
         self._summaries.prepare(Path(self.log_dir))
@@ -126,7 +129,7 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._begin()
-        if self._is_resumed:  # an execution of the epoch that was cut, maybe one that was trained before
+        if self._is_resumed:  # an execution of the interrupted epoch, possibly one that was trained
             self._global_train_batch = self._epoch_began_at + batch // self.model.steps_per_execution
         self._is_resumed = False
         if self._global_train_batch >= self._batches_written:
@@ -166,13 +169,13 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_writers": {}, "_prev_summary_state": [], "_restored": None}
 
-    # What Keras's own does by TensorFlow, or to what it was given
+    # Methods that in Keras's class need TensorFlow, or change an argument
 
     def _write_keras_model_summary(self) -> None:
         if type(self.model).__name__ in {"Functional", "Sequential"}:
             try:
                 json = self.model.to_json()
-            except Exception as error:  # noqa: BLE001 - as Keras
+            except Exception as error:  # noqa: BLE001 - as in Keras
                 warnings.warn(f"Model failed to serialize as JSON. Ignoring... {error}", stacklevel=2)
                 return
             with self._train_writer.as_default():
@@ -191,7 +194,7 @@ class TensorBoard(StatefulCallback, keras.callbacks.TensorBoard):  # type: ignor
 
 
 def _plain_batches(value: Any) -> Any:
-    """Return `profile_batch` with Python's numbers. Raises Keras's `ValueError` for numbers that are not integers."""
+    """Return `profile_batch` with Python's integers. Raises Keras's `ValueError` for other numbers."""
     plain = unwrapped(value)
     if isinstance(plain, tuple | list | np.ndarray):
         plain = tuple(unwrapped(batch) for batch in plain)

@@ -10,14 +10,14 @@ import click
 from hookcore import HookcoreError
 
 
-@click.command()
-@click.argument("runs", metavar="RUNS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command(short_help="Compare runs: which was best, and how they differ.")
+@click.argument("runs", metavar="RUNS...", nargs=-1, required=True)
 @click.option("--metric", metavar="NAME", help="Rank by this metric; by default the one that most runs monitor.")
 @click.option("--mode", type=click.Choice(["min", "max"]), help="Which value is better, if the metric's direction is unknown.")
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write one page with the curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of the table.")
-def compare(runs: tuple[Path, ...], metric: str | None, mode: Any, html: Path | None, *, as_json: bool, as_csv: bool) -> None:
+def compare(runs: tuple[str, ...], metric: str | None, mode: Any, html: Path | None, *, as_json: bool, as_csv: bool) -> None:
     """Compare RUNS: folders, which are searched, and logs of any kind that hookcore reads.
 
     Those are run.json, CSV and JSON logs of hookcore, Keras and Lightning, trainer_state.json, TensorBoard's directories,

@@ -14,55 +14,67 @@ if TYPE_CHECKING:
 
 _OWN: Final = frozenset({"clock", "deadline", "directory", "log_dir", "now", "path", "stream"})
 """Parameters that differ in each run, and do not affect training."""
+_OF_LOGS: Final = frozenset({"log_dir", "path", "stream"})
+"""Parameters that only plugins have that write a log or print, which do not affect training either."""
 _SHORT_COMMIT: Final = 10
+_MOST_EXACT: Final = 2**53
+"""The integers below it are floats too."""
 _RATE: Final = "learning rate"
 
 
 def differing(runs: Sequence[RecordedRun]) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the names of the values in which `runs` differ, the configuration first, and each run's values by name.
 
-    A run whose log has no configuration is left out when configurations are compared, and likewise for parameters. A value that
-    one run has and another lacks is a difference; in a plugin that only some runs have, only parameters that are not at their
-    defaults are.
+    A value differs if two of the runs that have it have different ones. A run that lacks it has None. A plugin that some runs
+    lack, though their logs name plugins, is a difference too, with True as its value, unless one of its parameters differs.
     """
     kinds = [[_config(run) for run in runs], [_parameters(run) for run in runs], [_surroundings(run) for run in runs]]
-    chosen = [set(_chosen(run)) for run in runs]
-    names: list[str] = []
-    found: list[dict[str, Any]] = [{} for _ in runs]
+    kinds.insert(1, _plugins(runs, [name for name in _names_of(kinds[1]) if _differ(name, kinds[1])]))
+    found: dict[str, list[Any]] = {}
     for values in kinds:
-        telling = [known for known in values if known]
-        for name in dict.fromkeys(name for known in telling for name in known):
-            present = {state.dumps(known[name]) for known in telling if name in known}
-            if present == {state.dumps(HIDDEN)}:
-                continue
-            lacking = any(name not in known for known in telling)
-            if len(present) < 2 and not (lacking and _counts(name, values, chosen)):  # noqa: PLR2004 - two values differ
-                continue
-            names.append(name)
-            for own, known in zip(found, values, strict=True):
-                if name in known:
-                    own[name] = known[name]
-    if _RATE in names and any(all(_is_same(own, name, _RATE) for own in found) for name in names if name != _RATE):
-        names.remove(_RATE)  # the configuration has it
-    return names, [{name: own[name] for name in names if name in own} for own in found]
+        for name in _names_of(values):
+            if values is kinds[1] or _differ(name, values):
+                found[name] = [known.get(name) for known in values]
+    if _RATE in found and any(_has_all(found[name], found[_RATE]) for name in found if name != _RATE):
+        del found[_RATE]  # the configuration has it
+    return list(found), [{name: column[row] for name, column in found.items()} for row in range(len(runs))]
 
 
-def _is_same(own: Mapping[str, Any], name: str, other: str) -> bool:
-    """Return whether a run has the same number under both names, compared as 32-bit floats, or has neither."""
-    values = own.get(name), own.get(other)
-    are_numbers = all(isinstance(value, int | float) for value in values)
-    return math.isclose(values[0], values[1], rel_tol=1e-6) if are_numbers else values[0] == values[1]  # type: ignore[arg-type]
+def _names_of(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for known in values for name in known))
 
 
-def _counts(name: str, values: Sequence[Mapping[str, Any]], chosen: Sequence[set[str]]) -> bool:
-    """Return whether runs that have `name` differ from those that lack it."""
-    return any(
-        name in known and (name in mine or "." not in name or not mine) for known, mine in zip(values, chosen, strict=True)
+def _differ(name: str, values: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether two of the runs that have `name` have different values: 32 and 32.0 are one value."""
+    return len({state.dumps(_as_float(known[name])) for known in values if name in known}) > 1
+
+
+def _as_float(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_EXACT else value
+
+
+def _plugins(runs: Sequence[RecordedRun], differing_parameters: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the plugins of each run that another run lacks, without those that write logs, or of which a parameter differs."""
+    telling = [run.parameters for run in runs if run.parameters]
+    shown = {name.partition(".")[0] for name in differing_parameters}
+    lacking = {name for name in _names_of(telling) if any(name not in known for known in telling)} - shown
+    return [
+        {name: True for name, parameters in run.parameters.items() if name in lacking and not _OF_LOGS & parameters.keys()}
+        for run in runs
+    ]
+
+
+def _has_all(column: Sequence[Any], rates: Sequence[Any]) -> bool:
+    """Return whether a column has the learning rate of each run that has one, compared as 32-bit floats."""
+    pairs = [(value, rate) for value, rate in zip(column, rates, strict=True) if rate is not None]
+    return all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isclose(value, rate, rel_tol=1e-6)
+        for value, rate in pairs
     )
 
 
 def _config(run: RecordedRun) -> dict[str, Any]:
-    return state.flattened(dict(run.config))
+    return {name: value for name, value in state.flattened(dict(run.config)).items() if value != HIDDEN}
 
 
 def _parameters(run: RecordedRun) -> dict[str, Any]:
@@ -72,12 +84,6 @@ def _parameters(run: RecordedRun) -> dict[str, Any]:
         for name, value in parameters.items()
         if name not in _OWN
     }
-
-
-def _chosen(run: RecordedRun) -> list[str]:
-    """Return the names of what the run was given: its configuration, and parameters that are not at their defaults."""
-    chosen = None if run.record is None else run.record.chosen_parameters
-    return [*_config(run), *(f"{plugin}.{name}" for plugin, names in (chosen or {}).items() for name in names)]
 
 
 def _surroundings(run: RecordedRun) -> dict[str, Any]:

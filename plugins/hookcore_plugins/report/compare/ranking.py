@@ -37,7 +37,7 @@ class Compared:
     last: float
     """The latest value of the metric, NaN if it was never observed."""
     differs: dict[str, Any]
-    """Its values of the parameters and the configuration in which the runs differ, by name."""
+    """Its values of the parameters and the configuration in which the runs differ, by each name; None if it lacks a value."""
 
     @property
     def status(self) -> str | None:
@@ -62,10 +62,10 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON-able values."""
-        best = self.best
+        best, mark = self.best, f"#{self.run.label}"
         return {
             "run": self.name,
-            "path": str(self.run.path),
+            "path": f"{self.run.path}{mark if self.run.name.endswith(mark) else ''}",
             "outcome": self.status,
             "why": self.why,
             "epochs": self.epochs,
@@ -117,7 +117,7 @@ class Ranking:
     ) -> Self:
         """Compare `runs`. The other arguments and the errors are those of `read`."""
         chosen = metric or _common_metric(runs)
-        own = [None if chosen is None else _called(run, chosen) for run in runs]
+        own = [None if chosen is None else run.name_of(chosen) for run in runs]
         if metric is not None and not any(own):
             known = sorted({name for run in runs for name in run.history})
             raise ReportError(f"No run has a metric {metric!r}; there are {known}.{did_you_mean(metric, known)}")
@@ -179,23 +179,6 @@ def _own_metric(run: RecordedRun) -> str | None:
     first = [] if run.monitor is None else [run.monitor]
     every = [*first, *losses, *validation, "loss", *run.history]
     return next((name for name in every if name in run.history and run.direction(name) is not None), None)
-
-
-def _called(run: RecordedRun, metric: str) -> str | None:
-    """Return the run's name for `metric`, which may be that of its framework for the same metric of validation or training."""
-    if metric in run.history:
-        return metric
-    plain, of_validation = run.metric_names.plain(metric), run.metric_names.is_validation(metric)
-    for prefix in ("val_", "val/", "val-", "eval_", "valid_", "validation_", "test_"):
-        if metric.startswith(prefix):
-            plain, of_validation = metric.removeprefix(prefix), True
-            break
-    same = (
-        name
-        for name in run.history
-        if run.metric_names.plain(name) == plain and run.metric_names.is_validation(name) == of_validation
-    )
-    return next(same, None)
 
 
 def _last(values: Sequence[float]) -> float:

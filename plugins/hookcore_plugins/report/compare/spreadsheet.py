@@ -24,7 +24,7 @@ def csv_of(comparison: Ranking) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*own, *map(_cell, comparison.differs)])
     for row in rows:
-        writer.writerow([*(_cell(row[name]) for name in own), *(_cell(row["differs"].get(name)) for name in comparison.differs)])
+        writer.writerow([*(_cell(row[name]) for name in own), *(_cell(row["differs"][name]) for name in comparison.differs)])
     return stream.getvalue()
 
 

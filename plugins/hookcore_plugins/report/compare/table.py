@@ -25,10 +25,9 @@ _GAP: Final = 2
 _LONGEST_NAME: Final = 60
 _LONGEST_VALUE: Final = 24
 _SHORTEST_NAME: Final = 12
-_WHY: Final = 40
-"""The least width, in columns of the terminal, for a reason in the same line."""
 _LONGEST_REASON: Final = 300
 _INDENT: Final = "    "
+_NO_BREAK: Final = "\u00a0"
 _BAD: Final = frozenset({"failed", "interrupted", "preempted", "killed"})
 
 
@@ -39,7 +38,7 @@ def show(comparison: Ranking, stream: TextIO | None = None) -> None:
     """
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, force_jupyter=False)
     if console.is_terminal:
         _print(comparison, console)
     else:
@@ -52,12 +51,16 @@ def text_of(comparison: Ranking, width: int = 120) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    _print(comparison, Console(file=stream, highlight=False, markup=False, emoji=False, width=width, no_color=True))
+    # In a notebook's kernel, a console would display what it prints.
+    plain = Console(file=stream, width=width, no_color=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    _print(comparison, plain)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
 def value_text(value: Any) -> str:
-    """Return a parameter's value as one short line."""
+    """Return a parameter's value as one short line; `-` for None."""
+    if value is None:
+        return "-"
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:.6g}"
     return printable(value if isinstance(value, str) else state.dumps(value), _LONGEST_VALUE)
@@ -94,13 +97,13 @@ def _print(comparison: Ranking, console: Console) -> None:
     layout = _Layout(
         [_cells(row, comparison.metric) for row in comparison],
         [printable(name, _LONGEST_NAME) for name in comparison.differs],
-        [[value_text(row.differs[name]) if name in row.differs else "-" for name in comparison.differs] for row in comparison],
+        [[value_text(row.differs[name]) for name in comparison.differs] for row in comparison],
         ["" if row.status == Outcome.COMPLETED else printable(row.why, _LONGEST_REASON) for row in comparison],
     )
     title = printable(f"{format_count(len(comparison), 'run')}, {comparison.by}", 200)
     console.print(Text(title, style="bold"), soft_wrap=True)
     longest = max(map(_length, layout.reasons), default=0)
-    if layout.rest + min(longest, _WHY) <= console.width:
+    if layout.rest + longest <= console.width:
         _print_in_lines(comparison, layout, console)
     else:
         _print_stacked(comparison, layout, console)
@@ -115,8 +118,7 @@ def _print_in_lines(comparison: Ranking, layout: _Layout, console: Console) -> N
     widths = [*layout.widths, *layout.more_widths, left]
     _print_line(console, heads, widths, "dim")
     for row, own, values, reason in zip(comparison, layout.cells, layout.values, layout.reasons, strict=True):
-        why = printable(reason, left) if reason else ""
-        _print_line(console, [*own, *values, why], widths, "", bad=row.status in _BAD)
+        _print_line(console, [*own, *values, reason], widths, "", bad=row.status in _BAD)
 
 
 def _print_stacked(comparison: Ranking, layout: _Layout, console: Console) -> None:
@@ -128,10 +130,14 @@ def _print_stacked(comparison: Ranking, layout: _Layout, console: Console) -> No
     _print_line(console, _COLUMNS, widths, "dim")
     for row, cells, values, reason in zip(comparison, layout.cells, layout.values, layout.reasons, strict=True):
         _print_line(console, [printable(cells[0], widths[0]), *cells[1:]], widths, "", bad=row.status in _BAD)
-        pairs = [f"{name} {value}" for name, value in zip(layout.names, values, strict=True) if value != "-"]
+        # A name and its value stay on one line.
+        pairs = [
+            f"{name} {value}".replace(" ", _NO_BREAK) for name, value in zip(layout.names, values, strict=True) if value != "-"
+        ]
         room = max(20, console.width - len(_INDENT))
-        for line in [*textwrap.wrap(", ".join(pairs), room), *([printable(reason, room)] if reason else [])]:
-            console.print(Text(_INDENT + line, style="dim"), soft_wrap=True)
+        for text in (", ".join(pair.replace(" ", _NO_BREAK) for pair in pairs), reason):
+            for line in textwrap.wrap(text, room, break_on_hyphens=False):
+                console.print(Text(_INDENT + line.replace(_NO_BREAK, " "), style="dim"), soft_wrap=True)
 
 
 def _print_line(console: Console, cells: Sequence[str], widths: Sequence[int], style: str, *, bad: bool = False) -> None:

@@ -90,6 +90,7 @@ def _run(path: Path, name: str, place: int, one: _Run, notes: list[str]) -> Reco
     return RecordedRun(
         path=path,
         name=f"{name}#{place + 1}" if place else name,
+        label=str(place + 1),
         format="JSONLog",
         history=history,
         seconds=seconds,

@@ -9,7 +9,7 @@ import attrs
 
 from hookcore import History, MetricNames
 from hookcore.authoring import printable
-from hookcore_plugins.report.recorded.run import RecordedError
+from hookcore_plugins.report.recorded.run import RATES, TRAINING, VALIDATION, RecordedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +18,8 @@ MAX_EPOCH: Final = 10_000_000
 """The largest epoch, and the largest number of rows, that is accepted."""
 MAX_GAP: Final = 100_000
 """The most epochs in a row that may be missing from a log."""
-RATES: Final = ("learning_rate", "lr")
-"""The names under which logs have the learning rate."""
 _EPOCHS: Final = ("epoch", "train/epoch")
 """The names under which the epoch is logged as a metric by step."""
-_VALIDATION: Final = tuple(f"{name}{end}" for name in ("val", "valid", "validation", "eval", "test") for end in "_/-")
-"""How the names of validation metrics begin in logs that hookcore did not write."""
 
 
 @attrs.define
@@ -77,8 +73,8 @@ def check_name(where: str, name: Any) -> str:
 def names_of(metrics: Iterable[str]) -> MetricNames:
     """Return the prefixes of validation metrics in a log that does not tell them."""
     known = list(metrics)
-    there = tuple(prefix for prefix in _VALIDATION if any(name != prefix and name.startswith(prefix) for name in known))
-    return MetricNames(validation=there or ("val_",), training=("train_", "train/", "train-"))
+    there = tuple(prefix for prefix in VALIDATION if any(name != prefix and name.startswith(prefix) for name in known))
+    return MetricNames(validation=there or ("val_",), training=TRAINING)
 
 
 def joined(rows: Iterable[Row]) -> list[Row]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -20,8 +21,19 @@ if TYPE_CHECKING:
     from hookcore_plugins.report.record import RunRecord
 
 
+VALIDATION: Final = tuple(f"{name}{end}" for name in ("val", "valid", "validation", "eval", "test") for end in "_/-")
+"""How the names of validation metrics begin in logs that hookcore did not write."""
+TRAINING: Final = ("train_", "train/", "train-")
+"""How those of training metrics may begin."""
+
+RATES: Final = ("learning_rate", "lr")
+"""The names under which logs and configurations have the learning rate."""
+
+
 class RecordedError(HookcoreError, ValueError):
     """A log of a run does not exist, cannot be read, or has content that no log of a run has."""
+
+    page = "docs/comparing-runs.md"
 
 
 @attrs.frozen
@@ -50,6 +62,8 @@ class RecordedRun:
     """The file or directory that it was read from."""
     name: str
     """Its name: the path, or the directory of a run.json; in a file with several runs, then `#` and the run's own name."""
+    label: str = ""
+    """Its own name in a file that may have several runs, different for each of them; otherwise empty."""
     format: str
     """The kind of log, for people, as in `"Keras CSVLogger"`."""
     history: History = attrs.field(repr=False)
@@ -97,9 +111,37 @@ class RecordedRun:
         for row in rows:
             yield Observation(*row)
 
+    @property
+    def learning_rate(self) -> float | None:
+        """The first recorded rate, else `learning_rate` or `lr` in the configuration; None if the log has neither."""
+        first = next((rate for rate in self.history.learning_rates if rate is not None), None)
+        given = (self.config.get(name) for name in RATES)
+        return next((float(rate) for rate in (first, *given) if isinstance(rate, int | float) and 0 <= rate < math.inf), None)
+
     def direction(self, metric: str) -> Mode | None:
         """Return the direction in which `metric` gets better, from the log or the table of well-known names, or None."""
         return self.directions.get(metric) or DIRECTIONS.get(metric) or DIRECTIONS.get(self.metric_names.plain(metric))
+
+    def name_of(self, metric: str) -> str | None:
+        """Return the run's name for `metric`, or None if it lacks the metric.
+
+        That may be another name for the same metric of validation or of training: `eval_loss` for `val_loss`, or `loss` for
+        `train_loss`.
+        """
+        if metric in self.history:
+            return metric
+        wanted = self._meaning(metric)
+        return next((name for name in self.history if self._meaning(name) == wanted), None)
+
+    def _meaning(self, metric: str) -> tuple[str, bool]:
+        """Return the name of `metric` without that of its data, and whether it is of validation."""
+        names = self.metric_names
+        plain, of_validation = names.plain(metric), names.is_validation(metric)
+        for prefixes, validates in ((VALIDATION, True), (TRAINING, False)):
+            prefix = next((one for one in prefixes if plain == metric and metric.startswith(one) and metric != one), None)
+            if prefix is not None:
+                return metric.removeprefix(prefix), validates
+        return plain, of_validation
 
     def best(self, metric: str, mode: Mode | None = None) -> Best | None:
         """Return the best observation of `metric`, or None if it has no number. `mode` is by default its `direction`.

@@ -1,8 +1,11 @@
 """Find the logs under a path, read each by its content, and join the logs of one run.
 
-Logs belong to one run if they are of different kinds, if one is in the other's directory or below it, and if they agree in every
-value of the metrics that they share. The log with the most information is read, and the others become its `also`. Of the
-trainer_state.json files that Transformers writes into each checkpoint, the longest counts.
+Logs belong to one run if they are of different kinds, if the directory of one is that of the other or lies above or below it, and
+if all values of the metrics that they share are equal. A run.json that did not record the run's end may have fewer rows than a
+log beside or below it. If a log agrees with several runs below it, it is a run by itself, because it may be a log of any of them.
+
+The log with the most information is read, and the others become its `also`. Of the trainer_state.json files that Transformers
+writes into each checkpoint, the longest counts.
 """
 
 from __future__ import annotations
@@ -15,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from hookcore.authoring import local_path
+from hookcore import Outcome
+from hookcore.authoring import did_you_mean, local_path
 from hookcore_plugins.report.record import FILE
 from hookcore_plugins.report.recorded import csv_files, json_files, json_lines, mlflow, tensorboard
 from hookcore_plugins.report.recorded.rows import fail
 from hookcore_plugins.report.recorded.run import RecordedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hookcore_plugins.report.recorded.run import RecordedRun
 
@@ -51,24 +55,44 @@ def read_runs(
 ) -> list[RecordedRun]:
     """Return the runs that are recorded at `paths`, files and directories, which are searched. Each run is returned once.
 
+    A path, `#` and a label choose one run of a file with several, as in `mlflow.db#base`. A path to a file must be that of a log.
     The error of a damaged log in a searched directory is passed to `on_error`, and the other logs are read; by default it is
-    raised. A path to a file must be that of a log. Raises `RecordedError`, also if no run is found.
+    raised. Raises `RecordedError`, also if no run is found.
     """
     found: list[RecordedRun] = []
-    given = [local_path(path, "run") for path in paths]
+    given = [_local(path) for path in paths]
     for path in given:
-        if path.is_dir():
-            found += _in_directory(path, on_error)
-        else:
-            runs = _read_file(path, str(path))
-            if runs is None:
-                fail(path, f"it is not a log of a run that can be read: {_KNOWN}.")
-            found += runs
+        found += _in_directory(path, on_error) if path.is_dir() else _in_file(path)
     # The same path may be given twice, or a file and its directory.
-    unique = list({(run.path.resolve(), run.name.partition("#")[2]): run for run in found}.values())
+    unique = list({(run.path.resolve(), run.label): run for run in found}.values())
     if not unique:
         fail(", ".join(map(str, given)) or "nothing was given", f"there is no log of a run: {_KNOWN}.")
     return _once(unique)
+
+
+def _local(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if text.startswith("sqlite:"):
+        fail(text, f"it is a URL. Give the path of the database file: {text.removeprefix('sqlite:').removeprefix('///')}")
+    return local_path(path, "run")
+
+
+def _in_file(path: Path) -> list[RecordedRun]:
+    """Return the runs in a file, or the one whose label follows its path and `#`."""
+    text, label = str(path), ""
+    if not path.exists():
+        marks = [place for place, letter in enumerate(text) if letter == "#"]
+        mark = next((place for place in marks if Path(text[:place]).is_file()), len(text))
+        path, label = Path(text[:mark]), text[mark + 1 :]
+    runs = _read_file(path, str(path))
+    if runs is None:
+        fail(path, f"it is not a log of a run that can be read: {_KNOWN}.")
+    # Runs of one name have more after it in their labels.
+    chosen = [run for run in runs if label in {"", run.label}] or [run for run in runs if run.label.startswith(f"{label}:")]
+    if not chosen:
+        labels = [run.label for run in runs if run.label]
+        fail(path, f"it has no run {label!r}; there are: {', '.join(labels) or 'none with a name'}.{did_you_mean(label, labels)}")
+    return chosen
 
 
 def _in_directory(root: Path, on_error: Callable[[RecordedError], None] | None) -> Iterator[RecordedRun]:
@@ -130,57 +154,79 @@ def _read_file(path: Path, name: str) -> list[RecordedRun] | None:
     return csv_files.read(path, name) if csv_files.is_log(text) else None
 
 
+@attrs.frozen(eq=False)
+class _Log:
+    """A run as one of its logs has it, with what decides whether another log is of the same run."""
+
+    run: RecordedRun
+    order: int
+    directory: Path
+    values: dict[str, list[float]]
+
+    @property
+    def is_state(self) -> bool:
+        return self.run.format == _STATE
+
+
 def _once(runs: Sequence[RecordedRun]) -> list[RecordedRun]:
     """Join the logs of each run. The runs are in the order of their first logs."""
-    order = {id(run): place for place, run in enumerate(runs)}
-    groups: dict[object, list[list[RecordedRun]]] = {}
-    found: list[list[RecordedRun]] = []
-    for run in sorted(runs, key=_wealth):
-        near = {id(group): group for place in _places_near(run) for group in groups.get(place, ())}
-        group = next((group for group in near.values() if _is_one(group, run)), None)
+    logs = [_Log(run, order, _directory(run), _values(run)) for order, run in enumerate(runs)]
+    groups: dict[object, list[list[_Log]]] = {}
+    found: list[list[_Log]] = []
+    for log in sorted(logs, key=_wealth):
+        group = _group_of(log, groups)
         if group is None:
-            group = [run]
+            group = [log]
             found.append(group)
-            for place in _places_of(run):
+            for place in _places_of(log):
                 groups.setdefault(place, []).append(group)
         else:
-            group.append(run)
-    found.sort(key=lambda group: min(order[id(run)] for run in group))
-    return [attrs.evolve(group[0], also=tuple(run.path for run in group[1:])) for group in found]
+            group.append(log)
+    found.sort(key=lambda group: min(log.order for log in group))
+    return [attrs.evolve(group[0].run, also=tuple(log.run.path for log in group[1:])) for group in found]
 
 
-def _places_of(run: RecordedRun) -> list[tuple[str, Path]]:
-    """Return the keys under which a run is found by `_places_near`: comparing each run with every other takes too long."""
-    here = _directory(run)
-    if (
-        run.format == _STATE
-    ):  # it is in a checkpoint, and the run's other logs may be in the directory of checkpoints, or above it
-        above = here.parents[:2]
-        return [*(("state", path) for path in (here.parent, here)), ("at", here), *(("holds", path) for path in above)]
-    return [("at", here)]
+def _group_of(log: _Log, groups: Mapping[object, Sequence[list[_Log]]]) -> list[_Log] | None:
+    """Return the group of the run that `log` is of: of its directory or one above, else the only one that fits below it."""
+    for group in (group for place in _places_near(log) for group in groups.get(place, ())):
+        if _is_one(group, log):
+            return group
+    below = [group for group in groups.get(("holds", log.directory), ()) if _is_one(group, log)]
+    return below[0] if len(below) == 1 else None
 
 
-def _places_near(run: RecordedRun) -> list[tuple[str, Path]]:
-    """Return the keys of the runs of which `run` may be another log: of its directory, and of those above it."""
-    here = _directory(run)
-    states = [run.path.parent.parent] if run.format == _STATE else []
-    return [*(("state", path) for path in states), *(("at", path) for path in (here, *here.parents)), ("holds", here)]
+def _places_of(log: _Log) -> list[tuple[str, Path]]:
+    """Return the keys under which a run is found by `_group_of`: comparing each run with every other takes too long."""
+    here = log.directory
+    states = [("state", path) for path in (here.parent, here)] if log.is_state else []
+    return [*states, ("at", here), *(("holds", path) for path in here.parents)]
 
 
-def _wealth(run: RecordedRun) -> tuple[int, int]:
-    kind = _RICHEST.index(run.format) if run.format in _RICHEST else len(_RICHEST)
-    return kind, -len(run.history)
+def _places_near(log: _Log) -> list[tuple[str, Path]]:
+    """Return the keys of the runs of which `log` may be another log: of its directory, and of those above it."""
+    here = log.directory
+    states = [("state", here.parent)] if log.is_state else []
+    return [*states, *(("at", path) for path in (here, *here.parents))]
 
 
-def _is_one(group: Sequence[RecordedRun], run: RecordedRun) -> bool:
+def _wealth(log: _Log) -> tuple[int, int]:
+    kind = _RICHEST.index(log.run.format) if log.run.format in _RICHEST else len(_RICHEST)
+    return kind, -len(log.run.history)
+
+
+def _is_one(group: Sequence[_Log], log: _Log) -> bool:
     first = group[0]
-    if run.format == first.format == _STATE:
-        return run.path.parent.parent in {first.path.parent.parent, first.path.parent} and _agree(first, run, prefix=True)
-    return all(run.format != other.format for other in group) and _agree(first, run)
+    if log.is_state and first.is_state:
+        return log.directory.parent in {first.directory.parent, first.directory} and _agree(log.values, first.values, prefix=True)
+    if any(log.run.format == other.run.format for other in group):
+        return False
+    # A run.json is written every few seconds: that of a killed run may lack the last rows.
+    is_prefix = first.run.outcome == Outcome.RUNNING and log.directory.is_relative_to(first.directory)
+    return _agree(first.values, log.values, prefix=is_prefix)
 
 
 def _directory(run: RecordedRun) -> Path:
-    return run.path if run.path.is_dir() else run.path.parent
+    return (run.path if run.path.is_dir() else run.path.parent).resolve()
 
 
 def _values(run: RecordedRun) -> dict[str, list[float]]:
@@ -192,15 +238,18 @@ def _values(run: RecordedRun) -> dict[str, list[float]]:
     return found
 
 
-def _agree(first: RecordedRun, second: RecordedRun, *, prefix: bool = False) -> bool:
-    """Return whether the metrics that both have agree in every value, as 32-bit floats, which TensorBoard keeps."""
-    one, two = _values(first), _values(second)
+def _agree(one: Mapping[str, Sequence[float]], two: Mapping[str, Sequence[float]], *, prefix: bool = False) -> bool:
+    """Return whether the metrics that both have agree in every value, as 32-bit floats, which TensorBoard keeps.
+
+    With `prefix`, `one` may have fewer values.
+    """
     shared = one.keys() & two.keys()
-    return bool(shared) and all(
-        (prefix or len(one[name]) == len(two[name]))
+    return (
+        bool(shared)
+        and all(len(one[name]) <= len(two[name]) if prefix else len(one[name]) == len(two[name]) for name in shared)
         and all(
             a == b or math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b))
-            for a, b in zip(one[name], two[name], strict=not prefix)
+            for name in shared
+            for a, b in zip(one[name], two[name], strict=False)
         )
-        for name in shared
     )

@@ -18,7 +18,6 @@ import attrs
 from hookcore.authoring import describe, printable
 from hookcore_plugins.report.recorded.rows import (
     MAX_EPOCH,
-    RATES,
     Row,
     check_name,
     fail,
@@ -26,7 +25,7 @@ from hookcore_plugins.report.recorded.rows import (
     names_of,
     rows_by_step,
 )
-from hookcore_plugins.report.recorded.run import RecordedError, RecordedRun
+from hookcore_plugins.report.recorded.run import RATES, RecordedError, RecordedRun
 from hookcore_plugins.report.recorded.text import MAX_BYTES, content
 
 if TYPE_CHECKING:

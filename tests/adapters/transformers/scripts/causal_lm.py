@@ -1,4 +1,4 @@
-"""Trains a causal language model, as tutorials do: by steps, with accumulated gradients and a linear schedule with warmup."""
+"""Train a causal language model as in tutorials: by steps, with accumulated gradients and a linear schedule with warmup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains with a loss of its own, as tutorials do: a subclass of `Trainer` that overrides `compute_loss`, and logs parts of it."""
+"""Train with a custom loss as in tutorials: a subclass of `Trainer` that overrides `compute_loss`, and logs parts of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tunes a classifier of texts, as tutorials do: metrics by `compute_metrics`, all by epoch, the best model at the end."""
+"""Fine-tune a text classifier as in tutorials: with `compute_metrics`, by epoch, and the best model at the end."""
 
 from __future__ import annotations
 

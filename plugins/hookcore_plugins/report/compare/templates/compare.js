@@ -13,13 +13,25 @@ function add(parent, name, text, kind) {
   if (kind) element.className = kind;
   return parent.appendChild(element);
 }
-function hue(element, run) { element.style.setProperty("--hue", (run * 137.5 + 212) % 360); return element; }
+// Six colours that are told apart, in four styles of lines: for each style its dashes, and the dash and period of the key.
+const HUES = [212, 24, 140, 330, 275, 184], STYLES = [["none", "100%", "100%"], ["7 4", "7px", "11px"], ["2 3", "2px", "5px"], ["12 3", "12px", "15px"]];
+function hue(element, run) {
+  const [dash, key, period] = STYLES[Math.floor(run / HUES.length) % STYLES.length];
+  for (const [name, value] of [["hue", HUES[run % HUES.length]], ["dash", dash], ["key", key], ["period", period]]) element.style.setProperty("--" + name, value);
+  return element;
+}
 function shown(value) {
   if (value === null || value === undefined) return "-";
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
   if (value === 0 || Number.isInteger(value) && Math.abs(value) < 1e7) return String(value);
   const size = Math.abs(value);
   return size >= 0.001 && size < 1000 ? String(Number(value.toFixed(4))) : String(Number(value.toPrecision(size >= 1 ? 6 : 3)));
+}
+// The value of a metric in the table, as in the terminal.
+function fixed(value) {
+  if (value === null) return "-";
+  const size = Math.abs(value);
+  return value === 0 || size >= 0.001 && size < 1000 ? value.toFixed(4) : String(Number(value.toPrecision(size >= 1 ? 6 : 3)));
 }
 function seconds(value) {
   if (value === null) return "-";
@@ -38,7 +50,7 @@ function points(run, metric, log) {
     if (values[i] !== null && places[i] !== null && (!log || values[i] > 0)) found.push([places[i], values[i]]);
   return found;
 }
-// The range of curves; without their first values if these would flatten the rest, as on the page of one run.
+// The range of curves, and whether it is without their first values; without their first values if these would flatten the rest, as on the page of one run.
 function range(curves) {
   let low = Infinity, high = -Infinity, restLow = Infinity, restHigh = -Infinity, rest = 0;
   for (const curve of curves) {
@@ -48,9 +60,10 @@ function range(curves) {
       if (i >= first) { restLow = Math.min(restLow, y); restHigh = Math.max(restHigh, y); rest++; }
     });
   }
-  if (rest >= 4 && restHigh > restLow && restHigh - restLow < 0.25 * (high - low)) [low, high] = [restLow, restHigh];
+  const cut = rest >= 4 && restHigh > restLow && restHigh - restLow < 0.25 * (high - low), whole = [low, high];
+  if (cut) [low, high] = [restLow, restHigh];
   if (low === high) { const margin = Math.abs(low) * 0.1 || 1; low -= margin; high += margin; }
-  return [low, high];
+  return [low, high, cut ? whole : null];
 }
 function ticks(low, high, most, whole) {
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
@@ -72,13 +85,15 @@ function draw(chart) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
   svg.replaceChildren();
+  chart.note.textContent = "";
   const curves = new Map();
   for (const run of on) { const found = points(run, metric, log); if (found.length) curves.set(run, log ? found.map(([x, y]) => [x, Math.log10(y)]) : found); }
   chart.curves = new Map();
   const right = width - BOX.right, bottom = height - BOX.bottom;
   const text = (x, y, content, anchor) => { const one = svgOf("text"); one.setAttribute("x", x); one.setAttribute("y", y); one.setAttribute("text-anchor", anchor); one.textContent = content; svg.append(one); };
   if (!curves.size) { text(width / 2, height / 2, on.size ? "no value on this axis" : "no run is selected", "middle"); return; }
-  let [low, high] = range(curves.values()), from = Infinity, to = -Infinity;
+  let [low, high, cut] = range(curves.values()), from = Infinity, to = -Infinity;
+  if (cut) chart.note.textContent = "The first values are outside of the axis; all lie between " + cut.map(y => shown(log ? 10 ** y : y)).join(" and ") + ".";
   const margin = (high - low) * 0.05; low -= margin; high += margin;
   for (const curve of curves.values()) for (const [x] of curve) { from = Math.min(from, x); to = Math.max(to, x); }
   if (from === to) { from -= 0.5; to += 0.5; }
@@ -130,19 +145,23 @@ function point(chart, event) {
 function leave(chart) { find("tip").hidden = true; if (chart.spot) chart.spot.setAttribute("visibility", "hidden"); choose(null); }
 
 const COLUMNS = [
-  ["run", run => run.name], ["outcome", run => run.outcome], ["epochs", run => run.epochs, "n"],
-  ["best", run => run.best, "n"], ["at", run => run.best_place], ["last", run => run.last, "n"], ["time", run => run.seconds, "n", seconds],
-  ...data.differs.map((name, i) => [name, run => run.differs[i], "value"]), ["why", run => run.why, "why"],
+  ["run", run => run.name], ["best", run => run.best, "n", fixed], ["at", run => run.best_place], ["last", run => run.last, "n", fixed],
+  ["epochs", run => run.epochs, "n", (value, run) => run.asked === null ? String(value) : `${value}/${run.asked}`], ["outcome", run => run.outcome, "why"],
+  ["time", run => run.seconds, "n", seconds], ...data.differs.map((name, i) => [name, run => run.differs[i], "value"]),
 ];
+const OUTCOME = COLUMNS.findIndex(([title]) => title === "outcome");
 function table() {
   const body = document.querySelector("#runs tbody");
   body.replaceChildren();
   for (const i of order) {
     const run = data.runs[i], row = add(body, "tr");
     row.dataset.run = i; row.classList.toggle("on", on.has(i));
-    COLUMNS.forEach(([title, value, kind, format], column) => {
-      const cell = add(row, "td", column ? (format || shown)(value(run)) : undefined, column ? kind : "name");
-      if (title === "outcome" && ["failed", "interrupted", "preempted", "killed"].includes(run.outcome)) cell.classList.add("bad");
+    COLUMNS.forEach(([, value, kind, format], column) => {
+      const cell = add(row, "td", column ? (format || shown)(value(run), run) : undefined, column ? kind : "name");
+      if (column === OUTCOME) {
+        if (["failed", "interrupted", "preempted", "killed"].includes(run.outcome)) cell.classList.add("bad");
+        if (run.why && run.outcome !== "completed") add(cell, "div", run.why, "soft");
+      }
       if (column) return;
       const label = add(cell, "label"), box = add(label, "input");
       box.type = "checkbox"; box.checked = on.has(i);
@@ -179,16 +198,23 @@ function select(which) {
   data.runs.forEach((_, i) => { if (which === "all" || which === "best" && i < 10) on.add(i); });
 }
 find("by").textContent = data.by;
+const first = data.runs[0];
+if (first && first.best !== null) {
+  hue(add(find("best"), "span", undefined, "key"), 0);
+  add(find("best"), "b", first.name);
+  add(find("best"), "span", ` is the best run: ${data.metrics[0]} ${fixed(first.best)} ${first.best_in}`);
+}
 for (const [i, metric] of data.metrics.entries()) {
   const figure = add(find("charts"), "figure", undefined, i ? "" : "first"), svg = svgOf("svg"), chart = {svg, metric, height: i ? 200 : 340};
   add(figure, "h3", metric);
+  chart.note = add(figure, "p", undefined, "soft note");
   svg.setAttribute("role", "img"); svg.setAttribute("aria-label", `${metric} of each run; the table has the best and the last values`);
   figure.append(svg); charts.push(chart);
   for (const kind of ["pointermove", "pointerdown"]) svg.addEventListener(kind, event => point(chart, event));
   svg.addEventListener("pointerleave", () => leave(chart));
 }
 const head = add(document.querySelector("#runs thead"), "tr");
-COLUMNS.forEach(([title,, kind], i) => { const cell = add(head, "th", undefined, kind); cell.scope = "col"; add(cell, "button", title).addEventListener("click", () => sort(i)); });
+COLUMNS.forEach(([title,, kind], i) => { const cell = add(head, "th", undefined, kind); cell.scope = "col"; add(cell, "button", title.replace(/[._]/g, "$&\u200b")).addEventListener("click", () => sort(i)); });
 data.left_out.forEach(text => add(find("left-out"), "li", "left out: " + text));
 document.querySelectorAll("[name=x]").forEach(radio => radio.addEventListener("change", () => { axis = radio.value; all(); }));
 find("log").addEventListener("change", all);

@@ -1,10 +1,8 @@
-"""Hypothesis strategies: series of a metric, and legal and illegal sequences of events."""
+"""Hypothesis strategies for legal and illegal sequences of events."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,76 +11,14 @@ from hypothesis import strategies as st
 
 from hookcore import SavedCheckpoint
 from hookcore.testing.events import Event, is_legal
+from hookcore.testing.series import metric_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    Series = list[float | None]
-
-_LARGEST: Final = 0x7F7FFFFF
-"""The largest finite float32, as an integer."""
-
 EXCEPTIONS: Final = (KeyboardInterrupt, ValueError, MemoryError, RuntimeError, StopIteration)
-
-
-def metric_series(
-    *,
-    min_size: int = 1,
-    max_size: int = 12,
-    min_delta: float = 0.0,
-    nan: bool = False,
-    infinity: bool = False,
-    missing: bool = False,
-) -> SearchStrategy[list[float | None]]:
-    """Make lists of one metric's values, one per observation, that are hard for a stopping rule.
-
-    Every value is exact in float32, so that a framework that computes in float32 gets the same numbers. Beside new values there
-    are plateaus, ties with earlier values, and values within two float32 steps of the best or the latest plus or minus
-    `min_delta`. `nan` and `infinity` add these, and `missing` adds None for an observation without the metric.
-    """
-    moves = ["same", "same", "new", "tie", "near"]
-    moves += ["nan"] * nan + ["infinity"] * infinity + ["missing"] * missing
-    return _series(min_size, max_size, min_delta, moves)
-
-
-@st.composite
-def _series(draw: DrawFn, min_size: int, max_size: int, min_delta: float, moves: Sequence[str]) -> Series:
-    series: Series = []
-    seen: list[float] = []
-    for move in draw(st.lists(st.sampled_from(moves), min_size=min_size, max_size=max_size)):
-        value = _value(draw, move, seen, min_delta)
-        series.append(value)
-        if value is not None and math.isfinite(value):
-            seen.append(value)
-    return series
-
-
-def _value(draw: DrawFn, move: str, seen: Sequence[float], min_delta: float) -> float | None:
-    match move:
-        case "missing" | "nan":
-            return None if move == "missing" else math.nan
-        case "infinity":
-            return draw(st.sampled_from([math.inf, -math.inf]))
-        case "same" | "tie" if seen:
-            return seen[-1] if move == "same" else draw(st.sampled_from(seen))
-        case "near" if seen:
-            base = draw(st.sampled_from([min(seen), max(seen), seen[-1]]))
-            return near_float32(base + draw(st.sampled_from([-1, 1])) * min_delta, draw(st.integers(-2, 2)))
-        case _:
-            return draw(st.integers(-8, 8).map(float) | st.floats(-3e38, 3e38).map(near_float32))
-
-
-def near_float32(value: float, steps: int = 0) -> float:
-    """Return the float32 nearest to `value`, or the one `steps` above it, but not beyond the largest finite one."""
-    largest: float = struct.unpack("<f", struct.pack("<I", _LARGEST))[0]
-    (bits,) = struct.unpack("<I", struct.pack("<f", max(-largest, min(largest, value))))
-    # The bits of a float32 count up with its magnitude.
-    place = (-(bits & 0x7FFFFFFF) if bits >> 31 else bits) + steps
-    place = max(-_LARGEST, min(_LARGEST, place))
-    (result,) = struct.unpack("<f", struct.pack("<I", place if place >= 0 else -place | 0x80000000))
-    return float(result)
 
 
 def event_sequences(
@@ -99,16 +35,18 @@ def event_sequences(
 ) -> SearchStrategy[list[Event]]:
     """Make legal sequences of events, for `hookcore.testing.play`: the events of loops, in every order that is allowed.
 
-    A sequence has runs with any number of epochs, with batches one or two at a time, evaluations and predictions in and out of
+    A sequence has runs with any number of epochs, batches one or two at a time, evaluations and predictions inside and outside
     epochs and runs, checkpoints, votes to stop by another plugin, a last batch without an end, and an epoch that the loop leaves
     in the middle.
 
-    * `metrics`: the metrics of each observation, with values of `metric_series(**series)`. Batches have those that do not begin
-      with `val_`. The end of an epoch has the latest of its observations.
+    * `metrics`: the names of the metrics in each observation; `metric_series(**series)` makes the values. Batches have those that
+      do not begin with `val_`. `on_epoch_end` has the latest values of its epoch.
+    * `min_runs`, `max_runs`, `max_epochs`, `max_batches`: bounds for the number of runs, of epochs in a run, and of batches in an
+      epoch, which may be twice as many if the loop does two at a time.
     * `exceptions`: whether a run may end with an exception at any point, Ctrl-C included.
     * `resumes`: whether a run may be resumed from the end of an epoch of the run before it.
-    * `by_steps`: whether a run may have observations by steps: one for the evaluations after a batch, and at the end of such an
-      epoch one or none. Without an evaluation, that has only what batches have.
+    * `by_steps`: whether a run may have observations by steps: one for the evaluations that follow a batch, and perhaps another
+      one at the end of the epoch. Without a new evaluation, the latter has only the metrics of batches.
     """
     return _sequences(
         runs=(min_runs, max_runs),
@@ -121,10 +59,10 @@ def event_sequences(
 
 
 def illegal_event_sequences(metrics: Sequence[str] = ("loss", "val_loss"), **options: Any) -> SearchStrategy[list[Event]]:
-    """Make illegal sequences of events: legal ones with an event lost, doubled, moved or misnumbered, or that are cut.
+    """Make illegal sequences of events: legal ones in which an event is lost, doubled, moved or misnumbered, or that break off.
 
-    Use them to test that an adapter reports such a sequence. `hookcore.testing.check_events` refuses each. The `options` are
-    those of `event_sequences`.
+    Use them to test that an adapter reports such a sequence. `hookcore.testing.check_events` refuses each of them. The `options`
+    are those of `event_sequences`.
     """
     return _disturbed(event_sequences(metrics, **{"min_runs": 1, **options})).filter(lambda events: not is_legal(events))
 
@@ -154,16 +92,16 @@ def _disturbed(draw: DrawFn, legal: SearchStrategy[list[Event]]) -> list[Event]:
 
 @attrs.frozen
 class Epochs:
-    """What the epochs of a run are like."""
+    """The form of a run's epochs."""
 
     metrics: tuple[str, ...]
     max_batches: int = 3
     at_once: int = 1
     """The number of batches that the loop does at a time."""
     batches: int | None = None
-    """How often it does that in each epoch; None if the loop does not know, and may ask for one batch too many."""
+    """How often it does that in each epoch. None if the loop does not know in advance: then it may ask for one batch too many."""
     by_steps: bool = False
-    """Whether it evaluates after some batches, and such an evaluation is an observation."""
+    """Whether evaluations that follow a batch are observations."""
     series: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -172,10 +110,10 @@ class Epochs:
         return [name for name in self.metrics if not name.startswith("val_")]
 
     def events(self, first: int, count: int, endings: Sequence[str], before: Sequence[Event] = ()) -> SearchStrategy[list[Event]]:
-        """Make the events of `count` epochs from `first` on, after `before`, with one of `endings`; fewer after a vote to stop.
+        """Make `before`, and then the events of `count` epochs from `first` on; a vote to stop ends them early.
 
-        The endings are `"end"`, `"left"` for a loop that is left in its last epoch, `"exception"` at any point, and `"open"` for
-        a run that does not end yet.
+        One of `endings` follows: `"end"`, `"left"` for a loop that is left in its last epoch, `"exception"` at any point, and
+        `"open"` for a run that does not end yet.
         """
         return _epochs(self, first, count, endings=endings, before=before)
 
@@ -207,7 +145,7 @@ def _epochs(
         case "exception":
             place = draw(st.integers(min(1, len(events)), len(events)))
             if [event.hook for event in events[place - 1 : place + 1]] == ["on_epoch_end", "on_metrics"]:
-                place += 1  # between them no loop has its turn
+                place += 1  # no code of a loop runs between these two
             del events[place:]
             events.append(Event("on_exception", (draw(st.sampled_from(EXCEPTIONS))("in the loop"),)))
     return [*events, Event("on_train_end")]
@@ -241,7 +179,7 @@ def _with_metrics(events: Sequence[Event], columns: Mapping[str, Iterator[float 
     for event in events:
         if event.hook == "on_metrics":
             fresh = _present({name: next(column) for name, column in columns.items()})
-            # What was neither trained nor validated since the observation before is not fresh.
+            # A metric is fresh only if its kind, training or validation, has happened since the previous observation.
             fresh = {name: value for name, value in fresh.items() if (trains if name in trained else validates)}
             own |= fresh
             if fresh or is_first or filled[-1].hook != "on_epoch_end":  # else there is nothing to observe
@@ -263,9 +201,9 @@ _OFTEN_OBSERVED: Final = st.sampled_from(
 
 
 def between(what: str, epoch: int, metrics: Callable[[], dict[str, float]]) -> list[Event]:
-    """Return what happens between a loop's own events: for each word an evaluation, a prediction, a checkpoint, a vote to stop.
+    """Return what happens between a loop's own events, for each word of `what`.
 
-    The word "observe" makes an observation that has no metrics yet.
+    The words are "evaluate", "predict", "checkpoint", "stop", and "observe" for an observation that has no metrics yet.
     """
     return [event for word in what.split() for event in _between(word, epoch, metrics)]
 

@@ -29,7 +29,7 @@ def run_of(driver: Driver) -> Run:
 
 
 def stopped(directory: Path, *plugins: object, reason: str = "no luck") -> Run:
-    """A run that its loop stops in its first epoch."""
+    """Return a run that its loop stops in its first epoch."""
     driver = driver_of(Checkpoint(directory), *plugins)
     driver.begin(Run.of(ScriptedTrainee()), stops_by=reason)
     driver.epoch_begin()
@@ -40,7 +40,7 @@ def stopped(directory: Path, *plugins: object, reason: str = "no luck") -> Run:
 
 
 def resumed(directory: Path, reason: str | None) -> list[str]:
-    """The votes of a run that resumes one of `directory`."""
+    """Return the votes of a run that resumes one of `directory`."""
     driver = driver_of(Checkpoint(directory), resume="auto")
     driver.begin(Run.of(ScriptedTrainee()), stops_by=reason)
     votes = [vote.plugin for vote in run_of(driver).stop_reasons]

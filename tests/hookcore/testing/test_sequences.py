@@ -1,113 +1,31 @@
-"""The strategies make all that they say, and nothing else."""
+"""The strategies for sequences of events make all that they promise, and nothing else."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import Phase, find, given, settings
-from hypothesis import strategies as st
 
 from hookcore import HOOKS
-from hookcore.testing import Event, check_events, event_sequences, illegal_event_sequences, metric_series
-from hookcore.testing.strategies import near_float32
+from hookcore.testing import Event, check_events, event_sequences, illegal_event_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Series = list[float | None]
-
 FIND = settings(max_examples=3000, phases=[Phase.generate], derandomize=True, database=None)
-
-
-def is_float32(value: float) -> bool:
-    return math.isnan(value) or struct.unpack("<f", struct.pack("<f", value))[0] == value
-
-
-# Series of a metric.
-
-
-@given(st.data(), st.tuples(st.booleans(), st.booleans(), st.booleans()))
-def test_a_series_holds_what_was_asked_for(data: st.DataObject, options: tuple[bool, bool, bool]) -> None:
-    """Each value is a float that float32 holds exactly; NaN, infinities and None are there only if asked for."""
-    nan, infinity, missing = options
-    for value in data.draw(metric_series(min_size=2, max_size=6, min_delta=0.1, nan=nan, infinity=infinity, missing=missing)):
-        if value is None:
-            assert missing
-        else:
-            assert isinstance(value, float)
-            assert is_float32(value)
-            assert nan or not math.isnan(value)
-            assert infinity or not math.isinf(value)
-
-
-@given(metric_series(min_size=2, max_size=3))
-def test_a_series_is_as_long_as_asked_for(series: Series) -> None:
-    """`min_size` and `max_size` are its bounds."""
-    assert 2 <= len(series) <= 3
-
-
-def pairs(series: Series) -> list[tuple[float, float]]:
-    """Neighbours that are both there."""
-    return [(one, two) for one, two in itertools.pairwise(series) if one is not None and two is not None]
-
-
-@pytest.mark.parametrize(
-    ("options", "holds"),
-    [
-        ({"nan": True}, lambda series: any(value is not None and math.isnan(value) for value in series)),
-        ({"infinity": True}, lambda series: math.inf in series and -math.inf in series),
-        ({"missing": True}, lambda series: None in series),
-        ({}, lambda series: any(one == two for one, two in pairs(series))),
-        ({}, lambda series: len(series) > 2 and series[0] == series[2] != series[1]),
-        ({}, lambda series: any(two == near_float32(one, 1) for one, two in pairs(series))),
-        ({"min_delta": 0.1}, lambda series: any(two == near_float32(one - 0.1) != one for one, two in pairs(series[:2]))),
-        ({"min_delta": 0.1}, lambda series: any(two == near_float32(one + 0.1, 1) for one, two in pairs(series[:2]))),
-        ({"min_delta": 0.1}, lambda series: any(two == near_float32(one - 0.1, -1) for one, two in pairs(series[:2]))),
-        ({}, lambda series: any(value is not None and not value.is_integer() for value in series)),
-    ],
-    ids=["nan", "infinities", "missing", "plateau", "tie", "least gain", "delta", "above delta", "below delta", "fraction"],
-)
-def test_a_series_gets_to_the_hard_cases(options: dict[str, Any], holds: Callable[[Series], bool]) -> None:
-    """Each kind of value that decides between two rules comes up."""
-    find(metric_series(**options), holds, settings=FIND)
-
-
-@given(st.floats(-3e38, 3e38), st.integers(-3, 3))
-def test_the_nearest_float32_and_those_beside_it(value: float, steps: int) -> None:
-    """Each step is the next float32: nothing lies between, and the nearest is as near as float32 allows."""
-    nearest = near_float32(value)
-    assert nearest == struct.unpack("<f", struct.pack("<f", value))[0]
-    stepped = near_float32(value, steps)
-    assert is_float32(stepped)
-    assert near_float32(stepped, -steps) == nearest
-    if steps == 1:
-        assert stepped > nearest
-        middle = (nearest + stepped) / 2
-        assert struct.unpack("<f", struct.pack("<f", middle))[0] in {nearest, stepped}
-
-
-def test_the_largest_float32_has_nothing_above_it() -> None:
-    """At both ends a step stays where it is."""
-    assert near_float32(1e300, 2) == near_float32(1e300) == -near_float32(-1e300, -2)
-    assert math.isfinite(near_float32(1e300))
-
-
-# Sequences of events.
 
 
 @given(event_sequences() | event_sequences(["val_loss"]))
 def test_sequences_are_legal(events: list[Event]) -> None:
-    """Every sequence passes the check."""
+    """Every sequence passes `check_events`."""
     check_events(events)
 
 
 @given(event_sequences(["f1", "val_f1"], missing=True))
 def test_metrics_are_those_named(events: list[Event]) -> None:
-    """An observation has no metric but those named, a batch none that begins with `val_`; with `missing`, some are not there."""
+    """An observation has only the metrics named, and a batch only those of them that do not begin with `val_`."""
     for event in events:
         metrics = event.arguments[-1] if event.arguments and isinstance(event.arguments[-1], dict) else {}
         assert set(metrics) <= ({"f1", "val_f1"} if event.hook in {"on_epoch_end", "on_metrics"} else {"f1"})
@@ -115,7 +33,7 @@ def test_metrics_are_those_named(events: list[Event]) -> None:
 
 @given(event_sequences(["f1", "val_f1"]))
 def test_only_what_is_fresh_is_observed(events: list[Event]) -> None:
-    """The first observation of an epoch has every metric; a later one has those of the batches and evaluations since."""
+    """The first observation of an epoch has every metric; a later one has only those of the batches and evaluations since."""
     fresh = {"f1", "val_f1"}
     for event in events:
         match event.hook:
@@ -132,7 +50,7 @@ def test_only_what_is_fresh_is_observed(events: list[Event]) -> None:
 
 @given(event_sequences(min_runs=1, nan=True))
 def test_the_end_of_an_epoch_has_the_latest_of_its_observations(events: list[Event]) -> None:
-    """In an epoch that is observed once, its metrics and those of the observation are the same."""
+    """`on_epoch_end` has the latest value of each metric in the epoch's observations, the one at its end included."""
     own: dict[str, float] = {}
     for event, following in itertools.pairwise(events):
         if event.hook == "on_epoch_begin":
@@ -144,16 +62,16 @@ def test_the_end_of_an_epoch_has_the_latest_of_its_observations(events: list[Eve
             assert repr(sorted(event.arguments[1].items())) == repr(sorted((own | last).items()))
 
 
-@settings(FIND, max_examples=300)  # an exception is seldom right there
+@settings(FIND, max_examples=300)  # an exception seldom comes right there
 @given(event_sequences(by_steps=False, max_epochs=2, max_batches=1))
 def test_without_steps_an_epoch_is_observed_at_its_end(events: list[Event]) -> None:
-    """Each `on_metrics` follows an `on_epoch_end`; no exception comes between, as no loop has its turn there."""
+    """Each `on_metrics` follows an `on_epoch_end`; no exception comes between, because no code of a loop runs there."""
     assert all((one.hook == "on_epoch_end") == (two.hook == "on_metrics") for one, two in itertools.pairwise(events))
 
 
 @given(event_sequences(min_runs=1, max_runs=2, max_epochs=2, max_batches=1, exceptions=False, resumes=False))
 def test_sequences_keep_to_their_bounds(events: list[Event]) -> None:
-    """So many runs, epochs and batches, and no exception or resume where none is wanted."""
+    """Runs, epochs and batches keep to their bounds, and there is no exception or resume unless it is allowed."""
     hooks = [event.hook for event in events]
     assert 1 <= hooks.count("on_train_begin") <= 2
     assert not {"on_exception", "resume"}.intersection(hooks)
@@ -167,12 +85,12 @@ def hooks(events: list[Event]) -> list[str]:
 
 
 def after(events: list[Event], hook: str, *before: str) -> bool:
-    """Whether one of `before` comes right before some `hook`."""
+    """Return whether one of `before` comes right before some `hook`."""
     return any(two.hook == hook and one.hook in before for one, two in itertools.pairwise(events))
 
 
 def resumes(events: list[Event]) -> list[tuple[int, int]]:
-    """The epoch after which each resumed run goes on, and the last that ended before."""
+    """Return, for each resumed run, the epoch that it resumes from, and the last one that ended before."""
     found, ended = [], -1
     for event in events:
         if event.hook == "on_epoch_end":
@@ -212,13 +130,13 @@ def resumes(events: list[Event]) -> list[tuple[int, int]]:
     ],
 )
 def test_sequences_get_everywhere(holds: Callable[[list[Event]], bool]) -> None:
-    """Each kind of event, ending and order that is legal comes up."""
+    """Each legal kind of event, ending and order occurs."""
     find(event_sequences(), holds, settings=FIND)
 
 
 @given(illegal_event_sequences())
 def test_illegal_sequences_are_refused(events: list[Event]) -> None:
-    """No illegal sequence passes the check."""
+    """No illegal sequence passes `check_events`."""
     with pytest.raises(AssertionError):
         check_events(events)
 
@@ -241,5 +159,5 @@ def test_illegal_sequences_are_refused(events: list[Event]) -> None:
     ],
 )
 def test_illegal_sequences_get_everywhere(holds: Callable[[list[Event]], bool]) -> None:
-    """Lost, doubled, moved and misnumbered events, and a run that breaks off, come up."""
+    """Lost, doubled, moved and misnumbered events occur, and so does a run that breaks off."""
     find(illegal_event_sequences(), holds, settings=FIND)

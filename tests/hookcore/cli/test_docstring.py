@@ -1,0 +1,42 @@
+"""A docstring on a terminal: text is wrapped to its width, and code is unchanged."""
+
+from __future__ import annotations
+
+from hookcore.cli.docstring import reflowed
+
+
+def test_paragraphs_and_items_are_wrapped() -> None:
+    """Lines that were broken for an editor are joined; an item's lines are below its text."""
+    doc = "One two three\nfour five.\n\n* a b c\n  d e f\n* g\n  1. h i\n     j k l\n\nSix."
+    assert reflowed(doc, 100) == "One two three four five.\n\n* a b c d e f\n* g\n  1. h i j k l\n\nSix."
+    assert reflowed(doc, 10).splitlines() == [
+        "One two",
+        "three four",
+        "five.",
+        "",
+        "* a b c d",
+        "  e f",
+        "* g",
+        "  1. h i j",
+        "     k l",
+        "",
+        "Six.",
+    ]
+
+
+def test_code_and_indented_text_are_unchanged() -> None:
+    """Doctests with their output, fenced code, sections of indented lines, and the lines under headings."""
+    for doc in (
+        ">>> f(1)\n2\n3",
+        "```python\nx = 1\n\ny = 2\n```",
+        "Args:\n    x: a number\n    y: another",
+        "Parameters\n----------",
+        "    code\n    more",
+        "",
+    ):
+        assert reflowed(doc, 60) == doc
+
+
+def test_a_long_word_is_whole() -> None:
+    """An address can be copied."""
+    assert reflowed("See https://example.org/a-b-c for more.", 12).splitlines()[1] == "https://example.org/a-b-c"
