@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 _END_OF_SENTENCE: Final = re.compile(r"(?<=\.) (?=[A-Z`])")
 _EXTRA: Final = re.compile(r"^(\w+) = \[\n(.*?)^\]", re.MULTILINE | re.DOTALL)
 _REQUIREMENT: Final = re.compile(r'^ +"([^"]+)",(?: +# (.+))?$', re.MULTILINE)
-_PLUGIN: Final = re.compile(r"^\| `(\w+)` (\| `\w+` \| .*)$", re.MULTILINE)
+_PLUGIN: Final = re.compile(r"^\| (`\w+`)<br>`(\w+)` (\| .*)$", re.MULTILINE)
 
 
 def hooks() -> Iterator[str]:
@@ -44,7 +44,8 @@ def extras() -> Iterator[str]:
 
 def plugins() -> Iterator[str]:
     """Yield the README's table of plugins, with a link to the page of each."""
-    rows = [f"| [`{name}`]({name}.md) {rest}" for name, rest in _PLUGIN.findall((ROOT / "README.md").read_text())]
+    found = _PLUGIN.findall((ROOT / "README.md").read_text())
+    rows = [f"| [`{name}`]({name}.md) | {plugin} {rest}" for plugin, name, rest in found]
     yield "\n".join(["| name | class | what it does |", "|---|---|---|", *rows])
 
 

@@ -47,7 +47,7 @@ def test_readme_lists_every_shipped_plugin() -> None:
     ]
     assert shipped
     for entry in shipped:
-        assert f"| `{entry.name}` | `{entry.attr}` |" in readme
+        assert f"| `{entry.attr}`<br>`{entry.name}` |" in readme
 
 
 BLOCK = re.compile(r"^```python\n(?:# (\w+\.py)\n)?(.+?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hookcore import CheckpointError
+from hookcore.text import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+_METADATA: Final = "__metadata__"
+_MAX_HEADER_BYTES: Final = 100_000_000
+"""What the library reads at most."""
 
 
 class Stored(NamedTuple):
@@ -36,11 +42,22 @@ def dtype_of(serialized: bytes) -> str:
     return str(tensor["dtype"])
 
 
+def reason_not_named(name: str) -> str | None:
+    """Return why no tensor in a file can be called `name`, or None if one can."""
+    if name == _METADATA:
+        return f"safetensors files have something else under the name {name!r}. Rename it"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return f"the name {name!r} cannot be written as UTF-8. Rename it"
+    return None
+
+
 def parts_of(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> list[memoryview]:
     """Return the parts of a safetensors file with `tensors`, by name, and `metadata`, for `store.write_hashed`."""
     if sys.byteorder != "little":
         raise CheckpointError("No checkpoint can be written on this big-endian machine: safetensors files are little-endian.")
-    header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    header: dict[str, object] = {} if metadata is None else {_METADATA: metadata}
     # The widest types first, so that each tensor is aligned to its type when a reader maps the file into memory.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     end = 0
@@ -49,5 +66,10 @@ def parts_of(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None =
         header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > _MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"No checkpoint can be written: the names and shapes of {len(tensors)} tensors take {format_size(len(text))}, and "
+            f"safetensors reads at most {format_size(_MAX_HEADER_BYTES)}."
+        )
     start = len(text).to_bytes(8, "little") + text
     return [memoryview(start), *(tensor.content for _, tensor in ordered)]

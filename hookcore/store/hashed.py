@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Hashed:
-    """The SHA-256 of a file, in hexadecimal, with the file's inode and size."""
+    """The SHA-256 of a file, in hexadecimal, with what tells whether the file has changed since."""
 
     sha256: str
-    _file: tuple[int, int]
+    _file: tuple[int, ...]
 
     def is_of(self, path: Path) -> bool:
-        """Return whether the file at `path` is the one that was hashed: it has the same inode and size."""
+        """Return whether the file at `path` is the one that was hashed: it has the same inode, size and times."""
         return self._file == _file_at(path)
 
 
@@ -44,14 +44,17 @@ def write_hashed(directory: Path, files: Mapping[str, Sequence[memoryview]]) -> 
     A file is given as its parts, which are written one after the other and must not change meanwhile. May run on any thread; each
     file is hashed on another thread. Raises `OSError`.
     """
-    hashing = [_Hashing(parts) for parts in files.values()]
+    # As bytes, because what the system has written is counted in bytes. A view without elements cannot be cast.
+    contents = {name: [part.cast("B") for part in parts if part.nbytes] for name, parts in files.items()}
+    hashing = [_Hashing(parts) for parts in contents.values()]
     try:
-        for name, parts in files.items():
+        for name, parts in contents.items():
             disk.write_parts(directory / name, parts)
             disk.sync(directory / name)  # while the hashes are computed, so that a later sync has less to do
     finally:
-        digests = [one.digest() for one in hashing]
-    return {name: Hashed(digest, _file_at(directory / name)) for name, digest in zip(files, digests, strict=True)}
+        for one in hashing:
+            one.wait()
+    return {name: Hashed(one.digest(), _file_at(directory / name)) for name, one in zip(contents, hashing, strict=True)}
 
 
 class _Hashing:
@@ -59,6 +62,7 @@ class _Hashing:
 
     def __init__(self, parts: Sequence[memoryview]) -> None:
         self._hash = hashlib.sha256()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._update, args=(parts,), name="hashing")
         try:
             self._thread.start()
@@ -66,16 +70,24 @@ class _Hashing:
             self._update(parts)
 
     def _update(self, parts: Sequence[memoryview]) -> None:
-        for part in parts:
-            self._hash.update(part)
+        try:
+            for part in parts:
+                self._hash.update(part)
+        except BaseException as error:  # noqa: BLE001 - `digest` raises it: the hash is not that of the file
+            self._error = error
 
-    def digest(self) -> str:
-        """Wait for the hash, and return it in hexadecimal."""
+    def wait(self) -> None:
+        """Wait until the hash is computed."""
         if self._thread.ident is not None:
             self._thread.join()
+
+    def digest(self) -> str:
+        """Return the hash in hexadecimal. Raises the error that computing it raised."""
+        if self._error is not None:
+            raise self._error
         return self._hash.hexdigest()
 
 
-def _file_at(path: Path) -> tuple[int, int]:
+def _file_at(path: Path) -> tuple[int, ...]:
     status = path.stat()
-    return status.st_ino, status.st_size
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -90,6 +90,8 @@ class JaxSnapshot:
 
 def _stored(array: Any) -> Stored:
     flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.dtype.byteorder == ">":
+        flat = flat.astype(flat.dtype.newbyteorder("<"))
     return Stored(_stored_type(flat.dtype), array.shape, flat.view(np.uint8).data, flat.itemsize)
 
 

@@ -27,6 +27,7 @@ from hookcore_adapters.jax.snapshot import JaxSnapshot
 from hookcore_adapters.jax.untrained import Untrained
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.rate_ratios import RateRatios, reference
+from hookcore_adapters.safetensors_file import reason_not_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -160,7 +161,10 @@ class JaxTrainee:
         if capability == "learning_rate":
             return self._reason_no_rate()
         if capability in {"snapshot", "checkpoint"}:
-            reasons = ((name, reason_not_saved(leaf)) for name, leaf in named_leaves(self._state)[0].items())
+            leaves = named_leaves(self._state)[0]
+            if (reason := next(filter(None, map(reason_not_named, leaves)), None)) is not None:
+                return reason
+            reasons = ((name, reason_not_saved(leaf)) for name, leaf in leaves.items())
             return next((f"{name} {reason}" for name, reason in reasons if reason is not None), None)
         return None
 

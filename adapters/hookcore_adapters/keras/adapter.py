@@ -79,7 +79,12 @@ class KerasAdapter(LightCallback):
     @_reporting_errors
     def on_train_begin(self, logs: Logs = None) -> None:
         del logs
-        self.events.train_begin(self.model, self.params or {})
+        self.events.prepare(self.model, self.params or {})
+        self.prepared()
+        self.events.start()
+
+    def prepared(self) -> None:
+        """Do nothing; a subclass may act here on a restored run, before it begins for plugins."""
 
     @_reporting_errors
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

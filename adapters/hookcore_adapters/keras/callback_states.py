@@ -13,9 +13,12 @@ import keras
 from hookcore import schema
 from hookcore.stacks import callers
 from hookcore_adapters.keras import internals
+from hookcore_adapters.keras.held_weights import held_weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from hookcore_adapters.keras.held_weights import HeldWeights
 
 logger = logging.getLogger("hookcore")
 
@@ -41,10 +44,12 @@ def state_of(callback: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def restore_state(callback: Any, state: Mapping[str, Any]) -> None:
-    """Restore in `callback` the state that `state_of` returned."""
+def restore_state(callback: Any, state: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+    """Restore in `callback` the state that `state_of` returned, and the weights that it `held`, by its own keys."""
     if hasattr(callback, "load_state_dict"):
         callback.load_state_dict(state)
+        if held:
+            callback.load_snapshots(held)
     else:
         internals.set_has_ema_weights(callback, value=EMA_STATE(state)["ema_weights_in_model"])
 
@@ -59,6 +64,14 @@ def named(callbacks: Iterable[Any]) -> dict[str, Any]:
             numbers[name] += 1
             found[f"{name}_{numbers[name]}"] = callback
     return found
+
+
+def have_stopped(callbacks: Iterable[Any]) -> bool:
+    """Return whether one of `callbacks`, which are restored, had stopped the run; the log names it."""
+    stopping = next((callback for callback in callbacks if getattr(callback, "has_stopped", False)), None)
+    if stopping is not None:
+        logger.warning("resumed: the run was stopped by the callback %s and stays stopped", type(stopping).__name__)
+    return stopping is not None
 
 
 class CallbackStates:
@@ -78,15 +91,23 @@ class CallbackStates:
         """Return the state of each callback that has one, by name."""
         return {name: state_of(callback) for name, callback in self._named().items()}
 
-    def load_state_dict(self, states: Mapping[str, Any]) -> None:
-        """Restore the state of each callback, and warn of callbacks that are new or gone."""
+    def held_weights(self) -> HeldWeights:
+        """Return the weights that the callbacks hold."""
+        return held_weights_of(self._named())
+
+    def load_state_dict(self, states: Mapping[str, Any], held: HeldWeights) -> bool:
+        """Restore each callback from its state and the weights that it held; return whether one had stopped the run.
+
+        The log names those that are new, or gone.
+        """
         callbacks = self._named()
         for name in callbacks.keys() & states.keys():
-            restore_state(callbacks[name], states[name])
+            restore_state(callbacks[name], states[name], held.get(name, {}))
         for name in callbacks.keys() - states.keys():
             logger.warning("resumed: the checkpoint has no state of the callback %s, which starts from the beginning", name)
         for name in states.keys() - callbacks.keys():
             logger.warning("resumed: the checkpoint has the state of a callback %s, which this run does not have", name)
+        return have_stopped(callbacks.values())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -16,6 +16,7 @@ from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model, generators_of_fit
 from hookcore_adapters.keras.given import Given
+from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, read_held_weights
 from hookcore_adapters.keras.monitors import warn_of_misspelt
 from hookcore_adapters.keras.numeric_logs import Logs
 from hookcore_adapters.keras.resuming import Resuming
@@ -76,7 +77,7 @@ class KerasEvents:
         self.engine.check_free(self.name)
         self._resuming.clean_up()
         self._model = model
-        trainee = KerasTrainee(model)
+        trainee = TraineeBesideCallbacks(model, held=self.states.held_weights)
         self._given = Given.of(trainee, self.arguments)
         self._generators = generators_of_fit(self.validation_data)
         found = self._driver.find(trainee)
@@ -305,8 +306,9 @@ class KerasEvents:
             self._counts.load_state_dict(state)
         self._resuming = self._resuming_at(position)
         if self._run.resumed_from is not None:
+            held = read_held_weights(KerasTrainee(self._model), self._run.resumed_from.path)
+            stopped = self.states.load_state_dict(state.get("callbacks", {}), held)
             # An epoch that has begun is finished, even if a plugin has voted to stop in it.
-            nothing_left = self._driver.stopping and not position.begun
+            nothing_left = (self._driver.stopping or stopped) and not position.begun
             self._resuming.choose_first_epoch(state, self.arguments, nothing_left=nothing_left)
-            self.states.load_state_dict(state.get("callbacks", {}))
             self._given.compare(state.get("given", {}), self._run)

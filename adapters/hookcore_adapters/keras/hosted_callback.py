@@ -11,6 +11,7 @@ from hookcore import Outcome, ParameterError, Run, hookimpl
 from hookcore.registry.discovery import name_of
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.callback_states import restore_state, state_of
+from hookcore_adapters.keras.held_weights import held_weights_of
 from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def from_keras(callback: Any, *, name: str | None = None) -> types.SimpleNamespa
     }
     if state_of(callback) is not None:
         hooks |= {"state_dict": hosted.state_dict, "load_state_dict": hosted.load_state_dict}
+        hooks |= {"snapshots": hosted.snapshots, "load_snapshots": hosted.load_snapshots}
     return types.SimpleNamespace(name=name or name_of(callback), callback=callback, **hooks)
 
 
@@ -63,12 +65,23 @@ class _Hosted:
         self._trains = False
         self._restored: Mapping[str, Any] | None = None
         """The state to restore after the callback's `on_train_begin`, which would overwrite it."""
+        self._held: Mapping[str, Any] = {}
+        """The weights to restore with it."""
+        self._resumes_epoch = False
+        """Whether a restored callback has not seen its epoch begin. An interrupted epoch begins again for Keras's callbacks, but
+        not for plugins."""
 
     def state_dict(self) -> Mapping[str, Any]:
         return state_of(self.callback) or {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._restored = state
+        self._restored, self._held = state, {}
+
+    def snapshots(self) -> Mapping[str, Any]:
+        return held_weights_of({"": self.callback}).get("", {})
+
+    def load_snapshots(self, snapshots: Mapping[str, Any]) -> None:
+        self._held = snapshots
 
     def overrides(self, method: str) -> bool:
         return getattr(getattr(self.callback, method), "__func__", None) is not getattr(keras.callbacks.Callback, method)
@@ -104,15 +117,21 @@ class _Hosted:
         self._trains = True
         self._call(run, "on_train_begin", {})
         if self._restored is not None:
-            restore_state(self.callback, self._restored)
-            self._restored = None
+            restore_state(self.callback, self._restored, self._held)
+            self._restored, self._held, self._resumes_epoch = None, {}, True
+
+    def _resume_epoch(self, run: Run) -> None:
+        if self._resumes_epoch and self._trains:
+            self.on_epoch_begin(run, run.progress.epoch)
 
     @hookimpl
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        self._resumes_epoch = False
         self._call(run, "on_epoch_begin", epoch, {})
 
     @hookimpl
     def on_batch_begin(self, run: Run, batch: int) -> None:
+        self._resume_epoch(run)
         self._call(run, "on_train_batch_begin", batch, {})
 
     @hookimpl
@@ -121,6 +140,7 @@ class _Hosted:
 
     @hookimpl
     def on_evaluate_begin(self, run: Run) -> None:
+        self._resume_epoch(run)
         self._call(run, "on_test_begin", {})
 
     @hookimpl

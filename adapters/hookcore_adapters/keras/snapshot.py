@@ -45,6 +45,8 @@ class KerasSnapshot:
     """What the objects of each file store in it."""
     built_for: Mapping[str, Sequence[int]] = attrs.field(factory=dict, repr=False)
     """The numbers of the variables for which an optimizer was built, if they do not follow from the model."""
+    held: Mapping[str, Mapping[str, KerasSnapshot]] = attrs.field(factory=dict, repr=False)
+    """The weights that callbacks hold, by the callback's name and a key of its choice."""
 
     @property
     def weights_only(self) -> bool:

@@ -89,9 +89,11 @@ def _give_back(memory: weakref.ref[HostMemory], piece: Any) -> None:
 
 def _place(tensor: torch.Tensor) -> Any:
     """Return a key that is equal for two tensors if they are tied."""
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or tensor.data_ptr() == 0:  # the latter wraps other tensors
         return id(tensor)
-    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    # A view that is conjugated or negated has the same memory and other values.
+    view = tensor.is_conj(), tensor.is_neg()
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), view
 
 
 def _size(tensor: torch.Tensor) -> int:

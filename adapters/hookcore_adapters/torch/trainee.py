@@ -15,6 +15,7 @@ from hookcore import CheckpointError, HookcoreError
 from hookcore.trainee import Views
 from hookcore.validators import reject
 from hookcore_adapters.random_state import RandomState
+from hookcore_adapters.safetensors_file import reason_not_named
 from hookcore_adapters.torch.data import begin
 from hookcore_adapters.torch.gradients import parameters_of
 from hookcore_adapters.torch.host_copies import HostMemory
@@ -199,6 +200,9 @@ class TorchTrainee:
             _, tensors = split(self._rest(extra))
         except TypeError as error:
             return str(error).removesuffix(".")
+        names = (reason_not_named(name) for own in weights.values() for name in own)
+        if (reason := next(filter(None, names), None)) is not None:
+            return reason
         named = {f"{name} of {model}": tensor for model, own in weights.items() for name, tensor in own.items()}
         named |= {f"state tensor {number}": tensor for number, tensor in enumerate(tensors)}
         return reason_not_written(named)

@@ -31,7 +31,7 @@ _MOST_ARGUMENTS: Final = 200
 _GIT_SECONDS: Final = 2.0
 """How long git may take, once a run. In a very large repository that is too short, and the commit stays unknown."""
 _GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "status")
-"""Git, without the programs that a repository's configuration may have it run."""
+"""Git, without hooks and the file system monitor. A filter that the repository configures may still run."""
 
 
 def command() -> list[str]:

@@ -473,6 +473,21 @@ def test_two_leaves_of_one_path_are_refused() -> None:
         JaxTrainee({"params": {"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)}})
 
 
+@pytest.mark.parametrize("kind", [">f4", ">i4", ">f2", ">u2"])
+def test_arrays_of_the_other_byte_order_keep_their_values(tmp_path: Path, kind: str) -> None:
+    """Safetensors files are little-endian."""
+    trainee = JaxTrainee({"params": {"a": jnp.ones(1)}, "mean": np.array([1, 2, 3], kind)})
+    trainee.write(trainee.snapshot(), tmp_path)
+    other = JaxTrainee({"params": {"a": jnp.ones(1)}, "mean": np.array([0, 0, 0], kind)})
+    other.restore(other.read(tmp_path))
+    assert other.state["mean"].tolist() == [1, 2, 3]
+
+
+def test_a_name_that_no_file_can_hold_is_refused() -> None:
+    """A save would seem to work, and no run could be resumed from it."""
+    assert "'__metadata__'" in str(JaxTrainee({"params": {"a": jnp.ones(1)}, "__metadata__": jnp.ones(1)}).lacks("checkpoint"))
+
+
 # Nothing waits
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookcore import CheckpointError
+from hookcore_adapters.torch import TorchTrainee
+from hookcore_adapters.torch.host_copies import HostMemory
 from hookcore_adapters.torch.weights import file_of, read_tensors
-
-if TYPE_CHECKING:
-    import pytest
 
 DTYPES = [
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32,
@@ -47,3 +48,48 @@ def test_the_library_reads_what_was_written(
         assert read[name].contiguous().view(-1).view(torch.uint8).equal(tensor.contiguous().view(-1).view(torch.uint8))
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "pt"}
+
+
+class Wrapper(torch.Tensor):  # type: ignore[misc]  # it is Any to a checker without PyTorch
+    """A tensor that holds another one, as quantized tensors do, and has no memory itself."""
+
+    inner: Any
+
+    @staticmethod
+    def __new__(cls: type[Wrapper], inner: Any) -> Any:
+        made = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+        made.inner = inner
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        plain = torch.utils._pytree.tree_map(lambda one: one.inner if isinstance(one, cls) else one, arguments)
+        return function(*plain, **(keywords or {}))
+
+
+def test_only_tied_tensors_share_a_copy() -> None:
+    """A conjugated or negated view has the same memory and other values, and tensors that wrap others have no memory."""
+    values = torch.tensor([1 + 2j, 3 - 4j])
+    views = [values, values.conj(), values.imag, values.conj().imag, values]
+    copies = HostMemory().copies(views)
+    assert [torch.equal(copy, view) for copy, view in zip(copies, views, strict=True)] == [True] * 5
+    assert copies[0].data_ptr() == copies[4].data_ptr()
+    wrapped = [Wrapper(torch.zeros(3)), Wrapper(torch.ones(3))]
+    assert [copy.tolist() for copy in HostMemory().copies(wrapped)] == [[0.0] * 3, [1.0] * 3]
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "a\ud800"])
+def test_names_that_no_file_can_hold_are_refused_before_training(name: str) -> None:
+    """A save would seem to work, and no run could be resumed from it."""
+    model = torch.nn.Linear(1, 1)
+    model.register_buffer(name, torch.zeros(1))
+    reason = TorchTrainee(model, torch.optim.SGD(model.parameters())).lacks("checkpoint")
+    assert reason is not None
+    assert repr(name) in reason
+
+
+def test_a_header_that_no_reader_takes_is_refused() -> None:
+    """The library reads names and shapes of at most 100 MB."""
+    name = "n" * 50_000_000
+    with pytest.raises(CheckpointError, match="names and shapes of 2 tensors"):
+        file_of({name: torch.zeros(1), f"{name}2": torch.zeros(1)})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +91,38 @@ def test_a_file_is_hashed_if_no_thread_can_start(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert writes(tmp_path)["weights.bin"].sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_file_that_was_changed_in_place_is_hashed_again(tmp_path: Path) -> None:
+    """Also if its size is the same."""
+
+    def changes(directory: Path) -> dict[str, Any]:
+        hashed = writes(directory)
+        with (directory / "weights.bin").open("r+b") as file:
+            file.write(b"W")
+        os.utime(directory / "weights.bin", ns=(0, 0))
+        return hashed
+
+    store.verify(save(tmp_path, files=changes).path)
+
+
+def test_an_error_in_hashing_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was hashed until then is not the hash of the file."""
+
+    class Failing:
+        def update(self, _: object) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr(hashlib, "sha256", Failing)
+    with pytest.raises(MemoryError):
+        writes(tmp_path)
+
+
+def test_wide_elements_are_written_whole_if_the_system_writes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system counts bytes, and Linux writes at most 2 GiB at once."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, memoryview(content)[:1000]))
+    numbers = memoryview(array.array("d", range(1000)))
+    hashed = write_hashed(tmp_path, {"wide": [numbers, memoryview(array.array("d"))]})
+    assert (tmp_path / "wide").read_bytes() == numbers.tobytes()
+    assert hashed["wide"].sha256 == hashlib.sha256(numbers).hexdigest()

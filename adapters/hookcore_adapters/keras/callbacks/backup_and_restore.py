@@ -15,12 +15,13 @@ from hookcore import CheckpointError, Position, schema, state, store
 from hookcore.metrics import Metrics
 from hookcore.stacks import is_executing
 from hookcore.store.retention import Retention
-from hookcore_adapters.keras.callback_states import calling_list
+from hookcore_adapters.keras.callback_states import calling_list, have_stopped, restore_state
 from hookcore_adapters.keras.callbacks.arguments import local_path, valid_save_freq
 from hookcore_adapters.keras.callbacks.batch_counter import BatchCounter, batches_per_epoch
 from hookcore_adapters.keras.callbacks.stateful_callback import StatefulCallback
 from hookcore_adapters.keras.data import generators_of_fit
 from hookcore_adapters.keras.epoch_state import EpochState
+from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, held_weights_of, read_held_weights
 from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.resuming import Resuming
 from hookcore_adapters.keras.trainee import MODEL_FILE, KerasTrainee
@@ -103,7 +104,7 @@ class BackupAndRestore(StatefulCallback):
 
     def _restore(self, backup: store.SavedCheckpoint) -> None:
         trainee = KerasTrainee(self.model)
-        snapshot = trainee.read(backup.path)
+        snapshot, held = trainee.read(backup.path), read_held_weights(trainee, backup.path)
         field = "it"
         try:
             record = _RECORD(backup.record())
@@ -112,7 +113,7 @@ class BackupAndRestore(StatefulCallback):
             for name, callback in self.named_callbacks().items():
                 if name in record["callbacks"]:
                     field = f"the state of {name}"
-                    callback.load_state_dict(record["callbacks"][name])
+                    restore_state(callback, record["callbacks"][name], held.get(name, {}))
         except ValueError as error:
             raise CheckpointError(f"The backup {backup.path} cannot be restored: {field} does not fit: {error}.") from error
         trainee.restore(snapshot)
@@ -120,7 +121,8 @@ class BackupAndRestore(StatefulCallback):
         position = Position(self._current_epoch, record["batches"])
         self._resuming = Resuming(self.model, position, self._generators)
         self._batches = BatchCounter(before=position.batch)  # the skipped batches are not counted again
-        self._resuming.choose_first_epoch(record["loop"], None, nothing_left=False)
+        nothing_left = have_stopped(self.named_callbacks().values()) and not position.batch
+        self._resuming.choose_first_epoch(record["loop"], None, nothing_left=nothing_left)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         del logs
@@ -160,7 +162,7 @@ class BackupAndRestore(StatefulCallback):
             self._save(batches)
 
     def _save(self, batches: int = 0) -> None:
-        trainee = KerasTrainee(self.model)
+        trainee = TraineeBesideCallbacks(self.model, held=lambda: held_weights_of(self.named_callbacks()))
         self._step += 1
         record = {
             "epoch": self._current_epoch,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
 import hookcore_plugins as plugins
-from hookcore import Metrics
+from hookcore import Metrics, schema
 from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
@@ -21,7 +21,11 @@ from hookcore_adapters.keras.numeric_logs import numeric_logs
 from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hookcore_adapters.keras.numeric_logs import Logs
+
+_STOPPED: Final = schema.fields({}, {"stopped_epoch": (schema.optional(schema.integer), None)})  # earlier states lack it
 
 
 class EarlyStopping(PluginCallback):
@@ -50,6 +54,8 @@ class EarlyStopping(PluginCallback):
         )
         super().__init__(plugin, verbose)
         self.stopped_epoch = 0
+        self._stopped_before: int | None = None
+        """The epoch at whose end this callback stopped the run that is resumed, or None."""
 
     monitor = plugin_parameter("monitor")
     min_delta = plugin_parameter("min_delta", abs)
@@ -77,8 +83,29 @@ class EarlyStopping(PluginCallback):
     def best_weights(self, value: Any) -> None:
         self.plugin.best_weights = None if value is None else KerasSnapshot(value)
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it stopped the run that is resumed. More patience lets the run continue."""
+        return self._stopped_before is not None and self.wait >= self.patience
+
+    def state_dict(self) -> Mapping[str, Any]:
+        stopped = self.stopped_epoch if self.run is not None and self.run.stop_reasons else None
+        return {**self.plugin.state_dict(), "stopped_epoch": stopped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._stopped_before = _STOPPED(state)["stopped_epoch"]
+        self._begin_stopped_epoch()
+
+    def _begin_stopped_epoch(self) -> None:
+        self.stopped_epoch = (self._stopped_before or 0) if self.has_stopped else 0
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._stopped_before = None
+
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.stopped_epoch = 0
+        self._begin_stopped_epoch()
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import hookcore_plugins as plugins
-from hookcore import Metrics
+from hookcore import Metrics, schema
 from hookcore_adapters.keras.callbacks.arguments import as_count, as_number, mode_or_auto
 from hookcore_adapters.keras.callbacks.plugin_callback import (
     PluginCallback,
@@ -19,9 +19,11 @@ from hookcore_adapters.keras.callbacks.plugin_callback import (
 from hookcore_adapters.keras.numeric_logs import numeric_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hookcore_adapters.keras.numeric_logs import Logs
+
+_EPOCH: Final = schema.fields({"epoch": schema.optional(schema.integer)})
 
 
 class ReduceLROnPlateau(PluginCallback):
@@ -115,21 +117,33 @@ class LearningRateScheduler(PluginCallback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = schedule
-        # Keras passes the rate to every schedule that accepts a second argument, and the plugin only if it is required.
-        super().__init__(plugins.LearningRateSchedule(self._with_rate if _takes_rate(schedule) else self._without_rate), verbose)
+        self._epoch: int | None = None
+        """The latest epoch whose rate was set, also before the run was interrupted."""
         self._rate: float | None = None
+        super().__init__(plugins.LearningRateSchedule(self._scheduled), verbose)
 
-    def _with_rate(self, epoch: int, learning_rate: float) -> float:
-        self._rate = self.schedule(epoch, learning_rate)
+    def _scheduled(self, epoch: int, learning_rate: float) -> float:
+        if epoch == self._epoch:  # it was cut, and has its rate: a schedule may return a part of the rate that it gets
+            return learning_rate
+        # Keras passes the rate to every schedule that accepts a second argument, and the plugin only if it is required.
+        self._rate = self.schedule(epoch, learning_rate) if _takes_rate(self.schedule) else self.schedule(epoch)
         return self._rate
 
-    def _without_rate(self, epoch: int) -> float:
-        self._rate = self.schedule(epoch)
-        return self._rate
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._epoch = self._rate = None
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return {"epoch": self._epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._epoch = _EPOCH(state)["epoch"]
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        is_new = epoch != self._epoch
         super().on_epoch_begin(epoch, logs)
-        if self.verbose > 0:
+        self._epoch = epoch
+        if self.verbose > 0 and is_new:
             print_message(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {self._rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

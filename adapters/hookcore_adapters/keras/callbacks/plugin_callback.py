@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hookcore import Monitor, Run
     from hookcore_adapters.keras.numeric_logs import Logs
+    from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 
 class PluginCallback(StatefulCallback, KerasAdapter):
@@ -31,6 +32,7 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         self.verbose = verbose
         self._has_begun = False
         self._restored_state: Mapping[str, Any] | None = None
+        self._restored_weights: Mapping[str, KerasSnapshot] = {}
 
     @property
     def current_run(self) -> Run:
@@ -41,7 +43,7 @@ class PluginCallback(StatefulCallback, KerasAdapter):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        self._has_begun, self._restored_state = False, None
+        self._has_begun, self._restored_state, self._restored_weights = False, None, {}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         try:
@@ -54,8 +56,13 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         except MetricError as error:
             raise ValueError(*error.args) from error
         self._has_begun = True
+
+    def prepared(self) -> None:
         if self._restored_state is not None:
             self.plugin.load_state_dict(self._restored_state)
+        if self._restored_weights:
+            self.plugin.load_snapshots(self._restored_weights)
+        self._restored_state, self._restored_weights = None, {}
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, numeric_logs(logs))
@@ -68,6 +75,16 @@ class PluginCallback(StatefulCallback, KerasAdapter):
         self.plugin.load_state_dict(state)
         if not self._has_begun:
             self._restored_state = state
+
+    def snapshots(self) -> Mapping[str, KerasSnapshot]:
+        """Return the weights that the plugin holds, which are saved with its state."""
+        return self.plugin.snapshots() if hasattr(self.plugin, "snapshots") else {}
+
+    def load_snapshots(self, snapshots: Mapping[str, KerasSnapshot]) -> None:
+        """Take over what `snapshots` returned before the restart. Called after `load_state_dict`."""
+        self.plugin.load_snapshots(snapshots)
+        if not self._has_begun:
+            self._restored_weights = snapshots
 
 
 def plugin_parameter(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Any:

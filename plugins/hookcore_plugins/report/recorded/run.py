@@ -33,7 +33,7 @@ RATES: Final = ("learning_rate", "lr")
 class RecordedError(HookcoreError, ValueError):
     """A log of a run does not exist, cannot be read, or has content that no log of a run has."""
 
-    page = "docs/comparing-runs.md"
+    page = "docs/replay.md"
 
 
 @attrs.frozen
