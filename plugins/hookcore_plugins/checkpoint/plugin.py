@@ -231,7 +231,7 @@ class Checkpoint:
         self._writes.wait()
         if not store.named(self.directory) and not self.directory.is_dir():
             return None
-        # Even if no checkpoint is there: an abandoned run of this process may still be writing its first, and the lock waits.
+        # Even without a checkpoint: an abandoned run of this process may still be writing its first, and the lock waits.
         lock_and_repair(self.directory).release()
         return store.newest(self.directory) if store.named(self.directory) else None
 
