@@ -181,7 +181,7 @@ def test_if_both_stop_at_one_iteration_lightgbms_best_stays(trains: Callable[...
 
 
 def test_callbacks_after_the_adapter_get_the_iteration_of_a_vote(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A callback that LightGBM calls after the adapter gets each iteration once, also the last one, after which a plugin stops."""
+    """A callback that LightGBM calls after the adapter gets each iteration once, also the last, after which a plugin stops."""
     got: list[int] = []
 
     def later(env: Any) -> None:
