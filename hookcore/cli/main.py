@@ -57,9 +57,9 @@ class EntryPointGroup(click.Group):
                 if output is not None:  # None if it was closed
                     output.flush()
         except click.ClickException as error:
-            if not isinstance(error.__cause__, HookcoreError):
-                raise
-            raise click.ClickException(" ".join([error.message, *error.__cause__.__notes__])) from error.__cause__
+            if isinstance(error.__cause__, HookcoreError):
+                error.message = " ".join([error.message, *getattr(error.__cause__, "__notes__", ())])
+            raise
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
                 raise
