@@ -47,7 +47,7 @@ def test_code_and_indented_text_are_unchanged() -> None:
 
 
 def test_what_is_not_prose_ends_a_paragraph() -> None:
-    """A paragraph is joined up to a table, quote, fence or item, whose lines are kept apart, and after it anew."""
+    """A paragraph is joined up to a table, quote, fence or item, whose lines stay apart; another paragraph may follow it."""
     assert reflowed("One\ntwo:\n| a |\n| b |\nthree\nfour.", 60) == "One two:\n| a |\n| b |\nthree four."
     assert reflowed("One\ntwo:\n\n~~~\nx\ny\n~~~\nthree\nfour.", 60) == "One two:\n\n~~~\nx\ny\n~~~\nthree four."
     assert reflowed("+ a\n  b\n• c\n  d", 60) == "+ a b\n• c d"
