@@ -57,9 +57,12 @@ class EntryPointGroup(click.Group):
                 if output is not None:  # None if it was closed
                     output.flush()
         except click.ClickException as error:
-            if isinstance(error.__cause__, HookcoreError):
-                error.message = " ".join([error.message, *getattr(error.__cause__, "__notes__", ())])
-            raise
+            if not isinstance(error.__cause__, HookcoreError):
+                raise
+            message = " ".join([error.format_message(), *getattr(error.__cause__, "__notes__", ())])
+            if isinstance(error, click.UsageError):
+                raise click.UsageError(message, error.ctx) from error.__cause__
+            raise click.ClickException(message) from error.__cause__
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
                 raise
