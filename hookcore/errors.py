@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +14,8 @@ class HookcoreError(Exception):
     page: ClassVar[str] = "docs/semantics.md"
     """The page of the documentation that helps; a subclass without one inherits it."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: object, **named: Any) -> None:
+        super().__init__(*args, **named)  # a subclass may have a base with keywords, as `ImportError` has `name` and `path`
         self.add_note(f"See {self.page}.")
 
 

@@ -15,7 +15,7 @@ HIDDEN: Final = "(secret)"
 
 _WORDS: Final = frozenset(
     {f"{word}{plural}" for word in ("token", "password", "secret", "key", "credential", "passphrase") for plural in ("", "s")}
-    | {"apikey", "auth", "passwd", "pwd"}
+    | {"apikey", "auth", "authorization", "bearer", "passwd", "pwd"}
 )
 _COUNTED: Final = frozenset({"token", "tokens", "key", "keys"})
 _COUNTING: Final = frozenset({"max", "min", "num", "n", "total", "count", "size", "dim", "length", "len", "heads"})
@@ -23,13 +23,15 @@ _COUNTING: Final = frozenset({"max", "min", "num", "n", "total", "count", "size"
 _USERINFO: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
 _PAIR: Final = re.compile(r"""([\w.-]+)["']?\s*=|["']([\w.-]+)["']\s*:|[{,]\s*([\w.-]+)\s*:""")
 """A name before its value in a text: `name=`, `"name":` or `{name:`."""
+_HEADER: Final = re.compile(r"([\w.-]+):\s*")
+"""A name before its value in a header of HTTP, and in `name:value`."""
 
 
 def is_secret(name: str, owner: object = None) -> bool:
     """Return whether the parameter `name` is secret: by its words, or because the attrs class `owner` marks it `repr=False`."""
     words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
     found = words & _WORDS
-    if found and not (found <= _COUNTED and words & _COUNTING):
+    if words == {"pass"} or (found and not (found <= _COUNTED and words & _COUNTING)):
         return True
     kind = owner if isinstance(owner, type) else type(owner)
     fields: Any = attrs.fields(kind) if attrs.has(kind) else ()
@@ -61,13 +63,27 @@ def without_secrets(text: str) -> str:
 
 
 def command_without_secrets(arguments: Iterable[str]) -> list[str]:
-    """Return the arguments of a command, each `without_secrets`, and without the values of secret options.
+    """Return the arguments of a command, each `without_secrets`, and without the values of secret options and headers.
 
-    The argument after an option with a secret name, such as `--api-key`, is hidden, unless it is an option itself.
+    After an option with a secret name, such as `--tokens`, and after one whose value is empty, such as `--password=`, all
+    arguments up to the next option are hidden. A value may begin with one hyphen.
     """
-    shown, follows_secret = [], False
+    shown = []
+    after = 0  # the number of arguments since a secret option, with that option; 0 without one
     for argument in arguments:
-        is_option = argument.startswith("--")
-        shown.append(HIDDEN if follows_secret and not is_option else without_secrets(argument))
-        follows_secret = argument.startswith("-") and "=" not in argument and is_secret(argument)
+        name, is_pair, value = argument.partition("=")
+        if after and not argument.startswith("--" if after == 1 else "-"):
+            shown.append(HIDDEN)
+            after += 1
+            continue
+        shown.append(_without_header(without_secrets(argument)))
+        after = int(not value and (bool(is_pair) or argument.startswith("-")) and is_secret(name))
     return shown
+
+
+def _without_header(argument: str) -> str:
+    """Return `argument` without everything after the first secret name of a header, as in `Authorization: Bearer x`."""
+    for header in _HEADER.finditer(argument):
+        if is_secret(header[1]):
+            return argument[: header.end()] + HIDDEN
+    return argument

@@ -6,25 +6,32 @@ import re
 import textwrap
 from typing import Final
 
-_ITEM: Final = re.compile(r" *(?:[*-]|\d+[.)]) +(?=\S)")
+_ITEM: Final = re.compile(r" *(?:[*+•-]|\d+[.)]) +(?=\S)")
 """The marker of a list item."""
 _RULE: Final = re.compile(r"[-=~]{3,}")
 """The line under a heading."""
+_LINE: Final = re.compile(r"[|>]|\+[-=]|#{1,6} |\.\. |:\w[^:`]*:(?:\s|$)")
+"""The beginning of a line that is no part of a paragraph: of a table, quote, heading or directive, or of a field, `:param x:`."""
+_FENCES: Final = frozenset({"```", "~~~"})
+"""The beginnings of the lines around code."""
 
 
 def reflowed(doc: str, width: int) -> str:
     """Return `doc` with its paragraphs and list items in lines of at most `width` characters, items with a hanging indent.
 
-    Code and indented text stay as they are. So does a word that is longer than a line.
+    Code, tables, quotes, headings, fields and indented text stay as they are. So does a word that is longer than a line.
     """
     parts: list[tuple[str, bool]] = []  # each with whether it is wrapped
-    fenced = example = False
+    fence, example = "", False
     for line in doc.splitlines():
         text, item = line.strip(), bool(_ITEM.match(line))
-        fence = text.startswith("```")
+        mark = text[:3] if text[:3] in _FENCES else ""
+        if not fence and parts and parts[-1][0].strip() and _RULE.fullmatch(text):
+            mark = ""  # under a heading
         example = bool(text) and (example or text.startswith(">>>"))
-        unchanged = fenced or fence or example or not text or bool(_RULE.fullmatch(text))
-        fenced ^= fence
+        unchanged = bool(fence or mark or example or not text or _RULE.fullmatch(text) or _LINE.match(text))
+        if mark and fence in {"", mark}:
+            fence = "" if fence else mark
         last, is_wrapped = parts[-1] if parts else ("", False)
         if is_wrapped and not unchanged and not item and (_ITEM.match(last) or not line.startswith(" ")):
             parts[-1] = f"{last} {text}", True

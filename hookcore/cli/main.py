@@ -59,7 +59,10 @@ class EntryPointGroup(click.Group):
         except click.ClickException as error:
             if not isinstance(error.__cause__, HookcoreError):
                 raise
-            raise click.ClickException(" ".join([error.message, *error.__cause__.__notes__])) from error.__cause__
+            message = " ".join([error.format_message(), *getattr(error.__cause__, "__notes__", ())])
+            if isinstance(error, click.UsageError):
+                raise click.UsageError(message, error.ctx) from error.__cause__
+            raise click.ClickException(message) from error.__cause__
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None or isinstance(error, HookcoreError):
                 raise

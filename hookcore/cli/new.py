@@ -99,8 +99,9 @@ def _reason_against(name: str, package: str, kind: str) -> str:
         return "must be words of lower-case letters and digits, joined by - or _, and begin with a letter, such as acme-limits."
     if keyword.iskeyword(package) or package in sys.stdlib_module_names:
         return f"is a keyword or a standard module of Python. Put another word before it, such as acme-{name}."
-    if kind in _IMPORTED:
-        return f"would be a class {kind}, a name that its module imports. Put another word before it, such as acme-{name}."
+    if keyword.iskeyword(kind) or kind in _IMPORTED:
+        taken = "a keyword of Python" if keyword.iskeyword(kind) else "a name that its module imports"
+        return f"would be a class {kind}, {taken}. Put another word before it, such as acme-{name}."
     if any(entry.name == package for entry in discovery.entry_points(discovery.CATALOGUE)):
         return "is the name of an installed plugin. Choose another: `hookcore plugins` lists those that are taken."
     if package in {"src", "test", "tests"} or importlib.util.find_spec(package) is not None:

@@ -68,10 +68,7 @@ class CSVLog:
         """Prepare the file: keep the rows that the run continues, or empty it."""
         self._file = log_file.LogFile.open(self.path, run)
         text = log_file.earlier_lines(self.path, run, append=self.append)
-        columns, rows = self._read(text)
-        if text and "epoch" not in columns:
-            log_file.set_aside(self.path, run)
-            columns, rows = [], []
+        columns, rows = self._read(text, run)
         if run.resumed_from is not None:
             # By step only if the earlier run lacked this plugin: a step does not tell whether its epoch had ended.
             rows = log_file.rows_up_to(rows, run.resumed_from.step, _step_of) if self._rows is None else rows[: self._rows]
@@ -95,12 +92,13 @@ class CSVLog:
             rate = run.history.learning_rates[-1]
             if rate is not None:
                 row["learning_rate"] = rate
-        if row.keys() <= set(self._columns) and self._file.add(self._line(row), create=False):
+        if row.keys() <= set(self._columns) and not self._file.is_changed():
+            self._file.add(self._line(row))
             self._rows = (self._rows or 0) + 1
             return
-        # There is a new column, or the file was removed.
-        _, rows = self._read(log_file.read(self.path) if self.path.exists() else "")
-        names = {*self._columns, *row}
+        # There is a new column, or another program has changed the file: it may lack the header, rows or the last line end.
+        columns, rows = self._read(self._file.read(), run)
+        names = {*self._columns, *columns, *row}
         first = _FIRST_COLUMNS[:1] if self.only_metrics else _FIRST_COLUMNS
         self._columns = [name for name in first if name in names] + sorted(names.difference(first))
         rows.append(row)
@@ -114,9 +112,14 @@ class CSVLog:
             self._file.close()
             self._file = None
 
-    def _read(self, text: str) -> tuple[list[str], list[dict[str, Any]]]:
+    def _read(self, text: str, run: Run) -> tuple[list[str], list[dict[str, Any]]]:
+        """Return the columns and rows of `text`, the content of the file; if they are not this plugin's, move the file aside."""
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=self.separator)
-        return list(reader.fieldnames or ()), list(reader)
+        columns, rows = list(reader.fieldnames or ()), list(reader)
+        if text and "epoch" not in columns:
+            log_file.set_aside(self.path, run)
+            return [], []
+        return columns, rows
 
     def _table(self, rows: Iterable[Mapping[str, Any]]) -> str:
         return "".join(self._line(row) for row in [dict(zip(self._columns, self._columns, strict=True)), *rows])

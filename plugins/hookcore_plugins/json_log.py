@@ -126,7 +126,13 @@ class JSONLog:
     def _write(self, event: str, epoch: int, step: int, **more: Any) -> None:
         line = {"event": event, "time": self.clock(), "epoch": epoch, "step": step, **more}
         assert self._file is not None  # noqa: S101 - from on_train_begin on
-        self._file.add(_encode(line) + "\n")
+        text = _encode(line) + "\n"
+        if self._file.is_changed():  # by another program, which may have removed lines or the last line end
+            found = self._file.read()
+            if found and not found.endswith("\n"):
+                text, found = f"\n{text}", f"{found}\n"
+            self._lines = found.count("\n")
+        self._file.add(text)
         self._lines = (self._lines or 0) + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+import stat
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,8 @@ class LogFile:
     _plugin: str
     _yields: Callable[[], bool] | None = None
     _lock: store.Lock | None = None
+    _left: os.stat_result | None = None
+    """The file's status after the latest write; None before the first."""
     _end: _End | None = None
     """Opened by the first `add`, and not by each: that takes longer than writing a line."""
 
@@ -131,14 +134,32 @@ class LogFile:
             self._lock_again()
             self._end = None  # closed: Windows does not replace an open file
             store.write_file(self.path, write)
+            self._left = self.path.stat()
             self.close()
             self._lock = locks[0]
         except BaseException:
             self.close()  # the plugin may not be called again; what it writes later locks the file again
             raise
 
-    def add(self, text: str, *, create: bool = True) -> bool:
-        """Add `text` at the end of the file, and return True; False if the file does not exist and `create` is False.
+    def is_changed(self) -> bool:
+        """Return whether another program has removed, replaced, cut or extended the file since the latest write."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            return True
+        left = self._left
+        return left is None or not os.path.samestat(now, left) or (stat.S_ISREG(now.st_mode) and now.st_size != left.st_size)
+
+    def read(self) -> str:
+        """Return the file's content; an empty string if it does not exist. Raises `OSError`, as `read` does."""
+        try:
+            return read(self.path) if self.path.exists() else ""
+        except BaseException:
+            self.close()
+            raise
+
+    def add(self, text: str) -> None:
+        """Add `text` at the end of the file.
 
         When this returns, every process of this machine can read the text; on NFS, other machines may have to wait until the
         system writes it, some seconds. Raises `OSError`, and `HookcoreError` if the file was removed or replaced and another run
@@ -146,17 +167,15 @@ class LogFile:
         """
         try:
             if self._end is None or not self._end.is_at(self.path):
-                if not create and not self.path.exists():
-                    return False
                 end = _End(self.path)  # first: the lock makes a file that is missing, and its name would not be synced
                 self._lock_again()
                 self._end = end
             # Without a buffer: an exception anywhere leaves nothing unwritten.
             disk.append(self._end.descriptor, self.path, text.encode(errors=_UNDECODABLE))
+            self._left = os.fstat(self._end.descriptor)
         except BaseException:
             self.close()
             raise
-        return True
 
     def _lock_again(self) -> None:
         """Lock the file at `path`, unless that is the one that is locked already."""

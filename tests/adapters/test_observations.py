@@ -169,7 +169,7 @@ def test_an_evaluation_ends_its_batch_first() -> None:
                 with loop.evaluation():
                     loop.log(loss=2.0)
                 loop.log(late=3.0)
-                with pytest.raises(HookcoreError, match="within a batch"):
+                with pytest.raises(HookcoreError, match="within an open batch"):
                     next(loop.batches([0]))
     assert recording.events[2:] == [
         ("on_batch_begin", 0),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hookcore import CheckpointError, DiskFullError, Engine, HookcoreError, MetricError, Run, SpecError, hookimpl
+from hookcore import CheckpointError, DiskFullError, Engine, HookcoreError, LoadError, MetricError, Run, SpecError, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,3 +89,12 @@ def test_an_error_that_gets_its_place_names_the_page_once(monkeypatch: pytest.Mo
     text = "".join(traceback.format_exception(caught.value))
     assert text.count("No plugin is called") == 1
     assert text.count(f"See {SpecError.page}.") == 1
+
+
+def test_a_load_error_takes_the_keywords_of_an_import_error() -> None:
+    """`LoadError` takes `name` and `path`, and a copy has them; another error takes no keywords."""
+    error = LoadError("What happened.", name="acme", path="acme.py")
+    for one in (error, copy.copy(error)):
+        assert (str(one), one.name, one.path) == ("What happened.", "acme", "acme.py")
+    with pytest.raises(TypeError):
+        SpecError("What happened.", name="acme")

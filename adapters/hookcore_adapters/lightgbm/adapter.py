@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from typing import Any, Final, cast
 
 import lightgbm
@@ -9,6 +11,7 @@ import lightgbm
 from hookcore import CapabilityError, Outcome, ParameterError, Plugins, Resume, Run
 from hookcore.driver import Driver
 from hookcore.host import NoHost
+from hookcore.stacks import callers
 from hookcore_adapters.lightgbm import metrics
 from hookcore_adapters.lightgbm.trainee import ADAPTER, USE_TRAIN, LightGBMTrainee
 
@@ -77,13 +80,27 @@ class LightGBMAdapter:
             if not driver.stopping and env.iteration + 1 < env.end_iteration:
                 trainee.began_with = trainee.iterations
                 return
+            stopped = self._stopped_by_later(env) if driver.stopping else None
             trainee.is_over = True
             driver.end()
         except BaseException as error:
             driver.end(error)
             raise
+        if stopped is not None and trainee.cut is None:
+            raise stopped  # it has LightGBM's best iteration
         if trainee.cut is not None or run.outcome is Outcome.STOPPED:
             raise lightgbm.EarlyStopException(trainee.iterations - 1, trainee.results)
+
+    def _stopped_by_later(self, env: Any) -> lightgbm.EarlyStopException | None:
+        """Call the callbacks after this one, which a vote would hide the iteration from; return what one stops training with."""
+        loop = next((frame for frame in callers(sys._getframe()) if frame.f_code is _LOOP), None)  # noqa: SLF001 - the only way
+        every = [] if loop is None else loop.f_locals.get("callbacks_after_iter", [])
+        try:
+            for callback in itertools.islice(itertools.dropwhile(lambda one: one is not self, every), 1, None):
+                callback(env)
+        except lightgbm.EarlyStopException as stopped:
+            return stopped
+        return None
 
     @staticmethod
     def _begin(driver: Driver, env: Any) -> None:

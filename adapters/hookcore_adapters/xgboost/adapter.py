@@ -12,7 +12,7 @@ from hookcore import MetricError, Plugins, Resume, Run
 from hookcore.driver import Driver
 from hookcore.host import NoHost
 from hookcore_adapters.xgboost import metrics
-from hookcore_adapters.xgboost.call import TRAIN, TrainCall
+from hookcore_adapters.xgboost.call import TRAIN, TrainCall, check_not_nested
 from hookcore_adapters.xgboost.trainee import XGBoostTrainee
 
 logger = logging.getLogger("hookcore")
@@ -27,6 +27,8 @@ class _Training:
     run: Run
     stops_by: str
     """Why XGBoost itself may stop."""
+    has_late_rate: bool
+    """Whether a later callback may set the rate of an iteration after plugins got its beginning."""
     rounds: int = 0
     """The number of rounds of the model when the open iteration began."""
     iterations: int = 0
@@ -68,6 +70,7 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
 
     def before_training(self, model: Any) -> Any:
         call = TrainCall.being_executed()
+        check_not_nested(self)
         trainee, first = XGBoostTrainee(model, call.others(self)), model.num_boosted_rounds()
         found = self._driver.find(trainee)
         call.check(self, resumes=found is not None)
@@ -81,7 +84,7 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         )
         stops_by = call.stops_by(self)
         self._driver.begin(run, initial_epoch=first, loop=TRAIN, stops_by=stops_by)
-        self._training = _Training(call, trainee, run, stops_by)
+        self._training = _Training(call, trainee, run, stops_by, call.sets_rate_before(self))
         if found is not None and trainee.drawing:
             logger.warning(
                 "resumed after round %d: with %s a round depends on a state that XGBoost does not save, such as that of its "
@@ -103,11 +106,14 @@ class XGBoostAdapter(TrainingCallback):  # type: ignore[misc]  # it is Any to a 
         training.rounds, training.is_open, training.evals_log = model.num_boosted_rounds(), True, evals_log
         training.iterations = epoch + 1  # `epoch` counts from 0 in each call
         self._driver.epoch_begin()
+        if not training.has_late_rate:
+            self._driver.epoch_ends()  # now, as an earlier callback may set the next rate before `after_iteration`
         return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         del model, epoch, evals_log
-        self._driver.epoch_ends()
+        if self._now.has_late_rate:
+            self._driver.epoch_ends()
         return False
 
     def after_training(self, model: Any) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import xgboost
-from xgboost.callback import EarlyStopping, EvaluationMonitor, LearningRateScheduler, TrainingCheckPoint
+from xgboost.callback import EarlyStopping, EvaluationMonitor, LearningRateScheduler, TrainingCallback, TrainingCheckPoint
 
-from hookcore import CapabilityError, MetricNames, ParameterError
+from hookcore import CapabilityError, HookcoreError, MetricNames, ParameterError
 from hookcore.stacks import callers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import CodeType
 
 TRAIN: Final[CodeType] = inspect.unwrap(xgboost.train).__code__
@@ -40,11 +41,9 @@ class TrainCall:
     @classmethod
     def being_executed(cls) -> TrainCall:
         """Return the innermost call. Raises `CapabilityError` outside of one, as in `xgboost.cv`."""
-        for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to find the caller
-            if frame.f_code is TRAIN:
-                given = frame.f_locals
-                training = [name for data, name in given["evals"] if data is given["dtrain"]]
-                return cls(dict(given["params"]), given["num_boost_round"], given["evals"], training, given["callbacks"])
+        for given in _calls():
+            training = [name for data, name in given["evals"] if data is given["dtrain"]]
+            return cls(dict(given["params"]), given["num_boost_round"], given["evals"], training, given["callbacks"])
         raise CapabilityError(
             "XGBoostAdapter was called outside of xgboost.train. It works in xgboost.train and in what calls that, such as "
             "XGBClassifier. xgboost.cv trains several models at once: call xgboost.train for each fold. In your own loop, use "
@@ -70,6 +69,11 @@ class TrainCall:
         """Return the reason if XGBoost itself stops: the callbacks that may stop it, with the parameters of early stopping."""
         able = ", ".join(_described(callback) for callback in self.others(adapter) if type(callback) not in _STOP_NOTHING)
         return f"a callback of xgboost.train: {able}"
+
+    def sets_rate_before(self, adapter: object) -> bool:
+        """Return whether a callback after `adapter` may set the learning rate of an iteration that is about to be trained."""
+        later = itertools.dropwhile(lambda callback: callback is not adapter, self.callbacks)
+        return any(sets_rate(callback) and _acts_before(callback) for callback in later if callback is not adapter)
 
     def check(self, adapter: object, *, resumes: bool) -> None:
         """Raise `ParameterError` for parameters and callbacks that would spoil the run silently."""
@@ -100,6 +104,27 @@ class TrainCall:
                 "is. Earlier callbacks would read the number of rounds before the model has those of the checkpoint. Move the "
                 "XGBoostAdapter to the front."
             )
+
+
+def check_not_nested(adapter: object) -> None:
+    """Raise `HookcoreError` if `adapter` is in use in a call of `xgboost.train` in which the innermost call is nested."""
+    if any(callback is adapter for given in itertools.islice(_calls(), 1, None) for callback in given["callbacks"]):
+        raise HookcoreError(
+            "XGBoostAdapter: it is in the callbacks of a training and in those of another training inside it, and its plugins "
+            "can follow one run at a time. Give the inner training an XGBoostAdapter and plugins of its own."
+        )
+
+
+def _calls() -> Iterator[Mapping[str, Any]]:
+    """Yield the variables of each call of `xgboost.train` that is being executed, the innermost first."""
+    for frame in callers(sys._getframe()):  # noqa: SLF001 - the only way to find the caller
+        if frame.f_code is TRAIN:
+            yield frame.f_locals
+
+
+def _acts_before(callback: Any) -> bool:
+    """Return whether `callback` has a `before_iteration`."""
+    return getattr(callback.before_iteration, "__func__", None) is not TrainingCallback.before_iteration
 
 
 def _described(callback: Any) -> str:

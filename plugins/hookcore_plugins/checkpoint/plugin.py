@@ -229,10 +229,11 @@ class Checkpoint:
         run trains into the directory.
         """
         self._writes.wait()
-        if not store.named(self.directory):
+        if not store.named(self.directory) and not self.directory.is_dir():
             return None
+        # Even without a checkpoint: an abandoned run of this process may still be writing its first, and the lock waits.
         lock_and_repair(self.directory).release()
-        return store.newest(self.directory)
+        return store.newest(self.directory) if store.named(self.directory) else None
 
     def best(self) -> SavedCheckpoint:
         """Return the best checkpoint of the latest run that verifies. Raises `CheckpointError` if no checkpoint does."""

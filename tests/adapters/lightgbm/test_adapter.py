@@ -172,11 +172,24 @@ def test_if_both_stop_at_one_iteration_lightgbms_best_stays(trains: Callable[...
     engine = Engine([EarlyStopping("valid_0-l2", patience=2)])
     booster = trains({"learning_rate": 0.9}, 40, engine)
     whole = booster.num_trees()
-    if trains is by_train:  # the callback stops training before LightGBM's own early stopping is called
-        booster = trains({"learning_rate": 0.9, "early_stopping_round": 2}, 40, engine)
-        assert booster.best_iteration == booster.num_trees() == whole - 2
+    booster = trains({"learning_rate": 0.9, "early_stopping_round": 2}, 40, engine)
+    assert booster.best_iteration == booster.num_trees() == whole - 2
+    own = lightgbm.train(PARAMS | {"learning_rate": 0.9, "early_stopping_round": 2}, num_boost_round=40, **data())
+    assert booster.best_score == own.best_score
     assert engine.run is not None
     assert [vote.plugin for vote in engine.run.stop_reasons] == ["early_stopping"]
+
+
+def test_callbacks_after_the_adapter_get_the_iteration_of_a_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback that LightGBM calls after the adapter gets each iteration once, also the last, after which a plugin stops."""
+    got: list[int] = []
+
+    def later(env: Any) -> None:
+        got.append(env.iteration)
+
+    monkeypatch.setattr(later, "order", 99, raising=False)
+    booster = by_callback({"learning_rate": 0.9}, 40, EarlyStopping("valid_0-l2", patience=2), callbacks=[later])
+    assert got == list(range(booster.num_trees()))
 
 
 def of_different_bests() -> tuple[dict[str, Any], EarlyStopping, dict[str, Any]]:

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from xgboost.callback import EarlyStopping as XGBoostEarlyStopping
 from xgboost.callback import LearningRateScheduler, TrainingCallback
 
-from hookcore import CapabilityError, MetricError, Outcome, ParameterError
+from hookcore import CapabilityError, HookcoreError, MetricError, Outcome, ParameterError
 from hookcore.testing import RecordingPlugin, check_events
 from hookcore_adapters.loop import Loop
 from hookcore_adapters.xgboost import XGBoostAdapter, XGBoostTrainee
@@ -226,6 +226,52 @@ def test_a_rate_that_another_callback_sets_is_seen() -> None:
     other = At(lambda model, epoch: model.set_param("learning_rate", 0.25) if epoch == 0 else None)
     train(adapter, other, rounds=2, learning_rate=0.5)
     assert run_of(adapter).history.learning_rates == [0.5, 0.25]
+
+
+class SetsRate(TrainingCallback):  # type: ignore[misc]
+    """Sets the learning rate of each round before it."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        del evals_log
+        model.set_param("learning_rate", self.rates[epoch])
+        return False
+
+
+class SetsNextRate(TrainingCallback):  # type: ignore[misc]
+    """Sets the learning rate of the next round after each round."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        del evals_log
+        model.set_param("learning_rate", self.rates[epoch + 1])
+        return False
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [SetsRate, SetsNextRate])
+def test_the_rate_of_a_round_is_the_one_that_grew_its_trees(kind: Any, *, first: bool) -> None:
+    """The history has the rate of each round, whether another callback sets it before or after a round, or before the adapter."""
+    rates = [0.5, 0.25, 0.125, 0.0625]
+    adapter, other = XGBoostAdapter([]), kind(rates)
+    train(*((other, adapter) if first else (adapter, other)), rounds=3, learning_rate=0.5)
+    assert run_of(adapter).history.learning_rates == rates[:3]
+
+
+def test_an_adapter_in_a_training_inside_its_own_is_an_error() -> None:
+    """The error tells what to do, and the outer run fails with it."""
+    adapter = XGBoostAdapter([RecordingPlugin()])
+    nested = At(lambda _, epoch: train(adapter, rounds=2) and None if epoch == 1 else None)
+    with pytest.raises(HookcoreError, match=r"another training inside it.* Give the inner training an XGBoostAdapter"):
+        train(adapter, nested)
+    assert run_of(adapter).outcome is Outcome.FAILED
+    inner = At(lambda _, epoch: train(XGBoostAdapter([]), rounds=2) and None if epoch == 1 else None)
+    train(adapter, inner)
+    assert run_of(adapter).outcome is Outcome.COMPLETED
 
 
 # What is refused

@@ -62,6 +62,35 @@ def test_broken_command(install: Install, source: str, reason: str) -> None:
     assert reason in called.output
 
 
+@pytest.mark.parametrize(
+    ("raised", "status", "shown"),
+    [
+        ("click.ClickException('No.')", 1, "Error: No. See docs/semantics.md.\n"),
+        ("click.UsageError('No.')", 2, "Try 'hookcore hello --help' for help.\n\nError: No. See docs/semantics.md.\n"),
+    ],
+)
+def test_an_error_from_one_of_ours_names_its_page(install: Install, raised: str, status: int, shown: str) -> None:
+    """Click's error from an error of ours names the page that helps, and keeps its usage text and exit status."""
+    source = (
+        "import click\nfrom hookcore import HookcoreError\n"
+        f"@click.command()\n@click.pass_context\ndef hello(ctx):\n    raise {raised} from HookcoreError('No.')\n"
+    ).replace("UsageError('No.')", "UsageError('No.', ctx)")
+    install("greeter", "hookcore.commands", {"hello": "greeter_cli:hello"}, greeter_cli=source)
+    called = call("hello")
+    assert called.exit_code == status
+    assert called.output.endswith(shown)
+
+
+def test_an_error_from_one_of_ours_without_notes_is_shown(install: Install) -> None:
+    """An error whose notes were removed is shown as it is."""
+    source = (
+        "import click\nfrom hookcore import HookcoreError\n@click.command()\ndef hello():\n"
+        "    error = HookcoreError('No.')\n    del error.__notes__\n    raise click.ClickException('No.') from error\n"
+    )
+    install("greeter", "hookcore.commands", {"hello": "greeter_cli:hello"}, greeter_cli=source)
+    assert call("hello").output == "Error: No.\n"
+
+
 def test_unknown_command() -> None:
     """A command that no distribution offers is a usage error, which names the nearest."""
     result = call("nwe")

@@ -118,6 +118,8 @@ def test_whatever_the_name_is_the_files_are_python_and_toml(tmp_path: Path, name
         ("acme-", "must be words of lower-case letters"),
         ("", "must be words of lower-case letters"),
         ("class", "is a keyword or a standard module of Python. Put another word before it, such as acme-class."),
+        ("none", "would be a class None, a keyword of Python. Put another word before it, such as acme-none."),
+        ("true", "would be a class True, a keyword of Python"),
         ("json", "is a keyword or a standard module of Python"),
         ("early-stopping", "is the name of an installed plugin"),
         ("tests", "is the name of a module that is already installed"),

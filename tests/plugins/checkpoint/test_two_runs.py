@@ -16,7 +16,7 @@ from hookcore_adapters.loop import Loop
 from hookcore_plugins import Checkpoint
 from tests.patience import PATIENCE
 from tests.plugins.at import At
-from tests.plugins.checkpoint.checkpointing import steps, train
+from tests.plugins.checkpoint.checkpointing import SlowTrainee, on_a_slow_disk, steps, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 IN_USE = r"is in use: there is a lock .*, held by process \d+ on \S+, which is this one\. Stop that run, or save into another"
 
 
-def begun(plugin: Checkpoint) -> Driver:
+def begun(plugin: Checkpoint, trainee: ScriptedTrainee | None = None) -> Driver:
     """Begin a run of a framework that does not report exceptions, and train an epoch."""
     driver = Driver([plugin], host=NoHost("tiny"))
-    driver.begin(Run.of(ScriptedTrainee(), epochs=9))
+    driver.begin(Run.of(trainee or ScriptedTrainee(), epochs=9))
     driver.epoch_begin()
     driver.batch_end({"val_loss": 1.0})
     driver.epoch_end({"val_loss": 1.0})
@@ -119,6 +119,20 @@ def test_a_run_of_a_framework_that_does_not_tell_of_exceptions_gives_way(tmp_pat
     assert train(plugins, [2, 1]).outcome is Outcome.COMPLETED
     assert steps(tmp_path) == [1, 2]
     assert steps(tmp_path / "earlier-001") == [1]
+
+
+def test_a_run_waits_for_the_first_checkpoint_of_an_abandoned_run_and_resumes_from_it(tmp_path: Path) -> None:
+    """A retry resumes from the first checkpoint of the run before, even if that is still being written when the retry begins."""
+    trainee = SlowTrainee()
+    driver = begun(on_a_slow_disk(Checkpoint(tmp_path), trainee), trainee)
+    assert trainee.begun.acquire(timeout=PATIENCE)
+    assert steps(tmp_path) == []
+    run = train([Checkpoint(tmp_path)], [2, 1, 0], resume="auto")
+    assert driver.run is not run
+    assert run.resumed_from is not None
+    assert run.resumed_from.step == 1
+    assert steps(tmp_path) == [1, 2, 3]
+    assert not (tmp_path / "earlier-001").exists()
 
 
 def test_such_a_run_that_continues_gets_an_error(tmp_path: Path) -> None:

@@ -140,11 +140,19 @@ def test_a_record_without_any_of_it_is_read() -> None:
         (["posts:room=a,token=x,url=b"], "posts:room=a,token=(secret)"),
         (['{"api_key": "x"}', "{token: x}"], '{"api_key":(secret) {token:(secret)'),
         (["--no-auth", "--lr", "https://ada:x@host/a@b"], "--no-auth --lr https://(secret)@host/a@b"),
+        (["--tokens", "A", "B", "--lr", "0.1"], "--tokens (secret) (secret) --lr 0.1"),
+        (["--api-key", "-x", "-v", "y"], "--api-key (secret) -v y"),
+        (["--api-key", "--lr", "0.1", "y"], "--api-key --lr 0.1 y"),
+        (["--password=", "x", "y", "-v"], "--password=(secret) (secret) (secret) -v"),
+        (["--header=Authorization: Bearer x"], "--header=Authorization: (secret)"),
+        (["-H", "X-Api-Key:x"], "-H X-Api-Key:(secret)"),
+        (["--bearer=x", "--pass=x", "--pass", "x"], "--bearer=(secret) --pass=(secret) --pass (secret)"),
+        (["--first-pass=3", "--map", "a:b", "https://host:80/a"], "--first-pass=3 --map a:b https://host:80/a"),
         (["--max-new-tokens", "5", "key_dim=3", "tokenizer=bert"], "--max-new-tokens 5 key_dim=3 tokenizer=bert"),
     ],
 )
 def test_a_command_without_secrets(given: list[str], shown: str) -> None:
-    """The values of secret options and pairs, and the user and password in a URL, are hidden; everything else stays."""
+    """The values of secret options, pairs and headers, and the user and password in a URL, are hidden; everything else stays."""
     assert " ".join(command_without_secrets(given)) == shown
     assert without_secrets("a plain text: with = signs") == "a plain text: with = signs"
 
