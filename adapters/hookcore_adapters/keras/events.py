@@ -16,6 +16,7 @@ from hookcore_adapters.keras.callback_states import CallbackStates
 from hookcore_adapters.keras.callbacks_without_state import warn_of_backups, warn_of_lost_state
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model, generators_of_fit
+from hookcore_adapters.keras.data_order import warn_of_missing_seed
 from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, read_held_weights
 from hookcore_adapters.keras.monitors import warn_of_misspelt
@@ -106,6 +107,8 @@ class KerasEvents:
         saves = any(registered.is_resumable for registered in self.engine.plugins)
         if saves or is_resumed:
             warn_of_lost_state(self.states.callbacks, self.engine, resumed=is_resumed)
+        if saves and not is_resumed:
+            warn_of_missing_seed(self.arguments)
         if self.resume:
             warn_of_backups(self.states.callbacks)
 
