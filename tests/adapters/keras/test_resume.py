@@ -402,7 +402,8 @@ def test_data_shuffled_without_a_seed_give_a_warning_in_time(
     model, before = small(), list[str]()
     monkeypatch.setattr("hookcore_adapters.keras.internals.random_seed", lambda: None)
     first = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: before.append(caplog.text))  # noqa: ARG005
-    fit(model, *data, **{"epochs": 2, "verbose": 0, "callbacks": [first], "plugins": [Checkpoint("runs")]} | given)
+    arguments: dict[str, Any] = {"epochs": 2, "verbose": 0, "callbacks": [first], "plugins": [Checkpoint("runs")]}
+    fit(model, *data, **arguments | given)
     is_due = BACKEND == "tensorflow" and given in ({}, {"resume": "auto"})
     assert before[0].count("shuffled without a seed") == is_due
     assert caplog.text == before[0]
