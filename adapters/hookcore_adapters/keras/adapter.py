@@ -48,7 +48,9 @@ class KerasAdapter(LightCallback):
       order.
 
     Other callbacks work as before. List callbacks that change the model or add to the logs before this one: then what they add at
-    the end of an epoch becomes metrics, and checkpoints contain their changes.
+    the end of an epoch becomes metrics, and checkpoints contain their changes. In a resumed run, Keras's own `EarlyStopping`,
+    `ReduceLROnPlateau` and `ModelCheckpoint` forget what they counted, and a warning names them: use the drop-ins of
+    `hookcore_adapters.keras.callbacks`, or plugins.
 
     Keras converts the metrics of every batch before it calls any callback, and does not report exceptions to callbacks.
     `hookcore_adapters.keras.fit` has neither limit. With this adapter, a run that ends by an exception ends for plugins when the

@@ -83,9 +83,14 @@ class CallbackStates:
         """Set the `CallbackList` that has the callbacks, or None if something else calls them."""
         self._list = None if callback_list is None else weakref.ref(callback_list)
 
-    def _named(self) -> dict[str, Any]:
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks that Keras calls, in order."""
         callback_list = None if self._list is None else self._list()
-        return {} if callback_list is None else named(callback_list.callbacks)
+        return [] if callback_list is None else callback_list.callbacks
+
+    def _named(self) -> dict[str, Any]:
+        return named(self.callbacks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each callback that has one, by name."""

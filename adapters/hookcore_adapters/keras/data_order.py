@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hookcore import Position
+
+logger = logging.getLogger("hookcore")
 
 _REPEATABLE: Final = "a keras.utils.PyDataset, or a tf.data pipeline whose order repeats"
 _SAMPLERS: Final = {"RandomSampler", "SequentialSampler", "SubsetRandomSampler", "WeightedRandomSampler"}
@@ -43,13 +46,28 @@ def order_warnings(arguments: Mapping[str, Any] | None, position: Position) -> I
             "workers read the PyDataset ahead, and on this backend Keras begins an epoch with what they read in the epoch "
             "before, so an uninterrupted run would have had other batches; without workers they are the same"
         )
-    # Other backends draw the order from generators whose states are in the checkpoint.
-    shuffled = arguments["shuffle"] and sample_count(arguments["x"]) is not None and keras.backend.backend() == "tensorflow"
-    if shuffled and position.batch and internals.random_seed() is None:
+    if position.batch and _is_shuffled_without_seed(arguments):
         yield (
             "the data are shuffled without a seed, so that some samples of this epoch are trained twice and others not at all; "
             "keras.utils.set_random_seed before fit makes the order the same"
         )
+
+
+def warn_of_missing_seed(arguments: Mapping[str, Any] | None) -> None:
+    """Warn when a run begins that saves checkpoints, if it will not be able to resume exactly for lack of a seed."""
+    if arguments is not None and _is_shuffled_without_seed(arguments):
+        logger.warning(
+            "the data are shuffled without a seed: if this run is interrupted within an epoch and resumed, some samples of that "
+            "epoch are trained twice and others not at all. For the same order, call keras.utils.set_random_seed before fit"
+        )
+
+
+def _is_shuffled_without_seed(arguments: Mapping[str, Any]) -> bool:
+    """Return whether the data are arrays whose order a resumed run cannot repeat, because there is no seed."""
+    # Other backends draw the order from generators whose states are in the checkpoint.
+    if keras.backend.backend() != "tensorflow" or internals.random_seed() is not None:
+        return False
+    return bool(arguments["shuffle"]) and sample_count(arguments["x"]) is not None
 
 
 def continues(arguments: Mapping[str, Any] | None, position: Position) -> bool:

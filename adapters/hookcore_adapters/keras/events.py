@@ -13,8 +13,10 @@ from hookcore.driver import Driver
 from hookcore.interrupt import being_executed
 from hookcore.resume import Resume
 from hookcore_adapters.keras.callback_states import CallbackStates
+from hookcore_adapters.keras.callbacks_without_state import warn_of_backups, warn_of_lost_state
 from hookcore_adapters.keras.counts import Counts
 from hookcore_adapters.keras.data import build_model, generators_of_fit
+from hookcore_adapters.keras.data_order import warn_of_missing_seed
 from hookcore_adapters.keras.given import Given
 from hookcore_adapters.keras.held_weights import TraineeBesideCallbacks, read_held_weights
 from hookcore_adapters.keras.monitors import warn_of_misspelt
@@ -98,6 +100,17 @@ class KerasEvents:
         codes = being_executed(sys._getframe())  # noqa: SLF001 - the only way to find the caller
         loop = next((code for code in codes if code.co_name == "fit" and "keras" in code.co_filename), None)
         self._driver.begin(run, loop=loop, start=False)
+        self._warn_of_resuming(is_resumed=found is not None)
+
+    def _warn_of_resuming(self, *, is_resumed: bool) -> None:
+        """Warn of what differs after an interruption, if the run is resumed, or saves and may be resumed later."""
+        saves = any(registered.is_resumable for registered in self.engine.plugins)
+        if saves or is_resumed:
+            warn_of_lost_state(self.states.callbacks, self.engine, resumed=is_resumed)
+        if saves and not is_resumed:
+            warn_of_missing_seed(self.arguments)
+        if self.resume:
+            warn_of_backups(self.states.callbacks)
 
     def start(self) -> None:
         """Begin the prepared run for plugins."""

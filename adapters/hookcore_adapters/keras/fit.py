@@ -29,6 +29,8 @@ def fit(model: Any, *args: Any, plugins: Plugins = (), resume: Resume = False, *
     * `callbacks`: Keras callbacks, which work as before. They are called before the plugins, so what they add to the logs at the
       end of an epoch becomes metrics, and checkpoints contain their changes of the model. When training begins, they are called
       after a resumed run is restored. When it ends, they are called after the plugins, which may have restored the best weights.
+      In a resumed run, Keras's own `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` forget what they counted, and a
+      warning names them: use the drop-ins of `hookcore_adapters.keras.callbacks`, or plugins.
     * `verbose`: Keras's progress bar, shown by default unless a plugin shows progress.
     * `resume`: `"auto"` resumes from the newest complete checkpoint of a plugin such as `Checkpoint`, if there is one; a path
       resumes from that checkpoint, or from the newest in that directory. Give the same model, compiled in the same way, and the

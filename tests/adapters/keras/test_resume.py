@@ -385,12 +385,28 @@ def test_data_shuffled_without_a_seed_give_a_warning(data: Any, caplog: pytest.L
     monkeypatch.setattr("hookcore_adapters.keras.internals.random_seed", lambda: None)
     after(small(), data, resume=step(8))
     assert [message for message in caplog.messages if "trained nothing" not in message] == []
-    caplog.clear()
     shutil.rmtree("runs")
     after(small(), data)
+    caplog.clear()
     after(small(), data, resume=step(6))
     # The other backends draw the order from generators whose states are in the checkpoint.
-    assert ("shuffled without a seed" in caplog.text) is (BACKEND == "tensorflow")
+    assert ("resumed: the data are shuffled without a seed" in caplog.text) is (BACKEND == "tensorflow")
+
+
+@pytest.mark.parametrize("given", [{}, {"shuffle": False}, {"resume": "auto"}, {"plugins": []}], ids=str)
+def test_data_shuffled_without_a_seed_give_a_warning_in_time(
+    data: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    """Before the first batch of a run that saves, the log warns once of arrays that are shuffled without a seed."""
+    caplog.set_level(logging.WARNING, logger="hookcore")
+    model, before = small(), list[str]()
+    monkeypatch.setattr("hookcore_adapters.keras.internals.random_seed", lambda: None)
+    first = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: before.append(caplog.text))  # noqa: ARG005
+    arguments: dict[str, Any] = {"epochs": 2, "verbose": 0, "callbacks": [first], "plugins": [Checkpoint("runs")]}
+    fit(model, *data, **arguments | given)
+    is_due = BACKEND == "tensorflow" and given in ({}, {"resume": "auto"})
+    assert before[0].count("shuffled without a seed") == is_due
+    assert caplog.text == before[0]
 
 
 @TF_DATA

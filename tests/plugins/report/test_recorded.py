@@ -337,6 +337,17 @@ ROWS = '{"event": "epoch", "epoch": 0, "step": 1, "metrics": {"loss": 1.0}}\n'
         ("name.csv", 'epoch,"lo\tss"\n0,1\n', "the name of a metric must be text in one line"),
         ("nothing", "", "it is not a log of a run that can be read"),
         ("prose.csv", "Once upon a time\nthere was a run\n", "it is not a log of a run that can be read"),
+        ("sentence.csv", "Once, upon a time\nthere were, 2 runs\n", "it is not a log of a run that can be read"),
+        (
+            "none.csv",
+            "loss;val_loss\n0.5;0.6\n",
+            "a CSV needs a column 'epoch' or 'step', and its columns are 'loss', 'val_loss'. docs/replay.md lists the logs",
+        ),
+        (
+            "case.csv",
+            '"Epoch","loss"\n0,0.5\n',
+            "its columns are 'Epoch', 'loss'. Rename 'Epoch' to 'epoch'. docs/replay.md lists the logs that are read",
+        ),
         ("lines.jsonl", f"{ROWS}not JSON\n{ROWS}", "line 2: it is not an object of JSON"),
         ("number.jsonl", ROWS.replace("1.0", '"fast"'), "line 1: 'loss' must be a number, got 'fast'"),
         ("event.jsonl", f'{ROWS}{{"event": "party", "epoch": 0, "step": 1}}\n', "line 2: an event of JSONLog was expected"),

@@ -43,9 +43,35 @@ def is_log(head: str) -> bool:
     return _separator(head.partition("\n")[0]) is not None
 
 
+def lack(head: str) -> str | None:
+    """Return what a CSV with this beginning lacks to be a log; None if it is not a CSV with a header and numbers."""
+    header, _, rows = head.partition("\n")
+    for separator in _SEPARATORS:
+        columns, cells = _cells(header, separator), _cells(rows.partition("\n")[0], separator)
+        if len(columns) == len(cells) > 1 and any(map(_is_number, cells)):
+            near = next((column for column in columns if column.lower() in _OURS[:2]), None)
+            hint = "" if near is None else f" Rename {near!r} to {near.lower()!r}."
+            there = printable(", ".join(map(repr, columns)), 200)
+            text = f"a CSV needs a column 'epoch' or 'step', and its columns are {there}.{hint}"
+            return f"{text} docs/replay.md lists the logs that are read."
+    return None
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return [cell.strip().strip('"') for cell in line.strip().split(separator)]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _separator(header: str) -> str | None:
     for separator in _SEPARATORS:
-        if {"epoch", "step"} & {cell.strip().strip('"') for cell in header.strip().split(separator)} and separator in header:
+        if {"epoch", "step"} & set(_cells(header, separator)) and separator in header:
             return separator
     return None
 

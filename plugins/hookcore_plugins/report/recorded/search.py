@@ -86,7 +86,7 @@ def _in_file(path: Path) -> list[RecordedRun]:
         path, label = Path(text[:mark]), text[mark + 1 :]
     runs = _read_file(path, str(path))
     if runs is None:
-        fail(path, f"it is not a log of a run that can be read: {_KNOWN}.")
+        fail(path, csv_files.lack(_text(_head(path))) or f"it is not a log of a run that can be read: {_KNOWN}.")
     # Runs of one name have more after it in their labels.
     chosen = [run for run in runs if label in {"", run.label}] or [run for run in runs if run.label.startswith(f"{label}:")]
     if not chosen:
@@ -133,20 +133,28 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (path for name in sorted(files) if not name.startswith(".") and (path := Path(directory, name)).is_file())
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _text(head: bytes) -> str:
+    return head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").lstrip()
+
+
 def _read_file(path: Path, name: str) -> list[RecordedRun] | None:
     """Return the runs in a file, or None if it is no log of a run. Raises `RecordedError`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a device or a pipe can have effects
             fail(path, "it is not a plain file.")
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
+        head = _head(path)
     except OSError as error:
         fail(path, f"it cannot be read: {error.strerror or error}.")
     if path.name.startswith(tensorboard.STEM):
         return tensorboard.read(path, {"": [path]}, name)
     if head.startswith(mlflow.HEAD):
         return mlflow.read(path, name)
-    text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").lstrip()
+    text = _text(head)
     if text.startswith("{"):
         if json_lines.is_log(text):
             return json_lines.read(path, name)
