@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,11 @@ SCRIPT = Path(__file__).with_name("replicas.py")
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the results that `replicas.py` wrote."""
-    directory = tmp_path_factory.mktemp("replicas")
-    done = subprocess.run([sys.executable, str(SCRIPT), str(directory)], capture_output=True, text=True, check=False)
+    for _ in range(3):
+        directory = tmp_path_factory.mktemp("replicas")
+        done = subprocess.run([sys.executable, str(SCRIPT), str(directory)], capture_output=True, text=True, check=False)
+        if done.returncode != -signal.SIGSEGV:  # TensorFlow's own code ends so now and then, in about one of ten processes
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((directory / "results.json").read_text())
 
