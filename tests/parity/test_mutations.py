@@ -96,17 +96,17 @@ def test_a_changed_parameter_is_caught(
 ) -> None:
     """A plugin with a changed parameter is caught."""
     original = getattr(plugins, plugin)
+    initialize = original.__init__
     first = original.__attrs_attrs__[0].name  # the drop-ins pass it by position
 
-    def changed(value: Any, *args: Any, **kwargs: Any) -> Any:
-        given = {first: value, **kwargs}
-        return original(given.pop(first), *args, **given) if parameter not in given else _with(given, *args)
+    def changed(self: Any, *args: Any, **kwargs: Any) -> None:
+        if parameter in kwargs:
+            kwargs[parameter] = change(kwargs[parameter])
+        elif parameter == first and args:
+            args = (change(args[0]), *args[1:])
+        initialize(self, *args, **kwargs)
 
-    def _with(given: dict[str, Any], *args: Any) -> Any:
-        given[parameter] = change(given[parameter])
-        return original(given.pop(first), *args, **given)
-
-    monkeypatch.setattr(plugins, plugin, changed)
+    monkeypatch.setattr(original, "__init__", changed)  # so that a drop-in's subclass is changed too
     assert_caught(*searched)
 
 
