@@ -121,7 +121,7 @@ def test_an_error_in_hashing_is_raised(tmp_path: Path, monkeypatch: pytest.Monke
 def test_wide_elements_are_written_whole_if_the_system_writes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system counts bytes, and Linux writes at most 2 GiB at once."""
     write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, memoryview(content)[:1000]))
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, memoryview(content).cast("B")[:1000]))
     numbers = memoryview(array.array("d", range(1000)))
     hashed = write_hashed(tmp_path, {"wide": [numbers, memoryview(array.array("d"))]})
     assert (tmp_path / "wide").read_bytes() == numbers.tobytes()
