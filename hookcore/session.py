@@ -278,8 +278,9 @@ class Session:
             batch = self._batch
         self._progress.batch = batch
         self._cuts = "batch"
-        if self._active.on_batch_begin is not None:
-            self._active.on_batch_begin(batch)
+        begin = self._active.on_batch_begin
+        if begin is not None:
+            begin(batch)
         if self._drops_latest:
             self.latest = None
 
