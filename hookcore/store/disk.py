@@ -6,12 +6,14 @@ order; `tests/power/test_one_module.py` checks that no other module changes the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 logger = logging.getLogger("hookcore")
+
+_PIECE_SIZE: Final = 2**22
+"""The number of bytes after which the disk is told to begin."""
 
 _unsynced: Final[set[Path]] = set()
 """Files and directories that were created or appended to, and not synced since."""
@@ -61,10 +66,23 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[memoryview]) -> None:
-    """Write `parts`, one after the other, into the new file `path`. Not durable: use it only for temporary files."""
+    """Write `parts`, views of bytes, one after the other into the new file `path`. Not durable: use it only for temporary files.
+
+    The disk begins at once, if the system can tell it to, so that a `sync` has little left to wait for.
+    """
     with io.FileIO(path, "x") as file:
         for part in parts:
-            _write_all(file.fileno(), part)
+            for begin in range(0, len(part), _PIECE_SIZE):
+                start = file.tell()
+                _write_all(file.fileno(), part[begin : begin + _PIECE_SIZE])
+                _begin_to_sync(file, start)
+
+
+def _begin_to_sync(file: io.FileIO, start: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a file system may not know it
+            # Linux begins to write the pages that are to be dropped, and waits neither for them nor to drop them.
+            os.posix_fadvise(file.fileno(), start, file.tell() - start, os.POSIX_FADV_DONTNEED)
 
 
 def truncate(path: Path, length: int) -> None:
