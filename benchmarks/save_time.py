@@ -1,16 +1,18 @@
-"""Measure the time that training loses for each save: a run that saves now and then, minus the same run without saves.
+"""Measure the time that training loses for each save: by how much the steps after it are slower than later ones.
 
-This is all that a user waits for: the call of the save, the steps that are slower while the checkpoint is written beside them,
-and any that are slower later. The floor is one copy of the same arrays into memory that is already allocated, timed in a run
-that copies at the same steps. All candidates train with `fit`, with batches of one sample, so that a step is as short as it can
-be. The time between two saves is about twice the time of a save. Two more rows show what the machine asks for writing beside a
-training that uses its cores: one plain file that another thread writes, not synced; and the same file with the SHA-256 by which
-a checkpoint is verified.
+This is all that a user waits for: the call of the save, and the steps that are slower while the checkpoint is written beside
+them. The saves are so far apart that each is written within half of the steps between two; the other half shows how fast a step
+is without a save, so that a machine whose speed drifts changes both. "No save" is the same for a run without saves: noise. The
+floor is one copy of the same arrays into memory that is already allocated. All candidates train with `fit`, with batches of one
+sample, so that a step is as short as it can be. Three more rows show what the machine asks for writing beside a training that
+uses its cores, with a snapshot that copies nothing: one plain file that another thread writes; the same file, synced; and also
+with the SHA-256 by which a checkpoint is verified.
 """
 
 from __future__ import annotations
 
 import hashlib
+import functools
 import itertools
 import math
 import os
@@ -34,6 +36,7 @@ import numpy as np
 from checkpoint import COPY, KERAS, build, values
 from hookcore import Engine, Run, hookimpl
 from hookcore_adapters.keras import fit
+from hookcore_adapters.keras.snapshot import value_of
 from hookcore_plugins import Checkpoint
 from side_by_side import Gate, Table, benchmark, measure, spread
 
@@ -42,10 +45,8 @@ if TYPE_CHECKING:
 
 OURS: Final = "Checkpoint"
 ALONE: Final = "no save"
-SAVES: Final = 6
-PLAIN: Final = "one plain file, on a thread"
-HASHED: Final = "the same, hashed"
-LIMIT: Final = "If training uses all cores, writing and hashing always take time from it: see the rows of the plain file."
+PLAIN, SYNCED, HASHED = "one plain file, on a thread", "the same, synced", "the same, synced and hashed"
+LIMIT: Final = "If training uses all cores, writing, syncing and hashing take time from it: see the rows of the plain file."
 
 
 @attrs.define(eq=False)
@@ -74,14 +75,14 @@ class PlainFile:
 
     every: int
     path: Path
+    synced: bool = False
     hashed: bool = False
 
     @hookimpl
     def on_batch_end(self, run: Run) -> None:
         """Write, if a save is due."""
         if run.progress.step % self.every == 0:
-            variables = (*run.model.variables, *run.model.optimizer.variables)
-            values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+            values = [value_of(variable) for variable in (*run.model.variables, *run.model.optimizer.variables)]
             threading.Thread(target=self._write, args=(values,)).start()
 
     def _write(self, values: Sequence[Any]) -> None:
@@ -89,9 +90,11 @@ class PlainFile:
         with self.path.open("wb", buffering=0) as file:
             digest = hashlib.sha256()
             for value in values:
-                file.write(value)
+                file.write(memoryview(value))
                 if self.hashed:
-                    digest.update(value)
+                    digest.update(memoryview(value))
+            if self.synced:
+                os.fsync(file.fileno())
 
 
 @attrs.define(eq=False)
@@ -118,35 +121,33 @@ def trains(model: Any, steps: int, plugins: Sequence[Any] = (), callbacks: Seque
 
 
 def every_of(model: Any, directory: Path) -> int:
-    """Return how many steps take as long as two saves."""
+    """Return how many steps take as long as four saves."""
     steps = trains(model, 10)
     saves = trains(model, 4, [Checkpoint(directory / "first", every_n_epochs=None, every_n_steps=1, asynchronous=False)])
-    return max(2, math.ceil(2 * statistics.median(saves) / statistics.median(steps)))
+    return max(4, math.ceil(4 * statistics.median(saves) / statistics.median(steps)))
 
 
-def lost(taken: Sequence[float], alone: Sequence[float], every: int) -> float:
-    """Return the seconds that a save costs: by how much the steps between two saves are slower than those of a run without.
+def lost(taken: Sequence[float], every: int) -> float:
+    """Return the seconds that a save costs: by how much the first half of the steps after it is slower than the second.
 
     For each distance from a save, the median of the steps counts, because other work on the machine makes some steps slow.
     """
     after = [statistics.median(taken[first::every]) for first in range(every)]
-    return sum(after) - every * statistics.median(alone)
+    half = every // 2
+    return sum(after[:half]) - half * statistics.median(after[half:])
 
 
-def measured(megabytes: float, optimizer: str, rounds: int) -> tuple[dict[str, list[float]], int]:
+def measured(megabytes: float, optimizer: str, rounds: int, saves: int) -> tuple[dict[str, list[float]], int]:
     """Return the seconds that each candidate costs per save, by round, and the number of steps between two saves."""
     model = build(megabytes, optimizer)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         every = every_of(model, directory)
-        steps = (SAVES + 1) * every
         copier = Copier(every, [np.empty_like(value) for value in values(model)])
-        rows: dict[str, list[list[float]]] = {}
 
-        def noted(way: str, plugins: Sequence[Any] = (), callbacks: Sequence[Any] = ()) -> float:
-            taken = trains(model, steps, plugins, callbacks)
-            rows.setdefault(way, []).append(taken[every - 1 :])  # from the first save on
-            return 0.0
+        def costs(plugins: Sequence[Any] = (), callbacks: Sequence[Any] = ()) -> float:
+            taken = trains(model, (saves + 1) * every, plugins, callbacks)
+            return lost(taken[every - 2 :], every)  # from the first save on, which comes before or after that step is noted
 
         def copy() -> float:
             copier.taken.clear()
@@ -155,36 +156,34 @@ def measured(megabytes: float, optimizer: str, rounds: int) -> tuple[dict[str, l
 
         def ours() -> float:
             shutil.rmtree(directory / "ours", ignore_errors=True)
-            return noted(OURS, [Checkpoint(directory / "ours", every_n_epochs=None, every_n_steps=every, keep_last=1)])
+            return costs([Checkpoint(directory / "ours", every_n_epochs=None, every_n_steps=every, keep_last=1)])
 
         def of_keras() -> float:
-            return noted(KERAS, callbacks=[keras.callbacks.ModelCheckpoint(directory / "model.keras", save_freq=every)])
+            return costs(callbacks=[keras.callbacks.ModelCheckpoint(directory / "model.keras", save_freq=every)])
 
+        file = functools.partial(PlainFile, every, directory / "plain")
         candidates: dict[str, Callable[[], float]] = {
             COPY: copy,
-            PLAIN: lambda: noted(PLAIN, [PlainFile(every, directory / "plain")]),
-            HASHED: lambda: noted(HASHED, [PlainFile(every, directory / "hashed", hashed=True)]),
+            PLAIN: lambda: costs([file()]),
+            SYNCED: lambda: costs([file(synced=True)]),
+            HASHED: lambda: costs([file(synced=True, hashed=True)]),
             OURS: ours,
             KERAS: of_keras,
-            ALONE: lambda: noted(ALONE),
+            ALONE: costs,
         }
-        figures = measure(candidates, rounds)
-    for way in (PLAIN, HASHED, OURS, KERAS):
-        pairs = zip(rows[way][1:], rows[ALONE][1:], strict=True)  # the first round warms up
-        figures[way] = [lost(taken, alone, every) for taken, alone in pairs]
-    del figures[ALONE]
-    return figures, every
+        return measure(candidates, rounds), every
 
 
 @benchmark
 @click.option("--sizes", default="50", show_default=True, help="Megabytes of weights, separated by commas.")
 @click.option("--optimizers", default="sgd,adam", show_default=True, help="Adam's state is twice the weights; sgd adds nothing.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=2))
-def main(sizes: str, optimizers: str, rounds: int) -> Iterator[Table | Gate]:
+@click.option("--saves", default=6, show_default=True, type=click.IntRange(min=1), help="The number of saves in a run.")
+def main(sizes: str, optimizers: str, rounds: int, saves: int) -> Iterator[Table | Gate]:
     """Print the time that training loses for each save."""
     for megabytes in map(float, sizes.split(",")):
         for optimizer in optimizers.split(","):
-            figures, every = measured(megabytes, optimizer, rounds)
+            figures, every = measured(megabytes, optimizer, rounds, saves)
             case = f"{megabytes:g} MB, {optimizer}"
             yield Table(f"{case}: time lost for each save, one every {every} steps", "ms", figures)
             median = {name: spread(own)[1] for name, own in figures.items()}

@@ -40,7 +40,7 @@ VERSIONS_OF: Final = (
 SCRIPTS: Final = {
     "dispatch": "--rounds 9",
     "keras_step": "--rounds 9",
-    "torch_loop": "--rounds 3",
+    "torch_loop": "--rounds 3 --sizes 50",
     "jax_loop": "--rounds 5",
     "lightning_batch": "--rounds 2",
     "transformers_step": "--rounds 5",
