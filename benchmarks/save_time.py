@@ -11,8 +11,8 @@ with the SHA-256 by which a checkpoint is verified.
 
 from __future__ import annotations
 
-import hashlib
 import functools
+import hashlib
 import itertools
 import math
 import os

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Sequence
 
 
 def format_count(number: int, singular: str, plural: str | None = None) -> str:
@@ -46,6 +47,18 @@ def printable(text: str, at_most: int = 500) -> str:
     """Return `text` in one line of at most `at_most` characters, without characters that control a terminal."""
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return line if len(line) <= at_most else line[: at_most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def join_some(parts: Sequence[str], at_most: int = 5) -> str:
+    """Join `parts` with semicolons; if there are more than `at_most`, the first of them: `"a; b; and 3 more"`."""
+    more = [f"and {len(parts) - at_most} more"] if len(parts) > at_most else []
+    return "; ".join([*parts[:at_most], *more])
+
+
+def unique_name(name: str, taken: Container[str]) -> str:
+    """Return `name`, with the first free number from 2 appended if it is taken: `"dense_2"`."""
+    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def did_you_mean(name: str, options: Iterable[str], prefix: str = "") -> str:

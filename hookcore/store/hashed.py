@@ -17,6 +17,7 @@ from hookcore.store import disk
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import Self
 
 
 @attrs.frozen
@@ -26,9 +27,15 @@ class Hashed:
     sha256: str
     _file: tuple[int, ...]
 
+    @classmethod
+    def of(cls, path: Path, sha256: str) -> Self:
+        """Return the hash `sha256` of the content that was written into the file at `path`, which is closed. Raises `OSError`."""
+        status = path.stat()
+        return cls(sha256, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
     def is_of(self, path: Path) -> bool:
         """Return whether the file at `path` is the one that was hashed: it has the same inode, size and times."""
-        return self._file == _file_at(path)
+        return self == self.of(path, self.sha256)
 
 
 def hashes_in(returned: object) -> dict[str, Hashed]:
@@ -54,7 +61,7 @@ def write_hashed(directory: Path, files: Mapping[str, Sequence[memoryview]]) -> 
     finally:
         for one in hashing:
             one.wait()
-    return {name: Hashed(one.digest(), _file_at(directory / name)) for name, one in zip(contents, hashing, strict=True)}
+    return {name: Hashed.of(directory / name, one.digest()) for name, one in zip(contents, hashing, strict=True)}
 
 
 class _Hashing:
@@ -86,8 +93,3 @@ class _Hashing:
         if self._error is not None:
             raise self._error
         return self._hash.hexdigest()
-
-
-def _file_at(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

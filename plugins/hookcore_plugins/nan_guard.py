@@ -42,8 +42,9 @@ class NaNGuard:
         """Look at the monitored metric if a multiple of `every_n_steps` was reached."""
         step, n = run.progress.step, self.every_n_steps
         look, self._last_step = due(n, step, self._last_step), step
-        if look and self.monitor in metrics:
-            self._check(run, self.monitor, metrics[self.monitor])
+        value = metrics.get(self.monitor) if look else None
+        if value is not None:
+            self._check(run, self.monitor, value)
 
     @hookimpl
     def on_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:

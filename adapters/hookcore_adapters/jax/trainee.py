@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from hookcore import CheckpointError, HookcoreError
+from hookcore.text import join_some
 from hookcore.trainee import DataBegin
 from hookcore.validators import reject
 from hookcore_adapters.jax.flax_objects import put_into
@@ -41,8 +42,6 @@ WEIGHTS_IN: Final = ("params", "batch_stats", "model")
 _RATE: Final = re.compile(r"(.*/)?hyperparams/learning_rate(/value)?")
 """The path of a rate in the state of `optax.inject_hyperparams`, anywhere in the state; Flax's variables add the last part."""
 _SCHEDULE: Final = re.compile(r"(.*/)?hyperparams_states/learning_rate(/.*)?")
-_MAX_DIFFERENCES: Final = 5
-"""The number of differences that an error message lists."""
 _INJECT: Final = "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
 
 
@@ -244,10 +243,9 @@ class JaxTrainee:
         """Raise `CheckpointError` if `snapshot` does not fit the state."""
         differences = list(self._differences(snapshot))
         if differences:
-            more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
             raise CheckpointError(
-                f"JaxTrainee: {source} is of another state: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}. Make the state as "
-                "it was made for that run, or save into another directory."
+                f"JaxTrainee: {source} is of another state: {join_some(differences)}. Make the state as it was made for that "
+                "run, or save into another directory."
             )
 
     def _differences(self, snapshot: JaxSnapshot) -> Iterator[str]:

@@ -13,6 +13,8 @@ from hookcore_adapters.keras.trainee import KerasTrainee
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hookcore.store import Hashed
+
 HeldWeights: TypeAlias = Mapping[str, Mapping[str, KerasSnapshot]]
 """By the name of the callback, and a key that the callback chose."""
 
@@ -49,11 +51,12 @@ class TraineeBesideCallbacks(KerasTrainee):
         nbytes = sum(one.nbytes for by_key in held.values() for one in by_key.values())
         return attrs.evolve(snapshot, held=held, nbytes=snapshot.nbytes + nbytes)
 
-    def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
+    def write(self, snapshot: KerasSnapshot, directory: Path) -> dict[str, Hashed]:
         """See `KerasTrainee.write`."""
-        super().write(snapshot, directory)
+        hashes = super().write(snapshot, directory)
         for name, by_key in snapshot.held.items():
             for key, held in by_key.items():
                 own = directory / _DIRECTORY / name / key
                 own.mkdir(parents=True)
                 super().write(held, own)
+        return hashes

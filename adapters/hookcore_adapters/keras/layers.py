@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import keras
 
+from hookcore.text import unique_name
 from hookcore.trainee import Node
 from hookcore_adapters.keras import internals
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 def functional_of(layer: Any) -> Any:
@@ -67,12 +68,6 @@ def embeddings_of(model: Any) -> Iterator[tuple[str, Any]]:
             name = unique_name(path, found)
             found.add(name)
             yield name, layer
-
-
-def unique_name(name: str, taken: Container[str]) -> str:
-    """Return `name`, with a number if it is taken, because names of layers in subclassed models may repeat."""
-    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 @attrs.define

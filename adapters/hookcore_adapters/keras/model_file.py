@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
+from hookcore.store import Hashed
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.plain_files import compare, errors_of, plain_shapes, refuse
 from hookcore_adapters.keras.saveables import stored_by
@@ -55,39 +57,62 @@ def write_weights(saved: Iterable[Saved], values: Mapping[int, Any], file: Path 
     return written
 
 
-def pack(files: Mapping[str, bytes], path: Path, write: Callable[[io.BytesIO], set[int]] | None = None) -> set[int]:
-    """Write `files` and the weights into one archive. `write` writes the weights into the file that it gets; return its result.
+def pack(
+    files: Mapping[str, bytes], path: Path, write: Callable[[io.BytesIO], set[int]] | None = None
+) -> tuple[set[int], dict[str, Hashed]]:
+    """Write `files` and the weights into one archive. Return what `write` returned, and the archive's hash, by its name.
 
-    The weights are written once, directly in their place. The archive then only reads them for its checksum.
+    `write` writes the weights into the file that it gets: once, directly in their place. The archive then only reads them for its
+    checksum and the hash.
     """
+    returned = set[int]()
     with _Archive(path) as file, zipfile.ZipFile(file, "w") as archive:  # not compressed, because weights hardly compress
         for name, content in files.items():
             archive.writestr(name, content)
-        if write is None:
-            return set()
-        with archive.open(_WEIGHTS, "w", force_zip64=True) as packed, contextlib.closing(_Within(path, file.tell())) as within:
-            returned = write(within)
-            file.written = range(within.start, within.end)
-            with path.open("rb") as written:
-                written.seek(within.start)
-                shutil.copyfileobj(written, packed, _CHUNK_SIZE)
-        return returned
+        if write is not None:
+            with (
+                archive.open(_WEIGHTS, "w", force_zip64=True) as packed,
+                contextlib.closing(_Within(path, file.tell())) as within,
+            ):
+                returned = write(within)
+                file.written = range(within.start, within.end)
+                with path.open("rb") as written:
+                    written.seek(within.start)
+                    shutil.copyfileobj(written, packed, _CHUNK_SIZE)
+    return returned, {path.name: Hashed.of(path, file.hash.hexdigest())}
 
 
 class _Archive(io.FileIO):
-    """The file of an archive, in which the bytes in the range `written` are already in their places."""
+    """The file of an archive, in which the bytes in the range `written` are already in their places.
+
+    It is written in order, so that it can be hashed meanwhile: where zipfile cannot seek, it puts a checksum behind its member.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self.written = range(0)
+        self.hash = hashlib.sha256()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        del offset, whence
+        raise io.UnsupportedOperation("seek")
 
     def write(self, content: Any) -> int:
         """Write `content`, or skip it if it is already `written`."""
+        self.hash.update(content)
         if self.tell() not in self.written:
-            return super().write(content)
+            return _write_all(super(), content)
         length = memoryview(content).nbytes
-        self.seek(length, os.SEEK_CUR)
+        super().seek(length, os.SEEK_CUR)
         return length
+
+
+def _write_all(file: Any, content: Any) -> int:
+    """Write `content` into a `file` without a buffer. The system may write less at once, and neither h5py nor zipfile looks."""
+    unwritten = memoryview(content)
+    while unwritten:
+        unwritten = unwritten[file.write(unwritten) :]
+    return memoryview(content).nbytes
 
 
 class _Within(io.BytesIO):
@@ -119,7 +144,7 @@ class _Within(io.BytesIO):
         return self._file.readinto(buffer)
 
     def write(self, content: Any) -> int:
-        return self._file.write(content)
+        return _write_all(self._file, content)
 
     def close(self) -> None:
         self._file.close()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hookcore.store import Hashed
+
 ARRAYS_FILE: Final = "arrays.h5"
 RANDOM_FILE: Final = "random.json"
 _OPTIMIZERS_FILE: Final = "optimizers.json"
@@ -93,13 +95,19 @@ class ModelState:
         if snapshot.random is not None:
             snapshot.random.restore()
 
-    def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot`. May run on any thread, because it reads only the configuration of the live model."""
+    def write(self, snapshot: KerasSnapshot, directory: Path) -> dict[str, Hashed]:
+        """Write `snapshot`. May run on any thread, because it reads only the configuration of the live model.
+
+        Return the hashes of some files, by name.
+        """
+        hashes: dict[str, Hashed] = {}
         values = snapshot.by_variable
         adapted = self._adapted()
         written = {id(variable) for variable in adapted}
         for part in self.parts:
-            written |= part.write(snapshot, directory)
+            unchanged, hashed = part.write(snapshot, directory)
+            written |= unchanged
+            hashes |= hashed
         others = [variable for variable in snapshot.variables if id(variable) not in written]
         groups = {"arrays": [variable for variable in adapted if id(variable) in values], _OTHERS: others}
         write_arrays({name: [values[id(one)] for one in group] for name, group in groups.items()}, directory / ARRAYS_FILE)
@@ -107,6 +115,7 @@ class ModelState:
             (directory / _OPTIMIZERS_FILE).write_text(json.dumps(snapshot.built_for))
         assert snapshot.random is not None  # noqa: S101 - set by `take`
         (directory / RANDOM_FILE).write_text(json.dumps(snapshot.random.state_dict()))
+        return hashes
 
     def read(self, directory: Path) -> KerasSnapshot:
         """Return the snapshot that `write` wrote. Builds missing variables of optimizers, and changes nothing else."""

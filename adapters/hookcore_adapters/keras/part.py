@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore_adapters.keras.snapshot import KerasSnapshot
 
 
@@ -66,11 +67,12 @@ class Part:
                 recorded.append(Saved(path, owner, own, self._assets.of(owner)))
         return recorded
 
-    def write(self, snapshot: KerasSnapshot, directory: Path) -> set[int]:
+    def write(self, snapshot: KerasSnapshot, directory: Path) -> tuple[set[int], dict[str, Hashed]]:
         """Write its part of `snapshot`. May run on any thread, and does not change the model.
 
-        Return the identities of the variables whose values are in the file unchanged.
+        Return the identities of the variables whose values are in the file unchanged, and the hashes of some files, by name.
         """
+        hashes: dict[str, Hashed] = {}
         saved, values = snapshot.saved[self.stem], snapshot.by_variable
         write = functools.partial(write_weights, saved, values)
         files = {f"{PurePosixPath('assets', one.path, name)}": content for one in saved for name, content in one.assets.items()}
@@ -85,8 +87,8 @@ class Part:
             if described:
                 return pack(described | files, path / f"{self.stem}.keras", write)
             if files:
-                pack(files, path / f"{self.stem}.assets.zip")
-            return write(path / f"{self.stem}.weights.h5")
+                _, hashes = pack(files, path / f"{self.stem}.assets.zip")
+            return write(path / f"{self.stem}.weights.h5"), hashes
 
     def reason_without_model_file(self) -> str | None:
         """Return in one line why Keras cannot write the model into a `.keras` file, or None if it can."""

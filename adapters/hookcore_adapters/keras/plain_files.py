@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import h5py
 
 from hookcore import CheckpointError
+from hookcore.text import join_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _PLAIN_LAYOUTS: Final = {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}
-_MAX_DIFFERENCES: Final = 5
-"""How many differences an error message names."""
 
 
 def plain_shapes(file: Path, path: Path) -> dict[str, tuple[int, ...]]:
@@ -50,8 +49,7 @@ def compare(
         if name not in expected and not name.startswith(free)
     ]
     if differences:
-        more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
-        named = f"{'; '.join(differences[:_MAX_DIFFERENCES])}{more}"
+        named = join_some(differences)
         others = {name for name, shape in found.items() if name not in expected and not name.startswith(free)}
         others |= {name for name, (_, shape) in expected.items() if found.get(name) != shape}
         if all(name.startswith("optimizer/") for name in others):

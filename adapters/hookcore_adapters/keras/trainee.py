@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -21,20 +20,19 @@ from hookcore_adapters.keras.model_state import ARRAYS_FILE, RANDOM_FILE, ModelS
 from hookcore_adapters.keras.part import Part
 from hookcore_adapters.keras.snapshot import KerasSnapshot, nbytes_of, value_of
 from hookcore_adapters.keras.views import KerasViews
+from hookcore_adapters.part_names import EXPECTED, is_part_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from hookcore.store import Hashed
     from hookcore.trainee import Capability, Mode, Node
 
 logger = logging.getLogger("hookcore")
 
 MODEL_FILE: Final = "model.keras"
 """The file in a checkpoint that `keras.models.load_model` opens."""
-
-
-_NAMES: Final = "names of letters, digits, - and _"
 
 
 @attrs.define(eq=False)
@@ -73,9 +71,9 @@ class KerasTrainee:
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.model, dict) and not _fits(self.model, keras.Model):
-            reject(self, "model", self.model, f"a model, or a dict of models by {_NAMES}")
+            reject(self, "model", self.model, f"a model, or a dict of models by {EXPECTED}")
         if self.optimizer is not None and not _fits(_named(self.optimizer, "model"), keras.optimizers.Optimizer):
-            reject(self, "optimizer", self.optimizer, f"an optimizer of Keras's, or a dict of them by {_NAMES}")
+            reject(self, "optimizer", self.optimizer, f"an optimizer of Keras's, or a dict of them by {EXPECTED}")
 
     def _given_optimizers(self) -> dict[str, Any]:
         return {} if self.optimizer is None else _named(self.optimizer, "model")
@@ -201,12 +199,15 @@ class KerasTrainee:
             for variable, value in zip(self._weights(), snapshot.values, strict=True):
                 variable.assign(value)
 
-    def write(self, snapshot: KerasSnapshot, directory: Path) -> None:
-        """Write `snapshot`: only weights, or a `.keras` file of each model and the rest beside."""
-        if snapshot.weights_only:
-            write_arrays({"arrays": snapshot.values}, directory / ARRAYS_FILE)
-        else:
-            self._state.write(snapshot, directory)
+    def write(self, snapshot: KerasSnapshot, directory: Path) -> dict[str, Hashed]:
+        """Write `snapshot`: only weights, or a `.keras` file of each model and the rest beside.
+
+        Return the hashes of some files, by name.
+        """
+        if not snapshot.weights_only:
+            return self._state.write(snapshot, directory)
+        write_arrays({"arrays": snapshot.values}, directory / ARRAYS_FILE)
+        return {}
 
     def read(self, directory: Path) -> KerasSnapshot:
         """Return the snapshot that `write` wrote. The models are not changed, and no configuration in a file is read.
@@ -273,7 +274,7 @@ def _named(given: Any, name: str) -> dict[str, Any]:
 
 
 def _fits(named: dict[str, Any], kind: type) -> bool:
-    names = all(re.fullmatch(r"[A-Za-z0-9_-]+", str(name)) for name in named)
+    names = all(map(is_part_name, named))
     return bool(named) and names and all(isinstance(value, kind) for value in named.values())
 
 

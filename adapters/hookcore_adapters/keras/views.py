@@ -15,10 +15,11 @@ import keras
 import numpy as np
 
 from hookcore import HookcoreError
+from hookcore.text import unique_name
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.data import generators_of
 from hookcore_adapters.keras.keras_random import KerasRandom
-from hookcore_adapters.keras.layers import GraphBuilder, embeddings_of, functional_of, named_nodes, unique_name, weights_of
+from hookcore_adapters.keras.layers import GraphBuilder, embeddings_of, functional_of, named_nodes, weights_of
 from hookcore_adapters.keras.samples import first_samples
 
 if TYPE_CHECKING:

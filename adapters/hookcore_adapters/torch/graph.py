@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from hookcore.text import unique_name
 from hookcore.trainee import Node
-from hookcore_adapters.torch.layers import layers_of, path_of, unique_name
+from hookcore_adapters.torch.layers import layers_of, path_of
 
 
 def graph_of(model: Any) -> list[Node]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from hookcore_adapters.torch.weights import plain_name
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
 
 def layers_of(model: Any) -> Iterator[tuple[str, Any]]:
@@ -21,9 +20,3 @@ def layers_of(model: Any) -> Iterator[tuple[str, Any]]:
 def path_of(name: str) -> str:
     """Return the path, with slashes, for PyTorch's name of a module or parameter."""
     return plain_name(name).replace(".", "/")
-
-
-def unique_name(name: str, taken: Container[str]) -> str:
-    """Return `name`, with the first free number from 2 appended if it is taken."""
-    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(candidate for candidate in candidates if candidate not in taken)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import torch
@@ -14,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from hookcore import CheckpointError, HookcoreError
 from hookcore.trainee import Views
 from hookcore.validators import reject
+from hookcore_adapters.part_names import EXPECTED, is_part_name
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.safetensors_file import reason_not_named
 from hookcore_adapters.torch.data import begin
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from hookcore.trainee import Capability, DataBegin, Mode, Node
 
 logger = logging.getLogger("hookcore")
-
-_NAMES: Final = "names of letters, digits, - and _"
 
 
 @attrs.define(eq=False)
@@ -117,8 +115,8 @@ class TorchTrainee:
         given = getattr(self, parameter)
         # Sorted, because the script that resumes may list them in another order.
         named = dict(sorted(given.items())) if isinstance(given, dict) and given else {parameter: given}
-        if not all(re.fullmatch(r"[A-Za-z0-9_-]+", str(name)) and fits(value) for name, value in named.items()):
-            reject(self, parameter, given, f"{kind}, or a dict of them by {_NAMES}")
+        if not all(is_part_name(name) and fits(value) for name, value in named.items()):
+            reject(self, parameter, given, f"{kind}, or a dict of them by {EXPECTED}")
         return named
 
     # The learning rate

@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hookcore import HookcoreError
+from hookcore.text import unique_name
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.torch.graph import graph_of
-from hookcore_adapters.torch.layers import layers_of, path_of, unique_name
+from hookcore_adapters.torch.layers import layers_of, path_of
 from hookcore_adapters.torch.samples import first_samples
 
 if TYPE_CHECKING:

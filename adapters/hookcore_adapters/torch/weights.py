@@ -11,6 +11,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from hookcore import CheckpointError
+from hookcore.text import join_some
 from hookcore_adapters.safetensors_file import Stored, dtype_of, parts_of
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _COMPILED: Final = "_orig_mod."
 """The prefix of `torch.compile` for names in a model that it has wrapped."""
-_MAX_DIFFERENCES: Final = 5
-"""How many differences an error message names."""
 
 
 def plain_module(model: Any) -> Any:
@@ -62,8 +61,7 @@ def check_fits(found: Mapping[str, torch.Tensor], model: Any, source: object) ->
             differences.append(f"{name} is {_kind(found[name])} in it and {_kind(tensor)} in the model")
     differences += [f"{name}, {_kind(found[name])}, is not in the model" for name in found if name not in expected]
     if differences:
-        more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
-        raise CheckpointError(f"{source} is of another model: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}.")
+        raise CheckpointError(f"{source} is of another model: {join_some(differences)}.")
 
 
 def put_back(model: Any, tensors: Mapping[str, torch.Tensor], extra: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import pickle
 import shutil
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 
 from hookcore import CheckpointError
-from hookcore_adapters.keras import MODEL_FILE, KerasTrainee
+from hookcore_adapters.keras import MODEL_FILE, KerasTrainee, model_file
 from tests.adapters.keras.backends import only_on, tensor
 
 if TYPE_CHECKING:
@@ -178,6 +180,37 @@ def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, t
     if kind == "vocabularies and embeddings":
         assert any(name.startswith("assets/") for name in expected)
     assert [path.name for path in sorted(written.iterdir())] == ["arrays.h5", MODEL_FILE, "random.json"]
+
+
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_a_file_is_whole_even_if_the_system_writes_less_at_once_than_it_is_given(
+    at_once: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Linux writes at most 2 GiB at once, and h5py does not look whether it wrote all; the file holds all, as does its hash."""
+
+    class Limited(io.FileIO):
+        def write(self, content: Any) -> int:
+            return super().write(memoryview(content)[:at_once])
+
+    class LimitedWithin(model_file._Within):
+        def __init__(self, path: Path, start: int) -> None:
+            super().__init__(path, start)
+            self._file.close()
+            self._file = Limited(path, "r+")
+            self._file.seek(start)
+
+    def write(file: Any) -> set[int]:
+        with h5py.File(file, "w") as opened:
+            opened["weights"] = np.arange(5000)
+        return set()
+
+    monkeypatch.setattr(model_file, "_Within", LimitedWithin)
+    path = tmp_path / "model.keras"
+    _, hashes = model_file.pack({"config.json": b"{}"}, path, write)
+    with model_file.unpacked(path) as (weights, _), h5py.File(weights) as opened:
+        np.testing.assert_array_equal(opened["weights"], np.arange(5000))
+    assert hashes["model.keras"].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hashes["model.keras"].is_of(path)
 
 
 def test_keras_opens_it(kind: str, data: Any, tmp_path: Path) -> None:
