@@ -1,11 +1,11 @@
 """Measure what `Loop` and `TorchTrainee` cost a PyTorch loop: per batch, per save, and to resume in the middle of an epoch.
 
-The step is that of the perceptron with which the book begins (784, 512 and 10 units, 128 digits in a batch), and of a smaller
-one, on one thread. The loss is logged, and NaNGuard reads it at every step. The bare loop drops it, and is in each table twice:
-how far the second is from 1 is noise. A save is of a stack of layers with Adam. Its floor is a copy of the same tensors into
-memory that is already allocated, and its peer is `torch.save` of the state dicts, which is not hashed, and which is synced only
-in a separate row. The stall is the time that a save takes on the training thread. The data for resuming are a million samples,
-in batches of one; it is checked that no batch before the resumed one is read.
+The step is that of the perceptron with which *Deep Learning with Python* begins (784, 512 and 10 units, 128 digits in a
+batch), and of a smaller one, on one thread. The loss is logged, and NaNGuard reads it at every step. The bare loop drops it,
+and is in each table of steps twice: how far the second is from 1 is noise. A save is of a stack of layers with Adam. Its floor
+is a copy of the same tensors into memory that is already allocated, and its peer is `torch.save` of the state dicts, which is
+not hashed, and which is synced only in a separate row. The stall is the time that a save takes on the training thread. The
+data for resuming are a million samples, in batches of one; it is checked that no batch before the resumed one is read.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def resumed() -> float:
 def main(rounds: int, sizes: str) -> Iterator[Table | Gate]:
     """Print what a PyTorch loop pays."""
     torch.set_num_threads(1)
-    for what, layers in {"the book's perceptron": OF_THE_BOOK, "a smaller perceptron": SMALLER}.items():
+    for what, layers in {"a perceptron": OF_THE_BOOK, "a smaller perceptron": SMALLER}.items():
         steps = Table(f"one step of {what}", "us", measure(per_step(*layers), rounds), BARE, OURS)
         yield steps
         yield Gate(f"Loop with 4 plugins: added time, x a step of {what}", steps.ratio(OURS, BARE)[1] - 1, 0.02, SHORT, room=10)

@@ -91,7 +91,7 @@ class Trainee(Protocol):
         """Write `snapshot` as files into `directory`, which exists and is empty.
 
         May be called on another thread during training, so it reads the snapshot and nothing that training changes. It may return
-        what `hookcore.store.write_hashed` returned for its final files, by name, so that they are not read again to be hashed.
+        the hashes of its final files, `hookcore.store.Hashed` by name, so that they are not read again to be hashed.
         """
         del snapshot, directory
         raise _missing(self, "checkpoint")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-EXPECTED: Final = "names of letters, digits, - and _"
-"""What `is_part_name` accepts, for an error message."""
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+EXPECTED: Final = "names of letters, digits, - and _ that differ in more than case"
+"""What `are_part_names` accepts, for an error message."""
 
 
-def is_part_name(name: object) -> bool:
-    """Return whether `name` can be part of a file's name on every platform."""
-    return re.fullmatch(r"[A-Za-z0-9_-]+", str(name)) is not None
+def are_part_names(names: Collection[object]) -> bool:
+    """Return whether each of `names` can be part of another file's name on every platform."""
+    # Some disks take `a` and `A` for one name.
+    one_case = {str(name).lower() for name in names if re.fullmatch(r"[A-Za-z0-9_-]+", str(name))}
+    return len(one_case) == len(names)

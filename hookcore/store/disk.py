@@ -71,18 +71,22 @@ def write_parts(path: Path, parts: Iterable[memoryview]) -> None:
     The disk begins at once, if the system can tell it to, so that a `sync` has little left to wait for.
     """
     with io.FileIO(path, "x") as file:
+        descriptor, told, written = file.fileno(), 0, 0
         for part in parts:
             for begin in range(0, len(part), _PIECE_SIZE):
-                start = file.tell()
-                _write_all(file.fileno(), part[begin : begin + _PIECE_SIZE])
-                _begin_to_sync(file, start)
+                piece = part[begin : begin + _PIECE_SIZE]
+                _write_all(descriptor, piece)
+                written += len(piece)
+                if written - told >= _PIECE_SIZE:
+                    _begin_to_sync(descriptor, told, written)
+                    told = written
 
 
-def _begin_to_sync(file: io.FileIO, start: int) -> None:
+def _begin_to_sync(descriptor: int, start: int, end: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a file system may not know it
-            # Linux begins to write the pages that are to be dropped, and waits neither for them nor to drop them.
-            os.posix_fadvise(file.fileno(), start, file.tell() - start, os.POSIX_FADV_DONTNEED)
+            # Before Linux can drop pages it must write them, which it begins at once; it does not wait until they are written.
+            os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 def truncate(path: Path, length: int) -> None:

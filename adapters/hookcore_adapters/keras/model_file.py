@@ -74,7 +74,7 @@ def pack(
                 archive.open(_WEIGHTS, "w", force_zip64=True) as packed,
                 contextlib.closing(_Within(path, file.tell())) as within,
             ):
-                returned = write(within)
+                returned = within.filled_by(write)
                 file.written = range(within.start, within.end)
                 with path.open("rb") as written:
                     written.seek(within.start)
@@ -86,12 +86,16 @@ class _Archive(io.FileIO):
     """The file of an archive, in which the bytes in the range `written` are already in their places.
 
     It is written in order, so that it can be hashed meanwhile: where zipfile cannot seek, it puts a checksum behind its member.
+    Programs that read an archive from a pipe may refuse that; those that read its directory, as Keras does, see no difference.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self.written = range(0)
         self.hash = hashlib.sha256()
+
+    def seekable(self) -> bool:
+        return False
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         del offset, whence
@@ -125,6 +129,16 @@ class _Within(io.BytesIO):
         super().__init__()
         self.start, self._file = start, path.open("r+b", buffering=0)
         self._file.seek(start)
+        self._error: OSError | None = None
+
+    def filled_by(self, write: Callable[[io.BytesIO], set[int]]) -> set[int]:
+        """Return what `write` returns for this file. Raises the system's first error, after which h5py may raise another one."""
+        try:
+            return write(self)
+        except Exception as error:
+            if self._error is not None and self._error is not error:
+                raise self._error from error
+            raise
 
     @property
     def end(self) -> int:
@@ -138,13 +152,20 @@ class _Within(io.BytesIO):
         return self._file.tell() - self.start
 
     def truncate(self, size: int | None = None) -> int:
-        return self._file.truncate(self._file.tell() if size is None else self.start + size) - self.start
+        return self._noting(self._file.truncate, self._file.tell() if size is None else self.start + size) - self.start
 
     def readinto(self, buffer: Any) -> int:
         return self._file.readinto(buffer)
 
     def write(self, content: Any) -> int:
-        return _write_all(self._file, content)
+        return self._noting(_write_all, self._file, content)
+
+    def _noting(self, call: Callable[..., int], *arguments: Any) -> int:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            self._error = self._error or error
+            raise
 
     def close(self) -> None:
         self._file.close()

@@ -20,7 +20,7 @@ from hookcore_adapters.keras.model_state import ARRAYS_FILE, RANDOM_FILE, ModelS
 from hookcore_adapters.keras.part import Part
 from hookcore_adapters.keras.snapshot import KerasSnapshot, nbytes_of, value_of
 from hookcore_adapters.keras.views import KerasViews
-from hookcore_adapters.part_names import EXPECTED, is_part_name
+from hookcore_adapters.part_names import EXPECTED, are_part_names
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -274,8 +274,7 @@ def _named(given: Any, name: str) -> dict[str, Any]:
 
 
 def _fits(named: dict[str, Any], kind: type) -> bool:
-    names = all(map(is_part_name, named))
-    return bool(named) and names and all(isinstance(value, kind) for value in named.values())
+    return bool(named) and are_part_names(named) and all(isinstance(value, kind) for value in named.values())
 
 
 def _has_own_weights(model: Any) -> bool:

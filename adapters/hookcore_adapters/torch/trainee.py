@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from hookcore import CheckpointError, HookcoreError
 from hookcore.trainee import Views
 from hookcore.validators import reject
-from hookcore_adapters.part_names import EXPECTED, is_part_name
+from hookcore_adapters.part_names import EXPECTED, are_part_names
 from hookcore_adapters.random_state import RandomState
 from hookcore_adapters.safetensors_file import reason_not_named
 from hookcore_adapters.torch.data import begin
@@ -115,7 +115,7 @@ class TorchTrainee:
         given = getattr(self, parameter)
         # Sorted, because the script that resumes may list them in another order.
         named = dict(sorted(given.items())) if isinstance(given, dict) and given else {parameter: given}
-        if not all(is_part_name(name) and fits(value) for name, value in named.items()):
+        if not (are_part_names(named) and all(map(fits, named.values()))):
             reject(self, parameter, given, f"{kind}, or a dict of them by {EXPECTED}")
         return named
 

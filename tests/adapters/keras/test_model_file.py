@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -211,6 +212,33 @@ def test_a_file_is_whole_even_if_the_system_writes_less_at_once_than_it_is_given
         np.testing.assert_array_equal(opened["weights"], np.arange(5000))
     assert hashes["model.keras"].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert hashes["model.keras"].is_of(path)
+
+
+@pytest.mark.parametrize("at", range(0, 60_000, 5000))
+def test_the_error_of_a_write_is_that_of_the_system(at: int, tmp_path: Path, monkeypatch: Any) -> None:
+    """If the disk is full anywhere in the weights, that is the error, even if h5py stumbles over it and raises another one."""
+
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            if self.tell() + len(content) > at:
+                raise OSError(errno.ENOSPC, "full")
+            return super().write(content)
+
+    class FullWithin(model_file._Within):
+        def __init__(self, path: Path, start: int) -> None:
+            super().__init__(path, start)
+            self._file.close()
+            self._file = Full(path, "r+")
+            self._file.seek(start)
+
+    def write(file: Any) -> set[int]:
+        with h5py.File(file, "w") as opened:
+            opened["first"], opened["second"] = np.arange(5000), np.arange(3000)
+        return set()
+
+    monkeypatch.setattr(model_file, "_Within", FullWithin)
+    with pytest.raises(OSError, match="full"):
+        model_file.pack({"config.json": b"{}"}, tmp_path / "model.keras", write)
 
 
 def test_keras_opens_it(kind: str, data: Any, tmp_path: Path) -> None:
