@@ -132,13 +132,19 @@ class _Within(io.BytesIO):
         self._error: OSError | None = None
 
     def filled_by(self, write: Callable[[io.BytesIO], set[int]]) -> set[int]:
-        """Return what `write` returns for this file. Raises the system's first error, after which h5py may raise another one."""
+        """Return what `write` returns for this file. Raises the system's first error.
+
+        HDF5 is not told of it, and its later writes do nothing: it could not close the file, and would crash as the process ends.
+        """
         try:
-            return write(self)
+            returned = write(self)
         except Exception as error:
-            if self._error is not None and self._error is not error:
+            if self._error is not None:
                 raise self._error from error
             raise
+        if self._error is not None:
+            raise self._error
+        return returned
 
     @property
     def end(self) -> int:
@@ -152,20 +158,23 @@ class _Within(io.BytesIO):
         return self._file.tell() - self.start
 
     def truncate(self, size: int | None = None) -> int:
-        return self._noting(self._file.truncate, self._file.tell() if size is None else self.start + size) - self.start
+        end = self._file.tell() if size is None else self.start + size
+        self._note_error_of(self._file.truncate, end)
+        return end - self.start
 
     def readinto(self, buffer: Any) -> int:
         return self._file.readinto(buffer)
 
     def write(self, content: Any) -> int:
-        return self._noting(_write_all, self._file, content)
+        self._note_error_of(_write_all, self._file, content)
+        return memoryview(content).nbytes
 
-    def _noting(self, call: Callable[..., int], *arguments: Any) -> int:
-        try:
-            return call(*arguments)
-        except OSError as error:
-            self._error = self._error or error
-            raise
+    def _note_error_of(self, call: Callable[..., object], *arguments: Any) -> None:
+        if self._error is None:
+            try:
+                call(*arguments)
+            except OSError as error:
+                self._error = error
 
     def close(self) -> None:
         self._file.close()
