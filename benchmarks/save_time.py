@@ -217,7 +217,7 @@ def main(sizes: str, optimizers: str, rounds: int, saves: int) -> Iterator[Table
             yield f"{halfway.late} of {halfway.saves} saves by {OURS} were still being written halfway to the next."
             median = {name: spread(own)[1] for name, own in figures.items()}
             yield Gate(f"{case}: time lost, x memory copy", median[OURS] / median[COPY], 2, LIMIT, room=50)
-            yield Gate(f"{case}: time lost, x ModelCheckpoint", median[OURS] / median[KERAS], 1 / 10, LIMIT, room=10)
+            yield Gate(f"{case}: time lost, x ModelCheckpoint", median[OURS] / median[KERAS], 1 / 10, LIMIT, room=20)
 
 
 if __name__ == "__main__":
