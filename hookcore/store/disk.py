@@ -75,7 +75,7 @@ def write_parts(path: Path, parts: Iterable[memoryview]) -> None:
         for part in parts:
             for begin in range(0, len(part), _PIECE_SIZE):
                 piece = part[begin : begin + _PIECE_SIZE]
-                _write_all(descriptor, piece)
+                write_all(descriptor, piece)
                 written += len(piece)
                 if written - told >= _PIECE_SIZE:
                     _begin_to_sync(descriptor, told, written)
@@ -111,11 +111,12 @@ def open_end(path: Path) -> int:
 
 def append(descriptor: int, path: Path, content: bytes) -> None:
     """Write all of `content` at the end of the file `path`, which `create` or `open_end` has opened."""
-    _write_all(descriptor, content)
+    write_all(descriptor, content)
     _unsynced.add(path.absolute())
 
 
-def _write_all(descriptor: int, content: bytes | memoryview) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """Write all of `content` to an open file. The system may write less at once: Linux writes at most 2 GiB."""
     unwritten = memoryview(content)
     while unwritten:
         unwritten = unwritten[os.write(descriptor, unwritten) :]
@@ -178,7 +179,7 @@ def send(path: Path, content: bytes) -> None:
         if stat.S_ISBLK(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "It is a disk", str(path))
         os.set_blocking(descriptor, True)
-        _write_all(descriptor, content)
+        write_all(descriptor, content)
     finally:
         os.close(descriptor)
 

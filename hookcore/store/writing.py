@@ -49,8 +49,8 @@ def write(
     * `epoch`, counted from zero, `step`, and `accumulated`, the number of batches since the latest update: when it was taken.
     * `metric`, `value` and `mode`: the metric that ranks it, its value and the direction that is better, or None.
     * `record`: the text of `run.json`.
-    * `files`: a function that writes the trainee's files into the directory that it is given. It may return hashes
-      of files, `Hashed` by their paths relative to that directory: these files are not read again to be hashed.
+    * `files`: a function that writes the trainee's files into the directory that it is given. It may return the hashes of some,
+      `Hashed` by their paths relative to that directory: these files are not read again to be hashed.
     * `retention`: stored in the manifest, for a later prune.
     * `space`: the number of bytes that the checkpoint is expected to take; 0, the default, if unknown. Nothing is written if less
       than that is free, or less than the newest checkpoint takes.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
-from hookcore.store import Hashed
+from hookcore.store import Hashed, disk
 from hookcore_adapters.keras import internals
 from hookcore_adapters.keras.plain_files import compare, errors_of, plain_shapes, refuse
 from hookcore_adapters.keras.saveables import stored_by
@@ -104,19 +104,12 @@ class _Archive(io.FileIO):
     def write(self, content: Any) -> int:
         """Write `content`, or skip it if it is already `written`."""
         self.hash.update(content)
-        if self.tell() not in self.written:
-            return _write_all(super(), content)
         length = memoryview(content).nbytes
-        super().seek(length, os.SEEK_CUR)
+        if self.tell() in self.written:
+            super().seek(length, os.SEEK_CUR)
+        else:
+            disk.write_all(self.fileno(), content)
         return length
-
-
-def _write_all(file: Any, content: Any) -> int:
-    """Write `content` into a `file` without a buffer. The system may write less at once, and neither h5py nor zipfile looks."""
-    unwritten = memoryview(content)
-    while unwritten:
-        unwritten = unwritten[file.write(unwritten) :]
-    return memoryview(content).nbytes
 
 
 class _Within(io.BytesIO):
@@ -166,7 +159,7 @@ class _Within(io.BytesIO):
         return self._file.readinto(buffer)
 
     def write(self, content: Any) -> int:
-        self._note_error_of(_write_all, self._file, content)
+        self._note_error_of(disk.write_all, self._file.fileno(), content)  # all, because h5py does not look how much was written
         return memoryview(content).nbytes
 
     def _note_error_of(self, call: Callable[..., object], *arguments: Any) -> None:

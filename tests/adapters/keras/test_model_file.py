@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -183,62 +183,42 @@ def test_the_file_is_the_one_that_keras_would_have_saved(kind: str, data: Any, t
     assert [path.name for path in sorted(written.iterdir())] == ["arrays.h5", MODEL_FILE, "random.json"]
 
 
+def _two_datasets(file: Any) -> set[int]:
+    with h5py.File(file, "w") as opened:
+        opened["first"], opened["second"] = np.arange(5000), np.arange(3000)
+    return set()
+
+
 @pytest.mark.parametrize("at_once", [1, 1000])
 def test_a_file_is_whole_even_if_the_system_writes_less_at_once_than_it_is_given(
     at_once: int, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Linux writes at most 2 GiB at once, and h5py does not look whether it wrote all; the file holds all, as does its hash."""
-
-    class Limited(io.FileIO):
-        def write(self, content: Any) -> int:
-            return super().write(memoryview(content)[:at_once])
-
-    class LimitedWithin(model_file._Within):
-        def __init__(self, path: Path, start: int) -> None:
-            super().__init__(path, start)
-            self._file.close()
-            self._file = Limited(path, "r+")
-            self._file.seek(start)
-
-    def write(file: Any) -> set[int]:
-        with h5py.File(file, "w") as opened:
-            opened["weights"] = np.arange(5000)
-        return set()
-
-    monkeypatch.setattr(model_file, "_Within", LimitedWithin)
-    path = tmp_path / "model.keras"
-    _, hashes = model_file.pack({"config.json": b"{}"}, path, write)
+    write, path = os.write, tmp_path / "model.keras"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, content: write(descriptor, memoryview(content)[:at_once]))
+        _, hashes = model_file.pack({"config.json": b"{}"}, path, _two_datasets)
     with model_file.unpacked(path) as (weights, _), h5py.File(weights) as opened:
-        np.testing.assert_array_equal(opened["weights"], np.arange(5000))
+        np.testing.assert_array_equal(opened["first"], np.arange(5000))
+        np.testing.assert_array_equal(opened["second"], np.arange(3000))
     assert hashes["model.keras"].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert hashes["model.keras"].is_of(path)
 
 
 @pytest.mark.parametrize("at", range(0, 60_000, 5000))
 def test_the_error_of_a_write_is_that_of_the_system(at: int, tmp_path: Path, monkeypatch: Any) -> None:
-    """If the disk is full anywhere in the weights, that is the error, even if h5py stumbles over it and raises another one."""
+    """If the disk is full anywhere in the file, that is the error, even if h5py stumbles over it and raises another one."""
+    write = os.write
 
-    class Full(io.FileIO):
-        def write(self, content: Any) -> int:
-            if self.tell() + len(content) > at:
-                raise OSError(errno.ENOSPC, "full")
-            return super().write(content)
+    def write_until_full(descriptor: int, content: Any) -> int:
+        if os.lseek(descriptor, 0, os.SEEK_CUR) + len(content) > at:
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, content)
 
-    class FullWithin(model_file._Within):
-        def __init__(self, path: Path, start: int) -> None:
-            super().__init__(path, start)
-            self._file.close()
-            self._file = Full(path, "r+")
-            self._file.seek(start)
-
-    def write(file: Any) -> set[int]:
-        with h5py.File(file, "w") as opened:
-            opened["first"], opened["second"] = np.arange(5000), np.arange(3000)
-        return set()
-
-    monkeypatch.setattr(model_file, "_Within", FullWithin)
-    with pytest.raises(OSError, match="full"):
-        model_file.pack({"config.json": b"{}"}, tmp_path / "model.keras", write)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_until_full)
+        with pytest.raises(OSError, match="full"):
+            model_file.pack({"config.json": b"{}"}, tmp_path / "model.keras", _two_datasets)
 
 
 def test_keras_opens_it(kind: str, data: Any, tmp_path: Path) -> None:
